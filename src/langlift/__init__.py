@@ -1,0 +1,1 @@
+"""langlift lifts small multilingual language models into low-resource languages."""

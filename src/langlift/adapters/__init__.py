@@ -1,0 +1,1 @@
+"""Adapters: small trainable parts inside a frozen model."""

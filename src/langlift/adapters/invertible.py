@@ -1,0 +1,47 @@
+"""Invertible adapters on the embeddings (NICE, Dinh et al. 2015; in MAD-X, Pfeiffer et al. 2020)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class InvertibleCoupling(nn.Module):
+    """An additive coupling block: with x = (x1, x2) in halves, ``y1 = x1 + F(x2); y2 = x2 + G(y1)``.
+
+    F and G are ``d/2 -> d/4 -> d/2`` with relu and biases; weights start from N(0, 0.02).
+    """
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        half = hidden_size // 2
+        self.F = _coupling(half)
+        self.G = _coupling(half)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape [..., d] -> [..., d]."""
+        x1, x2 = x.chunk(2, dim=-1)
+        y1 = x1 + self.F(x2)
+        return torch.cat((y1, x2 + self.G(y1)), dim=-1)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """The x with ``forward(x) == y``; shape [..., d] -> [..., d]."""
+        y1, y2 = y.chunk(2, dim=-1)
+        x2 = y2 - self.G(y1)
+        return torch.cat((y1 - self.F(x2), x2), dim=-1)
+
+    def after_embeddings(self, module: nn.Module, arguments: Any, output: Tensor) -> Tensor:
+        """Forward hook of the embeddings."""
+        return self(output)
+
+    def before_decoder(self, module: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
+        """Forward pre-hook of the masked head's decoder."""
+        return (self.inverse(arguments[0]),)
+
+
+def _coupling(half: int) -> nn.Sequential:
+    layers = nn.Sequential(nn.Linear(half, half // 2), nn.ReLU(), nn.Linear(half // 2, half))
+    for linear in (layers[0], layers[2]):
+        nn.init.normal_(linear.weight, std=0.02)
+        nn.init.zeros_(linear.bias)
+    return layers

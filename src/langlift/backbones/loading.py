@@ -1,0 +1,112 @@
+"""Load a base model and its tokenizer by name: the bundled one, a folder, or a hub id."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from langlift.backbones.registry import backbone_of_type
+from langlift.errors import InputError, LangliftError
+
+NANO = "langlift-nano"
+
+
+def model_location(name: str) -> str:
+    """The folder or hub id behind a model's name; ``langlift-nano`` is the bundled base.
+
+    Raises:
+        InputError: it looks like a path and is not a model folder.
+    """
+    if name == NANO:
+        return str(files("langlift") / "bundled" / NANO)
+    path = Path(name).expanduser()
+    if path.exists():
+        if not (path / "config.json").is_file():
+            raise InputError(f"{name}: not a model folder (no config.json)", _hint())
+        return str(path)
+    if name.count("/") > 1 or name.startswith((".", "/", "~")) or not name:
+        raise InputError(f"{name or '(empty)'}: no such model folder", _hint())
+    return name
+
+
+def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
+    """The fast tokenizer of a model.
+
+    Raises:
+        InputError: it cannot be found or read.
+    """
+    from transformers import AutoTokenizer
+
+    location = model_location(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=trust_remote_code)
+    except Exception as error:
+        raise _unloadable(name, error) from error
+    if not tokenizer.is_fast:
+        raise InputError(f"{name}: has no fast tokenizer", "convert it to tokenizer.json first")
+    return tokenizer
+
+
+def load_masked_model(name: str, trust_remote_code: bool = False) -> nn.Module:
+    """A model with its masked language modelling head, float32, in evaluation mode.
+
+    Raises:
+        InputError: it cannot be found or read, or its architecture is not in the table of backbones.
+    """
+    from transformers import AutoConfig, AutoModelForMaskedLM
+
+    location = model_location(name)
+    try:
+        config = AutoConfig.from_pretrained(location, trust_remote_code=trust_remote_code)
+    except Exception as error:
+        raise _unloadable(name, error) from error
+    backbone_of_type(config.model_type)
+    try:
+        with quiet_transformers():
+            model, info = AutoModelForMaskedLM.from_pretrained(
+                location,
+                config=config,
+                dtype=torch.float32,
+                trust_remote_code=trust_remote_code,
+                output_loading_info=True,
+            )
+    except Exception as error:
+        raise _unloadable(name, error) from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise LangliftError(f"{name}: the weights lack {missing[0]} and {len(missing) - 1} more", _hint())
+    loaded: nn.Module = model.eval()
+    return loaded
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' loading bars and notes off the screen; errors still raise."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _unloadable(name: str, error: Exception) -> InputError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if not Path(name).exists() and name != NANO:
+        return InputError(
+            f"{name}: no such folder, and not reachable on the Hugging Face hub", _hint()
+        )
+    return InputError(f"{name}: cannot be loaded ({reason})", _hint())
+
+
+def _hint() -> str:
+    return f"give '{NANO}', a folder written by save_pretrained, or a hub id such as FacebookAI/xlm-roberta-base"

@@ -1,0 +1,1 @@
+"""How adapters lie on disk."""

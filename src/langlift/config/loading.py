@@ -1,0 +1,162 @@
+"""From preset, file and flags to one checked recipe: later sources win, all mistakes are told at once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, fields
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import yaml
+
+from langlift.errors import InputError
+
+Recipe = TypeVar("Recipe")
+
+NOT_SETTINGS = ("command", "inputs")
+"""Parts of a run's recipe.yaml that are no settings, so that it can itself be given as --config."""
+
+
+def resolve(
+    kind: type[Recipe],
+    section: str,
+    *,
+    preset: str | None = None,
+    config: Path | None = None,
+    assignments: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """The recipe after defaults, ``--preset``, ``--config``, ``--set key=value`` and flags, in that order.
+
+    Presets and config files are YAML with one section for each command (``adapt:``, ``task:``, ...);
+    ``section`` names the one that is read. A flag that is ``None`` was not given.
+
+    Raises:
+        InputError: naming every unknown key, wrong type and value out of range, each with its source.
+    """
+    found: list[tuple[str, str, Any]] = []
+    if preset is not None:
+        found += _from_file(preset_path(preset), section)
+    if config is not None:
+        found += _from_file(config, section)
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise InputError(f"--set {assignment}: not of the form key=value", "for example --set steps=500")
+        found.append(("--set", key.strip(), _yaml_value(text)))
+    found += [("flag", key, value) for key, value in (flags or {}).items() if value is not None]
+
+    hints, settings = get_type_hints(kind), {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    mistakes: list[str] = []
+    for source, key, value in found:
+        if key not in settings:
+            near = get_close_matches(key, settings, n=1)
+            mistakes.append(f"{source}: unknown setting '{key}'" + (f" (did you mean {near[0]}?)" if near else ""))
+            continue
+        try:
+            values[key] = _checked(value, hints[key], settings[key].metadata)
+        except ValueError as error:
+            mistakes.append(f"{source}: {key} {error}")
+    if mistakes:
+        raise InputError("; ".join(mistakes), f"settings of {section}: {', '.join(settings)}")
+    return kind(**values)
+
+
+def recorded(command: str, inputs: Mapping[str, Any], recipe: Any) -> dict[str, Any]:
+    """What recipe.yaml says of a run: plain YAML types, itself a valid --config file."""
+    settings = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(recipe).items()}
+    return {"command": command, "inputs": dict(inputs), command: settings}
+
+
+def preset_path(name: str) -> Path:
+    """A shipped preset by name, or the YAML file of that path.
+
+    Raises:
+        InputError: neither exists.
+    """
+    if Path(name).suffix in (".yaml", ".yml"):
+        return Path(name)
+    folder = Path(str(files("langlift"))) / "presets"
+    shipped = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in shipped:
+        raise InputError(f"--preset {name}: no such preset", f"shipped: {', '.join(shipped)}; or a .yaml file")
+    return folder / f"{name}.yaml"
+
+
+def _from_file(path: Path, section: str) -> list[tuple[str, str, Any]]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not valid UTF-8", "save the file as UTF-8") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise InputError(f"{place}: not valid YAML ({getattr(error, 'problem', error)})", "mend the line") from None
+    content = content or {}
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: must hold sections such as 'adapt:'", "see docs/presets in the README")
+    known = ("adapt", "task", "pretrain", *NOT_SETTINGS)
+    unknown = [key for key in content if key not in known]
+    if unknown:
+        raise InputError(f"{path}: unknown section '{unknown[0]}'", f"sections: {', '.join(known[:3])}")
+    mine = content.get(section) or {}
+    if not isinstance(mine, dict):
+        raise InputError(f"{path}: section '{section}' must hold 'key: value' lines", "mend the section")
+    return [(str(path), str(key), value) for key, value in mine.items()]
+
+
+def _yaml_value(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _checked(value: Any, hint: Any, limits: Mapping[str, Any]) -> Any:
+    """``value`` as the setting's type, within its limits; ValueError says what is wrong otherwise."""
+    name = getattr(hint, "__name__", str(hint))
+    if name == "tuple":
+        element = hint.__args__[0]
+        items = value if isinstance(value, list | tuple) else str(value).split(",")
+        return tuple(_checked(_yaml_value(i) if isinstance(i, str) else i, element, limits) for i in items)
+    if hint is bool:
+        if not isinstance(value, bool):
+            raise ValueError(f"must be true or false, not {value!r}")
+    elif hint is int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"must be a whole number, not {value!r}")
+    elif hint is float:
+        value = _number(value)
+    elif not isinstance(value, str):
+        value = str(value)
+    if "choices" in limits and value not in limits["choices"]:
+        raise ValueError(f"must be one of {', '.join(limits['choices'])}, not '{value}'")
+    if "above" in limits and not value > limits["above"]:
+        raise ValueError(f"must be above {limits['above']:g}, not {value}")
+    if "least" in limits and not value >= limits["least"]:
+        raise ValueError(f"must be at least {limits['least']:g}, not {value}")
+    if "most" in limits and not value <= limits["most"]:
+        raise ValueError(f"must be at most {limits['most']:g}, not {value}")
+    return value
+
+
+def _number(value: Any) -> float:
+    """A finite float; YAML reads ``1e-4`` as text, so text that spells a number is taken."""
+    try:
+        number = float("nan") if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if number != number or number in (float("inf"), float("-inf")):
+        raise ValueError(f"must be a number, not {value!r}")
+    return number
+
+
+def default_of(kind: type, name: str) -> Any:
+    """The default of a recipe's setting."""
+    default = next(f for f in fields(kind) if f.name == name).default
+    return None if default is MISSING else default

@@ -1,0 +1,102 @@
+"""The recipes of runs: what a user may set, with defaults, meaning and limits. Written into every run folder."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def _setting(
+    default: Any,
+    meaning: str,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """A recipe's field: its default, one line of help, and the limits that validation checks."""
+    limits = {"above": above, "least": least, "most": most, "choices": choices}
+    return field(
+        default=default, metadata={"meaning": meaning, **{k: v for k, v in limits.items() if v is not None}}
+    )
+
+
+METHODS = ("seq_bn", "seq_bn_inv", "lora", "full")
+OBJECTIVES = ("mlm",)
+PRECISIONS = ("auto", "float32", "bf16")
+
+
+@dataclass(frozen=True)
+class AdaptRecipe:
+    """How a language adapter is trained."""
+
+    method: str = _setting("seq_bn", "what is trained", choices=METHODS)
+    objective: str = _setting("mlm", "what it learns to predict", choices=OBJECTIVES)
+    steps: int = _setting(100_000, "optimiser steps", least=1)
+    learning_rate: float = _setting(1e-4, "peak learning rate", above=0, most=1)
+    batch_size: int = _setting(16, "sentences a step", least=1)
+    warmup_share: float = _setting(0.0, "share of the steps that warm up", least=0, most=1)
+    weight_decay: float = _setting(0.0, "weight decay (AdamW)", least=0)
+    reduction_factor: float = _setting(
+        16.0, "bottleneck: hidden size over bottleneck size (seq_bn, seq_bn_inv)", above=0
+    )
+    inverse_at_head: bool = _setting(
+        True, "seq_bn_inv: run the inverse before the head's decoder (false: as published)"
+    )
+    lora_rank: int = _setting(8, "LoRA: rank of the update", least=1)
+    lora_alpha: float = _setting(8.0, "LoRA: scale of the update is alpha / rank", above=0)
+    masking_share: float = _setting(0.15, "share of the tokens that is predicted", above=0, most=1)
+    max_tokens: int = _setting(256, "longest example in tokens, special ones included", least=8)
+    validate_every: int = _setting(500, "steps between validations", least=1)
+    save_steps: int = _setting(500, "steps between checkpoints", least=1)
+    seed: int = _setting(42, "seed of initialisation, order, masks and dropout", least=0)
+    precision: str = _setting(
+        "auto", "arithmetic: auto means float32 on a CPU, bf16 on a GPU that has it", choices=PRECISIONS
+    )
+
+
+@dataclass(frozen=True)
+class TaskRecipe:
+    """How a task adapter, or a whole model, is trained on labelled examples."""
+
+    method: str = _setting("seq_bn", "what is trained", choices=("seq_bn", "full"))
+    epochs: int = _setting(20, "passes over the training examples", least=1)
+    learning_rate: float = _setting(1e-4, "peak learning rate", above=0, most=1)
+    batch_size: int = _setting(32, "examples a step", least=1)
+    warmup_share: float = _setting(0.05, "share of the steps that warm up", least=0, most=1)
+    weight_decay: float = _setting(0.01, "weight decay (AdamW)", least=0)
+    reduction_factor: float = _setting(16.0, "bottleneck: hidden size over bottleneck size", above=0)
+    pooling: str = _setting("first", "sentence vector: first token, or mean", choices=("first", "mean"))
+    max_tokens: int = _setting(256, "longest example in tokens, special ones included", least=8)
+    train_examples: int = _setting(0, "use only this many training examples, drawn by seed (0: all)", least=0)
+    seeds: tuple[int, ...] = _setting((1, 2, 3), "one run for each")
+    precision: str = _setting(
+        "auto", "arithmetic: auto means float32 on a CPU, bf16 on a GPU that has it", choices=PRECISIONS
+    )
+
+
+@dataclass(frozen=True)
+class PretrainRecipe:
+    """How a base model is trained from scratch."""
+
+    languages: tuple[str, ...] = _setting((), "file names (without .txt) to take from a folder (none: all)")
+    vocabulary_size: int = _setting(16_000, "entries of the tokenizer", least=300, most=65_536)
+    hidden_size: int = _setting(256, "width", least=8)
+    layers: int = _setting(6, "depth", least=1)
+    attention_heads: int = _setting(4, "attention heads", least=1)
+    feed_forward_size: int = _setting(1024, "width of the feed-forward layers", least=8)
+    row_tokens: int = _setting(128, "length of a training row", least=16)
+    max_tokens: int = _setting(256, "longest input of the finished model", least=16)
+    steps: int = _setting(10_000, "optimiser steps", least=1)
+    decay_share: float = _setting(0.3, "share of the steps, at the end, that lower the rate", least=0, most=1)
+    warmup_share: float = _setting(0.02, "share of the steps that warm up", least=0, most=1)
+    learning_rate: float = _setting(2e-3, "peak learning rate (Muon and AdamW)", above=0, most=1)
+    weight_decay: float = _setting(0.05, "weight decay", least=0)
+    batch_size: int = _setting(16, "rows computed at once", least=1)
+    accumulation: int = _setting(4, "times batch_size make a step", least=1)
+    masking_share: float = _setting(0.15, "share of the tokens that is predicted", above=0, most=1)
+    reserved_share: float = _setting(0.1, "share of the documents kept for validation", above=0, most=0.5)
+    validation_rows: int = _setting(600, "rows measured at each validation", least=1)
+    validate_every: int = _setting(250, "steps between validations", least=1)
+    save_steps: int = _setting(250, "steps between checkpoints", least=1)
+    seed: int = _setting(0, "seed of split, initialisation, order and masks", least=0)
+    precision: str = _setting("bf16", "arithmetic", choices=PRECISIONS)

@@ -1,0 +1,61 @@
+"""Masked language modelling: which tokens of an example are predicted, and what the model sees there."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+IGNORED = -100
+"""The label of a token that is not predicted, as in PyTorch's cross-entropy."""
+
+
+@dataclass(frozen=True)
+class MaskedLanguageModel:
+    """BERT's masking (Devlin et al. 2019, section 3.1).
+
+    A share of the non-special tokens is chosen; of those, 80 % become the mask token, 10 % a random
+    ordinary token and 10 % stay as they are. The number chosen is exact, ``round(share * n)`` and at
+    least one. Which ones depends only on (seed, epoch, example), never on a generator's state, so
+    neither resuming nor another batch order can change it.
+    """
+
+    mask_token_id: int
+    special_ids: frozenset[int]
+    vocabulary_size: int
+    share: float = 0.15
+
+    def __call__(
+        self, input_ids: npt.NDArray[np.integer], *, seed: int, epoch: int, example: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Mask one example.
+
+        Args:
+            input_ids: token ids, shape [length].
+            seed: the run's seed.
+            epoch: how often the example has been seen before.
+            example: the example's number in its data set.
+
+        Returns:
+            (what the model sees, labels), both int64 [length]; labels are ``IGNORED`` off the chosen tokens.
+        """
+        seen = input_ids.astype(np.int64)
+        labels = np.full_like(seen, IGNORED)
+        candidates = np.flatnonzero(~np.isin(seen, list(self.special_ids)))
+        if len(candidates) == 0:
+            return seen, labels
+        random = np.random.default_rng((seed, epoch, example))
+        count = max(1, round(self.share * len(candidates)))
+        chosen = random.permutation(candidates)[:count]
+        labels[chosen] = seen[chosen]
+        fate = random.random(count)
+        seen[chosen[fate < 0.8]] = self.mask_token_id
+        replaced = chosen[(fate >= 0.8) & (fate < 0.9)]
+        seen[replaced] = self._random_tokens(random, len(replaced))
+        return seen, labels
+
+    def _random_tokens(self, random: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
+        """Random ordinary tokens: special ones are drawn again."""
+        drawn = random.integers(self.vocabulary_size, size=count)
+        while (bad := np.isin(drawn, list(self.special_ids))).any():
+            drawn[bad] = random.integers(self.vocabulary_size, size=int(bad.sum()))
+        return drawn

@@ -1,0 +1,89 @@
+"""Progress a person can see: a bar with rate and time left on a terminal, plain lines elsewhere; on stderr."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class ProgressBar:
+    """Shows how far ``total`` units of work have come; ``note`` is free text such as the loss.
+
+    Used as a context manager. Nothing is shown when ``quiet`` is set.
+    """
+
+    quiet = False
+    """Set by the command line for runs whose progress nobody reads."""
+
+    def __init__(self, what: str, total: int, unit: str = "steps", done: int = 0) -> None:
+        self._what, self._total, self._unit, self._done, self._first = what, total, unit, done, done
+        self._note = ""
+        self._started = self._last_line = time.monotonic()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> "ProgressBar":
+        if self.quiet:
+            return self
+        if sys.stderr.isatty():
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TextColumn("left"),
+                TimeRemainingColumn(elapsed_when_finished=True),
+                console=Console(stderr=True),
+            )
+            self._task = self._bar.add_task(self._what, total=self._total, completed=self._done, note="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        elif not self.quiet and kind is None and time.monotonic() - self._started > 2:
+            self._print_line()
+
+    def advance(self, units: int = 1, note: str | None = None) -> None:
+        """Report ``units`` more done, and what to show beside the bar."""
+        self._done += units
+        if note is not None:
+            self._note = note
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._done, note=self._note)
+        elif not self.quiet and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+            self._print_line()
+
+    def _print_line(self) -> None:
+        self._last_line = time.monotonic()
+        elapsed = self._last_line - self._started
+        rate = (self._done - self._first) / max(elapsed, 1e-9)
+        left = (self._total - self._done) / rate if rate > 0 else float("nan")
+        note = f"  {self._note}" if self._note else ""
+        print(  # noqa: T201
+            f"{self._what}: {self._done}/{self._total} {self._unit}{note}  {readable_seconds(elapsed)} gone, "
+            f"{readable_seconds(left)} left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def readable_seconds(seconds: float) -> str:
+    """``75.2`` -> ``1 min 15 s``."""
+    if seconds != seconds:
+        return "unknown time"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

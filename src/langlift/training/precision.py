@@ -1,0 +1,13 @@
+"""Which arithmetic a run uses."""
+
+import torch
+
+
+def uses_bf16(precision: str) -> bool:
+    """Whether forward passes run under bf16 autocast; parameters and optimiser are float32 either way.
+
+    ``auto`` is float32 on a CPU and bf16 on a GPU that has it.
+    """
+    if precision == "auto":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return precision == "bf16"

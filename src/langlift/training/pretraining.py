@@ -1,0 +1,251 @@
+"""Train a small multilingual masked language model from scratch: tokenizer, then XLM-R architecture."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, XLMRobertaConfig, XLMRobertaForMaskedLM, set_seed
+
+from langlift.config.loading import recorded
+from langlift.config.recipes import PretrainRecipe
+from langlift.corpus.text_files import Document, read_documents, split_documents
+from langlift.errors import InputError
+from langlift.masking.masked_language_model import MaskedLanguageModel
+from langlift.progress import ProgressBar
+from langlift.training.examples import MaskedExamples, PadBatch, ScheduledMaskedExamples
+from langlift.training.masked_loss import summed_masked_loss
+from langlift.training.optimizers import MuonWithAdamW
+from langlift.training.precision import uses_bf16
+from langlift.training.reporting import TrainingReport
+from langlift.training.run_folder import (
+    CHECKPOINTS,
+    METRICS,
+    atomic_file,
+    atomic_folder,
+    is_finished,
+    open_run,
+    read_metrics,
+    write_json,
+)
+from langlift.training.trainer import LiftTrainer, best_of, training_arguments, validation_loss
+from langlift.vocab.tokenizer_training import train_unigram_tokenizer
+
+SHIPPED_DROPOUT = 0.1
+TOKENIZER = "tokenizer"
+MODEL = "model"
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """What ``langlift pretrain`` made. Losses in nats per masked token; rates in tokens per second."""
+
+    model: str
+    steps: int
+    tokens: int
+    validation_loss: float
+    parameters: int
+    tokens_per_second: float
+
+
+def pretrain(corpus: Sequence[Path], out: Path, recipe: PretrainRecipe, resume: bool = False) -> PretrainResult:
+    """Train a base model on text files, or go on with a run that was stopped.
+
+    ``out/model`` receives an ordinary model folder (half precision); ``out`` also keeps the run's
+    recipe, progress and metrics.
+
+    The learning rate is constant between warm-up and decay, so a stopped run may be resumed with
+    another number of ``steps``: it then decays at the new end.
+
+    Raises:
+        InputError: no usable text, or ``out`` holds another run.
+    """
+    files = corpus_files(corpus, recipe.languages)
+    record = recorded("pretrain", {"corpus": [file.name for file in files]}, recipe)
+    open_run(out, record, resume, may_change=frozenset({"steps", "decay_share"}))
+    if is_finished(out):
+        return PretrainResult(**read_metrics(out))
+    train_documents, reserved = split_corpus(files, recipe)
+    tokenizer = _tokenizer(out, train_documents, recipe)
+    train_rows = _rows(out / "train_rows.npy", tokenizer, train_documents, recipe.row_tokens)
+    reserved_rows = _rows(out / "reserved_rows.npy", tokenizer, reserved, recipe.row_tokens)
+
+    set_seed(recipe.seed)
+    model = new_model(tokenizer, recipe)
+    masking = MaskedLanguageModel(
+        mask_token_id=tokenizer.mask_token_id,
+        special_ids=frozenset(tokenizer.all_special_ids),
+        vocabulary_size=len(tokenizer),
+        share=recipe.masking_share,
+    )
+    collate = PadBatch(tokenizer.pad_token_id)
+    total = recipe.steps * recipe.batch_size * recipe.accumulation
+    report = TrainingReport(out, "pre-training")
+    trainer = LiftTrainer(
+        model,
+        training_arguments(
+            out,
+            steps=recipe.steps,
+            learning_rate=recipe.learning_rate,
+            batch_size=recipe.batch_size,
+            accumulation=recipe.accumulation,
+            warmup_share=recipe.warmup_share,
+            weight_decay=recipe.weight_decay,
+            validate_every=recipe.validate_every,
+            save_every=recipe.save_steps,
+            seed=recipe.seed,
+            schedule="warmup_stable_decay",
+            schedule_arguments={
+                "num_decay_steps": round(recipe.decay_share * recipe.steps),
+                "decay_type": "linear",
+            },
+        ),
+        loss=summed_masked_loss,
+        validation=validation_loss(
+            summed_masked_loss,
+            MaskedExamples(reserved_rows[: recipe.validation_rows], masking, recipe.seed),
+            collate,
+            recipe.batch_size,
+        ),
+        best_by="loss",
+        greater_is_better=False,
+        train_dataset=ScheduledMaskedExamples(train_rows, masking, recipe.seed, total),
+        collate=collate,
+        bf16=uses_bf16(recipe.precision),
+        optimizer=MuonWithAdamW(model, recipe.learning_rate, recipe.weight_decay),
+        callbacks=[report],
+    )
+    try:
+        trainer.resume_or_start()
+    finally:
+        report.close()
+    _save_model(out / MODEL, model, tokenizer)
+    best = best_of(out / CHECKPOINTS)
+    result = PretrainResult(
+        model=str(out / MODEL),
+        steps=recipe.steps,
+        tokens=int(trainer.state.num_input_tokens_seen),
+        validation_loss=best["value"],
+        parameters=sum(p.numel() for p in model.parameters()),
+        tokens_per_second=round(report.tokens_per_second, 1),
+    )
+    write_json(out / METRICS, asdict(result))
+    shutil.rmtree(out / CHECKPOINTS)
+    return result
+
+
+def corpus_files(corpus: Sequence[Path], languages: Sequence[str]) -> list[Path]:
+    """The text files named, and those in the folders named (only ``languages``, when given).
+
+    Raises:
+        InputError: nothing is found, or a language has no file.
+    """
+    files: list[Path] = []
+    for place in corpus:
+        if not place.is_dir():
+            files.append(place)
+        elif languages:
+            files.extend(place / f"{language}.txt" for language in languages)
+        else:
+            files.extend(sorted(place.glob("*.txt")))
+    if not files:
+        raise InputError(f"{', '.join(map(str, corpus))}: no .txt files", "name text files or a folder of them")
+    return files
+
+
+def split_corpus(files: Sequence[Path], recipe: PretrainRecipe) -> tuple[list[Document], list[Document]]:
+    """(training documents, reserved documents), both shuffled; the same for the same files, share and seed.
+
+    Every file is split by itself, so that each language is reserved in proportion and a later study can
+    take the reserved part of one language without reading the others.
+    """
+    train: list[Document] = []
+    reserved: list[Document] = []
+    shares = (1 - recipe.reserved_share, recipe.reserved_share)
+    for file in files:
+        mine, kept = split_documents(read_documents(file), shares, recipe.seed)
+        train.extend(mine)
+        reserved.extend(kept)
+    random = np.random.default_rng(recipe.seed)
+    return [train[i] for i in random.permutation(len(train))], [
+        reserved[i] for i in random.permutation(len(reserved))
+    ]
+
+
+def new_model(tokenizer: PreTrainedTokenizerBase, recipe: PretrainRecipe) -> XLMRobertaForMaskedLM:
+    """A freshly initialised model of the recipe's shape, without dropout: a few passes do not overfit."""
+    config = XLMRobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.hidden_size,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.attention_heads,
+        intermediate_size=recipe.feed_forward_size,
+        # XLM-R numbers positions from pad_token_id + 1.
+        max_position_embeddings=recipe.max_tokens + tokenizer.pad_token_id + 1,
+        type_vocab_size=1,
+        layer_norm_eps=1e-5,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        bos_token_id=tokenizer.bos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    # On a CPU plain matrix products are faster in bf16 than the fused attention kernel.
+    return XLMRobertaForMaskedLM._from_config(config, attn_implementation="eager", dtype=torch.float32)
+
+
+def _tokenizer(out: Path, documents: Sequence[Document], recipe: PretrainRecipe) -> PreTrainedTokenizerBase:
+    folder = out / TOKENIZER
+    if not folder.exists():
+        with ProgressBar("training the tokenizer", 1, "vocabularies") as bar:
+            tokenizer = train_unigram_tokenizer(
+                chain.from_iterable(documents), recipe.vocabulary_size, recipe.max_tokens
+            )
+            bar.advance()
+        with atomic_folder(folder) as staging:
+            tokenizer.save_pretrained(staging)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def _rows(
+    cache: Path, tokenizer: PreTrainedTokenizerBase, documents: Sequence[Document], length: int
+) -> npt.NDArray[np.uint16]:
+    """Token rows of shape [rows, length]: `<s>`, then running text in which `</s>` closes each line.
+
+    Documents follow each other; a row may begin in the middle of a sentence, none holds padding.
+    Kept in ``cache`` so that a resumed run starts at once.
+    """
+    if not cache.exists():
+        flat: list[int] = []
+        with ProgressBar(f"tokenising {cache.stem.replace('_', ' ')}", len(documents), "documents") as bar:
+            for start in range(0, len(documents), 200):
+                batch = documents[start : start + 200]
+                lines = list(chain.from_iterable(batch))
+                encoded = tokenizer(lines, add_special_tokens=False, verbose=False)["input_ids"]
+                for ids in encoded:
+                    flat.extend(ids)
+                    flat.append(tokenizer.eos_token_id)
+                bar.advance(len(batch))
+        count = len(flat) // (length - 1)
+        if count == 0:
+            raise InputError(
+                f"the text fills no row of {length} tokens", "give more text, or a smaller row_tokens"
+            )
+        rows = np.full((count, length), tokenizer.bos_token_id, dtype=np.uint16)
+        rows[:, 1:] = np.asarray(flat[: count * (length - 1)], dtype=np.uint16).reshape(count, length - 1)
+        with atomic_file(cache) as staging, staging.open("wb") as file:
+            np.save(file, rows)
+    stored: npt.NDArray[np.uint16] = np.load(cache)
+    return stored
+
+
+def _save_model(folder: Path, model: XLMRobertaForMaskedLM, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write half-precision weights; the customary dropout of XLM-R is set for those who fine-tune."""
+    model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = SHIPPED_DROPOUT
+    with atomic_folder(folder) as staging:
+        model.half().save_pretrained(staging)
+        tokenizer.save_pretrained(staging)

@@ -1,0 +1,93 @@
+"""What a run says of itself while it trains: the bar, and ``progress.jsonl``."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from langlift.progress import ProgressBar
+from langlift.training.run_folder import PROGRESS
+
+NAMES = {"eval_loss": "validation_loss", "eval_macro_f1": "validation_macro_f1"}
+KEPT = ("loss", "learning_rate", "grad_norm", *NAMES)
+
+
+class TrainingReport(TrainerCallback):
+    """Shows loss, validation measure and tokens per second; appends each log to ``progress.jsonl``.
+
+    A resumed run first drops the records that lie after its checkpoint, so that the file reads as if
+    the run had never stopped.
+    """
+
+    def __init__(self, folder: Path, what: str) -> None:
+        self._path, self._what = folder / PROGRESS, what
+        self._shown: dict[str, str] = {}
+        self._bar: ProgressBar | None = None
+        self.tokens = 0
+        self.seconds = 0.0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Mean rate of this process, validation and saving included."""
+        return self.tokens / max(self.seconds, 1e-9)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Open the bar at the resumed step."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        lines = self._path.read_text(encoding="utf-8").splitlines(True) if self._path.exists() else []
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]
+        self._path.write_text("".join(kept), encoding="utf-8")
+        self._first_tokens, self._started = state.num_input_tokens_seen, time.monotonic()
+        self._bar = ProgressBar(self._what, state.max_steps, done=state.global_step).__enter__()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Advance the bar."""
+        self._count(state)
+        if self._bar is not None:
+            rate = f"{self.tokens_per_second:,.0f} tokens/s"
+            self._bar.advance(note="  ".join([*self._shown.values(), rate]))
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Append one record."""
+        self._count(state)
+        record: dict[str, Any] = {"step": state.global_step}
+        record |= {NAMES.get(k, k): v for k, v in (logs or {}).items() if k in KEPT}
+        if len(record) == 1:
+            return
+        record["tokens"] = state.num_input_tokens_seen
+        record["tokens_per_second"] = round(self.tokens_per_second, 1)
+        for name in ("loss", *NAMES.values()):
+            if name in record:
+                self._shown[name] = f"{name.replace('_', ' ')} {record[name]:.3f}"
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Close the bar."""
+        self._count(state)
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar down, also when training failed."""
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+            self._bar = None
+
+    def _count(self, state: TrainerState) -> None:
+        self.tokens = int(state.num_input_tokens_seen) - int(self._first_tokens)
+        self.seconds = time.monotonic() - self._started

@@ -1,0 +1,132 @@
+"""A run's folder: atomic writes, and the files that every run has."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import yaml
+
+from langlift.errors import InputError, LangliftError
+
+CHECKPOINTS = "checkpoints"
+RECIPE = "recipe.yaml"
+METRICS = "metrics.json"
+PROGRESS = "progress.jsonl"
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Turn the operating system's refusals (disk full, read-only) into an error for people (exit code 1)."""
+    try:
+        yield
+    except OSError as error:
+        raise LangliftError(
+            f"{target}: cannot be written ({error.strerror or error})",
+            "check free space and permissions; finished work is kept, the same command with --resume goes on",
+        ) from error
+
+
+@contextmanager
+def atomic_file(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``target``; rename it to ``target`` on success, remove it on failure."""
+    staging = target.with_name(f".{target.name}.writing")
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield staging
+            os.replace(staging, target)
+        finally:
+            staging.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """As ``atomic_file``, for a folder; an existing ``target`` is replaced as a whole."""
+    staging = target.with_name(f".{target.name}.writing")
+    with writing(target):
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        try:
+            yield staging
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(staging, target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_json(target: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object atomically."""
+    with atomic_file(target) as staging:
+        staging.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_text(target: Path, content: str) -> None:
+    """Write a text file atomically."""
+    with atomic_file(target) as staging:
+        staging.write_text(content, encoding="utf-8")
+
+
+def open_run(
+    folder: Path, recipe: Mapping[str, Any], resume: bool, may_change: frozenset[str] = frozenset()
+) -> None:
+    """Prepare a run's folder: record recipe and versions before step 0, or check that a resumed run's agree.
+
+    Settings named in ``may_change`` may differ in a resumed run; the recipe is then recorded anew.
+
+    Raises:
+        InputError: the folder holds another run; or a resumed run's recipe differs from the recorded one.
+        LangliftError: the folder cannot be written.
+    """
+    recorded = folder / RECIPE
+    text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
+    if recorded.exists():
+        if not resume:
+            raise InputError(
+                f"{folder}: holds a run already", "add --resume to go on with it, or choose another --out"
+            )
+        before, now = _flat(yaml.safe_load(recorded.read_text(encoding="utf-8"))), _flat(yaml.safe_load(text))
+        changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
+        if forbidden := sorted(changed - may_change):
+            key = forbidden[0]
+            raise InputError(
+                f"{recorded}: the run was started with {key} = {before.get(key)!r}, not {now.get(key)!r}",
+                "resume with the same settings, or choose another --out",
+            )
+        if changed:
+            write_text(recorded, text)
+        return
+    if folder.is_file():
+        raise InputError(f"{folder}: is a file", "choose a folder for --out")
+    write_json(folder / "versions.json", _versions())
+    write_text(recorded, text)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run wrote its metrics, which it does last."""
+    return (folder / METRICS).exists()
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """The metrics of a finished run."""
+    metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    return metrics
+
+
+def _flat(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's settings and inputs on one level."""
+    flat: dict[str, Any] = {}
+    for key, value in recipe.items():
+        flat |= value if isinstance(value, dict) else {key: value}
+    return flat
+
+
+def _versions() -> dict[str, str]:
+    names = ("langlift", "torch", "transformers", "tokenizers", "peft", "accelerate", "numpy")
+    return {"python": python_version(), **{name: version(name) for name in names}}

@@ -1,0 +1,253 @@
+"""The one Trainer of every run: summed losses, trainable weights only, atomic checkpoints, best weights kept."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from langlift.errors import LangliftError
+from langlift.training.run_folder import CHECKPOINTS, atomic_file, writing
+
+TRAINABLE = "trainable.safetensors"
+BEST = "best.safetensors"
+
+Batch = dict[str, Tensor]
+SummedLoss = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
+"""(model, batch) -> (loss summed over its items, number of items)."""
+Validation = Callable[[nn.Module], Mapping[str, float]]
+"""model -> measures on the validation set."""
+
+
+class LiftTrainer(Trainer):
+    """transformers' Trainer with four changes.
+
+    - The loss is a sum over items divided by the items of the whole step, so that gradient
+      accumulation changes nothing but memory.
+    - A checkpoint holds the trainable parameters only (of adapters: the adapters), is written beside
+      its place and renamed: a kill at any moment leaves the last complete one.
+    - The best weights by a validation measure are kept in one file apart from the checkpoints.
+    - bf16, when asked for, wraps exactly the loss; parameters and optimiser stay float32.
+    """
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        model: nn.Module,
+        arguments: TrainingArguments,
+        *,
+        loss: SummedLoss,
+        validation: Validation,
+        best_by: str,
+        greater_is_better: bool,
+        train_dataset: Dataset[Any],
+        collate: Callable[[Any], Batch],
+        bf16: bool = False,
+        optimizer: torch.optim.Optimizer | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+    ) -> None:
+        super().__init__(
+            model=model,
+            args=arguments,
+            train_dataset=train_dataset,
+            eval_dataset=train_dataset,  # required for its schedule; ``evaluate`` measures by ``validation``
+            data_collator=collate,
+            callbacks=callbacks,
+            optimizers=(optimizer, None),
+        )
+        self.remove_callback(PrinterCallback)  # our report shows the logs
+        self.model_accepts_loss_kwargs = True  # makes the Trainer count a step's labelled items
+        self._loss, self._validation, self._bf16 = loss, validation, bf16
+        self._best_by, self._sign = best_by, 1.0 if greater_is_better else -1.0
+        self._staging: Path | None = None
+
+    def resume_or_start(self) -> None:
+        """Train to the end, from the newest complete checkpoint if there is one, and load the best weights."""
+        output = Path(self.args.output_dir)
+        newest = get_last_checkpoint(str(output)) if output.is_dir() else None
+        with writing(output):
+            self.train(resume_from_checkpoint=newest)
+        if (output / BEST).exists():
+            load_trainable(self.model, output / BEST)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """The micro-batch's summed loss over the number of items in the whole step."""
+        with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self._bf16):
+            total, items = self._loss(model, inputs)
+        if not torch.isfinite(total):
+            raise LangliftError(
+                f"the loss became {float(total)} at step {self.state.global_step}",
+                "use a smaller learning rate (--lr), or --precision float32",
+            )
+        return total / (items if num_items_in_batch is None else num_items_in_batch)
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Measure on the validation set and keep the weights if they are the best so far."""
+        self.model.eval()
+        with torch.inference_mode(), torch.autocast(self.args.device.type, torch.bfloat16, enabled=self._bf16):
+            measures = dict(self._validation(self.model))
+        self.model.train()
+        self._keep_if_best(measures[self._best_by])
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in measures.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _keep_if_best(self, value: float) -> None:
+        target = Path(self.args.output_dir) / BEST
+        if target.exists():
+            best = best_of(target.parent)["value"]
+            if self._sign * value <= self._sign * best:
+                return
+        record = {"measure": self._best_by, "value": value, "step": self.state.global_step}
+        with atomic_file(target) as staging:
+            save_file(trainable_parameters(self.model), staging, metadata={"best": json.dumps(record)})
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
+        """In order: the data set is already the schedule of the whole run."""
+        return SequentialSampler(train_dataset or self.train_dataset)
+
+    def _track_num_input_tokens(self, inputs: Batch) -> None:
+        """Count the tokens that are not padding; a batch without an attention mask has none."""
+        mask = inputs.get("attention_mask")
+        tokens = inputs["input_ids"].numel() if mask is None else int(mask.sum())
+        self.state.num_input_tokens_seen += tokens * self.args.world_size
+
+    def floating_point_ops(self, inputs: Batch) -> int:
+        """Not counted here: transformers' estimate walks all parameters at every micro-batch."""
+        return 0
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._staging or self.args.output_dir)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Write the checkpoint into a staging folder, rename it into place, then drop the older ones."""
+        output = Path(self.args.output_dir)
+        self._staging = output / ".writing"
+        try:
+            shutil.rmtree(self._staging, ignore_errors=True)
+            super()._save_checkpoint(model, trial)
+            name = f"checkpoint-{self.state.global_step}"
+            if (output / name).exists():
+                shutil.rmtree(output / name)
+            os.replace(self._staging / name, output / name)
+        finally:
+            shutil.rmtree(self._staging, ignore_errors=True)
+            self._staging = None
+        for older in output.glob("checkpoint-*"):
+            if older.name != name:
+                shutil.rmtree(older)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(trainable_parameters(self.model), folder / TRAINABLE)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        load_trainable(self.model, Path(resume_from_checkpoint) / TRAINABLE)
+
+
+def training_arguments(
+    folder: Path,
+    *,
+    steps: int,
+    learning_rate: float,
+    batch_size: int,
+    accumulation: int,
+    warmup_share: float,
+    weight_decay: float,
+    validate_every: int,
+    save_every: int,
+    seed: int,
+    schedule: str = "linear",
+    schedule_arguments: Mapping[str, Any] | None = None,
+) -> TrainingArguments:
+    """The TrainingArguments of a run in ``folder``; nothing is reported to services on the network."""
+    return TrainingArguments(
+        output_dir=str(folder / CHECKPOINTS),
+        max_steps=steps,
+        learning_rate=learning_rate,
+        per_device_train_batch_size=batch_size,
+        gradient_accumulation_steps=accumulation,
+        warmup_steps=round(warmup_share * steps),
+        weight_decay=weight_decay,
+        lr_scheduler_type=schedule,
+        lr_scheduler_kwargs=dict(schedule_arguments or {}),
+        eval_strategy="steps",
+        eval_steps=validate_every,
+        save_strategy="steps",
+        save_steps=save_every,
+        logging_strategy="steps",
+        logging_steps=max(1, min(10, steps // 10)),
+        seed=seed,
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to="none",
+        include_num_input_tokens_seen="non_padding",
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+
+def validation_loss(
+    loss: SummedLoss, examples: Dataset[Any], collate: Callable[[Any], Batch], batch_size: int
+) -> Validation:
+    """The mean loss over a data set, as a validation measure named ``loss``."""
+    batches = DataLoader(examples, batch_size=batch_size, collate_fn=collate)
+
+    def measure(model: nn.Module) -> dict[str, float]:
+        device = next(model.parameters()).device
+        total, items = 0.0, 0
+        for batch in batches:
+            batch_total, batch_items = loss(model, {name: value.to(device) for name, value in batch.items()})
+            total += float(batch_total)
+            items += int(batch_items)
+        return {"loss": total / items}
+
+    return measure
+
+
+def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters that are being trained, by name; tied ones once."""
+    return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def load_trainable(model: nn.Module, path: Path) -> None:
+    """Load trained parameters into a model of which exactly these are trainable.
+
+    Raises:
+        LangliftError: the names in the file are not those of the model's trainable parameters.
+    """
+    stored = load_file(path)
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if stored.keys() != parameters.keys():
+        raise LangliftError(
+            f"{path}: holds other parameters than this run trains", "choose another --out for these settings"
+        )
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(stored[name])
+
+
+def best_of(checkpoints: Path) -> dict[str, Any]:
+    """The record of the best weights: ``measure``, ``value``, ``step``."""
+    with safe_open(checkpoints / BEST, framework="pt") as file:
+        record: dict[str, Any] = json.loads(file.metadata()["best"])
+    return record

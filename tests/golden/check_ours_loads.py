@@ -1,0 +1,44 @@
+"""Prove that the reference library loads an adapter folder and computes the same hidden states.
+
+    REF/bin/python tests/golden/check_ours_loads.py BASE_FOLDER ADAPTER_FOLDER EXPECTED.safetensors
+
+REF is the environment of reference-requirements.txt. EXPECTED holds input_ids, attention_mask and
+hidden (the last hidden state with the adapter active). Prints the largest absolute difference;
+exit code 1 if it is above 1e-5, or if a weight of the adapter is missing from or unknown to the model.
+"""
+
+import os
+import sys
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import adapters
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM
+
+
+@torch.no_grad()
+def main(base_folder, adapter_folder, expected_file):
+    model = AutoModelForMaskedLM.from_pretrained(base_folder, attn_implementation="eager")
+    adapters.init(model)
+    info = {}
+    name = model.load_adapter(adapter_folder, use_safetensors=True, with_head=False, loading_info=info)
+    model.set_active_adapters(name)
+    model.eval()
+    bad = {k: info.get(k) for k in ("missing_keys", "unexpected_keys") if info.get(k)}
+    if bad:
+        print("not a clean load:", bad)
+        return 1
+    expected = load_file(expected_file)
+    inputs = {k: expected[k] for k in ("input_ids", "attention_mask")}
+    hidden = model(**inputs, output_hidden_states=True, return_dict=True).hidden_states[-1]
+    difference = (hidden - expected["hidden"].float()).abs().max().item()
+    print(f"adapter {name}: max absolute difference {difference:.3e}")
+    return 0 if difference <= 1e-5 else 1
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    sys.exit(main(*sys.argv[1:]))

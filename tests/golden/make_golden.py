@@ -1,0 +1,202 @@
+"""Write the golden fixtures of this folder with the reference library, adapters 1.3.0 (AdapterHub).
+
+    python3.11 -m venv REF
+    REF/bin/pip install -r tests/golden/reference-requirements.txt
+    REF/bin/python tests/golden/make_golden.py
+
+Writes next to itself (see README.md here), offline, seeded, in under a minute on one CPU.
+Every number in expected.safetensors comes out of the reference library's own forward pass.
+"""
+
+import copy
+import json
+import os
+import shutil
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import adapters
+import torch
+from adapters import AutoAdapterModel, LoRAConfig, SeqBnConfig, SeqBnInvConfig
+from adapters.composition import Stack
+from safetensors.torch import save_file
+from transformers import AutoModelForMaskedLM, BertConfig, XLMRobertaConfig
+
+HERE = Path(__file__).resolve().parent
+
+SMALL = dict(
+    vocab_size=96, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+    max_position_embeddings=40, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+)
+XLMR = dict(pad_token_id=1, bos_token_id=0, eos_token_id=2, type_vocab_size=1, layer_norm_eps=1e-5)
+ARCHS = {"bert": BertConfig(**SMALL), "xlm-roberta": XLMRobertaConfig(**{**SMALL, **XLMR})}
+
+ADAPTERS = {
+    "seq_bn": SeqBnConfig(reduction_factor=4),
+    "seq_bn_inv": SeqBnInvConfig(reduction_factor=4),
+    "task": SeqBnConfig(reduction_factor=2),
+    "lora": LoRAConfig(
+        r=4, alpha=8, selfattn_lora=True, intermediate_lora=False, output_lora=False, attn_matrices=["q", "v"]
+    ),
+}
+# case -> (active adapters, use the flexible head)
+CASES = {
+    "base": (None, False),
+    "seq_bn": ("seq_bn", False),
+    "seq_bn_inv_forward_only": ("seq_bn_inv", False),  # static head: no inverse
+    "seq_bn_inv": ("seq_bn_inv", True),  # flexible head: inverse before the decoder linear
+    "stack": (Stack("seq_bn", "task"), False),
+    "stack_inv": (Stack("seq_bn_inv", "task"), True),
+    "lora": ("lora", False),
+}
+
+
+@torch.no_grad()
+def randomise_base(model):
+    """All weights clearly away from their defaults. Tied tensors are drawn once."""
+    for module in model.modules():
+        norm = isinstance(module, torch.nn.LayerNorm)
+        for name, p in module.named_parameters(recurse=False):
+            if norm and name == "weight":
+                p.copy_(1 + 0.2 * torch.randn_like(p))
+            else:
+                p.copy_(0.1 * torch.randn_like(p))
+
+
+@torch.no_grad()
+def randomise_adapter(model, name):
+    for key, p in model.named_parameters():
+        if f".{name}." in key:
+            p.copy_((0.1 if key.endswith(".bias") else 0.3) * torch.randn_like(p))
+
+
+def make_inputs(pad_id):
+    input_ids = torch.randint(5, SMALL["vocab_size"], (4, 12))
+    attention_mask = torch.ones_like(input_ids)
+    for row, length in ((1, 9), (3, 5)):
+        input_ids[row, length:] = pad_id
+        attention_mask[row, length:] = 0
+    return {"input_ids": input_ids, "attention_mask": attention_mask}
+
+
+def flexible_model(config, static):
+    """The library's flexible-head model with the static model's weights, masked head included."""
+    flex = AutoAdapterModel.from_config(copy.deepcopy(config), attn_implementation="eager")
+    missing, _ = flex.base_model.load_state_dict(static.base_model.state_dict(), strict=False)
+    assert all(key.startswith("pooler.") for key in missing), missing  # adapters follow in make_arch
+    flex.add_masked_lm_head("mlm")
+    if config.model_type == "bert":
+        head = static.cls.predictions
+        parts = (head.transform.dense, head.transform.LayerNorm, head.decoder)
+    else:
+        parts = (static.lm_head.dense, static.lm_head.layer_norm, static.lm_head.decoder)
+    for index, part in zip(("0", "2", "3"), parts):  # 1 is the activation
+        flex.heads["mlm"]._modules[index].load_state_dict(part.state_dict())
+    return flex.eval()
+
+
+@torch.no_grad()
+def run(model, active, inputs):
+    model.set_active_adapters(active)
+    out = model(**inputs, output_hidden_states=True, return_dict=True)
+    return out.logits, out.hidden_states[-1]
+
+
+def make_arch(arch, config):
+    folder = HERE / arch
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+
+    torch.manual_seed(20240 + len(arch))
+    static = AutoModelForMaskedLM.from_config(config, attn_implementation="eager").eval()
+    randomise_base(static)
+    static.save_pretrained(folder / "base")
+    inputs = make_inputs(config.pad_token_id)
+    with torch.no_grad():
+        plain_logits = static(**inputs).logits
+
+    adapters.init(static)
+    for name, adapter_config in ADAPTERS.items():
+        static.add_adapter(name, config=adapter_config)
+        randomise_adapter(static, name)
+        static.save_adapter(str(folder / name), name, with_head=False, use_safetensors=True)
+    static.save_adapter(str(folder / "seq_bn_bin"), "seq_bn", with_head=False)
+    static.eval()
+
+    flex = flexible_model(config, static)
+    for name in ADAPTERS:
+        flex.load_adapter(str(folder / name), use_safetensors=True)
+    flex.active_head = "mlm"
+    flex.eval()
+
+    expected = dict(inputs)
+    for case, (active, flexible) in CASES.items():
+        logits, hidden = run(flex if flexible else static, active, inputs)
+        expected[case], expected[f"hidden.{case}"] = logits.contiguous(), hidden.contiguous()
+
+    # What the fixtures claim about the library, checked.
+    def close(a, b):
+        return torch.allclose(a, b, atol=1e-6, rtol=0)
+
+    assert close(expected["base"], plain_logits)
+    for case in ("base", "seq_bn", "stack", "lora"):  # both heads agree where nothing is to be inverted
+        logits, hidden = run(flex, CASES[case][0], inputs)
+        assert close(logits, expected[case]) and close(hidden, expected[f"hidden.{case}"]), case
+    assert close(expected["hidden.seq_bn_inv"], expected["hidden.seq_bn_inv_forward_only"])
+    # The inverse at the static head, by the library's own function in front of the decoder linear.
+    decoder = static.get_output_embeddings()
+    hook = decoder.register_forward_pre_hook(
+        lambda module, args: (static.base_model.invertible_adapters_forward(args[0], rev=True),)
+    )
+    for case in ("seq_bn_inv", "stack_inv"):
+        assert close(run(static, CASES[case][0], inputs)[0], expected[case]), case
+    hook.remove()
+    names = list(CASES)
+    for i, a in enumerate(names):
+        for b in names[:i]:
+            assert (expected[a] - expected[b]).abs().max() > 0.01, (a, b)
+
+    save_file(expected, folder / "expected.safetensors")
+
+
+def parameter_counts():
+    """Counted by the library on weightless (meta) models with the shapes of the real checkpoints."""
+    models = {
+        "bert-base-multilingual-cased": BertConfig(vocab_size=119547),
+        "xlm-roberta-base": XLMRobertaConfig(
+            vocab_size=250002, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5
+        ),
+    }
+    kinds = {
+        "seq_bn": SeqBnConfig(),
+        "seq_bn_inv": SeqBnInvConfig(),
+        "lora": LoRAConfig(r=8, alpha=8, attn_matrices=["q", "v"]),
+    }
+    counts = {}
+    for model_name, config in models.items():
+        with torch.device("meta"):
+            model = AutoModelForMaskedLM.from_config(config)
+            adapters.init(model)
+            for kind, kind_config in kinds.items():
+                model.add_adapter(kind, config=kind_config)
+        summary = {row["name"]: row["#param"] for row in model.adapter_summary(as_dict=True)}
+        counts[model_name] = {}
+        for kind in kinds:
+            model.train_adapter(kind)  # freezes the base model with the other adapters, not the masked head
+            trainable = {k: p.numel() for k, p in model.named_parameters() if p.requires_grad}
+            adapter_part = sum(n for k, n in trainable.items() if f".{kind}." in k)
+            counts[model_name][kind] = {
+                "adapter_summary": summary[kind],
+                "adapter_trainable": adapter_part,
+                "other_trainable": sum(trainable.values()) - adapter_part,
+                "other_trainable_names": sorted(k for k in trainable if f".{kind}." not in k),
+            }
+    (HERE / "parameter_counts.json").write_text(json.dumps(counts, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for arch, config in ARCHS.items():
+        make_arch(arch, config)
+    parameter_counts()
