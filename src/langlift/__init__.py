@@ -1,1 +1,34 @@
-"""langlift lifts small multilingual language models into low-resource languages."""
+"""langlift lifts small multilingual language models into low-resource languages.
+
+The Python API has the command line's verbs: ``langlift.adapt``, ``langlift.score_model``,
+``langlift.train_topic``, ``langlift.pretrain``, ``langlift.demo``; each returns a dataclass.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_PLACES = {
+    "AdaptRecipe": "langlift.config.recipes",
+    "InputError": "langlift.errors",
+    "LangliftError": "langlift.errors",
+    "PretrainRecipe": "langlift.config.recipes",
+    "TaskRecipe": "langlift.config.recipes",
+    "adapt": "langlift.training.adaptation",
+    "attach": "langlift.adapters.composition",
+    "demo": "langlift.demonstration",
+    "find_language": "langlift.languages",
+    "load_adapter": "langlift.checkpoints.adapter_folder",
+    "pretrain": "langlift.training.pretraining",
+    "resolve": "langlift.config.loading",
+    "score_model": "langlift.evaluation.pseudo_perplexity",
+    "score_sentences": "langlift.evaluation.pseudo_perplexity",
+    "train_topic": "langlift.tasks.topic",
+}
+__all__ = list(_PLACES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: ``import langlift`` itself loads neither torch nor transformers."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'langlift' has no attribute '{name}'")
+    return getattr(import_module(_PLACES[name]), name)

@@ -3,6 +3,7 @@
 from typing import TypeVar
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from langlift.adapters.bottleneck import AdaptedLayerNorm, Bottleneck, SeqBnConfig
 from langlift.adapters.invertible import InvertibleCoupling
@@ -14,7 +15,7 @@ AdapterConfig = SeqBnConfig | LoraConfig
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def attach(model: nn.Module, name: str, config: AdapterConfig) -> None:
+def attach(model: PreTrainedModel, name: str, config: AdapterConfig) -> None:
     """Add an adapter with fresh weights on top of those already there: Stack(first, ..., name), in place.
 
     Only the first adapter of a stack contributes its invertible block: a later one is attached
@@ -42,49 +43,49 @@ def attach(model: nn.Module, name: str, config: AdapterConfig) -> None:
         _attach_invertible(model, backbone, name, config)
 
 
-def attached(model: nn.Module) -> list[str]:
+def attached(model: PreTrainedModel) -> list[str]:
     """Names of the adapters in the model, LoRA first, then bottlenecks from the bottom of the stack up."""
     names: dict[str, None] = {}
     for path, module in model.named_modules():
         if path.endswith(".lora_A"):
-            names |= dict.fromkeys(module.keys())  # type: ignore[operator]
+            names |= dict.fromkeys(module.keys())
     for module in model.modules():
         if isinstance(module, AdaptedLayerNorm):
             names |= dict.fromkeys(module.adapters.keys())
     return list(names)
 
 
-def train_only(model: nn.Module, name: str | None) -> None:
+def train_only(model: PreTrainedModel, name: str | None) -> None:
     """Freeze everything but the adapter ``name``; with ``None`` everything trains."""
     for path, parameter in model.named_parameters():
         parameter.requires_grad_(name is None or name in path.split("."))
 
 
-def adapted_norms(model: nn.Module, backbone: Backbone) -> list[AdaptedLayerNorm]:
+def adapted_norms(model: PreTrainedModel, backbone: Backbone) -> list[AdaptedLayerNorm]:
     """The LayerNorms that hold bottleneck adapters, by layer; ordinary ones are replaced in place first."""
     body = model.base_model
     norms = []
-    for layer in range(model.config.num_hidden_layers):  # type: ignore[union-attr]
+    for layer in range(model.config.num_hidden_layers):
         path = backbone.feed_forward_norm.format(layer=layer)
-        norm = body.get_submodule(path)  # type: ignore[operator]
+        norm = body.get_submodule(path)
         if not isinstance(norm, AdaptedLayerNorm):
             norm = AdaptedLayerNorm.around(norm)
             parent, _, leaf = path.rpartition(".")
-            setattr(body.get_submodule(parent), leaf, norm)  # type: ignore[operator]
+            setattr(body.get_submodule(parent), leaf, norm)
         norms.append(norm)
     return norms
 
 
-def invertible_block(model: nn.Module, name: str) -> InvertibleCoupling | None:
+def invertible_block(model: PreTrainedModel, name: str) -> InvertibleCoupling | None:
     """The invertible block of an attached adapter, if it has one."""
-    embeddings = model.base_model.get_submodule(backbone_of(model).embeddings)  # type: ignore[operator]
+    embeddings = model.base_model.get_submodule(backbone_of(model).embeddings)
     blocks = getattr(embeddings, "invertible", None)
     return blocks[name] if blocks is not None and name in blocks else None
 
 
-def _attach_invertible(model: nn.Module, backbone: Backbone, name: str, config: SeqBnConfig) -> None:
+def _attach_invertible(model: PreTrainedModel, backbone: Backbone, name: str, config: SeqBnConfig) -> None:
     """Hook the block behind the embeddings and, with a masked head present, before its decoder."""
-    embeddings = model.base_model.get_submodule(backbone.embeddings)  # type: ignore[operator]
+    embeddings = model.base_model.get_submodule(backbone.embeddings)
     norm = adapted_norms(model, backbone)[0]
     block = _like(InvertibleCoupling(norm.normalized_shape[0]), norm)
     embeddings.invertible = nn.ModuleDict({name: block})

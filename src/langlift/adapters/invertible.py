@@ -40,8 +40,8 @@ class InvertibleCoupling(nn.Module):
 
 
 def _coupling(half: int) -> nn.Sequential:
-    layers = nn.Sequential(nn.Linear(half, half // 2), nn.ReLU(), nn.Linear(half // 2, half))
-    for linear in (layers[0], layers[2]):
+    down, up = nn.Linear(half, half // 2), nn.Linear(half // 2, half)
+    for linear in (down, up):
         nn.init.normal_(linear.weight, std=0.02)
         nn.init.zeros_(linear.bias)
-    return layers
+    return nn.Sequential(down, nn.ReLU(), up)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 from langlift.backbones.registry import backbone_of_type
 from langlift.errors import InputError, LangliftError
@@ -51,7 +51,7 @@ def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
     return tokenizer
 
 
-def load_masked_model(name: str, trust_remote_code: bool = False) -> nn.Module:
+def load_masked_model(name: str, trust_remote_code: bool = False) -> PreTrainedModel:
     """A model with its masked language modelling head, float32, in evaluation mode.
 
     Raises:
@@ -79,8 +79,13 @@ def load_masked_model(name: str, trust_remote_code: bool = False) -> nn.Module:
     missing = sorted(info["missing_keys"])
     if missing:
         raise LangliftError(f"{name}: the weights lack {missing[0]} and {len(missing) - 1} more", _hint())
-    loaded: nn.Module = model.eval()
+    loaded: PreTrainedModel = model.eval()
     return loaded
+
+
+def default_device() -> torch.device:
+    """The GPU when there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @contextmanager
@@ -102,9 +107,7 @@ def quiet_transformers() -> Iterator[None]:
 def _unloadable(name: str, error: Exception) -> InputError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if not Path(name).exists() and name != NANO:
-        return InputError(
-            f"{name}: no such folder, and not reachable on the Hugging Face hub", _hint()
-        )
+        return InputError(f"{name}: no such folder, and not reachable on the Hugging Face hub", _hint())
     return InputError(f"{name}: cannot be loaded ({reason})", _hint())
 
 

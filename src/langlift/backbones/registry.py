@@ -7,7 +7,7 @@ Adding a backbone means adding a row. Names are dotted paths inside transformers
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from transformers import PreTrainedModel
 
 from langlift.errors import InputError
 
@@ -71,7 +71,7 @@ def backbone_of_type(model_type: str) -> Backbone:
     return BACKBONES[model_type]
 
 
-def backbone_of(model: nn.Module) -> Backbone:
+def backbone_of(model: PreTrainedModel) -> Backbone:
     """The table's row for a loaded transformers model."""
     config: Any = model.config
     return backbone_of_type(config.model_type)

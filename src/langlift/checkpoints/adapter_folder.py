@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import AdapterConfig, attach
@@ -25,7 +26,7 @@ from langlift.checkpoints.layouts import (
 from langlift.errors import InputError
 
 
-def save_adapter(model: nn.Module, name: str, config: AdapterConfig, folder: Path, base: str) -> None:
+def save_adapter(model: PreTrainedModel, name: str, config: AdapterConfig, folder: Path, base: str) -> None:
     """Write an attached adapter into an existing folder; ``base`` is the base model's name for the record."""
     if isinstance(config, LoraConfig):
         description = peft_config(config, backbone_of(model).lora_targets)
@@ -33,13 +34,13 @@ def save_adapter(model: nn.Module, name: str, config: AdapterConfig, folder: Pat
         description.save_pretrained(str(folder))
         weights, file = peft_keys(model, name), PEFT_WEIGHTS
     else:
-        hidden_size = model.config.hidden_size  # type: ignore[union-attr]
+        hidden_size = model.config.hidden_size
         content = {
             "config": adapterhub_config(config),
             "hidden_size": hidden_size,
             "model_class": type(model).__name__,
             "model_name": base,
-            "model_type": model.config.model_type,  # type: ignore[union-attr]
+            "model_type": model.config.model_type,
             "name": name,
             "version": "adapters.1.3.0",
             "langlift": {"inverse_at_head": config.inverse_at_head},
@@ -50,7 +51,7 @@ def save_adapter(model: nn.Module, name: str, config: AdapterConfig, folder: Pat
     save_file({key: p.detach().cpu().contiguous() for key, p in weights}, folder / file)
 
 
-def load_adapter(model: nn.Module, folder: Path, name: str | None = None) -> str:
+def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) -> str:
     """Attach the adapter of a folder on top of the model's stack, with its weights; returns its name.
 
     ``name`` overrides the stored name.
@@ -80,12 +81,14 @@ def read_description(folder: Path) -> dict[str, Any]:
         ) from None
     except ValueError:
         raise InputError(f"{path}: not valid JSON", "the folder is damaged; copy or train it again") from None
-    if not isinstance(description, dict) or not ({"config", "name"} <= description.keys() or "peft_type" in description):
+    if not isinstance(description, dict) or not (
+        {"config", "name"} <= description.keys() or "peft_type" in description
+    ):
         raise InputError(f"{path}: describes no adapter", "it must be written by langlift, adapters or PEFT")
     return description
 
 
-def _load_bottleneck(model: nn.Module, folder: Path, description: dict[str, Any], name: str | None) -> str:
+def _load_bottleneck(model: PreTrainedModel, folder: Path, description: dict[str, Any], name: str | None) -> str:
     _require_architecture(model, folder, description)
     config = _seq_bn_config(folder, description["config"], description.get("langlift", {}))
     stored_name = description["name"]
@@ -106,7 +109,7 @@ def _load_bottleneck(model: nn.Module, folder: Path, description: dict[str, Any]
     return name
 
 
-def _load_lora(model: nn.Module, folder: Path, description: dict[str, Any], name: str) -> str:
+def _load_lora(model: PreTrainedModel, folder: Path, description: dict[str, Any], name: str) -> str:
     targets = description.get("target_modules") or []
     expected = backbone_of(model).lora_targets
     if description["peft_type"] != "LORA" or set(targets) != set(expected) or description.get("bias") != "none":
@@ -130,13 +133,13 @@ def _seq_bn_config(folder: Path, stored: dict[str, Any], ours: dict[str, Any]) -
     for key, value in adapterhub_config(config).items():
         if stored.get(key, value) != value:
             raise InputError(
-                f"{folder / CONFIG_FILE}: {key} is {stored[key]!r}; only Seq_bn adapters ({key} {value!r}) can be loaded",
-                "it is another kind of bottleneck adapter",
+                f"{folder / CONFIG_FILE}: another kind of adapter ({key} is {stored[key]!r})",
+                f"only Seq_bn adapters, whose {key} is {value!r}, can be loaded",
             )
     return config
 
 
-def _require_architecture(model: nn.Module, folder: Path, description: dict[str, Any]) -> None:
+def _require_architecture(model: PreTrainedModel, folder: Path, description: dict[str, Any]) -> None:
     config: Any = model.config
     for field, here in (("model_type", config.model_type), ("hidden_size", config.hidden_size)):
         there = description.get(field, here)
@@ -153,10 +156,15 @@ def _fill(keys: Iterator[tuple[str, nn.Parameter]], weights: dict[str, Tensor], 
     with torch.no_grad():
         for key, parameter in keys:
             if key not in weights:
-                raise InputError(f"{folder}: the weight {key} is missing", "the base has another depth, or the file is damaged")
+                raise InputError(
+                    f"{folder}: the weight {key} is missing",
+                    "the base has another depth, or the file is damaged",
+                )
             if weights[key].shape != parameter.shape:
                 shapes = f"{tuple(weights[key].shape)}, not {tuple(parameter.shape)}"
-                raise InputError(f"{folder}: the weight {key} has shape {shapes}", "give the base it was trained on")
+                raise InputError(
+                    f"{folder}: the weight {key} has shape {shapes}", "give the base it was trained on"
+                )
             parameter.copy_(weights[key])
             used.add(key)
     return used

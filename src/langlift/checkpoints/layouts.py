@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import adapted_norms, invertible_block
@@ -53,10 +54,10 @@ def adapterhub_config(config: SeqBnConfig) -> dict[str, Any]:
     }
 
 
-def adapterhub_keys(model: nn.Module, name: str) -> Iterator[tuple[str, nn.Parameter]]:
+def adapterhub_keys(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Parameter]]:
     """(AdapterHub's key, parameter) for every parameter of an attached bottleneck adapter."""
     backbone = backbone_of(model)
-    prefix: str = model.base_model_prefix  # type: ignore[assignment]
+    prefix: str = model.base_model_prefix
     for layer, norm in enumerate(adapted_norms(model, backbone)):
         place = backbone.adapterhub_bottleneck.format(layer=layer)
         adapter = norm.adapters[name]
@@ -68,7 +69,7 @@ def adapterhub_keys(model: nn.Module, name: str) -> Iterator[tuple[str, nn.Param
             yield f"{prefix}.invertible_adapters.{name}.{ours}", parameter
 
 
-def peft_keys(model: nn.Module, name: str) -> Iterator[tuple[str, nn.Parameter]]:
+def peft_keys(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Parameter]]:
     """(PEFT's key, parameter) for every parameter of an attached LoRA adapter."""
     for path, parameter in model.named_parameters():
         for part in ("lora_A", "lora_B"):

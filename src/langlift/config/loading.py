@@ -1,7 +1,7 @@
 """From preset, file and flags to one checked recipe: later sources win, all mistakes are told at once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, fields
+from dataclasses import asdict, fields
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -63,6 +63,13 @@ def resolve(
     return kind(**values)
 
 
+def default_preset(base: str, preset: str | None, config: Path | None) -> str | None:
+    """The preset in force: the one asked for, or for the bundled model the one made for it."""
+    if preset is None and config is None and base == "langlift-nano":
+        return "nano"
+    return preset
+
+
 def recorded(command: str, inputs: Mapping[str, Any], recipe: Any) -> dict[str, Any]:
     """What recipe.yaml says of a run: plain YAML types, itself a valid --config file."""
     settings = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(recipe).items()}
@@ -94,7 +101,9 @@ def _from_file(path: Path, section: str) -> list[tuple[str, str, Any]]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise InputError(f"{place}: not valid YAML ({getattr(error, 'problem', error)})", "mend the line") from None
+        raise InputError(
+            f"{place}: not valid YAML ({getattr(error, 'problem', error)})", "mend the line"
+        ) from None
     content = content or {}
     if not isinstance(content, dict):
         raise InputError(f"{path}: must hold sections such as 'adapt:'", "see docs/presets in the README")
@@ -154,9 +163,3 @@ def _number(value: Any) -> float:
     if number != number or number in (float("inf"), float("-inf")):
         raise ValueError(f"must be a number, not {value!r}")
     return number
-
-
-def default_of(kind: type, name: str) -> Any:
-    """The default of a recipe's setting."""
-    default = next(f for f in fields(kind) if f.name == name).default
-    return None if default is MISSING else default

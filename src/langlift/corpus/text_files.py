@@ -5,6 +5,7 @@ consecutive lines (fewer in a short file, so that there are always enough docume
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,4 @@ def split_documents(
     sizes = [max(1, round(share * len(documents))) for share in shares[1:]]
     first = len(documents) - sum(sizes)
     bounds = np.cumsum([0, first, *sizes])
-    return tuple(
-        [documents[i] for i in order[start:end]] for start, end in zip(bounds[:-1], bounds[1:], strict=True)
-    )
+    return tuple([documents[i] for i in order[start:end]] for start, end in pairwise(bounds))

@@ -1,83 +1,108 @@
-"""The order in which a run sees its training examples, fixed by the seed alone."""
+"""The order in which a run sees its training examples, fixed by the seed alone, and how they become batches."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from langlift.masking.masked_language_model import IGNORED, MaskedLanguageModel
 
 Example = dict[str, npt.NDArray[np.int64]]
+ExampleOf = Callable[[int, int], Example]
+"""(number of the example in its data set, epoch) -> the example as it is seen in that epoch."""
+Rows = Sequence[npt.NDArray[np.int64]] | npt.NDArray[np.uint16]
+"""Token ids: one array [length] for each example, or a matrix [examples, length]."""
 
 
-class MaskedExamples(Dataset[Example]):
-    """Masked examples of one pass over the data, always with the masks of epoch 0; used for validation."""
+def masked_examples(rows: Rows, masking: MaskedLanguageModel, seed: int) -> ExampleOf:
+    """Rows of token ids, masked afresh in every epoch."""
 
-    def __init__(
-        self, rows: Sequence[npt.NDArray[np.integer]], masking: MaskedLanguageModel, seed: int
-    ) -> None:
-        self._rows, self._masking, self._seed = rows, masking, seed
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, position: int) -> Example:
-        return self._example(position, epoch=0)
-
-    def _example(self, index: int, epoch: int) -> Example:
-        seen, labels = self._masking(self._rows[index], seed=self._seed, epoch=epoch, example=index)
+    def example(index: int, epoch: int) -> Example:
+        seen, labels = masking(rows[index], seed=seed, epoch=epoch, example=index)
         return {"input_ids": seen, "labels": labels}
 
+    return example
 
-class ScheduledMaskedExamples(MaskedExamples):
+
+def labelled_examples(rows: Rows, labels: Sequence[int]) -> ExampleOf:
+    """Rows of token ids, each with the number of its class; the same in every epoch."""
+
+    def example(index: int, epoch: int) -> Example:
+        return {
+            "input_ids": rows[index].astype(np.int64),
+            "labels": np.asarray(labels[index], dtype=np.int64),
+        }
+
+    return example
+
+
+class OnePass(Dataset[Example]):
+    """All examples once, in order, as in epoch 0; used for validation and testing."""
+
+    def __init__(self, example_of: ExampleOf, count: int) -> None:
+        self._example_of, self._count = example_of, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, position: int) -> Example:
+        if not 0 <= position < self._count:
+            raise IndexError(position)
+        return self._example_of(position, 0)
+
+
+class Schedule(Dataset[Example]):
     """All examples of a whole run laid end to end: epoch after epoch, each in its own shuffled order.
 
-    Position p of the schedule is example ``permutation(seed, p // n)[p % n]``. The Trainer sees a
-    single pass over ``total`` positions, so resuming means skipping positions: nothing else is
-    needed to go on exactly where a killed run stopped.
+    Position p of the schedule is example ``permutation(seed, p // n)[p % n]`` as seen in epoch
+    ``p // n``. The Trainer sees a single pass over ``total`` positions, so resuming means skipping
+    positions: nothing else is needed to go on exactly where a killed run stopped.
     """
 
-    def __init__(
-        self, rows: Sequence[npt.NDArray[np.integer]], masking: MaskedLanguageModel, seed: int, total: int
-    ) -> None:
-        super().__init__(rows, masking, seed)
-        self._total = total
-        self._permutation: tuple[int, npt.NDArray[np.integer]] = (-1, np.empty(0, dtype=np.int64))
+    def __init__(self, example_of: ExampleOf, count: int, seed: int, total: int) -> None:
+        self._example_of, self._count, self._seed, self._total = example_of, count, seed, total
+        self._epoch = -1
+        self._permutation: npt.NDArray[np.integer] = np.empty(0, dtype=np.int64)
 
     def __len__(self) -> int:
         return self._total
 
     def __getitem__(self, position: int) -> Example:
-        epoch, place = divmod(position, len(self._rows))
-        if self._permutation[0] != epoch:
-            order = np.random.default_rng((self._seed, epoch)).permutation(len(self._rows))
-            self._permutation = (epoch, order)
-        return self._example(int(self._permutation[1][place]), epoch)
+        epoch, place = divmod(position, self._count)
+        if self._epoch != epoch:
+            self._epoch = epoch
+            self._permutation = np.random.default_rng((self._seed, epoch)).permutation(self._count)
+        return self._example_of(int(self._permutation[place]), epoch)
 
 
 class PadBatch:
-    """Collates examples of unequal length into right-padded int64 tensors of shape [batch, longest]."""
+    """Collates examples of unequal length into right-padded int64 tensors of shape [batch, longest].
+
+    ``labels`` are padded alike when there is one for each token, else stacked to [batch]. The
+    ``attention_mask`` is left out of a batch without padding.
+    """
 
     def __init__(self, pad_token_id: int) -> None:
-        self._padding = {"input_ids": pad_token_id, "labels": IGNORED}
+        self._pad_token_id = pad_token_id
 
-    def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """The examples as one batch."""
         lengths = torch.tensor([len(example["input_ids"]) for example in examples])
         longest = int(lengths.max())
         batch = {
-            name: torch.stack(
-                [
-                    torch.nn.functional.pad(
-                        torch.from_numpy(e[name]), (0, longest - len(e[name])), value=padding
-                    )
-                    for e in examples
-                ]
-            )
-            for name, padding in self._padding.items()
+            "input_ids": _padded([e["input_ids"] for e in examples], longest, self._pad_token_id),
+            "labels": _padded([e["labels"] for e in examples], longest, IGNORED),
         }
         if int(lengths.min()) < longest:
             batch["attention_mask"] = (torch.arange(longest) < lengths[:, None]).long()
         return batch
+
+
+def _padded(arrays: Sequence[npt.NDArray[np.int64]], longest: int, value: int) -> Tensor:
+    tensors = [torch.from_numpy(array) for array in arrays]
+    if tensors[0].ndim:
+        tensors = [torch.nn.functional.pad(t, (0, longest - len(t)), value=value) for t in tensors]
+    return torch.stack(tensors)

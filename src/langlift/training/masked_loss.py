@@ -1,14 +1,14 @@
 """The masked language modelling loss, with the head computed only where a token is predicted."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
 
 from langlift.backbones.registry import backbone_of
 from langlift.masking.masked_language_model import IGNORED
 
 
-def logits_at(model: nn.Module, inputs: dict[str, Tensor], rows: Tensor) -> Tensor:
+def logits_at(model: PreTrainedModel, inputs: dict[str, Tensor], rows: Tensor) -> Tensor:
     """Logits of the masked head at chosen positions only: float32, shape [chosen, vocabulary].
 
     ``inputs`` are the model's (``input_ids`` int64 [batch, length], ``attention_mask`` optional);
@@ -22,7 +22,7 @@ def logits_at(model: nn.Module, inputs: dict[str, Tensor], rows: Tensor) -> Tens
     return logits
 
 
-def summed_masked_loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def summed_masked_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """The summed cross-entropy (nats, float32 scalar) over the batch's labelled tokens, and their number."""
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     chosen = batch["labels"] != IGNORED

@@ -9,7 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, XLMRobertaConfig, XLMRobertaForMaskedLM, set_seed
+from transformers import (
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    XLMRobertaConfig,
+    XLMRobertaForMaskedLM,
+    set_seed,
+)
 
 from langlift.config.loading import recorded
 from langlift.config.recipes import PretrainRecipe
@@ -17,7 +23,7 @@ from langlift.corpus.text_files import Document, read_documents, split_documents
 from langlift.errors import InputError
 from langlift.masking.masked_language_model import MaskedLanguageModel
 from langlift.progress import ProgressBar
-from langlift.training.examples import MaskedExamples, PadBatch, ScheduledMaskedExamples
+from langlift.training.examples import OnePass, PadBatch, Schedule, masked_examples
 from langlift.training.masked_loss import summed_masked_loss
 from langlift.training.optimizers import MuonWithAdamW
 from langlift.training.precision import uses_bf16
@@ -73,6 +79,7 @@ def pretrain(corpus: Sequence[Path], out: Path, recipe: PretrainRecipe, resume: 
     tokenizer = _tokenizer(out, train_documents, recipe)
     train_rows = _rows(out / "train_rows.npy", tokenizer, train_documents, recipe.row_tokens)
     reserved_rows = _rows(out / "reserved_rows.npy", tokenizer, reserved, recipe.row_tokens)
+    held_out = reserved_rows[: recipe.validation_rows]
 
     set_seed(recipe.seed)
     model = new_model(tokenizer, recipe)
@@ -107,13 +114,15 @@ def pretrain(corpus: Sequence[Path], out: Path, recipe: PretrainRecipe, resume: 
         loss=summed_masked_loss,
         validation=validation_loss(
             summed_masked_loss,
-            MaskedExamples(reserved_rows[: recipe.validation_rows], masking, recipe.seed),
+            OnePass(masked_examples(held_out, masking, recipe.seed), len(held_out)),
             collate,
             recipe.batch_size,
         ),
         best_by="loss",
         greater_is_better=False,
-        train_dataset=ScheduledMaskedExamples(train_rows, masking, recipe.seed, total),
+        train_dataset=Schedule(
+            masked_examples(train_rows, masking, recipe.seed), len(train_rows), recipe.seed, total
+        ),
         collate=collate,
         bf16=uses_bf16(recipe.precision),
         optimizer=MuonWithAdamW(model, recipe.learning_rate, recipe.weight_decay),

@@ -29,6 +29,12 @@ class TrainingReport(TrainerCallback):
         self.seconds = 0.0
 
     @property
+    def first(self) -> dict[str, Any]:
+        """The record of step 0: validation measures of the untouched model."""
+        record: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8").split("\n", 1)[0])
+        return record
+
+    @property
     def tokens_per_second(self) -> float:
         """Mean rate of this process, validation and saving included."""
         return self.tokens / max(self.seconds, 1e-9)

@@ -1,7 +1,6 @@
 """A run's folder: atomic writes, and the files that every run has."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -40,7 +39,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield staging
-            os.replace(staging, target)
+            staging.replace(target)
         finally:
             staging.unlink(missing_ok=True)
 
@@ -56,7 +55,22 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             yield staging
             if target.exists():
                 shutil.rmtree(target)
-            os.replace(staging, target)
+            staging.replace(target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def atomic_files(folder: Path) -> Iterator[Path]:
+    """Yield an empty staging folder; on success each file in it is renamed into ``folder``, one by one."""
+    staging = folder / ".writing"
+    with writing(folder):
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        try:
+            yield staging
+            for file in sorted(staging.iterdir()):
+                file.replace(folder / file.name)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 

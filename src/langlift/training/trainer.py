@@ -1,7 +1,6 @@
-"""The one Trainer of every run: summed losses, trainable weights only, atomic checkpoints, best weights kept."""
+"""The one Trainer of every run: summed losses, trainable weights, atomic checkpoints, best weights kept."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from langlift.errors import LangliftError
@@ -40,6 +39,7 @@ class LiftTrainer(Trainer):
     """
 
     loss_is_scaled_for_ga = True
+    control: TrainerControl
 
     def __init__(
         self,
@@ -72,9 +72,11 @@ class LiftTrainer(Trainer):
         self._staging: Path | None = None
 
     def resume_or_start(self) -> None:
-        """Train to the end, from the newest complete checkpoint if there is one, and load the best weights."""
+        """Train to the end, from the newest complete checkpoint if there is one; load the best weights."""
         output = Path(self.args.output_dir)
         newest = get_last_checkpoint(str(output)) if output.is_dir() else None
+        # Also measures the untouched model; a resumed run has that behind it.
+        self.args.eval_on_start = newest is None
         with writing(output):
             self.train(resume_from_checkpoint=newest)
         if (output / BEST).exists():
@@ -102,7 +104,10 @@ class LiftTrainer(Trainer):
     ) -> dict[str, float]:
         """Measure on the validation set and keep the weights if they are the best so far."""
         self.model.eval()
-        with torch.inference_mode(), torch.autocast(self.args.device.type, torch.bfloat16, enabled=self._bf16):
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.args.device.type, torch.bfloat16, enabled=self._bf16),
+        ):
             measures = dict(self._validation(self.model))
         self.model.train()
         self._keep_if_best(measures[self._best_by])
@@ -148,7 +153,7 @@ class LiftTrainer(Trainer):
             name = f"checkpoint-{self.state.global_step}"
             if (output / name).exists():
                 shutil.rmtree(output / name)
-            os.replace(self._staging / name, output / name)
+            (self._staging / name).replace(output / name)
         finally:
             shutil.rmtree(self._staging, ignore_errors=True)
             self._staging = None

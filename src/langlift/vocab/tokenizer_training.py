@@ -27,9 +27,7 @@ def train_unigram_tokenizer(
     try:
         import sentencepiece
     except ImportError:
-        raise LangliftError(
-            "training a tokenizer needs sentencepiece", "pip install 'langlift[vocab]'"
-        ) from None
+        raise LangliftError("training a tokenizer needs sentencepiece", "pip install 'langlift[vocab]'") from None
     normalizer = normalizers.Sequence(
         [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
     )

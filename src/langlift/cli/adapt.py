@@ -1,0 +1,91 @@
+"""``langlift adapt``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from langlift.cli.options import (
+    Assignments,
+    Base,
+    Config,
+    Debug,
+    Json,
+    Out,
+    Preset,
+    Resume,
+    TrustRemoteCode,
+    note,
+    show,
+)
+
+
+def adapt(
+    language: Annotated[str, typer.Argument(metavar="LANG", help="Language: mlt, mlt_Latn, mt or Maltese.")],
+    base: Base,
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data", metavar="FILE", help="A text file (split 80/10/10 by document) or a built data folder."
+        ),
+    ],
+    out: Out,
+    method: Annotated[str | None, typer.Option("--method", help="seq_bn, seq_bn_inv, lora or full.")] = None,
+    objective: Annotated[str | None, typer.Option("--objective", help="What it learns to predict: mlm.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Sentences a step.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
+    save_steps: Annotated[int | None, typer.Option("--save-steps", help="Steps between checkpoints.")] = None,
+    precision: Annotated[str | None, typer.Option("--precision", help="auto, float32 or bf16.")] = None,
+    preset: Preset = None,
+    config: Config = None,
+    assignments: Assignments = None,
+    resume: Resume = False,
+    trust_remote_code: TrustRemoteCode = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a language adapter (or the whole model) on text in the language."""
+    from langlift.config.loading import default_preset, resolve
+    from langlift.config.recipes import AdaptRecipe
+    from langlift.languages import find_language
+
+    recipe = resolve(
+        AdaptRecipe,
+        "adapt",
+        preset=default_preset(base, preset, config),
+        config=config,
+        assignments=assignments or (),
+        flags={
+            "method": method,
+            "objective": objective,
+            "steps": steps,
+            "learning_rate": learning_rate,
+            "batch_size": batch_size,
+            "seed": seed,
+            "save_steps": save_steps,
+            "precision": precision,
+        },
+    )
+    found = find_language(language)
+    from langlift.training import adaptation
+
+    result = adaptation.adapt(found, base, data, out, recipe, resume, trust_remote_code)
+    show(
+        result,
+        as_json,
+        f"{found.name} ({found}): {recipe.method} on {base}",
+        [
+            ("trainable parameters", f"{result.trainable_parameters:,}"),
+            ("held-out masked loss before", f"{result.validation_loss_before:.3f}"),
+            ("held-out masked loss after", f"{result.validation_loss:.3f} (best at step {result.best_step})"),
+            ("tokens", f"{result.tokens:,} at {result.tokens_per_second:,.0f} a second"),
+            ("peak memory", f"{result.peak_memory_bytes / 2**20:,.0f} MiB"),
+            ("written to", result.adapter),
+        ],
+    )
+    if not as_json:
+        model = f"--base {base} --adapter {out}" if recipe.method != "full" else f"--base {out}"
+        split = "" if data.is_dir() else " --split test"
+        note(f"Next: langlift score {model} --text {data}{split}")

@@ -1,0 +1,67 @@
+"""The command ``langlift``: its entry point, and what happens to errors."""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from langlift.cli import adapt, demo, pretrain, score, task
+from langlift.errors import LangliftError
+
+app = typer.Typer(
+    name="langlift",
+    help="Lift small multilingual language models into low-resource languages.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("demo")(demo.demo)
+app.command("adapt")(adapt.adapt)
+app.command("score")(score.score)
+app.add_typer(task.app, name="task")
+app.command("pretrain")(pretrain.pretrain)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 bad usage or bad input, 130 interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    try:
+        code = app(arguments or ["--help"], standalone_mode=False)
+    except Exception as error:  # noqa: BLE001 - the last place where an error can become one line
+        code = _report(error, arguments)
+    except KeyboardInterrupt:
+        _say("interrupted", "the same command with --resume goes on from the last checkpoint", arguments)
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _report(error: Exception, arguments: Sequence[str]) -> int:
+    """Print an error for a person (or as JSON) and return its exit code."""
+    if "--debug" in arguments and not isinstance(error, TyperException):
+        traceback.print_exception(error)
+    if isinstance(error, LangliftError):
+        _say(error.message, error.hint, arguments)
+        return error.exit_code
+    if isinstance(error, TyperException):
+        context = getattr(error, "ctx", None)
+        _say(error.format_message(), f"see {context.command_path if context else 'langlift'} --help", arguments)
+        return 2
+    if isinstance(error, Abort):
+        return 130
+    reason = " ".join(str(error).split()) or "no message"
+    hint = "the same command with --debug shows where; if it looks like a fault of langlift, please report it"
+    _say(f"{type(error).__name__}: {reason}", hint, arguments)
+    return 1
+
+
+def _say(message: str, hint: str, arguments: Sequence[str]) -> None:
+    """One error, on stderr."""
+    if "--json" in arguments:
+        sys.stderr.write(json.dumps({"error": message, "hint": hint}, ensure_ascii=False) + "\n")
+    else:
+        sys.stderr.write(f"Error: {message}\n" + (f"Hint: {hint}\n" if hint else ""))

@@ -1,0 +1,60 @@
+"""Options that several commands share, and how results and errors reach the screen."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as one JSON object, last line of stdout.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Preset = Annotated[
+    str | None, typer.Option("--preset", metavar="NAME", help="Settings by name (nano) or a .yaml file.")
+]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings from a YAML file; a run's recipe.yaml is one."),
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any one setting of the recipe; may be repeated."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped; same settings.")]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Run Python code that comes with the base model."),
+]
+Base = Annotated[
+    str,
+    typer.Option("--base", metavar="MODEL", help="Base model: langlift-nano, a model folder or a hub id."),
+]
+Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Run folder to write.")]
+
+
+def show(result: Any, as_json: bool, title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Print a result dataclass: as JSON, or as a small table of ``rows``."""
+    if as_json:
+        print_json(asdict(result))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_header=False)
+    for name, value in rows:
+        table.add_row(name, value)
+    Console().print(table)
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """Print one JSON object on one line of stdout."""
+    sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
+
+
+def note(text: str) -> None:
+    """One line for the person at the screen, on stderr."""
+    sys.stderr.write(text + "\n")

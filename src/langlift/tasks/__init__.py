@@ -1,0 +1,1 @@
+"""Tasks: labelled data, training and measuring."""

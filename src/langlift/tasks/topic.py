@@ -1,0 +1,256 @@
+"""Topic classification: a task adapter alone or stacked on a language adapter, or full fine-tuning."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import ceil
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel, set_seed
+
+from langlift.adapters.bottleneck import SeqBnConfig
+from langlift.adapters.composition import attach, train_only
+from langlift.backbones.loading import load_masked_model, load_tokenizer
+from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
+from langlift.config.loading import recorded
+from langlift.config.recipes import TaskRecipe
+from langlift.evaluation.classification import macro_f1
+from langlift.heads.classification import ClassificationHead, SentenceClassifier, summed_classification_loss
+from langlift.tasks.baselines import text_baseline
+from langlift.tasks.labelled_text import LabelledText, read_labelled_text
+from langlift.training.examples import OnePass, PadBatch, Schedule, labelled_examples
+from langlift.training.precision import uses_bf16
+from langlift.training.reporting import TrainingReport
+from langlift.training.run_folder import (
+    CHECKPOINTS,
+    METRICS,
+    atomic_file,
+    atomic_files,
+    is_finished,
+    open_run,
+    read_metrics,
+    write_json,
+)
+from langlift.training.trainer import LiftTrainer, best_of, training_arguments
+
+TASK_ADAPTER = "topic"
+METRIC = "macro_f1"
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What ``langlift task topic`` measured on the test split: macro-F1, 0 to 100.
+
+    ``seeds`` has a value for each seed, ``std`` is their sample standard deviation (0 for one seed).
+    """
+
+    task: str
+    metric: str
+    mean: float
+    std: float
+    seeds: list[float]
+    baseline: dict[str, float]
+    method: str
+    language_adapter: str | None
+    trainable_parameters: int
+    train_examples: int
+    test_examples: int
+
+
+def train_topic(
+    base: str,
+    data: Path,
+    out: Path,
+    recipe: TaskRecipe,
+    language_adapter: Path | None = None,
+    train_data: Path | None = None,
+    resume: bool = False,
+    trust_remote_code: bool = False,
+) -> TaskResult:
+    """Train and test a topic classifier once for each seed; each seed is a run folder ``out/seed-N``.
+
+    The weights kept are the best by macro-F1 on dev. With ``language_adapter`` the task adapter is
+    stacked on that frozen adapter. With ``train_data`` train and dev come from there and only the
+    test split from ``data`` (zero-shot transfer between languages).
+
+    Raises:
+        InputError: bad data, base, adapter or recipe, or ``out`` holds another run.
+    """
+    splits = read_labelled_text(data)
+    if train_data is not None:
+        splits = {**read_labelled_text(train_data), "test": splits["test"]}
+    inputs = {
+        "base": base,
+        "data": data.name,
+        "train_data": train_data.name if train_data else None,
+        "language_adapter": str(language_adapter) if language_adapter else None,
+    }
+    tokenizer = load_tokenizer(base, trust_remote_code)
+    labels = sorted(set(splits["train"].labels))
+
+    def new_model() -> PreTrainedModel:
+        model = load_masked_model(base, trust_remote_code)
+        if language_adapter is not None:
+            load_adapter(model, language_adapter, name="language")
+        return model
+
+    new_model()  # a base or adapter that does not fit is told before anything is written
+    open_run(out, recorded("task", inputs, recipe), resume)
+    if is_finished(out):
+        return TaskResult(**read_metrics(out))
+    runs = [
+        _one_seed(out / f"seed-{seed}", seed, splits, labels, new_model, tokenizer, recipe, base)
+        for seed in recipe.seeds
+    ]
+    scores = [run["test_macro_f1"] for run in runs]
+    chosen = _subset(splits["train"], recipe.train_examples, recipe.seeds[0])
+    result = TaskResult(
+        task="topic",
+        metric=METRIC,
+        mean=mean(scores),
+        std=stdev(scores) if len(scores) > 1 else 0.0,
+        seeds=scores,
+        baseline=asdict(text_baseline(chosen, splits["test"])),
+        method=recipe.method,
+        language_adapter=inputs["language_adapter"],
+        trainable_parameters=runs[0]["trainable_parameters"],
+        train_examples=len(chosen.texts),
+        test_examples=len(splits["test"].texts),
+    )
+    write_json(out / METRICS, asdict(result))
+    return result
+
+
+def _one_seed(
+    folder: Path,
+    seed: int,
+    splits: Mapping[str, LabelledText],
+    labels: Sequence[str],
+    new_model: Callable[[], PreTrainedModel],
+    tokenizer: Any,
+    recipe: TaskRecipe,
+    base: str,
+) -> dict[str, Any]:
+    """Train, test and save one seed's run; a finished one is read back."""
+    if is_finished(folder):
+        return read_metrics(folder)
+    set_seed(seed)
+    masked_model = new_model()
+    config = SeqBnConfig(reduction_factor=recipe.reduction_factor) if recipe.method == "seq_bn" else None
+    if config is not None:
+        attach(masked_model, TASK_ADAPTER, config)
+    model = _classifier(masked_model, len(labels), recipe.pooling)
+    train_only(model, None if config is None else TASK_ADAPTER)
+    model.head.requires_grad_(True)
+
+    train = _subset(splits["train"], recipe.train_examples, seed)
+    encode = _Encoder(tokenizer, labels, recipe.max_tokens)
+    steps_an_epoch = ceil(len(train.texts) / recipe.batch_size)
+    steps = recipe.epochs * steps_an_epoch
+    report = TrainingReport(folder, f"topic (seed {seed})")
+    trainer = LiftTrainer(
+        model,
+        training_arguments(
+            folder,
+            steps=steps,
+            learning_rate=recipe.learning_rate,
+            batch_size=recipe.batch_size,
+            accumulation=1,
+            warmup_share=recipe.warmup_share,
+            weight_decay=recipe.weight_decay,
+            validate_every=steps_an_epoch,
+            save_every=steps_an_epoch * max(1, recipe.epochs // 4),
+            seed=seed,
+        ),
+        loss=summed_classification_loss,
+        validation=lambda m: {METRIC: macro_f1(splits["dev"].labels, _predict(m, encode, splits["dev"]))},
+        best_by=METRIC,
+        greater_is_better=True,
+        train_dataset=Schedule(encode.examples(train), len(train.texts), seed, steps * recipe.batch_size),
+        collate=encode.collate,
+        bf16=uses_bf16(recipe.precision),
+        callbacks=[report],
+    )
+    try:
+        trainer.resume_or_start()
+    finally:
+        report.close()
+    predicted = _predict(model, encode, splits["test"])
+    best = best_of(folder / CHECKPOINTS)
+    metrics = {
+        "seed": seed,
+        "steps": steps,
+        "best_step": best["step"],
+        "dev_macro_f1": best["value"],
+        "test_macro_f1": macro_f1(splits["test"].labels, predicted),
+        "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "tokens_per_second": round(report.tokens_per_second, 1),
+    }
+    with atomic_files(folder) as staging:
+        save_file(model.head.state_dict(), staging / "head.safetensors")
+        head = {"task": "topic", "labels": list(labels), "pooling": recipe.pooling}
+        (staging / "head.json").write_text(json.dumps(head, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        if config is None:
+            masked_model.save_pretrained(staging)
+            tokenizer.save_pretrained(staging)
+        else:
+            save_adapter(masked_model, TASK_ADAPTER, config, staging, base)
+    with atomic_file(folder / "test_predictions.jsonl") as path, path.open("w", encoding="utf-8") as file:
+        for text, gold, label in zip(splits["test"].texts, splits["test"].labels, predicted, strict=True):
+            file.write(json.dumps({"text": text, "gold": gold, "predicted": label}, ensure_ascii=False) + "\n")
+    write_json(folder / METRICS, metrics)
+    shutil.rmtree(folder / CHECKPOINTS)
+    return metrics
+
+
+class _Encoder:
+    """Sentences and labels as numbers."""
+
+    def __init__(self, tokenizer: Any, labels: Sequence[str], max_tokens: int) -> None:
+        self.tokenizer, self.labels = tokenizer, list(labels)
+        self.max_tokens = min(max_tokens, tokenizer.model_max_length)
+        self.collate = PadBatch(tokenizer.pad_token_id)
+
+    def rows(self, texts: Sequence[str]) -> list[np.ndarray]:
+        encoded = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
+        return [np.asarray(ids, dtype=np.int64) for ids in encoded]
+
+    def examples(self, data: LabelledText) -> Any:
+        return labelled_examples(self.rows(data.texts), [self.labels.index(label) for label in data.labels])
+
+
+@torch.inference_mode()
+def _predict(model: nn.Module, encode: _Encoder, data: LabelledText) -> list[str]:
+    """The most probable label of every sentence, in order."""
+    model.eval()
+    device = next(model.parameters()).device
+    batches = DataLoader(OnePass(encode.examples(data), len(data.texts)), batch_size=32, collate_fn=encode.collate)
+    predicted: list[str] = []
+    for batch in batches:
+        mask = batch.get("attention_mask")
+        logits = model(batch["input_ids"].to(device), None if mask is None else mask.to(device))
+        predicted.extend(encode.labels[i] for i in logits.argmax(dim=-1).tolist())
+    return predicted
+
+
+def _classifier(masked_model: PreTrainedModel, labels: int, pooling: str) -> SentenceClassifier:
+    config: Any = masked_model.config
+    head = ClassificationHead(config.hidden_size, labels, config.hidden_dropout_prob, pooling)
+    body: nn.Module = masked_model.base_model
+    return SentenceClassifier(body, head)
+
+
+def _subset(data: LabelledText, size: int, seed: int) -> LabelledText:
+    """``size`` examples drawn without replacement (all of them for 0)."""
+    if size == 0 or size >= len(data.texts):
+        return data
+    chosen = sorted(np.random.default_rng(seed).choice(len(data.texts), size, replace=False))
+    return LabelledText([data.texts[i] for i in chosen], [data.labels[i] for i in chosen])

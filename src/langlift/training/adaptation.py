@@ -1,0 +1,197 @@
+"""Adapt a base model to a language: train an adapter, or the whole model, on its text."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from transformers import PreTrainedModel, set_seed
+
+from langlift.adapters.bottleneck import SeqBnConfig
+from langlift.adapters.composition import AdapterConfig, attach, train_only
+from langlift.adapters.lora import LoraConfig
+from langlift.backbones.loading import load_masked_model, load_tokenizer
+from langlift.checkpoints.adapter_folder import save_adapter
+from langlift.config.loading import recorded
+from langlift.config.recipes import AdaptRecipe
+from langlift.corpus.text_data import load_text_data
+from langlift.errors import InputError
+from langlift.languages import Language
+from langlift.masking.masked_language_model import MaskedLanguageModel
+from langlift.training.examples import OnePass, PadBatch, Schedule, masked_examples
+from langlift.training.masked_loss import summed_masked_loss
+from langlift.training.memory import peak_memory_bytes
+from langlift.training.model_cards import adaptation_card
+from langlift.training.precision import uses_bf16
+from langlift.training.reporting import TrainingReport
+from langlift.training.run_folder import (
+    CHECKPOINTS,
+    METRICS,
+    atomic_files,
+    is_finished,
+    open_run,
+    read_metrics,
+    write_json,
+    write_text,
+)
+from langlift.training.trainer import LiftTrainer, best_of, training_arguments, validation_loss
+
+
+@dataclass(frozen=True)
+class AdaptResult:
+    """What ``langlift adapt`` made. Losses are nats per masked token of the dev split."""
+
+    adapter: str
+    language: str
+    method: str
+    steps: int
+    best_step: int
+    validation_loss: float
+    validation_loss_before: float
+    tokens: int
+    tokens_per_second: float
+    peak_memory_bytes: int
+    trainable_parameters: int
+
+
+def adapter_config(recipe: AdaptRecipe) -> AdapterConfig | None:
+    """The adapter a recipe asks for; ``None`` trains the whole model."""
+    if recipe.method == "full":
+        return None
+    if recipe.method == "lora":
+        return LoraConfig(rank=recipe.lora_rank, alpha=recipe.lora_alpha)
+    return SeqBnConfig(
+        reduction_factor=recipe.reduction_factor,
+        invertible=recipe.method == "seq_bn_inv",
+        inverse_at_head=recipe.inverse_at_head,
+    )
+
+
+def adapt(
+    language: Language,
+    base: str,
+    data: Path,
+    out: Path,
+    recipe: AdaptRecipe,
+    resume: bool = False,
+    trust_remote_code: bool = False,
+) -> AdaptResult:
+    """Train an adapter (or the whole model) for ``language`` on the train split of ``data``.
+
+    ``data`` is a text file, split 80/10/10 by document, or a built data folder. The weights kept are
+    those with the lowest loss on the dev split, the untouched model included. ``out`` becomes a run
+    folder that holds the adapter.
+
+    Raises:
+        InputError: bad data, base or recipe, or ``out`` holds another run.
+        LangliftError: the run failed, for example because ``out`` cannot be written.
+    """
+    texts = load_text_data(data)
+    tokenizer = load_tokenizer(base, trust_remote_code)
+    model = load_masked_model(base, trust_remote_code)
+    train = _encode(tokenizer, texts.train, recipe.max_tokens)
+    dev = _encode(tokenizer, texts.dev, recipe.max_tokens)
+    inputs = {"language": str(language), "base": base, "data": data.name, "data_sha256": texts.sha256}
+    open_run(out, recorded("adapt", inputs, recipe), resume)
+    if is_finished(out):
+        return AdaptResult(**read_metrics(out))
+
+    set_seed(recipe.seed)
+    name, config = str(language), adapter_config(recipe)
+    if config is not None:
+        attach(model, name, config)
+    train_only(model, None if config is None else name)
+    trainer, report = _trainer(model, tokenizer, train, dev, out, recipe)
+    try:
+        trainer.resume_or_start()
+    finally:
+        report.close()
+
+    best = best_of(out / CHECKPOINTS)
+    result = AdaptResult(
+        adapter=str(out),
+        language=str(language),
+        method=recipe.method,
+        steps=recipe.steps,
+        best_step=best["step"],
+        validation_loss=best["value"],
+        validation_loss_before=report.first["validation_loss"],
+        tokens=int(trainer.state.num_input_tokens_seen),
+        tokens_per_second=round(report.tokens_per_second, 1),
+        peak_memory_bytes=peak_memory_bytes(),
+        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+    )
+    with atomic_files(out) as staging:
+        if config is None:
+            model.save_pretrained(staging)
+            tokenizer.save_pretrained(staging)
+        else:
+            save_adapter(model, name, config, staging, base)
+    write_text(out / "README.md", adaptation_card(language, base, data.name, recipe, result))
+    write_json(out / METRICS, asdict(result))
+    shutil.rmtree(out / CHECKPOINTS)
+    return result
+
+
+def _encode(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> list[npt.NDArray[np.int64]]:
+    """Token ids of every text, special tokens included, cut at ``max_tokens``; texts without tokens dropped."""
+    longest = min(max_tokens, tokenizer.model_max_length)
+    encoded = tokenizer(list(texts), truncation=True, max_length=longest, verbose=False)["input_ids"]
+    special = tokenizer.num_special_tokens_to_add()
+    rows = [np.asarray(ids, dtype=np.int64) for ids in encoded if len(ids) > special]
+    if not rows:
+        raise InputError("no text holds a token that the model knows", "is this the right file and base model?")
+    return rows
+
+
+def _trainer(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    train: Sequence[npt.NDArray[np.int64]],
+    dev: Sequence[npt.NDArray[np.int64]],
+    out: Path,
+    recipe: AdaptRecipe,
+) -> tuple[LiftTrainer, TrainingReport]:
+    masking = MaskedLanguageModel(
+        mask_token_id=tokenizer.mask_token_id,
+        special_ids=frozenset(tokenizer.all_special_ids),
+        vocabulary_size=len(tokenizer),
+        share=recipe.masking_share,
+    )
+    collate = PadBatch(tokenizer.pad_token_id)
+    # The dev masks are the same for every seed, so that runs can be compared.
+    held_out = OnePass(masked_examples(sorted(dev, key=len), masking, seed=0), len(dev))
+    report = TrainingReport(out, f"adapting ({recipe.method})")
+    trainer = LiftTrainer(
+        model,
+        training_arguments(
+            out,
+            steps=recipe.steps,
+            learning_rate=recipe.learning_rate,
+            batch_size=recipe.batch_size,
+            accumulation=1,
+            warmup_share=recipe.warmup_share,
+            weight_decay=recipe.weight_decay,
+            validate_every=min(recipe.validate_every, ceil(recipe.steps / 4)),
+            save_every=recipe.save_steps,
+            seed=recipe.seed,
+        ),
+        loss=summed_masked_loss,
+        validation=validation_loss(summed_masked_loss, held_out, collate, batch_size=32),
+        best_by="loss",
+        greater_is_better=False,
+        train_dataset=Schedule(
+            masked_examples(train, masking, recipe.seed),
+            len(train),
+            recipe.seed,
+            recipe.steps * recipe.batch_size,
+        ),
+        collate=collate,
+        bf16=uses_bf16(recipe.precision),
+        callbacks=[report],
+    )
+    return trainer, report
