@@ -10,9 +10,10 @@ class LangliftError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        # What the user gave may hold line ends; an error stays one line.
+        self.message = " ".join(message.splitlines())
+        self.hint = " ".join(hint.splitlines())
+        super().__init__(self.message)
 
 
 class InputError(LangliftError):

@@ -50,21 +50,26 @@ def find_language(text: str) -> Language:
     """
     wanted = text.strip()
     by_code = _by_code(wanted)
-    if by_code is not None:
-        return by_code
-    names = _english_names()
     folded = wanted.casefold()
-    exact = [code for code, name in names.items() if name.casefold() == folded]
+    exact = [_language(code, None) for code, name in _english_names().items() if name.casefold() == folded]
+    if by_code is not None and (wanted == folded or by_code in exact or not exact):
+        return by_code
+    if by_code is not None:
+        raise _several(text, [by_code, *exact])  # "Ga" is a language, and "ga" the code of Irish
     if len(exact) == 1:
-        return _language(exact[0], None)
-    words = [code for code, name in names.items() if folded and folded in name.casefold().split()]
+        return exact[0]
+    words = [code for code, name in _english_names().items() if folded and folded in name.casefold().split()]
     if words:
-        choices = ", ".join(sorted(f"{_language(code, None)} ({names[code]})" for code in words)[:12])
-        raise InputError(f"'{text}' may be several languages: {choices}", "give one of these codes")
+        raise _several(text, [_language(code, None) for code in words])
     raise InputError(
         f"unknown language '{text}'",
         "give an ISO 639 code (mlt, mt), a code with a script (mlt_Latn) or an English name (Maltese)",
     )
+
+
+def _several(text: str, languages: list[Language]) -> InputError:
+    choices = ", ".join(sorted(f"{language} ({language.name})" for language in languages)[:12])
+    return InputError(f"'{text}' may be several languages: {choices}", "give one of these codes")
 
 
 def _by_code(text: str) -> Language | None:
@@ -84,13 +89,16 @@ def _language(code: str, script: str | None) -> Language:
     from langcodes import Language as Tag
     from langcodes import standardize_tag
 
-    tag = Tag.get(code, normalize=False)
-    alpha3 = tag.to_alpha3()
+    # CLDR knows names and likely scripts by the shortest code, for some languages the macrolanguage's.
+    short = standardize_tag(code)
+    alpha3 = Tag.get(short, normalize=False).to_alpha3()
     individual = INDIVIDUAL.get(alpha3, alpha3)
-    # CLDR names some languages under the code of their macrolanguage.
-    names, short = _english_names(), standardize_tag(code)
-    name = names.get(short) or names.get(standardize_tag(code, macro=True)) or individual
-    return Language(individual, script or tag.maximize().script or "Zyyy", name)
+    macro = next((m for m, i in INDIVIDUAL.items() if i == individual), individual)
+    keys = (short, standardize_tag(individual), standardize_tag(macro), standardize_tag(code, macro=True))
+    names = _english_names()
+    name = next((names[key] for key in keys if key in names), individual)
+    likely = (Tag.get(key, normalize=False).maximize().script for key in keys if key in names)
+    return Language(individual, script or next(likely, None) or "Latn", name)
 
 
 @cache

@@ -25,11 +25,17 @@ from transformers import AutoModelForMaskedLM, BertConfig, XLMRobertaConfig
 
 HERE = Path(__file__).resolve().parent
 
-SMALL = dict(
-    vocab_size=96, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
-    max_position_embeddings=40, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-)
-XLMR = dict(pad_token_id=1, bos_token_id=0, eos_token_id=2, type_vocab_size=1, layer_norm_eps=1e-5)
+SMALL = {
+    "vocab_size": 96,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 40,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
+XLMR = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
 ARCHS = {"bert": BertConfig(**SMALL), "xlm-roberta": XLMRobertaConfig(**{**SMALL, **XLMR})}
 
 ADAPTERS = {
@@ -91,7 +97,7 @@ def flexible_model(config, static):
         parts = (head.transform.dense, head.transform.LayerNorm, head.decoder)
     else:
         parts = (static.lm_head.dense, static.lm_head.layer_norm, static.lm_head.decoder)
-    for index, part in zip(("0", "2", "3"), parts):  # 1 is the activation
+    for index, part in zip(("0", "2", "3"), parts, strict=False):  # 1 is the activation
         flex.heads["mlm"]._modules[index].load_state_dict(part.state_dict())
     return flex.eval()
 

@@ -9,9 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-Json = Annotated[
-    bool, typer.Option("--json", help="Print the result as one JSON object, last line of stdout.")
-]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object, last line of stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Preset = Annotated[
     str | None, typer.Option("--preset", metavar="NAME", help="Settings by name (nano) or a .yaml file.")

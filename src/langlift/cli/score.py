@@ -24,9 +24,7 @@ def score(
         str,
         typer.Option("--variant", help="default, or published: special tokens too, mean over sentences."),
     ] = "default",
-    per_sentence: Annotated[
-        bool, typer.Option("--per-sentence", help="Also show each sentence's value.")
-    ] = False,
+    per_sentence: Annotated[bool, typer.Option("--per-sentence", help="Also show each sentence's value.")] = False,
     trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     debug: Debug = False,

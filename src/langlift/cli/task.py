@@ -36,15 +36,11 @@ def topic(
     out: Out,
     language_adapter: Annotated[
         Path | None,
-        typer.Option(
-            "--language-adapter", metavar="FOLDER", help="Stack the task adapter on this frozen one."
-        ),
+        typer.Option("--language-adapter", metavar="FOLDER", help="Stack the task adapter on this frozen one."),
     ] = None,
     train_data: Annotated[
         Path | None,
-        typer.Option(
-            "--train-data", metavar="FOLDER", help="Take train and dev from here, test from --data."
-        ),
+        typer.Option("--train-data", metavar="FOLDER", help="Take train and dev from here, test from --data."),
     ] = None,
     method: Annotated[str | None, typer.Option("--method", help="seq_bn (task adapter) or full.")] = None,
     seeds: Annotated[str | None, typer.Option("--seeds", help="One run for each, such as 1,2,3.")] = None,

@@ -13,6 +13,8 @@ from langlift.errors import InputError
 
 Recipe = TypeVar("Recipe")
 
+YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError, AttributeError, OverflowError)
+"""What PyYAML raises on damaged text, the last four from inside its constructors."""
 NOT_SETTINGS = ("command", "inputs")
 """Parts of a run's recipe.yaml that are no settings, so that it can itself be given as --config."""
 
@@ -98,7 +100,7 @@ def _from_file(path: Path, section: str) -> list[tuple[str, str, Any]]:
         raise InputError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not valid UTF-8", "save the file as UTF-8") from None
-    except yaml.YAMLError as error:
+    except YAML_ERRORS as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else str(path)
         raise InputError(
@@ -120,7 +122,7 @@ def _from_file(path: Path, section: str) -> list[tuple[str, str, Any]]:
 def _yaml_value(text: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except YAML_ERRORS:
         return text
 
 
@@ -128,9 +130,7 @@ def _checked(value: Any, hint: Any, limits: Mapping[str, Any]) -> Any:
     """``value`` as the setting's type, within its limits; ValueError says what is wrong otherwise."""
     name = getattr(hint, "__name__", str(hint))
     if name == "tuple":
-        element = hint.__args__[0]
-        items = value if isinstance(value, list | tuple) else str(value).split(",")
-        return tuple(_checked(_yaml_value(i) if isinstance(i, str) else i, element, limits) for i in items)
+        return _checked_items(value, hint.__args__[0], limits)
     if hint is bool:
         if not isinstance(value, bool):
             raise ValueError(f"must be true or false, not {value!r}")
@@ -154,11 +154,23 @@ def _checked(value: Any, hint: Any, limits: Mapping[str, Any]) -> Any:
     return value
 
 
+def _checked_items(value: Any, element: Any, limits: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A YAML list, or text such as ``1,2,3``, as a tuple of checked elements."""
+    if not isinstance(value, list | tuple):
+        text = "" if value is None else str(value)
+        value = [part.strip() for part in text.split(",") if part.strip()]
+    if element is int:
+        value = [int(v) if isinstance(v, str) and v.lstrip("-").isdecimal() else v for v in value]
+    if not value and limits.get("items"):
+        raise ValueError("must name at least one")
+    return tuple(_checked(item, element, limits) for item in value)
+
+
 def _number(value: Any) -> float:
     """A finite float; YAML reads ``1e-4`` as text, so text that spells a number is taken."""
     try:
         number = float("nan") if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if number != number or number in (float("inf"), float("-inf")):
         raise ValueError(f"must be a number, not {value!r}")

@@ -12,9 +12,13 @@ def _setting(
     least: float | None = None,
     most: float | None = None,
     choices: tuple[str, ...] | None = None,
+    items: int | None = None,
 ) -> Any:
-    """A recipe's field: its default, one line of help, and the limits that validation checks."""
-    limits = {"above": above, "least": least, "most": most, "choices": choices}
+    """A recipe's field: its default, one line of help, and the limits that validation checks.
+
+    ``items`` is the least length of a list; the other limits hold for each of its elements.
+    """
+    limits = {"above": above, "least": least, "most": most, "choices": choices, "items": items}
     return field(
         default=default, metadata={"meaning": meaning, **{k: v for k, v in limits.items() if v is not None}}
     )
@@ -68,7 +72,7 @@ class TaskRecipe:
     pooling: str = _setting("first", "sentence vector: first token, or mean", choices=("first", "mean"))
     max_tokens: int = _setting(256, "longest example in tokens, special ones included", least=8)
     train_examples: int = _setting(0, "use only this many training examples, drawn by seed (0: all)", least=0)
-    seeds: tuple[int, ...] = _setting((1, 2, 3), "one run for each")
+    seeds: tuple[int, ...] = _setting((1, 2, 3), "one run for each", least=0, items=1)
     precision: str = _setting(
         "auto", "arithmetic: auto means float32 on a CPU, bf16 on a GPU that has it", choices=PRECISIONS
     )

@@ -74,11 +74,13 @@ def _read_split(folder: Path, split: str) -> list[str]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}:{number}: not valid JSON ({error})", "one JSON object a line") from None
         if not isinstance(row, dict) or not isinstance(row.get("text"), str):
             found = ", ".join(row) if isinstance(row, dict) else type(row).__name__
             raise InputError(f"{path}:{number}: no field 'text' (found: {found})", "name the text field 'text'")
+        if not row["text"].isprintable() and any("\ud800" <= c <= "\udfff" for c in row["text"]):
+            raise InputError(f"{path}:{number}: half of a character (a lone surrogate)", "mend the escape \\uD...")
         if row["text"].strip():
             texts.append(row["text"].strip())
     if not texts:

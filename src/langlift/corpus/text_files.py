@@ -1,7 +1,7 @@
 """Plain text files: lines, documents and splits.
 
-A document is a block of lines between blank lines. In a file without blank lines it is a run of 50
-consecutive lines (fewer in a short file, so that there are always enough documents to split).
+A document is a block of lines between blank lines. In a file with fewer than ten such blocks it is a
+run of 50 consecutive lines (fewer in a short file, so that there are always enough documents to split).
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,12 @@ Document = list[str]
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read a UTF-8 text file strictly.
+    """The lines of a UTF-8 text file, stripped, with blank ones kept as ``""``; errors as ``read_raw_lines``."""
+    return [line.strip() for line in read_raw_lines(path)]
 
-    Returns the lines, stripped, with blank ones kept as ``""``.
+
+def read_raw_lines(path: Path) -> list[str]:
+    """Read a UTF-8 text file strictly; lines come without their ends (LF, CRLF or CR) and otherwise whole.
 
     Raises:
         InputError: the path is missing or a folder, or a line holds invalid UTF-8 or a NUL byte.
@@ -36,18 +39,23 @@ def read_lines(path: Path) -> list[str]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})", "check its permissions") from None
     if b"\x00" in raw:
-        line = raw[: raw.index(b"\x00")].count(b"\n") + 1
+        line = _line_of(raw, raw.index(b"\x00"))
         raise InputError(f"{path}:{line}: a NUL byte", "the file is not plain text; save it as UTF-8 text")
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
+        line = _line_of(raw, error.start)
         raise InputError(
             f"{path}:{line}: not valid UTF-8 (byte 0x{raw[error.start]:02x})",
             f"convert it first, for example: iconv -f WINDOWS-1252 -t UTF-8 '{path}' > fixed.txt",
         ) from None
     # Only real line ends: str.splitlines would also cut at U+2028, form feeds and the like.
-    return [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _line_of(raw: bytes, offset: int) -> int:
+    """The number of the line that holds the byte at ``offset``."""
+    return raw[:offset].replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
 
 
 def read_documents(path: Path) -> list[Document]:
@@ -95,6 +103,7 @@ def split_documents(
     """
     order = np.random.default_rng(seed).permutation(len(documents))
     sizes = [max(1, round(share * len(documents))) for share in shares[1:]]
-    first = len(documents) - sum(sizes)
-    bounds = np.cumsum([0, first, *sizes])
+    while sum(sizes) > len(documents) - 1 and max(sizes) > 1:
+        sizes[sizes.index(max(sizes))] -= 1
+    bounds = np.cumsum([0, max(0, len(documents) - sum(sizes)), *sizes])
     return tuple([documents[i] for i in order[start:end]] for start, end in pairwise(bounds))

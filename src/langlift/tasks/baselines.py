@@ -26,7 +26,7 @@ def text_baseline(train: LabelledText, test: LabelledText) -> Baseline:
 
     model = make_pipeline(
         make_union(
-            TfidfVectorizer(analyzer="word", ngram_range=(1, 2), sublinear_tf=True),
+            TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", ngram_range=(1, 2), sublinear_tf=True),
             TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True),
         ),
         LogisticRegression(C=10.0, max_iter=2000, class_weight="balanced"),

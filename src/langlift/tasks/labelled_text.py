@@ -4,7 +4,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from langlift.corpus.text_files import read_lines
+from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
 
 SPLITS = ("train", "dev", "test")
@@ -48,7 +48,7 @@ def _read_split(path: Path, known: set[str] | None) -> LabelledText:
             "a task folder holds train.tsv, dev.tsv and test.tsv",
         )
     # The csv module joins the lines of a quoted field itself, so it must see their ends.
-    rows = csv.reader((f"{line}\n" for line in read_lines(path)), delimiter="\t", strict=True)
+    rows = csv.reader((f"{line}\n" for line in read_raw_lines(path)), delimiter="\t", strict=True)
     texts: list[str] = []
     labels: list[str] = []
     try:

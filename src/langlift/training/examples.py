@@ -71,6 +71,8 @@ class Schedule(Dataset[Example]):
         return self._total
 
     def __getitem__(self, position: int) -> Example:
+        if not 0 <= position < self._total:
+            raise IndexError(position)
         epoch, place = divmod(position, self._count)
         if self._epoch != epoch:
             self._epoch = epoch

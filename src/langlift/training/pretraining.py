@@ -24,6 +24,7 @@ from langlift.errors import InputError
 from langlift.masking.masked_language_model import MaskedLanguageModel
 from langlift.progress import ProgressBar
 from langlift.training.examples import OnePass, PadBatch, Schedule, masked_examples
+from langlift.training.initialisation import see_neighbours
 from langlift.training.masked_loss import summed_masked_loss
 from langlift.training.optimizers import MuonWithAdamW
 from langlift.training.precision import uses_bf16
@@ -204,7 +205,9 @@ def new_model(tokenizer: PreTrainedTokenizerBase, recipe: PretrainRecipe) -> XLM
         eos_token_id=tokenizer.eos_token_id,
     )
     # On a CPU plain matrix products are faster in bf16 than the fused attention kernel.
-    return XLMRobertaForMaskedLM._from_config(config, attn_implementation="eager", dtype=torch.float32)
+    model = XLMRobertaForMaskedLM._from_config(config, attn_implementation="eager", dtype=torch.float32)
+    see_neighbours(model.base_model)
+    return model
 
 
 def _tokenizer(out: Path, documents: Sequence[Document], recipe: PretrainRecipe) -> PreTrainedTokenizerBase:

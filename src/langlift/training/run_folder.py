@@ -10,6 +10,7 @@ from platform import python_version
 from typing import Any
 
 import yaml
+from safetensors import SafetensorError
 
 from langlift.errors import InputError, LangliftError
 
@@ -24,9 +25,13 @@ def writing(target: Path) -> Iterator[None]:
     """Turn the operating system's refusals (disk full, read-only) into an error for people (exit code 1)."""
     try:
         yield
-    except OSError as error:
+    except (OSError, SafetensorError, RuntimeError) as error:
+        # torch and safetensors wrap the system's refusal in errors of their own.
+        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+            raise
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise LangliftError(
-            f"{target}: cannot be written ({error.strerror or error})",
+            f"{target}: cannot be written ({reason})",
             "check free space and permissions; finished work is kept, the same command with --resume goes on",
         ) from error
 
@@ -105,7 +110,7 @@ def open_run(
             raise InputError(
                 f"{folder}: holds a run already", "add --resume to go on with it, or choose another --out"
             )
-        before, now = _flat(yaml.safe_load(recorded.read_text(encoding="utf-8"))), _flat(yaml.safe_load(text))
+        before, now = _flat(_read_recipe(recorded)), _flat(yaml.safe_load(text))
         changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
         if forbidden := sorted(changed - may_change):
             key = forbidden[0]
@@ -131,6 +136,16 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     """The metrics of a finished run."""
     metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     return metrics
+
+
+def _read_recipe(path: Path) -> dict[str, Any]:
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        recipe = None
+    if not isinstance(recipe, dict):
+        raise InputError(f"{path}: damaged, so the run cannot be resumed", "choose another --out")
+    return recipe
 
 
 def _flat(recipe: Mapping[str, Any]) -> dict[str, Any]:

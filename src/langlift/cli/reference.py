@@ -1,0 +1,99 @@
+"""Writes docs/cli.md from the commands themselves: ``python -m langlift.cli.reference > docs/cli.md``."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+import typer
+
+from langlift.cli.main import app
+from langlift.config.recipes import AdaptRecipe, PretrainRecipe, TaskRecipe
+from langlift.demonstration import DemoResult
+from langlift.evaluation.pseudo_perplexity import Score
+from langlift.tasks.topic import TaskResult
+from langlift.training.adaptation import AdaptResult
+from langlift.training.pretraining import PretrainResult
+
+RESULTS: dict[str, type] = {
+    "demo": DemoResult,
+    "adapt": AdaptResult,
+    "score": Score,
+    "task topic": TaskResult,
+    "pretrain": PretrainResult,
+}
+RECIPES: dict[str, type] = {"adapt": AdaptRecipe, "task topic": TaskRecipe, "pretrain": PretrainRecipe}
+
+INTRODUCTION = """# Command line
+
+*Written by `make docs` from the commands themselves; a test keeps it true.*
+
+Every command takes `--json` (the result as one JSON object, the last line of stdout) and `--debug` (the
+traceback of an error). Progress and notes go to stderr. Errors are one line and a hint on stderr, under `--json`
+an object `{"error": ..., "hint": ...}`. Exit codes: 0 done, 1 failed, 2 bad usage or bad input, 130 interrupted.
+
+Settings come, later ones winning, from the defaults below, `--preset` (a shipped one such as `nano`, or a YAML
+file), `--config` (a YAML file of the same form; a run's `recipe.yaml` is one), `--set key=value`, and flags. A
+settings file has a section for each command (`adapt:`, `task:`, `pretrain:`). For `--base langlift-nano` the
+preset `nano` is in force by itself.
+
+LANG is an ISO 639 code (`mlt`, `mt`), a code with a script (`mlt_Latn`) or an English name (`Maltese`).
+"""
+
+
+def reference() -> str:
+    """The whole page, as Markdown."""
+    parts = [INTRODUCTION]
+    for name, command in _commands(typer.main.get_command(app), ""):
+        parts.append(f"## langlift {name}\n\n{command.help}\n")
+        parts.append("| argument or option | meaning |\n|---|---|\n" + "".join(_options(command)))
+        if name in RECIPES:
+            parts.append(
+                "Settings (`--set`):\n\n| setting | default | meaning |\n|---|---|---|\n"
+                + _settings(RECIPES[name])
+            )
+        keys = ", ".join(f"`{field.name}`" for field in fields(RESULTS[name]))
+        parts.append(f"JSON keys: {keys}.\n\n{_prose(RESULTS[name])}\n")
+    return "\n".join(parts)
+
+
+def _commands(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{prefix}{name} ")
+        else:
+            yield prefix + name, command
+
+
+def _options(command: Any) -> Iterator[str]:
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            yield f"| `{parameter.metavar or parameter.name.upper()}` | {parameter.help} |\n"
+            continue
+        value = "" if parameter.is_flag else f" {parameter.metavar or 'VALUE'}"
+        default = parameter.default
+        shown = "" if parameter.is_flag or default in (None, (), []) else f" Default: `{default}`."
+        needed = " **Required.**" if parameter.required else ""
+        yield f"| `{parameter.opts[0]}{value}` | {parameter.help}{shown}{needed} |\n"
+
+
+def _settings(recipe: type) -> str:
+    rows = []
+    for field in fields(recipe):
+        meta = field.metadata
+        limits = [f"one of {', '.join(meta['choices'])}"] if "choices" in meta else []
+        limits += [f"above {meta['above']:g}"] if "above" in meta else []
+        limits += [f"at least {meta['least']:g}"] if "least" in meta else []
+        limits += [f"at most {meta['most']:g}"] if "most" in meta else []
+        default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+        limit = f" ({'; '.join(limits)})" if limits else ""
+        rows.append(f"| `{field.name}` | `{default}` | {meta['meaning']}{limit} |\n")
+    return "".join(rows)
+
+
+def _prose(result: type) -> str:
+    return " ".join((result.__doc__ or "").replace("``", "`").split())
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

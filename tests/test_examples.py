@@ -1,0 +1,122 @@
+"""The order of training examples, fixed by the seed alone, and their batches."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langlift.masking.masked_language_model import IGNORED, MaskedLanguageModel
+from langlift.training.examples import OnePass, PadBatch, Schedule, labelled_examples, masked_examples
+
+PAD = 1
+MASKING = MaskedLanguageModel(4, frozenset(range(5)), 60)
+ROWS = [np.arange(5, 20 + i) for i in range(7)]
+
+
+def traced(index, epoch):
+    """An example that says which one it is."""
+    return {"input_ids": np.array([index, epoch]), "labels": np.array([IGNORED, IGNORED])}
+
+
+def order(schedule, positions):
+    return [tuple(schedule[position]["input_ids"].tolist()) for position in positions]
+
+
+def same(left, right):
+    return left.keys() == right.keys() and all(np.array_equal(left[key], right[key]) for key in left)
+
+
+@settings(derandomize=True, deadline=None)
+@given(count=st.integers(1, 40), seed=st.integers(0, 2**40), total=st.integers(1, 200))
+def test_every_epoch_shows_every_example_once(count, seed, total):
+    schedule = Schedule(traced, count, seed, total)
+    assert len(schedule) == total
+    seen = order(schedule, range(total))
+    for epoch in range(total // count):
+        part = seen[epoch * count : (epoch + 1) * count]
+        assert sorted(part) == [(index, epoch) for index in range(count)]
+    rest = seen[total - total % count :]
+    assert len(set(rest)) == len(rest)
+    assert all(epoch == total // count for _, epoch in rest)
+
+
+@settings(derandomize=True, deadline=None)
+@given(seed=st.integers(0, 2**40), positions=st.lists(st.integers(0, 49), min_size=1, max_size=30))
+def test_a_position_holds_the_same_example_whatever_was_seen_before(seed, positions):
+    whole = Schedule(traced, 9, seed, 50)
+    straight = order(whole, range(50))
+    assert order(whole, positions) == [straight[p] for p in positions]
+    resumed = Schedule(traced, 9, seed, 50)
+    assert order(resumed, range(positions[0], 50)) == straight[positions[0] :]
+
+
+def test_epochs_and_seeds_have_different_orders():
+    schedules = [order(Schedule(traced, 30, seed, 60), range(60)) for seed in (0, 1)]
+    orders = {tuple(index for index, _ in seen[at : at + 30]) for seen in schedules for at in (0, 30)}
+    assert len(orders) == 4
+    assert tuple(range(30)) not in orders
+
+
+def test_a_longer_run_starts_as_the_shorter_one():
+    assert order(Schedule(traced, 9, 3, 20), range(20)) == order(Schedule(traced, 9, 3, 90), range(20))
+
+
+def test_a_schedule_ends_at_its_total():
+    with pytest.raises(IndexError):
+        Schedule(traced, 9, 0, 20)[20]
+
+
+def test_one_pass_is_in_order_as_in_epoch_zero_and_ends():
+    examples = OnePass(traced, 3)
+    assert len(examples) == 3
+    assert [tuple(example["input_ids"]) for example in examples] == [(0, 0), (1, 0), (2, 0)]
+    for outside in (3, -1):
+        with pytest.raises(IndexError):
+            examples[outside]
+
+
+def test_masked_examples_differ_by_epoch_and_not_by_order():
+    example = masked_examples(ROWS, MASKING, seed=3)
+    first = {(i, e): example(i, e) for e in range(3) for i in range(7)}
+    again = {key: masked_examples(ROWS, MASKING, seed=3)(*key) for key in reversed(first)}
+    assert all(same(first[key], again[key]) for key in first)
+    for i in range(7):
+        places = {tuple(first[i, e]["labels"]) for e in range(3)}
+        assert len(places) == 3
+        for e in range(3):
+            labels = first[i, e]["labels"]
+            assert (labels[labels != IGNORED] == ROWS[i][labels != IGNORED]).all()
+
+
+def test_a_matrix_of_rows_is_masked_as_separate_rows_are():
+    matrix = np.arange(5, 55, dtype=np.uint16).reshape(2, 25)
+    from_matrix, from_rows = (
+        masked_examples(rows, MASKING, seed=0) for rows in (matrix, [*matrix.astype(np.int64)])
+    )
+    for index in range(2):
+        assert same(from_matrix(index, 1), from_rows(index, 1))
+
+
+def test_unequal_examples_are_padded_to_the_longest():
+    examples = [
+        {"input_ids": np.array([0, 7, 2]), "labels": np.array([IGNORED, 9, IGNORED])},
+        {"input_ids": np.array([0, 7, 8, 9, 2]), "labels": np.array([IGNORED, 7, IGNORED, 8, IGNORED])},
+    ]
+    batch = PadBatch(PAD)(examples)
+    assert batch["input_ids"].tolist() == [[0, 7, 2, PAD, PAD], [0, 7, 8, 9, 2]]
+    assert batch["labels"].tolist() == [[IGNORED, 9] + [IGNORED] * 3, [IGNORED, 7, IGNORED, 8, IGNORED]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
+    assert all(tensor.dtype == torch.int64 for tensor in batch.values())
+
+
+def test_a_batch_without_padding_needs_no_attention_mask():
+    assert set(PadBatch(PAD)([traced(0, 0), traced(1, 0)])) == {"input_ids", "labels"}
+
+
+def test_class_labels_are_stacked():
+    example = labelled_examples([np.array([0, 5, 2]), np.array([0, 2], dtype=np.uint16)], [3, 1])
+    assert same(example(0, 0), example(0, 5))
+    batch = PadBatch(PAD)([example(0, 0), example(1, 0)])
+    assert batch["labels"].tolist() == [3, 1]
+    assert batch["input_ids"].tolist() == [[0, 5, 2], [0, 2, PAD]]

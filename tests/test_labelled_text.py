@@ -1,0 +1,154 @@
+"""Labelled sentences: read as they stand, or refused by file and line."""
+
+import csv
+import io
+import re
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from langlift.errors import InputError
+from langlift.tasks.labelled_text import SPLITS, LabelledText, read_labelled_text
+
+fuzzing = settings(
+    derandomize=True, deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+LABELS = ("politika", "спорт", "ጉዞ", "صحة 🩺")
+GOOD = "index_id\tcategory\ttext\n" + "".join(f"{i}\t{label}\tsentenza {i}\n" for i, label in enumerate(LABELS))
+
+
+def task_folder(folder, **contents):
+    """Three good splits, some replaced."""
+    folder.mkdir(exist_ok=True)
+    for split in SPLITS:
+        content = contents.get(split, GOOD)
+        (folder / f"{split}.tsv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
+
+
+def refusal_of(folder):
+    with pytest.raises(InputError) as refusal:
+        read_labelled_text(folder)
+    return refusal.value
+
+
+def test_rows_are_read_in_file_order_by_the_names_of_the_columns(tmp_path):
+    folder = task_folder(
+        tmp_path / "task",
+        train="\ufefftext\tother\tcategory\r\nwieħed\tx\ta\r\n\r\n tnejn \ty\tb\r\n",
+        dev="category\ttext\nb\tтри\n",
+        test="category\ttext\na\tأربعة",
+    )
+    assert read_labelled_text(folder) == {
+        "train": LabelledText(["wieħed", "tnejn"], ["a", "b"]),
+        "dev": LabelledText(["три"], ["b"]),
+        "test": LabelledText(["أربعة"], ["a"]),
+    }
+
+
+# Text that survives stripping and the ends of lines, so that what is written is what must be read.
+words = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1, max_size=8)
+sentences = st.lists(words, min_size=1, max_size=4).flatmap(
+    lambda parts: st.sampled_from([" ", "\t", "\n", '"', ' "']).map(lambda gap: gap.join(parts))
+)
+
+
+@fuzzing
+@given(
+    rows=st.lists(st.tuples(st.sampled_from(LABELS), sentences), min_size=1, max_size=8),
+    split=st.sampled_from(SPLITS),
+)
+def test_what_a_csv_writer_wrote_is_read_back(tmp_path, rows, split):
+    file = io.StringIO()
+    writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+    writer.writerows([("category", "text"), *((label, label) for label in LABELS), *rows])
+    data = read_labelled_text(task_folder(tmp_path / "task", **{split: file.getvalue()}))
+    assert data[split].labels == [*LABELS, *(label for label, _ in rows)]
+    assert data[split].texts == [*LABELS, *(text for _, text in rows)]
+
+
+@fuzzing
+@given(
+    raw=st.one_of(
+        st.binary(max_size=80),
+        st.lists(
+            st.sampled_from([*LABELS, "\t", "\t", "\n", "\n", '"', " ", "new", "\r", "\x00"]), max_size=30
+        ).map(lambda parts: ("category\ttext\n" + "".join(parts)).encode()),
+    ),
+    damaged=st.sampled_from(SPLITS),
+)
+def test_any_bytes_are_labelled_text_or_a_refusal_that_names_the_place(tmp_path, raw, damaged):
+    folder = task_folder(tmp_path / "task", **{damaged: raw})
+    try:
+        data = read_labelled_text(folder)
+    except InputError as refusal:
+        # Labels that train lacks are refused where they occur, which may be in dev.
+        names = "|".join(re.escape(str(folder / f"{split}.tsv")) for split in {damaged, "dev", "train"})
+        assert re.match(rf"({names})(:\d+)?: ", refusal.message)
+        assert refusal.hint
+        return
+    read = data[damaged]
+    assert len(read.texts) == len(read.labels) > 0
+    assert all(text and text == text.strip() for text in read.texts + read.labels)
+    for split in SPLITS:
+        assert set(data[split].labels) <= set(data["train"].labels)
+    assert data == read_labelled_text(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("index_id\tlabel\ttext\n", r":1: no column 'category' \(found: index_id, label, text\)"),
+        ("category\tsentence\n", r":1: no column 'text'"),
+        ("", r":1: no column 'category' \(found: nothing\)"),
+        ("category\ttext\n\n", r": no rows"),
+        ("category\ttext\nспорт\tx\nспорт\n", r":3: 1 fields, the header has 2"),
+        ("category\ttext\nспорт\tx\ty\n", r":2: 3 fields, the header has 2"),
+        ('category\ttext\nспорт\t" "\n', r":2: empty text"),
+        ('text\tcategory\nsport\t" "\n', r":2: empty category"),
+        ("category\ttext\nспорт\tx\nsport\ty\n", r":3: label 'sport' never occurs in train\.tsv"),
+        ('category\ttext\nспорт\t"x\ny"\nsport\tz\n', r":4: label 'sport'"),
+        ('category\ttext\nспорт\t"x" y\n', r":2: .*expected after"),
+        ('category\ttext\nспорт\t"x\n', r": unexpected end of data|:\d: unexpected end of data"),
+        ("category\ttext\nспорт\tx\n\n".encode() + b"\xff", r":4: not valid UTF-8"),
+    ],
+)
+def test_a_damaged_split_is_refused_by_file_and_line(tmp_path, content, said):
+    folder = task_folder(tmp_path / "task", dev=content)
+    refusal = refusal_of(folder)
+    assert re.match(re.escape(str(folder / "dev.tsv")) + f"({said})", refusal.message)
+    assert "\n" not in refusal.message
+
+
+def test_a_missing_split_a_missing_folder_and_a_single_label_are_refused(tmp_path):
+    assert refusal_of(tmp_path / "none").message == f"{tmp_path / 'none'}: no such folder"
+    one = "category\ttext\na\tx\n"
+    folder = task_folder(tmp_path / "task", train=one, dev=one, test=one)
+    assert refusal_of(folder).message == f"{folder / 'train.tsv'}: only one label ('a')"
+    (folder / "test.tsv").unlink()
+    assert "the test split is missing (test.tsv)" in refusal_of(folder).message
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        "category\ttext\tnote\na\tx\t\nb\ty\tz\n",
+        "\tcategory\ttext\n0\ta\tx\n1\tb\ty\n",
+        "note\tcategory\ttext\n\ta\tx\n\tb\ty\n",
+    ],
+)
+def test_columns_that_are_passed_over_may_be_empty_or_unnamed(tmp_path, train):
+    rest = "category\ttext\na\tx\n"
+    folder = task_folder(tmp_path / "task", train=train, dev=rest, test=rest)
+    assert read_labelled_text(folder)["train"] == LabelledText(["x", "y"], ["a", "b"])
+
+
+def test_an_empty_last_field_is_called_empty(tmp_path):
+    folder = task_folder(tmp_path / "task", dev="category\ttext\nспорт\t\n")
+    assert refusal_of(folder).message == f"{folder / 'dev.tsv'}:2: empty text"
+
+
+@pytest.mark.parametrize("dev", ['category\ttext\n"q\nr"\tx\n', '"cat\negory"\ttext\n'])
+def test_a_refusal_is_one_line_whatever_the_file_holds(tmp_path, dev):
+    assert "\n" not in refusal_of(task_folder(tmp_path / "task", dev=dev)).message

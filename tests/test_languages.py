@@ -1,0 +1,117 @@
+"""A language goes by many names, and each of them leads to the same language or to a helpful refusal."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langlift.errors import InputError
+from langlift.languages import INDIVIDUAL, Language, find_language
+
+NOT_LATIN = {
+    "am": ("amh", "Ethi"),
+    "ti": ("tir", "Ethi"),
+    "ru": ("rus", "Cyrl"),
+    "bg": ("bul", "Cyrl"),
+    "el": ("ell", "Grek"),
+    "he": ("heb", "Hebr"),
+    "hi": ("hin", "Deva"),
+    "lo": ("lao", "Laoo"),
+    "ug": ("uig", "Arab"),
+    "ka": ("kat", "Geor"),
+    "zh": ("zho", "Hans"),
+}
+
+
+@pytest.mark.parametrize("text", ["mt", "mlt", "MLT", "mlt_Latn", "mt-Latn", "mT_lATN", "Maltese", " maltese "])
+def test_codes_and_names_in_any_form_mean_one_language(text):
+    assert find_language(text) == Language("mlt", "Latn", "Maltese")
+
+
+@pytest.mark.parametrize("short", NOT_LATIN)
+def test_the_usual_script_is_taken_for_a_two_letter_code(short):
+    code, script = NOT_LATIN[short]
+    assert str(find_language(short)) == f"{code}_{script}"
+
+
+@pytest.mark.parametrize("short", NOT_LATIN)
+def test_the_usual_script_is_taken_for_a_three_letter_code(short):
+    code, script = NOT_LATIN[short]
+    assert find_language(code) == find_language(short)
+    assert find_language(code).script == script
+
+
+def test_a_script_that_is_given_is_kept():
+    assert str(find_language("sr_Latn")) == "srp_Latn"
+    assert str(find_language("sr_Cyrl")) == "srp_Cyrl"
+    assert str(find_language("amh_Latn")) == "amh_Latn"
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("ar", "arb_Arab"),
+        ("Arabic", "arb_Arab"),
+        ("sw", "swh_Latn"),
+        ("fa", "pes_Arab"),
+        ("Norwegian", "nob_Latn"),
+    ],
+)
+def test_a_macrolanguage_means_the_individual_language_that_public_data_means(text, meant):
+    assert str(find_language(text)) == meant
+
+
+@pytest.mark.parametrize("individual", sorted(set(INDIVIDUAL.values()) - {"pbt", "quy"}))
+def test_individual_languages_have_an_english_name(individual):
+    found = find_language(individual)
+    assert found.code == individual
+    assert found.name != individual
+
+
+@pytest.mark.parametrize(("individual", "name"), [("pbt_Arab", "Pashto"), ("quy_Latn", "Quechua")])
+def test_an_individual_language_goes_by_the_name_of_its_macrolanguage(individual, name):
+    assert find_language(individual).name == name
+
+
+@pytest.mark.parametrize(("old", "code"), [("ger", "deu"), ("fre", "fra"), ("wel", "cym")])
+def test_a_bibliographic_code_means_the_same_language(old, code):
+    assert find_language(old).code == code
+
+
+def test_a_name_that_is_also_the_code_of_another_language_is_refused_with_both():
+    with pytest.raises(InputError, match=r"gle_Latn.*gaa_Latn|gaa_Latn.*gle_Latn"):
+        find_language("Ga")
+
+
+def test_an_ambiguous_name_lists_the_choices_as_codes_that_work():
+    with pytest.raises(InputError, match="'Sami' may be several languages") as refusal:
+        find_language("Sami")
+    message = refusal.value.message
+    assert "sme_Latn (Northern Sami)" in message
+    assert "smj_Latn (Lule Sami)" in message
+    assert find_language("sme_Latn").name == "Northern Sami"
+
+
+@pytest.mark.parametrize("text", ["", "   ", "xxx", "Klingonese", "mlt_Xxxx", "mlt_Latnn", "mlt_Latn_MT", "мт"])
+def test_what_names_no_language_is_refused(text):
+    with pytest.raises(InputError, match="unknown language") as refusal:
+        find_language(text)
+    assert "mlt_Latn" in refusal.value.hint
+    assert refusal.value.exit_code == 2
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(st.one_of(st.text(max_size=12), st.from_regex(r"[A-Za-z]{2,3}([_-][A-Za-z]{4})?", fullmatch=True)))
+def test_any_text_is_a_language_that_finds_itself_again_or_is_refused(text):
+    try:
+        language = find_language(text)
+    except InputError as refusal:
+        assert " ".join(text.splitlines()) in refusal.message
+        return
+    again = find_language(str(language))
+    assert (again.code, again.script) == (language.code, language.script)
+
+
+def test_a_refusal_is_one_line_whatever_was_asked():
+    with pytest.raises(InputError) as refusal:
+        find_language("il-\nMalti")
+    assert "\n" not in refusal.value.message

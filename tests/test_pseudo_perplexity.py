@@ -1,0 +1,137 @@
+"""Scores equal a loop that masks one token at a time, written out here from the definition."""
+
+from math import exp
+from pathlib import Path
+
+import pytest
+import torch
+
+from langlift.backbones.loading import load_masked_model, load_tokenizer
+from langlift.errors import InputError
+from langlift.evaluation import pseudo_perplexity
+from langlift.evaluation.gap_filling import fill_gap
+from langlift.evaluation.pseudo_perplexity import longest_input, score_sentences
+
+
+def naive(model, tokenizer, sentences: list[str], specials_too: bool) -> list[tuple[float, int]]:
+    """(summed log-probability, tokens) of each sentence, one mask and one plain forward pass at a time."""
+    results = []
+    for sentence in sentences:
+        ids = tokenizer(sentence, return_tensors="pt")["input_ids"]
+        total, count = 0.0, 0
+        for position in range(ids.shape[1]):
+            special = ids[0, position] in (tokenizer.cls_token_id, tokenizer.sep_token_id)
+            if special and not specials_too:
+                continue
+            masked = ids.clone()
+            masked[0, position] = tokenizer.mask_token_id
+            with torch.no_grad():
+                logits = model(input_ids=masked).logits
+            total += logits[0, position].log_softmax(-1)[ids[0, position]].item()
+            count += 1
+        results.append((total, count))
+    return results
+
+
+@pytest.fixture(params=["bert", "xlm-roberta"])
+def loaded(request: pytest.FixtureRequest):
+    folder: Path = request.getfixturevalue("tiny_bert" if request.param == "bert" else "tiny_xlm_roberta")
+    return load_masked_model(str(folder)), load_tokenizer(str(folder))
+
+
+SENTENCES = [
+    "Il-baħar kien kalm.",
+    "Iva.",
+    "Xtrajna ħobż frisk u żejt mingħand tal-ħanut.",
+    "Iva.",
+    "Żgħir 👋 ዓለም!",
+]
+
+
+def test_default_equals_the_naive_loop(loaded) -> None:
+    model, tokenizer = loaded
+    score = score_sentences(model, tokenizer, SENTENCES)
+    expected = naive(model, tokenizer, SENTENCES, specials_too=False)
+    total, tokens = sum(s for s, _ in expected), sum(n for _, n in expected)
+    assert score.tokens == tokens
+    assert score.sentences == len(SENTENCES)
+    assert score.pseudo_perplexity == pytest.approx(exp(-total / tokens), rel=1e-5)
+    assert score.per_character == pytest.approx(exp(-total / sum(map(len, SENTENCES))), rel=1e-5)
+    assert score.per_byte == pytest.approx(exp(-total / sum(len(s.encode()) for s in SENTENCES)), rel=1e-5)
+    for sentence, (value, count) in zip(score.per_sentence, expected, strict=True):
+        assert sentence.log_probability == pytest.approx(value, abs=1e-4)
+        assert sentence.pseudo_perplexity == pytest.approx(exp(-value / count), rel=1e-5)
+
+
+def test_published_equals_the_naive_loop(loaded) -> None:
+    model, tokenizer = loaded
+    score = score_sentences(model, tokenizer, SENTENCES, variant="published")
+    expected = naive(model, tokenizer, SENTENCES, specials_too=True)
+    values = [exp(-value / count) for value, count in expected]
+    assert score.pseudo_perplexity == pytest.approx(sum(values) / len(values), rel=1e-5)
+    assert score.tokens == sum(count for _, count in expected)
+
+
+def test_the_score_does_not_depend_on_the_batching(loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokenizer = loaded
+    whole = score_sentences(model, tokenizer, SENTENCES)
+    monkeypatch.setattr(pseudo_perplexity, "TOKENS_AT_ONCE", 7)
+    assert score_sentences(model, tokenizer, SENTENCES).pseudo_perplexity == pytest.approx(
+        whole.pseudo_perplexity, rel=1e-6
+    )
+
+
+def test_unknown_and_byte_shares_are_counted(tiny_bert: Path, tiny_xlm_roberta: Path) -> None:
+    foreign = ["ዓለም"]
+    bert = score_sentences(load_masked_model(str(tiny_bert)), load_tokenizer(str(tiny_bert)), foreign)
+    assert (bert.unknown_share, bert.byte_share) == (1.0, 0.0)
+    tokenizer = load_tokenizer(str(tiny_xlm_roberta))
+    roberta = score_sentences(load_masked_model(str(tiny_xlm_roberta)), tokenizer, foreign)
+    pieces = tokenizer.tokenize("ዓለም")
+    assert roberta.unknown_share == 0.0
+    assert roberta.byte_share == pytest.approx(sum(p.startswith("<0x") for p in pieces) / len(pieces))
+    assert roberta.byte_share > 0.5
+
+
+def test_a_long_sentence_is_cut_and_said_so(loaded) -> None:
+    model, tokenizer = loaded
+    long = "Kuljum immorru nixtru l-ħobż. " * 30
+    score = score_sentences(model, tokenizer, [long, "Iva."])
+    assert score.truncated == 1
+    limit = longest_input(model, tokenizer)
+    assert limit == 64
+    covered = tokenizer(long, truncation=True, max_length=limit, return_offsets_mapping=True)["offset_mapping"]
+    characters = max(end for _, end in covered) + len("Iva.")
+    total = sum(s.log_probability for s in score.per_sentence)
+    assert score.per_character == pytest.approx(exp(-total / characters))
+
+
+def test_nothing_to_score_is_an_error(loaded) -> None:
+    model, tokenizer = loaded
+    with pytest.raises(InputError, match="no sentence holds a token"):
+        score_sentences(model, tokenizer, ["", " "])
+    with pytest.raises(InputError, match="unknown variant 'best'"):
+        score_sentences(model, tokenizer, SENTENCES, variant="best")
+
+
+def test_gap_probability_is_the_product_of_its_pieces(loaded) -> None:
+    model, tokenizer = loaded
+    before, answer, after = "Illum xtrajna ", "il-ħobż", " frisk."
+    encoding = tokenizer(before + answer + after, return_offsets_mapping=True)
+    gap = [
+        p
+        for p, (a, b) in enumerate(encoding["offset_mapping"])
+        if b > a and a < len(before + answer) and b > len(before)
+    ]
+    ids = torch.tensor([encoding["input_ids"]])
+    expected = 1.0
+    for i, position in enumerate(gap):
+        masked = ids.clone()
+        masked[0, gap[i:]] = tokenizer.mask_token_id
+        with torch.no_grad():
+            logits = model(input_ids=masked).logits
+        expected *= logits[0, position].softmax(-1)[ids[0, position]].item()
+    filling = fill_gap(model, tokenizer, before, answer, after)
+    assert len(gap) > 1
+    assert filling.probability == pytest.approx(expected, rel=1e-4)
+    assert filling.filled != ""

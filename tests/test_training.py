@@ -1,0 +1,309 @@
+"""Training: the loss and its gradients, exact resuming, what is kept, and what a failure leaves behind."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import MALTESE
+from safetensors.torch import load_file
+from torch import nn
+from torch.utils.data import Dataset
+
+from langlift.adapters.bottleneck import SeqBnConfig
+from langlift.adapters.composition import attach, train_only
+from langlift.backbones.loading import load_masked_model, load_tokenizer
+from langlift.config.recipes import AdaptRecipe, PretrainRecipe
+from langlift.errors import InputError, LangliftError
+from langlift.languages import find_language
+from langlift.masking.masked_language_model import MaskedLanguageModel
+from langlift.training.adaptation import adapt
+from langlift.training.examples import PadBatch, masked_examples
+from langlift.training.masked_loss import summed_masked_loss
+from langlift.training.optimizers import MuonWithAdamW
+from langlift.training.pretraining import pretrain
+from langlift.training.trainer import LiftTrainer, training_arguments
+
+MALTESE_LANGUAGE = find_language("mlt")
+QUICK = AdaptRecipe(
+    steps=12, batch_size=4, learning_rate=5e-3, validate_every=3, save_steps=3, max_tokens=48, reduction_factor=4
+)
+
+
+def masked_batch(tokenizer, sentences: list[str]):
+    rows = [np.asarray(ids) for ids in tokenizer(sentences)["input_ids"]]
+    masking = MaskedLanguageModel(
+        tokenizer.mask_token_id, frozenset(tokenizer.all_special_ids), len(tokenizer), 0.3
+    )
+    example = masked_examples(rows, masking, seed=0)
+    return PadBatch(tokenizer.pad_token_id)([example(i, 0) for i in range(len(rows))])
+
+
+def test_sparse_loss_and_gradients_equal_the_plain_models(tiny_model: Path, maltese_lines: list[str]) -> None:
+    model, tokenizer = load_masked_model(str(tiny_model)), load_tokenizer(str(tiny_model))
+    attach(model, "mlt", SeqBnConfig(reduction_factor=2, invertible=True))
+    train_only(model, "mlt")
+    batch = masked_batch(tokenizer, maltese_lines[:5])
+    assert "attention_mask" in batch, "the batch must hold padding"
+
+    total, count = summed_masked_loss(model, batch)
+    (total / count).backward()
+    sparse = {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
+    model.zero_grad()
+    plain = model(**batch).loss
+    plain.backward()
+    assert total.item() / count.item() == pytest.approx(plain.item(), rel=1e-6)
+    assert sum(float(g.abs().sum()) for g in sparse.values()) > 0
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert torch.allclose(sparse[name], parameter.grad, rtol=1e-4, atol=1e-7), name
+        else:
+            assert parameter.grad is None
+
+
+class Numbers(Dataset):
+    """Examples 0..n-1, each with one label, some with two."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, i: int):
+        return {"input_ids": torch.tensor([float(i)]), "labels": torch.tensor([1, 1 if i % 3 == 0 else -100])}
+
+
+def trained_weight(tmp_path: Path, batch_size: int, accumulation: int) -> float:
+    torch.manual_seed(0)
+    model = nn.Linear(1, 1)
+
+    def loss(m, batch):
+        items = batch["labels"].ne(-100).sum()
+        return (m(batch["input_ids"]) * batch["labels"].ne(-100).sum(1, keepdim=True)).sum(), items
+
+    arguments = training_arguments(
+        tmp_path / f"{batch_size}",
+        steps=3,
+        learning_rate=0.1,
+        batch_size=batch_size,
+        accumulation=accumulation,
+        warmup_share=0,
+        weight_decay=0,
+        validate_every=100,
+        save_every=100,
+        seed=0,
+    )
+    arguments.optim = "sgd"
+    trainer = LiftTrainer(
+        model,
+        arguments,
+        loss=loss,
+        validation=lambda m: {"loss": 0.0},
+        best_by="loss",
+        greater_is_better=False,
+        train_dataset=Numbers(24),
+        collate=torch.utils.data.default_collate,
+    )
+    trainer.train()
+    return model.weight.item()
+
+
+def test_accumulation_changes_nothing(tmp_path: Path) -> None:
+    assert trained_weight(tmp_path, 8, 1) == pytest.approx(trained_weight(tmp_path, 2, 4), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["seq_bn", "seq_bn_inv", "lora", "full"])
+def test_adapting_lowers_the_loss_and_writes_a_complete_run(tiny_model: Path, tmp_path: Path, method: str) -> None:
+    recipe = dataclasses.replace(QUICK, method=method, steps=30, learning_rate=1e-2 if method != "full" else 3e-3)
+    result = adapt(MALTESE_LANGUAGE, str(tiny_model), MALTESE, tmp_path / "run", recipe)
+    assert result.validation_loss < result.validation_loss_before
+    names = {p.name for p in (tmp_path / "run").iterdir()}
+    common = {"recipe.yaml", "versions.json", "progress.jsonl", "metrics.json", "README.md"}
+    weights = {
+        "lora": {"adapter_config.json", "adapter_model.safetensors"},
+        "full": {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"},
+    }.get(method, {"adapter_config.json", "adapter.safetensors"})
+    assert names - {"generation_config.json"} == common | weights
+    progress = [json.loads(line) for line in (tmp_path / "run" / "progress.jsonl").read_text().splitlines()]
+    assert progress[0]["step"] == 0 and progress[-1]["step"] == 30
+    assert result.validation_loss == pytest.approx(
+        min(record["validation_loss"] for record in progress if "validation_loss" in record)
+    )
+    again = adapt(MALTESE_LANGUAGE, str(tiny_model), MALTESE, tmp_path / "run", recipe, resume=True)
+    assert again == result, "a finished run is read back, not repeated"
+
+
+def test_the_base_stays_as_it_was(tiny_xlm_roberta: Path, tmp_path: Path) -> None:
+    before = load_file(tiny_xlm_roberta / "model.safetensors")
+    adapt(MALTESE_LANGUAGE, str(tiny_xlm_roberta), MALTESE, tmp_path / "run", QUICK)
+    stored = load_file(tmp_path / "run" / "adapter.safetensors")
+    assert all(".adapters.mlt_Latn." in key for key in stored)
+    after = load_file(tiny_xlm_roberta / "model.safetensors")
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def killed_and_resumed(arguments: list[str], out: Path, checkpoint: str) -> None:
+    """Run the command, kill -9 it once ``checkpoint`` is there, then run it again with --resume."""
+    command = [sys.executable, "-c", "from langlift.cli.main import main; main()", *arguments, "--resume"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / "checkpoints" / checkpoint).exists():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "metrics.json").exists(), "killed too late to show anything"
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("method", ["seq_bn_inv", "lora"])
+def test_a_run_killed_and_resumed_ends_in_the_same_adapter_bit_for_bit(
+    tiny_xlm_roberta: Path, tmp_path: Path, method: str
+) -> None:
+    def arguments(out: Path) -> list[str]:
+        settings = ["--steps", "60", "--save-steps", "7", "--batch-size", "4", "--lr", "5e-3", "--method", method]
+        return [
+            "adapt",
+            "mlt",
+            "--base",
+            str(tiny_xlm_roberta),
+            "--data",
+            str(MALTESE),
+            "--out",
+            str(out),
+            *settings,
+        ]
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    command = [sys.executable, "-c", "from langlift.cli.main import main; main()", *arguments(whole)]
+    subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, capture_output=True)
+    killed_and_resumed(arguments(broken), broken, "checkpoint-21")
+    file = "adapter_model.safetensors" if method == "lora" else "adapter.safetensors"
+    assert (whole / file).read_bytes() == (broken / file).read_bytes()
+    validated = [
+        [
+            (record["step"], record["validation_loss"])
+            for record in map(json.loads, (out / "progress.jsonl").read_text().splitlines())
+            if "validation_loss" in record
+        ]
+        for out in (whole, broken)
+    ]
+    assert validated[0] == validated[1], "the resumed run's record reads as if it had never stopped"
+    assert {"adapter_config.json", "metrics.json"} <= {p.name for p in broken.iterdir()}
+    assert not (broken / "checkpoints").exists()
+
+
+def test_pretraining_killed_and_resumed_ends_in_the_same_model(tmp_path: Path) -> None:
+    settings = {
+        "vocabulary_size": 600, "hidden_size": 32, "layers": 1, "feed_forward_size": 64, "row_tokens": 32,
+        "max_tokens": 64, "validation_rows": 10, "validate_every": 10, "accumulation": 2,
+    }  # fmt: skip
+
+    def arguments(out: Path) -> list[str]:
+        sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+        return ["pretrain", "--corpus", str(MALTESE), "--out", str(out), "--steps", "40", "--batch-size", "4",
+                "--save-steps", "5", *sets]  # fmt: skip
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    command = [sys.executable, "-c", "from langlift.cli.main import main; main()", *arguments(whole)]
+    subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, capture_output=True)
+    killed_and_resumed(arguments(broken), broken, "checkpoint-15")
+    weights = [(out / "model" / "model.safetensors").read_bytes() for out in (whole, broken)]
+    assert weights[0] == weights[1]
+    metrics = json.loads((whole / "metrics.json").read_text())
+    first = json.loads((whole / "progress.jsonl").read_text().splitlines()[0])
+    assert metrics["validation_loss"] < first["validation_loss"]
+
+
+def test_pretraining_can_be_made_longer_when_resumed(tmp_path: Path) -> None:
+    recipe = PretrainRecipe(
+        vocabulary_size=600, hidden_size=32, layers=1, feed_forward_size=64, row_tokens=32, max_tokens=64,
+        steps=4, batch_size=2, accumulation=1, validation_rows=4, validate_every=2, save_steps=2,
+    )  # fmt: skip
+    out = tmp_path / "run"
+    assert pretrain([MALTESE], out, recipe).steps == 4
+    with pytest.raises(InputError, match="hidden_size = 32, not 64"):
+        pretrain([MALTESE], out, dataclasses.replace(recipe, hidden_size=64), resume=True)
+    (out / "metrics.json").unlink()
+    assert pretrain([MALTESE], out, dataclasses.replace(recipe, steps=8), resume=True).steps == 8
+
+
+def test_muon_takes_the_matrices_and_adamw_the_rest(tiny_xlm_roberta: Path) -> None:
+    model = load_masked_model(str(tiny_xlm_roberta))
+    optimizer = MuonWithAdamW(model, learning_rate=1e-2, weight_decay=0.1)
+    muon = {id(p) for group in optimizer.muon.param_groups for p in group["params"]}
+    names = {n for n, p in model.named_parameters() if id(p) in muon}
+    assert names == {
+        n
+        for n, p in model.named_parameters()
+        if p.ndim == 2 and n.startswith(("roberta.encoder", "lm_head.dense"))
+    }
+    everything = [p for group in optimizer.param_groups for p in group["params"]]
+    assert len(everything) == len({id(p) for p in everything}) == len(list(model.parameters()))
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    before = {n: p.clone() for n, p in model.named_parameters()}
+    model(input_ids=torch.tensor([[0, 9, 2]])).logits.sum().backward()
+    optimizer.step()
+    assert all(torch.equal(before[n], p) for n, p in model.named_parameters()), (
+        "a scheduler's rate must reach both"
+    )
+
+
+def test_another_recipe_does_not_overwrite_a_run(tiny_bert: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    adapt(MALTESE_LANGUAGE, str(tiny_bert), MALTESE, out, QUICK)
+    with pytest.raises(InputError, match="holds a run already"):
+        adapt(MALTESE_LANGUAGE, str(tiny_bert), MALTESE, out, QUICK)
+    with pytest.raises(InputError, match="started with steps = 12, not 13"):
+        adapt(MALTESE_LANGUAGE, str(tiny_bert), MALTESE, out, dataclasses.replace(QUICK, steps=13), resume=True)
+
+
+def test_a_diverging_run_says_what_to_do(tiny_bert: Path, tmp_path: Path) -> None:
+    with pytest.raises(LangliftError, match="the loss became nan") as caught:
+        recipe = dataclasses.replace(QUICK, method="full", learning_rate=1.0, weight_decay=1e30)
+        adapt(MALTESE_LANGUAGE, str(tiny_bert), MALTESE, tmp_path / "run", recipe)
+    assert "smaller learning rate" in caught.value.hint
+
+
+def limited_run(arguments: list[str], bytes_a_file: int) -> subprocess.CompletedProcess[str]:
+    """Run the command where no file may grow beyond a size: writing fails as on a full disk."""
+    program = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({bytes_a_file}, {bytes_a_file}));"
+        "from langlift.cli.main import main; main()"
+    )
+    return subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("limit", [100, 10_000, 22_000])
+def test_a_full_disk_ends_with_one_line_and_nothing_half_written(
+    tiny_bert: Path, tmp_path: Path, limit: int
+) -> None:
+    out = tmp_path / "run"
+    base = ["adapt", "mlt", "--base", str(tiny_bert), "--data", str(MALTESE), "--out", str(out)]
+    arguments = [*base, "--steps", "8", "--save-steps", "4", "--batch-size", "2", "--set", "reduction_factor=1"]
+    failed = limited_run(arguments, limit)
+    assert failed.returncode == 1, failed.stderr
+    lines = [line for line in failed.stderr.splitlines() if line.startswith(("Error", "Hint", "Traceback"))]
+    assert len(lines) == 2 and "cannot be written" in lines[0], failed.stderr
+    leftovers = [p.name for p in out.rglob("*") if "writing" in p.name] if out.exists() else []
+    assert leftovers == []
+    assert not (out / "metrics.json").exists()
+    resumed = subprocess.run(
+        [sys.executable, "-c", "from langlift.cli.main import main; main()", *arguments, "--resume"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert resumed.returncode == 0, resumed.stderr
