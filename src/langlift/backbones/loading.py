@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from langlift.backbones.registry import backbone_of_type
-from langlift.errors import InputError, LangliftError
+from langlift.errors import InputError
 
 NANO = "langlift-nano"
 
@@ -51,11 +51,15 @@ def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
     return tokenizer
 
 
-def load_masked_model(name: str, trust_remote_code: bool = False) -> PreTrainedModel:
+def load_masked_model(name: str, trust_remote_code: bool = False, head_needed: bool = True) -> PreTrainedModel:
     """A model with its masked language modelling head, float32, in evaluation mode.
 
+    Where only the body is used (tasks), ``head_needed=False`` also takes checkpoints without a head;
+    the head is then freshly initialised.
+
     Raises:
-        InputError: it cannot be found or read, or its architecture is not in the table of backbones.
+        InputError: it cannot be found or read, its architecture is not in the table of backbones, or
+            weights that are needed are missing.
     """
     from transformers import AutoConfig, AutoModelForMaskedLM
 
@@ -76,9 +80,13 @@ def load_masked_model(name: str, trust_remote_code: bool = False) -> PreTrainedM
             )
     except Exception as error:
         raise _unloadable(name, error) from error
-    missing = sorted(info["missing_keys"])
+    prefix = f"{model.base_model_prefix}."
+    missing = sorted(key for key in info["missing_keys"] if head_needed or key.startswith(prefix))
     if missing:
-        raise LangliftError(f"{name}: the weights lack {missing[0]} and {len(missing) - 1} more", _hint())
+        raise InputError(
+            f"{name}: has no weights for {missing[0]} ({len(missing)} missing in all)",
+            "give a model with its masked language modelling head; sentence encoders have lost it",
+        )
     loaded: PreTrainedModel = model.eval()
     return loaded
 

@@ -20,6 +20,9 @@ def score(
         str | None,
         typer.Option("--split", help="Score only train, dev or test, split as adapt splits (folders: test)."),
     ] = None,
+    sentences: Annotated[
+        int | None, typer.Option("--sentences", help="Score only so many, drawn at random with a fixed seed.")
+    ] = None,
     variant: Annotated[
         str,
         typer.Option("--variant", help="default, or published: special tokens too, mean over sentences."),
@@ -34,10 +37,10 @@ def score(
 
     from langlift.corpus.text_data import texts_to_score
 
-    sentences = texts_to_score(text, split)
+    texts = texts_to_score(text, split, sentences)
     from langlift.evaluation.pseudo_perplexity import score_model
 
-    result = score_model(base, sentences, adapter, variant, trust_remote_code)
+    result = score_model(base, texts, adapter, variant, trust_remote_code)
     if as_json:
         content = asdict(result)
         if not per_sentence:

@@ -5,6 +5,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from langlift.corpus.text_files import read_documents, read_lines, split_documents
 from langlift.errors import InputError
 
@@ -41,8 +43,10 @@ def load_text_data(data: Path) -> TextData:
     return TextData(train, dev, test, digest.hexdigest())
 
 
-def texts_to_score(text: Path, split: str | None = None) -> list[str]:
+def texts_to_score(text: Path, split: str | None = None, sample: int | None = None) -> list[str]:
     """The sentences to score: all lines of a file or one split of it; of a built folder, the test split.
+
+    ``sample`` takes so many of them at random, always the same ones, in their order.
 
     Raises:
         InputError: the path is neither, its content is damaged, or there is nothing to score.
@@ -57,7 +61,12 @@ def texts_to_score(text: Path, split: str | None = None) -> list[str]:
         sentences = list(getattr(load_text_data(text), split))
     if not sentences:
         raise InputError(f"{text}: no sentence to score", "give a text file with one sentence a line")
-    return sentences
+    if sample is None or sample >= len(sentences):
+        return sentences
+    if sample < 1:
+        raise InputError(f"--sentences {sample}: at least one is needed", "leave the option out to score all")
+    chosen = np.random.default_rng(SPLIT_SEED).choice(len(sentences), sample, replace=False)
+    return [sentences[i] for i in sorted(chosen)]
 
 
 def _read_split(folder: Path, split: str) -> list[str]:

@@ -97,7 +97,7 @@ def train_topic(
     labels = sorted(set(splits["train"].labels))
 
     def new_model() -> PreTrainedModel:
-        model = load_masked_model(base, trust_remote_code)
+        model = load_masked_model(base, trust_remote_code, head_needed=False)
         if language_adapter is not None:
             load_adapter(model, language_adapter, name="language")
         return model
