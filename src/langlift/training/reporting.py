@@ -8,7 +8,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from langlift.progress import ProgressBar
-from langlift.training.run_folder import PROGRESS
+from langlift.training.run_folder import PROGRESS, write_text
 
 NAMES = {"eval_loss": "validation_loss", "eval_macro_f1": "validation_macro_f1"}
 KEPT = ("loss", "learning_rate", "grad_norm", *NAMES)
@@ -43,10 +43,10 @@ class TrainingReport(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Open the bar at the resumed step."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        lines = self._path.read_text(encoding="utf-8").splitlines(True) if self._path.exists() else []
+        resumed = self._path.exists() and state.global_step > 0
+        lines = self._path.read_text(encoding="utf-8").splitlines(True) if resumed else []
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]
-        self._path.write_text("".join(kept), encoding="utf-8")
+        write_text(self._path, "".join(kept))
         self._first_tokens, self._started = state.num_input_tokens_seen, time.monotonic()
         self._bar = ProgressBar(self._what, state.max_steps, done=state.global_step).__enter__()
 
