@@ -1,6 +1,5 @@
 """The commands as a person or a program runs them: results, errors, exit codes, JSON, documentation."""
 
-import json
 import os
 import re
 import subprocess
@@ -58,7 +57,7 @@ def test_from_text_file_to_topic_score(
     names = {p.name for p in (run / "seed-1").iterdir()}
     assert names == {
         "adapter_config.json", "adapter.safetensors", "head.json", "head.safetensors", "metrics.json",
-        "progress.jsonl", "test_predictions.jsonl",
+        "progress.jsonl", "test_predictions.jsonl", "recipe.yaml", "versions.json", "README.md",
     }  # fmt: skip
     predictions = (run / "seed-1" / "test_predictions.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(predictions) == topic.json["test_examples"]
@@ -176,7 +175,7 @@ def test_bad_names_and_values(langlift, tiny_bert: Path, tiny_xlm_roberta: Path,
         ([*adapt, "--out", MALTESE], "is a file"),
         ([*adapt, "--base", tmp_path], "not a model folder (no config.json)"),
         ([*adapt, "--base", "./nowhere"], "no such model folder"),
-        ([*adapt, "--base", "nobody/no-such-model"], "not reachable on the Hugging Face hub"),
+        ([*adapt, "--base", "nobody/no-such-model"], "not to be had from the Hugging Face hub"),
         ([*adapt, "--base", mamba], "architecture 'mamba' is not supported"),
         ([*score, "--adapter", adapter], "model_type bert, the base has xlm-roberta"),
         ([*score, "--adapter", tmp_path], "not an adapter folder"),
@@ -254,15 +253,51 @@ def test_the_python_interface_names_what_it_promises() -> None:
         langlift.no_such_thing  # noqa: B018
 
 
-def test_no_hub_access_is_tried_for_local_names(langlift, tiny_bert: Path, monkeypatch, tmp_path: Path) -> None:
-    import socket
-
-    def refuse(*arguments, **keywords):
-        raise AssertionError("a connection was opened")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    text = tmp_path / "text.txt"
-    text.write_text("Il-baħar kalm.\n", encoding="utf-8")
-    result = langlift("score", "--base", tiny_bert, "--text", text, "--json")
+def test_zero_shot_needs_only_the_test_split(
+    langlift, tiny_bert: Path, topic_folder: Path, tmp_path: Path
+) -> None:
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    rows = "category\ttext\nsports\tIt-tim rebaħ il-logħba.\ntravel\tIl-vapur telaq kmieni.\n"
+    (foreign / "test.tsv").write_text(rows, encoding="utf-8")
+    arguments = [
+        "task",
+        "topic",
+        "--base",
+        tiny_bert,
+        "--data",
+        foreign,
+        "--train-data",
+        topic_folder,
+        "--epochs",
+        1,
+    ]
+    result = langlift(*arguments, "--seeds", "1", "--out", tmp_path / "run", "--json")
     assert result.code == 0, result.err
-    assert json.loads(result.out)["sentences"] == 1
+    assert result.json["test_examples"] == 2
+    (foreign / "test.tsv").write_text(rows + "nature\tIs-siġra kbira.\n", encoding="utf-8")
+    result = langlift(*arguments, "--out", tmp_path / "other", "--json")
+    assert result.code == 2
+    assert "test.tsv:4: label 'nature' never occurs" in result.error["error"]
+    (foreign / "test.tsv").write_text(rows.replace("kmieni", "tard"), encoding="utf-8")
+    changed = langlift(*arguments, "--seeds", "1", "--out", tmp_path / "run", "--resume", "--json")
+    assert changed.code == 2, "another test set is another run"
+    assert "data_sha256" in changed.error["error"]
+    full = langlift(
+        *arguments, "--method", "full", "--language-adapter", tmp_path, "--out", tmp_path / "x", "--json"
+    )
+    assert "cannot be stacked" in full.error["error"]
+
+
+def test_an_interrupted_command_says_how_to_go_on(
+    langlift, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from langlift import demonstration
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demonstration, "demo", interrupt)
+    result = langlift("demo", "--out", tmp_path / "demo")
+    assert result.code == 130
+    assert "--resume" in result.err

@@ -170,11 +170,21 @@ def test_the_shipped_preset_changes_every_command_and_is_valid(section):
     assert resolve(SECTIONS[section], section, preset="nano") != SECTIONS[section]()
 
 
-def test_the_bundled_model_brings_its_preset_unless_settings_are_named(tmp_path):
-    assert default_preset("langlift-nano", None, None) == "nano"
-    assert default_preset("xlm-roberta-base", None, None) is None
-    assert default_preset("langlift-nano", "other.yaml", None) == "other.yaml"
-    assert default_preset("langlift-nano", None, tmp_path / "c.yaml") is None
+def test_the_bundled_model_brings_its_preset_unless_another_is_named():
+    assert default_preset("langlift-nano", None) == "nano"
+    assert default_preset("xlm-roberta-base", None) is None
+    assert default_preset("langlift-nano", "other.yaml") == "other.yaml"
+
+
+def test_settings_that_do_not_go_together_are_refused():
+    with pytest.raises(InputError, match=r"row_tokens .512. must not be above max_tokens .256."):
+        resolve(PretrainRecipe, "pretrain", flags={"row_tokens": 512})
+    with pytest.raises(InputError, match=r"hidden_size .250. must be a multiple"):
+        resolve(PretrainRecipe, "pretrain", flags={"hidden_size": 250})
+    with pytest.raises(InputError, match="the same seed twice"):
+        resolve(TaskRecipe, "task", flags={"seeds": "1,2,1"})
+    with pytest.raises(InputError, match="seed must be at most"):
+        resolve(AdaptRecipe, "adapt", flags={"seed": 5_000_000_000})
 
 
 positive = st.floats(1e-12, 1.0)
@@ -186,12 +196,12 @@ recipes = st.one_of(
         learning_rate=positive,
         weight_decay=st.floats(0, 1e6),
         inverse_at_head=st.booleans(),
-        seed=st.integers(0, 2**63),
+        seed=st.integers(0, 2**32 - 1),
     ),
     st.builds(
         TaskRecipe,
         learning_rate=positive,
-        seeds=st.lists(st.integers(0, 2**32), min_size=1, max_size=4).map(tuple),
+        seeds=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4, unique=True).map(tuple),
     ),
     st.builds(
         PretrainRecipe,

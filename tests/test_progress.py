@@ -66,7 +66,7 @@ def test_the_time_left_is_unknown_before_anything_is_done(clock, capsys):
         assert "unknown time left" in capsys.readouterr().err
 
 
-def test_short_work_quiet_work_and_failed_work_print_no_last_line(clock, capsys, monkeypatch):
+def test_short_work_and_failed_work_print_no_last_line(clock, capsys):
     with ProgressBar("short", 1) as bar:
         clock.now += 1
         bar.advance()
@@ -74,10 +74,6 @@ def test_short_work_quiet_work_and_failed_work_print_no_last_line(clock, capsys,
         clock.now += 5
         bar.advance()
         raise KeyError
-    monkeypatch.setattr(ProgressBar, "quiet", True)
-    with ProgressBar("quiet", 2) as bar:
-        clock.now += 60
-        bar.advance()
     captured = capsys.readouterr()
     assert captured.err == captured.out == ""
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import MALTESE
-from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -24,6 +23,7 @@ from langlift.config.recipes import AdaptRecipe, PretrainRecipe
 from langlift.errors import InputError, LangliftError
 from langlift.languages import find_language
 from langlift.masking.masked_language_model import MaskedLanguageModel
+from langlift.training import adaptation
 from langlift.training.adaptation import adapt
 from langlift.training.examples import PadBatch, masked_examples
 from langlift.training.masked_loss import summed_masked_loss
@@ -141,13 +141,32 @@ def test_adapting_lowers_the_loss_and_writes_a_complete_run(tiny_model: Path, tm
     assert again == result, "a finished run is read back, not repeated"
 
 
-def test_the_base_stays_as_it_was(tiny_xlm_roberta: Path, tmp_path: Path) -> None:
-    before = load_file(tiny_xlm_roberta / "model.safetensors")
-    adapt(MALTESE_LANGUAGE, str(tiny_xlm_roberta), MALTESE, tmp_path / "run", QUICK)
-    stored = load_file(tmp_path / "run" / "adapter.safetensors")
-    assert all(".adapters.mlt_Latn." in key for key in stored)
-    after = load_file(tiny_xlm_roberta / "model.safetensors")
-    assert all(torch.equal(before[key], after[key]) for key in before)
+def test_only_the_adapter_changes_and_all_of_it_decays(tiny_xlm_roberta: Path, tmp_path: Path) -> None:
+    model = load_masked_model(str(tiny_xlm_roberta))
+    attach(model, "mlt", SeqBnConfig(reduction_factor=4, invertible=True))
+    train_only(model, "mlt")
+    tokenizer = load_tokenizer(str(tiny_xlm_roberta))
+    row = np.asarray(tokenizer("Il-baħar kien kalm.")["input_ids"])
+    before = {n: p.clone() for n, p in model.named_parameters()}
+    recipe = dataclasses.replace(QUICK, steps=2, weight_decay=0.1)
+    trainer, _ = adaptation._trainer(model, tokenizer, [row], [row], tmp_path, recipe)
+    trainer.train()
+    changed = {n for n, p in model.named_parameters() if not torch.equal(before[n], p)}
+    assert changed and all("mlt" in n.split(".") for n in changed)
+    decayed = {id(p) for g in trainer.optimizer.param_groups if g["weight_decay"] > 0 for p in g["params"]}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert (id(parameter) in decayed) == name.endswith("weight"), name
+
+
+def test_a_measure_that_is_not_a_number_never_becomes_the_best(tiny_bert: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_masked_model(str(tiny_bert)), load_tokenizer(str(tiny_bert))
+    row = np.asarray(tokenizer("Il-baħar kien kalm.")["input_ids"])
+    trainer, _ = adaptation._trainer(model, tokenizer, [row], [row], tmp_path, QUICK)
+    trainer._validation = lambda m: {"loss": float("nan")}
+    with pytest.raises(LangliftError, match="validation loss became nan"):
+        trainer.train()
+    assert not list(tmp_path.rglob("best.safetensors"))
 
 
 def killed_and_resumed(arguments: list[str], out: Path, checkpoint: str) -> None:
@@ -225,17 +244,34 @@ def test_pretraining_killed_and_resumed_ends_in_the_same_model(tmp_path: Path) -
     assert metrics["validation_loss"] < first["validation_loss"]
 
 
-def test_pretraining_can_be_made_longer_when_resumed(tmp_path: Path) -> None:
+def test_a_stopped_pretraining_can_be_made_longer_and_a_finished_one_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = PretrainRecipe(
         vocabulary_size=600, hidden_size=32, layers=1, feed_forward_size=64, row_tokens=32, max_tokens=64,
-        steps=4, batch_size=2, accumulation=1, validation_rows=4, validate_every=2, save_steps=2,
+        steps=6, batch_size=2, accumulation=1, validation_rows=4, validate_every=2, save_steps=2,
     )  # fmt: skip
     out = tmp_path / "run"
-    assert pretrain([MALTESE], out, recipe).steps == 4
+    evaluate = LiftTrainer.evaluate
+
+    def stop_at_four(self, *arguments, **keywords):
+        if self.state.global_step == 4:
+            raise KeyboardInterrupt
+        return evaluate(self, *arguments, **keywords)
+
+    monkeypatch.setattr(LiftTrainer, "evaluate", stop_at_four)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain([MALTESE], out, recipe)
+    monkeypatch.undo()
+    assert (out / "checkpoints" / "checkpoint-2").exists()
     with pytest.raises(InputError, match="hidden_size = 32, not 64"):
         pretrain([MALTESE], out, dataclasses.replace(recipe, hidden_size=64), resume=True)
-    (out / "metrics.json").unlink()
-    assert pretrain([MALTESE], out, dataclasses.replace(recipe, steps=8), resume=True).steps == 8
+    with pytest.raises(InputError, match="at step 2 already"):
+        pretrain([MALTESE], out, dataclasses.replace(recipe, steps=1), resume=True)
+    longer = pretrain([MALTESE], out, dataclasses.replace(recipe, steps=8), resume=True)
+    assert (longer.steps, longer.tokens) == (8, 8 * 2 * 32)
+    with pytest.raises(InputError, match="steps = 8, not 9"):
+        pretrain([MALTESE], out, dataclasses.replace(recipe, steps=9), resume=True)
 
 
 def test_muon_takes_the_matrices_and_adamw_the_rest(tiny_xlm_roberta: Path) -> None:
@@ -267,6 +303,22 @@ def test_another_recipe_does_not_overwrite_a_run(tiny_bert: Path, tmp_path: Path
         adapt(MALTESE_LANGUAGE, str(tiny_bert), MALTESE, out, QUICK)
     with pytest.raises(InputError, match="started with steps = 12, not 13"):
         adapt(MALTESE_LANGUAGE, str(tiny_bert), MALTESE, out, dataclasses.replace(QUICK, steps=13), resume=True)
+
+
+def test_a_folder_with_other_files_is_left_alone(tiny_bert: Path, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(InputError, match=r"holds other files \(README.md\)"):
+        adapt(MALTESE_LANGUAGE, str(tiny_bert), MALTESE, tmp_path, QUICK)
+    assert [p.name for p in tmp_path.iterdir()] == ["README.md"]
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def test_a_script_the_model_does_not_know_is_said_so(tiny_bert: Path, tmp_path: Path) -> None:
+    text = tmp_path / "amharic.txt"
+    text.write_text("ሰላም ለዓለም ሁሉ ይሁን ዛሬ\n" * 40, encoding="utf-8")
+    with pytest.raises(InputError, match=r"amharic.txt \(train split\): no text holds a token"):
+        adapt(find_language("amh"), str(tiny_bert), text, tmp_path / "run", QUICK)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_diverging_run_says_what_to_do(tiny_bert: Path, tmp_path: Path) -> None:

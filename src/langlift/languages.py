@@ -91,7 +91,8 @@ def _language(code: str, script: str | None) -> Language:
 
     # CLDR knows names and likely scripts by the shortest code, for some languages the macrolanguage's.
     short = standardize_tag(code)
-    alpha3 = Tag.get(short, normalize=False).to_alpha3()
+    # Tagalog goes by its own code in data sets, though CLDR takes it for Filipino.
+    alpha3 = "tgl" if code in ("tl", "tgl") else Tag.get(short, normalize=False).to_alpha3()
     individual = INDIVIDUAL.get(alpha3, alpha3)
     macro = next((m for m, i in INDIVIDUAL.items() if i == individual), individual)
     keys = (short, standardize_tag(individual), standardize_tag(macro), standardize_tag(code, macro=True))

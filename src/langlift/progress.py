@@ -13,11 +13,8 @@ SECONDS_BETWEEN_LINES = 10.0
 class ProgressBar:
     """Shows how far ``total`` units of work have come; ``note`` is free text such as the loss.
 
-    Used as a context manager. Nothing is shown when ``quiet`` is set.
+    Used as a context manager.
     """
-
-    quiet = False
-    """Set by the command line for runs whose progress nobody reads."""
 
     def __init__(self, what: str, total: int, unit: str = "steps", done: int = 0) -> None:
         self._what, self._total, self._unit, self._done, self._first = what, total, unit, done, done
@@ -26,8 +23,6 @@ class ProgressBar:
         self._bar: Progress | None = None
 
     def __enter__(self) -> "ProgressBar":
-        if self.quiet:
-            return self
         if sys.stderr.isatty():
             self._bar = Progress(
                 TextColumn("{task.description}"),
@@ -50,7 +45,7 @@ class ProgressBar:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-        elif not self.quiet and kind is None and time.monotonic() - self._started > 2:
+        elif kind is None and time.monotonic() - self._started > 2:
             self._print_line()
 
     def advance(self, units: int = 1, note: str | None = None) -> None:
@@ -60,7 +55,7 @@ class ProgressBar:
             self._note = note
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, note=self._note)
-        elif not self.quiet and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+        elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._print_line()
 
     def _print_line(self) -> None:

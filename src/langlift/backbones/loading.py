@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from langlift.backbones.registry import backbone_of_type
+from langlift.backbones.registry import backbone_of, backbone_of_type
 from langlift.errors import InputError
 
 NANO = "langlift-nano"
@@ -91,6 +91,15 @@ def load_masked_model(name: str, trust_remote_code: bool = False, head_needed: b
     return loaded
 
 
+def longest_input(model: PreTrainedModel, tokenizer: Any) -> int:
+    """The longest input in tokens, special ones included, by the tokenizer and the position table."""
+    config = model.config
+    places = config.max_position_embeddings
+    if backbone_of(model).positions_follow_padding:
+        places -= config.pad_token_id + 1
+    return int(min(places, tokenizer.model_max_length))
+
+
 def default_device() -> torch.device:
     """The GPU when there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -115,7 +124,9 @@ def quiet_transformers() -> Iterator[None]:
 def _unloadable(name: str, error: Exception) -> InputError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if not Path(name).exists() and name != NANO:
-        return InputError(f"{name}: no such folder, and not reachable on the Hugging Face hub", _hint())
+        return InputError(
+            f"{name}: no such folder, and not to be had from the Hugging Face hub ({reason})", _hint()
+        )
     return InputError(f"{name}: cannot be loaded ({reason})", _hint())
 
 

@@ -30,6 +30,8 @@ class Backbone:
     """The masked language modelling head, from hidden states to logits."""
     head_decoder: str
     """The last linear of that head; the inverse of an invertible adapter runs on its input."""
+    positions_follow_padding: bool
+    """Whether positions count from ``pad_token_id + 1``, so that so many places of the table are lost."""
     adapterhub_bottleneck: str
     """AdapterHub's place for a layer's bottleneck adapters, behind the model's prefix."""
 
@@ -41,6 +43,7 @@ _BERT = Backbone(
     lora_targets=("query", "value"),
     masked_head="cls",
     head_decoder="cls.predictions.decoder",
+    positions_follow_padding=False,
     adapterhub_bottleneck="encoder.layer.{layer}.output.adapters",
 )
 
@@ -53,6 +56,7 @@ BACKBONES: dict[str, Backbone] = {
         lora_targets=_BERT.lora_targets,
         masked_head="lm_head",
         head_decoder="lm_head.decoder",
+        positions_follow_padding=True,
         adapterhub_bottleneck=_BERT.adapterhub_bottleneck,
     ),
 }

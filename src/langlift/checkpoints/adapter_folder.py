@@ -1,6 +1,7 @@
 """Save and load adapter folders: AdapterHub's layout for bottleneck adapters, PEFT's for LoRA."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,8 +92,8 @@ def read_description(folder: Path) -> dict[str, Any]:
 def _load_bottleneck(model: PreTrainedModel, folder: Path, description: dict[str, Any], name: str | None) -> str:
     _require_architecture(model, folder, description)
     config = _seq_bn_config(folder, description["config"], description.get("langlift", {}))
-    stored_name = description["name"]
-    name = name or stored_name
+    stored_name = str(description["name"])
+    name = name or re.sub(r"\W", "_", stored_name)
     weights = _read_weights(folder / ADAPTERHUB_WEIGHTS)
     weights = {key.replace(f".{stored_name}.", f".{name}."): value for key, value in weights.items()}
     block_key = f"{model.base_model_prefix}.invertible_adapters.{name}.F.0.weight"
@@ -100,12 +101,8 @@ def _load_bottleneck(model: PreTrainedModel, folder: Path, description: dict[str
         raise InputError(f"{folder}: configuration and weights disagree on the invertible block", "train it again")
     attach(model, name, config)
     used = _fill(adapterhub_keys(model, name), weights, folder)
-    unused = [k for k in weights.keys() - used if not (config.invertible and ".invertible_adapters." in k)]
-    if unused:
-        raise InputError(
-            f"{folder}: holds weights that this model has no place for, such as {min(unused)}",
-            "the adapter was trained on another architecture; give its own --base",
-        )
+    # Higher in a stack an invertible block is not used.
+    _require_all_used(folder, {k for k in weights.keys() - used if ".invertible_adapters." not in k})
     return name
 
 
@@ -117,16 +114,40 @@ def _load_lora(model: PreTrainedModel, folder: Path, description: dict[str, Any]
             f"{folder / CONFIG_FILE}: only LoRA on {' and '.join(expected)} without biases can be loaded",
             f"found {description['peft_type']} on {', '.join(targets)}",
         )
+    variants = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save")
+    if variant := next((v for v in variants if description.get(v)), None):
+        raise InputError(f"{folder / CONFIG_FILE}: {variant} is set", "only plain LoRA can be loaded")
+    weights = _read_weights(folder / PEFT_WEIGHTS)
+    _require_prefix(model, folder, weights)
     attach(model, name, LoraConfig(rank=int(description["r"]), alpha=float(description["lora_alpha"])))
-    _fill(peft_keys(model, name), _read_weights(folder / PEFT_WEIGHTS), folder)
+    used = _fill(peft_keys(model, name), weights, folder)
+    _require_all_used(folder, weights.keys() - used)
     return name
 
 
+def _require_prefix(model: PreTrainedModel, folder: Path, weights: dict[str, Tensor]) -> None:
+    prefix = f"base_model.model.{model.base_model_prefix}."
+    if not all(key.startswith(prefix) for key in weights):
+        raise InputError(f"{folder}: the adapter belongs to another architecture", "give its own --base")
+
+
+def _require_all_used(folder: Path, unused: set[str]) -> None:
+    if unused:
+        raise InputError(
+            f"{folder}: holds weights that this model has no place for, such as {min(unused)}",
+            "the adapter was trained on another architecture; give its own --base",
+        )
+
+
 def _seq_bn_config(folder: Path, stored: dict[str, Any], ours: dict[str, Any]) -> SeqBnConfig:
-    if not isinstance(stored, dict) or stored.get("architecture") is not None:
-        raise InputError(f"{folder / CONFIG_FILE}: not a bottleneck adapter", "only Seq_bn and LoRA can be loaded")
+    factor = stored.get("reduction_factor") if isinstance(stored, dict) else None
+    if not isinstance(factor, int | float) or stored.get("architecture") is not None:
+        raise InputError(
+            f"{folder / CONFIG_FILE}: not a Seq_bn adapter with one reduction_factor",
+            "Seq_bn adapters in AdapterHub's layout and LoRA in PEFT's can be loaded",
+        )
     config = SeqBnConfig(
-        reduction_factor=float(stored["reduction_factor"]),
+        reduction_factor=float(factor),
         invertible=stored.get("inv_adapter") is not None,
         inverse_at_head=bool(ours.get("inverse_at_head", True)),
     )
@@ -174,6 +195,9 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except OSError:
-        raise InputError(f"{path}: missing or not readable", "the adapter folder is incomplete") from None
+        hint = "the adapter folder is incomplete"
+        if list(path.parent.glob("*.bin")):
+            hint = "its weights are in a .bin file; save it again with safetensors"
+        raise InputError(f"{path}: missing or not readable", hint) from None
     except SafetensorError:
         raise InputError(f"{path}: damaged", "copy or train the adapter again") from None

@@ -54,7 +54,7 @@ def adapt(
     recipe = resolve(
         AdaptRecipe,
         "adapt",
-        preset=default_preset(base, preset, config),
+        preset=default_preset(base, preset),
         config=config,
         assignments=assignments or (),
         flags={

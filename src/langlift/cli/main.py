@@ -12,6 +12,8 @@ from typer.exceptions import Abort, TyperException
 from langlift.cli import adapt, demo, pretrain, score, task
 from langlift.errors import LangliftError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="langlift",
     help="Lift small multilingual language models into low-resource languages.",
@@ -35,8 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:  # noqa: BLE001 - the last place where an error can become one line
         code = _report(error, arguments)
     except KeyboardInterrupt:
+        code = INTERRUPTED
+    if code == INTERRUPTED:
         _say("interrupted", "the same command with --resume goes on from the last checkpoint", arguments)
-        code = 130
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -52,7 +55,7 @@ def _report(error: Exception, arguments: Sequence[str]) -> int:
         _say(error.format_message(), f"see {context.command_path if context else 'langlift'} --help", arguments)
         return 2
     if isinstance(error, Abort):
-        return 130
+        return INTERRUPTED
     reason = " ".join(str(error).split()) or "no message"
     hint = "the same command with --debug shows where; if it looks like a fault of langlift, please report it"
     _say(f"{type(error).__name__}: {reason}", hint, arguments)

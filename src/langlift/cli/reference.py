@@ -82,9 +82,9 @@ def _settings(recipe: type) -> str:
     for field in fields(recipe):
         meta = field.metadata
         limits = [f"one of {', '.join(meta['choices'])}"] if "choices" in meta else []
-        limits += [f"above {meta['above']:g}"] if "above" in meta else []
-        limits += [f"at least {meta['least']:g}"] if "least" in meta else []
-        limits += [f"at most {meta['most']:g}"] if "most" in meta else []
+        limits += [f"above {meta['above']}"] if "above" in meta else []
+        limits += [f"at least {meta['least']}"] if "least" in meta else []
+        limits += [f"at most {meta['most']}"] if "most" in meta else []
         default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
         limit = f" ({'; '.join(limits)})" if limits else ""
         rows.append(f"| `{field.name}` | `{default}` | {meta['meaning']}{limit} |\n")

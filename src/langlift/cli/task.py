@@ -66,7 +66,7 @@ def topic(
     recipe = resolve(
         TaskRecipe,
         "task",
-        preset=default_preset(base, preset, config),
+        preset=default_preset(base, preset),
         config=config,
         assignments=assignments or (),
         flags={

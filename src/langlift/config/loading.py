@@ -60,16 +60,17 @@ def resolve(
             values[key] = _checked(value, hints[key], settings[key].metadata)
         except ValueError as error:
             mistakes.append(f"{source}: {key} {error}")
-    if mistakes:
-        raise InputError("; ".join(mistakes), f"settings of {section}: {', '.join(settings)}")
-    return kind(**values)
+    if not mistakes:
+        recipe = kind(**values)
+        mistakes = getattr(recipe, "mistakes", list)()
+        if not mistakes:
+            return recipe
+    raise InputError("; ".join(mistakes), f"settings of {section}: {', '.join(settings)}")
 
 
-def default_preset(base: str, preset: str | None, config: Path | None) -> str | None:
+def default_preset(base: str, preset: str | None) -> str | None:
     """The preset in force: the one asked for, or for the bundled model the one made for it."""
-    if preset is None and config is None and base == "langlift-nano":
-        return "nano"
-    return preset
+    return "nano" if preset is None and base == "langlift-nano" else preset
 
 
 def recorded(command: str, inputs: Mapping[str, Any], recipe: Any) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def _from_file(path: Path, section: str) -> list[tuple[str, str, Any]]:
         ) from None
     content = content or {}
     if not isinstance(content, dict):
-        raise InputError(f"{path}: must hold sections such as 'adapt:'", "see docs/presets in the README")
+        raise InputError(f"{path}: must hold sections such as 'adapt:'", "docs/cli.md describes settings files")
     known = ("adapt", "task", "pretrain", *NOT_SETTINGS)
     unknown = [key for key in content if key not in known]
     if unknown:
@@ -146,11 +147,11 @@ def _checked(value: Any, hint: Any, limits: Mapping[str, Any]) -> Any:
     if "choices" in limits and value not in limits["choices"]:
         raise ValueError(f"must be one of {', '.join(limits['choices'])}, not '{value}'")
     if "above" in limits and not value > limits["above"]:
-        raise ValueError(f"must be above {limits['above']:g}, not {value}")
+        raise ValueError(f"must be above {limits['above']}, not {value}")
     if "least" in limits and not value >= limits["least"]:
-        raise ValueError(f"must be at least {limits['least']:g}, not {value}")
+        raise ValueError(f"must be at least {limits['least']}, not {value}")
     if "most" in limits and not value <= limits["most"]:
-        raise ValueError(f"must be at most {limits['most']:g}, not {value}")
+        raise ValueError(f"must be at most {limits['most']}, not {value}")
     return value
 
 

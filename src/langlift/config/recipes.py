@@ -24,6 +24,7 @@ def _setting(
     )
 
 
+MOST_SEED = 2**32 - 1
 METHODS = ("seq_bn", "seq_bn_inv", "lora", "full")
 OBJECTIVES = ("mlm",)
 PRECISIONS = ("auto", "float32", "bf16")
@@ -51,8 +52,9 @@ class AdaptRecipe:
     masking_share: float = _setting(0.15, "share of the tokens that is predicted", above=0, most=1)
     max_tokens: int = _setting(256, "longest example in tokens, special ones included", least=8)
     validate_every: int = _setting(500, "steps between validations", least=1)
+    validation_examples: int = _setting(1000, "most dev sentences measured at a validation", least=1)
     save_steps: int = _setting(500, "steps between checkpoints", least=1)
-    seed: int = _setting(42, "seed of initialisation, order, masks and dropout", least=0)
+    seed: int = _setting(42, "seed of initialisation, order, masks and dropout", least=0, most=MOST_SEED)
     precision: str = _setting(
         "auto", "arithmetic: auto means float32 on a CPU, bf16 on a GPU that has it", choices=PRECISIONS
     )
@@ -72,10 +74,14 @@ class TaskRecipe:
     pooling: str = _setting("first", "sentence vector: first token, or mean", choices=("first", "mean"))
     max_tokens: int = _setting(256, "longest example in tokens, special ones included", least=8)
     train_examples: int = _setting(0, "use only this many training examples, drawn by seed (0: all)", least=0)
-    seeds: tuple[int, ...] = _setting((1, 2, 3), "one run for each", least=0, items=1)
+    seeds: tuple[int, ...] = _setting((1, 2, 3), "one run for each", least=0, most=MOST_SEED, items=1)
     precision: str = _setting(
         "auto", "arithmetic: auto means float32 on a CPU, bf16 on a GPU that has it", choices=PRECISIONS
     )
+
+    def mistakes(self) -> list[str]:
+        """Settings that do not go together."""
+        return [] if len(set(self.seeds)) == len(self.seeds) else ["seeds: the same seed twice"]
 
 
 @dataclass(frozen=True)
@@ -102,5 +108,14 @@ class PretrainRecipe:
     validation_rows: int = _setting(600, "rows measured at each validation", least=1)
     validate_every: int = _setting(250, "steps between validations", least=1)
     save_steps: int = _setting(250, "steps between checkpoints", least=1)
-    seed: int = _setting(0, "seed of split, initialisation, order and masks", least=0)
+    seed: int = _setting(0, "seed of split, initialisation, order and masks", least=0, most=MOST_SEED)
     precision: str = _setting("bf16", "arithmetic", choices=PRECISIONS)
+
+    def mistakes(self) -> list[str]:
+        """Settings that do not go together."""
+        found = []
+        if self.row_tokens > self.max_tokens:
+            found.append(f"row_tokens ({self.row_tokens}) must not be above max_tokens ({self.max_tokens})")
+        if self.hidden_size % (2 * self.attention_heads):
+            found.append(f"hidden_size ({self.hidden_size}) must be a multiple of twice attention_heads")
+        return found

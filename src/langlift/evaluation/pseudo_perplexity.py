@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer
+from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer, longest_input
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.errors import InputError
 from langlift.progress import ProgressBar
@@ -131,15 +131,6 @@ def score_model(
     if adapter is not None:
         load_adapter(model, adapter)
     return score_sentences(model.to(default_device()).eval(), tokenizer, sentences, variant)
-
-
-def longest_input(model: PreTrainedModel, tokenizer: Any) -> int:
-    """The longest input in tokens, special ones included, by the tokenizer and the position table."""
-    config: Any = model.config
-    places = config.max_position_embeddings
-    if config.model_type == "xlm-roberta":
-        places -= config.pad_token_id + 1
-    return min(places, tokenizer.model_max_length)
 
 
 def _encode(tokenizer: Any, sentences: Sequence[str], longest: int, variant: str) -> list[_Encoded]:

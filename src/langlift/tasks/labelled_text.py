@@ -1,6 +1,7 @@
 """Labelled sentences from a folder of train.tsv, dev.tsv and test.tsv, as SIB-200 ships them."""
 
 import csv
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,16 @@ class LabelledText:
 
     texts: list[str]
     labels: list[str]
+
+
+def split_files(folder: Path) -> list[Path]:
+    """The files that a task folder holds."""
+    return [folder / f"{split}.tsv" for split in SPLITS]
+
+
+def read_test_split(folder: Path, labels: Collection[str]) -> LabelledText:
+    """Read only the test split, whose labels must be among ``labels``; otherwise as ``read_labelled_text``."""
+    return _read_split(folder / "test.tsv", set(labels))
 
 
 def read_labelled_text(folder: Path) -> dict[str, LabelledText]:
@@ -69,7 +80,9 @@ def _read_split(path: Path, known: set[str] | None) -> LabelledText:
             if not label or not text:
                 raise InputError(f"{place}: empty {LABEL if not label else TEXT}", "fill it in or delete the row")
             if known is not None and label not in known:
-                raise InputError(f"{place}: label '{label}' never occurs in train.tsv", "a misspelt label?")
+                raise InputError(
+                    f"{place}: label '{label}' never occurs in the training data", "a misspelt label?"
+                )
             texts.append(text)
             labels.append(label)
     except csv.Error as error:

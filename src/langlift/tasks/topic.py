@@ -18,15 +18,17 @@ from transformers import PreTrainedModel, set_seed
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, train_only
-from langlift.backbones.loading import load_masked_model, load_tokenizer, quiet_transformers
+from langlift.backbones.loading import load_masked_model, load_tokenizer, longest_input, quiet_transformers
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
 from langlift.config.loading import recorded
 from langlift.config.recipes import TaskRecipe
+from langlift.errors import InputError
 from langlift.evaluation.classification import macro_f1
 from langlift.heads.classification import ClassificationHead, SentenceClassifier, summed_classification_loss
 from langlift.tasks.baselines import text_baseline
-from langlift.tasks.labelled_text import LabelledText, read_labelled_text
+from langlift.tasks.labelled_text import LabelledText, read_labelled_text, read_test_split, split_files
 from langlift.training.examples import OnePass, PadBatch, Schedule, labelled_examples
+from langlift.training.model_cards import topic_card
 from langlift.training.precision import uses_bf16
 from langlift.training.reporting import TrainingReport
 from langlift.training.run_folder import (
@@ -37,7 +39,9 @@ from langlift.training.run_folder import (
     is_finished,
     open_run,
     read_metrics,
+    sha256_of,
     write_json,
+    write_text,
 )
 from langlift.training.trainer import LiftTrainer, best_of, training_arguments
 
@@ -84,14 +88,22 @@ def train_topic(
     Raises:
         InputError: bad data, base, adapter or recipe, or ``out`` holds another run.
     """
-    splits = read_labelled_text(data)
+    if recipe.method == "full" and language_adapter is not None:
+        raise InputError(
+            "--method full cannot be stacked on a language adapter: it trains the whole model",
+            "leave out --language-adapter, or train a task adapter (--method seq_bn)",
+        )
+    splits = read_labelled_text(train_data or data)
     if train_data is not None:
-        splits = {**read_labelled_text(train_data), "test": splits["test"]}
+        splits["test"] = read_test_split(data, set(splits["train"].labels))
     inputs = {
+        "task": "topic",
         "base": base,
         "data": data.name,
         "train_data": train_data.name if train_data else None,
+        "data_sha256": sha256_of([*split_files(train_data or data), data / "test.tsv"]),
         "language_adapter": str(language_adapter) if language_adapter else None,
+        "language_adapter_sha256": _adapter_sha256(language_adapter),
     }
     tokenizer = load_tokenizer(base, trust_remote_code)
     labels = sorted(set(splits["train"].labels))
@@ -107,7 +119,7 @@ def train_topic(
     if is_finished(out):
         return TaskResult(**read_metrics(out))
     runs = [
-        _one_seed(out / f"seed-{seed}", seed, splits, labels, new_model, tokenizer, recipe, base)
+        _one_seed(out / f"seed-{seed}", seed, splits, labels, new_model, tokenizer, recipe, inputs)
         for seed in recipe.seeds
     ]
     scores = [run["test_macro_f1"] for run in runs]
@@ -137,9 +149,10 @@ def _one_seed(
     new_model: Callable[[], PreTrainedModel],
     tokenizer: Any,
     recipe: TaskRecipe,
-    base: str,
+    inputs: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Train, test and save one seed's run; a finished one is read back."""
+    open_run(folder, recorded("task", {**inputs, "seed": seed}, recipe), resume=True)
     if is_finished(folder):
         return read_metrics(folder)
     set_seed(seed)
@@ -152,9 +165,9 @@ def _one_seed(
     model.head.requires_grad_(True)
 
     train = _subset(splits["train"], recipe.train_examples, seed)
-    encode = _Encoder(tokenizer, labels, recipe.max_tokens)
-    steps_an_epoch = ceil(len(train.texts) / recipe.batch_size)
-    steps = recipe.epochs * steps_an_epoch
+    encode = _Encoder(tokenizer, labels, min(recipe.max_tokens, longest_input(masked_model, tokenizer)))
+    steps_an_epoch = max(1, round(len(train.texts) / recipe.batch_size))
+    steps = ceil(recipe.epochs * len(train.texts) / recipe.batch_size)
     report = TrainingReport(folder, f"topic (seed {seed})")
     trainer = LiftTrainer(
         model,
@@ -199,13 +212,15 @@ def _one_seed(
         head = {"task": "topic", "labels": list(labels), "pooling": recipe.pooling}
         (staging / "head.json").write_text(json.dumps(head, indent=2, ensure_ascii=False) + "\n", "utf-8")
         if config is None:
-            masked_model.save_pretrained(staging)
+            # Without the masked head, which no longer fits its body.
+            masked_model.base_model.save_pretrained(staging)
             tokenizer.save_pretrained(staging)
         else:
-            save_adapter(masked_model, TASK_ADAPTER, config, staging, base)
+            save_adapter(masked_model, TASK_ADAPTER, config, staging, inputs["base"])
     with atomic_file(folder / "test_predictions.jsonl") as path, path.open("w", encoding="utf-8") as file:
         for text, gold, label in zip(splits["test"].texts, splits["test"].labels, predicted, strict=True):
             file.write(json.dumps({"text": text, "gold": gold, "predicted": label}, ensure_ascii=False) + "\n")
+    write_text(folder / "README.md", topic_card(inputs, recipe, labels, metrics))
     write_json(folder / METRICS, metrics)
     shutil.rmtree(folder / CHECKPOINTS)
     return metrics
@@ -216,7 +231,7 @@ class _Encoder:
 
     def __init__(self, tokenizer: Any, labels: Sequence[str], max_tokens: int) -> None:
         self.tokenizer, self.labels = tokenizer, list(labels)
-        self.max_tokens = min(max_tokens, tokenizer.model_max_length)
+        self.max_tokens = max_tokens
         self.collate = PadBatch(tokenizer.pad_token_id)
 
     def rows(self, texts: Sequence[str]) -> list[np.ndarray]:
@@ -232,7 +247,8 @@ def _predict(model: nn.Module, encode: _Encoder, data: LabelledText) -> list[str
     """The most probable label of every sentence, in order."""
     model.eval()
     device = next(model.parameters()).device
-    batches = DataLoader(OnePass(encode.examples(data), len(data.texts)), batch_size=32, collate_fn=encode.collate)
+    unlabelled = labelled_examples(encode.rows(data.texts), [0] * len(data.texts))
+    batches = DataLoader(OnePass(unlabelled, len(data.texts)), batch_size=32, collate_fn=encode.collate)
     predicted: list[str] = []
     for batch in batches:
         mask = batch.get("attention_mask")
@@ -246,6 +262,10 @@ def _classifier(masked_model: PreTrainedModel, labels: int, pooling: str) -> Sen
     head = ClassificationHead(config.hidden_size, labels, config.hidden_dropout_prob, pooling)
     body: nn.Module = masked_model.base_model
     return SentenceClassifier(body, head)
+
+
+def _adapter_sha256(folder: Path | None) -> str | None:
+    return None if folder is None else sha256_of(sorted(folder.glob("*.safetensors")))
 
 
 def _subset(data: LabelledText, size: int, seed: int) -> LabelledText:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, set_seed
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import AdapterConfig, attach, train_only
 from langlift.adapters.lora import LoraConfig
-from langlift.backbones.loading import load_masked_model, load_tokenizer, quiet_transformers
+from langlift.backbones.loading import load_masked_model, load_tokenizer, longest_input, quiet_transformers
 from langlift.checkpoints.adapter_folder import save_adapter
 from langlift.config.loading import recorded
 from langlift.config.recipes import AdaptRecipe
@@ -93,8 +93,12 @@ def adapt(
     texts = load_text_data(data)
     tokenizer = load_tokenizer(base, trust_remote_code)
     model = load_masked_model(base, trust_remote_code)
-    train = _encode(tokenizer, texts.train, recipe.max_tokens)
-    dev = _encode(tokenizer, texts.dev, recipe.max_tokens)
+    longest = min(recipe.max_tokens, longest_input(model, tokenizer))
+    train = _encode(tokenizer, texts.train, longest, f"{data} (train split)")
+    dev = _encode(tokenizer, texts.dev, longest, f"{data} (dev split)")
+    if len(dev) > recipe.validation_examples:
+        chosen = np.random.default_rng(0).choice(len(dev), recipe.validation_examples, replace=False)
+        dev = [dev[i] for i in chosen]
     inputs = {"language": str(language), "base": base, "data": data.name, "data_sha256": texts.sha256}
     open_run(out, recorded("adapt", inputs, recipe), resume)
     if is_finished(out):
@@ -137,14 +141,17 @@ def adapt(
     return result
 
 
-def _encode(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> list[npt.NDArray[np.int64]]:
-    """Token ids of every text, special tokens included, cut at ``max_tokens``; texts without tokens dropped."""
-    longest = min(max_tokens, tokenizer.model_max_length)
-    encoded = tokenizer(list(texts), truncation=True, max_length=longest, verbose=False)["input_ids"]
-    special = tokenizer.num_special_tokens_to_add()
-    rows = [np.asarray(ids, dtype=np.int64) for ids in encoded if len(ids) > special]
+def _encode(tokenizer: Any, texts: Sequence[str], max_tokens: int, source: str) -> list[npt.NDArray[np.int64]]:
+    """Token ids of each text that holds an ordinary token, special ones included, cut at ``max_tokens``."""
+    encoded = tokenizer(list(texts), truncation=True, max_length=max_tokens, verbose=False)["input_ids"]
+    special = list(tokenizer.all_special_ids)
+    rows = [np.asarray(ids, dtype=np.int64) for ids in encoded]
+    rows = [row for row in rows if not np.isin(row, special).all()]
     if not rows:
-        raise InputError("no text holds a token that the model knows", "is this the right file and base model?")
+        raise InputError(
+            f"{source}: no text holds a token that the base model knows",
+            "the model has never seen this script; try another base, such as FacebookAI/xlm-roberta-base",
+        )
     return rows
 
 

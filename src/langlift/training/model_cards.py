@@ -1,8 +1,9 @@
 """Model cards: the README.md of a run folder, ready for the hub."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langlift.config.recipes import AdaptRecipe
+from langlift.config.recipes import AdaptRecipe, TaskRecipe
 from langlift.languages import Language
 
 METHOD_NAMES = {
@@ -66,4 +67,32 @@ All settings are in `recipe.yaml`, library versions in `versions.json`, the cour
 
 It knows its language only from the text named above; whoever trained it should say here where that
 text comes from, under which licence, and what it leaves out.
+"""
+
+
+def topic_card(
+    inputs: Mapping[str, Any], recipe: TaskRecipe, labels: Sequence[str], metrics: Mapping[str, Any]
+) -> str:
+    """The card of one seed of ``langlift task topic``."""
+    below = f", stacked on `{inputs['language_adapter']}`" if inputs["language_adapter"] else ""
+    what = "task adapter (Seq_bn)" if recipe.method == "seq_bn" else "fully fine-tuned encoder"
+    trained_on = inputs["train_data"] or inputs["data"]
+    return f"""---
+base_model: {inputs["base"]}
+library_name: langlift
+tags: [langlift, text-classification]
+---
+
+# Topic classification: {what} for {inputs["base"]}{below}
+
+Trained by langlift on `{trained_on}`, tested on `{inputs["data"]}`. Classes: {", ".join(labels)}.
+
+| | |
+|---|---|
+| macro-F1 on test | {metrics["test_macro_f1"]:.1f} |
+| macro-F1 on dev (weights of step {metrics["best_step"]}) | {metrics["dev_macro_f1"]:.1f} |
+| trainable parameters | {metrics["trainable_parameters"]:,} |
+| seed | {metrics["seed"]} |
+
+The head is in `head.safetensors` and `head.json`; all settings are in `recipe.yaml`.
 """

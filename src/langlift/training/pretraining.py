@@ -1,6 +1,7 @@
 """Train a small multilingual masked language model from scratch: tokenizer, then XLM-R architecture."""
 
 import shutil
+from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -38,6 +39,7 @@ from langlift.training.run_folder import (
     is_finished,
     open_run,
     read_metrics,
+    sha256_of,
     write_json,
 )
 from langlift.training.trainer import LiftTrainer, best_of, training_arguments, validation_loss
@@ -73,11 +75,12 @@ def pretrain(corpus: Sequence[Path], out: Path, recipe: PretrainRecipe, resume: 
         InputError: no usable text, or ``out`` holds another run.
     """
     files = corpus_files(corpus, recipe.languages)
-    record = recorded("pretrain", {"corpus": [file.name for file in files]}, recipe)
+    train_documents, reserved = split_corpus(files, recipe)
+    inputs = {"corpus": [file.name for file in files], "corpus_sha256": sha256_of(files)}
+    record = recorded("pretrain", inputs, recipe)
     open_run(out, record, resume, may_change=frozenset({"steps", "decay_share"}))
     if is_finished(out):
         return PretrainResult(**read_metrics(out))
-    train_documents, reserved = split_corpus(files, recipe)
     tokenizer = _tokenizer(out, train_documents, recipe)
     train_rows = _rows(out / "train_rows.npy", tokenizer, train_documents, recipe.row_tokens)
     reserved_rows = _rows(out / "reserved_rows.npy", tokenizer, reserved, recipe.row_tokens)
@@ -153,7 +156,7 @@ def corpus_files(corpus: Sequence[Path], languages: Sequence[str]) -> list[Path]
     """The text files named, and those in the folders named (only ``languages``, when given).
 
     Raises:
-        InputError: nothing is found, or a language has no file.
+        InputError: nothing is found.
     """
     files: list[Path] = []
     for place in corpus:
@@ -233,7 +236,7 @@ def _rows(
     Kept in ``cache`` so that a resumed run starts at once.
     """
     if not cache.exists():
-        flat: list[int] = []
+        flat = array("H")
         with ProgressBar(f"tokenising {cache.stem.replace('_', ' ')}", len(documents), "documents") as bar:
             for start in range(0, len(documents), 200):
                 batch = documents[start : start + 200]
@@ -249,7 +252,7 @@ def _rows(
                 f"the text fills no row of {length} tokens", "give more text, or a smaller row_tokens"
             )
         rows = np.full((count, length), tokenizer.bos_token_id, dtype=np.uint16)
-        rows[:, 1:] = np.asarray(flat[: count * (length - 1)], dtype=np.uint16).reshape(count, length - 1)
+        rows[:, 1:] = np.frombuffer(flat, dtype=np.uint16)[: count * (length - 1)].reshape(count, length - 1)
         with atomic_file(cache) as staging, staging.open("wb") as file:
             np.save(file, rows)
     stored: npt.NDArray[np.uint16] = np.load(cache)

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from langlift.progress import ProgressBar
-from langlift.training.run_folder import PROGRESS, write_text
+from langlift.training.run_folder import PROGRESS, write_text, writing
 
 NAMES = {"eval_loss": "validation_loss", "eval_macro_f1": "validation_macro_f1"}
 KEPT = ("loss", "learning_rate", "grad_norm", *NAMES)
@@ -17,8 +17,8 @@ KEPT = ("loss", "learning_rate", "grad_norm", *NAMES)
 class TrainingReport(TrainerCallback):
     """Shows loss, validation measure and tokens per second; appends each log to ``progress.jsonl``.
 
-    A resumed run first drops the records that lie after its checkpoint, so that the file reads as if
-    the run had never stopped.
+    A resumed run first drops the records that lie after its checkpoint. Rates are those of the process
+    that wrote them, and the first training loss after a resume is the mean since the checkpoint.
     """
 
     def __init__(self, folder: Path, what: str) -> None:
@@ -78,7 +78,7 @@ class TrainingReport(TrainerCallback):
         for name in ("loss", *NAMES.values()):
             if name in record:
                 self._shown[name] = f"{name.replace('_', ' ')} {record[name]:.3f}"
-        with self._path.open("a", encoding="utf-8") as file:
+        with writing(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def on_train_end(

@@ -1,8 +1,10 @@
 """A run's folder: atomic writes, and the files that every run has."""
 
+import hashlib
 import json
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +18,11 @@ from langlift.errors import InputError, LangliftError
 
 CHECKPOINTS = "checkpoints"
 RECIPE = "recipe.yaml"
+VERSIONS = "versions.json"
 METRICS = "metrics.json"
 PROGRESS = "progress.jsonl"
+TORCH_WRITER = re.compile("PytorchStreamWriter|inline_container")
+"""What torch.save's errors mention when the system does not let it write."""
 
 
 @contextmanager
@@ -27,7 +32,7 @@ def writing(target: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
         # torch and safetensors wrap the system's refusal in errors of their own.
-        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+        if isinstance(error, RuntimeError) and not TORCH_WRITER.search(str(error)):
             raise
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise LangliftError(
@@ -97,7 +102,8 @@ def open_run(
 ) -> None:
     """Prepare a run's folder: record recipe and versions before step 0, or check that a resumed run's agree.
 
-    Settings named in ``may_change`` may differ in a resumed run; the recipe is then recorded anew.
+    Settings named in ``may_change`` may differ when a run that is not finished is resumed; the recipe is
+    then recorded anew.
 
     Raises:
         InputError: the folder holds another run; or a resumed run's recipe differs from the recorded one.
@@ -112,7 +118,7 @@ def open_run(
             )
         before, now = _flat(_read_recipe(recorded)), _flat(yaml.safe_load(text))
         changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
-        if forbidden := sorted(changed - may_change):
+        if forbidden := sorted(changed - (frozenset() if is_finished(folder) else may_change)):
             key = forbidden[0]
             raise InputError(
                 f"{recorded}: the run was started with {key} = {before.get(key)!r}, not {now.get(key)!r}",
@@ -123,7 +129,14 @@ def open_run(
         return
     if folder.is_file():
         raise InputError(f"{folder}: is a file", "choose a folder for --out")
-    write_json(folder / "versions.json", _versions())
+    foreign = (
+        [p.name for p in folder.iterdir() if p.name not in (VERSIONS, f".{RECIPE}.writing")]
+        if folder.exists()
+        else []
+    )
+    if foreign:
+        raise InputError(f"{folder}: holds other files ({min(foreign)})", "choose a new or empty folder for --out")
+    write_json(folder / VERSIONS, _versions())
     write_text(recorded, text)
 
 
@@ -136,6 +149,16 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     """The metrics of a finished run."""
     metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     return metrics
+
+
+def sha256_of(files: Iterable[Path]) -> str:
+    """The SHA-256 of some files' bytes, one after the other."""
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:

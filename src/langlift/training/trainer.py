@@ -1,20 +1,21 @@
 """The one Trainer of every run: summed losses, trainable weights, atomic checkpoints, best weights kept."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from langlift.errors import LangliftError
+from langlift.errors import InputError, LangliftError
 from langlift.training.run_folder import CHECKPOINTS, atomic_file, writing
 
 TRAINABLE = "trainable.safetensors"
@@ -74,11 +75,16 @@ class LiftTrainer(Trainer):
     def resume_or_start(self) -> None:
         """Train to the end, from the newest complete checkpoint if there is one; load the best weights."""
         output = Path(self.args.output_dir)
-        newest = get_last_checkpoint(str(output)) if output.is_dir() else None
+        with writing(output):
+            output.mkdir(parents=True, exist_ok=True)
+        newest = get_last_checkpoint(str(output))
+        if newest is not None and (done := int(newest.rpartition("-")[2])) > self.args.max_steps:
+            raise InputError(
+                f"{output}: the run is at step {done} already", f"resume with at least {done} --steps"
+            )
         # Also measures the untouched model; a resumed run has that behind it.
         self.args.eval_on_start = newest is None
-        with writing(output):
-            self.train(resume_from_checkpoint=newest)
+        self.train(resume_from_checkpoint=newest)
         if (output / BEST).exists():
             load_trainable(self.model, output / BEST)
 
@@ -92,11 +98,7 @@ class LiftTrainer(Trainer):
         """The micro-batch's summed loss over the number of items in the whole step."""
         with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self._bf16):
             total, items = self._loss(model, inputs)
-        if not torch.isfinite(total):
-            raise LangliftError(
-                f"the loss became {float(total)} at step {self.state.global_step}",
-                "use a smaller learning rate (--lr), or --precision float32",
-            )
+        self._require_finite(float(total.detach()), "loss")
         return total / (items if num_items_in_batch is None else num_items_in_batch)
 
     def evaluate(
@@ -110,11 +112,19 @@ class LiftTrainer(Trainer):
         ):
             measures = dict(self._validation(self.model))
         self.model.train()
+        self._require_finite(measures[self._best_by], f"validation {self._best_by}")
         self._keep_if_best(measures[self._best_by])
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in measures.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _require_finite(self, value: float, what: str) -> None:
+        if not math.isfinite(value):
+            raise LangliftError(
+                f"the {what} became {value} at step {self.state.global_step}",
+                "use a smaller learning rate (--lr), or --precision float32",
+            )
 
     def _keep_if_best(self, value: float) -> None:
         target = Path(self.args.output_dir) / BEST
@@ -134,7 +144,11 @@ class LiftTrainer(Trainer):
         """Count the tokens that are not padding; a batch without an attention mask has none."""
         mask = inputs.get("attention_mask")
         tokens = inputs["input_ids"].numel() if mask is None else int(mask.sum())
-        self.state.num_input_tokens_seen += tokens * self.args.world_size
+        self.state.num_input_tokens_seen += tokens
+
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        """All matrices; transformers would leave out our adapters, because they lie below a LayerNorm."""
+        return [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
 
     def floating_point_ops(self, inputs: Batch) -> int:
         """Not counted here: transformers' estimate walks all parameters at every micro-batch."""
@@ -146,20 +160,21 @@ class LiftTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write the checkpoint into a staging folder, rename it into place, then drop the older ones."""
         output = Path(self.args.output_dir)
+        name = f"checkpoint-{self.state.global_step}"
         self._staging = output / ".writing"
-        try:
-            shutil.rmtree(self._staging, ignore_errors=True)
-            super()._save_checkpoint(model, trial)
-            name = f"checkpoint-{self.state.global_step}"
-            if (output / name).exists():
-                shutil.rmtree(output / name)
-            (self._staging / name).replace(output / name)
-        finally:
-            shutil.rmtree(self._staging, ignore_errors=True)
-            self._staging = None
-        for older in output.glob("checkpoint-*"):
-            if older.name != name:
-                shutil.rmtree(older)
+        with writing(output):
+            try:
+                shutil.rmtree(self._staging, ignore_errors=True)
+                super()._save_checkpoint(model, trial)
+                if (output / name).exists():
+                    shutil.rmtree(output / name)
+                (self._staging / name).replace(output / name)
+            finally:
+                shutil.rmtree(self._staging, ignore_errors=True)
+                self._staging = None
+            for older in output.glob("checkpoint-*"):
+                if older.name != name:
+                    shutil.rmtree(older)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or self.args.output_dir)
@@ -185,8 +200,12 @@ def training_arguments(
     schedule: str = "linear",
     schedule_arguments: Mapping[str, Any] | None = None,
 ) -> TrainingArguments:
-    """The TrainingArguments of a run in ``folder``; nothing is reported to services on the network."""
-    return TrainingArguments(
+    """The TrainingArguments of a run in ``folder``; nothing is reported to services on the network.
+
+    Raises:
+        LangliftError: started as one of several processes.
+    """
+    arguments = TrainingArguments(
         output_dir=str(folder / CHECKPOINTS),
         max_steps=steps,
         learning_rate=learning_rate,
@@ -209,6 +228,10 @@ def training_arguments(
         include_num_input_tokens_seen="non_padding",
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+    if arguments.world_size > 1:
+        raise LangliftError("training in several processes is not supported yet", "start one process")
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # a second GPU would be used by splitting batches unasked
+    return arguments
 
 
 def validation_loss(
@@ -240,7 +263,12 @@ def load_trainable(model: nn.Module, path: Path) -> None:
     Raises:
         LangliftError: the names in the file are not those of the model's trainable parameters.
     """
-    stored = load_file(path)
+    try:
+        stored = load_file(path)
+    except SafetensorError as error:
+        raise LangliftError(
+            f"{path}: damaged ({error})", "delete this file's folder; an older state is used"
+        ) from None
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if stored.keys() != parameters.keys():
         raise LangliftError(
