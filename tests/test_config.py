@@ -176,6 +176,19 @@ def test_the_bundled_model_brings_its_preset_unless_another_is_named():
     assert default_preset("langlift-nano", "other.yaml") == "other.yaml"
 
 
+def test_a_block_named_after_a_method_holds_for_that_method_alone(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("task:\n  learning_rate: 0.5\n  full: {learning_rate: 0.25, epochs: 3}\n", encoding="utf-8")
+    adapter = resolve(TaskRecipe, "task", config=file)
+    full = resolve(TaskRecipe, "task", config=file, flags={"method": "full"})
+    assert (adapter.learning_rate, adapter.epochs) == (0.5, 20)
+    assert (full.learning_rate, full.epochs) == (0.25, 3)
+    assert resolve(TaskRecipe, "task", config=file, flags={"method": "full", "epochs": 9}).epochs == 9
+    file.write_text("task: {full: {no_such: 1}}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="unknown setting 'no_such'"):
+        resolve(TaskRecipe, "task", config=file, assignments=["method=full"])
+
+
 def test_settings_that_do_not_go_together_are_refused():
     with pytest.raises(InputError, match=r"row_tokens .512. must not be above max_tokens .256."):
         resolve(PretrainRecipe, "pretrain", flags={"row_tokens": 512})

@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langlift.masking.masked_language_model import IGNORED, MaskedLanguageModel
-from langlift.training.examples import OnePass, PadBatch, Schedule, labelled_examples, masked_examples
+from langlift.training.examples import (
+    LengthGroups,
+    OnePass,
+    PadBatch,
+    Schedule,
+    labelled_examples,
+    masked_examples,
+)
 
 PAD = 1
 MASKING = MaskedLanguageModel(4, frozenset(range(5)), 60)
@@ -120,3 +127,26 @@ def test_class_labels_are_stacked():
     batch = PadBatch(PAD)([example(0, 0), example(1, 0)])
     assert batch["labels"].tolist() == [3, 1]
     assert batch["input_ids"].tolist() == [[0, 5, 2], [0, 2, PAD]]
+
+
+@given(count=st.integers(1, 200), batch=st.integers(1, 9), seed=st.integers(0, 99))
+def test_grouping_by_length_keeps_every_epoch_a_permutation(count, batch, seed):
+    lengths = np.random.default_rng(seed).integers(1, 100, count)
+    seen = Schedule(lambda index, epoch: (index, epoch), count, seed, 3 * count, LengthGroups(lengths, batch))
+    order = [seen[p] for p in range(3 * count)]
+    for epoch in range(3):
+        indices = [index for index, e in order if e == epoch]
+        assert sorted(indices) == list(range(count))
+    assert seen[count // 2] == order[count // 2], "a position always holds the same example"
+
+
+def test_grouped_batches_are_of_similar_length_also_after_an_uneven_epoch():
+    lengths = np.random.default_rng(0).integers(1, 100, 701)
+    grouped = Schedule(lambda i, e: i, 701, 0, 2 * 701, LengthGroups(lengths, 32))
+    mixed = Schedule(lambda i, e: i, 701, 0, 2 * 701)
+
+    def padded(schedule):
+        batches = [[lengths[schedule[p]] for p in range(s, s + 32)] for s in range(0, 2 * 701 - 32, 32)]
+        return sum(32 * max(b) for b in batches) / sum(map(sum, batches))
+
+    assert padded(grouped) < 1.15 < 1.6 < padded(mixed)

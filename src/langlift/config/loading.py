@@ -31,7 +31,8 @@ def resolve(
     """The recipe after defaults, ``--preset``, ``--config``, ``--set key=value`` and flags, in that order.
 
     Presets and config files are YAML with one section for each command (``adapt:``, ``task:``, ...);
-    ``section`` names the one that is read. A flag that is ``None`` was not given.
+    ``section`` names the one that is read. In it, a block named after a method (``full:``) holds
+    settings for that method alone. A flag that is ``None`` was not given.
 
     Raises:
         InputError: naming every unknown key, wrong type and value out of range, each with its source.
@@ -49,6 +50,9 @@ def resolve(
     found += [("flag", key, value) for key, value in (flags or {}).items() if value is not None]
 
     hints, settings = get_type_hints(kind), {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    if "method" in settings:
+        chosen = [value for _, key, value in found if key == "method"] or [settings["method"].default]
+        found = _for_method(found, chosen[-1], settings["method"].metadata["choices"])
     values: dict[str, Any] = {}
     mistakes: list[str] = []
     for source, key, value in found:
@@ -118,6 +122,19 @@ def _from_file(path: Path, section: str) -> list[tuple[str, str, Any]]:
     if not isinstance(mine, dict):
         raise InputError(f"{path}: section '{section}' must hold 'key: value' lines", "mend the section")
     return [(str(path), str(key), value) for key, value in mine.items()]
+
+
+def _for_method(
+    found: Sequence[tuple[str, str, Any]], method: Any, methods: Sequence[str]
+) -> list[tuple[str, str, Any]]:
+    """Open the block of the chosen method where it stands, and drop those of the others."""
+    flat: list[tuple[str, str, Any]] = []
+    for source, key, value in found:
+        if key not in methods or not isinstance(value, dict):
+            flat.append((source, key, value))
+        elif key == method:
+            flat.extend((source, str(name), setting) for name, setting in value.items())
+    return flat
 
 
 def _yaml_value(text: str) -> Any:

@@ -27,7 +27,7 @@ from langlift.evaluation.classification import macro_f1
 from langlift.heads.classification import ClassificationHead, SentenceClassifier, summed_classification_loss
 from langlift.tasks.baselines import text_baseline
 from langlift.tasks.labelled_text import LabelledText, read_labelled_text, read_test_split, split_files
-from langlift.training.examples import OnePass, PadBatch, Schedule, labelled_examples
+from langlift.training.examples import LengthGroups, OnePass, PadBatch, Schedule, labelled_examples
 from langlift.training.model_cards import topic_card
 from langlift.training.precision import uses_bf16
 from langlift.training.reporting import TrainingReport
@@ -166,6 +166,7 @@ def _one_seed(
 
     train = _subset(splits["train"], recipe.train_examples, seed)
     encode = _Encoder(tokenizer, labels, min(recipe.max_tokens, longest_input(masked_model, tokenizer)))
+    rows = encode.rows(train.texts)
     steps_an_epoch = max(1, round(len(train.texts) / recipe.batch_size))
     steps = ceil(recipe.epochs * len(train.texts) / recipe.batch_size)
     report = TrainingReport(folder, f"topic (seed {seed})")
@@ -187,7 +188,13 @@ def _one_seed(
         validation=lambda m: {METRIC: macro_f1(splits["dev"].labels, _predict(m, encode, splits["dev"]))},
         best_by=METRIC,
         greater_is_better=True,
-        train_dataset=Schedule(encode.examples(train), len(train.texts), seed, steps * recipe.batch_size),
+        train_dataset=Schedule(
+            labelled_examples(rows, encode.numbers(train.labels)),
+            len(rows),
+            seed,
+            steps * recipe.batch_size,
+            LengthGroups(np.asarray([len(row) for row in rows]), recipe.batch_size),
+        ),
         collate=encode.collate,
         bf16=uses_bf16(recipe.precision),
         callbacks=[report],
@@ -238,8 +245,8 @@ class _Encoder:
         encoded = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
         return [np.asarray(ids, dtype=np.int64) for ids in encoded]
 
-    def examples(self, data: LabelledText) -> Any:
-        return labelled_examples(self.rows(data.texts), [self.labels.index(label) for label in data.labels])
+    def numbers(self, labels: Sequence[str]) -> list[int]:
+        return [self.labels.index(label) for label in labels]
 
 
 @torch.inference_mode()
@@ -247,14 +254,17 @@ def _predict(model: nn.Module, encode: _Encoder, data: LabelledText) -> list[str
     """The most probable label of every sentence, in order."""
     model.eval()
     device = next(model.parameters()).device
-    unlabelled = labelled_examples(encode.rows(data.texts), [0] * len(data.texts))
-    batches = DataLoader(OnePass(unlabelled, len(data.texts)), batch_size=32, collate_fn=encode.collate)
-    predicted: list[str] = []
+    rows = encode.rows(data.texts)
+    by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    unlabelled = labelled_examples([rows[i] for i in by_length], [0] * len(rows))
+    batches = DataLoader(OnePass(unlabelled, len(rows)), batch_size=32, collate_fn=encode.collate)
+    chosen: list[int] = []
     for batch in batches:
         mask = batch.get("attention_mask")
         logits = model(batch["input_ids"].to(device), None if mask is None else mask.to(device))
-        predicted.extend(encode.labels[i] for i in logits.argmax(dim=-1).tolist())
-    return predicted
+        chosen.extend(logits.argmax(dim=-1).tolist())
+    predicted = dict(zip(by_length, chosen, strict=True))
+    return [encode.labels[predicted[i]] for i in range(len(rows))]
 
 
 def _classifier(masked_model: PreTrainedModel, labels: int, pooling: str) -> SentenceClassifier:

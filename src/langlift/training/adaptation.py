@@ -22,7 +22,7 @@ from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.languages import Language
 from langlift.masking.masked_language_model import MaskedLanguageModel
-from langlift.training.examples import OnePass, PadBatch, Schedule, masked_examples
+from langlift.training.examples import LengthGroups, OnePass, PadBatch, Schedule, masked_examples
 from langlift.training.masked_loss import summed_masked_loss
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.model_cards import adaptation_card
@@ -196,6 +196,7 @@ def _trainer(
             len(train),
             recipe.seed,
             recipe.steps * recipe.batch_size,
+            LengthGroups(np.asarray([len(row) for row in train]), recipe.batch_size),
         ),
         collate=collate,
         bf16=uses_bf16(recipe.precision),

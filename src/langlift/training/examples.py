@@ -1,6 +1,7 @@
 """The order in which a run sees its training examples, fixed by the seed alone, and how they become batches."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -54,16 +55,48 @@ class OnePass(Dataset[Example]):
         return self._example_of(position, 0)
 
 
+BATCHES_SORTED_TOGETHER = 50
+
+
+@dataclass(frozen=True)
+class LengthGroups:
+    """Batches of ``batch_size`` examples of similar length, so that little is padded; ``lengths`` in tokens.
+
+    As Hugging Face's "group by length": 50 batches at a time are sorted by length, then shuffled as
+    whole batches.
+    """
+
+    lengths: npt.NDArray[np.int64]
+    batch_size: int
+
+    def arrange(
+        self, order: npt.NDArray[np.integer], start: int, random: np.random.Generator
+    ) -> npt.NDArray[np.integer]:
+        """``order`` rearranged, given that its first element is at position ``start`` of the run."""
+        first = -start % self.batch_size  # the batch begun in the epoch before
+        parts, window = [order[:first]], self.batch_size * BATCHES_SORTED_TOGETHER
+        for begin in range(first, len(order), window):
+            together = order[begin : begin + window]
+            together = together[np.argsort(self.lengths[together], kind="stable")]
+            whole = len(together) // self.batch_size * self.batch_size
+            batches = together[:whole].reshape(-1, self.batch_size)
+            parts += [random.permutation(batches).reshape(-1), together[whole:]]
+        return np.concatenate(parts)
+
+
 class Schedule(Dataset[Example]):
     """All examples of a whole run laid end to end: epoch after epoch, each in its own shuffled order.
 
-    Position p of the schedule is example ``permutation(seed, p // n)[p % n]`` as seen in epoch
-    ``p // n``. The Trainer sees a single pass over ``total`` positions, so resuming means skipping
+    Position p of the schedule is an example as seen in epoch ``p // count``; every epoch holds every
+    example once. The Trainer sees a single pass over ``total`` positions, so resuming means skipping
     positions: nothing else is needed to go on exactly where a killed run stopped.
     """
 
-    def __init__(self, example_of: ExampleOf, count: int, seed: int, total: int) -> None:
+    def __init__(
+        self, example_of: ExampleOf, count: int, seed: int, total: int, groups: LengthGroups | None = None
+    ) -> None:
         self._example_of, self._count, self._seed, self._total = example_of, count, seed, total
+        self._groups = groups
         self._epoch = -1
         self._permutation: npt.NDArray[np.integer] = np.empty(0, dtype=np.int64)
 
@@ -76,7 +109,10 @@ class Schedule(Dataset[Example]):
         epoch, place = divmod(position, self._count)
         if self._epoch != epoch:
             self._epoch = epoch
-            self._permutation = np.random.default_rng((self._seed, epoch)).permutation(self._count)
+            random = np.random.default_rng((self._seed, epoch))
+            self._permutation = random.permutation(self._count)
+            if self._groups is not None:
+                self._permutation = self._groups.arrange(self._permutation, epoch * self._count, random)
         return self._example_of(int(self._permutation[place]), epoch)
 
 
