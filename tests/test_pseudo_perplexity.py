@@ -9,7 +9,7 @@ import torch
 from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.errors import InputError
 from langlift.evaluation import pseudo_perplexity
-from langlift.evaluation.gap_filling import fill_gap
+from langlift.evaluation.gap_filling import fill_gap, frequent_words, word_log_probability
 from langlift.evaluation.pseudo_perplexity import longest_input, score_sentences
 
 
@@ -114,24 +114,36 @@ def test_nothing_to_score_is_an_error(loaded) -> None:
         score_sentences(model, tokenizer, SENTENCES, variant="best")
 
 
-def test_gap_probability_is_the_product_of_its_pieces(loaded) -> None:
+def test_a_word_in_a_gap_is_the_product_of_its_pieces(loaded) -> None:
     model, tokenizer = loaded
-    before, answer, after = "Illum xtrajna ", "il-ħobż", " frisk."
-    encoding = tokenizer(before + answer + after, return_offsets_mapping=True)
+    before, word, after = "Illum xtrajna ", "il-ħobż", " frisk."
+    encoding = tokenizer(before + word + after, return_offsets_mapping=True)
     gap = [
         p
         for p, (a, b) in enumerate(encoding["offset_mapping"])
-        if b > a and a < len(before + answer) and b > len(before)
+        if b > a and a < len(before + word) and b > len(before)
     ]
     ids = torch.tensor([encoding["input_ids"]])
-    expected = 1.0
+    expected = 0.0
     for i, position in enumerate(gap):
         masked = ids.clone()
         masked[0, gap[i:]] = tokenizer.mask_token_id
         with torch.no_grad():
             logits = model(input_ids=masked).logits
-        expected *= logits[0, position].softmax(-1)[ids[0, position]].item()
-    filling = fill_gap(model, tokenizer, before, answer, after)
+        expected += logits[0, position].log_softmax(-1)[ids[0, position]].item()
     assert len(gap) > 1
-    assert filling.probability == pytest.approx(expected, rel=1e-4)
-    assert filling.filled != ""
+    assert word_log_probability(model, tokenizer, before, word, after) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_gap_is_filled_with_the_most_probable_word(loaded) -> None:
+    model, tokenizer = loaded
+    words = ["ta'", "fuq", "kien", "il-baħar"]
+    scores = {w: word_log_probability(model, tokenizer, "Ommi ", w, " sajret.") for w in [*words, "li"]}
+    filling = fill_gap(model, tokenizer, "Ommi ", "li", " sajret.", words)
+    assert filling.filled == max(scores, key=lambda w: scores[w])
+    assert filling.rank == sorted(scores.values(), reverse=True).index(scores["li"]) + 1
+
+
+def test_frequent_words_are_words() -> None:
+    texts = ["Il-baħar kien kalm, ta' veru kien kalm.", "kien 12 ta' Mejju"]
+    assert frequent_words(texts, 2) == ["kien", "ta'"]

@@ -9,20 +9,26 @@ from langlift.backbones.loading import NANO, load_masked_model, load_tokenizer
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.config.loading import resolve
 from langlift.config.recipes import AdaptRecipe
-from langlift.corpus.text_data import texts_to_score
-from langlift.evaluation.gap_filling import GapFilling, fill_gap
+from langlift.corpus.text_data import load_text_data
+from langlift.evaluation.gap_filling import GapFilling, fill_gap, frequent_words
 from langlift.evaluation.pseudo_perplexity import Score, score_sentences
 from langlift.languages import find_language
 from langlift.training.adaptation import adapt
 
 METHODS = ("seq_bn", "seq_bn_inv")
-GAP = ("Kuljum immorru ", "l-iskola", " bil-karozza tal-linja.")
-"""A sentence that is not in the sample: before the gap, the hidden words, after it."""
+GAP = ("Ommi sajret borma kbira ", "ta'", " minestra.")
+"""A sentence that is not in the sample ("My mother cooked a big pot of soup"): before, right word, after."""
+GAP_WORDS = 50
+"""The gap is filled with one of so many frequent words of the training text."""
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Held-out Maltese before and after; each dictionary has the keys base, seq_bn and seq_bn_inv."""
+    """Held-out Maltese before and after; each dictionary has the keys base, seq_bn and seq_bn_inv.
+
+    ``gap_filled`` is the word that a model finds most probable in ``gap`` (before, right word, after) among 50
+    frequent words of the training text, ``gap_rank`` the place of the right one among them.
+    """
 
     language: str
     seconds: float
@@ -30,7 +36,7 @@ class DemoResult:
     pseudo_perplexity: dict[str, float]
     gap: tuple[str, str, str]
     gap_filled: dict[str, str]
-    gap_probability: dict[str, float]
+    gap_rank: dict[str, int]
     sentences: int
     out: str
 
@@ -46,7 +52,8 @@ def demo(out: Path, seed: int = 42) -> DemoResult:
     started = time.monotonic()
     text = Path(str(files("langlift") / "bundled" / "mlt_Latn.txt"))
     maltese = find_language("mlt_Latn")
-    sentences = texts_to_score(text, "test")
+    data = load_text_data(text)
+    words = frequent_words(data.train, GAP_WORDS)
     tokenizer = load_tokenizer(NANO)
     scores: dict[str, Score] = {}
     gaps: dict[str, GapFilling] = {}
@@ -56,8 +63,8 @@ def demo(out: Path, seed: int = 42) -> DemoResult:
             recipe = resolve(AdaptRecipe, "adapt", preset="nano", flags={"method": name, "seed": seed})
             adapt(maltese, NANO, text, out / name, recipe, resume=True)
             load_adapter(model, out / name)
-        scores[name] = score_sentences(model, tokenizer, sentences)
-        gaps[name] = fill_gap(model, tokenizer, *GAP)
+        scores[name] = score_sentences(model, tokenizer, data.test)
+        gaps[name] = fill_gap(model, tokenizer, *GAP, words)
     return DemoResult(
         language=str(maltese),
         seconds=round(time.monotonic() - started, 1),
@@ -65,7 +72,7 @@ def demo(out: Path, seed: int = 42) -> DemoResult:
         pseudo_perplexity={name: score.pseudo_perplexity for name, score in scores.items()},
         gap=GAP,
         gap_filled={name: gap.filled for name, gap in gaps.items()},
-        gap_probability={name: gap.probability for name, gap in gaps.items()},
-        sentences=len(sentences),
+        gap_rank={name: gap.rank for name, gap in gaps.items()},
+        sentences=len(data.test),
         out=str(out),
     )

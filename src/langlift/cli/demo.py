@@ -9,11 +9,7 @@ import typer
 from langlift.cli.options import Debug, Json, note, print_json
 from langlift.progress import readable_seconds
 
-NAMES = {
-    "base": "langlift-nano as it is",
-    "seq_bn": "+ Seq_bn adapter",
-    "seq_bn_inv": "+ Seq_bn_inv adapter",
-}
+NAMES = {"base": "langlift-nano", "seq_bn": "+ Seq_bn", "seq_bn_inv": "+ Seq_bn_inv"}
 
 
 def demo(
@@ -39,24 +35,20 @@ def demo(
     table = Table(title=title, title_justify="left")
     table.add_column("model")
     table.add_column("pseudo-perplexity\nper token", justify="right")
-    table.add_column("per character", justify="right")
-    table.add_column("fills the gap with")
-    table.add_column("right word's\nprobability", justify="right")
+    table.add_column("\nper character", justify="right")
+    table.add_column("fills the\ngap with")
+    table.add_column("rank of the\nright word", justify="right")
     for name, shown in NAMES.items():
         table.add_row(
             shown,
             f"{result.pseudo_perplexity[name]:,.1f}",
             f"{result.pppl_per_character[name]:.2f}",
             result.gap_filled[name],
-            _probability(result.gap_probability[name]),
+            f"{result.gap_rank[name]} of {demonstration.GAP_WORDS}",
         )
     console = Console()
     console.print(table)
     before, answer, after = result.gap
-    console.print(f"The gap: {before}[reverse] {' ' * len(answer)} [/reverse]{after}   (right: {answer})")
+    console.print(f'The gap: "{before}____{after}" (right: {answer})')
     console.print("Lower pseudo-perplexity is better: the model is less surprised by real Maltese.")
     console.print(f"Took {readable_seconds(result.seconds)}. The adapters are in {result.out}.")
-
-
-def _probability(value: float) -> str:
-    return f"{value:.2%}" if value >= 0.0001 else f"{value:.1e}"
