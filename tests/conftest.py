@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# The models are tiny: a second thread would only wait, and with another process on the machine wait long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 MALTESE = Path(str(files("langlift") / "bundled" / "mlt_Latn.txt"))
 
