@@ -7,14 +7,21 @@ from langlift.errors import InputError
 
 INDIVIDUAL = {
     "ara": "arb",
+    "aym": "ayr",
     "aze": "azj",
+    "din": "dik",
+    "ekk": "est",
     "fas": "pes",
+    "ful": "fuv",
+    "kau": "knc",
     "kur": "kmr",
     "lav": "lvs",
     "mlg": "plt",
     "mon": "khk",
     "msa": "zsm",
+    "nep": "npi",
     "nor": "nob",
+    "ori": "ory",
     "orm": "gaz",
     "pus": "pbt",
     "que": "quy",
@@ -23,7 +30,25 @@ INDIVIDUAL = {
     "uzb": "uzn",
     "yid": "ydd",
 }
-"""Codes of macrolanguages -> the individual language that FLORES-200 and other public data sets mean."""
+"""Codes, mostly of macrolanguages -> the language that FLORES-200 and other public data sets mean by them."""
+
+NAMES = {
+    "acm": "Mesopotamian Arabic",
+    "acq": "Ta'izzi-Adeni Arabic",
+    "ajp": "South Levantine Arabic",
+    "apc": "North Levantine Arabic",
+    "azb": "South Azerbaijani",
+    "cjk": "Chokwe",
+    "fuv": "Nigerian Fulfulde",
+    "hne": "Chhattisgarhi",
+    "kbp": "Kabiyè",
+    "prs": "Dari",
+    "taq": "Tamasheq",
+}
+"""English names of languages of FLORES-200 that CLDR has none for."""
+
+SCRIPTS = {"kor": "Hang", "prs": "Arab", "azb": "Arab"}
+"""Scripts as data sets name them, where CLDR says otherwise or nothing."""
 
 
 @dataclass(frozen=True)
@@ -91,20 +116,27 @@ def _language(code: str, script: str | None) -> Language:
 
     # CLDR knows names and likely scripts by the shortest code, for some languages the macrolanguage's.
     short = standardize_tag(code)
-    # Tagalog goes by its own code in data sets, though CLDR takes it for Filipino.
-    alpha3 = "tgl" if code in ("tl", "tgl") else Tag.get(short, normalize=False).to_alpha3()
+    # CLDR takes Tagalog for Filipino and Dari for a kind of Persian; data sets know them by their own codes.
+    own = {"tl": "tgl", "tgl": "tgl", "prs": "prs"}.get(code)
+    alpha3 = own or Tag.get(short, normalize=False).to_alpha3()
     individual = INDIVIDUAL.get(alpha3, alpha3)
     macro = next((m for m, i in INDIVIDUAL.items() if i == individual), individual)
-    keys = (short, standardize_tag(individual), standardize_tag(macro), standardize_tag(code, macro=True))
+    keys = (
+        short,
+        individual,
+        standardize_tag(individual),
+        standardize_tag(macro),
+        standardize_tag(code, macro=True),
+    )
     names = _english_names()
     name = next((names[key] for key in keys if key in names), individual)
     likely = (Tag.get(key, normalize=False).maximize().script for key in keys if key in names)
-    return Language(individual, script or next(likely, None) or "Latn", name)
+    return Language(individual, script or SCRIPTS.get(individual) or next(likely, None) or "Latn", name)
 
 
 @cache
 def _english_names() -> dict[str, str]:
-    """CLDR's English names of languages, by shortest code."""
+    """English names of languages (CLDR's and ``NAMES``), by shortest code."""
     from babel import Locale
 
-    return {code: name for code, name in Locale("en").languages.items() if "_" not in code}
+    return NAMES | {code: name for code, name in Locale("en").languages.items() if "_" not in code}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import Abort, TyperException
 
-from langlift.cli import adapt, demo, pretrain, score, task
+from langlift.cli import adapt, demo, languages, pretrain, score, task
 from langlift.errors import LangliftError
 
 INTERRUPTED = 130
@@ -22,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("demo")(demo.demo)
+app.command("languages")(languages.languages)
 app.command("adapt")(adapt.adapt)
 app.command("score")(score.score)
 app.add_typer(task.app, name="task")

@@ -1,0 +1,107 @@
+"""What is known of a language: codes, published sizes of its data, and which base models saw it."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from langlift.languages import INDIVIDUAL, Language, find_language
+
+SOURCES = ("conceptnet", "glotcc", "cc100", "wikipedia")
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """How much of one public source there is; ``documents`` are sentences for ConceptNet."""
+
+    documents: int
+    megabytes: float
+
+
+@dataclass(frozen=True)
+class LanguageFacts:
+    """One language as the public data sets name it.
+
+    ``iso639_1`` is None where there is no code of two letters. ``sizes`` has an entry for each source whose size
+    was published (arXiv 2502.10140, 30 languages); ``seen_by`` one for each base model whose languages are known.
+    """
+
+    language: str
+    name: str
+    script: str
+    iso639_1: str | None
+    flores_200: bool
+    joshi_class: int | None
+    sizes: dict[str, DataSize]
+    seen_by: dict[str, bool]
+
+
+def facts_of(language: Language) -> LanguageFacts:
+    """All that the tables in ``facts/`` say of a language."""
+    code = str(language)
+    row = _seed_rows().get(code, {})
+    two_letters = _iso639_1(language)
+    return LanguageFacts(
+        language=code,
+        name=language.name,
+        script=language.script,
+        iso639_1=two_letters,
+        flores_200=code in flores_languages(),
+        joshi_class=int(row["joshi_class"]) if row else None,
+        sizes={source: size for source in SOURCES if (size := _size(row, source)) is not None},
+        seen_by={base: code in seen for base, seen in base_languages().items()},
+    )
+
+
+def known_languages() -> list[LanguageFacts]:
+    """Every language of which the tables say anything, by name."""
+    codes = set(flores_languages()) | set(_seed_rows()) | set().union(*base_languages().values())
+    return sorted((facts_of(find_language(code)) for code in codes), key=lambda facts: facts.name)
+
+
+@cache
+def flores_languages() -> frozenset[str]:
+    """The languages of FLORES-200 (and of SIB-200), such as ``mlt_Latn``."""
+    return frozenset((_folder() / "flores_200.txt").read_text(encoding="utf-8").split())
+
+
+@cache
+def base_languages() -> Mapping[str, frozenset[str]]:
+    """Base model -> the languages of its pre-training data, such as ``mlt_Latn``."""
+    content: dict[str, Any] = yaml.safe_load((_folder() / "base_models.yaml").read_text(encoding="utf-8"))
+    seen = {}
+    for base, entry in content.items():
+        languages = frozenset(str(find_language(code)) for code in entry["languages"].split())
+        seen |= {name: languages for name in (base, *entry["also"])}
+    return seen
+
+
+@cache
+def _seed_rows() -> Mapping[str, dict[str, str]]:
+    with (_folder() / "seed_languages.csv").open(encoding="utf-8", newline="") as file:
+        return {row["flores_code"]: row for row in csv.DictReader(file)}
+
+
+def _size(row: Mapping[str, str], source: str) -> DataSize | None:
+    documents = row.get(f"{source}_sentences") or row.get(f"{source}_docs")
+    megabytes, gigabytes = row.get(f"{source}_mb"), row.get(f"{source}_gb")
+    if not documents or not (megabytes or gigabytes):
+        return None
+    return DataSize(int(documents), float(megabytes) if megabytes else 1000 * float(gigabytes or 0))
+
+
+def _iso639_1(language: Language) -> str | None:
+    from langcodes import standardize_tag
+
+    macrolanguage = {individual: macro for macro, individual in INDIVIDUAL.items()}
+    short: str = standardize_tag(macrolanguage.get(language.code, language.code))
+    return short if len(short) == 2 else None
+
+
+def _folder() -> Path:
+    return Path(str(files("langlift") / "facts"))
