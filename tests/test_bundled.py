@@ -1,7 +1,9 @@
 """What the package ships: the base model langlift-nano, its tokenizer and the Maltese sample."""
 
 import dataclasses
+import re
 import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,14 @@ from conftest import MALTESE
 from safetensors.torch import load_file
 
 from langlift.backbones.loading import NANO, load_masked_model, load_tokenizer, model_location
+from langlift.config.recipes import TaskRecipe
 from langlift.corpus.text_data import load_text_data
 from langlift.evaluation.pseudo_perplexity import longest_input, score_sentences
+from langlift.graph.building import build_graph
+from langlift.languages import find_language
+from langlift.tasks.labelled_text import read_labelled_text
+
+TOPIC, GRAPH = MALTESE.with_name("mlt_Latn_topic"), MALTESE.with_name("mlt_Latn_graph.tsv")
 
 
 def test_nano_is_small_half_precision_and_loads_as_float32() -> None:
@@ -59,20 +67,33 @@ def test_a_short_demo(langlift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     from langlift import demonstration
 
     complete = demonstration.resolve
-    monkeypatch.setattr(
-        demonstration,
-        "resolve",
-        lambda *a, **k: dataclasses.replace(complete(*a, **k), steps=20, validate_every=20),
-    )
+
+    def shortened(kind, *arguments, **options):
+        recipe = complete(kind, *arguments, **options)
+        if kind is TaskRecipe:
+            return dataclasses.replace(recipe, epochs=1, train_examples=42, seeds=(1, 2))
+        return dataclasses.replace(recipe, steps=20, validate_every=20)
+
+    monkeypatch.setattr(demonstration, "resolve", shortened)
+    monkeypatch.setattr(demonstration, "score_sentences", lambda m, t, texts: score_sentences(m, t, texts[:8]))
     result = langlift("demo", "--out", tmp_path / "demo", "--json")
     assert result.code == 0, result.err
-    assert {"language", "seconds", "pppl_per_character"} <= result.json.keys()
+    assert {"language", "seconds", "pppl_per_character", "topic_f1", "report"} <= result.json.keys()
     values = result.json["pppl_per_character"]
-    assert values.keys() == {"base", "seq_bn", "seq_bn_inv"}
+    assert values.keys() == {"base", "seq_bn", "seq_bn_inv", "graph"}
     assert max(values["seq_bn"], values["seq_bn_inv"]) < values["base"]
+    for condition in ("task_only", "stacked"):
+        assert {"mean", "std"} <= result.json["topic_f1"][condition].keys()
+        assert len(result.json["topic_f1"][condition]["seeds"]) == 2
+    assert all(gap["rank"].keys() == values.keys() for gap in result.json["gaps"])
+    page = Path(result.json["report"]).read_text(encoding="utf-8")
+    assert page.count("<svg") == 3
+    assert f"{values['base']:.2f}" in page, "the chart shows the measured value"
+    outside = re.findall(r"(?:src|href)=.?https?://|<script|<link", page)
+    assert outside == [], "the page must open offline"
     again = langlift("demo", "--out", tmp_path / "demo")
     assert again.code == 0
-    assert "Maltese" in again.out and "seconds" not in again.out
+    assert "Maltese" in again.out and "report.html" in again.out
     assert langlift("demo", "--out", tmp_path / "demo", "--seed", 7).code == 2, "another seed is another run"
 
 
@@ -83,3 +104,34 @@ def test_the_whole_demo(langlift, tmp_path: Path) -> None:
     values = result.json["pppl_per_character"]
     assert values["seq_bn"] < 0.9 * values["base"]
     assert values["seq_bn_inv"] < 0.9 * values["base"]
+    majority = result.json["topic_f1"]["baseline"]["majority"]
+    assert result.json["topic_f1"]["task_only"]["mean"] > 2 * majority
+
+
+def test_the_topic_set_is_balanced_varied_and_ours() -> None:
+    splits = read_labelled_text(TOPIC)
+    counts = Counter(label for split in splits.values() for label in split.labels)
+    assert len(counts) == 7 and min(counts.values()) >= 60
+    texts = [text for split in splits.values() for text in split.texts]
+    assert len(set(texts)) == len(texts)
+    assert all(unicodedata.is_normalized("NFC", text) for text in texts)
+    openings = {" ".join(text.split()[:3]) for text in texts}
+    assert len(openings) > 0.97 * len(texts), "no templates"
+
+
+@pytest.mark.data
+def test_no_topic_sentence_is_taken_from_public_data(data_folder: Path) -> None:
+    def runs(text: str) -> set[tuple[str, ...]]:
+        words = re.findall(r"\w+", text.casefold())
+        return {tuple(words[i : i + 8]) for i in range(len(words) - 7)}
+
+    sources = [data_folder / "corpus" / "mlt_Latn.txt", data_folder / "eval" / "flores_text" / "mlt_Latn.txt"]
+    public = set().union(*(runs(line) for file in sources for line in file.open(encoding="utf-8")))
+    splits = read_labelled_text(TOPIC)
+    assert not [text for split in splits.values() for text in split.texts if runs(text) & public]
+
+
+def test_the_triples_are_conceptnet_edges_over_many_relations(tmp_path: Path) -> None:
+    result = build_graph(find_language("mlt"), [f"conceptnet:{GRAPH}"], tmp_path / "graph")
+    assert result.kept == result.rows >= 250, "every row is a usable edge"
+    assert len(result.relations) >= 8 and min(result.relations.values()) >= 10

@@ -20,7 +20,9 @@ from langlift.checkpoints.adapter_folder import load_adapter, read_description, 
 from langlift.errors import InputError
 
 GOLDEN = Path(__file__).parent / "golden"
-ARCHITECTURES = ("bert", "xlm-roberta")
+ADAPTERHUB = ("bert", "distilbert", "roberta", "xlm-roberta")
+"""Architectures whose golden values come from the library itself."""
+ARCHITECTURES = (*ADAPTERHUB, "modernbert")
 STACKS = {
     "base": [],
     "seq_bn": ["seq_bn"],
@@ -51,24 +53,52 @@ def load_reference_lora(model, folder: Path) -> None:
     assert not theirs, "every reference weight must have found its place"
 
 
+def attach_modernbert(model, names: list[str]) -> None:
+    """Attach adapters with the weights that make_golden.py put into its formulas."""
+    weights = load_file(GOLDEN / "modernbert" / "weights.safetensors")
+    for name in names:
+        stem, factor = ("task", 2) if name == "task" else ("seq_bn", 4)
+        if name == "lora":
+            attach(model, name, LoraConfig(rank=4, alpha=8.0))
+        else:
+            attach(model, name, SeqBnConfig(factor, invertible=name == "seq_bn_inv"))
+        with torch.no_grad():
+            for path, parameter in model.named_parameters():
+                parts = path.split(".")
+                if name not in parts:
+                    continue
+                if name == "lora":
+                    key = f"lora.{parts[2]}.{parts[parts.index('lora') - 1].removeprefix('lora_')}"
+                elif "invertible" in parts:
+                    key = f"{parts[-3]}.{(0 if parts[-2] == '0' else 2) + (parts[-1] == 'bias')}"
+                else:
+                    key = f"{stem}.{parts[2]}.{parts[-2]}{'_bias' if parts[-1] == 'bias' else ''}"
+                parameter.copy_(weights[key])
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("case", [*STACKS, "lora"])
-def test_forward_equals_the_reference_library(architecture: str, case: str) -> None:
+def test_forward_equals_the_reference(architecture: str, case: str) -> None:
     folder = GOLDEN / architecture
     expected = load_file(folder / "expected.safetensors")
     model = load_masked_model(str(folder / "base"))
-    if case == "lora":
+    if architecture == "modernbert":
+        attach_modernbert(model, STACKS.get(case, [case]))
+    elif case == "lora":
         load_reference_lora(model, folder / "lora")
-    for adapter in STACKS.get(case, []):
-        load_adapter(model, folder / adapter)
+    else:
+        for adapter in STACKS[case]:
+            load_adapter(model, folder / adapter)
     logits, hidden = outputs(model, expected)
-    assert torch.allclose(logits, expected[case], atol=1e-5, rtol=0)
-    assert torch.allclose(hidden, expected[f"hidden.{case}"], atol=1e-5, rtol=0)
+    # ModernBERT's padding far from any token attends to nothing; what it computes there differs by kernel.
+    real = expected["attention_mask"].bool() if architecture == "modernbert" else ...
+    assert torch.allclose(logits[real], expected[case][real], atol=1e-5, rtol=0)
+    assert torch.allclose(hidden[real], expected[f"hidden.{case}"][real], atol=1e-5, rtol=0)
     if case != "base":
         assert (expected[case] - expected["base"]).abs().max() > 0.1, "the fixture must tell adapters apart"
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ADAPTERHUB)
 def test_published_invertible_adapter_without_the_inverse(architecture: str, tmp_path: Path) -> None:
     folder = GOLDEN / architecture
     expected = load_file(folder / "expected.safetensors")
@@ -83,7 +113,7 @@ def test_published_invertible_adapter_without_the_inverse(architecture: str, tmp
     assert torch.allclose(logits, expected["seq_bn_inv_forward_only"], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ADAPTERHUB)
 @pytest.mark.parametrize("case", ["seq_bn", "seq_bn_inv"])
 def test_saving_reproduces_the_layout_keys_and_weights(architecture: str, case: str, tmp_path: Path) -> None:
     golden = GOLDEN / architecture / case
@@ -184,7 +214,7 @@ def test_every_backbone_of_the_table_has_golden_values() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ADAPTERHUB)
 @pytest.mark.parametrize("invertible", [False, True])
 def test_the_reference_library_loads_ours(architecture: str, invertible: bool, tmp_path: Path) -> None:
     python = os.environ.get("LANGLIFT_REFERENCE")

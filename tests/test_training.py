@@ -359,3 +359,15 @@ def test_a_full_disk_ends_with_one_line_and_nothing_half_written(
         check=False,
     )
     assert resumed.returncode == 0, resumed.stderr
+
+
+def test_a_long_text_is_trained_on_whole(tiny_model: Path) -> None:
+    tokenizer = load_tokenizer(str(tiny_model))
+    text = " ".join(MALTESE.read_text(encoding="utf-8").split()[:120])
+    pieces = adaptation._encode(tokenizer, ["Il-baħar.", text], 20, "text")
+    special = set(tokenizer.all_special_ids)
+    whole = [i for i in tokenizer(text, verbose=False)["input_ids"] if i not in special]
+    assert [i for piece in pieces[1:] for i in piece.tolist() if i not in special] == whole
+    assert max(map(len, pieces)) == 20
+    assert {piece[0] for piece in pieces} == {tokenizer.cls_token_id}
+    assert {piece[-1] for piece in pieces} == {tokenizer.sep_token_id}

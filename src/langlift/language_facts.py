@@ -41,6 +41,17 @@ class LanguageFacts:
     seen_by: dict[str, bool]
 
 
+@dataclass(frozen=True)
+class LanguageTable:
+    """What ``langlift languages`` found.
+
+    Each entry of ``languages`` has the keys language, name, script, iso639_1, flores_200, joshi_class, sizes (by
+    source: documents, megabytes) and seen_by (by base model: whether its pre-training data held the language).
+    """
+
+    languages: list[LanguageFacts]
+
+
 def facts_of(language: Language) -> LanguageFacts:
     """All that the tables in ``facts/`` say of a language."""
     code = str(language)
@@ -74,10 +85,10 @@ def flores_languages() -> frozenset[str]:
 def base_languages() -> Mapping[str, frozenset[str]]:
     """Base model -> the languages of its pre-training data, such as ``mlt_Latn``."""
     content: dict[str, Any] = yaml.safe_load((_folder() / "base_models.yaml").read_text(encoding="utf-8"))
-    seen = {}
+    seen: dict[str, frozenset[str]] = {}
     for base, entry in content.items():
         languages = frozenset(str(find_language(code)) for code in entry["languages"].split())
-        seen |= {name: languages for name in (base, *entry["also"])}
+        seen |= dict.fromkeys((base, *entry["also"]), languages)
     return seen
 
 

@@ -13,10 +13,10 @@ SECONDS_BETWEEN_LINES = 10.0
 class ProgressBar:
     """Shows how far ``total`` units of work have come; ``note`` is free text such as the loss.
 
-    Used as a context manager.
+    Used as a context manager. A ``total`` of None means that nobody knows: then the rate is shown instead.
     """
 
-    def __init__(self, what: str, total: int, unit: str = "steps", done: int = 0) -> None:
+    def __init__(self, what: str, total: int | None, unit: str = "steps", done: int = 0) -> None:
         self._what, self._total, self._unit, self._done, self._first = what, total, unit, done, done
         self._note = ""
         self._started = self._last_line = time.monotonic()
@@ -62,11 +62,14 @@ class ProgressBar:
         self._last_line = time.monotonic()
         elapsed = self._last_line - self._started
         rate = (self._done - self._first) / max(elapsed, 1e-9)
-        left = (self._total - self._done) / rate if rate > 0 else float("nan")
         note = f"  {self._note}" if self._note else ""
+        if self._total is None:
+            done, rest = f"{self._done:,}", f"{rate:,.0f} {self._unit}/s"
+        else:
+            left = (self._total - self._done) / rate if rate > 0 else float("nan")
+            done, rest = f"{self._done}/{self._total}", f"{readable_seconds(left)} left"
         print(  # noqa: T201
-            f"{self._what}: {self._done}/{self._total} {self._unit}{note}  {readable_seconds(elapsed)} gone, "
-            f"{readable_seconds(left)} left",
+            f"{self._what}: {done} {self._unit}{note}  {readable_seconds(elapsed)} gone, {rest}",
             file=sys.stderr,
             flush=True,
         )

@@ -1,10 +1,11 @@
 """Prove that the reference library loads an adapter folder and computes the same hidden states.
 
-    REF/bin/python tests/golden/check_ours_loads.py BASE_FOLDER ADAPTER_FOLDER EXPECTED.safetensors
+    REF/bin/python tests/golden/check_ours_loads.py BASE_FOLDER ADAPTER_FOLDER EXPECTED.safetensors [--pickle]
 
 REF is the environment of reference-requirements.txt. EXPECTED holds input_ids, attention_mask and
 hidden (the last hidden state with the adapter active). Prints the largest absolute difference;
 exit code 1 if it is above 1e-5, or if a weight of the adapter is missing from or unknown to the model.
+With --pickle the library reads pytorch_adapter.bin, as it does by default.
 """
 
 import os
@@ -19,11 +20,11 @@ from transformers import AutoModelForMaskedLM
 
 
 @torch.no_grad()
-def main(base_folder, adapter_folder, expected_file):
+def main(base_folder, adapter_folder, expected_file, use_safetensors):
     model = AutoModelForMaskedLM.from_pretrained(base_folder, attn_implementation="eager")
     adapters.init(model)
     info = {}
-    name = model.load_adapter(adapter_folder, use_safetensors=True, with_head=False, loading_info=info)
+    name = model.load_adapter(adapter_folder, use_safetensors=use_safetensors, with_head=False, loading_info=info)
     model.set_active_adapters(name)
     model.eval()
     bad = {k: info.get(k) for k in ("missing_keys", "unexpected_keys") if info.get(k)}
@@ -39,6 +40,7 @@ def main(base_folder, adapter_folder, expected_file):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
+    paths = [argument for argument in sys.argv[1:] if argument != "--pickle"]
+    if len(paths) != 3:
         sys.exit(__doc__)
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(*paths, use_safetensors="--pickle" not in sys.argv))

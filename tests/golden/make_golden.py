@@ -21,7 +21,14 @@ import torch
 from adapters import AutoAdapterModel, LoRAConfig, SeqBnConfig, SeqBnInvConfig
 from adapters.composition import Stack
 from safetensors.torch import save_file
-from transformers import AutoModelForMaskedLM, BertConfig, XLMRobertaConfig
+from transformers import (
+    AutoModelForMaskedLM,
+    BertConfig,
+    DistilBertConfig,
+    ModernBertConfig,
+    RobertaConfig,
+    XLMRobertaConfig,
+)
 
 HERE = Path(__file__).resolve().parent
 
@@ -36,7 +43,22 @@ SMALL = {
     "attention_probs_dropout_prob": 0.0,
 }
 XLMR = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
-ARCHS = {"bert": BertConfig(**SMALL), "xlm-roberta": XLMRobertaConfig(**{**SMALL, **XLMR})}
+DISTILBERT = {
+    "vocab_size": 96, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 40,
+    "dropout": 0.0, "attention_dropout": 0.0,
+}  # fmt: skip
+ARCHS = {
+    "bert": BertConfig(**SMALL),
+    "xlm-roberta": XLMRobertaConfig(**{**SMALL, **XLMR}),
+    "roberta": RobertaConfig(**{**SMALL, **XLMR}),
+    "distilbert": DistilBertConfig(**DISTILBERT),
+}
+# Local attention over 4 tokens either side, so that the sliding window matters at length 12.
+MODERNBERT = ModernBertConfig(
+    vocab_size=96, hidden_size=32, num_hidden_layers=4, num_attention_heads=4, intermediate_size=48,
+    max_position_embeddings=40, local_attention=8, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    cls_token_id=1, sep_token_id=2, reference_compile=False,
+)  # fmt: skip
 
 ADAPTERS = {
     "seq_bn": SeqBnConfig(reduction_factor=4),
@@ -92,7 +114,9 @@ def flexible_model(config, static):
     missing, _ = flex.base_model.load_state_dict(static.base_model.state_dict(), strict=False)
     assert all(key.startswith("pooler.") for key in missing), missing  # adapters follow in make_arch
     flex.add_masked_lm_head("mlm")
-    if config.model_type == "bert":
+    if config.model_type == "distilbert":
+        parts = (static.vocab_transform, static.vocab_layer_norm, static.vocab_projector)
+    elif config.model_type == "bert":
         head = static.cls.predictions
         parts = (head.transform.dense, head.transform.LayerNorm, head.decoder)
     else:
@@ -163,7 +187,187 @@ def make_arch(arch, config):
         for b in names[:i]:
             assert (expected[a] - expected[b]).abs().max() > 0.01, (a, b)
 
+    if arch in ("bert", "xlm-roberta", "distilbert"):
+        expected["hidden.legacy"] = make_legacy(arch, static, inputs).contiguous()
+    if arch == "bert":
+        make_setup(arch, flex)
     save_file(expected, folder / "expected.safetensors")
+
+
+@torch.no_grad()
+def make_legacy(arch, static, inputs):
+    """Folders as adapter-transformers 1.x wrote them, from today's; what the library makes of them.
+
+    That release is not installable beside the others, so its names come from the library's own table for
+    reading old files, turned round.
+    """
+    folder = HERE / arch
+    old = {"adapters": "layer_text_lang_adapters", "invertible_adapters": "invertible_lang_adapters"}
+    # MAD-X's published language adapters: Pfeiffer, reduction factor 2, invertible.
+    static.add_adapter("old", config=SeqBnInvConfig(reduction_factor=2))
+    randomise_adapter(static, "old")
+    state = {}
+    for key, value in static.state_dict().items():
+        if ".old." in key:
+            place, _, part = key.partition(".old.")
+            stem, _, last = place.rpartition(".")
+            state[f"{stem}.{old[last]}.old.{part}"] = value.clone()
+    _, expected = run(static, "old", inputs)
+    static.delete_adapter("old")
+    legacy = folder / "legacy"
+    legacy.mkdir()
+    torch.save(state, legacy / "pytorch_adapter.bin")
+    config = {
+        "LN_after": False,
+        "LN_before": False,
+        "MH_Adapter": False,
+        "Output_Adapter": True,
+        "adapter_residual_before_ln": False,
+        "attention_type": "sent-lvl-dynamic",
+        "invertible_adapter": {"block_type": "nice", "non_linearity": "relu", "reduction_factor": 2},
+        "new_attention_norm": False,
+        "non_linearity": "relu",
+        "original_ln_after": True,
+        "original_ln_before": True,
+        "reduction_factor": 2,
+        "residual_before_ln": True,
+    }
+    description = {
+        "config": config,
+        "config_id": "87954f0c97a780e3",
+        "hidden_size": static.config.hidden_size,
+        "model_class": type(static).__name__.replace("ForMaskedLM", "Model"),
+        "model_name": f"tiny-{arch}",
+        "model_type": arch,
+        "name": "old",
+        "type": "text_lang",
+    }
+
+    def load(changed):
+        """What the library makes of the folder with today's spelling of the configuration's keys."""
+        text = json.dumps({**description, "config": changed})
+        (legacy / "adapter_config.json").write_text(text)
+        static.load_adapter(str(legacy), with_head=False)
+        hidden = run(static, "old", inputs)[1]
+        static.delete_adapter("old")
+        return hidden
+
+    today = {key.lower(): value for key, value in config.items()}
+    assert torch.equal(load(today), expected)
+    (legacy / "adapter_config.json").write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
+    return expected
+
+
+@torch.no_grad()
+def make_setup(arch, flex):
+    """A folder with a whole stack, as save_adapter_setup writes it."""
+    flex.save_adapter_setup(str(HERE / arch / "setup"), Stack("seq_bn_inv", "task"), use_safetensors=True)
+
+
+def bottleneck(weights, s):
+    return torch.relu(s @ weights["down"].T + weights["down_bias"]) @ weights["up"].T + weights["up_bias"]
+
+
+def coupling(weights, x):
+    return torch.relu(x @ weights[0].T + weights[1]) @ weights[2].T + weights[3]
+
+
+@torch.no_grad()
+def make_modernbert():
+    """ModernBERT: transformers' own model, and the formulas of pre-LN adapters written out by hooks.
+
+    The library supports this architecture by its generic interface only. There ``adapters.init`` alone
+    changes what the model computes (the wrapped Wqkv), and an adapter reads mlp(n) + n with
+    n = mlp_norm(h) in place of the layer's output mlp(n) + h. Both are checked below; so the library is
+    no reference for ``s + A(s)``.
+    """
+    folder = HERE / "modernbert"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    torch.manual_seed(20250)
+    model = AutoModelForMaskedLM.from_config(MODERNBERT, attn_implementation="eager").eval()
+    randomise_base(model)
+    model.save_pretrained(folder / "base")
+    inputs = make_inputs(MODERNBERT.pad_token_id)
+    d, layers = MODERNBERT.hidden_size, model.model.layers
+
+    def fresh(width):
+        drawn = {"down": (width, d), "down_bias": (width,), "up": (d, width), "up_bias": (d,)}
+        return [
+            {k: (0.1 if "bias" in k else 0.3) * torch.randn(shape) for k, shape in drawn.items()} for _ in layers
+        ]
+
+    adapters_ = {"seq_bn": fresh(8), "task": fresh(16)}
+    shapes = ((d // 4, d // 2), (d // 4,), (d // 2, d // 4), (d // 2,))
+    blocks = {k: [0.3 * torch.randn(shape) for shape in shapes] for k in "FG"}
+    lora = [(0.3 * torch.randn(4, d), 0.3 * torch.randn(3 * d, 4)) for _ in layers]
+
+    def after_embeddings(module, args, output):
+        a, b = output.chunk(2, dim=-1)
+        a = a + coupling(blocks["F"], b)
+        return torch.cat((a, b + coupling(blocks["G"], a)), dim=-1)
+
+    def before_decoder(module, args):
+        a, b = args[0].chunk(2, dim=-1)
+        b = b - coupling(blocks["G"], a)
+        return (torch.cat((a - coupling(blocks["F"], b), b), dim=-1),)
+
+    def measure(stack=(), inverse=None, with_lora=False):
+        hooks = []
+        for i, layer in enumerate(layers):
+            for name in stack:
+
+                def add(module, args, output, weights=adapters_[name][i]):
+                    return (output[0] + bottleneck(weights, output[0]), *output[1:])
+
+                hooks.append(layer.register_forward_hook(add))
+            if with_lora:
+                a, b = lora[i]
+
+                def update(module, args, output, a=a, b=b):
+                    return output + 8 / 4 * (args[0] @ a.T @ b.T)
+
+                hooks.append(layer.attn.Wqkv.register_forward_hook(update))
+        if inverse is not None:
+            hooks.append(model.model.embeddings.register_forward_hook(after_embeddings))
+        if inverse:
+            hooks.append(model.decoder.register_forward_pre_hook(before_decoder))
+        logits, hidden = model(**inputs).logits, model.model(**inputs).last_hidden_state
+        for hook in hooks:
+            hook.remove()
+        return logits.contiguous(), hidden.contiguous()
+
+    expected = dict(inputs)
+    for case, arguments in {
+        "base": {},
+        "seq_bn": {"stack": ("seq_bn",)},
+        "seq_bn_inv_forward_only": {"stack": ("seq_bn",), "inverse": False},
+        "seq_bn_inv": {"stack": ("seq_bn",), "inverse": True},
+        "stack": {"stack": ("seq_bn", "task")},
+        "stack_inv": {"stack": ("seq_bn", "task"), "inverse": True},
+        "lora": {"with_lora": True},
+    }.items():
+        expected[case], expected[f"hidden.{case}"] = measure(**arguments)
+    weights = {
+        f"{name}.{i}.{k}": v for name, a in adapters_.items() for i, w in enumerate(a) for k, v in w.items()
+    }
+    weights |= {f"{k}.{i}": v for k, block in blocks.items() for i, v in enumerate(block)}
+    weights |= {f"lora.{i}.{part}": v for i, pair in enumerate(lora) for part, v in zip("AB", pair, strict=True)}
+    save_file(weights, folder / "weights.safetensors")
+    save_file(expected, folder / "expected.safetensors")
+
+    # What the docstring says of the library.
+    reference = copy.deepcopy(model)
+    adapters.init(reference)
+    assert (reference(**inputs).logits - expected["base"]).abs().max() > 0.1
+    reference.add_adapter("seq_bn", config=SeqBnConfig(reduction_factor=4))
+    seen = {}
+    layer = reference.model.layers[0]
+    layer.mlp.Wo.register_forward_hook(lambda module, args, output: seen.update(after=output), prepend=True)
+    layer.mlp.register_forward_pre_hook(lambda module, args: seen.update(before=args[0]))
+    layer.output_adapters.adapters["seq_bn"].register_forward_pre_hook(lambda m, args: seen.update(read=args[0]))
+    run(reference.eval(), "seq_bn", inputs)
+    assert torch.allclose(seen["read"], seen["after"] + seen["before"], atol=1e-6)
 
 
 def parameter_counts():
@@ -205,4 +409,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     for arch, config in ARCHS.items():
         make_arch(arch, config)
+    make_modernbert()
     parameter_counts()

@@ -1,6 +1,7 @@
-"""Sequential bottleneck adapters (Seq_bn; Pfeiffer et al. 2020) for post-LN backbones."""
+"""Sequential bottleneck adapters (Seq_bn; Pfeiffer et al. 2020), for post-LN and for pre-LN backbones."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.functional import relu
@@ -68,3 +69,35 @@ class AdaptedLayerNorm(nn.LayerNorm):
         for adapter in self.adapters.values():
             s = s + adapter(super().forward(s))
         return super().forward(s)
+
+
+class AdaptedOutput(nn.Module):
+    """The output of a pre-LN layer, passed through a stack of bottleneck adapters.
+
+    The output s is already a sum with the residual, so each adapter adds to it: ``s <- s + A_i(s)``.
+    """
+
+    adapters: nn.ModuleDict
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.adapters = nn.ModuleDict()
+
+    @classmethod
+    def behind(cls, layer: nn.Module) -> "AdaptedOutput":
+        """Hooked behind ``layer``, as its child ``adapted_output``; the layer's own code stays as it is."""
+        place = cls()
+        layer.adapted_output = place
+        layer.register_forward_hook(place.after_layer)
+        return place
+
+    def forward(self, s: Tensor) -> Tensor:
+        """Shape [batch, length, d] -> the same."""
+        for adapter in self.adapters.values():
+            s = s + adapter(s)
+        return s
+
+    def after_layer(self, module: nn.Module, arguments: Any, output: Tensor) -> Tensor:
+        """Forward hook of the layer."""
+        adapted: Tensor = self(output)
+        return adapted

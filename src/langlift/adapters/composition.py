@@ -5,14 +5,22 @@ from typing import TypeVar
 from torch import nn
 from transformers import PreTrainedModel
 
-from langlift.adapters.bottleneck import AdaptedLayerNorm, Bottleneck, SeqBnConfig
+from langlift.adapters.bottleneck import AdaptedLayerNorm, AdaptedOutput, Bottleneck, SeqBnConfig
 from langlift.adapters.invertible import InvertibleCoupling
 from langlift.adapters.lora import LoraConfig, inject
 from langlift.backbones.registry import Backbone, backbone_of
 from langlift.errors import InputError
 
 AdapterConfig = SeqBnConfig | LoraConfig
+Place = AdaptedLayerNorm | AdaptedOutput
 Module = TypeVar("Module", bound=nn.Module)
+
+
+def method_of(config: AdapterConfig) -> str:
+    """The name of an adapter's method, as in recipes."""
+    if isinstance(config, LoraConfig):
+        return "lora"
+    return "seq_bn_inv" if config.invertible else "seq_bn"
 
 
 def attach(model: PreTrainedModel, name: str, config: AdapterConfig) -> None:
@@ -35,10 +43,9 @@ def attach(model: PreTrainedModel, name: str, config: AdapterConfig) -> None:
         inject(model, name, config, backbone.lora_targets)
         return
     first = not attached(model)
-    for norm in adapted_norms(model, backbone):
-        norm.adapters[name] = _like(
-            Bottleneck(norm.normalized_shape[0], config.bottleneck_size(norm.normalized_shape[0])), norm
-        )
+    hidden_size: int = model.config.hidden_size
+    for place in bottleneck_places(model, backbone):
+        place.adapters[name] = _like(Bottleneck(hidden_size, config.bottleneck_size(hidden_size)), model)
     if config.invertible and first:
         _attach_invertible(model, backbone, name, config)
 
@@ -50,7 +57,7 @@ def attached(model: PreTrainedModel) -> list[str]:
         if path.endswith(".lora_A"):
             names |= dict.fromkeys(module.keys())
     for module in model.modules():
-        if isinstance(module, AdaptedLayerNorm):
+        if isinstance(module, Place):
             names |= dict.fromkeys(module.adapters.keys())
     return list(names)
 
@@ -61,19 +68,22 @@ def train_only(model: PreTrainedModel, name: str | None) -> None:
         parameter.requires_grad_(name is None or name in path.split("."))
 
 
-def adapted_norms(model: PreTrainedModel, backbone: Backbone) -> list[AdaptedLayerNorm]:
-    """The LayerNorms that hold bottleneck adapters, by layer; ordinary ones are replaced in place first."""
+def bottleneck_places(model: PreTrainedModel, backbone: Backbone) -> list[Place]:
+    """The modules that hold bottleneck adapters, by layer; made in place where there is none yet."""
     body = model.base_model
-    norms = []
+    places: list[Place] = []
     for layer in range(model.config.num_hidden_layers):
-        path = backbone.feed_forward_norm.format(layer=layer)
-        norm = body.get_submodule(path)
-        if not isinstance(norm, AdaptedLayerNorm):
-            norm = AdaptedLayerNorm.around(norm)
+        path = backbone.bottleneck.format(layer=layer)
+        module = body.get_submodule(path)
+        if backbone.pre_layer_norm:
+            places.append(getattr(module, "adapted_output", None) or AdaptedOutput.behind(module))
+            continue
+        if not isinstance(module, AdaptedLayerNorm):
+            module = AdaptedLayerNorm.around(module)
             parent, _, leaf = path.rpartition(".")
-            setattr(body.get_submodule(parent), leaf, norm)
-        norms.append(norm)
-    return norms
+            setattr(body.get_submodule(parent), leaf, module)
+        places.append(module)
+    return places
 
 
 def invertible_block(model: PreTrainedModel, name: str) -> InvertibleCoupling | None:
@@ -86,13 +96,12 @@ def invertible_block(model: PreTrainedModel, name: str) -> InvertibleCoupling | 
 def _attach_invertible(model: PreTrainedModel, backbone: Backbone, name: str, config: SeqBnConfig) -> None:
     """Hook the block behind the embeddings and, with a masked head present, before its decoder."""
     embeddings = model.base_model.get_submodule(backbone.embeddings)
-    norm = adapted_norms(model, backbone)[0]
-    block = _like(InvertibleCoupling(norm.normalized_shape[0]), norm)
+    block = _like(InvertibleCoupling(model.config.hidden_size), model)
     embeddings.invertible = nn.ModuleDict({name: block})
     embeddings.register_forward_hook(block.after_embeddings)
     if config.inverse_at_head:
         model.get_submodule(backbone.head_decoder).register_forward_pre_hook(block.before_decoder)
 
 
-def _like(module: Module, norm: nn.LayerNorm) -> Module:
-    return module.to(device=norm.weight.device, dtype=norm.weight.dtype)
+def _like(module: Module, model: PreTrainedModel) -> Module:
+    return module.to(device=model.device, dtype=model.dtype)

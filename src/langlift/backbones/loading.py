@@ -75,6 +75,7 @@ def load_masked_model(name: str, trust_remote_code: bool = False, head_needed: b
                 location,
                 config=config,
                 dtype=torch.float32,
+                attn_implementation="sdpa",  # never flash attention, which has no float32
                 trust_remote_code=trust_remote_code,
                 output_loading_info=True,
             )
@@ -89,6 +90,59 @@ def load_masked_model(name: str, trust_remote_code: bool = False, head_needed: b
         )
     loaded: PreTrainedModel = model.eval()
     return loaded
+
+
+def weightless_model(name: str) -> PreTrainedModel:
+    """A model with its masked head and no weights (on the meta device), for names and shapes alone.
+
+    Raises:
+        InputError: its configuration cannot be found or read, or its architecture is not in the table.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(model_location(name))
+    except InputError:
+        raise
+    except Exception as error:
+        raise _unloadable(name, error) from error
+    return _weightless(config)
+
+
+def weightless_model_of(model_type: str, hidden_size: int, layers: int) -> PreTrainedModel:
+    """The same for any base model of an architecture, width and depth; of the rest it says nothing.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    from transformers import AutoConfig
+
+    backbone_of_type(model_type)
+    try:
+        with quiet_transformers():
+            config = AutoConfig.for_model(
+                model_type,
+                hidden_size=hidden_size,
+                num_hidden_layers=layers,
+                num_attention_heads=1,
+                vocab_size=8,
+                pad_token_id=0,
+            )
+        return _weightless(config)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"no {model_type} has hidden size {hidden_size} and {layers} layers ({reason})", "the file is damaged"
+        ) from None
+
+
+def _weightless(config: Any) -> PreTrainedModel:
+    from transformers import AutoModelForMaskedLM
+
+    backbone_of_type(config.model_type)
+    with torch.device("meta"), quiet_transformers():
+        model: PreTrainedModel = AutoModelForMaskedLM.from_config(config)
+    return model
 
 
 def longest_input(model: PreTrainedModel, tokenizer: Any) -> int:

@@ -1,10 +1,10 @@
 """What a backbone is, by attribute names: one table keyed by ``config.model_type``.
 
-Adding a backbone means adding a row. Names are dotted paths inside transformers' own modules;
-``{layer}`` stands for the layer's number.
+Adding a backbone means adding a row; docs/backbones.md shows how. Names are dotted paths inside
+transformers' own modules; ``{layer}`` stands for the layer's number.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -20,45 +20,77 @@ class Backbone:
     """
 
     model_type: str
-    feed_forward_norm: str
-    """(body) the LayerNorm that closes a layer: bottleneck adapters sit inside it (post-LN)."""
+    bottleneck: str
+    """(body) the module at which bottleneck adapters sit: the LayerNorm that closes a post-LN layer, or
+    the whole layer where it is pre-LN."""
+    pre_layer_norm: bool
+    """Whether normalisation comes before the sublayers, so that a layer's output is a plain sum."""
     embeddings: str
     """(body) the embeddings; their output passes through the invertible adapter."""
     lora_targets: tuple[str, ...]
     """Names of the linear modules that LoRA adapts."""
-    masked_head: str
-    """The masked language modelling head, from hidden states to logits."""
+    masked_head: tuple[str, ...]
+    """The modules of the masked language modelling head, in order, from hidden states to logits."""
     head_decoder: str
     """The last linear of that head; the inverse of an invertible adapter runs on its input."""
     positions_follow_padding: bool
     """Whether positions count from ``pad_token_id + 1``, so that so many places of the table are lost."""
+    dropout: str
+    """The field of ``config`` that holds the dropout for new heads."""
     adapterhub_bottleneck: str
     """AdapterHub's place for a layer's bottleneck adapters, behind the model's prefix."""
+    adapterhub_agrees: bool = True
+    """Whether the ``adapters`` library (1.3.0) computes the same with the same weights."""
 
 
 _BERT = Backbone(
     model_type="bert",
-    feed_forward_norm="encoder.layer.{layer}.output.LayerNorm",
+    bottleneck="encoder.layer.{layer}.output.LayerNorm",
+    pre_layer_norm=False,
     embeddings="embeddings",
     lora_targets=("query", "value"),
-    masked_head="cls",
+    masked_head=("cls",),
     head_decoder="cls.predictions.decoder",
     positions_follow_padding=False,
+    dropout="hidden_dropout_prob",
     adapterhub_bottleneck="encoder.layer.{layer}.output.adapters",
+)
+_ROBERTA = replace(
+    _BERT,
+    model_type="roberta",
+    masked_head=("lm_head",),
+    head_decoder="lm_head.decoder",
+    positions_follow_padding=True,
+)
+_XLM_ROBERTA = replace(_ROBERTA, model_type="xlm-roberta")
+_DISTILBERT = Backbone(
+    model_type="distilbert",
+    bottleneck="transformer.layer.{layer}.output_layer_norm",
+    pre_layer_norm=False,
+    embeddings="embeddings",
+    lora_targets=("q_lin", "v_lin"),
+    masked_head=("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),
+    head_decoder="vocab_projector",
+    positions_follow_padding=False,
+    dropout="dropout",
+    adapterhub_bottleneck="transformer.layer.{layer}.output_adapters.adapters",
+)
+_MODERNBERT = Backbone(
+    model_type="modernbert",
+    bottleneck="layers.{layer}",
+    pre_layer_norm=True,
+    embeddings="embeddings",
+    lora_targets=("Wqkv",),  # query, key and value are one matrix
+    masked_head=("head", "decoder"),
+    head_decoder="decoder",
+    positions_follow_padding=False,
+    dropout="classifier_dropout",
+    adapterhub_bottleneck="layers.{layer}.output_adapters.adapters",
+    adapterhub_agrees=False,  # there the adapter reads mlp_norm(h) + mlp(h), not the layer's output
 )
 
 BACKBONES: dict[str, Backbone] = {
-    "bert": _BERT,
-    "xlm-roberta": Backbone(
-        model_type="xlm-roberta",
-        feed_forward_norm=_BERT.feed_forward_norm,
-        embeddings=_BERT.embeddings,
-        lora_targets=_BERT.lora_targets,
-        masked_head="lm_head",
-        head_decoder="lm_head.decoder",
-        positions_follow_padding=True,
-        adapterhub_bottleneck=_BERT.adapterhub_bottleneck,
-    ),
+    row.model_type: row for row in (_BERT, _ROBERTA, _XLM_ROBERTA, _DISTILBERT, _MODERNBERT)
 }
 
 

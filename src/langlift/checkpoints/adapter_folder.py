@@ -1,55 +1,73 @@
 """Save and load adapter folders: AdapterHub's layout for bottleneck adapters, PEFT's for LoRA."""
 
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import AdapterConfig, attach
 from langlift.adapters.lora import LoraConfig, peft_config
-from langlift.backbones.registry import backbone_of
+from langlift.backbones.registry import Backbone, backbone_of, backbone_of_type
+from langlift.checkpoints.configurations import adapterhub_config, config_from_adapterhub, lora_from_peft
 from langlift.checkpoints.layouts import (
+    ADAPTERHUB_VERSION,
     ADAPTERHUB_WEIGHTS,
     CONFIG_FILE,
     PEFT_WEIGHTS,
-    adapterhub_config,
     adapterhub_keys,
     peft_keys,
+    usable_name,
 )
+from langlift.checkpoints.weight_files import read_safetensors
 from langlift.errors import InputError
+
+METADATA = "langlift"
+"""Key of the metadata of a LoRA file, which says in JSON what PEFT's configuration has no place for."""
 
 
 def save_adapter(model: PreTrainedModel, name: str, config: AdapterConfig, folder: Path, base: str) -> None:
     """Write an attached adapter into an existing folder; ``base`` is the base model's name for the record."""
+    keys = peft_keys(model, name) if isinstance(config, LoraConfig) else adapterhub_keys(model, name)
+    weights = {key: p.detach().cpu().contiguous() for key, p in keys}
+    write_adapter(folder, config, weights, identity_of(model, name, base))
+
+
+def identity_of(model: PreTrainedModel, name: str, base: str) -> dict[str, Any]:
+    """What an adapter folder records of an adapter and its base model."""
+    return {
+        "hidden_size": model.config.hidden_size,
+        "model_class": type(model).__name__,
+        "model_name": base,
+        "model_type": model.config.model_type,
+        "name": name,
+    }
+
+
+def write_adapter(
+    folder: Path, config: AdapterConfig, weights: Mapping[str, Tensor], identity: Mapping[str, Any]
+) -> None:
+    """Write an adapter folder; ``weights`` under its layout's keys, ``identity`` as from ``identity_of``."""
+    backbone = backbone_of_type(identity["model_type"])
     if isinstance(config, LoraConfig):
-        description = peft_config(config, backbone_of(model).lora_targets)
-        description.base_model_name_or_path = base
+        description = peft_config(config, backbone.lora_targets)
+        description.base_model_name_or_path = identity["model_name"]
         description.save_pretrained(str(folder))
-        weights, file = peft_keys(model, name), PEFT_WEIGHTS
-    else:
-        hidden_size = model.config.hidden_size
-        content = {
-            "config": adapterhub_config(config),
-            "hidden_size": hidden_size,
-            "model_class": type(model).__name__,
-            "model_name": base,
-            "model_type": model.config.model_type,
-            "name": name,
-            "version": "adapters.1.3.0",
-            "langlift": {"inverse_at_head": config.inverse_at_head},
-        }
-        text = json.dumps(content, indent=2, sort_keys=True)
-        (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
-        weights, file = adapterhub_keys(model, name), ADAPTERHUB_WEIGHTS
-    save_file({key: p.detach().cpu().contiguous() for key, p in weights}, folder / file)
+        save_file(dict(weights), folder / PEFT_WEIGHTS, metadata={METADATA: json.dumps(identity)})
+        return
+    content = {
+        **identity,
+        "config": adapterhub_config(config, backbone),
+        "version": ADAPTERHUB_VERSION,
+        "langlift": {"inverse_at_head": config.inverse_at_head},
+    }
+    text = json.dumps(content, indent=2, sort_keys=True)
+    (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+    save_file(dict(weights), folder / ADAPTERHUB_WEIGHTS)
 
 
 def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) -> str:
@@ -61,9 +79,10 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) 
         InputError: the folder holds no adapter, or one of another architecture, size or kind.
     """
     description = read_description(folder)
+    config = read_config(folder, backbone_of(model))
     if "peft_type" in description:
-        return _load_lora(model, folder, description, name or "lora")
-    return _load_bottleneck(model, folder, description, name)
+        return _load_lora(model, folder, config, name or "lora")
+    return _load_bottleneck(model, folder, description, config, name)
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -80,7 +99,7 @@ def read_description(folder: Path) -> dict[str, Any]:
             f"{folder}: not an adapter folder (no {CONFIG_FILE})",
             "give the folder that 'langlift adapt --out' wrote",
         ) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"{path}: not valid JSON", "the folder is damaged; copy or train it again") from None
     if not isinstance(description, dict) or not (
         {"config", "name"} <= description.keys() or "peft_type" in description
@@ -89,15 +108,38 @@ def read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
-def _load_bottleneck(model: PreTrainedModel, folder: Path, description: dict[str, Any], name: str | None) -> str:
-    _require_architecture(model, folder, description)
-    config = _seq_bn_config(folder, description["config"], description.get("langlift", {}))
+def read_config(folder: Path, backbone: Backbone) -> AdapterConfig:
+    """The configuration of the adapter in a folder.
+
+    Raises:
+        InputError: the folder holds no adapter, or one that cannot be loaded.
+    """
+    description = read_description(folder)
+    path = folder / CONFIG_FILE
+    if "peft_type" in description:
+        return lora_from_peft(description, backbone, path)
+    require_architecture(folder, description, backbone.model_type)
+    config = config_from_adapterhub(description, backbone, path)
+    if isinstance(config, LoraConfig):
+        raise InputError(f"{folder}: LoRA in AdapterHub's layout", f"run: langlift import {folder} --out FOLDER")
+    return config
+
+
+def require_architecture(folder: Path, description: Mapping[str, Any], model_type: str) -> None:
+    """Raise an InputError if an adapter says that it belongs to another architecture."""
+    _require(folder, description, "model_type", model_type)
+
+
+def _load_bottleneck(
+    model: PreTrainedModel, folder: Path, description: dict[str, Any], config: AdapterConfig, name: str | None
+) -> str:
+    _require(folder, description, "hidden_size", model.config.hidden_size)
     stored_name = str(description["name"])
-    name = name or re.sub(r"\W", "_", stored_name)
-    weights = _read_weights(folder / ADAPTERHUB_WEIGHTS)
+    name = name or usable_name(stored_name)
+    weights = read_safetensors(folder / ADAPTERHUB_WEIGHTS)
     weights = {key.replace(f".{stored_name}.", f".{name}."): value for key, value in weights.items()}
     block_key = f"{model.base_model_prefix}.invertible_adapters.{name}.F.0.weight"
-    if config.invertible != (block_key in weights):
+    if getattr(config, "invertible", False) != (block_key in weights):
         raise InputError(f"{folder}: configuration and weights disagree on the invertible block", "train it again")
     attach(model, name, config)
     used = _fill(adapterhub_keys(model, name), weights, folder)
@@ -106,20 +148,10 @@ def _load_bottleneck(model: PreTrainedModel, folder: Path, description: dict[str
     return name
 
 
-def _load_lora(model: PreTrainedModel, folder: Path, description: dict[str, Any], name: str) -> str:
-    targets = description.get("target_modules") or []
-    expected = backbone_of(model).lora_targets
-    if description["peft_type"] != "LORA" or set(targets) != set(expected) or description.get("bias") != "none":
-        raise InputError(
-            f"{folder / CONFIG_FILE}: only LoRA on {' and '.join(expected)} without biases can be loaded",
-            f"found {description['peft_type']} on {', '.join(targets)}",
-        )
-    variants = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save")
-    if variant := next((v for v in variants if description.get(v)), None):
-        raise InputError(f"{folder / CONFIG_FILE}: {variant} is set", "only plain LoRA can be loaded")
-    weights = _read_weights(folder / PEFT_WEIGHTS)
+def _load_lora(model: PreTrainedModel, folder: Path, config: AdapterConfig, name: str) -> str:
+    weights = read_safetensors(folder / PEFT_WEIGHTS)
     _require_prefix(model, folder, weights)
-    attach(model, name, LoraConfig(rank=int(description["r"]), alpha=float(description["lora_alpha"])))
+    attach(model, name, config)
     used = _fill(peft_keys(model, name), weights, folder)
     _require_all_used(folder, weights.keys() - used)
     return name
@@ -139,36 +171,13 @@ def _require_all_used(folder: Path, unused: set[str]) -> None:
         )
 
 
-def _seq_bn_config(folder: Path, stored: dict[str, Any], ours: dict[str, Any]) -> SeqBnConfig:
-    factor = stored.get("reduction_factor") if isinstance(stored, dict) else None
-    if not isinstance(factor, int | float) or stored.get("architecture") is not None:
+def _require(folder: Path, description: Mapping[str, Any], field: str, here: Any) -> None:
+    there = description.get(field, here)
+    if there != here:
         raise InputError(
-            f"{folder / CONFIG_FILE}: not a Seq_bn adapter with one reduction_factor",
-            "Seq_bn adapters in AdapterHub's layout and LoRA in PEFT's can be loaded",
+            f"{folder}: the adapter belongs to a model with {field} {there}, the base has {here}",
+            f"give the base it was trained on ({description.get('model_name') or 'see its README'})",
         )
-    config = SeqBnConfig(
-        reduction_factor=float(factor),
-        invertible=stored.get("inv_adapter") is not None,
-        inverse_at_head=bool(ours.get("inverse_at_head", True)),
-    )
-    for key, value in adapterhub_config(config).items():
-        if stored.get(key, value) != value:
-            raise InputError(
-                f"{folder / CONFIG_FILE}: another kind of adapter ({key} is {stored[key]!r})",
-                f"only Seq_bn adapters, whose {key} is {value!r}, can be loaded",
-            )
-    return config
-
-
-def _require_architecture(model: PreTrainedModel, folder: Path, description: dict[str, Any]) -> None:
-    config: Any = model.config
-    for field, here in (("model_type", config.model_type), ("hidden_size", config.hidden_size)):
-        there = description.get(field, here)
-        if there != here:
-            raise InputError(
-                f"{folder}: the adapter belongs to a model with {field} {there}, the base has {here}",
-                f"give the base it was trained on ({description.get('model_name') or 'see its README'})",
-            )
 
 
 def _fill(keys: Iterator[tuple[str, nn.Parameter]], weights: dict[str, Tensor], folder: Path) -> set[str]:
@@ -189,15 +198,3 @@ def _fill(keys: Iterator[tuple[str, nn.Parameter]], weights: dict[str, Tensor], 
             parameter.copy_(weights[key])
             used.add(key)
     return used
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except OSError:
-        hint = "the adapter folder is incomplete"
-        if list(path.parent.glob("*.bin")):
-            hint = "its weights are in a .bin file; save it again with safetensors"
-        raise InputError(f"{path}: missing or not readable", hint) from None
-    except SafetensorError:
-        raise InputError(f"{path}: damaged", "copy or train the adapter again") from None

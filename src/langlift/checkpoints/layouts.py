@@ -1,18 +1,29 @@
 """The layouts of adapter folders, as data: file names, and which parameter lies under which key."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
 
-from langlift.adapters.bottleneck import SeqBnConfig
-from langlift.adapters.composition import adapted_norms, invertible_block
+from langlift.adapters.composition import bottleneck_places, invertible_block
 from langlift.backbones.registry import backbone_of
 
 CONFIG_FILE = "adapter_config.json"
 ADAPTERHUB_WEIGHTS = "adapter.safetensors"
+ADAPTERHUB_PICKLE = "pytorch_adapter.bin"
+ADAPTERHUB_SETUP = "adapter_setup.json"
+ADAPTERHUB_VERSION = "adapters.1.3.0"
 PEFT_WEIGHTS = "adapter_model.safetensors"
+
+ADAPTERHUB_HEADS = ("head_config.json", "pytorch_model_head.bin", "model_head.safetensors")
+ADAPTERHUB_FUSIONS = (
+    "adapter_fusion_config.json",
+    "pytorch_model_adapter_fusion.bin",
+    "model_adapter_fusion.safetensors",
+)
+ADAPTERHUB_EMBEDDINGS = ("embedding.pt",)
 
 BOTTLENECK_KEYS = {
     "down.weight": "adapter_down.0.weight",
@@ -21,6 +32,15 @@ BOTTLENECK_KEYS = {
     "up.bias": "adapter_up.bias",
 }
 """Our parameter of a bottleneck -> AdapterHub's key behind ``...adapters.NAME.``"""
+
+LEGACY_PLACES = {
+    "attention_text_task_adapters": "adapters",
+    "attention_text_lang_adapters": "adapters",
+    "layer_text_task_adapters": "adapters",
+    "layer_text_lang_adapters": "adapters",
+    "invertible_lang_adapters": "invertible_adapters",
+}
+"""Parts of keys as adapter-transformers 1.x wrote them -> today's."""
 
 ADAPTERHUB_BOTTLENECK: dict[str, Any] = {
     "cross_adapter": False,
@@ -43,26 +63,63 @@ ADAPTERHUB_BOTTLENECK: dict[str, Any] = {
 }
 """What AdapterHub's configuration says of every Seq_bn adapter (adapters 1.3.0, SeqBnConfig)."""
 
+WITHOUT_EFFECT = frozenset({"dropout", "init_weights", "adapter_residual_before_ln"})
+"""Of these, what a trained Seq_bn adapter's output does not depend on."""
 
-def adapterhub_config(config: SeqBnConfig) -> dict[str, Any]:
-    """AdapterHub's ``config`` object for ours."""
-    return {
-        **ADAPTERHUB_BOTTLENECK,
-        "reduction_factor": config.reduction_factor,
-        "inv_adapter": "nice" if config.invertible else None,
-        "inv_adapter_reduction_factor": 2 if config.invertible else None,
-    }
+NEVER_LEFT_OUT = frozenset({"mh_adapter", "output_adapter", "non_linearity", "original_ln_before"})
+"""Of these, what the library does not take for Seq_bn's when a file leaves it out."""
+
+ADAPTERHUB_LORA: dict[str, Any] = {
+    "architecture": "lora",
+    "attn_matrices": ["q", "v"],
+    "composition_mode": "add",
+    "dropout": 0.0,
+    "dtype": None,
+    "init_weights": "lora",
+    "init_weights_seed": None,
+    "intermediate_lora": False,
+    "leave_out": [],
+    "output_lora": False,
+    "selfattn_lora": True,
+    "use_dora": False,
+    "use_gating": False,
+    "vera_b": None,
+    "vera_d": None,
+}
+"""What AdapterHub's configuration says of every LoRA adapter that langlift can hold (adapters 1.3.0)."""
+
+LORA_WITHOUT_EFFECT = frozenset({"dropout", "dtype", "init_weights", "init_weights_seed"})
+
+NAMED_CONFIGURATIONS: dict[str, tuple[float, bool]] = {
+    "seq_bn": (16, False),
+    "seq_bn_inv": (16, True),
+    "pfeiffer": (16, False),
+    "pfeiffer+inv": (16, True),
+    "9076f36a74755ac4": (16, False),
+    "9ed5b5a29de19b71": (16, True),
+    "e15331acc3f0a5c0": (2, False),
+    "16eaa0b5fae9ed68": (2, True),
+    "bb1c8efb82510bed": (16, True),
+    "87954f0c97a780e3": (2, True),
+}
+"""Configurations by name or by AdapterHub's hash: (reduction factor, with an invertible block).
+
+The last two hash the same configurations as adapter-transformers 1.x spelled them.
+"""
+
+OWN_ARCHITECTURE = "langlift_seq_bn"
+"""Stands in ``config`` where AdapterHub's library would compute something else, so that it refuses the folder."""
 
 
 def adapterhub_keys(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Parameter]]:
     """(AdapterHub's key, parameter) for every parameter of an attached bottleneck adapter."""
     backbone = backbone_of(model)
     prefix: str = model.base_model_prefix
-    for layer, norm in enumerate(adapted_norms(model, backbone)):
-        place = backbone.adapterhub_bottleneck.format(layer=layer)
-        adapter = norm.adapters[name]
+    for layer, place in enumerate(bottleneck_places(model, backbone)):
+        path = backbone.adapterhub_bottleneck.format(layer=layer)
+        adapter = place.adapters[name]
         for ours, theirs in BOTTLENECK_KEYS.items():
-            yield f"{prefix}.{place}.{name}.{theirs}", adapter.get_parameter(ours)
+            yield f"{prefix}.{path}.{name}.{theirs}", adapter.get_parameter(ours)
     block = invertible_block(model, name)
     if block is not None:
         for ours, parameter in block.named_parameters():
@@ -75,3 +132,21 @@ def peft_keys(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Param
         for part in ("lora_A", "lora_B"):
             if f".{part}.{name}." in path:
                 yield f"base_model.model.{path.replace(f'.{part}.{name}.', f'.{part}.')}", parameter
+
+
+def peft_from_adapterhub(key: str, name: str) -> str:
+    """PEFT's key for AdapterHub's of a LoRA weight; any other key comes back as it is."""
+    place, found, part = key.rpartition(f".loras.{name}.")
+    return f"base_model.model.{place}.{part}.weight" if found else key
+
+
+def adapterhub_from_peft(key: str, name: str) -> str:
+    """The inverse of ``peft_from_adapterhub``."""
+    place, part = key.removeprefix("base_model.model.").removesuffix(".weight").rsplit(".", 1)
+    return f"{place}.loras.{name}.{part}"
+
+
+def usable_name(stored: str) -> str:
+    """A stored adapter's name as the name of a module: letters, digits and ``_``."""
+    name = re.sub(r"\W", "_", stored)
+    return name if name.isidentifier() else f"adapter_{name}"

@@ -30,6 +30,10 @@ def adapt(
         ),
     ],
     out: Out,
+    init: Annotated[
+        Path | None,
+        typer.Option("--init", metavar="FOLDER", help="Go on from this adapter: of adapt, or imported."),
+    ] = None,
     method: Annotated[str | None, typer.Option("--method", help="seq_bn, seq_bn_inv, lora or full.")] = None,
     objective: Annotated[str | None, typer.Option("--objective", help="What it learns to predict: mlm.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps.")] = None,
@@ -71,7 +75,7 @@ def adapt(
     found = find_language(language)
     from langlift.training import adaptation
 
-    result = adaptation.adapt(found, base, data, out, recipe, resume, trust_remote_code)
+    result = adaptation.adapt(found, base, data, out, recipe, resume, trust_remote_code, init)
     show(
         result,
         as_json,

@@ -16,12 +16,12 @@ def languages(
     debug: Debug = False,
 ) -> None:
     """What is known of a language: codes, published data sizes, and which base models saw it."""
-    from langlift.language_facts import facts_of, known_languages
+    from langlift.language_facts import LanguageTable, facts_of, known_languages
     from langlift.languages import find_language
 
     found = known_languages() if query is None else [facts_of(find_language(query))]
     if as_json:
-        print_json({"languages": [asdict(facts) for facts in found]})
+        print_json(asdict(LanguageTable(found)))
         return
     from rich.console import Console
     from rich.table import Table

@@ -9,7 +9,19 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import Abort, TyperException
 
-from langlift.cli import adapt, demo, languages, pretrain, score, task
+from langlift.cli import (
+    adapt,
+    corpus,
+    demo,
+    export_adapter,
+    graph,
+    import_adapter,
+    languages,
+    predict,
+    pretrain,
+    score,
+    task,
+)
 from langlift.errors import LangliftError
 
 INTERRUPTED = 130
@@ -23,10 +35,15 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("languages")(languages.languages)
+app.add_typer(corpus.app, name="corpus")
+app.add_typer(graph.app, name="graph")
 app.command("adapt")(adapt.adapt)
 app.command("score")(score.score)
 app.add_typer(task.app, name="task")
+app.command("predict")(predict.predict)
 app.command("pretrain")(pretrain.pretrain)
+app.command("import")(import_adapter.import_adapter)
+app.command("export")(export_adapter.export_adapter)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

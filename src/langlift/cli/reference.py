@@ -7,22 +7,39 @@ from typing import Any
 
 import typer
 
+from langlift.checkpoints.exporting import ExportResult
+from langlift.checkpoints.importing import ImportResult
 from langlift.cli.main import app
-from langlift.config.recipes import AdaptRecipe, PretrainRecipe, TaskRecipe
+from langlift.config.recipes import AdaptRecipe, GraphRecipe, PretrainRecipe, TaskRecipe
+from langlift.corpus.building import CorpusResult
 from langlift.demonstration import DemoResult
 from langlift.evaluation.pseudo_perplexity import Score
+from langlift.graph.building import GraphResult
+from langlift.language_facts import LanguageTable
+from langlift.tasks.prediction_files import PredictResult
 from langlift.tasks.topic import TaskResult
 from langlift.training.adaptation import AdaptResult
 from langlift.training.pretraining import PretrainResult
 
 RESULTS: dict[str, type] = {
     "demo": DemoResult,
+    "languages": LanguageTable,
+    "corpus build": CorpusResult,
+    "graph build": GraphResult,
     "adapt": AdaptResult,
     "score": Score,
     "task topic": TaskResult,
+    "predict": PredictResult,
     "pretrain": PretrainResult,
+    "import": ImportResult,
+    "export": ExportResult,
 }
-RECIPES: dict[str, type] = {"adapt": AdaptRecipe, "task topic": TaskRecipe, "pretrain": PretrainRecipe}
+RECIPES: dict[str, type] = {
+    "adapt": AdaptRecipe,
+    "graph build": GraphRecipe,
+    "task topic": TaskRecipe,
+    "pretrain": PretrainRecipe,
+}
 
 INTRODUCTION = """# Command line
 
@@ -34,8 +51,8 @@ an object `{"error": ..., "hint": ...}`. Exit codes: 0 done, 1 failed, 2 bad usa
 
 Settings come, later ones winning, from the defaults below, `--preset` (a shipped one such as `nano`, or a YAML
 file), `--config` (a YAML file of the same form; a run's `recipe.yaml` is one), `--set key=value`, and flags. A
-settings file has a section for each command (`adapt:`, `task:`, `pretrain:`), in which a block named after a
-method (`full:`) holds settings for that method alone. For `--base langlift-nano` the
+settings file has a section for each command (`adapt:`, `task:`, `pretrain:`, `graph:`), in which a block named
+after a method (`full:`) holds settings for that method alone. For `--base langlift-nano` the
 preset `nano` is in force by itself.
 
 LANG is an ISO 639 code (`mlt`, `mt`), a code with a script (`mlt_Latn`) or an English name (`Maltese`).

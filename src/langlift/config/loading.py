@@ -114,10 +114,10 @@ def _from_file(path: Path, section: str) -> list[tuple[str, str, Any]]:
     content = content or {}
     if not isinstance(content, dict):
         raise InputError(f"{path}: must hold sections such as 'adapt:'", "docs/cli.md describes settings files")
-    known = ("adapt", "task", "pretrain", *NOT_SETTINGS)
-    unknown = [key for key in content if key not in known]
+    sections = ("adapt", "task", "pretrain", "graph")
+    unknown = [key for key in content if key not in (*sections, *NOT_SETTINGS)]
     if unknown:
-        raise InputError(f"{path}: unknown section '{unknown[0]}'", f"sections: {', '.join(known[:3])}")
+        raise InputError(f"{path}: unknown section '{unknown[0]}'", f"sections: {', '.join(sections)}")
     mine = content.get(section) or {}
     if not isinstance(mine, dict):
         raise InputError(f"{path}: section '{section}' must hold 'key: value' lines", "mend the section")

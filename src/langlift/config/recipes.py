@@ -50,7 +50,7 @@ class AdaptRecipe:
     lora_rank: int = _setting(8, "LoRA: rank of the update", least=1)
     lora_alpha: float = _setting(8.0, "LoRA: scale of the update is alpha / rank", above=0)
     masking_share: float = _setting(0.15, "share of the tokens that is predicted", above=0, most=1)
-    max_tokens: int = _setting(256, "longest example in tokens, special ones included", least=8)
+    max_tokens: int = _setting(256, "longest example in tokens; a longer text becomes several", least=8)
     validate_every: int = _setting(500, "steps between validations", least=1)
     validation_examples: int = _setting(1000, "most dev sentences measured at a validation", least=1)
     save_steps: int = _setting(500, "steps between checkpoints", least=1)
@@ -82,6 +82,23 @@ class TaskRecipe:
     def mistakes(self) -> list[str]:
         """Settings that do not go together."""
         return [] if len(set(self.seeds)) == len(self.seeds) else ["seeds: the same seed twice"]
+
+
+@dataclass(frozen=True)
+class GraphRecipe:
+    """How triples become sentences. Published were last_segment, by_sentence and keep."""
+
+    term: str = _setting(
+        "third_segment",
+        "the term of /c/mt/qattus/n: 'qattus' or 'n'",
+        choices=("third_segment", "last_segment"),
+    )
+    split: str = _setting("by_concept", "what stays together in one split", choices=("by_concept", "by_sentence"))
+    duplicates: str = _setting("drop", "sentences that occur twice", choices=("drop", "keep"))
+    ends: str = _setting(
+        "start", "ConceptNet: the end that must be in LANG (the other is free)", choices=("start", "either")
+    )
+    seed: int = _setting(0, "seed of the split", least=0, most=MOST_SEED)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,11 @@ def load_text_data(data: Path) -> TextData:
         parts = split_documents(read_documents(data), SHARES, SPLIT_SEED)
         train, dev, test = ([line for document in part for line in document] for part in parts)
         return TextData(train, dev, test, hashlib.sha256(data.read_bytes()).hexdigest())
+    if [split for split in SPLITS if (data / f"{split}.jsonl").exists()] == ["test"]:
+        raise InputError(
+            f"{data}: holds only test.jsonl: it is for scoring, not for training",
+            f"langlift score --text {data}; text to train on is built from other sources: langlift corpus build",
+        )
     train, dev, test = (_read_split(data, split) for split in SPLITS)
     digest = hashlib.sha256()
     for split in SPLITS:

@@ -10,24 +10,23 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors.torch import save_file
-from torch import nn
-from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, set_seed
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, train_only
-from langlift.backbones.loading import load_masked_model, load_tokenizer, longest_input, quiet_transformers
+from langlift.backbones.loading import load_masked_model, load_tokenizer, quiet_transformers
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
+from langlift.checkpoints.layouts import ADAPTERHUB_WEIGHTS, CONFIG_FILE, PEFT_WEIGHTS
 from langlift.config.loading import recorded
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.evaluation.classification import macro_f1
-from langlift.heads.classification import ClassificationHead, SentenceClassifier, summed_classification_loss
+from langlift.heads.classification import summed_classification_loss
 from langlift.tasks.baselines import text_baseline
 from langlift.tasks.labelled_text import LabelledText, read_labelled_text, read_test_split, split_files
-from langlift.training.examples import LengthGroups, OnePass, PadBatch, Schedule, labelled_examples
+from langlift.tasks.sentence_classifier import SentenceEncoder, class_probabilities, new_classifier
+from langlift.training.examples import LengthGroups, Schedule, labelled_examples
 from langlift.training.model_cards import topic_card
 from langlift.training.precision import uses_bf16
 from langlift.training.reporting import TrainingReport
@@ -36,6 +35,7 @@ from langlift.training.run_folder import (
     METRICS,
     atomic_file,
     atomic_files,
+    atomic_folder,
     is_finished,
     open_run,
     read_metrics,
@@ -47,6 +47,9 @@ from langlift.training.trainer import LiftTrainer, best_of, training_arguments
 
 TASK_ADAPTER = "topic"
 METRIC = "macro_f1"
+LANGUAGE_ADAPTER = "language_adapter"
+"""A copy of the language adapter in the run's folder, so that the run is whole by itself."""
+HEAD, HEAD_WEIGHTS = "head.json", "head.safetensors"
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,11 @@ def train_topic(
     open_run(out, recorded("task", inputs, recipe), resume)
     if is_finished(out):
         return TaskResult(**read_metrics(out))
+    if language_adapter is not None:
+        with atomic_folder(out / LANGUAGE_ADAPTER) as staging:
+            for name in (CONFIG_FILE, ADAPTERHUB_WEIGHTS, PEFT_WEIGHTS):
+                if (language_adapter / name).exists():
+                    shutil.copy(language_adapter / name, staging)
     runs = [
         _one_seed(out / f"seed-{seed}", seed, splits, labels, new_model, tokenizer, recipe, inputs)
         for seed in recipe.seeds
@@ -160,13 +168,17 @@ def _one_seed(
     config = SeqBnConfig(reduction_factor=recipe.reduction_factor) if recipe.method == "seq_bn" else None
     if config is not None:
         attach(masked_model, TASK_ADAPTER, config)
-    model = _classifier(masked_model, len(labels), recipe.pooling)
+    model = new_classifier(masked_model, len(labels), recipe.pooling)
     train_only(model, None if config is None else TASK_ADAPTER)
     model.head.requires_grad_(True)
 
     train = _subset(splits["train"], recipe.train_examples, seed)
-    encode = _Encoder(tokenizer, labels, min(recipe.max_tokens, longest_input(masked_model, tokenizer)))
-    rows = encode.rows(train.texts)
+    encode = SentenceEncoder(tokenizer, masked_model, recipe.max_tokens)
+    rows = encode(train.texts)
+
+    def predict(texts: Sequence[str]) -> list[str]:
+        return [labels[best] for best in class_probabilities(model, encode, texts).argmax(axis=1)]
+
     steps_an_epoch = max(1, round(len(train.texts) / recipe.batch_size))
     steps = ceil(recipe.epochs * len(train.texts) / recipe.batch_size)
     report = TrainingReport(folder, f"topic (seed {seed})")
@@ -185,11 +197,11 @@ def _one_seed(
             seed=seed,
         ),
         loss=summed_classification_loss,
-        validation=lambda m: {METRIC: macro_f1(splits["dev"].labels, _predict(m, encode, splits["dev"]))},
+        validation=lambda _: {METRIC: macro_f1(splits["dev"].labels, predict(splits["dev"].texts))},
         best_by=METRIC,
         greater_is_better=True,
         train_dataset=Schedule(
-            labelled_examples(rows, encode.numbers(train.labels)),
+            labelled_examples(rows, [labels.index(label) for label in train.labels]),
             len(rows),
             seed,
             steps * recipe.batch_size,
@@ -203,7 +215,7 @@ def _one_seed(
         trainer.resume_or_start()
     finally:
         report.close()
-    predicted = _predict(model, encode, splits["test"])
+    predicted = predict(splits["test"].texts)
     best = best_of(folder / CHECKPOINTS)
     metrics = {
         "seed": seed,
@@ -215,9 +227,9 @@ def _one_seed(
         "tokens_per_second": round(report.tokens_per_second, 1),
     }
     with atomic_files(folder) as staging, quiet_transformers():
-        save_file(model.head.state_dict(), staging / "head.safetensors")
+        save_file(model.head.state_dict(), staging / HEAD_WEIGHTS)
         head = {"task": "topic", "labels": list(labels), "pooling": recipe.pooling}
-        (staging / "head.json").write_text(json.dumps(head, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        (staging / HEAD).write_text(json.dumps(head, indent=2, ensure_ascii=False) + "\n", "utf-8")
         if config is None:
             # Without the masked head, which no longer fits its body.
             masked_model.base_model.save_pretrained(staging)
@@ -231,47 +243,6 @@ def _one_seed(
     write_json(folder / METRICS, metrics)
     shutil.rmtree(folder / CHECKPOINTS)
     return metrics
-
-
-class _Encoder:
-    """Sentences and labels as numbers."""
-
-    def __init__(self, tokenizer: Any, labels: Sequence[str], max_tokens: int) -> None:
-        self.tokenizer, self.labels = tokenizer, list(labels)
-        self.max_tokens = max_tokens
-        self.collate = PadBatch(tokenizer.pad_token_id)
-
-    def rows(self, texts: Sequence[str]) -> list[np.ndarray]:
-        encoded = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
-        return [np.asarray(ids, dtype=np.int64) for ids in encoded]
-
-    def numbers(self, labels: Sequence[str]) -> list[int]:
-        return [self.labels.index(label) for label in labels]
-
-
-@torch.inference_mode()
-def _predict(model: nn.Module, encode: _Encoder, data: LabelledText) -> list[str]:
-    """The most probable label of every sentence, in order."""
-    model.eval()
-    device = next(model.parameters()).device
-    rows = encode.rows(data.texts)
-    by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    unlabelled = labelled_examples([rows[i] for i in by_length], [0] * len(rows))
-    batches = DataLoader(OnePass(unlabelled, len(rows)), batch_size=32, collate_fn=encode.collate)
-    chosen: list[int] = []
-    for batch in batches:
-        mask = batch.get("attention_mask")
-        logits = model(batch["input_ids"].to(device), None if mask is None else mask.to(device))
-        chosen.extend(logits.argmax(dim=-1).tolist())
-    predicted = dict(zip(by_length, chosen, strict=True))
-    return [encode.labels[predicted[i]] for i in range(len(rows))]
-
-
-def _classifier(masked_model: PreTrainedModel, labels: int, pooling: str) -> SentenceClassifier:
-    config: Any = masked_model.config
-    head = ClassificationHead(config.hidden_size, labels, config.hidden_dropout_prob, pooling)
-    body: nn.Module = masked_model.base_model
-    return SentenceClassifier(body, head)
 
 
 def _adapter_sha256(folder: Path | None) -> str | None:

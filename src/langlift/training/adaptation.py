@@ -1,5 +1,6 @@
 """Adapt a base model to a language: train an adapter, or the whole model, on its text."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,10 +13,11 @@ import numpy.typing as npt
 from transformers import PreTrainedModel, set_seed
 
 from langlift.adapters.bottleneck import SeqBnConfig
-from langlift.adapters.composition import AdapterConfig, attach, train_only
+from langlift.adapters.composition import AdapterConfig, attach, method_of, train_only
 from langlift.adapters.lora import LoraConfig
 from langlift.backbones.loading import load_masked_model, load_tokenizer, longest_input, quiet_transformers
-from langlift.checkpoints.adapter_folder import save_adapter
+from langlift.backbones.registry import backbone_of
+from langlift.checkpoints.adapter_folder import load_adapter, read_config, save_adapter
 from langlift.config.loading import recorded
 from langlift.config.recipes import AdaptRecipe
 from langlift.corpus.text_data import load_text_data
@@ -35,6 +37,7 @@ from langlift.training.run_folder import (
     is_finished,
     open_run,
     read_metrics,
+    sha256_of,
     write_json,
     write_text,
 )
@@ -71,6 +74,29 @@ def adapter_config(recipe: AdaptRecipe) -> AdapterConfig | None:
     )
 
 
+def require_same_adapter(folder: Path, model: PreTrainedModel, config: AdapterConfig | None) -> None:
+    """Raise an InputError unless the adapter in ``folder`` is the one that ``config`` describes."""
+    found = read_config(folder, backbone_of(model))
+    if config is None:
+        raise InputError(
+            f"{folder}: an adapter, and the method is full", "choose the adapter's method with --method"
+        )
+    there, here = _settings(found), _settings(config)
+    differing = [key for key, value in there.items() if here.get(key, value) != value]
+    if differing:
+        said = ", ".join(f"{key} {there[key]} (not {here[key]})" for key in differing)
+        hint = " ".join(f"--set {key}={json.dumps(there[key])}" for key in differing).replace('"', "")
+        raise InputError(f"{folder}: the adapter to start from has {said}", f"add {hint}")
+
+
+def _settings(config: AdapterConfig) -> dict[str, Any]:
+    """The recipe's settings that describe an adapter."""
+    if isinstance(config, LoraConfig):
+        return {"method": method_of(config), "lora_rank": config.rank, "lora_alpha": config.alpha}
+    inverse = {"inverse_at_head": config.inverse_at_head} if config.invertible else {}
+    return {"method": method_of(config), "reduction_factor": config.reduction_factor, **inverse}
+
+
 def adapt(
     language: Language,
     base: str,
@@ -79,12 +105,14 @@ def adapt(
     recipe: AdaptRecipe,
     resume: bool = False,
     trust_remote_code: bool = False,
+    init: Path | None = None,
 ) -> AdaptResult:
     """Train an adapter (or the whole model) for ``language`` on the train split of ``data``.
 
     ``data`` is a text file, split 80/10/10 by document, or a built data folder. The weights kept are
     those with the lowest loss on the dev split, the untouched model included. ``out`` becomes a run
-    folder that holds the adapter.
+    folder that holds the adapter. With ``init`` training goes on from the adapter in that folder, whose
+    method and settings must be the recipe's; "before" is then the loss with that adapter.
 
     Raises:
         InputError: bad data, base or recipe, or ``out`` holds another run.
@@ -99,14 +127,19 @@ def adapt(
     if len(dev) > recipe.validation_examples:
         chosen = np.random.default_rng(0).choice(len(dev), recipe.validation_examples, replace=False)
         dev = [dev[i] for i in chosen]
+    name, config = str(language), adapter_config(recipe)
     inputs = {"language": str(language), "base": base, "data": data.name, "data_sha256": texts.sha256}
+    if init is not None:
+        require_same_adapter(init, model, config)
+        load_adapter(model, init, name)  # one that does not fit is told before anything is written
+        weights = sorted(init.glob("adapter*.safetensors"))
+        inputs |= {"init": init.resolve().name, "init_sha256": sha256_of(weights)}
     open_run(out, recorded("adapt", inputs, recipe), resume)
     if is_finished(out):
         return AdaptResult(**read_metrics(out))
 
     set_seed(recipe.seed)
-    name, config = str(language), adapter_config(recipe)
-    if config is not None:
+    if config is not None and init is None:
         attach(model, name, config)
     train_only(model, None if config is None else name)
     trainer, report = _trainer(model, tokenizer, train, dev, out, recipe)
@@ -135,15 +168,20 @@ def adapt(
             tokenizer.save_pretrained(staging)
         else:
             save_adapter(model, name, config, staging, base)
-    write_text(out / "README.md", adaptation_card(language, base, data.name, recipe, result))
+    write_text(out / "README.md", adaptation_card(language, base, data.name, recipe, result, inputs.get("init")))
     write_json(out / METRICS, asdict(result))
     shutil.rmtree(out / CHECKPOINTS)
     return result
 
 
 def _encode(tokenizer: Any, texts: Sequence[str], max_tokens: int, source: str) -> list[npt.NDArray[np.int64]]:
-    """Token ids of each text that holds an ordinary token, special ones included, cut at ``max_tokens``."""
-    encoded = tokenizer(list(texts), truncation=True, max_length=max_tokens, verbose=False)["input_ids"]
+    """Token ids of each text that holds an ordinary token, special ones included.
+
+    A text of more than ``max_tokens`` becomes several examples.
+    """
+    encoded = tokenizer(
+        list(texts), truncation=True, max_length=max_tokens, return_overflowing_tokens=True, verbose=False
+    )["input_ids"]
     special = list(tokenizer.all_special_ids)
     rows = [np.asarray(ids, dtype=np.int64) for ids in encoded]
     rows = [row for row in rows if not np.isin(row, special).all()]

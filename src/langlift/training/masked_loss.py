@@ -17,9 +17,10 @@ def logits_at(model: PreTrainedModel, inputs: dict[str, Tensor], rows: Tensor) -
     vocabulary most of a naive step is spent on logits that nobody reads.
     """
     hidden = model.base_model(**inputs).last_hidden_state
-    head = model.get_submodule(backbone_of(model).masked_head)
-    logits: Tensor = head(hidden[rows]).float()
-    return logits
+    output: Tensor = hidden[rows]
+    for path in backbone_of(model).masked_head:
+        output = model.get_submodule(path)(output)
+    return output.float()
 
 
 def summed_masked_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -20,13 +20,16 @@ TAGS = {
 }
 
 
-def adaptation_card(language: Language, base: str, data: str, recipe: AdaptRecipe, result: Any) -> str:
-    """The card of ``langlift adapt``; ``result`` is its AdaptResult."""
+def adaptation_card(
+    language: Language, base: str, data: str, recipe: AdaptRecipe, result: Any, init: str | None = None
+) -> str:
+    """The card of ``langlift adapt``; ``result`` is its AdaptResult, ``init`` the adapter it went on from."""
     use = (
         f"langlift score --base {base} --adapter THIS_FOLDER --text your_sentences.txt"
         if recipe.method != "full"
         else "langlift score --base THIS_FOLDER --text your_sentences.txt"
     )
+    start = f", starting from the adapter `{init}`" if init else ""
     settings = "\n".join(
         f"| {name} | {getattr(recipe, field)} |"
         for name, field in (
@@ -46,7 +49,7 @@ tags: [langlift, {TAGS[recipe.method]}, low-resource-languages]
 
 # {language.name} ({language}): {METHOD_NAMES[recipe.method]} for {base}
 
-Trained by langlift on `{data}` with masked language modelling.
+Trained by langlift on `{data}` with masked language modelling{start}.
 
 | | |
 |---|---|

@@ -1,0 +1,99 @@
+"""The README.md of imported and exported adapter folders."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from langlift.adapters.bottleneck import SeqBnConfig
+from langlift.adapters.composition import AdapterConfig, method_of
+from langlift.adapters.lora import LoraConfig
+
+KEPT_FACTS = ("license", "language", "datasets")
+"""What of the facts at the head of an imported folder's README is carried over."""
+
+
+def import_card(source: Path, identity: Mapping[str, Any], config: AdapterConfig, left: Sequence[str]) -> str:
+    """The card of an imported adapter; ``left`` are the files of its folder that were not imported."""
+    base = identity["model_name"] or "unknown"
+    behind = f"Not imported from the same folder: {', '.join(left)}.\n\n" if left else ""
+    readme = source / "README.md"
+    origin = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+    facts, text = _split_front_matter(origin)
+    original = f"\n## What its folder said of it\n\n{text}\n" if text else ""
+    kept = "".join(
+        f"{key}: {json.dumps(facts[key], default=str)}\n"
+        for key in KEPT_FACTS
+        if isinstance(facts.get(key), str | list)
+    )
+    return f"""---
+base_model: {json.dumps(base)}
+library_name: langlift
+tags: [langlift, {"peft" if isinstance(config, LoraConfig) else "adapter-transformers"}]
+{kept}---
+
+# Imported adapter: {identity["name"]}
+
+A {method_of(config)} adapter for {base} ({identity["model_type"]}), imported by langlift from the
+folder `{source.name}`. The weights are the same numbers; whoever shares them should name their authors
+and licence.
+
+{behind}## Use
+
+    langlift score --base {base} --adapter THIS_FOLDER --text your_sentences.txt
+{original}"""
+
+
+def _split_front_matter(text: str) -> tuple[dict[str, Any], str]:
+    """The facts at the head of a hub's README, and the text below."""
+    match = re.match(r"---\r?\n(.*?)\r?\n---\r?\n", text, flags=re.DOTALL)
+    if match is None:
+        return {}, text.strip()
+    try:
+        facts = yaml.safe_load(match[1])
+    except (yaml.YAMLError, ValueError, RecursionError):
+        facts = None
+    return facts if isinstance(facts, dict) else {}, text[match.end() :].strip()
+
+
+def export_card(layout: str, name: str, identity: Mapping[str, Any], config: AdapterConfig) -> str:
+    """The card of an exported adapter."""
+    base = identity.get("model_name") or "BASE"
+    model_class = identity.get("model_class") or "AutoModelForMaskedLM"
+    if layout == "peft":
+        use = f"""from peft import PeftModel
+    from transformers import {model_class}
+
+    model = {model_class}.from_pretrained({base!r})
+    model = PeftModel.from_pretrained(model, "THIS_FOLDER")"""
+    else:
+        use = f"""import adapters
+    from transformers import {model_class}
+
+    model = {model_class}.from_pretrained({base!r})
+    adapters.init(model)
+    model.set_active_adapters(model.load_adapter("THIS_FOLDER"))"""
+    inverse = ""
+    if isinstance(config, SeqBnConfig) and config.invertible and layout == "adapterhub":
+        ours = "with" if config.inverse_at_head else "without"
+        inverse = f"""
+Trained {ours} the inverse of its invertible block before the masked head's decoder. The library runs that
+inverse in its flexible heads (AutoAdapterModel with add_masked_lm_head), never in {model_class}.
+"""
+    return f"""---
+base_model: {json.dumps(base)}
+library_name: {"peft" if layout == "peft" else "adapters"}
+tags: [langlift, {"peft" if layout == "peft" else "adapter-transformers"}]
+---
+
+# Adapter {name} for {base}
+
+Exported by langlift.
+{inverse}
+## Use
+
+    {use}
+"""

@@ -1,0 +1,64 @@
+"""Read the weights of an adapter from its file; a file is never allowed to run code."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from langlift.errors import InputError
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except OSError:
+        hint = "the adapter folder is incomplete"
+        if list(path.parent.glob("*.bin")):
+            hint = f"its weights are in a .bin file; run: langlift import {path.parent} --out FOLDER"
+        raise InputError(f"{path}: missing or not readable", hint) from None
+    except SafetensorError:
+        raise InputError(f"{path}: damaged", "copy or train the adapter again") from None
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file, empty if it has none.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except OSError:
+        raise InputError(f"{path}: missing or not readable", "the adapter folder is incomplete") from None
+    except SafetensorError:
+        raise InputError(f"{path}: damaged", "copy or train the adapter again") from None
+
+
+def read_pickle(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file written by ``torch.save``; only tensors are unpickled, never other objects.
+
+    Raises:
+        InputError: it is missing, damaged, or holds anything but named tensors.
+    """
+    hint = "download the adapter again"
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise InputError(f"{path}: missing or not readable", "the adapter folder is incomplete") from None
+    except Exception as error:  # noqa: BLE001 - a damaged pickle can raise anything
+        raise InputError(f"{path}: damaged, or holds more than tensors ({type(error).__name__})", hint) from None
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) and value.layout is torch.strided
+        for key, value in content.items()
+    ):
+        raise InputError(f"{path}: does not hold named tensors", hint)
+    return content

@@ -1,0 +1,68 @@
+"""``langlift predict``."""
+
+import time
+from dataclasses import asdict
+from itertools import chain, tee
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from langlift.cli.options import Debug, Json, TrustRemoteCode, note, print_json
+
+
+def predict(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder that 'langlift task topic --out' wrote, or one seed's.")
+    ],
+    text: Annotated[
+        Path,
+        typer.Option("--text", metavar="FILE", help="A sentence a line, or .tsv with a column text; - is stdin."),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="Written as .tsv or .jsonl; - is stdout, JSON lines.")
+    ] = Path("-"),
+    seed: Annotated[int | None, typer.Option("--seed", help="Which seed of the run (none: best on dev).")] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="MODEL", help="The base model, if it has moved since.")
+    ] = None,
+    trust_remote_code: TrustRemoteCode = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Label your own text with a trained task run, with probabilities; any amount of text, row by row."""
+    from langlift.errors import InputError
+    from langlift.progress import ProgressBar
+    from langlift.tasks.prediction import load_classifier
+    from langlift.tasks.prediction_files import STANDARD, TEXT, PredictResult, open_predictions, read_rows
+
+    if as_json and out == STANDARD:
+        raise InputError("--json and predictions on stdout would mix", "name a file with --out")
+    classifier = load_classifier(run, seed, base, trust_remote_code)
+    started = time.monotonic()
+    source = read_rows(text)
+    first = next(source, None)
+    if first is None:
+        raise InputError(f"{text}: no text to label", "give a file with one sentence a line")
+    rows, texts = tee(chain([first], source))
+    with open_predictions(out, classifier.labels) as writer, ProgressBar("labelling", None, "rows") as bar:
+        for row, prediction in zip(rows, classifier(row[TEXT] for row in texts), strict=True):
+            writer.write(row, prediction)
+            bar.advance()
+    count = sum(writer.counts.values())
+    seconds = time.monotonic() - started
+    result = PredictResult(
+        task="topic",
+        run=str(classifier.folder),
+        labels=classifier.labels,
+        rows=count,
+        counts=writer.counts,
+        seconds=round(seconds, 2),
+        rows_per_second=round(count / max(seconds, 1e-9), 1),
+        out=str(out),
+    )
+    if as_json:
+        print_json(asdict(result))
+    elif out != STANDARD:
+        most = ", ".join(f"{label} {number}" for label, number in writer.counts.items())
+        note(f"{count:,} rows labelled with {classifier.folder} ({most}); written to {out}")

@@ -1,0 +1,186 @@
+"""The leak check: lines that hold sentences of evaluation sets are kept out of training text.
+
+Both sides are compared as letters, digits and marks without case. A line leaks if it equals an evaluation
+sentence, contains one of six words or more, or shares a run of eight words with one.
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from langlift.corpus.cleaning import clean_line
+from langlift.corpus.fingerprints import Fingerprints, as_arrays, fingerprint, windows
+from langlift.corpus.text_files import read_raw_lines
+from langlift.errors import InputError
+
+CONTAINED = 6
+SHARED = 8
+TREEBANK_TEXT = "# text ="
+
+
+class HashTable:
+    """64-bit hashes and the number of the file that each comes from; looked up many at once."""
+
+    BITS = 22
+
+    def __init__(self, hashes: np.ndarray, files: np.ndarray) -> None:
+        self._hashes, first = np.unique(hashes, return_index=True)
+        self._files = files[first]
+        self._maybe = np.zeros(1 << self.BITS, dtype=np.bool_)
+        self._maybe[self._hashes >> np.uint64(64 - self.BITS)] = True
+
+    def find(self, hashes: np.ndarray) -> np.ndarray:
+        """The file of each hash; -1 where it is not known."""
+        found = np.full(len(hashes), -1, dtype=np.int64)
+        candidates = np.flatnonzero(self._maybe[hashes >> np.uint64(64 - self.BITS)])
+        if len(candidates) and len(self._hashes):
+            places = np.minimum(np.searchsorted(self._hashes, hashes[candidates]), len(self._hashes) - 1)
+            same = self._hashes[places] == hashes[candidates]
+            found[candidates[same]] = self._files[places[same]]
+        return found
+
+
+@dataclass(frozen=True)
+class EvaluationSets:
+    """Evaluation sentences as hashes: ``runs`` maps a number of units to the runs of that length."""
+
+    files: list[Path]
+    sentences: int
+    lines: HashTable
+    runs: dict[int, HashTable]
+
+    def leaks(self, prints: Fingerprints) -> np.ndarray:
+        """For each line of a batch the number of the file in ``files`` that it leaks from; -1 for none."""
+        found = np.where(prints.lines == 0, -1, self.lines.find(prints.lines))
+        for size, table in self.runs.items():
+            hashes, starts = windows(prints.units, prints.unit_lines, size)
+            files = table.find(hashes)
+            hits = np.flatnonzero(files >= 0)
+            np.maximum.at(found, prints.unit_lines[starts[hits]], files[hits])
+        return found
+
+
+def read_evaluation_sets(paths: Sequence[Path], script: str) -> EvaluationSets | None:
+    """Read the evaluation sets in files and, recursively, folders; None if ``paths`` is empty.
+
+    Files are .txt (a sentence a line), .tsv (every field, quoted as in CSV or not), .jsonl (every string of an
+    object), .conll (words in the first column) and .conllu.
+
+    Raises:
+        InputError: a path is missing, holds no such file, or a file is damaged.
+    """
+    if not paths:
+        return None
+    files = [file for path in paths for file in _files(path)]
+    sentences: list[str] = []
+    of_file: list[int] = []
+    for number, file in enumerate(files):
+        cleaned = {line for text in READERS[file.suffix](file) if (line := clean_line(text))}
+        sentences += sorted(cleaned)
+        of_file += [number] * len(cleaned)
+    if not sentences:
+        raise InputError(f"{paths[0]}: no evaluation sentence in it", "name files or folders of evaluation sets")
+    prints = fingerprint(as_arrays(sentences), script)
+    owners = np.array(of_file, dtype=np.int64)
+    filled = prints.lines != 0
+    units = np.bincount(prints.unit_lines, minlength=len(sentences))
+    runs = {}
+    least, most = CONTAINED * prints.per_word, SHARED * prints.per_word
+    for size in range(least, most + 1):
+        hashes, starts = windows(prints.units, prints.unit_lines, size)
+        lines = prints.unit_lines[starts]
+        # A sentence shorter than the shared run must be contained as a whole.
+        wanted = units[lines] == size if size < most else np.ones(len(lines), dtype=np.bool_)
+        if wanted.any():
+            runs[size] = HashTable(hashes[wanted], owners[lines[wanted]])
+    return EvaluationSets(files, len(sentences), HashTable(prints.lines[filled], owners[filled]), runs)
+
+
+def _files(path: Path) -> list[Path]:
+    """The evaluation files that a path names."""
+    kinds = ", ".join(READERS)
+    if path.is_dir():
+        found = sorted(file for file in path.rglob("*") if file.suffix in READERS and file.is_file())
+        if not found:
+            raise InputError(f"{path}: no evaluation file in it", f"files of these kinds are read: {kinds}")
+        return found
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder", "check the path given with --exclude")
+    if path.suffix not in READERS:
+        raise InputError(f"{path}: a file of unknown kind", f"files of these kinds are read: {kinds}")
+    return [path]
+
+
+def _read_tsv(path: Path) -> Iterator[str]:
+    """Every field, read without quoting and, because some sets quote, also with."""
+    lines = read_raw_lines(path)
+    for line in lines:
+        yield from line.split("\t")
+    try:
+        for row in csv.reader((f"{line}\n" for line in lines), delimiter="\t"):
+            yield from row
+    except csv.Error:
+        return
+
+
+def _read_json_lines(path: Path) -> Iterator[str]:
+    for number, line in enumerate(read_raw_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            yield from _strings(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}:{number}: not valid JSON ({error})", "one JSON object a line") from None
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All strings in a JSON value; a list of words is a sentence too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _strings(part)
+    elif isinstance(value, list):
+        if value and all(isinstance(part, str) for part in value):
+            yield " ".join(value)
+        for part in value:
+            yield from _strings(part)
+
+
+def _read_columns(path: Path) -> Iterator[str]:
+    """Sentences of one word a line, the word in the first column; blank lines between sentences."""
+    words: list[str] = []
+    for line in [*read_raw_lines(path), ""]:
+        if line.strip():
+            words.append(line.split()[0])
+        elif words:
+            yield " ".join(words)
+            words = []
+
+
+def _read_treebank(path: Path) -> Iterator[str]:
+    """The ``# text`` of each sentence of a CoNLL-U file, and its word forms."""
+    words: list[str] = []
+    for line in [*read_raw_lines(path), ""]:
+        columns = line.split("\t")
+        if line.startswith(TREEBANK_TEXT):
+            yield line.removeprefix(TREEBANK_TEXT)
+        elif len(columns) > 1 and columns[0].isdigit():
+            words.append(columns[1])
+        elif not line.strip() and words:
+            yield " ".join(words)
+            words = []
+
+
+READERS = {
+    ".txt": read_raw_lines,
+    ".tsv": _read_tsv,
+    ".jsonl": _read_json_lines,
+    ".conll": _read_columns,
+    ".conllu": _read_treebank,
+}

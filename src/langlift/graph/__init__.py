@@ -1,0 +1,1 @@
+"""Knowledge graphs: ConceptNet and other triples to sentences with argument spans."""

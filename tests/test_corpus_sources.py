@@ -1,0 +1,242 @@
+"""Sources: how they are written, local folders in the hub's format, streamed text files, and what goes wrong."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from langlift.corpus.byte_size import parse_bytes
+from langlift.corpus.language_names import names_with_script, wiki_code
+from langlift.corpus.sources import SourceName, open_source, parse_source
+from langlift.corpus.text_files import read_documents
+from langlift.corpus.text_stream import stream_documents
+from langlift.errors import InputError, LangliftError
+from langlift.languages import find_language
+
+fuzzing = settings(
+    derandomize=True, deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+MALTESE = find_language("mlt")
+TEXTS = [f"Dan hu test numru {i}.\nU din sentenza oħra." for i in range(150)]
+
+
+def hub_folder(folder: Path, configs: dict[str, dict[str, list[dict]]], kind: str = "parquet") -> Path:
+    """A data set as the hub holds it: README.md with ``configs`` -> split -> rows, and a file for each."""
+    import pyarrow
+    import pyarrow.parquet
+
+    header = ["---", "license: cc-by-4.0", "configs:"]
+    for config, splits in configs.items():
+        header += [f"- config_name: {config}", "  data_files:"]
+        for split, rows in splits.items():
+            path = folder / config / f"{split}-00000.{kind}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            header += [f"  - split: {split}", f"    path: {path.relative_to(folder)}"]
+            if kind == "parquet":
+                pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+            else:
+                path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (folder / "README.md").write_text("\n".join([*header, "---", "# A set", ""]), encoding="utf-8")
+    return folder
+
+
+def rows(field: str, texts: list[str] = TEXTS) -> list[dict]:
+    return [{"url": "x", field: text} for text in texts]
+
+
+OTHERS = rows("text", ["not this one"])
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("glotcc", SourceName("glotcc", "cis-lmu/GlotCC-V1")),
+        ("glotcc=/d/x", SourceName("glotcc", "/d/x")),
+        ("wikipedia", SourceName("wikipedia", "wikimedia/wikipedia")),
+        ("wikipedia:20240520=my/wiki", SourceName("wikipedia", "my/wiki", "20240520")),
+        ("flores=facebook/flores", SourceName("flores", "facebook/flores")),
+        ("hub:a/b", SourceName("hub", "a/b")),
+        ("hub:a/b:c@d#e", SourceName("hub", "a/b", "c", "d", "e")),
+        ("hub:./x#e", SourceName("hub", "./x", field="e")),
+        ("file:a=b:c@*.txt", SourceName("file", "a=b:c@*.txt")),
+    ],
+)
+def test_sources_are_taken_apart(text: str, name: SourceName) -> None:
+    assert parse_source(text) == name
+
+
+@fuzzing
+@given(
+    text=st.text(max_size=12)
+    | st.lists(
+        st.sampled_from(["glotcc", "hub", "file", "wikipedia", "flores", ":", "=", "@", "#", "a/b", "20231101"]),
+        max_size=6,
+    ).map("".join)
+)
+def test_any_text_is_a_source_or_a_refusal(text: str) -> None:
+    try:
+        assert parse_source(text).id
+    except InputError as refusal:
+        assert refusal.message.startswith("--source ")
+        assert refusal.hint
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+@pytest.mark.parametrize(
+    ("source", "configs", "field", "config"),
+    [
+        (
+            "glotcc={}",
+            {"mlt-Latn": {"train": rows("content")}, "eng-Latn": {"train": OTHERS}},
+            "content",
+            "mlt-Latn",
+        ),
+        (
+            "wikipedia={}",
+            {"20220301.mt": {"train": OTHERS}, "20231101.mt": {"train": rows("text")}, "20240101.x": {}},
+            "text",
+            "20231101.mt",
+        ),
+        (
+            "wikipedia:20220301={}",
+            {"20220301.mt": {"train": rows("text")}, "20231101.mt": {"train": OTHERS}},
+            "text",
+            "20220301.mt",
+        ),
+        ("flores={}", {"mlt_Latn": {"dev": OTHERS, "devtest": rows("text")}}, "text", "mlt_Latn"),
+        ("flores={}", {"mlt_Latn": {"devtest": rows("sentence")}}, "sentence", "mlt_Latn"),
+        ("hub:{}", {"only": {"train": rows("text")}}, "text", "only"),
+        ("hub:{}", {"mlt": {"train": rows("text")}, "ita": {"train": OTHERS}}, "text", "mlt"),
+        ("hub:{}:b@dev#body", {"a": {"train": OTHERS}, "b": {"dev": rows("body")}}, "body", "b"),
+    ],
+)  # fmt: skip
+def test_local_folders_in_the_format_of_the_hub(
+    tmp_path: Path, kind: str, source: str, configs: dict, field: str, config: str
+) -> None:
+    opened = open_source(parse_source(source.format(hub_folder(tmp_path, configs, kind))), MALTESE)
+    assert (opened.field, opened.config) == (field, config)
+    assert list(opened.documents) == TEXTS
+    if opened.kind == "hub":
+        assert opened.licence == "cc-by-4.0"
+
+
+def test_empty_and_missing_texts_are_passed_over(tmp_path: Path) -> None:
+    folder = hub_folder(tmp_path, {"mlt-Latn": {"train": [{"content": text} for text in ("a", None, "", "b")]}})
+    assert list(open_source(parse_source(f"glotcc={folder}"), MALTESE).documents) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("source", "message", "hint"),
+    [
+        ("glotcc={}", "no configuration mlt-Latn for Maltese (2 others)", "nearest: mlt-Arab"),
+        ("wikipedia={}", "no configuration mt for Maltese", "nearest"),
+        ("hub:{}", "no configuration mlt_Latn or mlt-Latn or mlt", "nearest: mlt-Arab"),
+        ("hub:{}:ita-Latn", "no field 'text' or 'content' or 'sentence' (found: body)", "ita-Latn@train#FIELD"),
+        ("hub:{}:ita-Latn#nope", "no field 'nope' (found: body)", "FIELD"),
+        ("hub:{}:ita-Latn@dev", "Bad split: dev. Available splits: ['train']", "check"),
+        ("hub:{}:mlt-Arab#n", "row 1, field 'n': int, not text", "another field"),
+        ("hub:{}/nope", "no such folder", "check the path"),
+        ("file:{}/*.txt", "no such file", "quotes"),
+    ],
+)
+def test_what_is_not_there_is_told(tmp_path: Path, source: str, message: str, hint: str) -> None:
+    folder = hub_folder(tmp_path, {"ita-Latn": {"train": [{"body": "x"}]}, "mlt-Arab": {"train": [{"n": 5}]}})
+    with pytest.raises(InputError) as refusal:
+        list(open_source(parse_source(source.format(folder)), MALTESE).documents)
+    assert message in refusal.value.message
+    assert hint in refusal.value.hint
+    assert "\n" not in refusal.value.message
+
+
+def test_a_damaged_file_is_one_error(tmp_path: Path) -> None:
+    folder = hub_folder(tmp_path, {"mlt-Latn": {"train": rows("content")}})
+    (folder / "mlt-Latn" / "train-00000.parquet").write_bytes(b"PAR1 not parquet PAR1")
+    with pytest.raises(InputError, match=re.escape(str(folder))):
+        list(open_source(parse_source(f"glotcc={folder}"), MALTESE).documents)
+
+
+def test_without_the_hub_the_error_names_the_way_round() -> None:
+    with pytest.raises(LangliftError, match="cis-lmu/GlotCC-V1: the hub cannot be reached") as failure:
+        open_source(parse_source("glotcc"), MALTESE)
+    assert "glotcc=FOLDER" in failure.value.hint
+
+
+def test_a_gated_set_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+    from datasets.exceptions import DatasetNotFoundError
+
+    def gated(*_: object) -> None:
+        raise DatasetNotFoundError("Dataset 'x' is a gated dataset on the Hub. You must be authenticated.")
+
+    monkeypatch.setattr(datasets, "get_dataset_config_names", gated)
+    with pytest.raises(InputError, match="accept their terms") as refusal:
+        open_source(parse_source("flores"), MALTESE)
+    assert "huggingface.co/datasets/openlanguagedata/flores_plus" in refusal.value.hint
+    assert "hf auth login" in refusal.value.hint
+
+
+@pytest.mark.parametrize(
+    ("language", "wiki", "first"),
+    [("mlt", "mt", "mlt-Latn"), ("swh", "sw", "swh-Latn"), ("nob", "no", "nob-Latn"), ("arb", "ar", "arb-Arab"),
+     ("als", "sq", "als-Latn"), ("sco", "sco", "sco-Latn"), ("yue", "zh-yue", "yue-Hant")],
+)  # fmt: skip
+def test_names_of_languages(language: str, wiki: str, first: str) -> None:
+    found = find_language(language)
+    assert wiki_code(found) == wiki
+    assert names_with_script(found, "-")[0] == first
+
+
+content = st.one_of(
+    st.binary(max_size=80),
+    st.lists(st.sampled_from(["Il-qattus raqad.", "", " ", "ħobż", "кіт\r", "\ufeff"]), max_size=80).map(
+        lambda lines: "\n".join(lines).encode()
+    ),
+)
+
+
+@fuzzing
+@given(raw=content)
+def test_streamed_documents_are_those_read_at_once(tmp_path: Path, raw: bytes) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(raw + b"\n" + b"Dan test.\n" * 10 + b"kelma " * 50)
+    try:
+        expected = ["\n".join(document) for document in read_documents(path)]
+    except InputError as refusal:
+        with pytest.raises(InputError) as again:
+            list(stream_documents(path))
+        assert again.value.message == refusal.message
+        return
+    if b"\r" not in raw:
+        assert list(stream_documents(path)) == expected
+
+
+def test_a_huge_block_is_cut_at_a_line_end(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    lines = [f"{i} " + "kelma " * 2000 for i in range(300)]
+    path.write_text("\n".join(lines) + "\n\n" + "\n\n".join(["qasir hafna"] * 12), encoding="utf-8")
+    documents = list(stream_documents(path))
+    assert max(map(len, documents)) < 1.1 * 2**20
+    assert [line for document in documents for line in document.split("\n")][:300] == [
+        line.strip() for line in lines
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1GB", 10**9), ("500KB", 500_000), ("1.5gb", 1_500_000_000), ("1GiB", 2**30), ("10 MiB", 10 * 2**20),
+     ("7", 7), ("2T", 2 * 10**12)],
+)  # fmt: skip
+def test_sizes(text: str, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@fuzzing
+@given(text=st.text(max_size=10) | st.from_regex(r"-?[0-9.]{0,4}[KMGTiBx]{0,3}"))
+def test_any_text_is_a_size_or_a_refusal(text: str) -> None:
+    try:
+        assert parse_bytes(text) >= 1
+    except InputError as refusal:
+        assert "is not a size" in refusal.message

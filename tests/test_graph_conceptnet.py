@@ -1,0 +1,257 @@
+"""ConceptNet's dump: nodes, languages, damaged rows with their place, damaged files."""
+
+import csv
+import gzip
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langlift.errors import InputError
+from langlift.graph import source_files
+from langlift.graph.conceptnet import concept, conceptnet_codes, read_conceptnet
+from langlift.graph.source_files import SourceFile
+from langlift.graph.tally import Edge, Tally
+from langlift.languages import find_language
+
+METADATA = '{"dataset": "/d/test", "license": "cc:by/4.0", "sources": [], "weight": 2.0}'
+SMALL_BLOCKS = 64
+
+
+def row(start: str, relation: str = "/r/IsA", end: str = "/c/mt/annimal", metadata: str = METADATA) -> bytes:
+    return f"/a/[{relation}/,{start}/,{end}/]\t{relation}\t{start}\t{end}\t{metadata}\n".encode()
+
+
+def read(path: Path, content: bytes, *codes: str, strict: bool = False, **options) -> tuple[list[Edge], Tally]:
+    path.write_bytes(content)
+    tally = Tally(strict)
+    with SourceFile(path) as file:
+        return list(read_conceptnet(file, codes or ("mt",), tally, **options)), tally
+
+
+SEGMENT = st.text(st.characters(blacklist_characters="/", blacklist_categories=["Cs"]), max_size=20)
+
+
+@given(language=st.sampled_from(["mt", "zh_tw", "roa-opt"]), term=SEGMENT, rest=st.lists(SEGMENT, max_size=3))
+def test_the_term_is_the_third_segment_with_spaces(language: str, term: str, rest: list[str]) -> None:
+    uri = "/".join(["", "c", language, term, *rest])
+    expected = " ".join(term.replace("_", " ").split())
+    if not expected:
+        with pytest.raises(ValueError, match="empty term"):
+            concept(uri)
+        return
+    assert concept(uri) == (language, expected)
+    last = " ".join([term, *rest][-1].replace("_", " ").split())
+    if last:
+        assert concept(uri, "last_segment") == (language, last)
+
+
+@given(st.text(max_size=40))
+def test_any_other_text_is_refused_with_a_reason(uri: str) -> None:
+    try:
+        language, term = concept(uri)
+    except ValueError as error:
+        assert str(error)
+    else:
+        assert uri.startswith(f"/c/{language}/")
+        assert term.strip() == term != ""
+
+
+def test_the_published_term_is_the_last_segment() -> None:
+    assert concept("/c/mt/qattus/n") == ("mt", "qattus")
+    assert concept("/c/mt/qattus/n", "last_segment") == ("mt", "n")
+    assert concept("/c/en/hard_questions") == ("en", "hard questions")
+
+
+@pytest.mark.parametrize(
+    ("name", "codes"),
+    [
+        ("Maltese", ("mt", "mlt")),
+        ("swh", ("sw", "swh")),
+        ("zsm", ("ms", "zsm")),
+        ("ind", ("ms", "id", "ind")),
+        ("nob", ("no", "nb", "nob")),
+        ("nno", ("no", "nn", "nno")),
+        ("hrv", ("sh", "hr", "hrv")),
+        ("srp", ("sh", "sr", "srp")),
+        ("bos", ("sh", "bs", "bos")),
+        ("cmn", ("zh", "cmn")),
+        ("ckb", ("ku", "ckb")),
+        ("arb", ("ar", "arb")),
+        ("lvs", ("lv", "lvs")),
+        ("tgl", ("fil", "tl", "tgl")),
+        ("npi", ("ne", "npi")),
+        ("gaz", ("om", "gaz")),
+        ("myv", ("myv",)),
+    ],
+)
+def test_languages_as_conceptnet_names_them(name: str, codes: tuple[str, ...]) -> None:
+    assert conceptnet_codes(find_language(name)) == codes
+
+
+def test_every_language_of_the_published_study_has_its_code() -> None:
+    """The studies' own codes (ku for Central Kurdish, ms for the row called Indonesian) are among ours."""
+    table = Path(str(files("langlift") / "facts" / "seed_languages.csv"))
+    with table.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            assert row["iso639_1"] == conceptnet_codes(find_language(row["flores_code"]))[0], row["name"]
+
+
+def test_edges_of_the_language_and_the_counts_of_the_rest(tmp_path: Path) -> None:
+    content = b"".join(
+        [
+            row("/c/mt/qattus/n"),
+            row("/c/en/cat", end="/c/en/animal"),
+            row("/c/en/cat", "/r/Synonym", "/c/mt/qattus"),
+            row("/c/mtx/other"),
+            row("/c/mt/qattus", "/r/Synonym", "/c/en/cat/n/wn/animal"),
+            row("/c/mt/qattus", "/r/ExternalURL", "http://example.org/qattus"),
+        ]
+    )
+    edges, tally = read(tmp_path / "dump.tsv", content)
+    assert edges == [
+        Edge(1, "qattus", "mt", "IsA", "annimal", "mt", 2.0),
+        Edge(5, "qattus", "mt", "Synonym", "cat", "en", 2.0),
+    ]
+    assert (tally.rows, tally.dropped) == (6, {"other_language": 3, "external_url": 1})
+    assert tally.licences == {"cc:by/4.0": 2}
+    either, tally = read(tmp_path / "dump.tsv", content, either_end=True)
+    assert [edge.line for edge in either] == [1, 3, 4, 5]
+    assert tally.dropped == {"other_language": 1, "external_url": 1}
+
+
+DAMAGED = {
+    "4 columns, not 5": b"/a/x\t/r/IsA\t/c/mt/qattus\t/c/mt/annimal\n",
+    "6 columns, not 5": row("/c/mt/qattus").replace(b"\n", b"\tmore\n"),
+    "1 column, not 5": b"no tabs here\n",
+    "not valid UTF-8": row("/c/mt/qattus").replace(b"qattus", b"qatt\xffus"),
+    "a NUL byte": row("/c/mt/qattus").replace(b"qattus", b"qatt\0us"),
+    "the metadata is not valid JSON": row("/c/mt/qattus", metadata='{"weight": '),
+    "the metadata is no JSON object": row("/c/mt/qattus", metadata="[1]"),
+    "the weight 'heavy' is no number": row("/c/mt/qattus", metadata='{"weight": "heavy"}'),
+    "the weight 'nan' is no number": row("/c/mt/qattus", metadata='{"weight": NaN}'),
+    "'/c/mt/_' has an empty term": row("/c/mt/_"),
+    "'/c/mt' has an empty term": row("/c/mt"),
+    "'http://example.org' is no concept (/c/<language>/<term>)": row("/c/mt/qattus", end="http://example.org"),
+    "'/c//annimal' names no language": row("/c/mt/qattus", end="/c//annimal"),
+    "'IsA' is no relation (/r/<name>)": row("/c/mt/qattus", relation="IsA"),
+    "'x' is no assertion (/a/[...])": b"x\t" + row("/c/mt/qattus").split(b"\t", 1)[1],
+    "a term of 1001 characters": row("/c/mt/" + "q" * 1001),
+}
+
+
+@pytest.mark.parametrize(("reason", "damaged"), DAMAGED.items())
+def test_a_damaged_row_is_counted_with_its_line(reason: str, damaged: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "dump.tsv"
+    content = row("/c/mt/kelb") + row("/c/en/dog") + damaged + row("/c/mt/għasfur")
+    edges, tally = read(path, content)
+    assert [edge.head for edge in edges] == ["kelb", "għasfur"]
+    assert tally.damaged_rows == [{"source": str(path), "line": 3, "reason": reason}]
+    assert (tally.rows, tally.damaged, tally.dropped["other_language"]) == (4, 1, 1)
+    with pytest.raises(InputError) as caught:
+        read(path, content, strict=True)
+    assert caught.value.message == f"{path}:3: {reason}"
+
+
+def test_rows_of_other_languages_are_checked_for_their_form_too(tmp_path: Path) -> None:
+    _, tally = read(tmp_path / "dump.tsv", row("/c/en/dog") + b"/a/x\t/r/IsA\t/c/en/dog\n" + row("/c/fr/chien"))
+    assert (tally.damaged, tally.damaged_rows[0]["line"]) == (1, 2)
+
+
+def test_only_the_first_damaged_rows_are_named(tmp_path: Path) -> None:
+    _, tally = read(tmp_path / "dump.tsv", b"x\n" * 30)
+    assert (tally.damaged, len(tally.damaged_rows), tally.damaged_rows[-1]["line"]) == (30, 20, 20)
+
+
+@given(
+    rows=st.lists(st.sampled_from([row("/c/mt/qattus"), row("/c/en/cat"), b"\n", *DAMAGED.values()]), max_size=12)
+)
+@settings(max_examples=60, deadline=None)
+def test_blocks_do_not_change_what_is_read(rows: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Whole blocks are checked at once, and damaged ones row by row: both must see the same."""
+    path = tmp_path_factory.getbasetemp() / "blocks.tsv"
+    content = b"".join(rows)
+    edges, tally = read(path, content)
+    assert tally.rows == sum(1 for line in rows if line != b"\n")
+    assert len(edges) == rows.count(row("/c/mt/qattus"))
+    assert tally.damaged == sum(line in DAMAGED.values() for line in rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source_files, "BLOCK_BYTES", SMALL_BLOCKS)
+        again, counted = read(path, content.removesuffix(b"\n"))
+    assert again == edges
+    assert (counted.rows, counted.damaged_rows, counted.dropped) == (tally.rows, tally.damaged_rows, tally.dropped)
+
+
+@given(content=st.binary(max_size=200))
+@settings(max_examples=150, deadline=None)
+def test_arbitrary_bytes_are_an_error_or_counted(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "bytes.tsv"
+    try:
+        edges, tally = read(path, content)
+    except InputError as error:
+        assert str(path) in error.message
+    else:
+        assert len(edges) + tally.damaged + sum(tally.dropped.values()) == tally.rows
+
+
+@given(fields=st.lists(st.text(max_size=12), min_size=5, max_size=5))
+@settings(max_examples=100, deadline=None)
+def test_arbitrary_fields_never_crash(fields: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "fields.tsv"
+    fields[2] = "/c/mt/" + fields[2]
+    edges, tally = read(path, "\t".join(fields).encode("utf-8", "surrogatepass"))
+    assert len(edges) + tally.damaged + sum(tally.dropped.values()) == tally.rows
+
+
+def test_gzip_carriage_returns_and_a_byte_order_mark(tmp_path: Path) -> None:
+    content = b"\xef\xbb\xbf" + (row("/c/mt/qattus") + row("/c/mt/kelb")).replace(b"\n", b"\r\n")
+    plain, _ = read(tmp_path / "dump.tsv", content)
+    assert [edge.head for edge in plain] == ["qattus", "kelb"]
+    # Two members, as tools that compress in parallel write them, and a name that does not tell.
+    packed, _ = read(tmp_path / "dump", gzip.compress(content[:50]) + gzip.compress(content[50:]))
+    assert packed == plain
+
+
+def test_a_damaged_gzip_file_is_one_error(tmp_path: Path) -> None:
+    path = tmp_path / "dump.tsv.gz"
+    packed = gzip.compress(b"".join(row(f"/c/mt/kelma_{i}") for i in range(5000)))
+    for damaged in (packed[: len(packed) // 2], packed[:300] + b"\0" * 50 + packed[350:], packed + b"junk"):
+        with pytest.raises(InputError, match=r"dump\.tsv\.gz:\d+: damaged gzip file"):
+            read(path, damaged)
+
+
+def test_a_file_without_line_ends_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_files, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(source_files, "LONGEST_LINE_BYTES", 5000)
+    with pytest.raises(InputError, match=r"dump\.tsv:2: a line of more than"):
+        read(tmp_path / "dump.tsv", row("/c/mt/qattus") + b"x" * 10_000)
+
+
+def test_missing_files_and_folders(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        SourceFile(tmp_path / "absent.tsv")
+    with pytest.raises(InputError, match="is a folder"):
+        SourceFile(tmp_path)
+
+
+def test_the_hash_is_that_of_the_file(tmp_path: Path) -> None:
+    import hashlib
+
+    path = tmp_path / "dump.tsv.gz"
+    path.write_bytes(gzip.compress(row("/c/mt/qattus")))
+    with SourceFile(path) as file:
+        assert b"".join(block for _, block in file.blocks()) == row("/c/mt/qattus")
+        assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert file.bytes_read == file.size
+
+
+def test_names_from_a_damaged_source_do_not_fill_the_memory(tmp_path: Path) -> None:
+    content = b"".join(row("/c/mt/qattus", metadata=json.dumps({"license": f"licence {i}"})) for i in range(1200))
+    _, tally = read(tmp_path / "dump.tsv", content)
+    assert len(tally.licences) == 1001
+    assert tally.licences["(others)"] == 200

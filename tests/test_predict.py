@@ -1,0 +1,173 @@
+"""A trained topic run labels new text, as it labelled its test split."""
+
+import csv
+import io
+import json
+import shutil
+from itertools import islice, repeat
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langlift.errors import InputError
+from langlift.tasks import prediction
+from langlift.tasks.prediction import load_classifier
+from langlift.tasks.prediction_files import read_rows
+
+
+@pytest.fixture(scope="module")
+def stacked_run(tiny_xlm_roberta: Path, topic_folder: Path, tmp_path_factory, maltese_lines) -> Path:
+    """Two seeds of a topic run, stacked on a language adapter that is gone afterwards."""
+    from langlift.config.recipes import AdaptRecipe, TaskRecipe
+    from langlift.languages import find_language
+    from langlift.tasks.topic import train_topic
+    from langlift.training.adaptation import adapt
+
+    folder = tmp_path_factory.mktemp("stacked")
+    text = folder / "text.txt"
+    text.write_text("\n".join(maltese_lines[:60]), encoding="utf-8")
+    adapt(find_language("mlt"), str(tiny_xlm_roberta), text, folder / "adapter", AdaptRecipe(steps=3))
+    recipe = TaskRecipe(epochs=3, learning_rate=1e-2, seeds=(1, 2), reduction_factor=4.0)
+    train_topic(str(tiny_xlm_roberta), topic_folder, folder / "run", recipe, folder / "adapter")
+    shutil.rmtree(folder / "adapter")
+    return folder / "run"
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_test_split_gets_the_labels_that_were_measured(stacked_run: Path, topic_folder: Path, seed: int):
+    classifier = load_classifier(stacked_run, seed=seed)
+    lines = (stacked_run / f"seed-{seed}" / "test_predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    measured = [json.loads(line) for line in lines]
+    predicted = list(classifier(row["text"] for row in measured))
+    assert [p.label for p in predicted] == [row["predicted"] for row in measured]
+    for p in predicted:
+        assert sum(p.probabilities.values()) == pytest.approx(1, abs=1e-5)
+        assert p.label == max(p.probabilities, key=p.probabilities.get)
+
+
+def test_the_seed_best_on_dev_is_taken(stacked_run: Path):
+    best = max(
+        (1, 2), key=lambda n: json.loads((stacked_run / f"seed-{n}/metrics.json").read_text())["dev_macro_f1"]
+    )
+    assert load_classifier(stacked_run).folder.name == f"seed-{best}"
+    assert load_classifier(stacked_run / "seed-2").folder.name == "seed-2"
+
+
+def test_texts_are_labelled_as_they_come(stacked_run: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(prediction, "TEXTS_AT_ONCE", 8)
+    endless = load_classifier(stacked_run)(repeat("Illum rajt il-futbol."))
+    first = list(islice(endless, 20))
+    assert len(first) == 20
+    assert len({p.label for p in first}) == 1
+
+
+def test_a_label_does_not_depend_on_the_neighbours(stacked_run: Path):
+    classifier = load_classifier(stacked_run)
+    texts = ["Illum rajt il-vapur.", "Il-plejer.", "Il-bagalja u l-biljett " * 40]
+    together = list(classifier(texts))
+    for text, p in zip(texts, together, strict=True):
+        alone = next(classifier([text]))
+        assert alone.probabilities == pytest.approx(p.probabilities, abs=1e-5)
+
+
+def test_a_fully_fine_tuned_model_predicts(tiny_bert: Path, topic_folder: Path, tmp_path: Path, langlift):
+    run = tmp_path / "run"
+    settings_ = ["--method", "full", "--epochs", 2, "--lr", "1e-3", "--seeds", 5, "--json"]
+    trained = langlift("task", "topic", "--base", tiny_bert, "--data", topic_folder, "--out", run, *settings_)
+    assert trained.code == 0, trained.err
+    measured = [json.loads(line) for line in (run / "seed-5/test_predictions.jsonl").read_text().splitlines()]
+    predicted = load_classifier(run)(row["text"] for row in measured)
+    assert [p.label for p in predicted] == [row["predicted"] for row in measured]
+
+
+def test_lines_in_and_tsv_out(stacked_run: Path, tmp_path: Path, langlift):
+    text, out = tmp_path / "text.txt", tmp_path / "out" / "labels.tsv"
+    text.write_text('Illum rajt "il-futbol".\n\n  Il-vapur\tu l-ajruport.  \r\n', encoding="utf-8")
+    result = langlift("predict", stacked_run, "--text", text, "--out", out, "--json")
+    assert result.code == 0, result.err
+    assert result.json["rows"] == 2
+    assert sum(result.json["counts"].values()) == 2
+    with out.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [row["text"] for row in rows] == ['Illum rajt "il-futbol".', "Il-vapur\tu l-ajruport."]
+    for row in rows:
+        shares = {label: float(row[f"probability_{label}"]) for label in ("sports", "travel")}
+        assert row["predicted"] == max(shares, key=shares.get)
+        assert float(row["probability"]) == max(shares.values())
+    assert not list(out.parent.glob("*.partial"))
+
+
+def test_tsv_in_and_json_lines_out_keep_the_columns(
+    stacked_run: Path, topic_folder: Path, tmp_path: Path, langlift
+):
+    out = tmp_path / "labels.jsonl"
+    assert langlift("predict", stacked_run, "--text", topic_folder / "test.tsv", "--out", out).code == 0
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [row["index_id"] for row in rows] == [str(i) for i in range(12)]
+    assert {row["category"] for row in rows} == {"sports", "travel"}
+    assert all(set(row["probabilities"]) == {"sports", "travel"} for row in rows)
+
+
+def test_standard_input_and_output(stacked_run: Path, langlift, monkeypatch: pytest.MonkeyPatch):
+    lines = io.TextIOWrapper(io.BytesIO(b"Il-futbol.\nIl-vapur.\n"))
+    monkeypatch.setattr("sys.stdin", lines)
+    result = langlift("predict", stacked_run, "--text", "-")
+    assert result.code == 0, result.err
+    assert [json.loads(line)["text"] for line in result.out.splitlines()] == ["Il-futbol.", "Il-vapur."]
+
+
+def test_bad_input_keeps_what_was_done(
+    stacked_run: Path, tmp_path: Path, langlift, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(prediction, "TEXTS_AT_ONCE", 2)
+    text, out = tmp_path / "text.txt", tmp_path / "labels.tsv"
+    text.write_bytes(b"Il-futbol.\nIl-vapur.\n\xff\xfe\nIl-gowl.\n")
+    result = langlift("predict", stacked_run, "--text", text, "--out", out, "--json")
+    assert result.code == 2
+    assert f"{text}:3: not valid UTF-8" in result.error["error"]
+    assert not out.exists()
+    assert len((tmp_path / "labels.tsv.partial").read_text(encoding="utf-8").splitlines()) == 1 + 2
+
+
+def test_what_is_wrong_is_said_in_one_line(stacked_run: Path, tmp_path: Path, langlift):
+    text = tmp_path / "text.txt"
+    text.write_text("Il-futbol.\n", encoding="utf-8")
+    (tmp_path / "empty.txt").write_text("\n \n")
+    (tmp_path / "columns.tsv").write_text("sentence\nIl-futbol.\n")
+    broken = tmp_path / "broken"
+    shutil.copytree(stacked_run, broken)
+    (broken / "seed-1" / "head.safetensors").write_bytes(b"junk")
+    out = tmp_path / "o.tsv"
+    for arguments, said in [
+        ([tmp_path / "none", "--text", text], "no such folder"),
+        ([tmp_path, "--text", text], "holds no finished task run"),
+        ([stacked_run, "--text", text, "--seed", 9], "no finished seed 9"),
+        ([stacked_run, "--text", tmp_path / "absent.txt"], "cannot be read"),
+        ([stacked_run, "--text", tmp_path / "empty.txt"], "no text to label"),
+        ([stacked_run, "--text", tmp_path / "columns.tsv"], "no column 'text' (found: sentence)"),
+        ([stacked_run, "--text", text, "--base", "langlift-nano"], "hidden_size"),
+        ([broken, "--text", text, "--seed", 1], "damaged"),
+    ]:
+        result = langlift("predict", *arguments, "--out", out, "--json")
+        assert result.code == 2, arguments
+        assert said in result.error["error"]
+        assert not out.exists()
+    assert langlift("predict", stacked_run, "--text", text, "--out", tmp_path / "o.xlsx").code == 2
+    assert langlift("predict", stacked_run, "--text", text, "--json").code == 2, "two things on one stdout"
+
+
+@given(st.binary(max_size=60), st.sampled_from(["x.txt", "x.tsv"]))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_rows_or_a_refusal(tmp_path_factory, content: bytes, name: str):
+    file = tmp_path_factory.mktemp("rows") / name
+    file.write_bytes(content)
+    try:
+        rows = list(read_rows(file))
+    except InputError as error:
+        assert str(file) in error.message
+        return
+    assert all("text" in row for row in rows)
+    if name == "x.txt":
+        assert all(row["text"] and row["text"] == row["text"].strip() for row in rows)
