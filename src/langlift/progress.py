@@ -85,3 +85,8 @@ def readable_seconds(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def say(text: str) -> None:
+    """One plain line on stderr, for what a run decides by itself."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -25,6 +25,11 @@ class Backbone:
     the whole layer where it is pre-LN."""
     pre_layer_norm: bool
     """Whether normalisation comes before the sublayers, so that a layer's output is a plain sum."""
+    rows_from: str
+    """(body) the first module of a layer, behind its attention, that can run on some tokens only: from
+    here on the last layer is computed for the tokens that are needed."""
+    rows_until: str | None
+    """(body) the module behind which all tokens are needed again; ``None`` where that is nowhere."""
     embeddings: str
     """(body) the embeddings; their output passes through the invertible adapter."""
     lora_targets: tuple[str, ...]
@@ -47,6 +52,8 @@ _BERT = Backbone(
     model_type="bert",
     bottleneck="encoder.layer.{layer}.output.LayerNorm",
     pre_layer_norm=False,
+    rows_from="encoder.layer.{layer}.attention.output",
+    rows_until=None,
     embeddings="embeddings",
     lora_targets=("query", "value"),
     masked_head=("cls",),
@@ -67,6 +74,8 @@ _DISTILBERT = Backbone(
     model_type="distilbert",
     bottleneck="transformer.layer.{layer}.output_layer_norm",
     pre_layer_norm=False,
+    rows_from="transformer.layer.{layer}.sa_layer_norm",
+    rows_until=None,
     embeddings="embeddings",
     lora_targets=("q_lin", "v_lin"),
     masked_head=("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),
@@ -79,6 +88,8 @@ _MODERNBERT = Backbone(
     model_type="modernbert",
     bottleneck="layers.{layer}",
     pre_layer_norm=True,
+    rows_from="layers.{layer}.mlp_norm",
+    rows_until="layers.{layer}.mlp",  # its result is added to the residual of all tokens
     embeddings="embeddings",
     lora_targets=("Wqkv",),  # query, key and value are one matrix
     masked_head=("head", "decoder"),
@@ -92,6 +103,12 @@ _MODERNBERT = Backbone(
 BACKBONES: dict[str, Backbone] = {
     row.model_type: row for row in (_BERT, _ROBERTA, _XLM_ROBERTA, _DISTILBERT, _MODERNBERT)
 }
+
+
+def first_position(model: PreTrainedModel) -> int:
+    """The position id of a text's first token."""
+    config: Any = model.config
+    return int(config.pad_token_id) + 1 if backbone_of(model).positions_follow_padding else 0
 
 
 def backbone_of_type(model_type: str) -> Backbone:

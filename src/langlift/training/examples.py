@@ -139,6 +139,35 @@ class PadBatch:
         return batch
 
 
+class FlatBatch:
+    """Collates examples end to end, shortest first and without padding, into a flat batch.
+
+    ``input_ids`` and ``position_ids`` int64 [1, tokens]; ``lengths`` int64 [examples]; ``labels``
+    [1, tokens] when there is one for each token, else [examples]. ``first_position`` is the position
+    id of an example's first token.
+    """
+
+    def __init__(self, first_position: int) -> None:
+        self._first_position = first_position
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """The examples as one batch; those of equal length stay in order."""
+        ordered = sorted(examples, key=lambda example: len(example["input_ids"]))
+        lengths = [len(example["input_ids"]) for example in ordered]
+        positions = np.concatenate([np.arange(length) for length in lengths]) + self._first_position
+        labels = [example["labels"] for example in ordered]
+        return {
+            "input_ids": torch.from_numpy(np.concatenate([e["input_ids"] for e in ordered]))[None],
+            "position_ids": torch.from_numpy(positions)[None],
+            "lengths": torch.tensor(lengths),
+            "labels": torch.from_numpy(np.concatenate(labels)[None] if labels[0].ndim else np.stack(labels)),
+        }
+
+
+Collate = Callable[[Sequence[Example]], dict[str, Tensor]]
+"""Examples in, a batch out: ``PadBatch`` or ``FlatBatch``."""
+
+
 def _padded(arrays: Sequence[npt.NDArray[np.int64]], longest: int, value: int) -> Tensor:
     tensors = [torch.from_numpy(array) for array in arrays]
     if tensors[0].ndim:

@@ -1,0 +1,76 @@
+"""Run a model's body on a padded or a flat batch, and only as far as the rows that are needed."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from langlift.backbones.registry import backbone_of
+from langlift.backbones.segmented_attention import Segments
+
+
+def hidden_states(model: PreTrainedModel, batch: Mapping[str, Tensor], rows: Tensor | None = None) -> Tensor:
+    """The body's last hidden states at the chosen places (``None``: at all), in order; shape [chosen, d].
+
+    A flat batch has ``input_ids`` and ``position_ids`` int64 [1, tokens] and ``lengths`` int64
+    [sentences]; a padded one has ``input_ids`` [sentences, length] and perhaps ``attention_mask``.
+    ``rows`` is boolean, of the shape of ``input_ids``. What only the other rows need is left out of
+    the last layer.
+    """
+    body = model.base_model
+    inputs: dict[str, Any] = {"input_ids": batch["input_ids"], "attention_mask": batch.get("attention_mask")}
+    if "lengths" in batch:
+        inputs["position_ids"] = batch["position_ids"]
+        inputs["segments"] = Segments(tuple(batch["lengths"].tolist()))
+        # transformers hands a mask of four dimensions on as it is, and so makes none of its own.
+        inputs["attention_mask"] = torch.empty(1, 1, 1, 0, device=batch["input_ids"].device)
+    if rows is None:
+        every: Tensor = body(**inputs).last_hidden_state
+        return every.reshape(-1, every.shape[-1])
+    places = rows.reshape(-1).nonzero().squeeze(1)
+    with only_rows(model, places) as narrowed:
+        output: Tensor = body(**inputs).last_hidden_state
+    output = output.reshape(-1, output.shape[-1])
+    return output if narrowed else output.index_select(0, places)
+
+
+@contextmanager
+def only_rows(model: PreTrainedModel, places: Tensor) -> Iterator[bool]:
+    """Compute the end of the last layer (behind its attention) for some tokens only, inside this context.
+
+    ``places`` int64 [chosen] counts tokens of all sentences. Yields whether the body's output is then
+    [1, chosen, d]; where the layer's own code needs all rows again, it keeps its shape, with the rows
+    not chosen unfinished.
+    """
+    backbone, config = backbone_of(model), model.config
+    if getattr(config, "chunk_size_feed_forward", 0):  # chunks have a fixed number of rows
+        yield False
+        return
+    last = config.num_hidden_layers - 1
+    first_module = model.base_model.get_submodule(backbone.rows_from.format(layer=last))
+
+    def narrow(module: Any, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(x.reshape(-1, x.shape[-1]).index_select(0, places)[None] for x in arguments)
+
+    handles = [first_module.register_forward_pre_hook(narrow)]
+    if backbone.rows_until is not None:
+
+        def widen(module: Any, arguments: Any, output: Tensor) -> Tensor:
+            everywhere = output.new_zeros(shape[0] * shape[1], output.shape[-1])
+            return everywhere.index_copy(0, places, output[0]).view(*shape, -1)
+
+        def measure(module: Any, arguments: tuple[Tensor, ...]) -> None:
+            shape[:] = arguments[0].shape[:2]
+
+        shape: list[int] = []
+        last_module = model.base_model.get_submodule(backbone.rows_until.format(layer=last))
+        handles.append(first_module.register_forward_pre_hook(measure, prepend=True))
+        handles.append(last_module.register_forward_hook(widen))
+    try:
+        yield backbone.rows_until is None
+    finally:
+        for handle in handles:
+            handle.remove()

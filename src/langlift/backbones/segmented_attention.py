@@ -1,0 +1,222 @@
+"""Attention over a flat batch: sentences laid end to end without padding, each attending to itself only.
+
+It is registered with transformers under the name ``FLAT`` and reads the sentences' lengths from the
+``segments`` that the model's forward passes on; without them it is PyTorch's own attention (sdpa).
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout as dropped_out
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+FLAT = "langlift_flat"
+
+Run = tuple[int, int, int]
+"""(first token, number of sentences, their length): neighbours of equal length, computed together."""
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The sentences of a flat batch by their lengths in tokens, in order.
+
+    Sentences of equal length that stand side by side are computed together: sort a batch by length.
+    """
+
+    lengths: tuple[int, ...]
+
+    @cached_property
+    def runs(self) -> tuple[Run, ...]:
+        """The batch as runs of equal length."""
+        runs, start = [], 0
+        for length, group in groupby(self.lengths):
+            count = len(list(group))
+            runs.append((start, count, length))
+            start += count * length
+        return tuple(runs)
+
+    @cache  # noqa: B019 - a batch lives for one step
+    def boundaries(self, device: torch.device) -> Tensor:
+        """Where sentences begin and end, int32 [sentences + 1], as variable-length kernels want it."""
+        lengths = torch.tensor((0, *self.lengths), device=device)
+        return lengths.cumsum(0).to(torch.int32)
+
+
+def takes_flat_batches(model: PreTrainedModel) -> bool:
+    """Whether a model hands the work to a registered attention function and takes explicit positions."""
+    body = model.base_model
+    handed_on = getattr(type(body), "_supports_attention_backend", False)
+    return bool(handed_on) and "position_ids" in inspect.signature(body.forward).parameters
+
+
+def use_flat_attention(model: PreTrainedModel) -> None:
+    """Let a model compute its attention here, in place; ordinary batches come out as before."""
+    AttentionInterface.register(FLAT, flat_attention)
+    AttentionMaskInterface.register(FLAT, sdpa_mask)
+    model.set_attn_implementation(FLAT)
+
+
+def flat_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    segments: Segments | None = None,
+    **further: Any,
+) -> tuple[Tensor, None]:
+    """transformers' attention interface: [1, heads, tokens, d] -> [1, tokens, heads, d].
+
+    ``sliding_window`` w lets tokens i and j see each other where |i - j| < w.
+    """
+    if segments is None:
+        ordinary: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **further
+        )
+        return ordinary
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    if query.is_cuda or (query.dtype == torch.float32 and not torch.is_grad_enabled()):
+        return _fused(q, k, v, segments, scale, dropout, sliding_window)[None], None
+    return SegmentedAttention.apply(q, k, v, segments.runs, scale, dropout, sliding_window)[None], None
+
+
+class SegmentedAttention(torch.autograd.Function):
+    """softmax(q k' scale) v in every sentence, by plain batched matrix products over runs of equal length.
+
+    On a CPU these are faster than the fused kernel in bf16, and in training; only float32 scoring is not.
+    Kept for the backward pass are query, key and value as they are and the attention probabilities.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        runs: tuple[Run, ...],
+        scale: float,
+        dropout: float,
+        window: int | None,
+    ) -> Tensor:
+        """Shapes [tokens, heads, d] -> the same."""
+        output = torch.empty(query.shape, dtype=query.dtype, device=query.device)
+        kept: list[Tensor] = []
+        for run in runs:
+            q, k, v = (_products(x, run) for x in (query, key, value))
+            scores = torch.bmm(q, k.transpose(1, 2)).mul_(scale)
+            if window is not None and run[2] > window:
+                scores.masked_fill_(_distant(run[2], window, scores.device), -torch.inf)
+            shares = scores.softmax(dim=-1)
+            kept.append(shares)
+            if dropout:
+                kept.append(dropped_out(torch.ones_like(shares), dropout))
+                shares = shares * kept[-1]
+            _put(output, run, torch.bmm(shares, v))
+        ctx.save_for_backward(query, key, value, *kept)
+        ctx.runs, ctx.scale, ctx.dropout = runs, scale, dropout
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of query, key and value, where they are wanted."""
+        query, key, value, *kept = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[:3]
+        found = [
+            torch.empty(x.shape, dtype=x.dtype, device=x.device) if wants else None
+            for x, wants in zip((query, key, value), wanted, strict=True)
+        ]
+        for run in ctx.runs:
+            shares = kept.pop(0)
+            keep = kept.pop(0) if ctx.dropout else None
+            of_output = _products(gradient, run)
+            if found[2] is not None:
+                used = shares if keep is None else shares * keep
+                _put(found[2], run, torch.bmm(used.transpose(1, 2), of_output))
+            if found[0] is None and found[1] is None:
+                continue
+            of_shares = torch.bmm(of_output, _products(value, run).transpose(1, 2))
+            if keep is not None:
+                of_shares *= keep
+            of_scores = torch._softmax_backward_data(of_shares, shares, -1, shares.dtype).mul_(ctx.scale)
+            if found[0] is not None:
+                _put(found[0], run, torch.bmm(of_scores, _products(key, run)))
+            if found[1] is not None:
+                _put(found[1], run, torch.bmm(of_scores.transpose(1, 2), _products(query, run)))
+        return (*found, None, None, None, None)
+
+
+def _products(x: Tensor, run: Run) -> Tensor:
+    """A run of [tokens, heads, d] as [sentences * heads, length, d]; a view where there is one sentence."""
+    start, count, length = run
+    heads, width = x.shape[1:]
+    block = x[start : start + count * length].view(count, length, heads, width).transpose(1, 2)
+    return block.reshape(count * heads, length, width)
+
+
+def _put(target: Tensor, run: Run, products: Tensor) -> None:
+    """The reverse: write [sentences * heads, length, d] to a run's place."""
+    start, count, length = run
+    heads, width = target.shape[1:]
+    place = target[start : start + count * length].view(count, length, heads, width)
+    place.copy_(products.view(count, heads, length, width).transpose(1, 2))
+
+
+def _distant(length: int, window: int, device: torch.device) -> Tensor:
+    """Boolean [length, length]: true where two tokens are too far apart to see each other."""
+    places = torch.arange(length, device=device)
+    return (places[:, None] - places).abs() >= window
+
+
+def _fused(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    segments: Segments,
+    scale: float,
+    dropout: float,
+    window: int | None,
+) -> Tensor:
+    """The same with fused kernels: on a GPU in half precision one call for all lengths, else one for each."""
+    kernel = _variable_length_kernel() if query.is_cuda else None
+    if kernel is not None and query.dtype in (torch.float16, torch.bfloat16) and not dropout:
+        boundaries, longest = segments.boundaries(query.device), max(segments.lengths)
+        sight = (-1, -1) if window is None else (window - 1, window - 1)
+        output: Tensor = kernel(
+            query, key, value, boundaries, boundaries, longest, longest, scale=scale, window_size=sight
+        )
+        return output
+    sizes = [count * length for _, count, length in segments.runs]
+    outputs = []
+    for (_, count, length), *parts in zip(
+        segments.runs, *(x.split(sizes) for x in (query, key, value)), strict=True
+    ):
+        q, k, v = (x.unflatten(0, (count, length)).transpose(1, 2) for x in parts)
+        near = None if window is None or length <= window else ~_distant(length, window, q.device)
+        attended = scaled_dot_product_attention(q, k, v, attn_mask=near, dropout_p=dropout, scale=scale)
+        outputs.append(attended.transpose(1, 2).flatten(0, 1))
+    return torch.cat(outputs)
+
+
+@cache
+def _variable_length_kernel() -> Callable[..., Any] | None:
+    """PyTorch's flash attention for sentences of unequal length, in the versions that can limit its sight."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    known = inspect.signature(varlen_attn).parameters
+    kernel: Callable[..., Any] | None = varlen_attn if {"scale", "window_size"} <= known.keys() else None
+    return kernel

@@ -1,0 +1,97 @@
+"""Cross-entropy at the masked head's decoder in chunks, without ever keeping the logits of a batch."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+LOGITS_AT_ONCE = 2**26
+"""So many logits are held at a time (268 rows of XLM-R's vocabulary); one product for all of them."""
+LOGITS_IN_CACHE = 2**21
+"""So many of those are worked on at a time in float32, small enough for the processor's cache."""
+
+
+def summed_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    """The cross-entropy of ``hidden @ weight' + bias`` against ``targets``, summed (nats, float32 scalar).
+
+    Shapes [rows, d], [vocabulary, d], [vocabulary], int64 [rows]. Gradients are computed on the way
+    forward, chunk by chunk, so that nothing of the size of the vocabulary is left for the backward pass.
+    """
+    with_gradients = torch.is_grad_enabled()
+    total: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, bias, targets, with_gradients)
+    return total
+
+
+@torch.no_grad()
+def log_probabilities(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    """The log-probability (natural, float32 [rows]) of each row's target, from the same chunks."""
+    found = []
+    for rows in _chunks(hidden, weight):
+        logits = linear(hidden[rows], weight, bias)
+        for part, goal in _in_cache(logits, targets[rows]):
+            values = part.float()
+            found.append(_at(values, goal) - values.logsumexp(dim=1))
+    return torch.cat(found)
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """With p = softmax(h W' + b) and y one-hot: dh = (p - y) W, dW = (p - y)' h, db = sum (p - y)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, with_gradients: bool
+    ) -> Tensor:
+        kind = hidden.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+        wanted = [with_gradients and wants for wants in ctx.needs_input_grad[:3]]
+        h, w = hidden.to(dtype), weight.to(dtype)
+        b = None if bias is None else bias.to(dtype)
+        total = torch.zeros((), device=hidden.device)
+        of_hidden = torch.empty_like(h) if wanted[0] else None
+        of_weight = torch.zeros_like(weight) if wanted[1] else None
+        of_bias = torch.zeros_like(bias) if wanted[2] and bias is not None else None
+        for rows in _chunks(h, w):
+            errors = linear(h[rows], w, b)
+            for part, goal in _in_cache(errors, targets[rows]):
+                values = part.float()  # in float32 the part itself
+                normalisers = values.logsumexp(dim=1)
+                total += (normalisers - _at(values, goal)).sum()
+                if any(wanted):
+                    values.sub_(normalisers[:, None]).exp_()
+                    values[torch.arange(len(goal), device=goal.device), goal] -= 1
+                    if part.dtype != values.dtype:
+                        part.copy_(values)
+            if of_hidden is not None:
+                torch.mm(errors, w, out=of_hidden[rows])
+            if of_weight is not None:
+                of_weight += errors.t() @ h[rows]
+            if of_bias is not None:
+                of_bias += errors.sum(dim=0, dtype=torch.float32)
+        ctx.gradients = (of_hidden, of_weight, of_bias)
+        ctx.hidden_dtype = hidden.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        of_hidden, of_weight, of_bias = ctx.gradients
+        if of_hidden is not None:
+            of_hidden = of_hidden.to(ctx.hidden_dtype) * gradient.to(ctx.hidden_dtype)
+        scaled = [None if g is None else g.mul_(gradient.to(g.dtype)) for g in (of_weight, of_bias)]
+        ctx.gradients = None
+        return of_hidden, *scaled, None, None
+
+
+def _chunks(hidden: Tensor, weight: Tensor) -> list[slice]:
+    size = max(1, LOGITS_AT_ONCE // len(weight))
+    return [slice(start, start + size) for start in range(0, len(hidden), size)]
+
+
+def _in_cache(logits: Tensor, targets: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
+    size = max(1, LOGITS_IN_CACHE // logits.shape[1])
+    return zip(logits.split(size), targets.split(size), strict=True)
+
+
+def _at(values: Tensor, targets: Tensor) -> Tensor:
+    return values.gather(1, targets[:, None]).squeeze(1)
