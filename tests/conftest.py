@@ -113,6 +113,50 @@ def tiny_model(request: pytest.FixtureRequest) -> Path:
     return request.getfixturevalue("tiny_bert" if request.param == "bert" else "tiny_xlm_roberta")
 
 
+WINDOW = 8  # ModernBERT's local attention: sentences here are longer
+
+
+@pytest.fixture(scope="module", params=["bert", "distilbert", "modernbert", "roberta", "xlm-roberta"])
+def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model folder of each architecture of the table in turn."""
+    import torch
+    from transformers import (
+        AutoTokenizer,
+        DistilBertConfig,
+        DistilBertForMaskedLM,
+        ModernBertConfig,
+        ModernBertForMaskedLM,
+        RobertaConfig,
+        RobertaForMaskedLM,
+    )
+
+    architecture = request.param
+    if architecture == "xlm-roberta":
+        return request.getfixturevalue("tiny_xlm_roberta")
+    tiny_bert = request.getfixturevalue("tiny_bert")
+    if architecture == "bert":
+        return tiny_bert
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp(f"tiny-{architecture}")
+    if architecture == "roberta":
+        tokenizer = AutoTokenizer.from_pretrained(request.getfixturevalue("tiny_xlm_roberta"))
+        config = RobertaConfig(
+            vocab_size=600, max_position_embeddings=66, type_vocab_size=1, pad_token_id=1, **SHAPE
+        )
+        return _saved(RobertaForMaskedLM(config), tokenizer, folder)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    if architecture == "distilbert":
+        config = DistilBertConfig(
+            vocab_size=600, max_position_embeddings=64, dim=32, n_layers=2, n_heads=2, hidden_dim=64
+        )
+        return _saved(DistilBertForMaskedLM(config), tokenizer, folder)
+    config = ModernBertConfig(
+        vocab_size=600, max_position_embeddings=64, local_attention=WINDOW, pad_token_id=0, bos_token_id=2,
+        eos_token_id=3, cls_token_id=2, sep_token_id=3, **SHAPE,
+    )  # fmt: skip
+    return _saved(ModernBertForMaskedLM(config), tokenizer, folder)
+
+
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 
 

@@ -5,19 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MALTESE, SHAPE, _saved
+from conftest import MALTESE, WINDOW
 from test_training import masked_batch
-from transformers import (
-    AutoConfig,
-    AutoModelForMaskedLM,
-    AutoTokenizer,
-    DistilBertConfig,
-    DistilBertForMaskedLM,
-    ModernBertConfig,
-    ModernBertForMaskedLM,
-    RobertaConfig,
-    RobertaForMaskedLM,
-)
+from transformers import AutoConfig, AutoModelForMaskedLM
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, attached, bottleneck_places, train_only
@@ -36,37 +26,6 @@ from langlift.training.masked_loss import logits_at, summed_masked_loss
 QUICK = AdaptRecipe(
     steps=16, batch_size=4, learning_rate=1e-2, validate_every=8, save_steps=8, max_tokens=48, reduction_factor=4
 )
-WINDOW = 8  # ModernBERT's local attention: sentences here are longer
-
-
-@pytest.fixture(scope="module", params=sorted(BACKBONES))
-def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model folder of each architecture of the table in turn."""
-    architecture = request.param
-    if architecture == "xlm-roberta":
-        return request.getfixturevalue("tiny_xlm_roberta")
-    tiny_bert = request.getfixturevalue("tiny_bert")
-    if architecture == "bert":
-        return tiny_bert
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp(f"tiny-{architecture}")
-    if architecture == "roberta":
-        tokenizer = AutoTokenizer.from_pretrained(request.getfixturevalue("tiny_xlm_roberta"))
-        config = RobertaConfig(
-            vocab_size=600, max_position_embeddings=66, type_vocab_size=1, pad_token_id=1, **SHAPE
-        )
-        return _saved(RobertaForMaskedLM(config), tokenizer, folder)
-    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
-    if architecture == "distilbert":
-        config = DistilBertConfig(
-            vocab_size=600, max_position_embeddings=64, dim=32, n_layers=2, n_heads=2, hidden_dim=64
-        )
-        return _saved(DistilBertForMaskedLM(config), tokenizer, folder)
-    config = ModernBertConfig(
-        vocab_size=600, max_position_embeddings=64, local_attention=WINDOW, pad_token_id=0, bos_token_id=2,
-        eos_token_id=3, cls_token_id=2, sep_token_id=3, **SHAPE,
-    )  # fmt: skip
-    return _saved(ModernBertForMaskedLM(config), tokenizer, folder)
 
 
 @pytest.mark.parametrize("architecture", sorted(BACKBONES))

@@ -8,7 +8,7 @@ import torch
 
 from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.errors import InputError
-from langlift.evaluation import pseudo_perplexity
+from langlift.evaluation import masked_copies
 from langlift.evaluation.gap_filling import fill_gap, frequent_words, word_log_probability
 from langlift.evaluation.pseudo_perplexity import longest_input, score_sentences
 
@@ -75,7 +75,7 @@ def test_published_equals_the_naive_loop(loaded) -> None:
 def test_the_score_does_not_depend_on_the_batching(loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     model, tokenizer = loaded
     whole = score_sentences(model, tokenizer, SENTENCES)
-    monkeypatch.setattr(pseudo_perplexity, "TOKENS_AT_ONCE", 7)
+    monkeypatch.setattr(masked_copies, "TOKENS_AT_ONCE", 7)
     assert score_sentences(model, tokenizer, SENTENCES).pseudo_perplexity == pytest.approx(
         whole.pseudo_perplexity, rel=1e-6
     )

@@ -148,8 +148,8 @@ def test_only_the_adapter_changes_and_all_of_it_decays(tiny_xlm_roberta: Path, t
     tokenizer = load_tokenizer(str(tiny_xlm_roberta))
     row = np.asarray(tokenizer("Il-baħar kien kalm.")["input_ids"])
     before = {n: p.clone() for n, p in model.named_parameters()}
-    recipe = dataclasses.replace(QUICK, steps=2, weight_decay=0.1)
-    trainer, _ = adaptation._trainer(model, tokenizer, [row], [row], tmp_path, recipe)
+    recipe = dataclasses.replace(QUICK, steps=2, weight_decay=0.1, precision="float32")
+    trainer, _, _ = adaptation._trainer(model, tokenizer, [row], [row], tmp_path, recipe)
     trainer.train()
     changed = {n for n, p in model.named_parameters() if not torch.equal(before[n], p)}
     assert changed and all("mlt" in n.split(".") for n in changed)
@@ -162,7 +162,7 @@ def test_only_the_adapter_changes_and_all_of_it_decays(tiny_xlm_roberta: Path, t
 def test_a_measure_that_is_not_a_number_never_becomes_the_best(tiny_bert: Path, tmp_path: Path) -> None:
     model, tokenizer = load_masked_model(str(tiny_bert)), load_tokenizer(str(tiny_bert))
     row = np.asarray(tokenizer("Il-baħar kien kalm.")["input_ids"])
-    trainer, _ = adaptation._trainer(model, tokenizer, [row], [row], tmp_path, QUICK)
+    trainer, _, _ = adaptation._trainer(model, tokenizer, [row], [row], tmp_path, QUICK)
     trainer._validation = lambda m: {"loss": float("nan")}
     with pytest.raises(LangliftError, match="validation loss became nan"):
         trainer.train()

@@ -8,10 +8,12 @@ import typer
 from langlift.cli.options import (
     Assignments,
     Base,
+    ComputePath,
     Config,
     Debug,
     Json,
     Out,
+    Precision,
     Preset,
     Resume,
     TrustRemoteCode,
@@ -41,7 +43,8 @@ def adapt(
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="Sentences a step.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
     save_steps: Annotated[int | None, typer.Option("--save-steps", help="Steps between checkpoints.")] = None,
-    precision: Annotated[str | None, typer.Option("--precision", help="auto, float32 or bf16.")] = None,
+    precision: Precision = None,
+    path: ComputePath = None,
     preset: Preset = None,
     config: Config = None,
     assignments: Assignments = None,
@@ -70,6 +73,7 @@ def adapt(
             "seed": seed,
             "save_steps": save_steps,
             "precision": precision,
+            "path": path,
         },
     )
     found = find_language(language)

@@ -31,6 +31,12 @@ Base = Annotated[
     str,
     typer.Option("--base", metavar="MODEL", help="Base model: langlift-nano, a model folder or a hub id."),
 ]
+Precision = Annotated[
+    str | None, typer.Option("--precision", help="auto, float32 or bf16; auto checks whether bf16 is safe.")
+]
+ComputePath = Annotated[
+    str | None, typer.Option("--path", help="fast, or naive: slower, the same numbers (to compare).")
+]
 Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Run folder to write.")]
 
 

@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from langlift.cli.options import Assignments, Config, Debug, Json, Out, Preset, Resume, show
+from langlift.cli.options import (
+    Assignments,
+    ComputePath,
+    Config,
+    Debug,
+    Json,
+    Out,
+    Precision,
+    Preset,
+    Resume,
+    show,
+)
 
 
 def pretrain(
@@ -20,7 +31,8 @@ def pretrain(
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="Rows computed at once.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
     save_steps: Annotated[int | None, typer.Option("--save-steps", help="Steps between checkpoints.")] = None,
-    precision: Annotated[str | None, typer.Option("--precision", help="auto, float32 or bf16.")] = None,
+    precision: Precision = None,
+    path: ComputePath = None,
     preset: Preset = None,
     config: Config = None,
     assignments: Assignments = None,
@@ -45,6 +57,7 @@ def pretrain(
             "seed": seed,
             "save_steps": save_steps,
             "precision": precision,
+            "path": path,
         },
     )
     from langlift.training import pretraining

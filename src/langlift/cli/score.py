@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from langlift.cli.options import Base, Debug, Json, TrustRemoteCode, note, print_json, show
+from langlift.cli.options import Base, ComputePath, Debug, Json, Precision, TrustRemoteCode, note, print_json, show
 
 
 def score(
@@ -28,6 +28,8 @@ def score(
         typer.Option("--variant", help="default, or published: special tokens too, mean over sentences."),
     ] = "default",
     per_sentence: Annotated[bool, typer.Option("--per-sentence", help="Also show each sentence's value.")] = False,
+    precision: Precision = None,
+    path: ComputePath = None,
     trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -40,7 +42,7 @@ def score(
     texts = texts_to_score(text, split, sentences)
     from langlift.evaluation.pseudo_perplexity import score_model
 
-    result = score_model(base, texts, adapter, variant, trust_remote_code)
+    result = score_model(base, texts, adapter, variant, trust_remote_code, path or "fast", precision or "auto")
     if as_json:
         content = asdict(result)
         if not per_sentence:
@@ -58,7 +60,8 @@ def score(
             ("unknown tokens", f"{result.unknown_share:.2%}"),
             ("byte-fallback tokens", f"{result.byte_share:.2%}"),
             ("sentences, tokens", f"{result.sentences:,}, {result.tokens:,}"),
-            ("seconds", f"{result.seconds:.1f}"),
+            ("seconds", f"{result.seconds:.1f} ({result.tokens_per_second:,.0f} tokens a second)"),
+            ("peak memory", f"{result.peak_memory_bytes / 2**20:,.0f} MiB"),
         ],
     )
     if per_sentence:

@@ -8,10 +8,12 @@ import typer
 from langlift.cli.options import (
     Assignments,
     Base,
+    ComputePath,
     Config,
     Debug,
     Json,
     Out,
+    Precision,
     Preset,
     Resume,
     TrustRemoteCode,
@@ -50,7 +52,8 @@ def topic(
     epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the training examples.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="Examples a step.")] = None,
-    precision: Annotated[str | None, typer.Option("--precision", help="auto, float32 or bf16.")] = None,
+    precision: Precision = None,
+    path: ComputePath = None,
     preset: Preset = None,
     config: Config = None,
     assignments: Assignments = None,
@@ -77,6 +80,7 @@ def topic(
             "learning_rate": learning_rate,
             "batch_size": batch_size,
             "precision": precision,
+            "path": path,
         },
     )
     from langlift.tasks.topic import train_topic

@@ -28,6 +28,17 @@ MOST_SEED = 2**32 - 1
 METHODS = ("seq_bn", "seq_bn_inv", "lora", "full")
 OBJECTIVES = ("mlm",)
 PRECISIONS = ("auto", "float32", "bf16")
+PATHS = ("fast", "naive")
+
+
+def _precision(default: str = "auto") -> Any:
+    meaning = "arithmetic: auto means bf16 where the machine has it and a check of one batch passes, else float32"
+    return _setting(default, meaning, choices=PRECISIONS)
+
+
+def _path() -> Any:
+    meaning = "how it is computed: fast, or naive (padded batches; slower, the same numbers)"
+    return _setting("fast", meaning, choices=PATHS)
 
 
 @dataclass(frozen=True)
@@ -55,9 +66,8 @@ class AdaptRecipe:
     validation_examples: int = _setting(1000, "most dev sentences measured at a validation", least=1)
     save_steps: int = _setting(500, "steps between checkpoints", least=1)
     seed: int = _setting(42, "seed of initialisation, order, masks and dropout", least=0, most=MOST_SEED)
-    precision: str = _setting(
-        "auto", "arithmetic: auto means float32 on a CPU, bf16 on a GPU that has it", choices=PRECISIONS
-    )
+    precision: str = _precision()
+    path: str = _path()
 
 
 @dataclass(frozen=True)
@@ -75,9 +85,8 @@ class TaskRecipe:
     max_tokens: int = _setting(256, "longest example in tokens, special ones included", least=8)
     train_examples: int = _setting(0, "use only this many training examples, drawn by seed (0: all)", least=0)
     seeds: tuple[int, ...] = _setting((1, 2, 3), "one run for each", least=0, most=MOST_SEED, items=1)
-    precision: str = _setting(
-        "auto", "arithmetic: auto means float32 on a CPU, bf16 on a GPU that has it", choices=PRECISIONS
-    )
+    precision: str = _precision()
+    path: str = _path()
 
     def mistakes(self) -> list[str]:
         """Settings that do not go together."""
@@ -126,7 +135,8 @@ class PretrainRecipe:
     validate_every: int = _setting(250, "steps between validations", least=1)
     save_steps: int = _setting(250, "steps between checkpoints", least=1)
     seed: int = _setting(0, "seed of split, initialisation, order and masks", least=0, most=MOST_SEED)
-    precision: str = _setting("bf16", "arithmetic", choices=PRECISIONS)
+    precision: str = _precision("bf16")
+    path: str = _path()
 
     def mistakes(self) -> list[str]:
         """Settings that do not go together."""

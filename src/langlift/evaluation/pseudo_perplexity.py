@@ -2,25 +2,28 @@
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from math import exp
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer, longest_input
 from langlift.checkpoints.adapter_folder import load_adapter
+from langlift.config.recipes import PATHS, PRECISIONS
 from langlift.errors import InputError
+from langlift.evaluation.masked_copies import EncodedText, MaskedCopies, ScoringPath, scoring_path
 from langlift.progress import ProgressBar
-from langlift.training.masked_loss import logits_at
+from langlift.training.memory import peak_memory_bytes
+from langlift.training.precision import prepare_arithmetic
+from langlift.training.trainer import on_device
 
 BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
-TOKENS_AT_ONCE = 4096
+CHECKED_COPIES = 32
+"""So many masked copies make the batch on which bf16 is checked."""
 VARIANTS = ("default", "published")
 
 
@@ -55,37 +58,47 @@ class Score:
     truncated: int
     seconds: float
     per_sentence: list[SentenceScore]
-
-
-@dataclass(frozen=True)
-class _Encoded:
-    ids: list[int]
-    positions: list[int]
-    """Positions that are masked, one after the other."""
-    characters: int
-    bytes: int
-    truncated: bool
+    path: str = "fast"
+    precision: str = "float32"
+    tokens_per_second: float = 0.0
+    peak_memory_bytes: int = 0
 
 
 def score_sentences(
-    model: PreTrainedModel, tokenizer: Any, sentences: Sequence[str], variant: str = "default"
+    model: PreTrainedModel,
+    tokenizer: Any,
+    sentences: Sequence[str],
+    variant: str = "default",
+    path: str = "fast",
+    precision: str = "float32",
 ) -> Score:
     """Mask each token alone and sum the log-probabilities of the true tokens.
 
     ``default``: every token but the special ones; the corpus value is ``exp(-sum log p / tokens)``.
     ``published`` (arXiv 2502.10140): special tokens are masked too, and the corpus value is the
     arithmetic mean of the sentences' ``exp(-sum log p / tokens)``.
+    ``precision`` bf16, or auto where it chooses bf16, casts the model to it, in place.
 
     Raises:
         InputError: unknown variant, or no sentence holds a token.
     """
+    for name, value, choices in (("path", path, PATHS), ("precision", precision, PRECISIONS)):
+        if value not in choices:
+            raise InputError(f"unknown {name} '{value}'", f"one of {', '.join(choices)}")
     if variant not in VARIANTS:
         raise InputError(f"unknown variant '{variant}'", f"one of {', '.join(VARIANTS)}")
     started = time.monotonic()
     encoded = _encode(tokenizer, sentences, longest_input(model, tokenizer), variant)
     if not any(e.positions for e in encoded):
         raise InputError("no sentence holds a token to score", "give text with words in it")
-    sums = _log_probabilities(model, tokenizer.mask_token_id, encoded)
+    copies = MaskedCopies(encoded, tokenizer.mask_token_id)
+    way = scoring_path(path, model)
+    if precision != "float32":
+        model.requires_grad_(False)  # so that all of it is cast
+    device = next(model.parameters()).device
+    sample = on_device(copies.sample(CHECKED_COPIES), device)
+    arithmetic = prepare_arithmetic(precision, model, lambda: -way(model, sample).sum(), device)
+    sums = _summed(model, way, copies)
 
     tokens = sum(len(e.positions) for e in encoded)
     total = sum(sums)
@@ -109,8 +122,12 @@ def score_sentences(
         sentences=len(details),
         tokens=tokens,
         truncated=sum(e.truncated for e in encoded),
-        seconds=round(time.monotonic() - started, 2),
+        seconds=round(seconds := time.monotonic() - started, 2),
         per_sentence=details,
+        path=path,
+        precision=arithmetic.name,
+        tokens_per_second=round(tokens / max(seconds, 1e-9), 1),
+        peak_memory_bytes=peak_memory_bytes(),
     )
 
 
@@ -120,6 +137,8 @@ def score_model(
     adapter: Path | None = None,
     variant: str = "default",
     trust_remote_code: bool = False,
+    path: str = "fast",
+    precision: str = "auto",
 ) -> Score:
     """Load a base model, attach an adapter if one is named, and score.
 
@@ -130,10 +149,10 @@ def score_model(
     model = load_masked_model(base, trust_remote_code)
     if adapter is not None:
         load_adapter(model, adapter)
-    return score_sentences(model.to(default_device()).eval(), tokenizer, sentences, variant)
+    return score_sentences(model.to(default_device()).eval(), tokenizer, sentences, variant, path, precision)
 
 
-def _encode(tokenizer: Any, sentences: Sequence[str], longest: int, variant: str) -> list[_Encoded]:
+def _encode(tokenizer: Any, sentences: Sequence[str], longest: int, variant: str) -> list[EncodedText]:
     encodings = tokenizer(
         list(sentences), truncation=True, max_length=longest, return_offsets_mapping=True, verbose=False
     )
@@ -143,42 +162,19 @@ def _encode(tokenizer: Any, sentences: Sequence[str], longest: int, variant: str
         truncated = len(ids) == longest and offsets[-2][1] < len(text.rstrip())
         covered = text[: max(end for _, end in offsets)] if truncated else text
         positions = [p for p, i in enumerate(ids) if variant == "published" or i not in special]
-        encoded.append(_Encoded(ids, positions, len(covered), len(covered.encode()), truncated))
+        encoded.append(EncodedText(ids, positions, len(covered), len(covered.encode()), truncated))
     return encoded
 
 
 @torch.inference_mode()
-def _log_probabilities(model: PreTrainedModel, mask_id: int, encoded: Sequence[_Encoded]) -> list[float]:
+def _summed(model: PreTrainedModel, way: ScoringPath, copies: MaskedCopies) -> list[float]:
     """The summed log-probability of each sentence, natural logarithm, accumulated in float64."""
     device = next(model.parameters()).device
-    sums = [0.0] * len(encoded)
-    with ProgressBar("scoring", sum(len(e.positions) for e in encoded), "tokens") as bar:
-        for owners, ids, positions in _batches(encoded):
-            ids, positions = ids.to(device), positions.to(device)
-            rows = torch.arange(len(ids), device=device)
-            targets = ids[rows, positions]
-            masked = ids.clone()
-            masked[rows, positions] = mask_id
-            chosen = torch.zeros_like(ids, dtype=torch.bool)
-            chosen[rows, positions] = True
-            logits = logits_at(model, {"input_ids": masked}, chosen)
-            values = logits.log_softmax(dim=-1)[rows, targets].double().tolist()
+    sums = [0.0] * copies.sentences
+    with ProgressBar("scoring", len(copies), "tokens") as bar:
+        for owners, batch in copies.batches():
+            values = way(model, on_device(batch, device)).double().tolist()
             for owner, value in zip(owners, values, strict=True):
                 sums[owner] += value
             bar.advance(len(owners))
     return sums
-
-
-def _batches(encoded: Sequence[_Encoded]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """(sentence numbers, token ids [n, length], position to mask [n]); copies of equal length, so no padding."""
-    copies = [(len(e.ids), owner, p) for owner, e in enumerate(encoded) for p in e.positions]
-    for length, group in groupby(sorted(copies), key=lambda copy: copy[0]):
-        same = list(group)
-        size = max(1, TOKENS_AT_ONCE // length)
-        for start in range(0, len(same), size):
-            chunk = same[start : start + size]
-            yield (
-                [owner for _, owner, _ in chunk],
-                torch.tensor([encoded[owner].ids for _, owner, _ in chunk]),
-                torch.tensor([position for _, _, position in chunk]),
-            )

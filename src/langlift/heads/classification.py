@@ -1,8 +1,14 @@
 """Sentence classification on top of an encoder."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from langlift.backbones.hidden_states import hidden_states
+from langlift.backbones.segmented_attention import Segments
 
 
 class ClassificationHead(nn.Module):
@@ -21,15 +27,17 @@ class ClassificationHead(nn.Module):
             nn.init.normal_(linear.weight, std=0.02)
             nn.init.zeros_(linear.bias)
 
-    def forward(self, hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """Hidden states [batch, length, d], mask int64 [batch, length] or None -> logits [batch, labels]."""
+    def pool(self, hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Hidden states [batch, length, d], mask int64 [batch, length] or None -> sentence vectors [batch, d]."""
         if self.pooling == "first":
-            pooled = hidden[:, 0]
-        elif attention_mask is None:
-            pooled = hidden.mean(dim=1)
-        else:
-            weights = attention_mask[:, :, None].to(hidden.dtype)
-            pooled = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+            return hidden[:, 0]
+        if attention_mask is None:
+            return hidden.mean(dim=1)
+        weights = attention_mask[:, :, None].to(hidden.dtype)
+        return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Sentence vectors [batch, d] -> logits [batch, labels]."""
         logits: Tensor = self.output(self.dropout(torch.tanh(self.dense(self.dropout(pooled)))))
         return logits
 
@@ -37,18 +45,34 @@ class ClassificationHead(nn.Module):
 class SentenceClassifier(nn.Module):
     """An encoder body (with whatever adapters are attached to it) and a classification head."""
 
-    def __init__(self, body: nn.Module, head: ClassificationHead) -> None:
+    def __init__(self, body: PreTrainedModel, head: ClassificationHead) -> None:
         super().__init__()
         self.body, self.head = body, head
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Token ids int64 [batch, length] -> logits [batch, labels]."""
-        hidden = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        logits: Tensor = self.head(hidden, attention_mask)
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """A padded or a flat batch (see ``PadBatch``, ``FlatBatch``) -> logits [sentences, labels]."""
+        logits: Tensor = self.head(self._of_flat(batch) if "lengths" in batch else self._of_padded(batch))
         return logits
+
+    def _of_padded(self, batch: Mapping[str, Tensor]) -> Tensor:
+        mask = batch.get("attention_mask")
+        hidden = self.body(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state
+        return self.head.pool(hidden, mask)
+
+    def _of_flat(self, batch: Mapping[str, Tensor]) -> Tensor:
+        lengths = batch["lengths"]
+        if self.head.pooling == "first":
+            starts = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
+            starts[0, lengths.cumsum(0) - lengths] = True
+            return hidden_states(self.body, batch, starts)
+        hidden = hidden_states(self.body, batch)
+        runs = Segments(tuple(lengths.tolist())).runs
+        parts = hidden.split([count * length for _, count, length in runs])
+        pooled = [x.view(count, length, -1).mean(dim=1) for x, (_, count, length) in zip(parts, runs, strict=True)]
+        return torch.cat(pooled)
 
 
 def summed_classification_loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """The summed cross-entropy (nats) over a batch with ``labels`` int64 [batch], and the number of examples."""
-    logits = model(batch["input_ids"], batch.get("attention_mask")).float()
+    logits = model(batch).float()
     return cross_entropy(logits, batch["labels"], reduction="sum"), batch["labels"].new_tensor(len(logits))

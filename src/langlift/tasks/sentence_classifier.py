@@ -6,14 +6,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
 from langlift.backbones.loading import longest_input
 from langlift.backbones.registry import backbone_of
 from langlift.heads.classification import ClassificationHead, SentenceClassifier
-from langlift.training.examples import OnePass, PadBatch, labelled_examples
+from langlift.training.examples import OnePass, labelled_examples
+from langlift.training.paths import collate_for
+from langlift.training.precision import autocast
+from langlift.training.trainer import on_device
 
 PREDICTION_BATCH = 32
 
@@ -23,17 +25,20 @@ def new_classifier(masked_model: PreTrainedModel, labels: int, pooling: str) -> 
     config: Any = masked_model.config
     dropout: float = getattr(config, backbone_of(masked_model).dropout)
     head = ClassificationHead(config.hidden_size, labels, dropout, pooling)
-    body: nn.Module = masked_model.base_model
+    body: PreTrainedModel = masked_model.base_model
     return SentenceClassifier(body, head)
 
 
 class SentenceEncoder:
-    """Sentences as token ids, cut at what the model can take."""
+    """Sentences as token ids, cut at what the model can take, and as batches for the fast or the naive path.
 
-    def __init__(self, tokenizer: Any, model: PreTrainedModel, max_tokens: int) -> None:
+    The model's attention is set accordingly, in place.
+    """
+
+    def __init__(self, tokenizer: Any, model: PreTrainedModel, max_tokens: int, path: str = "fast") -> None:
         self._tokenizer = tokenizer
         self._max_tokens = min(max_tokens, longest_input(model, tokenizer))
-        self.collate = PadBatch(tokenizer.pad_token_id)
+        self.collate = collate_for(path, model, tokenizer.pad_token_id)
 
     def __call__(self, texts: Sequence[str]) -> list[npt.NDArray[np.int64]]:
         """Token ids of each text, special ones included."""
@@ -43,9 +48,12 @@ class SentenceEncoder:
 
 @torch.inference_mode()
 def class_probabilities(
-    model: SentenceClassifier, encode: SentenceEncoder, texts: Sequence[str]
+    model: SentenceClassifier, encode: SentenceEncoder, texts: Sequence[str], bf16: bool = False
 ) -> npt.NDArray[np.float32]:
-    """The probability of every class for every text, in order; shape [texts, classes]."""
+    """The probability of every class for every text, in order; shape [texts, classes].
+
+    ``bf16``: the model was trained so, and its frozen weights are.
+    """
     model.eval()
     device = next(model.parameters()).device
     rows = encode(texts)
@@ -55,8 +63,8 @@ def class_probabilities(
     found = np.empty((len(rows), model.head.output.out_features), dtype=np.float32)
     done = 0
     for batch in batches:
-        mask = batch.get("attention_mask")
-        logits = model(batch["input_ids"].to(device), None if mask is None else mask.to(device))
+        with autocast(device, bf16):
+            logits = model(on_device(batch, device))
         found[by_length[done : done + len(logits)]] = logits.float().softmax(dim=-1).cpu().numpy()
         done += len(logits)
     return found

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, set_seed
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, train_only
-from langlift.backbones.loading import load_masked_model, load_tokenizer, quiet_transformers
+from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer, quiet_transformers
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
 from langlift.checkpoints.layouts import ADAPTERHUB_WEIGHTS, CONFIG_FILE, PEFT_WEIGHTS
 from langlift.config.loading import recorded
@@ -27,8 +27,9 @@ from langlift.tasks.baselines import text_baseline
 from langlift.tasks.labelled_text import LabelledText, read_labelled_text, read_test_split, split_files
 from langlift.tasks.sentence_classifier import SentenceEncoder, class_probabilities, new_classifier
 from langlift.training.examples import LengthGroups, Schedule, labelled_examples
+from langlift.training.memory import peak_memory_bytes
 from langlift.training.model_cards import topic_card
-from langlift.training.precision import uses_bf16
+from langlift.training.precision import prepare_arithmetic
 from langlift.training.reporting import TrainingReport
 from langlift.training.run_folder import (
     CHECKPOINTS,
@@ -43,7 +44,7 @@ from langlift.training.run_folder import (
     write_json,
     write_text,
 )
-from langlift.training.trainer import LiftTrainer, best_of, training_arguments
+from langlift.training.trainer import LiftTrainer, best_of, on_device, training_arguments
 
 TASK_ADAPTER = "topic"
 METRIC = "macro_f1"
@@ -173,11 +174,21 @@ def _one_seed(
     model.head.requires_grad_(True)
 
     train = _subset(splits["train"], recipe.train_examples, seed)
-    encode = SentenceEncoder(tokenizer, masked_model, recipe.max_tokens)
+    encode = SentenceEncoder(tokenizer, masked_model, recipe.max_tokens, recipe.path)
     rows = encode(train.texts)
+    example_of = labelled_examples(rows, [labels.index(label) for label in train.labels])
+    device = default_device()
+    model.to(device)
+    checked = on_device(
+        encode.collate([example_of(i, 0) for i in range(min(recipe.batch_size, len(rows)))]), device
+    )
+    arithmetic = prepare_arithmetic(
+        recipe.precision, model, lambda: summed_classification_loss(model, checked)[0], device
+    )
 
     def predict(texts: Sequence[str]) -> list[str]:
-        return [labels[best] for best in class_probabilities(model, encode, texts).argmax(axis=1)]
+        probabilities = class_probabilities(model, encode, texts, arithmetic.bf16)
+        return [labels[best] for best in probabilities.argmax(axis=1)]
 
     steps_an_epoch = max(1, round(len(train.texts) / recipe.batch_size))
     steps = ceil(recipe.epochs * len(train.texts) / recipe.batch_size)
@@ -201,14 +212,14 @@ def _one_seed(
         best_by=METRIC,
         greater_is_better=True,
         train_dataset=Schedule(
-            labelled_examples(rows, [labels.index(label) for label in train.labels]),
+            example_of,
             len(rows),
             seed,
             steps * recipe.batch_size,
             LengthGroups(np.asarray([len(row) for row in rows]), recipe.batch_size),
         ),
         collate=encode.collate,
-        bf16=uses_bf16(recipe.precision),
+        bf16=arithmetic.bf16,
         callbacks=[report],
     )
     try:
@@ -225,6 +236,9 @@ def _one_seed(
         "test_macro_f1": macro_f1(splits["test"].labels, predicted),
         "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "tokens_per_second": round(report.tokens_per_second, 1),
+        "peak_memory_bytes": peak_memory_bytes(),
+        "path": recipe.path,
+        "precision": arithmetic.name,
     }
     with atomic_files(folder) as staging, quiet_transformers():
         save_file(model.head.state_dict(), staging / HEAD_WEIGHTS)

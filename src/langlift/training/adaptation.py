@@ -15,7 +15,13 @@ from transformers import PreTrainedModel, set_seed
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import AdapterConfig, attach, method_of, train_only
 from langlift.adapters.lora import LoraConfig
-from langlift.backbones.loading import load_masked_model, load_tokenizer, longest_input, quiet_transformers
+from langlift.backbones.loading import (
+    default_device,
+    load_masked_model,
+    load_tokenizer,
+    longest_input,
+    quiet_transformers,
+)
 from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter, read_config, save_adapter
 from langlift.config.loading import recorded
@@ -24,11 +30,11 @@ from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.languages import Language
 from langlift.masking.masked_language_model import MaskedLanguageModel
-from langlift.training.examples import LengthGroups, OnePass, PadBatch, Schedule, masked_examples
-from langlift.training.masked_loss import summed_masked_loss
+from langlift.training.examples import LengthGroups, OnePass, Schedule, masked_examples
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.model_cards import adaptation_card
-from langlift.training.precision import uses_bf16
+from langlift.training.paths import masked_path
+from langlift.training.precision import Arithmetic, prepare_arithmetic
 from langlift.training.reporting import TrainingReport
 from langlift.training.run_folder import (
     CHECKPOINTS,
@@ -41,7 +47,10 @@ from langlift.training.run_folder import (
     write_json,
     write_text,
 )
-from langlift.training.trainer import LiftTrainer, best_of, training_arguments, validation_loss
+from langlift.training.trainer import LiftTrainer, best_of, on_device, training_arguments, validation_loss
+
+CHECKED_EXAMPLES = 16
+"""So many dev examples, short and long ones, make the batch on which bf16 is checked."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,8 @@ class AdaptResult:
     tokens_per_second: float
     peak_memory_bytes: int
     trainable_parameters: int
+    path: str = "naive"
+    precision: str = "float32"
 
 
 def adapter_config(recipe: AdaptRecipe) -> AdapterConfig | None:
@@ -134,7 +145,7 @@ def adapt(
         load_adapter(model, init, name)  # one that does not fit is told before anything is written
         weights = sorted(init.glob("adapter*.safetensors"))
         inputs |= {"init": init.resolve().name, "init_sha256": sha256_of(weights)}
-    open_run(out, recorded("adapt", inputs, recipe), resume)
+    open_run(out, recorded("adapt", inputs, recipe), resume, may_change=frozenset({"path"}))
     if is_finished(out):
         return AdaptResult(**read_metrics(out))
 
@@ -142,7 +153,7 @@ def adapt(
     if config is not None and init is None:
         attach(model, name, config)
     train_only(model, None if config is None else name)
-    trainer, report = _trainer(model, tokenizer, train, dev, out, recipe)
+    trainer, report, arithmetic = _trainer(model, tokenizer, train, dev, out, recipe)
     try:
         trainer.resume_or_start()
     finally:
@@ -161,6 +172,8 @@ def adapt(
         tokens_per_second=round(report.tokens_per_second, 1),
         peak_memory_bytes=peak_memory_bytes(),
         trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        path=recipe.path,
+        precision=arithmetic.name,
     )
     with atomic_files(out) as staging, quiet_transformers():
         if config is None:
@@ -200,16 +213,21 @@ def _trainer(
     dev: Sequence[npt.NDArray[np.int64]],
     out: Path,
     recipe: AdaptRecipe,
-) -> tuple[LiftTrainer, TrainingReport]:
+) -> tuple[LiftTrainer, TrainingReport, Arithmetic]:
     masking = MaskedLanguageModel(
         mask_token_id=tokenizer.mask_token_id,
         special_ids=frozenset(tokenizer.all_special_ids),
         vocabulary_size=len(tokenizer),
         share=recipe.masking_share,
     )
-    collate = PadBatch(tokenizer.pad_token_id)
+    device = default_device()
+    model.to(device)
+    path = masked_path(recipe.path, model, tokenizer.pad_token_id)
     # The dev masks are the same for every seed, so that runs can be compared.
     held_out = OnePass(masked_examples(sorted(dev, key=len), masking, seed=0), len(dev))
+    some = np.unique(np.linspace(0, len(dev) - 1, CHECKED_EXAMPLES).astype(int))
+    checked = on_device(path.collate([held_out[int(i)] for i in some]), device)
+    arithmetic = prepare_arithmetic(recipe.precision, model, lambda: path.loss(model, checked)[0], device)
     report = TrainingReport(out, f"adapting ({recipe.method})")
     trainer = LiftTrainer(
         model,
@@ -225,8 +243,8 @@ def _trainer(
             save_every=recipe.save_steps,
             seed=recipe.seed,
         ),
-        loss=summed_masked_loss,
-        validation=validation_loss(summed_masked_loss, held_out, collate, batch_size=32),
+        loss=path.loss,
+        validation=validation_loss(path.loss, held_out, path.collate, batch_size=32),
         best_by="loss",
         greater_is_better=False,
         train_dataset=Schedule(
@@ -236,8 +254,8 @@ def _trainer(
             recipe.steps * recipe.batch_size,
             LengthGroups(np.asarray([len(row) for row in train]), recipe.batch_size),
         ),
-        collate=collate,
-        bf16=uses_bf16(recipe.precision),
+        collate=path.collate,
+        bf16=arithmetic.bf16,
         callbacks=[report],
     )
-    return trainer, report
+    return trainer, report, arithmetic

@@ -18,18 +18,19 @@ from transformers import (
     set_seed,
 )
 
-from langlift.backbones.loading import quiet_transformers
+from langlift.backbones.loading import default_device, quiet_transformers
 from langlift.config.loading import recorded
 from langlift.config.recipes import PretrainRecipe
 from langlift.corpus.text_files import Document, read_documents, split_documents
 from langlift.errors import InputError
 from langlift.masking.masked_language_model import MaskedLanguageModel
 from langlift.progress import ProgressBar
-from langlift.training.examples import OnePass, PadBatch, Schedule, masked_examples
+from langlift.training.examples import OnePass, Schedule, masked_examples
 from langlift.training.initialisation import see_neighbours
-from langlift.training.masked_loss import summed_masked_loss
+from langlift.training.memory import peak_memory_bytes
 from langlift.training.optimizers import MuonWithAdamW
-from langlift.training.precision import uses_bf16
+from langlift.training.paths import masked_path
+from langlift.training.precision import prepare_arithmetic
 from langlift.training.reporting import TrainingReport
 from langlift.training.run_folder import (
     CHECKPOINTS,
@@ -42,10 +43,12 @@ from langlift.training.run_folder import (
     sha256_of,
     write_json,
 )
-from langlift.training.trainer import LiftTrainer, best_of, training_arguments, validation_loss
+from langlift.training.trainer import LiftTrainer, best_of, on_device, training_arguments, validation_loss
 from langlift.vocab.tokenizer_training import train_unigram_tokenizer
 
 SHIPPED_DROPOUT = 0.1
+CHECKED_ROWS = 8
+"""So many reserved rows make the batch on which bf16 is checked."""
 TOKENIZER = "tokenizer"
 MODEL = "model"
 
@@ -60,6 +63,9 @@ class PretrainResult:
     validation_loss: float
     parameters: int
     tokens_per_second: float
+    peak_memory_bytes: int = 0
+    path: str = "naive"
+    precision: str = "bf16"
 
 
 def pretrain(corpus: Sequence[Path], out: Path, recipe: PretrainRecipe, resume: bool = False) -> PretrainResult:
@@ -78,7 +84,7 @@ def pretrain(corpus: Sequence[Path], out: Path, recipe: PretrainRecipe, resume: 
     train_documents, reserved = split_corpus(files, recipe)
     inputs = {"corpus": [file.name for file in files], "corpus_sha256": sha256_of(files)}
     record = recorded("pretrain", inputs, recipe)
-    open_run(out, record, resume, may_change=frozenset({"steps", "decay_share"}))
+    open_run(out, record, resume, may_change=frozenset({"steps", "decay_share", "path"}))
     if is_finished(out):
         return PretrainResult(**read_metrics(out))
     tokenizer = _tokenizer(out, train_documents, recipe)
@@ -94,7 +100,13 @@ def pretrain(corpus: Sequence[Path], out: Path, recipe: PretrainRecipe, resume: 
         vocabulary_size=len(tokenizer),
         share=recipe.masking_share,
     )
-    collate = PadBatch(tokenizer.pad_token_id)
+    device = default_device()
+    model.to(device)
+    path = masked_path(recipe.path, model, tokenizer.pad_token_id)
+    reserved_examples = OnePass(masked_examples(held_out, masking, recipe.seed), len(held_out))
+    few = [reserved_examples[i] for i in range(min(CHECKED_ROWS, len(held_out)))]
+    checked = on_device(path.collate(few), device)
+    arithmetic = prepare_arithmetic(recipe.precision, model, lambda: path.loss(model, checked)[0], device)
     total = recipe.steps * recipe.batch_size * recipe.accumulation
     report = TrainingReport(out, "pre-training")
     trainer = LiftTrainer(
@@ -116,20 +128,15 @@ def pretrain(corpus: Sequence[Path], out: Path, recipe: PretrainRecipe, resume: 
                 "decay_type": "linear",
             },
         ),
-        loss=summed_masked_loss,
-        validation=validation_loss(
-            summed_masked_loss,
-            OnePass(masked_examples(held_out, masking, recipe.seed), len(held_out)),
-            collate,
-            recipe.batch_size,
-        ),
+        loss=path.loss,
+        validation=validation_loss(path.loss, reserved_examples, path.collate, recipe.batch_size),
         best_by="loss",
         greater_is_better=False,
         train_dataset=Schedule(
             masked_examples(train_rows, masking, recipe.seed), len(train_rows), recipe.seed, total
         ),
-        collate=collate,
-        bf16=uses_bf16(recipe.precision),
+        collate=path.collate,
+        bf16=arithmetic.bf16,
         optimizer=MuonWithAdamW(model, recipe.learning_rate, recipe.weight_decay),
         callbacks=[report],
     )
@@ -146,6 +153,9 @@ def pretrain(corpus: Sequence[Path], out: Path, recipe: PretrainRecipe, resume: 
         validation_loss=best["value"],
         parameters=sum(p.numel() for p in model.parameters()),
         tokens_per_second=round(report.tokens_per_second, 1),
+        peak_memory_bytes=peak_memory_bytes(),
+        path=recipe.path,
+        precision=arithmetic.name,
     )
     write_json(out / METRICS, asdict(result))
     shutil.rmtree(out / CHECKPOINTS)
@@ -208,7 +218,7 @@ def new_model(tokenizer: PreTrainedTokenizerBase, recipe: PretrainRecipe) -> XLM
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    # On a CPU plain matrix products are faster in bf16 than the fused attention kernel.
+    # On a CPU plain matrix products are faster in bf16 than the fused attention kernel; the fast path has its own.
     model = XLMRobertaForMaskedLM._from_config(config, attn_implementation="eager", dtype=torch.float32)
     see_neighbours(model.base_model)
     return model

@@ -16,6 +16,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from transformers.trainer_utils import get_last_checkpoint
 
 from langlift.errors import InputError, LangliftError
+from langlift.training.precision import autocast
 from langlift.training.run_folder import CHECKPOINTS, atomic_file, writing
 
 TRAINABLE = "trainable.safetensors"
@@ -36,7 +37,7 @@ class LiftTrainer(Trainer):
     - A checkpoint holds the trainable parameters only (of adapters: the adapters), is written beside
       its place and renamed: a kill at any moment leaves the last complete one.
     - The best weights by a validation measure are kept in one file apart from the checkpoints.
-    - bf16, when asked for, wraps exactly the loss; parameters and optimiser stay float32.
+    - bf16, where chosen, wraps exactly the loss; what trains and its optimiser stay float32.
     """
 
     loss_is_scaled_for_ga = True
@@ -96,7 +97,7 @@ class LiftTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
         """The micro-batch's summed loss over the number of items in the whole step."""
-        with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self._bf16):
+        with autocast(self.args.device, self._bf16):
             total, items = self._loss(model, inputs)
         self._require_finite(float(total.detach()), "loss")
         return total / (items if num_items_in_batch is None else num_items_in_batch)
@@ -106,10 +107,7 @@ class LiftTrainer(Trainer):
     ) -> dict[str, float]:
         """Measure on the validation set and keep the weights if they are the best so far."""
         self.model.eval()
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.args.device.type, torch.bfloat16, enabled=self._bf16),
-        ):
+        with torch.inference_mode(), autocast(self.args.device, self._bf16):
             measures = dict(self._validation(self.model))
         self.model.train()
         self._require_finite(measures[self._best_by], f"validation {self._best_by}")
@@ -244,12 +242,17 @@ def validation_loss(
         device = next(model.parameters()).device
         total, items = 0.0, 0
         for batch in batches:
-            batch_total, batch_items = loss(model, {name: value.to(device) for name, value in batch.items()})
+            batch_total, batch_items = loss(model, on_device(batch, device))
             total += float(batch_total)
             items += int(batch_items)
         return {"loss": total / items}
 
     return measure
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch's tensors on a device."""
+    return {name: value.to(device) for name, value in batch.items()}
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:

@@ -1,0 +1,109 @@
+"""Sentences with each token masked alone, and the log-probabilities of what stood there, fast or naively."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from langlift.backbones.hidden_states import hidden_states
+from langlift.backbones.registry import first_position
+from langlift.backbones.segmented_attention import FLAT, takes_flat_batches, use_flat_attention
+from langlift.training.decoder_loss import log_probabilities
+from langlift.training.masked_loss import before_decoder, decoder_of, logits_at
+
+TOKENS_AT_ONCE = 4096
+
+ScoringPath = Callable[[PreTrainedModel, Mapping[str, Tensor]], Tensor]
+"""(model, batch of ``MaskedCopies``) -> log-probabilities of the masked tokens, float32 [copies]."""
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """A text as token ids, with the positions to mask and what they cover of it."""
+
+    ids: list[int]
+    positions: list[int]
+    characters: int
+    bytes: int
+    truncated: bool
+
+
+class MaskedCopies:
+    """Every sentence once for each of its tokens, with that token masked, as batches of equal length.
+
+    A batch has ``input_ids`` int64 [copies, length], ``masked`` int64 [copies] (the place of the mask)
+    and ``targets`` int64 [copies] (the token that stood there).
+    """
+
+    def __init__(self, encoded: Sequence[EncodedText], mask_token_id: int) -> None:
+        self._encoded, self._mask = encoded, mask_token_id
+        copies = [(len(e.ids), owner, p) for owner, e in enumerate(encoded) for p in e.positions]
+        self._copies = sorted(copies)
+        self.sentences = len(encoded)
+
+    def __len__(self) -> int:
+        return len(self._copies)
+
+    def batches(self) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        """(sentence numbers, batch), shortest first, each of about ``TOKENS_AT_ONCE`` tokens."""
+        for length, group in groupby(self._copies, key=lambda copy: copy[0]):
+            same = list(group)
+            size = max(1, TOKENS_AT_ONCE // length)
+            for start in range(0, len(same), size):
+                chunk = same[start : start + size]
+                yield [owner for _, owner, _ in chunk], self._batch(chunk)
+
+    def sample(self, size: int) -> dict[str, Tensor]:
+        """One batch of ``size`` copies or fewer, from the middle, to check an arithmetic on."""
+        length = self._copies[len(self._copies) // 2][0]
+        same = [copy for copy in self._copies if copy[0] == length]
+        return self._batch(same[:: max(1, len(same) // size)][:size])
+
+    def _batch(self, copies: Sequence[tuple[int, int, int]]) -> dict[str, Tensor]:
+        ids = torch.tensor([self._encoded[owner].ids for _, owner, _ in copies])
+        masked = torch.tensor([position for _, _, position in copies])
+        rows = torch.arange(len(copies))
+        targets = ids[rows, masked]
+        ids[rows, masked] = self._mask
+        return {"input_ids": ids, "masked": masked, "targets": targets}
+
+
+def scoring_path(path: str, model: PreTrainedModel) -> ScoringPath:
+    """The ``fast`` or the ``naive`` way to a batch's log-probabilities; sets the model's attention, in place."""
+    if path == "naive":
+        return naive_log_probabilities
+    if takes_flat_batches(model):
+        use_flat_attention(model)
+    return fast_log_probabilities
+
+
+def naive_log_probabilities(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+    """The log-probability of every masked token of a batch of ``MaskedCopies``: float32 [copies]."""
+    logits = logits_at(model, {"input_ids": batch["input_ids"]}, _chosen(batch))
+    return logits.log_softmax(dim=-1).gather(1, batch["targets"][:, None]).squeeze(1)
+
+
+def fast_log_probabilities(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+    """The same, with only the masked rows through the end of the last layer and the head."""
+    ids = batch["input_ids"]
+    inputs = {"input_ids": ids}
+    if model.config._attn_implementation == FLAT:
+        count, length = ids.shape
+        positions = torch.arange(length, device=ids.device) + first_position(model)
+        inputs = {
+            "input_ids": ids.view(1, -1),
+            "position_ids": positions.repeat(count)[None],
+            "lengths": torch.full((count,), length),
+        }
+    rows = _chosen(batch).view_as(inputs["input_ids"])
+    before = before_decoder(model, hidden_states(model, inputs, rows))
+    decoder = decoder_of(model)
+    return log_probabilities(before, decoder.weight, decoder.bias, batch["targets"])
+
+
+def _chosen(batch: Mapping[str, Tensor]) -> Tensor:
+    places = torch.arange(batch["input_ids"].shape[1], device=batch["masked"].device)
+    return places == batch["masked"][:, None]

@@ -1,0 +1,40 @@
+"""The two ways to compute the masked loss: fast, the default, and naive, its oracle; the same numbers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from langlift.backbones.registry import first_position
+from langlift.backbones.segmented_attention import takes_flat_batches, use_flat_attention
+from langlift.progress import say
+from langlift.training.examples import Collate, FlatBatch, PadBatch
+from langlift.training.masked_loss import fast_masked_loss, summed_masked_loss
+
+MaskedLoss = Callable[[PreTrainedModel, dict[str, Tensor]], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class MaskedPath:
+    """How batches are laid out, and the summed loss over one of them."""
+
+    collate: Collate
+    loss: MaskedLoss
+
+
+def masked_path(path: str, model: PreTrainedModel, pad_token_id: int) -> MaskedPath:
+    """The ``fast`` or the ``naive`` way for a model, whose attention is set accordingly, in place."""
+    collate = collate_for(path, model, pad_token_id)
+    return MaskedPath(collate, summed_masked_loss if path == "naive" else fast_masked_loss)
+
+
+def collate_for(path: str, model: PreTrainedModel, pad_token_id: int) -> Collate:
+    """Flat batches on the fast path where the model takes them, else padded ones, which is then said."""
+    if path == "naive":
+        return PadBatch(pad_token_id)
+    if takes_flat_batches(model):
+        use_flat_attention(model)
+        return FlatBatch(first_position(model))
+    say(f"{type(model).__name__} takes no unpadded batches: texts of similar length are padded instead")
+    return PadBatch(pad_token_id)
