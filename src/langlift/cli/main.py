@@ -11,6 +11,7 @@ from typer.exceptions import Abort, TyperException
 
 from langlift.cli import (
     adapt,
+    bench,
     corpus,
     demo,
     export_adapter,
@@ -42,6 +43,7 @@ app.command("score")(score.score)
 app.add_typer(task.app, name="task")
 app.command("predict")(predict.predict)
 app.command("pretrain")(pretrain.pretrain)
+app.add_typer(bench.app, name="bench")
 app.command("import")(import_adapter.import_adapter)
 app.command("export")(export_adapter.export_adapter)
 

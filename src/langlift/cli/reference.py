@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from langlift.benchmarks.running import ScoreBench, TrainBench
 from langlift.checkpoints.exporting import ExportResult
 from langlift.checkpoints.importing import ImportResult
 from langlift.cli.main import app
@@ -31,6 +32,8 @@ RESULTS: dict[str, type] = {
     "task topic": TaskResult,
     "predict": PredictResult,
     "pretrain": PretrainResult,
+    "bench train": TrainBench,
+    "bench score": ScoreBench,
     "import": ImportResult,
     "export": ExportResult,
 }

@@ -1,0 +1,1 @@
+"""Speed, memory and exactness, measured side by side with the reference library."""

@@ -1,0 +1,153 @@
+"""Our side of a benchmark, in a process of its own: ``python -m langlift.benchmarks.our_side TASK.json``.
+
+Answers as ``reference_side`` does; also ``flops`` (of the timed work) and ``peak`` (the fastest matrix
+product of this machine in this arithmetic, floating point operations a second).
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
+
+from langlift.adapters.composition import train_only
+from langlift.backbones.loading import load_masked_model
+from langlift.backbones.registry import backbone_of
+from langlift.benchmarks.shapes import ADAPTER
+from langlift.checkpoints.adapter_folder import load_adapter
+from langlift.checkpoints.layouts import adapterhub_keys
+from langlift.evaluation.masked_copies import EncodedText, MaskedCopies, scoring_path
+from langlift.files import process_peak_memory_bytes
+from langlift.training.masked_loss import decoder_of
+from langlift.training.paths import masked_path
+from langlift.training.precision import autocast, cast_frozen
+
+CPU = torch.device("cpu")
+PRODUCT = 2048
+"""Width of the square matrices whose product is timed."""
+
+
+class Training:
+    """One optimiser step on the flat batch."""
+
+    def __init__(self, model: PreTrainedModel, batch: dict[str, Tensor], task: dict[str, Any]) -> None:
+        self._model, self._task = model, task
+        train_only(model, ADAPTER)
+        self._trained = dict(adapterhub_keys(model, ADAPTER))
+        # The reference trains these too.
+        head = {p: n for n, p in model.named_parameters() if not n.startswith(f"{model.base_model_prefix}.")}
+        for module in backbone_of(model).masked_head:
+            for parameter in model.get_submodule(module).parameters():
+                if all(parameter is not kept for kept in decoder_of(model).parameters()):
+                    parameter.requires_grad_(True)
+                    self._trained[head[parameter]] = parameter
+        if task["bf16"]:
+            cast_frozen(model)
+        self._way = masked_path("fast", model, model.config.pad_token_id)
+        rows = zip(batch["input_ids"], batch["labels"], batch["attention_mask"].bool(), strict=True)
+        self._batch = self._way.collate(
+            [{"input_ids": ids[m].numpy(), "labels": labels[m].numpy()} for ids, labels, m in rows]
+        )
+        self._optimizer = torch.optim.AdamW(self._trained.values(), lr=1e-4)
+
+    def first(self) -> dict[str, Any]:
+        """The loss, and the gradients into a file."""
+        self._model.eval()
+        loss = self._loss()
+        loss.backward()
+        gradients = {n: p.grad.contiguous() for n, p in self._trained.items() if p.grad is not None}
+        save_file(gradients, self._task["gradients"])
+        self._optimizer.zero_grad()
+        self._model.train()
+        return {"loss": loss.item(), "trainable": sum(p.numel() for p in self._trained.values())}
+
+    def work(self) -> None:
+        """Forward, backward, update."""
+        self._loss().backward()
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+
+    def _loss(self) -> Tensor:
+        with autocast(CPU, self._task["bf16"]):
+            total, count = self._way.loss(self._model, self._batch)
+        return total / count
+
+
+class Scoring:
+    """Pseudo-perplexity with all copies of a length together."""
+
+    def __init__(self, model: PreTrainedModel, batch: dict[str, Tensor], task: dict[str, Any]) -> None:
+        self._model = model.requires_grad_(False).eval()
+        if task["bf16"]:
+            cast_frozen(model)
+        rows = [
+            ids[m].tolist() for ids, m in zip(batch["original_ids"], batch["attention_mask"].bool(), strict=True)
+        ]
+        special = set(task["special_ids"])
+        encoded = [
+            EncodedText(ids, [p for p, i in enumerate(ids) if i not in special], 0, 0, False) for ids in rows
+        ]
+        self._copies = MaskedCopies(encoded, task["mask_token_id"])
+        self._way = scoring_path("fast", model)
+
+    def first(self) -> dict[str, Any]:
+        """The log-probability of every token, sentence by sentence."""
+        return {"log_probabilities": self.work()}
+
+    @torch.inference_mode()
+    def work(self) -> list[float]:
+        """Mask each ordinary token alone."""
+        found: dict[int, list[float]] = {}
+        for owners, batch in self._copies.batches():
+            for owner, value in zip(owners, self._way(self._model, batch).tolist(), strict=True):
+                found.setdefault(owner, []).append(value)
+        return [value for owner in sorted(found) for value in found[owner]]
+
+
+def main(task: dict[str, Any]) -> None:
+    """Answer until ``end``."""
+    model = load_masked_model(task["base"])
+    load_adapter(model, Path(task["adapter"]), ADAPTER)
+    side = (Training if task["what"] == "train" else Scoring)(model, load_file(task["workload"]), task)
+    for line in sys.stdin:
+        command = line.strip()
+        if command == "end":
+            _answer({"peak_memory_bytes": process_peak_memory_bytes()})
+            return
+        if command == "first":
+            _answer(side.first())
+        elif command == "flops":
+            with FlopCounterMode(display=False) as counter:
+                side.work()
+            _answer({"flops": counter.get_total_flops()})
+        elif command == "peak":
+            _answer({"peak": _peak(torch.bfloat16 if task["bf16"] else torch.float32)})
+        else:
+            started = time.perf_counter()
+            for _ in range(int(command)):
+                side.work()
+            _answer({"seconds": (time.perf_counter() - started) / int(command)})
+
+
+def _peak(dtype: torch.dtype) -> float:
+    left, right = torch.randn(PRODUCT, PRODUCT).to(dtype), torch.randn(PRODUCT, PRODUCT).to(dtype)
+    fastest = float("inf")
+    for _ in range(6):
+        started = time.perf_counter()
+        torch.mm(left, right)
+        fastest = min(fastest, time.perf_counter() - started)
+    return 2 * PRODUCT**3 / fastest
+
+
+def _answer(content: dict[str, Any]) -> None:
+    print(json.dumps(content), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))

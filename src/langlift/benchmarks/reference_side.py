@@ -1,0 +1,105 @@
+"""The reference library's side of a benchmark; runs in its own environment, and imports nothing of langlift.
+
+    REFERENCE_PYTHON reference_side.py TASK.json
+
+Answers one JSON line on stdout for each line on stdin: ``first`` computes the loss and gradients (or the
+log-probabilities) without dropout, a number n repeats the timed work n times, ``end`` says the memory.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import adapters
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForMaskedLM
+
+
+def main(task):
+    """Answer until ``end``."""
+    model = AutoModelForMaskedLM.from_pretrained(task["base"], dtype=torch.float32)
+    adapters.init(model)
+    name = model.load_adapter(task["adapter"], use_safetensors=True, with_head=False)
+    model.train_adapter(name)
+    batch = load_file(task["workload"])
+    side = (Training if task["what"] == "train" else Scoring)(model, batch, task)
+    for line in sys.stdin:
+        command = line.strip()
+        if command == "end":
+            answer({"peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024})
+            return
+        if command == "first":
+            answer(side.first())
+            continue
+        started = time.perf_counter()
+        for _ in range(int(command)):
+            side.work()
+        answer({"seconds": (time.perf_counter() - started) / int(command)})
+
+
+def answer(content):
+    """One JSON line."""
+    print(json.dumps(content), flush=True)
+
+
+class Training:
+    """One optimiser step on the padded batch."""
+
+    def __init__(self, model, batch, task):
+        self.model, self.task = model, task
+        self.batch = {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
+        self.trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self.optimizer = torch.optim.AdamW(self.trained.values(), lr=1e-4)
+
+    def first(self):
+        """The loss, and the gradients into a file."""
+        self.model.eval()
+        loss = self.model(**self.batch).loss
+        loss.backward()
+        save_file({n: p.grad.contiguous() for n, p in self.trained.items()}, self.task["gradients"])
+        self.model.zero_grad()
+        self.model.train()
+        return {"loss": loss.item(), "trainable": sum(p.numel() for p in self.trained.values())}
+
+    def work(self):
+        """Forward, backward, update."""
+        self.model(**self.batch).loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+class Scoring:
+    """Pseudo-perplexity with one forward pass for each token."""
+
+    def __init__(self, model, batch, task):
+        self.model, self.mask, self.special = model.eval(), task["mask_token_id"], set(task["special_ids"])
+        rows = zip(batch["original_ids"], batch["attention_mask"], strict=True)
+        self.sentences = [ids[mask.bool()] for ids, mask in rows]
+
+    def first(self):
+        """The log-probability of every token, sentence by sentence."""
+        return {"log_probabilities": self.work()}
+
+    @torch.no_grad()
+    def work(self):
+        """Mask each ordinary token alone."""
+        found = []
+        for ids in self.sentences:
+            for position, token in enumerate(ids.tolist()):
+                if token in self.special:
+                    continue
+                masked = ids.clone()
+                masked[position] = self.mask
+                logits = self.model(input_ids=masked[None]).logits
+                found.append(logits[0, position].log_softmax(-1)[token].item())
+        return found
+
+
+if __name__ == "__main__":
+    with open(sys.argv[1], encoding="utf-8") as file:  # noqa: PTH123
+        main(json.load(file))

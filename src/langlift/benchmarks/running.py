@@ -1,0 +1,219 @@
+"""Run both sides turn by turn and compare speed, memory and numbers."""
+
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.resources import files
+from math import ceil, exp
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from langlift.backbones.loading import NANO, load_tokenizer
+from langlift.benchmarks.reference_environment import reference_python
+from langlift.benchmarks.shapes import SHAPES, write_model
+from langlift.benchmarks.sides import Side
+from langlift.benchmarks.workload import write_workload
+from langlift.errors import InputError
+from langlift.progress import ProgressBar
+from langlift.training.precision import cpu_has_bf16
+
+SECONDS_A_TURN = 1.0
+"""Short work is repeated to last at least so long."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of one unit of work (a step, or the whole text) on each side; medians over the rounds."""
+
+    shape: str
+    rounds: int
+    threads: int
+    tokens: int
+    ratio: float
+    ratio_spread: list[float]
+    ratio_float32: float
+    ratio_float32_spread: list[float]
+    seconds: dict[str, float]
+    tokens_per_second: dict[str, float]
+    peak_memory_bytes: dict[str, int]
+    peak_memory_ratio: float
+    flops_per_token: float
+    peak_flops: float
+    peak_share: float
+
+
+@dataclass(frozen=True)
+class TrainBench(Speed):
+    """What ``langlift bench train`` measured; ratios are reference over ours, so higher is better.
+
+    ``ratio`` is that of bf16 (where the machine has it), ``peak_share`` the share of the machine's fastest
+    matrix product in the same arithmetic; ``loss_relative_difference`` and ``gradient_cosine`` compare
+    float32 with the reference, the ``_bf16`` ones bf16.
+    """
+
+    padded_tokens: int
+    masked_tokens: int
+    trainable_parameters: int
+    loss_relative_difference: float
+    gradient_cosine: float
+    loss_relative_difference_bf16: float | None
+    gradient_cosine_bf16: float | None
+
+
+@dataclass(frozen=True)
+class ScoreBench(Speed):
+    """What ``langlift bench score`` measured; as ``TrainBench``, and the log-probabilities compared."""
+
+    scored_tokens: int
+    max_logprob_difference: float
+    pseudo_perplexity_relative_difference_bf16: float | None
+
+
+def bench(
+    what: str,
+    shape: str,
+    text: Path | None = None,
+    sentences: int = 16,
+    rounds: int = 5,
+    threads: int | None = None,
+    reference: Path | None = None,
+) -> TrainBench | ScoreBench:
+    """Measure ``train`` (one optimiser step) or ``score`` side by side with the reference library on this CPU.
+
+    Both sides get the same weights, sentences (of ``text``; default: the bundled Maltese) and masks, and
+    take turns, ``rounds`` times; ratios are taken within a round.
+
+    Raises:
+        InputError: an unknown shape, or a text or interpreter that cannot be used.
+        LangliftError: a side failed.
+    """
+    if shape not in SHAPES:
+        raise InputError(f"--shape {shape}: no such shape", f"one of {', '.join(SHAPES)}")
+    python = reference_python(reference)
+    text = text or Path(str(files("langlift") / "bundled" / "mlt_Latn.txt"))
+    threads = threads or torch.get_num_threads()
+    with tempfile.TemporaryDirectory(prefix="langlift-bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        tokens, padded, masked = write_workload(text, sentences, folder / "workload.safetensors")
+        base, adapter = write_model(SHAPES[shape], folder)
+        sides = _sides(what, folder, base, adapter, python, threads)
+        for side in sides.values():
+            stack.enter_context(side)
+        first = {name: side.ask("first") for name, side in sides.items()}
+        seconds = _take_turns(sides, rounds, f"bench {what} ({shape})")
+        best = list(sides)[-1]
+        peak = max(float(sides[best].ask("peak")["peak"]) for _ in range(2))
+        memory = {name: int(side.ask("end")["peak_memory_bytes"]) for name, side in sides.items() if name != best}
+        flops = int(sides[best].ask("flops")["flops"])
+        memory[best] = int(sides[best].ask("end")["peak_memory_bytes"])
+        scored = len(first["reference"].get("log_probabilities", ()))
+        units = tokens if what == "train" else scored
+        speed = _speed(shape, seconds, memory, units, threads) | {
+            "flops_per_token": flops / units,
+            "peak_flops": peak,
+            "peak_share": flops / median(seconds[best]) / peak,
+        }
+        if what == "score":
+            return ScoreBench(**speed, scored_tokens=scored, **_compared_scores(first))
+        return TrainBench(
+            **speed,
+            padded_tokens=padded,
+            masked_tokens=masked,
+            trainable_parameters=first["reference"]["trainable"],
+            **_compared_gradients(first, folder),
+        )
+
+
+def _sides(what: str, folder: Path, base: Path, adapter: Path, python: Path, threads: int) -> dict[str, Side]:
+    """The reference, then ours in float32 and, where the processor has it, bf16."""
+    tokenizer = load_tokenizer(NANO)
+    script = str(files("langlift") / "benchmarks" / "reference_side.py")
+    ours = [sys.executable, "-m", "langlift.benchmarks.our_side"]
+    commands = {"reference": [str(python), script], "float32": ours} | ({"bf16": ours} if cpu_has_bf16() else {})
+    return {
+        name: Side(
+            name,
+            command,
+            {
+                "what": what,
+                "base": str(base),
+                "adapter": str(adapter),
+                "workload": str(folder / "workload.safetensors"),
+                "gradients": str(folder / f"{name}-gradients.safetensors"),
+                "mask_token_id": tokenizer.mask_token_id,
+                "special_ids": tokenizer.all_special_ids,
+                "bf16": name == "bf16",
+            },
+            folder,
+            threads,
+        )
+        for name, command in commands.items()
+    }
+
+
+def _take_turns(sides: dict[str, Side], rounds: int, what: str) -> dict[str, list[float]]:
+    """Seconds of one unit of work, by side and round; the first turn of a side only warms it up."""
+    repeats = {name: max(1, ceil(SECONDS_A_TURN / side.ask(1)["seconds"])) for name, side in sides.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    with ProgressBar(what, rounds, "rounds") as bar:
+        for _ in range(rounds):
+            for name, side in sides.items():
+                seconds[name].append(float(side.ask(repeats[name])["seconds"]))
+            bar.advance()
+    return seconds
+
+
+def _speed(
+    shape: str, seconds: dict[str, list[float]], memory: dict[str, int], units: int, threads: int
+) -> dict[str, Any]:
+    def ratios(name: str) -> list[float]:
+        return [theirs / ours for theirs, ours in zip(seconds["reference"], seconds[name], strict=True)]
+
+    best = list(seconds)[-1]
+    fast, exact = ratios(best), ratios("float32")
+    return {
+        "shape": shape,
+        "rounds": len(fast),
+        "threads": threads,
+        "tokens": units,
+        "ratio": median(fast),
+        "ratio_spread": [min(fast), max(fast)],
+        "ratio_float32": median(exact),
+        "ratio_float32_spread": [min(exact), max(exact)],
+        "seconds": {name: median(values) for name, values in seconds.items()},
+        "tokens_per_second": {name: units / median(values) for name, values in seconds.items()},
+        "peak_memory_bytes": memory,
+        "peak_memory_ratio": memory[best] / memory["reference"],
+    }
+
+
+def _compared_gradients(first: dict[str, Any], folder: Path) -> dict[str, float | None]:
+    compared: dict[str, float | None] = {"loss_relative_difference_bf16": None, "gradient_cosine_bf16": None}
+    reference, expected = first["reference"]["loss"], load_file(folder / "reference-gradients.safetensors")
+    for name, ending in (("float32", ""), ("bf16", "_bf16")):
+        if name in first:
+            found = load_file(folder / f"{name}-gradients.safetensors")
+            if found.keys() != expected.keys():
+                raise RuntimeError(f"the sides train other parameters: {sorted(found.keys() ^ expected.keys())}")
+            ours, theirs = (
+                torch.cat([g[n].double().flatten() for n in sorted(expected)]) for g in (found, expected)
+            )
+            compared[f"loss_relative_difference{ending}"] = abs(first[name]["loss"] / reference - 1)
+            compared[f"gradient_cosine{ending}"] = float(ours @ theirs / ours.norm() / theirs.norm())
+    return compared
+
+
+def _compared_scores(first: dict[str, Any]) -> dict[str, float | None]:
+    expected = first["reference"]["log_probabilities"]
+    pairs = zip(first["float32"]["log_probabilities"], expected, strict=True)
+    rough = first.get("bf16", {}).get("log_probabilities")
+    return {
+        "max_logprob_difference": max(abs(ours - theirs) for ours, theirs in pairs),
+        "pseudo_perplexity_relative_difference_bf16": rough
+        and abs(exp((sum(expected) - sum(rough)) / len(expected)) - 1),
+    }

@@ -1,0 +1,108 @@
+"""``langlift bench``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from langlift.cli.options import Debug, Json, show
+
+app = typer.Typer(
+    help="Measure speed, memory and exactness side by side with the reference.", rich_markup_mode=None
+)
+
+Shape = Annotated[str, typer.Option("--shape", help="xlmr, mbert or nano: random weights of that shape.")]
+Text = Annotated[
+    Path | None, typer.Option("--text", metavar="FILE", help="Sentences, one a line (default: bundled Maltese).")
+]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of either side (default: cores).")]
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        "--reference",
+        metavar="PYTHON",
+        help="Interpreter with adapters 1.3.0 (default: built once, in the cache).",
+    ),
+]
+Rounds = Annotated[int, typer.Option("--rounds", min=1, help="Turns of each side.")]
+
+
+@app.callback()
+def bench() -> None:
+    """Measure speed, memory and exactness side by side with the reference."""
+
+
+@app.command("train")
+def train(
+    shape: Shape = "xlmr",
+    text: Text = None,
+    sentences: Annotated[int, typer.Option("--sentences", min=1, help="Sentences of the batch.")] = 16,
+    rounds: Rounds = 5,
+    threads: Threads = None,
+    reference: Reference = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """One optimiser step of Seq_bn on one batch: same weights, sentences and masks on both sides."""
+    from langlift.benchmarks.running import TrainBench
+    from langlift.benchmarks.running import bench as run
+
+    result = run("train", shape, text, sentences, rounds, threads, reference)
+    if not isinstance(result, TrainBench):
+        raise TypeError(type(result).__name__)
+    exactness = [
+        ("loss, relative difference", _by_arithmetic(result, "loss_relative_difference", ".1e")),
+        ("gradients, cosine", _by_arithmetic(result, "gradient_cosine", ".6f")),
+    ]
+    show(result, as_json, f"bench train: {shape}, {result.tokens} tokens", [*_speeds(result), *exactness])
+
+
+@app.command("score")
+def score(
+    shape: Shape = "xlmr",
+    text: Text = None,
+    sentences: Annotated[int, typer.Option("--sentences", min=1, help="Sentences scored.")] = 4,
+    rounds: Rounds = 3,
+    threads: Threads = None,
+    reference: Reference = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Pseudo-perplexity of a few sentences; the reference runs one forward pass for each token."""
+    from langlift.benchmarks.running import ScoreBench
+    from langlift.benchmarks.running import bench as run
+
+    result = run("score", shape, text, sentences, rounds, threads, reference)
+    if not isinstance(result, ScoreBench):
+        raise TypeError(type(result).__name__)
+    rough = result.pseudo_perplexity_relative_difference_bf16
+    exactness = [
+        ("log-probabilities, largest difference (float32)", f"{result.max_logprob_difference:.1e}"),
+        ("pseudo-perplexity, relative difference (bf16)", "-" if rough is None else f"{rough:.1e}"),
+    ]
+    show(result, as_json, f"bench score: {shape}, {result.scored_tokens} tokens", [*_speeds(result), *exactness])
+
+
+def _speeds(result: Any) -> list[tuple[str, str]]:
+    def times(ratio: float, spread: list[float]) -> str:
+        return f"{ratio:.1f} times ({spread[0]:.1f} to {spread[1]:.1f})"
+
+    memory = ", ".join(f"{name} {size / 2**20:,.0f} MiB" for name, size in result.peak_memory_bytes.items())
+    rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in result.tokens_per_second.items())
+    rows = [("faster than the reference, float32", times(result.ratio_float32, result.ratio_float32_spread))]
+    if "bf16" in result.seconds:
+        rows.append(("faster than the reference, bf16", times(result.ratio, result.ratio_spread)))
+    return [
+        *rows,
+        ("tokens a second", rates),
+        ("peak memory", f"{memory} ({result.peak_memory_ratio:.2f} of the reference)"),
+        (
+            "share of the fastest matrix product",
+            f"{result.peak_share:.0%} of {result.peak_flops / 1e9:,.0f} GFLOP/s",
+        ),
+    ]
+
+
+def _by_arithmetic(result: Any, field: str, form: str) -> str:
+    rough = getattr(result, f"{field}_bf16")
+    return f"{getattr(result, field):{form}} in float32" + ("" if rough is None else f", {rough:{form}} in bf16")
