@@ -11,6 +11,7 @@ import os
 import resource
 import sys
 import time
+from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -20,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForMaskedLM
 
 
-def main(task):
+def main(task: dict[str, Any]) -> None:
     """Answer until ``end``."""
     model = AutoModelForMaskedLM.from_pretrained(task["base"], dtype=torch.float32)
     adapters.init(model)
@@ -42,21 +43,21 @@ def main(task):
         answer({"seconds": (time.perf_counter() - started) / int(command)})
 
 
-def answer(content):
+def answer(content: dict[str, Any]) -> None:
     """One JSON line."""
-    print(json.dumps(content), flush=True)
+    print(json.dumps(content), flush=True)  # noqa: T201
 
 
 class Training:
     """One optimiser step on the padded batch."""
 
-    def __init__(self, model, batch, task):
+    def __init__(self, model: Any, batch: dict[str, torch.Tensor], task: dict[str, Any]) -> None:
         self.model, self.task = model, task
         self.batch = {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
         self.trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(self.trained.values(), lr=1e-4)
 
-    def first(self):
+    def first(self) -> dict[str, Any]:
         """The loss, and the gradients into a file."""
         self.model.eval()
         loss = self.model(**self.batch).loss
@@ -66,7 +67,7 @@ class Training:
         self.model.train()
         return {"loss": loss.item(), "trainable": sum(p.numel() for p in self.trained.values())}
 
-    def work(self):
+    def work(self) -> None:
         """Forward, backward, update."""
         self.model(**self.batch).loss.backward()
         self.optimizer.step()
@@ -76,17 +77,17 @@ class Training:
 class Scoring:
     """Pseudo-perplexity with one forward pass for each token."""
 
-    def __init__(self, model, batch, task):
+    def __init__(self, model: Any, batch: dict[str, torch.Tensor], task: dict[str, Any]) -> None:
         self.model, self.mask, self.special = model.eval(), task["mask_token_id"], set(task["special_ids"])
         rows = zip(batch["original_ids"], batch["attention_mask"], strict=True)
         self.sentences = [ids[mask.bool()] for ids, mask in rows]
 
-    def first(self):
+    def first(self) -> dict[str, Any]:
         """The log-probability of every token, sentence by sentence."""
         return {"log_probabilities": self.work()}
 
     @torch.no_grad()
-    def work(self):
+    def work(self) -> list[float]:
         """Mask each ordinary token alone."""
         found = []
         for ids in self.sentences:

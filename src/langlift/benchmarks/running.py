@@ -192,8 +192,8 @@ def _speed(
     }
 
 
-def _compared_gradients(first: dict[str, Any], folder: Path) -> dict[str, float | None]:
-    compared: dict[str, float | None] = {"loss_relative_difference_bf16": None, "gradient_cosine_bf16": None}
+def _compared_gradients(first: dict[str, Any], folder: Path) -> dict[str, Any]:
+    compared: dict[str, Any] = {"loss_relative_difference_bf16": None, "gradient_cosine_bf16": None}
     reference, expected = first["reference"]["loss"], load_file(folder / "reference-gradients.safetensors")
     for name, ending in (("float32", ""), ("bf16", "_bf16")):
         if name in first:
@@ -208,7 +208,7 @@ def _compared_gradients(first: dict[str, Any], folder: Path) -> dict[str, float 
     return compared
 
 
-def _compared_scores(first: dict[str, Any]) -> dict[str, float | None]:
+def _compared_scores(first: dict[str, Any]) -> dict[str, Any]:
     expected = first["reference"]["log_probabilities"]
     pairs = zip(first["float32"]["log_probabilities"], expected, strict=True)
     rough = first.get("bf16", {}).get("log_probabilities")
