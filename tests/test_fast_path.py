@@ -17,6 +17,7 @@ from langlift.adapters.composition import attach, train_only
 from langlift.adapters.lora import LoraConfig
 from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.loading import load_masked_model, load_tokenizer
+from langlift.backbones.quick_dropout import QuickDropout, dropout_noise, use_quick_dropout
 from langlift.backbones.registry import backbone_of, first_position
 from langlift.backbones.segmented_attention import SegmentedAttention, Segments, _fused
 from langlift.config.recipes import AdaptRecipe, TaskRecipe
@@ -127,6 +128,30 @@ def test_segmented_attention_with_dropout_has_the_right_gradient():
     dropped = SegmentedAttention.apply(ones, ones, ones, runs, 1.0, 0.25, None)
     assert dropped.mean().item() == pytest.approx(1.0, abs=0.01)
     assert dropped.var().item() == pytest.approx(0.25 / 0.75 / 40, rel=0.1)
+
+
+def test_quick_dropout_drops_and_scales_as_dropout_does():
+    torch.manual_seed(0)
+    for dtype, shape in ((torch.float32, (1001, 301)), (torch.bfloat16, (7, 3, 11_000)), (torch.float32, (0, 4))):
+        model = nn.Sequential(nn.Dropout(0.3))
+        use_quick_dropout(model)
+        assert type(model[0]) is QuickDropout
+        ones = torch.ones(shape, dtype=dtype, requires_grad=True)
+        out = model(ones)
+        assert out.dtype == dtype and out.shape == shape
+        assert torch.equal(torch.autograd.grad(out.sum(), ones)[0], out)
+        if out.numel():
+            kept = out[out != 0].double()
+            assert kept.unique().numel() == 1 and kept[0].item() == pytest.approx(1 / 0.7, rel=2e-3)
+            assert (out != 0).double().mean().item() == pytest.approx(0.7, abs=0.005)
+            neighbours = (out.flatten()[1:] != 0) & (out.flatten()[:-1] != 0)
+            assert neighbours.double().mean().item() == pytest.approx(0.49, abs=0.01), "drawn independently"
+        assert torch.equal(model.eval()(ones), ones)
+    torch.manual_seed(5)
+    first = dropout_noise(torch.ones(50), 0.5)
+    torch.manual_seed(5)
+    assert torch.equal(dropout_noise(torch.ones(50), 0.5), first), "resuming depends on it"
+    assert dropout_noise(torch.ones(9), 1.0).tolist() == [0.0] * 9
 
 
 @pytest.mark.parametrize("at_once", [1, 300, 2**26])

@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout as dropped_out
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from langlift.backbones.quick_dropout import dropout_noise
 
 FLAT = "langlift_flat"
 
@@ -122,7 +123,7 @@ class SegmentedAttention(torch.autograd.Function):
             shares = scores.softmax(dim=-1)
             kept.append(shares)
             if dropout:
-                kept.append(dropped_out(torch.ones_like(shares), dropout))
+                kept.append(dropout_noise(shares, dropout))
                 shares = shares * kept[-1]
             _put(output, run, torch.bmm(shares, v))
         ctx.save_for_backward(query, key, value, *kept)

@@ -9,7 +9,7 @@ from torch.nn.functional import linear
 
 LOGITS_AT_ONCE = 2**26
 """So many logits are held at a time (268 rows of XLM-R's vocabulary); one product for all of them."""
-LOGITS_IN_CACHE = 2**21
+LOGITS_IN_CACHE = 2**20
 """So many of those are worked on at a time in float32, small enough for the processor's cache."""
 
 
@@ -55,14 +55,13 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         for rows in _chunks(h, w):
             errors = linear(h[rows], w, b)
             for part, goal in _in_cache(errors, targets[rows]):
-                values = part.float()  # in float32 the part itself
-                normalisers = values.logsumexp(dim=1)
-                total += (normalisers - _at(values, goal)).sum()
+                values = part.float()
+                top, right = values.amax(dim=1), _at(values, goal)
+                shares = values.softmax(dim=1)
+                total += (top - shares.amax(dim=1).log() - right).sum()  # the largest share is 1 / sum exp
                 if any(wanted):
-                    values.sub_(normalisers[:, None]).exp_()
-                    values[torch.arange(len(goal), device=goal.device), goal] -= 1
-                    if part.dtype != values.dtype:
-                        part.copy_(values)
+                    shares[torch.arange(len(goal), device=goal.device), goal] -= 1
+                    part.copy_(shares)
             if of_hidden is not None:
                 torch.mm(errors, w, out=of_hidden[rows])
             if of_weight is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from langlift.backbones.quick_dropout import use_quick_dropout
 from langlift.backbones.registry import first_position
 from langlift.backbones.segmented_attention import takes_flat_batches, use_flat_attention
 from langlift.progress import say
@@ -35,6 +36,7 @@ def collate_for(path: str, model: PreTrainedModel, pad_token_id: int) -> Collate
         return PadBatch(pad_token_id)
     if takes_flat_batches(model):
         use_flat_attention(model)
+        use_quick_dropout(model)
         return FlatBatch(first_position(model))
     say(f"{type(model).__name__} takes no unpadded batches: texts of similar length are padded instead")
     return PadBatch(pad_token_id)
