@@ -45,11 +45,10 @@ class Segments:
             start += count * length
         return tuple(runs)
 
-    @cache  # noqa: B019 - a batch lives for one step
-    def boundaries(self, device: torch.device) -> Tensor:
-        """Where sentences begin and end, int32 [sentences + 1], as variable-length kernels want it."""
-        lengths = torch.tensor((0, *self.lengths), device=device)
-        return lengths.cumsum(0).to(torch.int32)
+    @cached_property
+    def gpu_boundaries(self) -> Tensor:
+        """Where sentences begin and end, int32 [sentences + 1], on the GPU for its variable-length kernel."""
+        return torch.tensor((0, *self.lengths), device="cuda").cumsum(0).to(torch.int32)
 
 
 def takes_flat_batches(model: PreTrainedModel) -> bool:
@@ -193,7 +192,7 @@ def _fused(
     """The same with fused kernels: on a GPU in half precision one call for all lengths, else one for each."""
     kernel = _variable_length_kernel() if query.is_cuda else None
     if kernel is not None and query.dtype in (torch.float16, torch.bfloat16) and not dropout:
-        boundaries, longest = segments.boundaries(query.device), max(segments.lengths)
+        boundaries, longest = segments.gpu_boundaries, max(segments.lengths)
         sight = (-1, -1) if window is None else (window - 1, window - 1)
         output: Tensor = kernel(
             query, key, value, boundaries, boundaries, longest, longest, scale=scale, window_size=sight

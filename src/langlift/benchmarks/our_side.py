@@ -129,10 +129,11 @@ def main(task: dict[str, Any]) -> None:
         elif command == "peak":
             _answer({"peak": _peak(torch.bfloat16 if task["bf16"] else torch.float32)})
         else:
-            started = time.perf_counter()
+            started, busy = time.perf_counter(), time.process_time()
             for _ in range(int(command)):
                 side.work()
-            _answer({"seconds": (time.perf_counter() - started) / int(command)})
+            seconds, busy = time.perf_counter() - started, time.process_time() - busy
+            _answer({"seconds": seconds / int(command), "processor_seconds": busy / int(command)})
 
 
 def _peak(dtype: torch.dtype) -> float:

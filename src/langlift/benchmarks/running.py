@@ -22,13 +22,18 @@ from langlift.errors import InputError
 from langlift.progress import ProgressBar
 from langlift.training.precision import cpu_has_bf16
 
+Seconds = dict[str, list[float]]
+"""Seconds by side and round."""
 SECONDS_A_TURN = 1.0
 """Short work is repeated to last at least so long."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of one unit of work (a step, or the whole text) on each side; medians over the rounds."""
+    """Seconds of one unit of work (a step, or the whole text) on each side; medians over the rounds.
+
+    The ``processor`` ones count processor time: with one thread they hold on a busy machine too.
+    """
 
     shape: str
     rounds: int
@@ -38,7 +43,10 @@ class Speed:
     ratio_spread: list[float]
     ratio_float32: float
     ratio_float32_spread: list[float]
+    ratio_processor_time: float
+    ratio_processor_time_float32: float
     seconds: dict[str, float]
+    processor_seconds: dict[str, float]
     tokens_per_second: dict[str, float]
     peak_memory_bytes: dict[str, int]
     peak_memory_ratio: float
@@ -105,7 +113,7 @@ def bench(
         for side in sides.values():
             stack.enter_context(side)
         first = {name: side.ask("first") for name, side in sides.items()}
-        seconds = _take_turns(sides, rounds, f"bench {what} ({shape})")
+        seconds, busy = _take_turns(sides, rounds, f"bench {what} ({shape})")
         best = list(sides)[-1]
         peak = max(float(sides[best].ask("peak")["peak"]) for _ in range(2))
         memory = {name: int(side.ask("end")["peak_memory_bytes"]) for name, side in sides.items() if name != best}
@@ -114,6 +122,9 @@ def bench(
         scored = len(first["reference"].get("log_probabilities", ()))
         units = tokens if what == "train" else scored
         speed = _speed(shape, seconds, memory, units, threads) | {
+            "ratio_processor_time": median(busy["reference"]) / median(busy[best]),
+            "ratio_processor_time_float32": median(busy["reference"]) / median(busy["float32"]),
+            "processor_seconds": {name: median(values) for name, values in busy.items()},
             "flops_per_token": flops / units,
             "peak_flops": peak,
             "peak_share": flops / median(seconds[best]) / peak,
@@ -156,21 +167,21 @@ def _sides(what: str, folder: Path, base: Path, adapter: Path, python: Path, thr
     }
 
 
-def _take_turns(sides: dict[str, Side], rounds: int, what: str) -> dict[str, list[float]]:
-    """Seconds of one unit of work, by side and round; the first turn of a side only warms it up."""
+def _take_turns(sides: dict[str, Side], rounds: int, what: str) -> tuple[Seconds, Seconds]:
+    """Seconds of one unit of work by the clock and by the processor; a side's first turn only warms it up."""
     repeats = {name: max(1, ceil(SECONDS_A_TURN / side.ask(1)["seconds"])) for name, side in sides.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    seconds, busy = ({name: [] for name in sides} for _ in range(2))
     with ProgressBar(what, rounds, "rounds") as bar:
         for _ in range(rounds):
             for name, side in sides.items():
-                seconds[name].append(float(side.ask(repeats[name])["seconds"]))
+                answer = side.ask(repeats[name])
+                seconds[name].append(float(answer["seconds"]))
+                busy[name].append(float(answer["processor_seconds"]))
             bar.advance()
-    return seconds
+    return seconds, busy
 
 
-def _speed(
-    shape: str, seconds: dict[str, list[float]], memory: dict[str, int], units: int, threads: int
-) -> dict[str, Any]:
+def _speed(shape: str, seconds: Seconds, memory: dict[str, int], units: int, threads: int) -> dict[str, Any]:
     def ratios(name: str) -> list[float]:
         return [theirs / ours for theirs, ours in zip(seconds["reference"], seconds[name], strict=True)]
 

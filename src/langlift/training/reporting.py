@@ -8,6 +8,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from langlift.progress import ProgressBar
+from langlift.training.memory import peak_memory_bytes
 from langlift.training.run_folder import PROGRESS, write_text, writing
 
 NAMES = {"eval_loss": "validation_loss", "eval_macro_f1": "validation_macro_f1"}
@@ -75,6 +76,7 @@ class TrainingReport(TrainerCallback):
             return
         record["tokens"] = state.num_input_tokens_seen
         record["tokens_per_second"] = round(self.tokens_per_second, 1)
+        record["peak_memory_bytes"] = peak_memory_bytes()
         for name in ("loss", *NAMES.values()):
             if name in record:
                 self._shown[name] = f"{name.replace('_', ' ')} {record[name]:.3f}"

@@ -1,0 +1,124 @@
+"""The benchmark: what it feeds both sides, what it says when something is wrong, and (slow) what it measures."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import MALTESE
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForMaskedLM
+
+from langlift.benchmarks.reference_environment import VARIABLE, reference_python
+from langlift.benchmarks.running import ScoreBench, TrainBench, _compared_scores, _speed, bench
+from langlift.benchmarks.shapes import SHAPES
+from langlift.benchmarks.sides import Side
+from langlift.benchmarks.workload import write_workload
+from langlift.errors import InputError, LangliftError
+
+
+def test_the_workload_is_real_text_with_masks(tmp_path: Path) -> None:
+    tokens, places, masked = write_workload(MALTESE, 5, tmp_path / "w.safetensors")
+    batch = load_file(tmp_path / "w.safetensors")
+    assert batch["input_ids"].shape == batch["labels"].shape == batch["attention_mask"].shape
+    assert (tokens, places) == (int(batch["attention_mask"].sum()), batch["input_ids"].numel())
+    predicted = batch["labels"] >= 0
+    assert masked == int(predicted.sum()) and 0.08 < masked / tokens < 0.2
+    assert torch.equal(batch["labels"][predicted], batch["original_ids"][predicted])
+    inside = batch["attention_mask"].bool()
+    assert torch.equal(batch["input_ids"][inside & ~predicted], batch["original_ids"][inside & ~predicted])
+    write_workload(MALTESE, 5, tmp_path / "again.safetensors")
+    again = load_file(tmp_path / "again.safetensors")
+    assert all(torch.equal(batch[name], again[name]) for name in batch)
+    with pytest.raises(InputError, match="holds only"):
+        write_workload(MALTESE, 100_000, tmp_path / "x.safetensors")
+
+
+def test_the_shapes_are_those_of_the_models_they_are_named_after() -> None:
+    expected = {"xlmr": 278_295_186, "mbert": 177_974_523}  # transformers' own counts at these configurations
+    with torch.device("meta"):
+        counts = {n: sum(p.numel() for p in AutoModelForMaskedLM.from_config(SHAPES[n].config()).parameters())
+                  for n in expected}  # fmt: skip
+        assert counts == {n: pytest.approx(count, rel=2e-3) for n, count in expected.items()}
+    nano = AutoConfig.from_pretrained(MALTESE.parent / "langlift-nano")
+    shape = SHAPES["nano"]
+    assert (shape.vocabulary, shape.width, shape.layers) == (
+        nano.vocab_size,
+        nano.hidden_size,
+        nano.num_hidden_layers,
+    )
+
+
+def test_a_side_that_fails_says_its_last_line(tmp_path: Path) -> None:
+    program = "import sys; sys.stderr.write('first\\nno such module: adapters\\n'); sys.exit(1)"
+    command = [sys.executable, "-c", program]
+    with (
+        Side("reference", command, {}, tmp_path, threads=1) as side,
+        pytest.raises(LangliftError, match="the reference side failed: no such module: adapters"),
+    ):
+        side.ask("first")
+
+
+def test_a_side_answers_each_command_and_is_gone_afterwards(tmp_path: Path) -> None:
+    program = """
+import json, os, sys
+for line in sys.stdin:
+    print("noise")
+    print(json.dumps({"said": line.strip() + " " + os.environ["OMP_NUM_THREADS"]}), flush=True)
+"""
+    with Side("ours", [sys.executable, "-c", program], {"a": 1}, tmp_path, threads=3) as side:
+        assert side.ask("first") == {"said": "first 3"}
+        assert side.ask(7) == {"said": "7 3"}
+    assert side._process.returncode is not None
+
+
+def test_ratios_are_taken_within_a_round() -> None:
+    seconds = {"reference": [8.0, 20.0, 9.0], "float32": [2.0, 4.0, 3.0], "bf16": [1.0, 2.0, 1.0]}
+    memory = {"reference": 600, "float32": 300, "bf16": 150}
+    speed = _speed("nano", seconds, memory, 100, 1)
+    assert (speed["ratio"], speed["ratio_spread"]) == (9.0, [8.0, 10.0])
+    assert (speed["ratio_float32"], speed["ratio_float32_spread"]) == (4.0, [3.0, 5.0])
+    assert speed["peak_memory_ratio"] == 0.25
+    assert speed["tokens_per_second"]["bf16"] == 100
+    without = _speed("nano", {k: v for k, v in seconds.items() if k != "bf16"}, memory, 100, 1)
+    assert without["ratio"] == without["ratio_float32"] == 4.0
+
+
+def test_log_probabilities_are_compared_one_by_one() -> None:
+    first = {
+        "reference": {"log_probabilities": [-1.0, -2.0]},
+        "float32": {"log_probabilities": [-1.0, -2.25]},
+        "bf16": {"log_probabilities": [-1.5, -1.5]},
+    }
+    compared = _compared_scores(first)
+    assert compared["max_logprob_difference"] == 0.25
+    assert compared["pseudo_perplexity_relative_difference_bf16"] == 0.0
+    del first["bf16"]
+    assert _compared_scores(first)["pseudo_perplexity_relative_difference_bf16"] is None
+
+
+def test_what_cannot_be_used_is_told(tmp_path: Path, langlift) -> None:
+    with pytest.raises(InputError, match="--shape tiny: no such shape"):
+        bench("train", "tiny")
+    with pytest.raises(InputError, match="no such interpreter"):
+        reference_python(tmp_path / "python")
+    failed = langlift("bench", "score", "--shape", "tiny", "--json")
+    assert failed.code == 2 and "no such shape" in failed.error["error"]
+
+
+@pytest.mark.slow
+def test_both_sides_compute_the_same() -> None:
+    if not os.environ.get(VARIABLE):
+        pytest.skip(f"{VARIABLE} does not name the Python of the reference environment (make test-all)")
+    train = bench("train", "nano", sentences=4, rounds=1, threads=1)
+    assert isinstance(train, TrainBench)
+    assert train.loss_relative_difference < 1e-6
+    assert train.gradient_cosine > 0.99999
+    if train.gradient_cosine_bf16 is not None and train.loss_relative_difference_bf16 is not None:
+        assert train.loss_relative_difference_bf16 < 1e-3
+        assert train.gradient_cosine_bf16 > 0.998
+    assert train.ratio_processor_time > 1 and 0 < train.peak_share < 1.2
+    score = bench("score", "nano", sentences=1, rounds=1, threads=1)
+    assert isinstance(score, ScoreBench)
+    assert score.max_logprob_difference < 1e-5
