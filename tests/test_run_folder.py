@@ -161,6 +161,19 @@ def test_a_setting_that_may_change_is_recorded_anew(tmp_path):
     assert yaml.safe_load((tmp_path / RECIPE).read_text(encoding="utf-8")) == longer
 
 
+def test_a_run_older_than_a_setting_that_may_change_is_taken_as_it_is(tmp_path):
+    open_run(tmp_path, RUN, resume=False)
+    newer = RUN | {"adapt": {**RUN["adapt"], "path": "fast"}}
+    write_json(tmp_path / METRICS, {})
+    before = tree(tmp_path)
+    open_run(tmp_path, newer, resume=True, may_change=frozenset({"path", "steps"}))
+    assert tree(tmp_path) == before, "a finished run keeps its own record"
+    with pytest.raises(InputError, match="the run was started with steps"):
+        open_run(
+            tmp_path, newer | {"adapt": {**RUN["adapt"], "steps": 9}}, resume=True, may_change=frozenset({"steps"})
+        )
+
+
 def test_resuming_where_nothing_is_starts_a_run_and_a_file_is_refused(tmp_path):
     open_run(tmp_path / "run", RUN, resume=True)
     assert (tmp_path / "run" / RECIPE).is_file()

@@ -119,7 +119,7 @@ def train_topic(
         return model
 
     new_model()  # a base or adapter that does not fit is told before anything is written
-    open_run(out, recorded("task", inputs, recipe), resume)
+    open_run(out, recorded("task", inputs, recipe), resume, may_change=frozenset({"path"}))
     if is_finished(out):
         return TaskResult(**read_metrics(out))
     if language_adapter is not None:
@@ -161,7 +161,8 @@ def _one_seed(
     inputs: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Train, test and save one seed's run; a finished one is read back."""
-    open_run(folder, recorded("task", {**inputs, "seed": seed}, recipe), resume=True)
+    record = recorded("task", {**inputs, "seed": seed}, recipe)
+    open_run(folder, record, resume=True, may_change=frozenset({"path"}))
     if is_finished(folder):
         return read_metrics(folder)
     set_seed(seed)

@@ -103,7 +103,7 @@ def open_run(
     """Prepare a run's folder: record recipe and versions before step 0, or check that a resumed run's agree.
 
     Settings named in ``may_change`` may differ when a run that is not finished is resumed; the recipe is
-    then recorded anew.
+    then recorded anew. In a finished run they may only be missing, if it is older than the setting.
 
     Raises:
         InputError: the folder holds another run; or a resumed run's recipe differs from the recorded one.
@@ -118,13 +118,15 @@ def open_run(
             )
         before, now = _flat(_read_recipe(recorded)), _flat(yaml.safe_load(text))
         changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
-        if forbidden := sorted(changed - (frozenset() if is_finished(folder) else may_change)):
+        finished = is_finished(folder)
+        free = {key for key in may_change if not finished or key not in before}
+        if forbidden := sorted(changed - free):
             key = forbidden[0]
             raise InputError(
                 f"{recorded}: the run was started with {key} = {before.get(key)!r}, not {now.get(key)!r}",
                 "resume with the same settings, or choose another --out",
             )
-        if changed:
+        if changed and not finished:
             write_text(recorded, text)
         return
     if folder.is_file():
