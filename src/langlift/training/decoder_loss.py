@@ -76,7 +76,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         of_hidden, of_weight, of_bias = ctx.gradients
         if of_hidden is not None:
-            of_hidden = of_hidden.to(ctx.hidden_dtype) * gradient.to(ctx.hidden_dtype)
+            of_hidden = (of_hidden.float() * gradient).to(ctx.hidden_dtype)
         scaled = [None if g is None else g.mul_(gradient.to(g.dtype)) for g in (of_weight, of_bias)]
         ctx.gradients = None
         return of_hidden, *scaled, None, None
