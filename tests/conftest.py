@@ -116,7 +116,10 @@ def tiny_model(request: pytest.FixtureRequest) -> Path:
 WINDOW = 8  # ModernBERT's local attention: sentences here are longer
 
 
-@pytest.fixture(scope="module", params=["bert", "distilbert", "modernbert", "roberta", "xlm-roberta"])
+ARCHITECTURES = ["bert", "distilbert", "modernbert", "roberta", "xlm-roberta"]
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
 def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model folder of each architecture of the table in turn."""
     import torch

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MALTESE, WINDOW
+from conftest import ARCHITECTURES, MALTESE, WINDOW
 from test_training import masked_batch
 from transformers import AutoConfig, AutoModelForMaskedLM
 
@@ -30,6 +30,7 @@ QUICK = AdaptRecipe(
 
 @pytest.mark.parametrize("architecture", sorted(BACKBONES))
 def test_every_path_of_the_table_exists(architecture: str) -> None:
+    assert sorted(BACKBONES) == ARCHITECTURES, "every row has a tiny model in conftest.py"
     backbone = BACKBONES[architecture]
     with torch.device("meta"):
         model = AutoModelForMaskedLM.from_config(AutoConfig.for_model(architecture))
@@ -42,6 +43,9 @@ def test_every_path_of_the_table_exists(architecture: str) -> None:
     modules_with_weights = {id(m) for m in model.modules() if list(m.parameters())}
     assert outside & modules_with_weights <= in_head, "the head is named in full"
     model.base_model.get_submodule(backbone.embeddings)
+    for path in (backbone.rows_from, backbone.rows_until):
+        if path is not None:
+            model.base_model.get_submodule(path.format(layer=model.config.num_hidden_layers - 1))
     assert 0 <= getattr(model.config, backbone.dropout) < 1
     names = {path.rpartition(".")[2] for path, module in model.named_modules() if hasattr(module, "in_features")}
     assert set(backbone.lora_targets) <= names
