@@ -111,16 +111,15 @@ class Scoring:
 
 
 def main(task: dict[str, Any]) -> None:
-    """Answer until ``end``."""
+    """Answer until stdin ends."""
     model = load_masked_model(task["base"])
     load_adapter(model, Path(task["adapter"]), ADAPTER)
     side = (Training if task["what"] == "train" else Scoring)(model, load_file(task["workload"]), task)
     for line in sys.stdin:
         command = line.strip()
-        if command == "end":
+        if command == "memory":
             _answer({"peak_memory_bytes": process_peak_memory_bytes()})
-            return
-        if command == "first":
+        elif command == "first":
             _answer(side.first())
         elif command == "flops":
             with FlopCounterMode(display=False) as counter:

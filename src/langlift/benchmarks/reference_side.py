@@ -3,7 +3,7 @@
     REFERENCE_PYTHON reference_side.py TASK.json
 
 Answers one JSON line on stdout for each line on stdin: ``first`` computes the loss and gradients (or the
-log-probabilities) without dropout, a number n repeats the timed work n times, ``end`` says the memory.
+log-probabilities) without dropout, a number n repeats the timed work n times, ``memory`` says the most it held.
 """
 
 import json
@@ -22,7 +22,7 @@ from transformers import AutoModelForMaskedLM
 
 
 def main(task: dict[str, Any]) -> None:
-    """Answer until ``end``."""
+    """Answer until stdin ends."""
     model = AutoModelForMaskedLM.from_pretrained(task["base"], dtype=torch.float32)
     adapters.init(model)
     name = model.load_adapter(task["adapter"], use_safetensors=True, with_head=False)
@@ -31,9 +31,9 @@ def main(task: dict[str, Any]) -> None:
     side = (Training if task["what"] == "train" else Scoring)(model, batch, task)
     for line in sys.stdin:
         command = line.strip()
-        if command == "end":
+        if command == "memory":
             answer({"peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024})
-            return
+            continue
         if command == "first":
             answer(side.first())
             continue

@@ -115,10 +115,9 @@ def bench(
         first = {name: side.ask("first") for name, side in sides.items()}
         seconds, busy = _take_turns(sides, rounds, f"bench {what} ({shape})")
         best = list(sides)[-1]
+        memory = {name: int(side.ask("memory")["peak_memory_bytes"]) for name, side in sides.items()}
         peak = max(float(sides[best].ask("peak")["peak"]) for _ in range(2))
-        memory = {name: int(side.ask("end")["peak_memory_bytes"]) for name, side in sides.items() if name != best}
         flops = int(sides[best].ask("flops")["flops"])
-        memory[best] = int(sides[best].ask("end")["peak_memory_bytes"])
         scored = len(first["reference"].get("log_probabilities", ()))
         units = tokens if what == "train" else scored
         speed = _speed(shape, seconds, memory, units, threads) | {
