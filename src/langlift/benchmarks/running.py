@@ -169,7 +169,8 @@ def _sides(what: str, folder: Path, base: Path, adapter: Path, python: Path, thr
 def _take_turns(sides: dict[str, Side], rounds: int, what: str) -> tuple[Seconds, Seconds]:
     """Seconds of one unit of work by the clock and by the processor; a side's first turn only warms it up."""
     repeats = {name: max(1, ceil(SECONDS_A_TURN / side.ask(1)["seconds"])) for name, side in sides.items()}
-    seconds, busy = ({name: [] for name in sides} for _ in range(2))
+    seconds: Seconds = {name: [] for name in sides}
+    busy: Seconds = {name: [] for name in sides}
     with ProgressBar(what, rounds, "rounds") as bar:
         for _ in range(rounds):
             for name, side in sides.items():
