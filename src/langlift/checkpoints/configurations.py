@@ -20,6 +20,8 @@ from langlift.checkpoints.layouts import (
 from langlift.errors import InputError
 
 READABLE = "Seq_bn (Pfeiffer) adapters with relu, and LoRA on query and value, can be read"
+PLAIN_STARTS = (True, False, "gaussian", "orthogonal")
+"""PEFT's ways to start a LoRA adapter that use the base model's weights as they are."""
 FIXED_SCALING = (1, 1)
 """The release of ``adapters`` from which LoRA's alpha is applied as written."""
 
@@ -86,6 +88,12 @@ def lora_from_peft(description: Mapping[str, Any], backbone: Backbone, path: Pat
     variants = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save")
     if variant := next((v for v in variants if description.get(v)), None):
         raise InputError(f"{path}: {variant} is set", "only plain LoRA can be loaded")
+    if (start := description.get("init_lora_weights", True)) not in PLAIN_STARTS:
+        # PiSSA, OLoRA, CorDA and LoftQ change the base model's weights, which the folder does not hold.
+        raise InputError(
+            f"{path}: init_lora_weights is {start!r}, which may need a changed base model",
+            "save it anew with PEFT's path_initial_model_for_weight_conversion, which makes it plain LoRA",
+        )
     return _lora_config(description.get("r"), description.get("lora_alpha"), path)
 
 
