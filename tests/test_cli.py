@@ -178,7 +178,7 @@ def test_bad_names_and_values(langlift, tiny_bert: Path, tiny_xlm_roberta: Path,
         ([*adapt, "--base", "nobody/no-such-model"], "not to be had from the Hugging Face hub"),
         ([*adapt, "--base", mamba], "architecture 'mamba' is not supported"),
         ([*score, "--adapter", adapter], "model_type bert, the base has xlm-roberta"),
-        ([*score, "--adapter", tmp_path], "not an adapter folder"),
+        ([*score, "--adapter", mamba], "a whole model, not an adapter"),
         ([*score, "--variant", "best"], "unknown variant"),
         ([*score, "--split", "eval"], "unknown split"),
         (

@@ -85,7 +85,10 @@ def lora_from_peft(description: Mapping[str, Any], backbone: Backbone, path: Pat
             f"{path}: only LoRA on {' and '.join(expected)} without biases can be loaded",
             f"found {kind} on {named}",
         )
-    variants = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save")
+    variants = (
+        *("use_rslora", "use_dora", "use_qalora", "use_bdlora", "kasa_config", "alora_invocation_tokens"),
+        *("rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication"),
+    )
     if variant := next((v for v in variants if description.get(v)), None):
         raise InputError(f"{path}: {variant} is set", "only plain LoRA can be loaded")
     if (start := description.get("init_lora_weights", True)) not in PLAIN_STARTS:
