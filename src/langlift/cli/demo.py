@@ -52,9 +52,9 @@ def demo(
 
     topics = Table(title=f"\nSeven topics: macro-F1 on {result.topic_test} sentences", title_justify="left")
     topics.add_column("classifier")
-    topics.add_column("mean ± standard deviation", justify="right")
+    topics.add_column("mean ± deviation", justify="right")
     topics.add_column("seeds", justify="right")
-    for name, shown in (("task_only", "task adapter alone"), ("stacked", "on the frozen Seq_bn text adapter")):
+    for name, shown in (("task_only", "task adapter alone"), ("stacked", "on the frozen text adapter")):
         f1 = result.topic_f1[name]
         topics.add_row(shown, f"{f1['mean']:.1f} ± {f1['std']:.1f}", ", ".join(f"{v:.1f}" for v in f1["seeds"]))
     baseline = result.topic_f1["baseline"]
