@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -40,6 +41,7 @@ def write_demo_page(target: Path, result: Any, names: Mapping[str, str], runs: M
         result=result,
         names=names,
         topic=topic,
+        mean_rank={name: mean(gap.rank[name] for gap in result.gaps) for name in names},
         charts={name: Markup(svg) for name, svg in charts.items()},
     )
     write_text(target, page)
