@@ -1,8 +1,11 @@
 """AdapterHub both ways: what the reference library wrote gives its outputs, what we write it can read."""
 
+import contextlib
+import io
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -13,17 +16,24 @@ import torch
 from conftest import MALTESE, CommandResult
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from peft import PeftModel
+from peft import LoraConfig as PeftLoraConfig
+from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from test_golden import ADAPTERHUB, GOLDEN, outputs
-from transformers import AutoModelForMaskedLM
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import AdapterConfig, attach
 from langlift.adapters.lora import LoraConfig
 from langlift.backbones.loading import load_masked_model
 from langlift.backbones.registry import BACKBONES
-from langlift.checkpoints.adapter_folder import load_adapter, read_config, read_description, save_adapter
+from langlift.checkpoints.adapter_folder import (
+    load_adapter,
+    read_config,
+    read_description,
+    read_identity,
+    save_adapter,
+)
 from langlift.checkpoints.exporting import export_adapter
 from langlift.checkpoints.importing import import_adapters
 from langlift.errors import InputError
@@ -212,6 +222,46 @@ def test_loras_of_releases_that_left_the_scaling_out(tmp_path: Path) -> None:
     assert read_config(tmp_path / "a", BACKBONES["bert"]) == LoraConfig(rank=4, alpha=4.0)
 
 
+NAMES_IN_KEYS = ("0", "1", "adapters", "output", "layer", "encoder", "bert", "a.b", "layer.1", "adapter_down")
+
+
+@pytest.mark.parametrize("stored", NAMES_IN_KEYS)
+@pytest.mark.parametrize("case", ["seq_bn_inv", "lora"])
+def test_a_stored_name_that_also_stands_elsewhere_in_the_keys(case: str, stored: str, tmp_path: Path) -> None:
+    folder = changed_copy(GOLDEN / "bert" / case, tmp_path / "s", lambda d: d.update(name=stored))
+    weights = load_file(folder / "adapter.safetensors")
+    save_file(
+        {k.replace(f".{case}.", f".{stored}."): v for k, v in weights.items()}, folder / "adapter.safetensors"
+    )
+    [adapter] = import_adapters(folder, tmp_path / "a", name="mine").adapters
+    assert adapter.name == "mine"
+    expected = load_file(GOLDEN / "bert" / "expected.safetensors")[case]
+    assert torch.allclose(imported_outputs("bert", tmp_path / "a")[0], expected, atol=1e-5, rtol=0)
+    if case == "lora":
+        return
+    # A folder of the library is loaded and exported as it is, too.
+    model = load_masked_model(str(base_of("bert")))
+    load_adapter(model, folder, name="mine")
+    logits, _ = outputs(model, load_file(GOLDEN / "bert" / "expected.safetensors"))
+    assert torch.allclose(logits, expected, atol=1e-5, rtol=0)
+    name = export_adapter(folder, "adapterhub", tmp_path / "e").name
+    keys = load_file(tmp_path / "e" / "adapter.safetensors")
+    assert keys.keys() == {k.replace(f".{case}.", f".{name}.") for k in weights}
+
+
+def test_the_name_option(langlift: Callable[..., CommandResult], tmp_path: Path) -> None:
+    folder = changed_copy(GOLDEN / "bert" / "seq_bn", tmp_path / "s", lambda d: d.update(name="encoder"))
+    refused = langlift("import", folder, "--out", tmp_path / "a", "--json")
+    assert refused.code == 2 and "langlift import --name" in refused.error["hint"]
+    result = langlift("import", folder, "--out", tmp_path / "a", "--name", "mlt", "--json")
+    assert result.code == 2, "its weights are called seq_bn still"
+    folder = GOLDEN / "bert" / "seq_bn"
+    result = langlift("import", folder, "--out", tmp_path / "a", "--name", "mlt", "--json")
+    assert result.code == 0 and result.json["adapters"][0]["name"] == "mlt", result.err
+    several = langlift("import", GOLDEN / "bert" / "setup", "--out", tmp_path / "b", "--name", "mlt", "--json")
+    assert several.code == 2 and "holds 2 adapters" in several.error["error"]
+
+
 # There and back.
 
 CONFIGS = st.one_of(
@@ -282,6 +332,176 @@ def test_a_lora_folder_of_pefts_own_is_exported_with_its_base(tmp_path: Path) ->
     export_adapter(own, "adapterhub", tmp_path / "out", base=str(base_of("bert")))
     import_adapters(tmp_path / "out", tmp_path / "back", base=str(base_of("bert")))
     assert torch.equal(imported_outputs("bert", own)[0], imported_outputs("bert", tmp_path / "back")[0])
+
+
+# LoRA that PEFT wrote.
+
+
+def pefts_own(body: bool, folder: Path, **settings: object) -> tuple[Path, torch.Tensor]:
+    """A LoRA folder of the tiny BERT saved by PEFT, and the last hidden states with it."""
+    torch.manual_seed(0)
+    kind = AutoModel if body else AutoModelForMaskedLM
+    model = kind.from_pretrained(base_of("bert"), dtype=torch.float32)
+    model = get_peft_model(model, PeftLoraConfig(r=2, target_modules=["query", "value"], **settings)).eval()
+    with torch.no_grad():
+        for path, parameter in model.named_parameters():
+            if "lora_" in path:
+                parameter.normal_(std=0.3)
+        expected = load_file(GOLDEN / "bert" / "expected.safetensors")
+        inputs = {key: expected[key] for key in ("input_ids", "attention_mask")}
+        hidden = model(**inputs, output_hidden_states=True).hidden_states[-1]
+    model.save_pretrained(folder)
+    return folder, hidden
+
+
+@pytest.mark.parametrize("start", ["gaussian", "orthogonal", False])
+def test_ways_to_start_a_lora_that_leave_the_base_alone(start: object, tmp_path: Path) -> None:
+    folder, hidden = pefts_own(False, tmp_path / "peft", init_lora_weights=start)
+    assert torch.allclose(imported_outputs("bert", folder)[1], hidden, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("start", ["pissa", "pissa_niter_4", "olora"])
+def test_ways_to_start_a_lora_that_change_the_base_are_refused(start: str, tmp_path: Path) -> None:
+    folder, _ = pefts_own(False, tmp_path / "peft", init_lora_weights=start)
+    model = load_masked_model(str(base_of("bert")))
+    with pytest.raises(InputError, match=f"init_lora_weights is '{start}'"):
+        load_adapter(model, folder)
+
+
+def test_lora_saved_from_a_body_without_a_head(tmp_path: Path) -> None:
+    folder, hidden = pefts_own(True, tmp_path / "peft")
+    assert "base_model.model.encoder" in min(load_file(folder / "adapter_model.safetensors"))
+    assert torch.allclose(imported_outputs("bert", folder)[1], hidden, atol=1e-5, rtol=0)
+    base = str(base_of("bert"))
+    export_adapter(folder, "adapterhub", tmp_path / "hub", base)
+    import_adapters(tmp_path / "hub", tmp_path / "back", base)
+    assert torch.allclose(imported_outputs("bert", tmp_path / "back")[1], hidden, atol=1e-5, rtol=0)
+    export_adapter(folder, "peft", tmp_path / "out", base)
+    model = PeftModel.from_pretrained(AutoModelForMaskedLM.from_pretrained(base), tmp_path / "out").eval()
+    _, theirs = outputs(model, load_file(GOLDEN / "bert" / "expected.safetensors"))
+    assert torch.allclose(theirs, hidden, atol=1e-5, rtol=0)
+
+
+def test_lora_in_pefts_bin_file(langlift: Callable[..., CommandResult], tmp_path: Path) -> None:
+    folder, hidden = pefts_own(False, tmp_path / "peft")
+    weights = load_file(folder / "adapter_model.safetensors")
+    (folder / "adapter_model.safetensors").unlink()
+    torch.save(weights, folder / "adapter_model.bin")
+    (tmp_path / "t.txt").write_text("Iva.\n", encoding="utf-8")
+    out = ["--out", tmp_path / "a", "--json"]
+    for arguments in (
+        ["score", "--base", base_of("bert"), "--adapter", folder, "--text", tmp_path / "t.txt", "--json"],
+        ["export", folder, "--to", "peft", *out],
+    ):
+        result = langlift(*arguments)
+        assert result.code == 2 and f"langlift import {folder} --base MODEL" in result.error["hint"], result.err
+    result = langlift("import", folder, *out)
+    assert result.code == 2 and "--base" in result.error["hint"]
+    result = langlift("import", folder, "--base", base_of("bert"), *out)
+    assert result.code == 0 and result.json["adapters"][0]["method"] == "lora", result.err
+    assert torch.allclose(imported_outputs("bert", tmp_path / "a")[1], hidden, atol=1e-5, rtol=0)
+    torch.save({"a": Bomb(tmp_path / "exploded")}, folder / "adapter_model.bin")
+    bombed = langlift("import", folder, "--base", base_of("bert"), "--out", tmp_path / "b", "--json")
+    assert bombed.code == 2 and not (tmp_path / "exploded").exists()
+    (folder / "adapter_model.bin").unlink()
+    empty = langlift("import", folder, "--base", base_of("bert"), "--out", tmp_path / "b", "--json")
+    assert "adapter_model.safetensors or adapter_model.bin" in empty.error["error"]
+
+
+# The base model that an adapter belongs to.
+
+
+def test_lora_of_one_architecture_is_refused_by_another_with_the_same_keys(tmp_path: Path) -> None:
+    lora = saved("roberta", LoraConfig(), tmp_path / "lora")
+    model = load_masked_model(str(base_of("xlm-roberta")))
+    with pytest.raises(InputError, match="model_type roberta, the base has xlm-roberta"):
+        load_adapter(model, lora)
+
+
+def test_export_checks_the_base(langlift: Callable[..., CommandResult], tmp_path: Path) -> None:
+    lora = saved("xlm-roberta", LoraConfig(), tmp_path / "lora")
+    bottleneck = saved("bert", SeqBnConfig(4), tmp_path / "bottleneck")
+    unrecorded = tmp_path / "unrecorded"
+    shutil.copytree(lora, unrecorded)
+    save_file(load_file(lora / "adapter_model.safetensors"), unrecorded / "adapter_model.safetensors")
+    for folder, base, message in (
+        (lora, base_of("bert"), "model_type xlm-roberta, the base has bert"),
+        (unrecorded, base_of("bert"), "belongs to another architecture"),
+        (bottleneck, base_of("xlm-roberta"), "model_type bert, the base has xlm-roberta"),
+        (bottleneck, "nosuch/x", "no such folder, and not to be had"),
+    ):
+        out = ["--to", "adapterhub", "--out", tmp_path / "out", "--json"]
+        result = langlift("export", folder, "--base", base, *out)
+        assert result.code == 2 and message in result.error["error"], result.err
+        assert not (tmp_path / "out").exists()
+    copy = tmp_path / "base"
+    shutil.copytree(base_of("bert"), copy)
+    result = langlift("export", bottleneck, "--base", copy, "--to", "adapterhub", "--out", tmp_path / "out")
+    assert result.code == 0, result.err
+    assert read_description(tmp_path / "out")["model_name"] == str(copy)
+    same = load_file(tmp_path / "out" / "adapter.safetensors")
+    assert all(
+        torch.equal(same[key], value) for key, value in load_file(bottleneck / "adapter.safetensors").items()
+    )
+
+
+def test_another_width_is_told_the_same_way_by_import_and_load(tmp_path: Path) -> None:
+    own = saved("bert", SeqBnConfig(4), tmp_path / "own")
+    lora = saved("bert", LoraConfig(), tmp_path / "lora")
+    wide = tmp_path / "wide"
+    config = AutoConfig.from_pretrained(base_of("bert"), hidden_size=64)
+    AutoModelForMaskedLM.from_config(config).save_pretrained(wide)
+    for use in (
+        lambda: import_adapters(own, tmp_path / "a", str(wide)),
+        lambda: load_adapter(load_masked_model(str(wide)), own),
+        lambda: load_adapter(load_masked_model(str(wide)), lora),
+    ):
+        with pytest.raises(InputError, match="with hidden_size 32, the base has 64") as raised:
+            use()
+        assert str(base_of("bert")) in raised.value.hint
+
+
+# The cards.
+
+
+def words(card: Path) -> str:
+    return " ".join(card.read_text(encoding="utf-8").split())
+
+
+def test_the_card_for_the_bundled_model_tells_its_folder(tmp_path: Path) -> None:
+    own = saved("xlm-roberta", LoraConfig(), tmp_path / "own")
+    identity = {**read_identity(own), "model_name": "langlift-nano"}
+    weights = load_file(own / "adapter_model.safetensors")
+    save_file(weights, own / "adapter_model.safetensors", metadata={"langlift": json.dumps(identity)})
+    for layout in ("peft", "adapterhub"):
+        export_adapter(own, layout, tmp_path / layout)
+        card = words(tmp_path / layout / "README.md")
+        assert "from_pretrained('langlift-nano')" not in card and "FOLDER_OF_LANGLIFT_NANO" in card
+        [code] = re.findall(r'python -c "(.*?)"', card)
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(code)
+        assert (Path(printed.getvalue().strip()) / "config.json").is_file()
+
+
+def test_the_cards_without_a_base(tmp_path: Path) -> None:
+    source = changed_copy(GOLDEN / "bert" / "seq_bn", tmp_path / "s", lambda d: d.update(model_name=None))
+    import_adapters(source, tmp_path / "a")
+    card = words(tmp_path / "a" / "README.md")
+    assert "score --base YOUR_BASE_MODEL" in card and "base_model" not in card and "unknown" not in card
+    export_adapter(tmp_path / "a", "adapterhub", tmp_path / "e")
+    card = words(tmp_path / "e" / "README.md")
+    assert "from_pretrained('YOUR_BASE_MODEL')" in card and "base_model" not in card
+
+
+def test_the_card_of_a_stacked_task_adapter_names_the_one_below(tmp_path: Path) -> None:
+    own = saved("bert", SeqBnConfig(4), tmp_path / "seed-1", name="topic")
+    (own / "recipe.yaml").write_text("inputs:\n  language_adapter: null\n", encoding="utf-8")
+    export_adapter(own, "adapterhub", tmp_path / "alone")
+    assert "language adapter" not in words(tmp_path / "alone" / "README.md")
+    (own / "recipe.yaml").write_text("inputs:\n  language_adapter: runs/maltese\n", encoding="utf-8")
+    export_adapter(own, "adapterhub", tmp_path / "stacked")
+    card = words(tmp_path / "stacked" / "README.md")
+    assert "on top of the language adapter `maltese`" in card and "Stack(below, task)" in card
 
 
 # What cannot be imported or exported is told in one line.
@@ -364,6 +584,8 @@ REFUSED = {
     "some layers": ("seq_bn", setting(leave_out=[0]), "leave_out is [0]"),
     "factors": ("seq_bn", setting(reduction_factor={"0": 2, "default": 16}), "one reduction_factor"),
     "another factor": ("seq_bn", setting(reduction_factor=2), "has shape"),
+    "a factor that asks for terabytes": ("seq_bn", setting(reduction_factor=1e-9), "has shape"),
+    "a factor beyond numbers": ("seq_bn", setting(reduction_factor=5e-324), "larger than any can be"),
     "no factor": ("seq_bn", setting(reduction_factor=True), "one reduction_factor"),
     "glow": ("seq_bn_inv", setting(inv_adapter="glow"), "invertible block is 'glow'"),
     "block without word": ("seq_bn_inv", setting(inv_adapter=None), "invertible_adapters"),
@@ -389,6 +611,8 @@ REFUSED = {
     "DoRA": ("lora", setting(use_dora=True), "use_dora"),
     "LoRA rank": ("lora", setting(r=0), "is not a number above 0"),
     "LoRA of another rank": ("lora", setting(r=5), "has shape"),
+    "LoRA of a rank that asks for terabytes": ("lora", setting(r=10**11), "has shape"),
+    "LoRA of a rank beyond numbers": ("lora", setting(r=10**30), "larger than any can be"),
 }
 
 
@@ -439,11 +663,17 @@ def test_other_refusals(langlift: Callable[..., CommandResult], tmp_path: Path) 
         (["export", modern, "--to", "adapterhub", *out], "computes something else for modernbert"),
         (["export", modern_lora, "--to", "adapterhub", *out], "computes something else for modernbert"),
         (["export", full, "--to", "adapterhub", *out], "a whole model, not an adapter"),
-        (["export", twins, "--to", "adapterhub", *out], "holds several folders (a, b)"),
+        (["export", twins, "--to", "adapterhub", *out], "holds its adapters in subfolders (a, b)"),
     ):
         result = langlift(*arguments, "--json")
         assert result.code == 2 and message in result.error["error"], (arguments, result.err)
         assert not (tmp_path / "out").exists()
+    for arguments, message in (
+        (["score", "--base", base_of("bert"), "--adapter", twins, "--text", MALTESE], "subfolders (a, b)"),
+        (["score", "--base", base_of("bert"), "--adapter", full, "--text", MALTESE], "a whole model"),
+    ):
+        result = langlift(*arguments, "--json")
+        assert result.code == 2 and message in result.error["error"], (arguments, result.err)
     model = load_masked_model(str(base_of("bert")))
     with pytest.raises(InputError, match="LoRA in AdapterHub's layout") as raised:
         load_adapter(model, GOLDEN / "bert" / "lora")
@@ -560,6 +790,8 @@ def test_an_adapter_to_start_from_that_does_not_agree(
         result = langlift(*arguments, "--init", adapter, "--json")
         assert result.code == 2 and message in result.error["error"], result.err
         assert hint in result.error["hint"] and not out.exists()
+    several = langlift(*adapt_arguments(tiny_bert, out), "--init", tmp_path, "--json")
+    assert several.code == 2 and "in subfolders (first)" in several.error["error"], several.err
 
 
 @pytest.mark.slow

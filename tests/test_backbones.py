@@ -1,18 +1,20 @@
 """Every backbone of the table: its paths exist, and adapting, scoring and tasks work on a tiny model of it."""
 
 import dataclasses
+import logging
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import ARCHITECTURES, MALTESE, WINDOW
+from huggingface_hub.utils import logging as hub_logging
 from test_training import masked_batch
-from transformers import AutoConfig, AutoModelForMaskedLM
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, attached, bottleneck_places, train_only
 from langlift.adapters.lora import LoraConfig
-from langlift.backbones.loading import load_masked_model, load_tokenizer, longest_input
+from langlift.backbones.loading import load_masked_model, load_tokenizer, longest_input, weightless_model
 from langlift.backbones.registry import BACKBONES, backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
 from langlift.config.recipes import AdaptRecipe, TaskRecipe
@@ -98,6 +100,7 @@ def test_padding_and_the_attention_kernel_change_nothing(base: Path, maltese_lin
 @pytest.mark.parametrize("config", [SeqBnConfig(4), SeqBnConfig(4, invertible=True), LoraConfig(rank=2)])
 @torch.no_grad()
 def test_a_saved_adapter_comes_back_bit_for_bit_and_changes_the_model(base: Path, config, tmp_path: Path) -> None:
+    torch.manual_seed(0)
     model, tokenizer = load_masked_model(str(base)), load_tokenizer(str(base))
     inputs = {"input_ids": torch.tensor([tokenizer("Il-baħar kien kalm.")["input_ids"]])}
     before = model(**inputs).logits
@@ -161,6 +164,29 @@ def test_the_longest_input(base: Path) -> None:
     model(input_ids=ids)  # every position has its place in the table
     tokenizer.model_max_length = 10**30  # what tokenizers without a limit say
     assert longest_input(model, tokenizer) == 64
+
+
+def test_the_hubs_retries_stay_off_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*arguments: object, **options: object) -> None:
+        hub_logging.get_logger("huggingface_hub.utils._http").warning("Retrying in 8s [Retry 4/5].")
+        raise OSError("We couldn't connect")
+
+    shown: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = shown.append
+    monkeypatch.setattr(AutoConfig, "from_pretrained", unreachable)
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", unreachable)
+    hub = hub_logging.get_logger("huggingface_hub")
+    hub.addHandler(handler)
+    try:
+        for load in (load_tokenizer, load_masked_model, weightless_model):
+            with pytest.raises(InputError, match="not to be had from the Hugging Face hub"):
+                load("nosuch/x")
+        assert shown == []
+        hub.warning("outside")
+        assert len(shown) == 1, "elsewhere the hub may still warn"
+    finally:
+        hub.removeHandler(handler)
 
 
 def test_weights_of_one_architecture_are_refused_by_another(base: Path, tmp_path: Path) -> None:

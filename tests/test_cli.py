@@ -178,7 +178,7 @@ def test_bad_names_and_values(langlift, tiny_bert: Path, tiny_xlm_roberta: Path,
         ([*adapt, "--base", "nobody/no-such-model"], "not to be had from the Hugging Face hub"),
         ([*adapt, "--base", mamba], "architecture 'mamba' is not supported"),
         ([*score, "--adapter", adapter], "model_type bert, the base has xlm-roberta"),
-        ([*score, "--adapter", tmp_path], "not an adapter folder"),
+        ([*score, "--adapter", mamba], "a whole model, not an adapter"),
         ([*score, "--variant", "best"], "unknown variant"),
         ([*score, "--split", "eval"], "unknown split"),
         (
@@ -293,11 +293,17 @@ def test_an_interrupted_command_says_how_to_go_on(
     langlift, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from langlift import demonstration
+    from langlift.training import adaptation
 
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(demonstration, "demo", interrupt)
     result = langlift("demo", "--out", tmp_path / "demo")
+    assert result.code == 130
+    assert "run the same command again" in result.err
+    assert "--resume" not in result.err, "it has no such option"
+    monkeypatch.setattr(adaptation, "adapt", interrupt)
+    result = langlift("adapt", "mlt", "--base", "x", "--data", tmp_path, "--out", tmp_path / "run")
     assert result.code == 130
     assert "--resume" in result.err

@@ -16,8 +16,9 @@ from test_corpus_sources import hub_folder
 from langlift.corpus.building import build_corpus
 from langlift.corpus.language_identification import LanguageIdentifier
 from langlift.corpus.split_writer import SplitWriter
-from langlift.corpus.tally import SAMPLE, Tally
+from langlift.corpus.tally import Tally
 from langlift.corpus.text_data import load_text_data, texts_to_score
+from langlift.data_folder import SAMPLE, excerpt
 from langlift.errors import InputError, LangliftError
 from langlift.languages import find_language
 
@@ -198,14 +199,72 @@ def test_a_scoring_folder_is_scored(langlift, tmp_path: Path, tiny_bert: Path) -
 
 
 def test_the_table_for_people(langlift, tmp_path: Path) -> None:
-    source = text_file(tmp_path / "a.txt")
-    built = langlift(
-        "corpus", "build", "mt", "--source", f"file:{source}", "--out", tmp_path / "out", "--max-bytes", "5KB"
-    )
+    (tmp_path / "x[").mkdir()  # with the file's name this would be markup to rich, and not well-formed
+    source, out = text_file(tmp_path / "x[" / "b].txt"), tmp_path / "my data"
+    built = langlift("corpus", "build", "mt", "--source", f"file:{source}", "--out", out, "--max-bytes", "5KB")
     assert built.code == 0, built.err
     assert "near duplicate" in built.out
     assert "stopped at --max-bytes 5KB" in built.err
-    assert f"langlift adapt mt --data {tmp_path / 'out'}" in built.err
+    assert f"Next: langlift adapt mlt_Latn --base langlift-nano --data '{out}' --out '{out}-adapter'" in built.err
+
+
+def test_what_is_shown_of_dropped_texts_is_short_and_harmless(langlift, tmp_path: Path) -> None:
+    source = text_file(tmp_path / "a.txt")
+    with source.open("a", encoding="utf-8") as file:
+        file.write("\n\n<b>Dan</b> \x1b[2J\x9b31m" + "kelma twila " * 50 + "می\u200cخواهم\n")
+    built = langlift(
+        "corpus", "build", "mt", "--source", f"file:{source}", "--out", tmp_path / "out", "--show-dropped"
+    )
+    shown = next(line for line in built.err.splitlines() if line.startswith("cleaning: "))
+    assert shown.startswith("cleaning: <b>Dan</b> \ufffd[2J\ufffd31mkelma twila")
+    assert len(shown) < 450
+    assert excerpt("می\u200cخواهم") == "می\u200cخواهم", "joiners are letters' own"
+
+
+def test_a_budget_over_the_size_of_the_files_costs_nothing(langlift, tmp_path: Path) -> None:
+    source = text_file(tmp_path / "a.txt")
+    small = build_corpus(MALTESE, [f"file:{source}"], tmp_path / "small", max_bytes=10**6)
+    huge = langlift(
+        "corpus", "build", "mt", "--source", f"file:{source}", "--out", tmp_path / "huge",
+        "--max-bytes", "999999999999999TB", "--json",
+    )  # fmt: skip
+    assert huge.code == 0, huge.err
+    assert huge.json["deduplication"]["memory_bytes"] == small.deduplication["memory_bytes"]
+    assert huge.json["splits"] == {name: dict(size) for name, size in small.splits.items()}
+
+
+def test_a_budget_that_needs_more_memory_than_there_is_is_refused(tmp_path: Path) -> None:
+    folder = hub_folder(tmp_path / "hub", {"mlt-Latn": {"train": [{"content": "Il-baħar kalm illum."}]}})
+    for budget in (10**14, 10**30):
+        with pytest.raises(InputError, match=r"--max-bytes [\d,]+: to find duplicates .* this machine has"):
+            build_corpus(MALTESE, [f"glotcc={folder}"], tmp_path / "out", max_bytes=budget)
+
+
+def test_many_short_files_are_documents_as_they_are(tmp_path: Path) -> None:
+    lines = sentences(240)
+    for number in range(20):
+        (tmp_path / f"{number:02}.txt").write_text("\n".join(lines[12 * number : 12 * number + 12]), "utf-8")
+    result = build_corpus(MALTESE, [f"file:{tmp_path}/*.txt"], tmp_path / "out")
+    assert (result.kept["documents"], result.kept["lines"]) == (20, 240)
+
+
+def test_what_was_read_for_the_leak_check_is_told(langlift, tmp_path: Path) -> None:
+    source = text_file(tmp_path / "a.txt")
+    sets = tmp_path / "sets"
+    sets.mkdir()
+    (sets / "TEST.TXT").write_text("Sentenza waħda.\nOħra.\n", encoding="utf-8")
+    for number in range(7):
+        (sets / f"{number}.md").touch()
+    arguments = ["corpus", "build", "mt", "--source", f"file:{source}", "--exclude", sets, "--out"]
+    built = langlift(*arguments, tmp_path / "out")
+    assert "leak check: 2 evaluation sentences (files read: 1)" in built.err
+    assert f"not read, because of other kinds: {sets / '0.md'}, " in built.err
+    assert "and 2 more" in built.err
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["evaluation"] == {
+        "files": [str(sets / "TEST.TXT")], "sentences": 2, "skipped": 7,
+        "skipped_files": [str(sets / f"{number}.md") for number in range(7)],
+    }  # fmt: skip
 
 
 def damaged(tmp_path: Path) -> dict[str, tuple[list[object], str]]:
@@ -225,7 +284,11 @@ def damaged(tmp_path: Path) -> dict[str, tuple[list[object], str]]:
     fake = tmp_path / "fake.bin"
     fake.write_bytes(b"not a model")
     return {
-        "few": (["--source", f"file:{few}"], "only 1 of 3 documents are left, at least 3 are needed"),
+        "few": (
+            ["--source", f"file:{few}"],
+            "only 1 of 3 documents are left, at least 3 are needed; "
+            "2 of 3 lines were dropped (too short: 1, few letters: 1)",
+        ),
         "empty": (["--source", f"file:{empty}"], "the sources hold no text"),
         "utf8": (["--source", f"file:{utf8}"], "utf8.txt:21: not valid UTF-8 (byte 0xff)"),
         "nul": (["--source", f"file:{nul}"], "nul.txt:1: a NUL byte"),

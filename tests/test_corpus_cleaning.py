@@ -75,6 +75,8 @@ def test_plain_text_stays_as_it_is(words: list[str]) -> None:
         ("2 + 2 = 4", "2 + 2 = 4"),
         ("'''Malta''' hija ''gżira''", 'Malta hija "gżira"'),
         ("| kolonna || oħra", ""),
+        ("Qal __hekk__ u __TOC__ mar", "Qal __hekk__ u mar"),
+        ("Il-gżejjer Hawai''i u O''ahu", "Il-gżejjer Hawai''i u O''ahu"),
         ("il-gżira (www.malta.mt) hawn", "il-gżira hawn"),
     ],
 )

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import regex
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_corpus_filters import units_of
 
-from langlift.corpus.fingerprints import as_arrays, fingerprint
+from langlift.corpus.fingerprints import as_arrays
 from langlift.corpus.leakage import read_evaluation_sets
 from langlift.errors import InputError
 
@@ -16,13 +16,19 @@ fuzzing = settings(
     derandomize=True, deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 SENTENCE = "Il-bomba tal-fissjoni taħdem fuq il-prinċipju li tittieħed l-enerġija."
-sentence = st.lists(st.sampled_from(["il-", "Qattus", "kelb,", "ħobż", "żejt", "."]), max_size=14).map(" ".join)
+WORDS = ["il-", "Qattus", "l-għażla", "kelb,", "ħobż", "ta'", "IL", "."]
+sentence = st.lists(st.sampled_from(WORDS), max_size=14).map(" ".join)
 
 
 def leaks(path: Path, lines: list[str], script: str = "Latn") -> list[int]:
     sets = read_evaluation_sets([path], script)
     assert sets is not None
-    return sets.leaks(fingerprint(as_arrays(lines), script)).tolist()
+    return sets.leaks(as_arrays(lines)).tolist()
+
+
+def words_of(text: str) -> list[str]:
+    """The stretches of letters, marks and digits, without case."""
+    return regex.findall(r"[\p{L}\p{M}\p{N}]+", text.lower())
 
 
 def leaks_by_the_book(line: list[str], sentences: list[list[str]]) -> bool:
@@ -43,11 +49,24 @@ def leaks_by_the_book(line: list[str], sentences: list[list[str]]) -> bool:
 def test_a_line_leaks_as_the_rules_say(tmp_path: Path, sentences: list[str], lines: list[str]) -> None:
     path = tmp_path / "test.txt"
     path.write_text("\n".join([*sentences, "Sentenza oħra."]), encoding="utf-8")
-    wanted = [
-        leaks_by_the_book(units_of(line, "Latn"), [units_of(sentence, "Latn") for sentence in sentences])
-        for line in lines
-    ]
+    wanted = [leaks_by_the_book(words_of(line), [words_of(text) for text in sentences]) for line in lines]
     assert [file >= 0 for file in leaks(path, lines)] == wanted
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".conll", ".conllu"])
+def test_tokenised_sentences_are_met_inside_paragraphs(tmp_path: Path, suffix: str) -> None:
+    """As treebanks write them: articles, apostrophes and punctuation cut off, with the hyphen or beside it."""
+    tokens = ["Il-", "bomba", "tal-", "fissjoni", "taħdem", "fuq", "il", "-", "prinċipju", "l-", "kbir", "."]
+    content = {
+        ".txt": " ".join(tokens),
+        ".conll": "\n".join(f"{token} O" for token in tokens),
+        ".conllu": "\n".join(f"{i}\t{token}\t_" for i, token in enumerate(tokens, 1)),
+    }
+    path = tmp_path / f"set{suffix}"
+    path.write_text(content[suffix] + "\n\n", encoding="utf-8")
+    paragraph = "Qabel: il-bomba tal-fissjoni taħdem fuq il-prinċipju l-kbir. Wara ġew oħrajn."
+    part = "U l-bomba tal-fissjoni taħdem fuq il-prinċipju l-ieħor."
+    assert leaks(path, [paragraph, part, "Il-bomba tal-fissjoni ma taħdimx hekk."]) == [0, 0, -1]
 
 
 def write_everywhere(folder: Path) -> list[Path]:
@@ -57,6 +76,11 @@ def write_everywhere(folder: Path) -> list[Path]:
         "plain.txt": f"Oħra hawn.\n{SENTENCE}\n",
         "quoted.tsv": f'index_id\tcategory\ttext\n1\tscience\t"{SENTENCE}"\n',
         "unquoted.tsv": f'label\ttext\nnegative\t"mhux magħluq\npositive\t{SENTENCE}\n',
+        "quoted.csv": f'id,text\n1,"{SENTENCE}, iva"\n',
+        "open.CSV": f'id,text\n1,"mhux magħluq\n2,"{SENTENCE}"\n' + "x" * 140_000 + "\n",
+        "multiline.csv": 'text\n"' + SENTENCE.replace(" fuq", '\n""fuq""') + '"\n',
+        "whole.json": json.dumps([{"data": {"text": SENTENCE}}], indent=2),
+        "upper.TXT": SENTENCE,
         "multiline.tsv": 'text\n"' + SENTENCE.replace(" fuq", '\n""fuq""') + '"\n',
         "objects.jsonl": json.dumps({"id": 3, "inner": [{"text": SENTENCE}]}) + "\n",
         "words.jsonl": json.dumps({"tokens": words}) + "\n",
@@ -84,8 +108,11 @@ def test_folders_are_read_recursively_and_the_file_is_named(tmp_path: Path) -> N
     (inner / "b.txt").write_text(SENTENCE, encoding="utf-8")
     (inner / "a.tsv").write_text("id\ttext\n1\tXi ħaġa oħra.\n", encoding="utf-8")
     (inner / "notes.md").write_text("not read", encoding="utf-8")
+    (inner / ".hidden").write_text("not named", encoding="utf-8")
     sets = read_evaluation_sets([tmp_path / "sets"], "Latn")
     assert [file.name for file in sets.files] == ["a.tsv", "b.txt"]
+    assert [file.name for file in sets.skipped] == ["notes.md"]
+    assert sets.sentences == 5
     assert leaks(tmp_path / "sets", [SENTENCE]) == [1]
 
 
@@ -108,6 +135,7 @@ def test_no_set_is_no_check() -> None:
         ("empty.txt", b"\n\n", "no evaluation sentence"),
         ("bad.txt", b"tajjeb\n\xff\n", "bad.txt:2: not valid UTF-8"),
         ("bad.jsonl", b'{"text": "x"}\n{', "bad.jsonl:2: not valid JSON"),
+        ("bad.json", b'{"text": "x"', "bad.json: not valid JSON"),
         ("folder", "folder", "no evaluation file in it"),
     ],
 )
@@ -123,7 +151,10 @@ def test_errors_name_the_place(tmp_path: Path, name: str, content: object, messa
 
 
 @fuzzing
-@given(raw=st.binary(max_size=80), suffix=st.sampled_from([".txt", ".tsv", ".jsonl", ".conll", ".conllu"]))
+@given(
+    raw=st.binary(max_size=80),
+    suffix=st.sampled_from([".txt", ".tsv", ".csv", ".jsonl", ".json", ".conll", ".conllu"]),
+)
 def test_any_bytes_are_a_set_or_a_refusal(tmp_path: Path, raw: bytes, suffix: str) -> None:
     path = tmp_path / f"set{suffix}"
     path.write_bytes(raw)

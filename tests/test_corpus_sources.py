@@ -140,6 +140,10 @@ def test_empty_and_missing_texts_are_passed_over(tmp_path: Path) -> None:
         ("hub:{}:mlt-Arab#n", "row 1, field 'n': int, not text", "another field"),
         ("hub:{}/nope", "no such folder", "check the path"),
         ("file:{}/*.txt", "no such file", "quotes"),
+        ("file:{}", "is a folder", "/*.txt"),
+        ("file:{}/*/*.parquet", "not plain text", "hub:FOLDER#FIELD"),
+        ("{}/README.md", "not understood", "plain text is given as file:"),
+        ("{}", "not understood", "/*.txt'"),
     ],
 )
 def test_what_is_not_there_is_told(tmp_path: Path, source: str, message: str, hint: str) -> None:
@@ -149,6 +153,39 @@ def test_what_is_not_there_is_told(tmp_path: Path, source: str, message: str, hi
     assert message in refusal.value.message
     assert hint in refusal.value.hint
     assert "\n" not in refusal.value.message
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.JSON", "a.csv", "a.tsv", "a.txt.gz"])
+def test_files_that_are_no_plain_text_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("x")
+    with pytest.raises(InputError, match=f"{name}: not plain text"):
+        open_source(parse_source(f"file:{tmp_path}/*"), MALTESE)
+
+
+def test_the_home_folder_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.txt").write_text("Dan test.\n", encoding="utf-8")
+    assert open_source(parse_source("file:~/*.txt"), MALTESE).files == [str(tmp_path / "a.txt")]
+    hub_folder(tmp_path / "set", {"mlt-Latn": {"train": rows("content")}})
+    assert list(open_source(parse_source("glotcc=~/set"), MALTESE).documents) == TEXTS
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("README.md", "---\nconfigs: [: bad\n---\n", "README.md: the header is not valid YAML (while parsing"),
+        ("train.jsonl", '{"text": "x"}\n{"text": \n', "train.jsonl: JSON parse error"),
+    ],
+)
+def test_a_damaged_folder_names_the_file_and_is_quiet(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, content: str, message: str
+) -> None:
+    (tmp_path / "train.jsonl").write_text('{"text": "x"}\n', encoding="utf-8")
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(InputError) as refusal:
+        list(open_source(parse_source(f"hub:{tmp_path}"), MALTESE).documents)
+    assert refusal.value.message.startswith(f"{tmp_path}/{message}")
+    assert "Failed to load" not in capfd.readouterr().err
 
 
 def test_a_damaged_file_is_one_error(tmp_path: Path) -> None:
@@ -181,7 +218,9 @@ def test_a_gated_set_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("language", "wiki", "first"),
     [("mlt", "mt", "mlt-Latn"), ("swh", "sw", "swh-Latn"), ("nob", "no", "nob-Latn"), ("arb", "ar", "arb-Arab"),
-     ("als", "sq", "als-Latn"), ("sco", "sco", "sco-Latn"), ("yue", "zh-yue", "yue-Hant")],
+     ("als", "sq", "als-Latn"), ("sco", "sco", "sco-Latn"), ("yue", "zh-yue", "yue-Hant"),
+     ("tgl", "tl", "tgl-Latn"), ("cmn", "zh", "zho-Hans"), ("gug", "gn", "gug-Latn"), ("prs", "fa", "prs-Arab"),
+     ("dik", "din", "dik-Latn"), ("din", "din", "dik-Latn")],
 )  # fmt: skip
 def test_names_of_languages(language: str, wiki: str, first: str) -> None:
     found = find_language(language)

@@ -9,6 +9,7 @@ from collections import Counter
 from itertools import combinations
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given, settings
@@ -16,13 +17,16 @@ from hypothesis import strategies as st
 
 from langlift.config.recipes import GraphRecipe
 from langlift.corpus.text_data import load_text_data
+from langlift.data_folder import MEGABYTE, SPLITS
 from langlift.errors import InputError
-from langlift.graph.building import SPLITS, build_graph
-from langlift.graph.conceptnet import conceptnet_codes
+from langlift.graph.building import build_graph
+from langlift.graph.conceptnet import conceptnet_codes, read_conceptnet
 from langlift.graph.edge_store import EdgeStore
 from langlift.graph.sentences import load_predicates
-from langlift.graph.tally import Edge
+from langlift.graph.source_files import SourceFile
+from langlift.graph.tally import Edge, Tally
 from langlift.languages import find_language
+from langlift.progress import ProgressBar
 
 MALTESE = find_language("mlt")
 RELATIONS = sorted(load_predicates())
@@ -202,7 +206,7 @@ def test_any_term_comes_through_the_store_unchanged(
     words: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("terms")
-    terms = sorted({" ".join(word.replace("_", " ").split()) for word in words} - {""})
+    terms = sorted({" ".join(normalize("NFC", word.replace("_", " ")).split()) for word in words} - {""})
     (folder / "own.jsonl").write_text(
         "".join(json.dumps({"head": term, "relation": "IsA", "tail": f"x {term}"}) + "\n" for term in terms)
     )
@@ -247,7 +251,7 @@ def test_the_command_from_dump_to_adapter(langlift, tiny_bert: Path, tmp_path: P
     assert shown.code == 0, shown.err
     assert "self loop: qattus | Synonym | qattus" in shown.err
     assert f"langlift adapt mlt_Latn --base langlift-nano --data {tmp_path / 'again'}" in shown.err
-    for words in ("sentences kept", "dropped: self loop", "train 79", *RELATIONS):
+    for words in ("sentences kept", "dropped: self loop", "train 79", *RELATIONS[:20], "and 13 more relations"):
         assert words in shown.out
     adapted = langlift(
         "adapt", "mt", "--base", tiny_bert, "--data", out, "--out", tmp_path / "run",
@@ -266,6 +270,8 @@ def test_mistakes_on_the_command_line(langlift, tmp_path: Path) -> None:
         (tmp_path / "dump.tsv").read_text(encoding="utf-8") + "x\n", encoding="utf-8"
     )
     out = tmp_path / "graph"
+    (tmp_path / "own.tsv").write_text("head\trelation\ttail\na\tIsA\tb\n", encoding="utf-8")
+    own = f"triples:{tmp_path / 'own.tsv'}"
     for arguments, message in (
         (["--source", source, "--out", tmp_path / "full"], "the folder is not empty"),
         (["--source", "cldr:x", "--out", out], "--source cldr:x: the kind of source is unknown"),
@@ -275,7 +281,10 @@ def test_mistakes_on_the_command_line(langlift, tmp_path: Path) -> None:
             ["--source", f"conceptnet:{tmp_path / 'row.tsv'}", "--out", out, "--strict"],
             "row.tsv:100: 1 column, not 5",
         ),
-        (["--source", source, "--out", out, "--columns", "x=y"], "--columns x=y"),
+        (["--source", source, "--out", out, "--columns", "head=x"], "--columns is only for sources triples:PATH"),
+        (["--source", own, "--out", out, "--columns", "x=y"], "--columns x=y"),
+        (["--source", own, "--out", out, "--either-end"], "--either-end is only for sources conceptnet:PATH"),
+        (["--source", own, "--out", out, "--set", "term=last_segment"], "term=last_segment is only for"),
         (["--source", source, "--out", out, "--set", "split=by_word"], "must be one of by_concept, by_sentence"),
         (["--out", out], "--source"),
     ):
@@ -285,6 +294,89 @@ def test_mistakes_on_the_command_line(langlift, tmp_path: Path) -> None:
         assert not out.exists()
     assert not list(tmp_path.glob(".*"))
     assert (tmp_path / "full" / "mine.txt").exists()
+
+
+def own_triples(path: Path, relation: str = "IsA", count: int = 30) -> str:
+    """A table of triples; ``{}`` in the relation's name is its number."""
+    lines = [f"qattus {i}\t{relation.format(i)}\tannimal {i}\n" for i in range(count)]
+    path.write_text("".join(["head\trelation\ttail\n", *lines]), encoding="utf-8")
+    return f"triples:{path}"
+
+
+def test_names_with_brackets_and_controls_are_shown_as_they_are(langlift, tmp_path: Path) -> None:
+    source = own_triples(tmp_path / "own.tsv", "rel[/b]:cat:\x1b[2J")
+    with (tmp_path / "own.tsv").open("a", encoding="utf-8") as file:
+        file.write("\x1b[2J\tIsA\t\x1b[2J\n" + "q" * 900 + "\tIsA\t" + "q" * 900 + "\n")
+    built = langlift("graph", "build", "mt", "--source", source, "--out", tmp_path / "my graph", "--show-dropped")
+    assert built.code == 0, built.err
+    assert "rel[/b]:cat:\ufffd[2J" in built.out
+    assert "\x1b" not in built.out + built.err
+    assert max(map(len, built.err.splitlines())) < 600
+    assert f"--data '{tmp_path / 'my graph'}' --out '{tmp_path / 'my graph'}-adapter'" in built.err
+
+
+def test_free_text_for_relations_does_not_fill_manifest_and_screen(langlift, tmp_path: Path) -> None:
+    source = own_triples(tmp_path / "own.tsv", "relation number {}", 1200)
+    built = langlift("graph", "build", "mt", "--source", source, "--out", tmp_path / "graph")
+    assert "and 981 more relations" in built.out
+    assert len(built.out.splitlines()) < 40
+    manifest = json.loads((tmp_path / "graph" / "manifest.json").read_text(encoding="utf-8"))
+    assert (len(manifest["relations"]), manifest["relations"]["(others)"]) == (1001, 200)
+    assert len(manifest["own_words"]) == 1000
+
+
+def test_the_manifest_says_what_decided_the_sentences(langlift, tmp_path: Path) -> None:
+    words = tmp_path / "words.csv"
+    words.write_text("relation,predicate\nIsA,huwa\n", encoding="utf-8")
+    (tmp_path / "own.csv").write_text(
+        "\n".join(["h,relation,tail", *(f"qattus {i},IsA,x" for i in range(20))]), encoding="utf-8"
+    )
+    built = langlift(
+        "graph", "build", "mt", "--source", f"triples:{tmp_path / 'own.csv'}", "--out", tmp_path / "graph",
+        "--predicates", words, "--columns", "head=h", "--strict", "--json",
+    )  # fmt: skip
+    assert built.code == 0, built.err
+    settings = {name: built.json["settings"][name] for name in ("columns", "strict", "predicates", "split")}
+    assert settings == {
+        "columns": "head=h", "strict": True, "split": "by_concept",
+        "predicates": {"name": "words.csv", "sha256": hashlib.sha256(words.read_bytes()).hexdigest()},
+    }  # fmt: skip
+
+
+def test_own_triples_are_in_the_language_asked_for(tmp_path: Path) -> None:
+    """Not in the one that ConceptNet merges it with: Croatian is no ``sh``."""
+    result = build_graph(find_language("hrv"), [own_triples(tmp_path / "own.tsv")], tmp_path / "graph")
+    assert result.languages == {"head": {"hrv_Latn": 30}, "tail": {"hrv_Latn": 30}}
+    assert result.foreign_tails == 0
+
+
+def test_the_wrong_kind_of_source_is_told(langlift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_triples(tmp_path / "own.tsv")
+    table = langlift(
+        "graph", "build", "mt", "--source", f"conceptnet:{tmp_path / 'own.tsv'}", "--out", tmp_path / "x", "--json"
+    )
+    assert f"31 damaged (the first: {tmp_path / 'own.tsv'}:1: 3 columns, not 5)" in table.error["error"]
+    assert "triples:PATH" in table.error["hint"]
+    bare = langlift("graph", "build", "mt", "--source", tmp_path / "own.tsv", "--out", tmp_path / "x", "--json")
+    assert f"triples:{tmp_path / 'own.tsv'}" in bare.error["hint"]
+    few = own_triples(tmp_path / "few.tsv", count=2)
+    with pytest.raises(InputError) as refusal:
+        build_graph(MALTESE, [few], tmp_path / "x", GraphRecipe(split="by_sentence"))
+    assert "by_sentence" not in refusal.value.hint
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert build_graph(MALTESE, ["triples:~/own.tsv"], tmp_path / "graph").kept == 30
+
+
+def test_progress_is_that_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dump in which nothing is about the language still moves on."""
+    shown: list[int] = []
+    monkeypatch.setattr(ProgressBar, "advance", lambda self, units=1, note=None: shown.append(units))
+    dump(tmp_path / "dump.tsv", [("/c/en/cat", "IsA", "/c/en/animal")])
+    line = (tmp_path / "dump.tsv").read_bytes()
+    (tmp_path / "dump.tsv").write_bytes(line * (5 * MEGABYTE // len(line) + 1))
+    with SourceFile(tmp_path / "dump.tsv") as file:
+        assert not list(read_conceptnet(file, ("mt",), Tally()))
+    assert sum(shown) == 5
 
 
 def relations_of(path: Path, codes: tuple[str, ...], either_end: bool = False) -> set[str]:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given, settings
@@ -51,6 +52,24 @@ def test_the_three_kinds_of_file_say_the_same(name: str, content: bytes, tmp_pat
     assert (tally.rows, tally.damaged) == (2, 0)
 
 
+def test_a_quote_that_is_not_closed_costs_its_own_line_only(tmp_path: Path) -> None:
+    rows = [f"qattus {i},IsA,annimal {i}" for i in range(9000)]
+    rows[5] = '"qattus 5,IsA,annimal 5'
+    edges, tally = read(tmp_path / "t.csv", "\n".join(["head,relation,tail", *rows]).encode())
+    assert (len(edges), tally.damaged, tally.damaged_rows[0]["line"]) == (8999, 1, 7)
+
+
+def test_a_record_over_two_lines_is_not_taken_for_two_triples(tmp_path: Path) -> None:
+    edges, tally = read(tmp_path / "t.csv", b'head,relation,tail\nqattus,IsA,"annimal\nu,mhux,kelb"\nx,IsA,y\n')
+    assert [edge.head for edge in edges] == ["x"]
+    assert [row["line"] for row in tally.damaged_rows] == [2, 3]
+
+
+def test_triples_are_read_as_nfc(tmp_path: Path) -> None:
+    edges, _ = read(tmp_path / "t.tsv", "head\trelation\ttail\nz\u0307ejt\tIsA\tcafe\u0301\n".encode())
+    assert (edges[0].head, edges[0].tail) == ("żejt", "café")
+
+
 def test_other_column_names_and_further_columns(tmp_path: Path) -> None:
     content = "id,subj,pred,obj\n7,qattus_selvaġġ,/r/IsA,annimal\n".encode()
     edges, _ = read(tmp_path / "t.csv", content, "head=subj, relation=pred,tail=obj")
@@ -73,7 +92,8 @@ def test_every_triple_that_was_written_is_read(
     edges, tally = read(path, as_csv(triples, "head,relation,tail") if kind == "csv" else as_json(triples))
     assert not tally.damaged
     spaced = [
-        tuple(" ".join(term.replace("_", " ").split()) for term in (head, tail)) for head, _, tail in triples
+        tuple(" ".join(normalize("NFC", term.replace("_", " ")).split()) for term in (head, tail))
+        for head, _, tail in triples
     ]
     assert [(edge.head, edge.tail) for edge in edges] == spaced
 
@@ -102,7 +122,8 @@ def test_arbitrary_bytes_are_an_error_or_counted(
         ("t.tsv", b"a\tb\tc\0\t1\n", "a NUL byte in tail"),
         ("t.csv", b"a,b, ,1\n", "tail is empty"),
         ("t.csv", b"a,b,c,heavy\n", "the weight 'heavy' is no number"),
-        ("t.csv", b'a,b,"c\nd,e,f",1\n', "a line end inside tail (is a quote not closed?)"),
+        ("t.csv", b'a,b,"c\n', "not valid CSV (a quote is not closed on this line)"),
+        ("t.csv", b'a,b,"c" d,1\n', "not valid CSV (',' expected after '\"')"),
         ("t.csv", b'a,b,"' + b"c" * 200_000 + b'",1\n', "not valid CSV (field larger than field limit (131072))"),
         ("t.tsv", b"a\tb\t" + b"c" * 1001 + b"\t1\n", "tail has 1001 characters"),
         ("t.jsonl", b'{"head": "a"\n', "not valid JSON"),
@@ -131,6 +152,7 @@ def test_a_damaged_row_is_counted_with_its_line(name: str, content: bytes, reaso
         ("t.csv", b"subject,relation,tail\n", "t.csv:1: no column 'head' (found: subject, relation, tail)"),
         ("t.csv", b"head,relation,tail,tail\n", "t.csv:1: two columns are called 'tail'"),
         ("t.csv", b"\n\n", "t.csv: the file is empty"),
+        ("t.tsv", b"/a/[/r/IsA/,/c/mt/x/]\t/r/IsA\t/c/mt/x\t/c/mt/y\t{}\n", "t.tsv:1: a row of ConceptNet's dump"),
         ("t.xml", b"<a/>", "t.xml: the kind of file is unknown"),
     ],
 )
@@ -174,7 +196,7 @@ def test_predicates_of_the_table_and_of_a_file(tmp_path: Path) -> None:
     assert len(table) == 33
     assert (table["IsA"], table["Synonym"]) == ("is a type of", "is a synonym of")
     extra = tmp_path / "predicates.csv"
-    extra.write_text('relation,predicate\nIsA,"huwa tip ta\'"\n\nlivesIn,jgħix fi\n', encoding="utf-8")
+    extra.write_text('relation,predicate\n/r/IsA,"huwa tip ta\'"\n\nlivesIn,jgħix fi\n', encoding="utf-8")
     assert load_predicates(extra) == table | {"IsA": "huwa tip ta'", "livesIn": "jgħix fi"}
 
 

@@ -20,6 +20,19 @@ def test_maltese_is_described():
     assert not any(facts.seen_by.values())
 
 
+@pytest.mark.parametrize(
+    ("code", "letters"), [("est", "et"), ("tgl", "tl"), ("nob", "nb"), ("cmn", "zh"), ("swh", "sw"), ("arz", None)]
+)
+def test_codes_of_two_letters(code: str, letters: str | None):
+    assert facts_of(find_language(code)).iso639_1 == letters
+
+
+def test_codes_of_two_letters_lead_back():
+    for facts in known_languages():
+        if facts.iso639_1:
+            assert find_language(facts.iso639_1).code == facts.language[:3]
+
+
 def test_every_code_of_flores_200_is_the_language_we_call_so():
     assert len(flores_languages()) == 204
     assert [code for code in flores_languages() if str(find_language(code)) != code] == []
@@ -62,7 +75,7 @@ def test_all_known_languages_have_names_and_scripts():
 def test_the_command(langlift):
     assert langlift("languages", "mt", "--json").json["languages"][0]["language"] == "mlt_Latn"
     assert len(langlift("languages", "--json").json["languages"]) > 220
-    assert "has never seen it" in langlift("languages", "Maltese").out
+    assert "does not list it" in langlift("languages", "Maltese").out
     unknown = langlift("languages", "klingonish", "--json")
     assert unknown.code == 2
     assert "unknown language" in unknown.error["error"]

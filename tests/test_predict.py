@@ -55,6 +55,11 @@ def test_the_seed_best_on_dev_is_taken(stacked_run: Path):
     assert load_classifier(stacked_run / "seed-2").folder.name == "seed-2"
 
 
+def test_a_seeds_folder_works_from_within(stacked_run: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(stacked_run / "seed-1")
+    assert load_classifier(Path()).folder.name == "seed-1"
+
+
 def test_texts_are_labelled_as_they_come(stacked_run: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(prediction, "TEXTS_AT_ONCE", 8)
     endless = load_classifier(stacked_run)(repeat("Illum rajt il-futbol."))
@@ -139,6 +144,12 @@ def test_what_is_wrong_is_said_in_one_line(stacked_run: Path, tmp_path: Path, la
     broken = tmp_path / "broken"
     shutil.copytree(stacked_run, broken)
     (broken / "seed-1" / "head.safetensors").write_bytes(b"junk")
+    (tmp_path / "twice.tsv").write_text("text\ttext\na\tb\n")
+    (tmp_path / "ours.tsv").write_text("text\tpredicted\na\tb\n")
+    (tmp_path / "blank.tsv").write_text("text\tid\n \tb\n")
+    (tmp_path / "table.csv").write_text("id,text\n1,Il-futbol\n")
+    (broken / "seed-2" / "head.json").write_text("{}")
+    shutil.copytree(stacked_run / "seed-2", tmp_path / "alone")
     out = tmp_path / "o.tsv"
     for arguments, said in [
         ([tmp_path / "none", "--text", text], "no such folder"),
@@ -149,12 +160,23 @@ def test_what_is_wrong_is_said_in_one_line(stacked_run: Path, tmp_path: Path, la
         ([stacked_run, "--text", tmp_path / "columns.tsv"], "no column 'text' (found: sentence)"),
         ([stacked_run, "--text", text, "--base", "langlift-nano"], "hidden_size"),
         ([broken, "--text", text, "--seed", 1], "damaged"),
+        ([broken, "--text", text, "--seed", 2], "head.json is damaged"),
+        ([stacked_run / "seed-2", "--text", text, "--seed", 1], "the folder of one seed"),
+        ([tmp_path / "alone", "--text", text], "stacked on that language adapter"),
+        ([stacked_run, "--text", tmp_path / "twice.tsv"], "the column 'text'"),
+        ([stacked_run, "--text", tmp_path / "ours.tsv"], "the column 'predicted'"),
+        ([stacked_run, "--text", tmp_path / "blank.tsv"], "blank.tsv:2: empty text"),
+        ([stacked_run, "--text", tmp_path / "table.csv"], "table.csv"),
     ]:
         result = langlift("predict", *arguments, "--out", out, "--json")
         assert result.code == 2, arguments
         assert said in result.error["error"]
         assert not out.exists()
     assert langlift("predict", stacked_run, "--text", text, "--out", tmp_path / "o.xlsx").code == 2
+    rows = tmp_path / "rows.tsv"
+    rows.write_text("text\nIl-futbol.\n", encoding="utf-8")
+    assert langlift("predict", stacked_run, "--text", rows, "--out", rows).code == 2, "never over its own input"
+    assert rows.read_text(encoding="utf-8") == "text\nIl-futbol.\n"
     assert langlift("predict", stacked_run, "--text", text, "--json").code == 2, "two things on one stdout"
 
 

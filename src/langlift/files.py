@@ -1,12 +1,11 @@
 """Folders written whole or not at all, and the memory that a process needed."""
 
-import os
 import resource
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from langlift.errors import InputError, LangliftError
 
@@ -20,22 +19,24 @@ def new_folder(target: Path) -> Iterator[Path]:
         LangliftError: the system does not let it be written.
     """
     check_new_folder(target)
-    staging = target.absolute().with_name(f".{target.name}.{os.getpid()}.writing")
+    final = target.resolve()
     try:
-        staging.mkdir(parents=True)
-        yield staging
-        staging.replace(target)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(".writing", f".{final.name}.", final.parent, ignore_cleanup_errors=True) as work:
+            # One folder further in: it gets the usual permissions, the temporary one is closed to others.
+            staging = Path(work, "folder")
+            staging.mkdir()
+            yield staging
+            staging.replace(final)
     except OSError as error:
         reason = error.strerror or str(error)
         raise LangliftError(
             f"{target}: cannot be written ({reason})", "check free space and permissions"
         ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def check_new_folder(target: Path) -> None:
-    """Raise an InputError unless ``target`` is an empty folder or does not exist yet."""
+    """Raise an InputError unless ``target`` does not exist yet, or is an empty folder that can be replaced."""
     try:
         held = min((path.name for path in target.iterdir()), default=None)
     except FileNotFoundError:
@@ -48,6 +49,10 @@ def check_new_folder(target: Path) -> None:
         raise InputError(
             f"{target}: the folder is not empty (it holds {held})", "choose a new --out, or delete it"
         )
+    final = target.resolve()
+    if final == Path.cwd() or final.is_mount():
+        what = "a mount point" if final.is_mount() else "the current folder"
+        raise InputError(f"{target}: is {what} and cannot be replaced", f"choose a folder in it: {target}/data")
 
 
 def process_peak_memory_bytes() -> int:

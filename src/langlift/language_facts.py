@@ -12,6 +12,8 @@ import yaml
 
 from langlift.languages import INDIVIDUAL, Language, find_language
 
+TWO_LETTERS = {"tgl": "tl", "nob": "nb"}
+"""Codes that langcodes has no more: it takes Tagalog for Filipino, and Bokmål for Norwegian."""
 SOURCES = ("conceptnet", "glotcc", "cc100", "wikipedia")
 
 
@@ -107,11 +109,12 @@ def _size(row: Mapping[str, str], source: str) -> DataSize | None:
 
 
 def _iso639_1(language: Language) -> str | None:
+    """The code of two letters, be it that of the macrolanguage."""
     from langcodes import standardize_tag
 
-    macrolanguage = {individual: macro for macro, individual in INDIVIDUAL.items()}
-    short: str = standardize_tag(macrolanguage.get(language.code, language.code))
-    return short if len(short) == 2 else None
+    codes = [language.code, *(code for code, meant in INDIVIDUAL.items() if meant == language.code)]
+    tags = [str(standardize_tag(code)) for code in codes]
+    return TWO_LETTERS.get(language.code) or next((tag for tag in tags if len(tag) == 2), None)
 
 
 def _folder() -> Path:

@@ -9,6 +9,7 @@ INDIVIDUAL = {
     "ara": "arb",
     "aym": "ayr",
     "aze": "azj",
+    "cmn": "zho",
     "din": "dik",
     "ekk": "est",
     "fas": "pes",

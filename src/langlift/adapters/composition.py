@@ -37,7 +37,8 @@ def attach(model: PreTrainedModel, name: str, config: AdapterConfig) -> None:
         # A name that is also a module's would make its parameters trainable with the adapter's.
         raise InputError(
             f"the adapter name '{name}' is not usable here",
-            "use letters, digits and _, and no name that an adapter or a module of the model has already",
+            "use letters, digits and _, and no name that an adapter or a module of the model has already "
+            "(langlift import --name gives a downloaded adapter another)",
         )
     if isinstance(config, LoraConfig):
         inject(model, name, config, backbone.lora_targets)

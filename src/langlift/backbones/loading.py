@@ -43,7 +43,8 @@ def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
 
     location = model_location(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=trust_remote_code)
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=trust_remote_code)
     except Exception as error:
         raise _unloadable(name, error) from error
     if not tokenizer.is_fast:
@@ -65,7 +66,8 @@ def load_masked_model(name: str, trust_remote_code: bool = False, head_needed: b
 
     location = model_location(name)
     try:
-        config = AutoConfig.from_pretrained(location, trust_remote_code=trust_remote_code)
+        with quiet_transformers():
+            config = AutoConfig.from_pretrained(location, trust_remote_code=trust_remote_code)
     except Exception as error:
         raise _unloadable(name, error) from error
     backbone_of_type(config.model_type)
@@ -100,10 +102,10 @@ def weightless_model(name: str) -> PreTrainedModel:
     """
     from transformers import AutoConfig
 
+    location = model_location(name)
     try:
-        config = AutoConfig.from_pretrained(model_location(name))
-    except InputError:
-        raise
+        with quiet_transformers():
+            config = AutoConfig.from_pretrained(location)
     except Exception as error:
         raise _unloadable(name, error) from error
     return _weightless(config)
@@ -161,16 +163,20 @@ def default_device() -> torch.device:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers' loading bars and notes off the screen; errors still raise."""
+    """Keep transformers' loading bars and notes, and the hub's retries, off the screen; errors still raise."""
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    hub_level = hub_logging.get_verbosity()
     logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(level)
+        hub_logging.set_verbosity(hub_level)
         if bars:
             logging.enable_progress_bar()
 

@@ -20,10 +20,12 @@ from langlift.checkpoints.layouts import (
     CONFIG_FILE,
     PEFT_WEIGHTS,
     adapterhub_keys,
+    full_peft_keys,
     peft_keys,
+    renamed,
     usable_name,
 )
-from langlift.checkpoints.weight_files import read_safetensors
+from langlift.checkpoints.weight_files import read_metadata, read_safetensors
 from langlift.errors import InputError
 
 METADATA = "langlift"
@@ -80,6 +82,7 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) 
     """
     description = read_description(folder)
     config = read_config(folder, backbone_of(model))
+    require_base(folder, read_identity(folder), model)
     if "peft_type" in description:
         return _load_lora(model, folder, config, name or "lora")
     return _load_bottleneck(model, folder, description, config, name)
@@ -95,6 +98,13 @@ def read_description(folder: Path) -> dict[str, Any]:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
+        if inner := sorted(place.parent.name for place in folder.glob(f"*/{CONFIG_FILE}")):
+            raise InputError(
+                f"{folder}: holds its adapters in subfolders ({', '.join(inner)})",
+                f"give one of them: {folder / inner[0]}",
+            ) from None
+        if (folder / "config.json").exists():
+            raise InputError(f"{folder}: a whole model, not an adapter", "a model is given as --base") from None
         raise InputError(
             f"{folder}: not an adapter folder (no {CONFIG_FILE})",
             "give the folder that 'langlift adapt --out' wrote",
@@ -108,6 +118,23 @@ def read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
+def read_identity(folder: Path) -> dict[str, Any]:
+    """What the folder says of its adapter and base model; nothing for LoRA that langlift did not write.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    description = read_description(folder)
+    if "peft_type" not in description:
+        return description
+    try:
+        identity = json.loads(read_metadata(folder / PEFT_WEIGHTS).get(METADATA, "{}"))
+    except (ValueError, RecursionError):
+        identity = {}
+    whole = isinstance(identity, dict) and {"model_name", "model_type", "name"} <= identity.keys()
+    return identity if whole else {}
+
+
 def read_config(folder: Path, backbone: Backbone) -> AdapterConfig:
     """The configuration of the adapter in a folder.
 
@@ -116,28 +143,27 @@ def read_config(folder: Path, backbone: Backbone) -> AdapterConfig:
     """
     description = read_description(folder)
     path = folder / CONFIG_FILE
+    _require(folder, read_identity(folder), "model_type", backbone.model_type)
     if "peft_type" in description:
         return lora_from_peft(description, backbone, path)
-    require_architecture(folder, description, backbone.model_type)
     config = config_from_adapterhub(description, backbone, path)
     if isinstance(config, LoraConfig):
         raise InputError(f"{folder}: LoRA in AdapterHub's layout", f"run: langlift import {folder} --out FOLDER")
     return config
 
 
-def require_architecture(folder: Path, description: Mapping[str, Any], model_type: str) -> None:
-    """Raise an InputError if an adapter says that it belongs to another architecture."""
-    _require(folder, description, "model_type", model_type)
+def require_base(folder: Path, identity: Mapping[str, Any], model: PreTrainedModel) -> None:
+    """Raise an InputError if an adapter says that it belongs to a model of another architecture or width."""
+    _require(folder, identity, "model_type", model.config.model_type)
+    _require(folder, identity, "hidden_size", model.config.hidden_size)
 
 
 def _load_bottleneck(
     model: PreTrainedModel, folder: Path, description: dict[str, Any], config: AdapterConfig, name: str | None
 ) -> str:
-    _require(folder, description, "hidden_size", model.config.hidden_size)
     stored_name = str(description["name"])
     name = name or usable_name(stored_name)
-    weights = read_safetensors(folder / ADAPTERHUB_WEIGHTS)
-    weights = {key.replace(f".{stored_name}.", f".{name}."): value for key, value in weights.items()}
+    weights = renamed(read_safetensors(folder / ADAPTERHUB_WEIGHTS), stored_name, name)
     block_key = f"{model.base_model_prefix}.invertible_adapters.{name}.F.0.weight"
     if getattr(config, "invertible", False) != (block_key in weights):
         raise InputError(f"{folder}: configuration and weights disagree on the invertible block", "train it again")
@@ -149,7 +175,7 @@ def _load_bottleneck(
 
 
 def _load_lora(model: PreTrainedModel, folder: Path, config: AdapterConfig, name: str) -> str:
-    weights = read_safetensors(folder / PEFT_WEIGHTS)
+    weights = full_peft_keys(model, read_safetensors(folder / PEFT_WEIGHTS))
     _require_prefix(model, folder, weights)
     attach(model, name, config)
     used = _fill(peft_keys(model, name), weights, folder)
@@ -172,8 +198,8 @@ def _require_all_used(folder: Path, unused: set[str]) -> None:
 
 
 def _require(folder: Path, description: Mapping[str, Any], field: str, here: Any) -> None:
-    there = description.get(field, here)
-    if there != here:
+    there = description.get(field)
+    if there is not None and there != here:
         raise InputError(
             f"{folder}: the adapter belongs to a model with {field} {there}, the base has {here}",
             f"give the base it was trained on ({description.get('model_name') or 'see its README'})",

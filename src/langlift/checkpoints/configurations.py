@@ -20,6 +20,8 @@ from langlift.checkpoints.layouts import (
 from langlift.errors import InputError
 
 READABLE = "Seq_bn (Pfeiffer) adapters with relu, and LoRA on query and value, can be read"
+PLAIN_STARTS = (True, False, "gaussian", "orthogonal")
+"""PEFT's ways to start a LoRA adapter that use the base model's weights as they are."""
 FIXED_SCALING = (1, 1)
 """The release of ``adapters`` from which LoRA's alpha is applied as written."""
 
@@ -83,9 +85,18 @@ def lora_from_peft(description: Mapping[str, Any], backbone: Backbone, path: Pat
             f"{path}: only LoRA on {' and '.join(expected)} without biases can be loaded",
             f"found {kind} on {named}",
         )
-    variants = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save")
+    variants = (
+        *("use_rslora", "use_dora", "use_qalora", "use_bdlora", "kasa_config", "alora_invocation_tokens"),
+        *("rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication"),
+    )
     if variant := next((v for v in variants if description.get(v)), None):
         raise InputError(f"{path}: {variant} is set", "only plain LoRA can be loaded")
+    if (start := description.get("init_lora_weights", True)) not in PLAIN_STARTS:
+        # PiSSA, OLoRA, CorDA and LoftQ change the base model's weights, which the folder does not hold.
+        raise InputError(
+            f"{path}: init_lora_weights is {start!r}, which may need a changed base model",
+            "save it anew with PEFT's path_initial_model_for_weight_conversion, which makes it plain LoRA",
+        )
     return _lora_config(description.get("r"), description.get("lora_alpha"), path)
 
 

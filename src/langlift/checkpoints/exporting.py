@@ -1,20 +1,27 @@
 """Export an adapter folder of ours for AdapterHub's library or for PEFT."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
 from langlift.adapters.lora import LoraConfig
 from langlift.backbones.loading import weightless_model
 from langlift.backbones.registry import backbone_of_type
-from langlift.checkpoints.adapter_folder import METADATA, identity_of, read_config, read_description
+from langlift.checkpoints.adapter_folder import (
+    identity_of,
+    load_adapter,
+    read_config,
+    read_description,
+    read_identity,
+    write_adapter,
+)
 from langlift.checkpoints.cards import export_card
 from langlift.checkpoints.configurations import adapterhub_config, adapterhub_lora_config
 from langlift.checkpoints.layouts import (
@@ -24,13 +31,17 @@ from langlift.checkpoints.layouts import (
     CONFIG_FILE,
     PEFT_WEIGHTS,
     adapterhub_from_peft,
+    full_peft_keys,
+    renamed,
     usable_name,
 )
-from langlift.checkpoints.weight_files import read_metadata, read_safetensors
+from langlift.checkpoints.weight_files import read_safetensors
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder
 
 LAYOUTS = ("adapterhub", "peft")
+CHECKED = "checked"
+"""The adapter's name while it is tried on its base model."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +58,31 @@ def export_adapter(source: Path, layout: str, out: Path, base: str | None = None
     """Write the adapter in ``source`` as ``adapterhub`` (adapters 1.3.0) or ``peft`` would.
 
     ``base`` is needed for LoRA folders that langlift did not write: PEFT's layout does not say the
-    architecture.
+    architecture. Where it is given, the adapter must fit it, and it is the base model that is recorded.
 
     Raises:
-        InputError: no such layout, no adapter, or one that the layout cannot hold.
+        InputError: no such layout, no adapter, one that the layout cannot hold or that does not fit ``base``.
         LangliftError: ``out`` cannot be written.
     """
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout '{layout}'", f"one of {', '.join(LAYOUTS)}")
     check_new_folder(out)
-    description = _description(source)
+    description = read_description(source)
     is_lora = "peft_type" in description
     if layout == "peft" and not is_lora:
         raise InputError(f"{source}: a bottleneck adapter, and PEFT has none", "use --to adapterhub")
-    identity = _lora_identity(source, base) if is_lora else description
+    identity = read_identity(source)
+    if not identity and base is None:
+        raise InputError(f"{source}: does not say its architecture", "give the base model with --base")
+    stored = str(identity.get("name") or source.resolve().name)
+    name = usable_name(stored)
+    weights = read_safetensors(source / (PEFT_WEIGHTS if is_lora else ADAPTERHUB_WEIGHTS))
+    if base is not None:
+        model = weightless_model(base)
+        with torch.device("meta"):
+            load_adapter(model, source, name=CHECKED)
+        identity = {**identity, **identity_of(model, name, base)}
+        weights = full_peft_keys(model, weights) if is_lora else weights
     backbone = backbone_of_type(str(identity.get("model_type")))
     config = read_config(source, backbone)
     if layout == "adapterhub" and not backbone.adapterhub_agrees:
@@ -68,51 +90,30 @@ def export_adapter(source: Path, layout: str, out: Path, base: str | None = None
             f"{source}: the adapters library computes something else for {backbone.model_type}",
             "use it with langlift; LoRA also with --to peft" if is_lora else "use it with langlift",
         )
-    name = usable_name(str(identity["name"]))
-    weights = read_safetensors(source / (PEFT_WEIGHTS if is_lora else ADAPTERHUB_WEIGHTS))
     with new_folder(out) as staging:
         if layout == "peft":
-            shutil.copy(source / CONFIG_FILE, staging)
-            shutil.copy(source / PEFT_WEIGHTS, staging)
+            write_adapter(staging, config, weights, identity)
         else:
             if isinstance(config, LoraConfig):
                 settings = adapterhub_lora_config(config)
                 weights = {adapterhub_from_peft(key, name): value for key, value in weights.items()}
             else:
                 settings = adapterhub_config(config, backbone)
-                stored = str(identity["name"])
-                weights = {key.replace(f".{stored}.", f".{name}.", 1): value for key, value in weights.items()}
+                weights = renamed(weights, stored, name)
             _write_adapterhub(staging, settings, weights, {**identity, "name": name})
-        (staging / "README.md").write_text(export_card(layout, name, identity, config), encoding="utf-8")
+        card = export_card(layout, name, identity, config, _language_adapter(source))
+        (staging / "README.md").write_text(card, encoding="utf-8")
         files = sorted(path.name for path in staging.iterdir())
     return ExportResult(str(out), name, layout, files)
 
 
-def _description(source: Path) -> dict[str, Any]:
-    """The folder's ``adapter_config.json``, or why there is none."""
-    if not (source / CONFIG_FILE).exists() and source.is_dir():
-        if inner := sorted(path.parent.name for path in source.glob(f"*/{CONFIG_FILE}")):
-            raise InputError(
-                f"{source}: holds several folders ({', '.join(inner)})", f"export one: {source / inner[0]}"
-            )
-        if (source / "config.json").exists():
-            raise InputError(f"{source}: a whole model, not an adapter", "it is in transformers' layout already")
-    return read_description(source)
-
-
-def _lora_identity(source: Path, base: str | None) -> dict[str, Any]:
-    """What langlift wrote into the LoRA file, or else what the base model says."""
-    recorded = read_metadata(source / PEFT_WEIGHTS).get(METADATA)
-    if base is None and recorded is not None:
-        try:
-            identity = json.loads(recorded)
-        except ValueError:
-            identity = None
-        if isinstance(identity, dict) and {"model_type", "name"} <= identity.keys():
-            return identity
-    if base is None:
-        raise InputError(f"{source}: does not say its architecture", "give the base model with --base")
-    return identity_of(weightless_model(base), usable_name(source.resolve().name), base)
+def _language_adapter(source: Path) -> str | None:
+    """The language adapter that a task's run stacked this adapter on, if it did."""
+    try:
+        recipe = yaml.safe_load((source / "recipe.yaml").read_text(encoding="utf-8"))
+        return Path(recipe["inputs"]["language_adapter"]).name
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # not a task's run
+        return None
 
 
 def _write_adapterhub(

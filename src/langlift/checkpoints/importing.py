@@ -1,4 +1,4 @@
-"""Import adapters that AdapterHub's libraries wrote, of any release, into adapter folders of ours."""
+"""Import adapters that AdapterHub's libraries or PEFT's earlier releases wrote into adapter folders of ours."""
 
 import json
 import re
@@ -9,15 +9,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import AdapterConfig, attach, method_of
 from langlift.adapters.lora import LoraConfig
 from langlift.backbones.loading import weightless_model, weightless_model_of
 from langlift.backbones.registry import backbone_of_type
-from langlift.checkpoints.adapter_folder import identity_of, read_description, require_architecture, write_adapter
+from langlift.checkpoints.adapter_folder import identity_of, read_description, require_base, write_adapter
 from langlift.checkpoints.cards import import_card
-from langlift.checkpoints.configurations import config_from_adapterhub
+from langlift.checkpoints.configurations import config_from_adapterhub, lora_from_peft
 from langlift.checkpoints.layouts import (
     ADAPTERHUB_EMBEDDINGS,
     ADAPTERHUB_FUSIONS,
@@ -27,9 +28,13 @@ from langlift.checkpoints.layouts import (
     ADAPTERHUB_WEIGHTS,
     CONFIG_FILE,
     LEGACY_PLACES,
+    PEFT_PICKLE,
+    PEFT_WEIGHTS,
     adapterhub_keys,
+    full_peft_keys,
     peft_from_adapterhub,
     peft_keys,
+    renamed,
     usable_name,
 )
 from langlift.checkpoints.weight_files import read_pickle, read_safetensors
@@ -71,14 +76,14 @@ class _Read:
 
 
 def import_adapters(
-    source: Path, out: Path, base: str | None = None, inverse_at_head: bool = True
+    source: Path, out: Path, base: str | None = None, inverse_at_head: bool = True, name: str | None = None
 ) -> ImportResult:
     """Read an adapter folder (or one with several, as for a stack) and write it anew into ``out``.
 
     One adapter becomes the folder ``out`` itself, several become a subfolder each. With ``base`` the shapes
     are checked against that model; without it the adapter's own word for its base model is recorded.
     ``inverse_at_head=False`` is for invertible adapters that were trained without the inverse before the
-    masked head, as those of arXiv 2502.10140.
+    masked head, as those of arXiv 2502.10140. ``name`` replaces the stored name, and is for one adapter only.
 
     Raises:
         InputError: no adapter, a damaged one, or one that cannot be represented.
@@ -86,7 +91,11 @@ def import_adapters(
     """
     check_new_folder(out)
     members = _members(source)
-    read = [_read(folder, base, inverse_at_head) for folder in members]
+    if name is not None and len(members) > 1:
+        raise InputError(
+            f"{source}: holds {len(members)} adapters, and --name is for one", "import its subfolders one by one"
+        )
+    read = [_read(folder, base, inverse_at_head, name) for folder in members]
     names = [adapter.identity["name"] for adapter in read]
     if len(set(names)) < len(names):
         raise InputError(
@@ -156,34 +165,32 @@ def _left_behind(source: Path, members: list[Path]) -> Iterator[Path]:
                 yield folder / name
 
 
-def _read(folder: Path, base: str | None, inverse_at_head: bool) -> _Read:
+def _read(folder: Path, base: str | None, inverse_at_head: bool, name: str | None) -> _Read:
     description = read_description(folder)
     path = folder / CONFIG_FILE
-    if "peft_type" in description:
+    from_peft = "peft_type" in description
+    if from_peft and (folder / PEFT_WEIGHTS).exists():
         raise InputError(f"{folder}: is in PEFT's layout", "langlift reads it as it is: use it as --adapter")
     model = weightless_model(base) if base is not None else None
     model_type = description.get("model_type") or (model.config.model_type if model is not None else None)
     if not isinstance(model_type, str):
         raise InputError(f"{path}: does not say its model_type", "give the base model with --base")
     if model is not None:
-        require_architecture(folder, description, model.config.model_type)
-    config = config_from_adapterhub(description, backbone_of_type(model_type), path)
-    stored_name = str(description["name"])
-    weights = _weights(folder)
+        require_base(folder, description, model)
+    read_config = lora_from_peft if from_peft else config_from_adapterhub
+    config = read_config(description, backbone_of_type(model_type), path)
+    stored_name = str(description.get("name", folder.resolve().name))
+    name = name or usable_name(stored_name)
+    weights = _weights(folder, PEFT_PICKLE if from_peft else ADAPTERHUB_PICKLE)
     if model is None:
         hidden_size = description.get("hidden_size")
         if isinstance(hidden_size, bool) or not isinstance(hidden_size, int) or hidden_size < 2:
             raise InputError(f"{path}: does not say its hidden_size", "give the base model with --base")
         model = weightless_model_of(model_type, hidden_size, _depth(weights, folder))
-    elif description.get("hidden_size", model.config.hidden_size) != model.config.hidden_size:
-        raise InputError(
-            f"{folder}: the adapter belongs to a model with hidden_size {description['hidden_size']}, "
-            f"{base} has {model.config.hidden_size}",
-            f"give the base it was trained on ({description.get('model_name') or 'see its README'})",
-        )
-    name = usable_name(stored_name)
-    prefix = model.base_model_prefix
-    weights = {_today(key, prefix, stored_name, name): value for key, value in weights.items()}
+    if from_peft:
+        weights = full_peft_keys(model, weights)
+    else:
+        weights = renamed(_today(weights, model.base_model_prefix), stored_name, name)
     block = any(".invertible_adapters." in key for key in weights)
     if isinstance(config, SeqBnConfig):
         if config.invertible and not block and description.get("type") == "text_task":
@@ -192,10 +199,10 @@ def _read(folder: Path, base: str | None, inverse_at_head: bool) -> _Read:
         config = SeqBnConfig(
             config.reduction_factor, config.invertible, config.inverse_at_head and inverse_at_head
         )
-    attach(model, name, config)
+    _attach_weightless(model, name, config, path)
     keys = peft_keys(model, name) if isinstance(config, LoraConfig) else adapterhub_keys(model, name)
     expected = {key: tuple(parameter.shape) for key, parameter in keys}
-    if isinstance(config, LoraConfig):
+    if isinstance(config, LoraConfig) and not from_peft:
         weights = {peft_from_adapterhub(key, name): value for key, value in weights.items()}
     _require_weights(folder, weights, expected, f"{model_type} with {model.config.num_hidden_layers} layers")
     return _Read(
@@ -203,16 +210,24 @@ def _read(folder: Path, base: str | None, inverse_at_head: bool) -> _Read:
     )
 
 
-def _weights(folder: Path) -> dict[str, Tensor]:
+def _attach_weightless(model: PreTrainedModel, name: str, config: AdapterConfig, path: Path) -> None:
+    """Attach for names and shapes alone: whatever size the file asks for takes no memory."""
+    try:
+        with torch.device("meta"):
+            attach(model, name, config)
+    except (OverflowError, RuntimeError, TypeError, ValueError):
+        raise InputError(f"{path}: asks for an adapter larger than any can be", "the file is damaged") from None
+
+
+def _weights(folder: Path, pickle: str) -> dict[str, Tensor]:
     """The weights in float32, each in memory of its own."""
     if (folder / ADAPTERHUB_WEIGHTS).exists():
         path, weights = folder / ADAPTERHUB_WEIGHTS, read_safetensors(folder / ADAPTERHUB_WEIGHTS)
-    elif (folder / ADAPTERHUB_PICKLE).exists():
-        path, weights = folder / ADAPTERHUB_PICKLE, read_pickle(folder / ADAPTERHUB_PICKLE)
+    elif (folder / pickle).exists():
+        path, weights = folder / pickle, read_pickle(folder / pickle)
     else:
-        raise InputError(
-            f"{folder}: has no weights ({ADAPTERHUB_WEIGHTS} or {ADAPTERHUB_PICKLE})", "download the adapter again"
-        )
+        expected = f"{PEFT_WEIGHTS if pickle == PEFT_PICKLE else ADAPTERHUB_WEIGHTS} or {pickle}"
+        raise InputError(f"{folder}: has no weights ({expected})", "download the adapter again")
     for key, value in weights.items():
         if not value.is_floating_point() or not torch.isfinite(value).all():
             raise InputError(
@@ -229,10 +244,13 @@ def _depth(weights: dict[str, Tensor], folder: Path) -> int:
     return depth
 
 
-def _today(key: str, prefix: str, stored_name: str, name: str) -> str:
-    """A key as today's library would write it, with the body's prefix and the adapter's new name."""
-    key = ".".join(LEGACY_PLACES.get(part, part) for part in key.split("."))
-    return f"{prefix}.{key.removeprefix(f'{prefix}.')}".replace(f".{stored_name}.", f".{name}.", 1)
+def _today(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The weights under the keys that today's library would write, with the body's prefix."""
+    new = {}
+    for key, value in weights.items():
+        key = ".".join(LEGACY_PLACES.get(part, part) for part in key.split("."))
+        new[f"{prefix}.{key.removeprefix(f'{prefix}.')}"] = value
+    return new
 
 
 def _require_weights(

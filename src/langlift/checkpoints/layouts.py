@@ -1,10 +1,10 @@
 """The layouts of adapter folders, as data: file names, and which parameter lies under which key."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from langlift.adapters.composition import bottleneck_places, invertible_block
@@ -16,6 +16,7 @@ ADAPTERHUB_PICKLE = "pytorch_adapter.bin"
 ADAPTERHUB_SETUP = "adapter_setup.json"
 ADAPTERHUB_VERSION = "adapters.1.3.0"
 PEFT_WEIGHTS = "adapter_model.safetensors"
+PEFT_PICKLE = "adapter_model.bin"
 
 ADAPTERHUB_HEADS = ("head_config.json", "pytorch_model_head.bin", "model_head.safetensors")
 ADAPTERHUB_FUSIONS = (
@@ -144,6 +145,22 @@ def adapterhub_from_peft(key: str, name: str) -> str:
     """The inverse of ``peft_from_adapterhub``."""
     place, part = key.removeprefix("base_model.model.").removesuffix(".weight").rsplit(".", 1)
     return f"{place}.loras.{name}.{part}"
+
+
+def full_peft_keys(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A LoRA adapter's weights under the keys for a model with a head, also if saved from its body alone."""
+    bare = tuple(f"base_model.model.{part}." for part, _ in model.base_model.named_children())
+    full = f"base_model.model.{model.base_model_prefix}."
+    return {
+        full + key.removeprefix("base_model.model.") if key.startswith(bare) else key: value
+        for key, value in weights.items()
+    }
+
+
+def renamed(weights: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
+    """The weights of an adapter in AdapterHub's layout, under another name."""
+    place = re.compile(rf"\b(adapters|invertible_adapters|loras)\.{re.escape(old)}\.")
+    return {place.sub(lambda found: f"{found[1]}.{new}.", key, count=1): value for key, value in weights.items()}
 
 
 def usable_name(stored: str) -> str:

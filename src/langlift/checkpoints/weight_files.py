@@ -20,10 +20,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except OSError:
-        hint = "the adapter folder is incomplete"
-        if list(path.parent.glob("*.bin")):
-            hint = f"its weights are in a .bin file; run: langlift import {path.parent} --out FOLDER"
-        raise InputError(f"{path}: missing or not readable", hint) from None
+        raise _missing(path) from None
     except SafetensorError:
         raise InputError(f"{path}: damaged", "copy or train the adapter again") from None
 
@@ -38,7 +35,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
     except OSError:
-        raise InputError(f"{path}: missing or not readable", "the adapter folder is incomplete") from None
+        raise _missing(path) from None
     except SafetensorError:
         raise InputError(f"{path}: damaged", "copy or train the adapter again") from None
 
@@ -62,3 +59,10 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     ):
         raise InputError(f"{path}: does not hold named tensors", hint)
     return content
+
+
+def _missing(path: Path) -> InputError:
+    hint = "the adapter folder is incomplete"
+    if list(path.parent.glob("*.bin")):
+        hint = f"its weights are in a .bin file; run: langlift import {path.parent} --base MODEL --out FOLDER"
+    return InputError(f"{path}: missing or not readable", hint)

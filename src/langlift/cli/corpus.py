@@ -1,11 +1,12 @@
 """``langlift corpus``."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from langlift.cli.options import Debug, Json, note, print_json
+from langlift.cli.options import Debug, Json, note, print_json, print_table
 
 app = typer.Typer(help="Text to train on or to score.", rich_markup_mode=None)
 
@@ -55,8 +56,9 @@ def build(
     debug: Debug = False,
 ) -> None:
     """Clean, filter and split text in the language from public data sets or your own files."""
-    from langlift.corpus.building import build_corpus, read_dropped
+    from langlift.corpus.building import build_corpus
     from langlift.corpus.byte_size import parse_bytes
+    from langlift.data_folder import excerpt, read_dropped
     from langlift.languages import find_language
 
     found = find_language(language)
@@ -71,13 +73,12 @@ def build(
     )
     if show_dropped:
         for row in read_dropped(out):
-            note(f"{row['filter'].replace('_', ' ')}: {row['text']}  ({row['reason']})")
+            note(f"{row['filter'].replace('_', ' ')}: {excerpt(row['text'])}  ({excerpt(row['reason'])})")
     if as_json:
         from dataclasses import asdict
 
         print_json(asdict(result))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"{found.name} ({found}): text from {', '.join(sources)}", title_justify="left")
@@ -93,14 +94,24 @@ def build(
     for step, amount in steps:
         counts = (amount.get(key, 0) for key in ("documents", "lines", "bytes"))
         table.add_row(step, *(f"{count:,}" if count else "" for count in counts))
-    Console().print(table)
+    print_table(table)
     note(
         f"{result.lines_changed:,} lines were cleaned; {result.megabytes_per_second:.1f} MB/s, "
         f"peak memory {result.peak_memory_bytes / 2**20:,.0f} MiB; all counts are in {out / 'manifest.json'}"
     )
+    if result.evaluation is not None:
+        read = result.evaluation
+        note(f"leak check: {read['sentences']:,} evaluation sentences (files read: {len(read['files']):,})")
+        if read["skipped"]:
+            named = ", ".join(read["skipped_files"][:5])
+            more = f" and {read['skipped'] - 5:,} more" if read["skipped"] > 5 else ""
+            note(f"leak check: not read, because of other kinds: {named}{more}")
     for file, lines in result.leaks.items():
         note(f"{lines:,} lines left out because they are also in {file}")
     if result.stopped_by_budget:
         note(f"stopped at --max-bytes {max_bytes}: the next document did not fit")
-    next_step = f"score --text {out}" if result.purpose == "scoring" else f"adapt {language} --data {out}"
-    note(f"Next: langlift {next_step} --base MODEL")
+    data, adapter = shlex.quote(str(out)), shlex.quote(f"{out}-adapter")
+    if result.purpose == "scoring":
+        note(f"Next: langlift score --base langlift-nano --text {data}")
+    else:
+        note(f"Next: langlift adapt {found} --base langlift-nano --data {data} --out {adapter}")

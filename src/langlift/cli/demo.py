@@ -32,18 +32,18 @@ def demo(
     gap = result.gaps[0]
     title = f"\nMaltese: {result.sentences} sentences kept away from all training"
     table = Table(title=title, title_justify="left")
-    table.add_column("model")
-    table.add_column("pseudo-perplexity\nper token", justify="right")
+    table.add_column("model", no_wrap=True)
+    table.add_column("pseudo-perplexity\nper token", justify="right", no_wrap=True)
     table.add_column("\nper character", justify="right")
     table.add_column("fills the\ngap with")
-    table.add_column("rank of the\nright word", justify="right")
+    table.add_column(f"right word\nof {result.gap_words}", justify="right")
     for name, shown in demonstration.NAMES.items():
         table.add_row(
             shown,
             f"{result.pseudo_perplexity[name]:,.1f}",
             f"{result.pppl_per_character[name]:.2f}",
             gap.filled[name],
-            f"{gap.rank[name]} of {result.gap_words}",
+            f"rank {gap.rank[name]}",
         )
     console = Console()
     console.print(table)
@@ -52,9 +52,9 @@ def demo(
 
     topics = Table(title=f"\nSeven topics: macro-F1 on {result.topic_test} sentences", title_justify="left")
     topics.add_column("classifier")
-    topics.add_column("mean ± standard deviation", justify="right")
+    topics.add_column("mean ± deviation", justify="right")
     topics.add_column("seeds", justify="right")
-    for name, shown in (("task_only", "task adapter alone"), ("stacked", "on the frozen Seq_bn text adapter")):
+    for name, shown in (("task_only", "task adapter alone"), ("stacked", "on the frozen text adapter")):
         f1 = result.topic_f1[name]
         topics.add_row(shown, f"{f1['mean']:.1f} ± {f1['std']:.1f}", ", ".join(f"{v:.1f}" for v in f1["seeds"]))
     baseline = result.topic_f1["baseline"]

@@ -16,7 +16,9 @@ def export_adapter(
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder to write: new or empty.")],
     base: Annotated[
         str | None,
-        typer.Option("--base", metavar="MODEL", help="Base model of a LoRA folder that langlift did not write."),
+        typer.Option(
+            "--base", metavar="MODEL", help="Check that it fits this base model; needed for LoRA that PEFT wrote."
+        ),
     ] = None,
     as_json: Json = False,
     debug: Debug = False,

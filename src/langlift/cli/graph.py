@@ -1,11 +1,15 @@
 """``langlift graph``."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from langlift.cli.options import Assignments, Config, Debug, Json, Preset, note, show
+
+SHOWN = 20
+"""So many relations stand in the table."""
 
 app = typer.Typer(help="Knowledge graphs as training text.", rich_markup_mode=None)
 
@@ -59,8 +63,8 @@ def build(
     """Turn ConceptNet or other triples into sentences with argument spans, split by concept."""
     from langlift.config.loading import resolve
     from langlift.config.recipes import GraphRecipe
-    from langlift.graph.building import build_graph, read_dropped
-    from langlift.graph.tally import printable
+    from langlift.data_folder import excerpt, read_dropped
+    from langlift.graph.building import build_graph
     from langlift.languages import find_language
 
     recipe = resolve(
@@ -75,7 +79,7 @@ def build(
     result = build_graph(found, sources, out, recipe, strict=strict, columns=columns, predicates=predicates)
     if show_dropped:
         for row in read_dropped(out):
-            triple = printable(f"{row['head']} | {row['relation']} | {row['tail']}")
+            triple = " | ".join(excerpt(row[part]) for part in ("head", "relation", "tail"))
             note(f"{row['reason'].replace('_', ' ')}: {triple}  ({row['source']}:{row['line']})")
     if result.damaged:
         first = result.damaged_rows[0]
@@ -84,6 +88,7 @@ def build(
             f"{first['reason']} (more in {out / 'manifest.json'})"
         )
     unknown = ", ".join(f"{name} {count:,}" for name, count in list(result.unknown_relations.items())[:5])
+    shown = list(result.relations.items())[:SHOWN]
     splits = ", ".join(f"{split} {part['sentences']:,}" for split, part in result.splits.items())
     show(
         result,
@@ -97,7 +102,12 @@ def build(
             ),
             *((("  damaged", f"{result.damaged:,}"),) if result.damaged else ()),
             ("sentences kept", f"{result.kept:,}"),
-            *((f"  {relation}", f"{count:,}") for relation, count in result.relations.items()),
+            *((f"  {relation}", f"{count:,}") for relation, count in shown),
+            *(
+                ((f"  and {len(result.relations) - SHOWN:,} more relations", ""),)
+                if len(shown) < len(result.relations)
+                else ()
+            ),
             *((("unknown relations", unknown),) if unknown else ()),
             ("tails in other languages", f"{result.foreign_tails:,}"),
             ("splits", splits),
@@ -109,4 +119,5 @@ def build(
         ],
     )
     if not as_json:
-        note(f"Next: langlift adapt {found} --base langlift-nano --data {out} --out {out}-adapter")
+        data, adapter = shlex.quote(str(out)), shlex.quote(f"{out}-adapter")
+        note(f"Next: langlift adapt {found} --base langlift-nano --data {data} --out {adapter}")

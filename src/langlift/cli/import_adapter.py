@@ -17,6 +17,9 @@ def import_adapter(
         str | None,
         typer.Option("--base", metavar="MODEL", help="Check that it fits this base model, and record it."),
     ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Call the adapter this, not by its stored name.")
+    ] = None,
     forward_only: Annotated[
         bool,
         typer.Option(
@@ -27,10 +30,10 @@ def import_adapter(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Import an adapter (or a stack's adapters) written by the adapters library, of any release."""
+    """Import an adapter (or a stack's adapters) written by the adapters library, or LoRA in PEFT's .bin file."""
     from langlift.checkpoints.importing import import_adapters
 
-    result = import_adapters(source, out, base, inverse_at_head=not forward_only)
+    result = import_adapters(source, out, base, inverse_at_head=not forward_only, name=name)
     rows = [
         (
             adapter.name,

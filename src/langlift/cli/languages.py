@@ -56,8 +56,8 @@ def languages(
         table.add_row(SOURCE_NAMES[source], f"{size.megabytes:,.1f} MB, {size.documents:,} {unit}")
     if not facts.sizes:
         table.add_row("data sizes", "not in the shipped table (30 languages)")
-    for base in SHORT:
-        table.add_row(base, "has seen it" if facts.seen_by[base] else "has never seen it")
+    for base, short in SHORT.items():
+        table.add_row(f"pre-training of {short}", "has it" if facts.seen_by[base] else "does not list it")
     console.print(table)
 
 

@@ -26,6 +26,8 @@ from langlift.cli import (
 from langlift.errors import LangliftError
 
 INTERRUPTED = 130
+RESUMABLE = ("adapt", "pretrain", "task")
+"""The commands with --resume."""
 
 app = typer.Typer(
     name="langlift",
@@ -59,7 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         code = INTERRUPTED
     if code == INTERRUPTED:
-        _say("interrupted", "the same command with --resume goes on from the last checkpoint", arguments)
+        if arguments[:1] and arguments[0] in RESUMABLE:
+            hint = "the same command with --resume goes on from the last checkpoint"
+        else:
+            hint = "run the same command again"
+        _say("interrupted", hint, arguments)
     sys.exit(code if isinstance(code, int) else 0)
 
 

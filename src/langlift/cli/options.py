@@ -5,9 +5,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object, last line of stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -45,13 +48,19 @@ def show(result: Any, as_json: bool, title: str, rows: Sequence[tuple[str, str]]
     if as_json:
         print_json(asdict(result))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", show_header=False)
     for name, value in rows:
         table.add_row(name, value)
-    Console().print(table)
+    print_table(table)
+
+
+def print_table(table: "Table") -> None:
+    """Print a table; brackets and colons in it are what they are, not rich's markup or emoji."""
+    from rich.console import Console
+
+    Console(markup=False, emoji=False).print(table)
 
 
 def print_json(content: dict[str, Any]) -> None:

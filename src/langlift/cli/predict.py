@@ -38,6 +38,8 @@ def predict(
 
     if as_json and out == STANDARD:
         raise InputError("--json and predictions on stdout would mix", "name a file with --out")
+    if STANDARD not in (text, out) and out.resolve() == text.resolve():
+        raise InputError(f"--out {out}: is the file that is read", "choose another name")
     classifier = load_classifier(run, seed, base, trust_remote_code)
     started = time.monotonic()
     source = read_rows(text)

@@ -1,6 +1,5 @@
 """From sources of text to a folder of train, dev and test, with what was dropped and a manifest of it all."""
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,19 +11,18 @@ from unicodedata import unidata_version
 from langlift.corpus import deduplication, filters, leakage
 from langlift.corpus.characters import characters_per_word
 from langlift.corpus.language_identification import THRESHOLD, LanguageIdentifier
-from langlift.corpus.leakage import read_evaluation_sets
+from langlift.corpus.leakage import EvaluationSets, read_evaluation_sets
 from langlift.corpus.pipeline import Pipeline, in_batches
 from langlift.corpus.sources import Source, open_source, parse_source
 from langlift.corpus.split_writer import MINIMUM_DOCUMENTS, SplitWriter
 from langlift.corpus.tally import Tally
+from langlift.data_folder import MEGABYTE, SAMPLE, write_dropped, write_manifest
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes
 from langlift.languages import Language
 from langlift.progress import ProgressBar
 
 MAX_BYTES = 10**9
-MEGABYTE = 10**6
-MANIFEST, DROPPED = "manifest.json", "dropped.jsonl"
 
 
 @dataclass(frozen=True)
@@ -34,8 +32,9 @@ class CorpusResult:
     ``purpose`` is ``training`` or ``scoring``. Of each source, of ``read`` and of ``kept``: documents, lines and
     bytes (UTF-8, line ends included; lines as cleaning left them, blank ones not counted). ``filters`` holds the
     lines and bytes that each dropped, in the order they ran; ``lines_changed`` counts the lines that cleaning
-    changed or emptied. ``leaks`` says how many lines were also in which evaluation file. ``stopped_by_budget`` is
-    true if a document did not fit any more.
+    changed or emptied. ``evaluation`` says what was read for the leak check: files, sentences, and files of other
+    kinds that were skipped (how many, and the first 20). ``leaks`` says how many lines were also in which of these
+    files. ``stopped_by_budget`` is true if a document did not fit any more.
     """
 
     language: str
@@ -47,6 +46,7 @@ class CorpusResult:
     kept: dict[str, int]
     lines_changed: int
     filters: dict[str, dict[str, int]]
+    evaluation: dict[str, Any] | None
     leaks: dict[str, int]
     deduplication: dict[str, Any]
     stopped_by_budget: bool
@@ -96,16 +96,19 @@ def build_corpus(
     evaluation = read_evaluation_sets(exclude, language.script)
     identifier = LanguageIdentifier(language_model, language) if language_model is not None else None
     opened = [open_source(name, language) for name in names]
-    pipeline = Pipeline(language, max_bytes, Tally(seed), evaluation, identifier, keep_whole=scoring)
+    sizes = [source.bytes for source in opened]
+    known = None if None in sizes else sum(size for size in sizes if size is not None)
+    pipeline = Pipeline(
+        language, max_bytes, Tally(seed), evaluation, identifier, keep_whole=scoring, most_text=known
+    )
     described = []
     with new_folder(out) as folder:
-        with SplitWriter(folder, seed, scoring) as writer, _Progress(opened, max_bytes) as progress:
+        with SplitWriter(folder, seed, scoring) as writer, _Progress(known, max_bytes) as progress:
             for source in opened:
                 described.append(_take_source(source, pipeline, writer, progress))
         _check_enough(pipeline, scoring)
         if not scoring:
-            rows = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in pipeline.tally.samples())
-            (folder / DROPPED).write_text(rows, encoding="utf-8")
+            write_dropped(folder, pipeline.tally.samples())
         seconds = time.monotonic() - started
         result = CorpusResult(
             language=str(language),
@@ -117,6 +120,7 @@ def build_corpus(
             kept=asdict(pipeline.kept),
             lines_changed=pipeline.lines_changed,
             filters=pipeline.tally.counts(),
+            evaluation=_described(evaluation) if evaluation is not None else None,
             leaks=dict(pipeline.leaks.most_common()),
             deduplication=pipeline.deduplication.described(),
             stopped_by_budget=pipeline.full,
@@ -127,15 +131,8 @@ def build_corpus(
             versions={"unicode": unidata_version}
             | {name: version(name) for name in ("langlift", "datasets", "numpy", "rbloom", "regex")},
         )
-        manifest = json.dumps(asdict(result), indent=2, ensure_ascii=False)
-        (folder / MANIFEST).write_text(manifest + "\n", encoding="utf-8")
+        write_manifest(folder, asdict(result))
     return result
-
-
-def read_dropped(folder: Path) -> list[dict[str, str]]:
-    """The sample of dropped lines in a built folder: ``filter``, ``text``, ``reason``."""
-    path = folder / DROPPED
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def _take_source(source: Source, pipeline: Pipeline, writer: SplitWriter, progress: "_Progress") -> dict[str, Any]:
@@ -161,9 +158,19 @@ def _check_enough(pipeline: Pipeline, scoring: bool) -> None:
         raise InputError("the sources hold no text", "check that the right source or configuration is named")
     raise InputError(
         f"only {pipeline.kept.documents} of {pipeline.read.documents:,} documents are left, at least {least} are "
-        f"needed; of {pipeline.read.lines:,} lines were dropped: {pipeline.tally.in_words()}",
+        f"needed; {pipeline.tally.in_words(pipeline.read.lines)}",
         "give more text or a larger --max-bytes; documents of a file are blocks between blank lines",
     )
+
+
+def _described(evaluation: EvaluationSets) -> dict[str, Any]:
+    """What was read for the leak check."""
+    return {
+        "files": [str(file) for file in evaluation.files],
+        "sentences": evaluation.sentences,
+        "skipped": len(evaluation.skipped),
+        "skipped_files": [str(file) for file in evaluation.skipped[:SAMPLE]],
+    }
 
 
 def _settings(
@@ -195,11 +202,9 @@ def _settings(
 class _Progress:
     """A bar over the bytes of the files to read; if those are not known or over the budget, over the budget."""
 
-    def __init__(self, sources: Sequence[Source], max_bytes: int) -> None:
-        sizes = [source.bytes for source in sources]
-        known = sum(size for size in sizes if size is not None)
-        self._of_files = None not in sizes and known <= max_bytes
-        total = known if self._of_files else max_bytes
+    def __init__(self, known: int | None, max_bytes: int) -> None:
+        self._of_files = known is not None and known <= max_bytes
+        total = known if known is not None and known <= max_bytes else max_bytes
         unit = "MB read" if self._of_files else "MB kept of the budget (sources may end before)"
         self._bar = ProgressBar("corpus", max(1, total // MEGABYTE), unit)
         self._shown = 0

@@ -1,23 +1,27 @@
 """Exact duplicates of lines and near-duplicates of documents, in memory fixed beforehand.
 
-What has been seen is kept in Bloom filters, sized by the byte budget for ``FALSE_POSITIVES`` at the end of it.
+What has been seen is kept in Bloom filters, sized by the bytes of text to come for ``FALSE_POSITIVES`` at the end.
 Near-duplicates: MinHash (Broder 1997) over runs of five words, ``BANDS`` bands of ``ROWS`` hashes. Documents of
 Jaccard similarity s share a band with probability 1 - (1 - s^ROWS)^BANDS: 0.06 at s = 0.6, 0.25 at 0.7, 0.68 at
 0.8, 0.99 at 0.9.
 """
 
 import math
+import os
 
 import numpy as np
 from rbloom import Bloom
 
 from langlift.corpus.fingerprints import mix, windows
+from langlift.errors import InputError
 
 FALSE_POSITIVES = 1e-6
 BYTES_PER_LINE = 40
 BYTES_PER_DOCUMENT = 400
 """What lines and documents are taken to measure on average when the filters are sized."""
 LEAST_ITEMS = 100_000
+MOST_MEMORY = 0.5
+"""Share of the machine's memory that the filters may take."""
 
 SHINGLE = 5
 MINIMUM_SHINGLES = 20
@@ -55,11 +59,23 @@ class SeenBefore:
 
 
 class Deduplication:
-    """What a corpus holds so far: its lines, and the bands of its documents."""
+    """What a corpus of at most ``max_bytes`` holds so far: its lines, and the bands of its documents.
+
+    Raises:
+        InputError: so much text needs filters that do not fit into memory.
+    """
 
     def __init__(self, max_bytes: int) -> None:
-        self.lines = SeenBefore(max_bytes // BYTES_PER_LINE)
-        self.bands = SeenBefore(BANDS * max_bytes // BYTES_PER_DOCUMENT)
+        lines, bands = max_bytes // BYTES_PER_LINE, BANDS * max_bytes // BYTES_PER_DOCUMENT
+        needed = int((lines + bands) * -math.log2(FALSE_POSITIVES) / math.log(2)) // 8
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if needed > MOST_MEMORY * memory:
+            raise InputError(
+                f"--max-bytes {max_bytes:,}: to find duplicates in so much text takes {needed / 1e9:,.0f} GB of "
+                f"memory; this machine has {memory / 1e9:,.0f} GB",
+                f"at most {int(max_bytes * MOST_MEMORY * memory / needed / 1e9):,}GB, or build several folders",
+            )
+        self.lines, self.bands = SeenBefore(lines), SeenBefore(bands)
 
     def described(self) -> dict[str, float]:
         """The filters' sizes and the rates of false positives that they have reached."""

@@ -62,9 +62,13 @@ def as_arrays(texts: list[str]) -> Lines:
     return Lines(texts, np.minimum(codes, LIMIT), line_of, starts, sizes)
 
 
-def fingerprint(lines: Lines, script: str) -> Fingerprints:
-    """Hash the lines and their words; ``script`` decides what counts as a word."""
+def fingerprint(lines: Lines, script: str, cut_at_punctuation: bool = False) -> Fingerprints:
+    """Hash the lines and their words; ``script`` decides what counts as a word.
+
+    With ``cut_at_punctuation`` whatever is no letter, digit or mark stands between words, not only spaces do.
+    """
     hashes = _character_hashes()[lines.codes]
+    separators = hashes == 0 if cut_at_punctuation else _separators()[lines.codes]
     kept = np.flatnonzero(hashes)
     hashes, line_of = hashes[kept], lines.line_of[kept]
     sums = _prefix_sums(hashes)
@@ -74,7 +78,6 @@ def fingerprint(lines: Lines, script: str) -> Fingerprints:
     per_word = characters_per_word(script)
     if per_word:
         return Fingerprints(line_hashes, hashes, line_of, per_word)
-    separators = _separators()[lines.codes]
     starts = _group_starts(np.cumsum(separators, dtype=np.int32)[kept])
     words = _stretches(sums, starts, np.append(starts[1:], len(kept)))
     return Fingerprints(line_hashes, words, line_of[starts], 1)

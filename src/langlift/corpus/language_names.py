@@ -22,6 +22,11 @@ WIKI_CODES = {
     "fuv": "ff",
     "kmr": "ku",
     "fil": "tl",
+    "tgl": "tl",
+    "cmn": "zh",
+    "gug": "gn",
+    "prs": "fa",
+    "dik": "din",
 }
 """ISO 639-3 -> the wiki's subdomain, where it is not simply the shortest code."""
 

@@ -1,20 +1,22 @@
 """The leak check: lines that hold sentences of evaluation sets are kept out of training text.
 
-Both sides are compared as letters, digits and marks without case. A line leaks if it equals an evaluation
+Both sides are compared as letters, digits and marks without case; all else stands between words, so that tokenised
+sentences (``Il- qattus``) are met in running text (``Il-qattus``). A line leaks if it equals an evaluation
 sentence, contains one of six words or more, or shares a run of eight words with one.
 """
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from langlift.corpus.cleaning import clean_line
-from langlift.corpus.fingerprints import Fingerprints, as_arrays, fingerprint, windows
+from langlift.corpus.fingerprints import Lines, as_arrays, fingerprint, windows
 from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
 
@@ -47,15 +49,21 @@ class HashTable:
 
 @dataclass(frozen=True)
 class EvaluationSets:
-    """Evaluation sentences as hashes: ``runs`` maps a number of units to the runs of that length."""
+    """Evaluation sentences as hashes: ``runs`` maps a number of units to the runs of that length.
+
+    ``skipped`` are the files of other kinds in the folders that were named; ``sentences`` counts all files' own.
+    """
 
     files: list[Path]
+    skipped: list[Path]
     sentences: int
+    script: str
     lines: HashTable
     runs: dict[int, HashTable]
 
-    def leaks(self, prints: Fingerprints) -> np.ndarray:
+    def leaks(self, lines: Lines) -> np.ndarray:
         """For each line of a batch the number of the file in ``files`` that it leaks from; -1 for none."""
+        prints = fingerprint(lines, self.script, cut_at_punctuation=True)
         found = np.where(prints.lines == 0, -1, self.lines.find(prints.lines))
         for size, table in self.runs.items():
             hashes, starts = windows(prints.units, prints.unit_lines, size)
@@ -68,24 +76,26 @@ class EvaluationSets:
 def read_evaluation_sets(paths: Sequence[Path], script: str) -> EvaluationSets | None:
     """Read the evaluation sets in files and, recursively, folders; None if ``paths`` is empty.
 
-    Files are .txt (a sentence a line), .tsv (every field, quoted as in CSV or not), .jsonl (every string of an
-    object), .conll (words in the first column) and .conllu.
+    Files are .txt (a sentence a line), .tsv (every field, quoted as in CSV or not), .csv (every field), .jsonl and
+    .json (every string), .conll (words in the first column) and .conllu; in any case.
 
     Raises:
         InputError: a path is missing, holds no such file, or a file is damaged.
     """
     if not paths:
         return None
-    files = [file for path in paths for file in _files(path)]
+    found = [file for path in paths for file in _files(path)]
+    files = [file for file in found if file.suffix.lower() in READERS]
+    skipped = [file for file in found if file.suffix.lower() not in READERS]
     sentences: list[str] = []
     of_file: list[int] = []
     for number, file in enumerate(files):
-        cleaned = {line for text in READERS[file.suffix](file) if (line := clean_line(text))}
+        cleaned = {line for text in READERS[file.suffix.lower()](file) if (line := clean_line(text))}
         sentences += sorted(cleaned)
         of_file += [number] * len(cleaned)
     if not sentences:
         raise InputError(f"{paths[0]}: no evaluation sentence in it", "name files or folders of evaluation sets")
-    prints = fingerprint(as_arrays(sentences), script)
+    prints = fingerprint(as_arrays(sentences), script, cut_at_punctuation=True)
     owners = np.array(of_file, dtype=np.int64)
     filled = prints.lines != 0
     units = np.bincount(prints.unit_lines, minlength=len(sentences))
@@ -98,31 +108,46 @@ def read_evaluation_sets(paths: Sequence[Path], script: str) -> EvaluationSets |
         wanted = units[lines] == size if size < most else np.ones(len(lines), dtype=np.bool_)
         if wanted.any():
             runs[size] = HashTable(hashes[wanted], owners[lines[wanted]])
-    return EvaluationSets(files, len(sentences), HashTable(prints.lines[filled], owners[filled]), runs)
+    lines_of = HashTable(prints.lines[filled], owners[filled])
+    return EvaluationSets(files, skipped, len(sentences), script, lines_of, runs)
 
 
 def _files(path: Path) -> list[Path]:
-    """The evaluation files that a path names."""
+    """The file that a path names, or all that are not hidden in the folder that it names."""
     kinds = ", ".join(READERS)
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.suffix in READERS and file.is_file())
-        if not found:
+        found = sorted(file for file in path.rglob("*") if file.is_file() and not _is_hidden(file, path))
+        if not any(file.suffix.lower() in READERS for file in found):
             raise InputError(f"{path}: no evaluation file in it", f"files of these kinds are read: {kinds}")
         return found
     if not path.exists():
         raise InputError(f"{path}: no such file or folder", "check the path given with --exclude")
-    if path.suffix not in READERS:
+    if path.suffix.lower() not in READERS:
         raise InputError(f"{path}: a file of unknown kind", f"files of these kinds are read: {kinds}")
     return [path]
 
 
-def _read_tsv(path: Path) -> Iterator[str]:
-    """Every field, read without quoting and, because some sets quote, also with."""
+def _is_hidden(file: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+
+
+def _read_table(path: Path, delimiter: str) -> Iterator[str]:
+    """Every field, read with quotes: line by line and, because a field may hold line ends, as a whole.
+
+    Of TSV also without quotes, since some sets quote and some do not. A quote that is never closed costs nothing.
+    """
     lines = read_raw_lines(path)
     for line in lines:
-        yield from line.split("\t")
+        if delimiter == "\t":
+            yield from line.split(delimiter)
+        yield from _fields([line], delimiter)
+    yield from _fields([f"{line}\n" for line in lines], delimiter)
+
+
+def _fields(lines: list[str], delimiter: str) -> Iterator[str]:
+    """The fields of all rows, up to one that cannot be read."""
     try:
-        for row in csv.reader((f"{line}\n" for line in lines), delimiter="\t"):
+        for row in csv.reader(lines, delimiter=delimiter):
             yield from row
     except csv.Error:
         return
@@ -136,6 +161,13 @@ def _read_json_lines(path: Path) -> Iterator[str]:
             yield from _strings(json.loads(line))
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}:{number}: not valid JSON ({error})", "one JSON object a line") from None
+
+
+def _read_json(path: Path) -> Iterator[str]:
+    try:
+        yield from _strings(json.loads("\n".join(read_raw_lines(path))))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON ({error})", "JSON lines are read from .jsonl") from None
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -177,10 +209,12 @@ def _read_treebank(path: Path) -> Iterator[str]:
             words = []
 
 
-READERS = {
+READERS: dict[str, Callable[[Path], Iterable[str]]] = {
     ".txt": read_raw_lines,
-    ".tsv": _read_tsv,
+    ".tsv": partial(_read_table, delimiter="\t"),
+    ".csv": partial(_read_table, delimiter=","),
     ".jsonl": _read_json_lines,
+    ".json": _read_json,
     ".conll": _read_columns,
     ".conllu": _read_treebank,
 }

@@ -28,7 +28,7 @@ class Pipeline:
     """Turns documents into documents of kept lines, at most ``max_bytes`` of them, counting on the way.
 
     ``full`` says that a document did not fit any more: from then on nothing is taken. ``keep_whole`` is for texts
-    to score: they are cleaned, but nothing is dropped.
+    to score: they are cleaned, but nothing is dropped. ``most_text`` is how many bytes can come, where known.
     """
 
     def __init__(
@@ -39,12 +39,13 @@ class Pipeline:
         evaluation: EvaluationSets | None = None,
         identifier: LanguageIdentifier | None = None,
         keep_whole: bool = False,
+        most_text: int | None = None,
     ) -> None:
         self.tally, self.full = tally, False
         self.read, self.kept = Amount(), Amount()
         self.lines_changed = 0
         self.leaks: Counter[str] = Counter()
-        self.deduplication = Deduplication(max_bytes)
+        self.deduplication = Deduplication(max_bytes if most_text is None else min(max_bytes, most_text))
         kinds(language.script)  # an unknown script is told before anything is read
         self._script, self._max_bytes = language.script, max_bytes
         self._evaluation, self._identifier, self._keep_whole = evaluation, identifier, keep_whole
@@ -81,7 +82,7 @@ class Pipeline:
             self._identify(self._identifier, lines, owner, kept)
         if self._evaluation is not None:
             self.tally.known(LEAK)
-            files = self._evaluation.leaks(prints)
+            files = self._evaluation.leaks(lines)
             for line in np.flatnonzero(kept & (files >= 0)):
                 file = str(self._evaluation.files[files[line]])
                 self.leaks[file] += 1

@@ -3,24 +3,28 @@
 A source is written ``KIND[:WHAT][=FOLDER]``:
 
     glotcc               wikipedia             flores
-    glotcc=FOLDER        wikipedia:20240520    flores=facebook/flores
+    glotcc=FOLDER        wikipedia:20240520    flores=FOLDER
     hub:ID[:CONFIG][@SPLIT][#FIELD]            file:GLOB
 
-After ``=`` stands what to read instead of the official data set: a folder in the hub's format or another id.
-``ID`` may be such a folder too. Everything is streamed: no source is held whole.
+After ``=`` stands what to read instead of the official data set: a folder in the hub's format, or the id of a set
+in the same form. ``ID`` may be a folder too; ``~`` is the home folder. Everything is streamed: no source is held
+whole.
 """
 
 import logging
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from glob import glob
+from os.path import exists, expanduser, isdir
 from pathlib import Path
 from typing import Any
 
 from langlift.corpus.language_names import names_with_script, wiki_code
+from langlift.corpus.text_files import MINIMUM_LINES
 from langlift.corpus.text_stream import stream_documents
 from langlift.errors import InputError, LangliftError
 from langlift.languages import Language
@@ -49,6 +53,8 @@ KNOWN = {
 }
 HUB = KnownSet("", "train", ("text", "content", "sentence"), "unknown: see the data set's page")
 OWN_FILES = "as given by its owner"
+TABLES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,8 @@ def parse_source(text: str) -> SourceName:
             return SourceName(kind, folder or KNOWN[kind].id)
     if kind == "wikipedia" and colon:
         raise InputError(f"--source {text}: '{what}' is not the date of a dump", "such as wikipedia:20240520")
-    raise InputError(f"--source {text}: not understood", f"one of {HOW_TO_WRITE}")
+    as_file = f"plain text is given as {_as_files(text)}; else " if exists(expanduser(text)) else ""  # noqa: PTH110, PTH111
+    raise InputError(f"--source {text}: not understood", f"{as_file}one of {HOW_TO_WRITE}")
 
 
 def open_source(name: SourceName, language: Language) -> Source:
@@ -107,21 +114,37 @@ def open_source(name: SourceName, language: Language) -> Source:
         InputError: nothing is there, or not in this language; what there is is named.
         LangliftError: the hub cannot be reached.
     """
-    if name.kind == "file":
-        files = sorted(path for path in glob(name.id, recursive=True) if Path(path).is_file())  # noqa: PTH207 - absolute too
-        if not files:
-            raise InputError(f"file:{name.id}: no such file", "check the pattern; put it in quotes for the shell")
-        size = sum(Path(path).stat().st_size for path in files)
-        documents = (text for path in files for text in stream_documents(Path(path)))
-        return Source("file", name.id, None, None, None, OWN_FILES, files, size, documents)
-    return _open_dataset(name, language)
+    name = replace(name, id=expanduser(name.id))  # noqa: PTH111 - leaves what names no user as it is
+    return _open_files(name) if name.kind == "file" else _open_dataset(name, language)
+
+
+def _open_files(name: SourceName) -> Source:
+    files = sorted(path for path in glob(name.id, recursive=True) if Path(path).is_file())  # noqa: PTH207 - absolute too
+    if not files and Path(name.id).is_dir():
+        raise InputError(f"file:{name.id}: is a folder", f"name the files in it: {_as_files(name.id)}")
+    if not files:
+        raise InputError(f"file:{name.id}: no such file", "check the pattern; put it in quotes for the shell")
+    for path in map(Path, files):
+        if path.suffix.lower() in TABLES:
+            hint = f"a folder of such files is read by hub:FOLDER#FIELD: {shlex.quote(f'hub:{path.parent}#text')}"
+            raise InputError(f"{path}: not plain text, going by its name", hint)
+        if path.suffix.lower() in PACKED:
+            raise InputError(f"{path}: not plain text, going by its name", "unpack it first")
+    size = sum(Path(path).stat().st_size for path in files)
+    many = len(files) >= MINIMUM_LINES
+    documents = (text for path in files for text in stream_documents(Path(path), many))
+    return Source("file", name.id, None, None, None, OWN_FILES, files, size, documents)
+
+
+def _as_files(path: str) -> str:
+    """How a file, or the text files of a folder, are written as a source."""
+    return shlex.quote(f"file:{path.rstrip('/')}/*.txt" if isdir(expanduser(path)) else f"file:{path}")  # noqa: PTH111, PTH112
 
 
 def _open_dataset(name: SourceName, language: Language) -> Source:
     import datasets
 
-    for logger in ("datasets", "huggingface_hub"):
-        logging.getLogger(logger).setLevel(logging.ERROR)  # they announce each retry on the screen
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it announces each retry on the screen
     if name.id.startswith((".", "/", "~")) and not Path(name.id).is_dir():
         raise InputError(f"{name.id}: no such folder", "check the path; a folder in the hub's format is needed")
     known = KNOWN.get(name.kind, HUB)
@@ -231,7 +254,11 @@ def _licence(dataset: str) -> str:
 def _told_plainly(name: SourceName) -> Iterator[None]:
     """Turn what the datasets library raises into an error for people."""
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
+    from yaml import YAMLError
 
+    told: list[str] = []
+    logger = logging.getLogger("datasets")
+    handlers, logger.handlers = logger.handlers, [_Listener(told)]
     try:
         yield
     except LangliftError:
@@ -253,9 +280,31 @@ def _told_plainly(name: SourceName) -> Iterator[None]:
         raise InputError(
             f"{name.id}: no data files found", "a folder in the hub's format holds README.md and parquet or .jsonl"
         ) from error
+    except YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{Path(name.id, 'README.md')}: the header is not valid YAML ({reason})", "mend the lines between ---"
+        ) from error
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise InputError(f"{name.id}: {reason}", "check configuration, split and files") from error
+        # Only the library's log says which file it could not read.
+        file = re.search(r"file '([^']+)'", " ".join(told))
+        raise InputError(
+            f"{file[1] if file else name.id}: {reason}", "check configuration, split and files"
+        ) from error
+    finally:
+        logger.handlers = handlers
+
+
+class _Listener(logging.Handler):
+    """Keeps what is logged from the screen."""
+
+    def __init__(self, told: list[str]) -> None:
+        super().__init__()
+        self._told = told
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._told.append(record.getMessage())
 
 
 def _with_folder(name: SourceName) -> str:

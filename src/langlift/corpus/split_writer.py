@@ -11,6 +11,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from langlift.data_folder import SPLITS
+
 SPLITS_OF_TEN = ("dev", "test") + ("train",) * 8
 MINIMUM_DOCUMENTS = 3
 
@@ -35,7 +37,7 @@ class SplitWriter:
     """
 
     def __init__(self, folder: Path, seed: int, scoring: bool = False) -> None:
-        names = ("test",) if scoring else ("train", "dev", "test")
+        names = ("test",) if scoring else SPLITS
         self.sizes = {name: SplitSize() for name in names}
         self._folder, self._scoring = folder, scoring
         self._random = np.random.default_rng(seed)

@@ -1,9 +1,8 @@
 """What a build counts on its way: lines, bytes and documents that each step dropped, with a sample."""
 
-import random
 from dataclasses import asdict, dataclass
 
-SAMPLE = 20
+from langlift.data_folder import Samples
 
 
 @dataclass
@@ -28,13 +27,11 @@ class Dropped:
 
 
 class Tally:
-    """Counts for each filter, in the order the filters ran, and at most ``SAMPLE`` random texts of each."""
+    """Counts for each filter, in the order the filters ran, and a sample of the texts it dropped."""
 
     def __init__(self, seed: int) -> None:
         self.filters: dict[str, Dropped] = {}
-        self._samples: dict[str, list[dict[str, str]]] = {}
-        self._met: dict[str, int] = {}
-        self._random = random.Random(seed)
+        self._samples = Samples(seed)
 
     def known(self, name: str) -> Dropped:
         """A filter's counts, which may be zero."""
@@ -48,22 +45,20 @@ class Tally:
         self.sample(name, reason, text)
 
     def sample(self, name: str, reason: str, text: str) -> None:
-        """Reservoir sampling: every text met has the same chance to be kept."""
-        kept = self._samples.setdefault(name, [])
-        met = self._met[name] = self._met.get(name, 0) + 1
-        place = len(kept) if len(kept) < SAMPLE else int(self._random.random() * met)
-        if place < SAMPLE:
-            kept[place : place + 1] = [{"filter": name, "text": text, "reason": reason}]
+        """Perhaps keep a text as a sample."""
+        self._samples.offer(name, {"filter": name, "text": text, "reason": reason})
 
     def samples(self) -> list[dict[str, str]]:
         """All samples: ``filter``, ``text``, ``reason``."""
-        return [row for rows in self._samples.values() for row in rows]
+        return self._samples.rows()
 
     def counts(self) -> dict[str, dict[str, int]]:
         """The counts of each filter as plain data."""
         return {name: asdict(counts) for name, counts in self.filters.items()}
 
-    def in_words(self) -> str:
-        """Which filters took how many lines, most first."""
+    def in_words(self, lines: int) -> str:
+        """How many of so many lines were dropped, and which filters took how many, most first."""
         ranked = sorted(self.filters.items(), key=lambda item: -item[1].lines)
-        return ", ".join(f"{c.lines:,} {name.replace('_', ' ')}" for name, c in ranked if c.lines) or "nothing"
+        taken = ", ".join(f"{name.replace('_', ' ')}: {c.lines:,}" for name, c in ranked if c.lines)
+        dropped = sum(counts.lines for counts in self.filters.values())
+        return f"{dropped:,} of {lines:,} lines were dropped ({taken or 'by no filter'})"

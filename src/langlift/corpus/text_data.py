@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from langlift.corpus.text_files import read_documents, read_lines, split_documents
+from langlift.data_folder import SPLITS
 from langlift.errors import InputError
 
-SPLITS = ("train", "dev", "test")
 SHARES = (0.8, 0.1, 0.1)
 SPLIT_SEED = 0
 """Fixed, so that runs with different seeds train and test on the same documents."""

@@ -1,7 +1,8 @@
 """Plain text files as a stream of documents, in memory that does not depend on the file's size.
 
 The documents are those of ``text_files.py``: blocks between blank lines; in a file with fewer than ten such
-blocks, 50 lines each (fewer in a short file). Only a block over ``MAXIMUM_DOCUMENT`` is cut, at a line end.
+blocks, 50 lines each (fewer in a short file, unless it is one of many). Only a block over ``MAXIMUM_DOCUMENT`` is
+cut, at a line end.
 """
 
 from collections.abc import Iterator
@@ -17,8 +18,10 @@ MAXIMUM_LINE = 1 << 24
 """Bytes; a longer line is not running text."""
 
 
-def stream_documents(path: Path) -> Iterator[str]:
+def stream_documents(path: Path, one_of_many: bool = False) -> Iterator[str]:
     """The documents of a UTF-8 text file in order, their lines joined by line ends.
+
+    ``one_of_many`` says that there are files enough to split: then a short one is not cut into small documents.
 
     Raises:
         InputError: the file cannot be read, or a line is no UTF-8 text; the line is named.
@@ -30,7 +33,8 @@ def stream_documents(path: Path) -> Iterator[str]:
         if blocks >= MINIMUM_LINES:
             yield from _cut(_lines(path), None)
             return
-    yield from _cut((line for line in _lines(path) if line), min(LINES_PER_DOCUMENT, max(1, lines // 10)))
+    lines_each = LINES_PER_DOCUMENT if one_of_many else min(LINES_PER_DOCUMENT, max(1, lines // 10))
+    yield from _cut((line for line in _lines(path) if line), lines_each)
 
 
 def _cut(lines: Iterator[str], lines_each: int | None) -> Iterator[str]:

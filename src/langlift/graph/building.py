@@ -4,21 +4,23 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from os.path import expanduser
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from langlift.config.recipes import GraphRecipe
+from langlift.data_folder import SPLITS, printable, write_dropped, write_manifest
 from langlift.errors import InputError, LangliftError
 from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes
 from langlift.graph.conceptnet import conceptnet_codes, read_conceptnet
 from langlift.graph.sentences import load_predicates, own_words, sentence
 from langlift.graph.source_files import SourceFile
-from langlift.graph.tally import Edge, Tally, printable
+from langlift.graph.tally import MOST_NAMES, Edge, Tally, count_name
 from langlift.graph.triples import column_names, read_triples
 from langlift.languages import Language
 from langlift.progress import ProgressBar
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from langlift.graph.edge_store import EdgeStore
 
 KINDS = ("conceptnet", "triples")
-SPLITS = ("train", "dev", "test")
-MEGABYTE = 1_000_000
 SENTENCES_A_REPORT = 1000
 
 
@@ -38,8 +38,9 @@ class GraphResult:
 
     ``rows`` is all rows of all sources; each is kept as one sentence, dropped for one reason, or damaged.
     ``damaged_rows`` names the first 20. ``unknown_relations`` are ConceptNet's that no table has a predicate for,
-    ``own_words`` the predicates made from the names of a triple source's relations. ``languages`` counts the
-    languages of heads and of tails; ``foreign_tails`` the tails in another language than the one asked for.
+    ``own_words`` the predicates made from the names of a triple source's relations; beyond 1,000 names, relations
+    are counted as ``(others)``. ``languages`` counts the languages of heads and of tails (``mt`` as in ConceptNet,
+    ``mlt_Latn`` in triple sources); ``foreign_tails`` the tails in another language than the one asked for.
     ``largest_group`` is how many sentences must stay in one split because their concepts hang together.
     """
 
@@ -87,7 +88,7 @@ def build_graph(
 
     Raises:
         InputError: a source is missing or damaged as a whole; ``strict`` and a row is damaged; nothing or too
-            little is left to split; ``out`` holds something.
+            little is left to split; ``out`` holds something; a setting is for a kind of source that is not given.
         LangliftError: the folder cannot be written.
     """
     recipe = recipe or GraphRecipe()
@@ -95,6 +96,7 @@ def build_graph(
     if not sources:
         raise InputError("no source is given", "--source conceptnet:PATH or --source triples:PATH")
     kinds, paths = zip(*map(_source, sources), strict=True)
+    _check_of_use(recipe, columns, kinds)
     names, table, codes = column_names(columns), load_predicates(predicates), conceptnet_codes(language)
     check_new_folder(out)
     tally = Tally(strict, recipe.seed)
@@ -108,8 +110,8 @@ def build_graph(
                 if kind == "conceptnet":
                     edges = read_conceptnet(file, codes, tally, recipe.ends == "either", recipe.term)
                 else:
-                    edges = read_triples(file, codes[0], names, tally)
-                for edge in _usable(_with_progress(edges, file), kind, file, table, tally):
+                    edges = read_triples(file, str(language), names, tally)
+                for edge in _usable(edges, kind, file, table, tally):
                     store.add(number, edge)
                 read = {"bytes": file.size, "sha256": file.sha256, "rows": tally.rows - rows}
                 described.append({"kind": kind, "path": printable(str(file.path)), **read})
@@ -124,15 +126,15 @@ def build_graph(
             written = _write_splits(folder, store, left, table)
             largest = store.largest_group()
         if not all(written.sentences[split] for split in SPLITS):
-            raise _too_few(language, codes, recipe, left, largest, tally)
-        _write_rows(folder / "dropped.jsonl", (row for rows in tally.samples.values() for row in rows))
+            raise _too_few(language, codes, recipe, kinds, left, largest, tally)
+        write_dropped(folder, tally.samples.rows())
         seconds = time.monotonic() - started
         result = GraphResult(
             language=str(language),
             purpose="training",
             data=printable(str(out)),
             sources=described,
-            settings=asdict(recipe),
+            settings=asdict(recipe) | {"columns": columns, "strict": strict, "predicates": _described(predicates)},
             conceptnet_codes=list(codes),
             rows=tally.rows,
             kept=left,
@@ -143,7 +145,7 @@ def build_graph(
             relations=_ranked(written.relations),
             own_words=dict(sorted(written.own_words.items())),
             languages={"head": _ranked(written.heads), "tail": _ranked(written.tails)},
-            foreign_tails=sum(count for code, count in written.tails.items() if code not in codes),
+            foreign_tails=written.sentences.total() - sum(written.tails[code] for code in (*codes, str(language))),
             licences=_ranked(tally.licences),
             largest_group=largest,
             splits={
@@ -159,14 +161,8 @@ def build_graph(
             peak_memory_bytes=process_peak_memory_bytes(),
             versions={name: version(name) for name in ("langlift", "duckdb")},
         )
-        manifest = json.dumps(asdict(result), indent=2, ensure_ascii=False)
-        (folder / "manifest.json").write_text(manifest + "\n", encoding="utf-8")
+        write_manifest(folder, asdict(result))
     return result
-
-
-def read_dropped(folder: Path) -> list[dict[str, Any]]:
-    """The sample of dropped edges in a built folder: reason, head, relation, tail, source, line."""
-    return [json.loads(line) for line in (folder / "dropped.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 @dataclass
@@ -199,21 +195,30 @@ def _open_store(out: Path, folder: Path) -> Iterator["EdgeStore"]:
 
 def _source(text: str) -> tuple[str, Path]:
     """``conceptnet:PATH`` or ``triples:PATH`` in two."""
-    kind, _, path = text.partition(":")
+    kind, colon, path = text.partition(":")
     if kind not in KINDS or not path:
-        raise InputError(f"--source {text}: the kind of source is unknown", "conceptnet:PATH or triples:PATH")
-    return kind, Path(path)
+        given = "PATH" if colon else text
+        hint = f"conceptnet:{given} (the official dump) or triples:{given} (a table)"
+        raise InputError(f"--source {text}: the kind of source is unknown", hint)
+    return kind, Path(expanduser(path))  # noqa: PTH111 - leaves what names no user as it is
 
 
-def _with_progress(edges: Iterator[Edge], file: SourceFile) -> Iterator[Edge]:
-    """The edges, with a bar that shows how much of the file is read."""
-    shown = 0
-    with ProgressBar(f"reading {file.path.name}", max(1, file.size // MEGABYTE), "MB") as progress:
-        for edge in edges:
-            if (done := file.bytes_read // MEGABYTE) > shown:
-                progress.advance(done - shown)
-                shown = done
-            yield edge
+def _check_of_use(recipe: GraphRecipe, columns: str | None, kinds: Sequence[str]) -> None:
+    """Refuse settings that none of the sources would heed."""
+    for given, setting, kind in (
+        (columns, "--columns", "triples"),
+        (recipe.ends == "either", "--either-end", "conceptnet"),
+        (recipe.term == "last_segment", "term=last_segment", "conceptnet"),
+    ):
+        if given and kind not in kinds:
+            raise InputError(f"{setting} is only for sources {kind}:PATH, and none is given", "leave it out")
+
+
+def _described(predicates: Path | None) -> dict[str, str] | None:
+    """Name and SHA-256 of the file of further predicates."""
+    if predicates is None:
+        return None
+    return {"name": printable(predicates.name), "sha256": hashlib.sha256(predicates.read_bytes()).hexdigest()}
 
 
 def _usable(
@@ -222,7 +227,7 @@ def _usable(
     """The edges that become sentences: no loops, and of ConceptNet only relations with a predicate."""
     for edge in edges:
         if kind == "conceptnet" and edge.relation not in table:
-            tally.count(tally.unknown_relations, edge.relation)
+            count_name(tally.unknown_relations, edge.relation)
             tally.drop("unknown_relation", file.path, edge)
         elif edge.head == edge.tail:
             tally.drop("self_loop", file.path, edge)
@@ -239,45 +244,57 @@ def _write_splits(folder: Path, store: "EdgeStore", count: int, table: Mapping[s
         for done, (split, _, edge) in enumerate(store.edges(), start=1):
             predicate = table.get(edge.relation)
             if predicate is None:
-                predicate = written.own_words.setdefault(edge.relation, own_words(edge.relation))
+                predicate = own_words(edge.relation)
+                if len(written.own_words) < MOST_NAMES:
+                    written.own_words[printable(edge.relation)] = printable(predicate)
             line = (json.dumps(sentence(edge, predicate), ensure_ascii=False) + "\n").encode("utf-8")
             outputs[split].write(line)
             written.digests[split].update(line)
             written.sentences[split] += 1
-            written.relations[edge.relation] += 1
-            written.heads[edge.head_language] += 1
-            written.tails[edge.tail_language] += 1
+            count_name(written.relations, edge.relation)
+            count_name(written.heads, edge.head_language)
+            count_name(written.tails, edge.tail_language)
             if done % SENTENCES_A_REPORT == 0 or done == count:
                 progress.advance((done - 1) % SENTENCES_A_REPORT + 1)
     return written
 
 
-def _write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
 def _too_few(
-    language: Language, codes: Sequence[str], recipe: GraphRecipe, left: int, largest: int, tally: Tally
+    language: Language,
+    codes: Sequence[str],
+    recipe: GraphRecipe,
+    kinds: Sequence[str],
+    left: int,
+    largest: int,
+    tally: Tally,
 ) -> InputError:
     """The error for a graph that does not fill three splits."""
     reasons = [f"{count:,} {reason.replace('_', ' ')}" for reason, count in _ranked(tally.dropped).items()]
     lost = ", ".join(reasons + ([f"{tally.damaged:,} damaged"] if tally.damaged else [])) or "nothing"
+    if tally.damaged:
+        first = tally.damaged_rows[0]
+        lost += f" (the first: {first['source']}:{first['line']}: {first['reason']})"
     if not left:
         return InputError(
             f"no sentence in {language.name} (ConceptNet: {', '.join(codes)}); left out of {tally.rows:,} rows: "
             f"{lost}",
-            "check LANG and the sources; "
-            + (
-                "ConceptNet may not have the language"
-                if recipe.ends == "either"
-                else "--either-end keeps more edges"
-            ),
+            "check LANG and the sources; " + _way_out(recipe, kinds, tally),
         )
+    if recipe.split == "by_sentence":
+        return InputError(f"{left:,} sentences do not fill three splits; left out: {lost}", "give more triples")
     return InputError(
         f"{left:,} sentences, {largest:,} of them inseparable, do not fill three splits; left out: {lost}",
         "give more triples, or --set split=by_sentence, which lets the splits share concepts",
     )
+
+
+def _way_out(recipe: GraphRecipe, kinds: Sequence[str], tally: Tally) -> str:
+    """What may help where nothing is left."""
+    if "conceptnet" not in kinds:
+        return "a triple needs head, relation and tail"
+    if tally.damaged and tally.damaged == tally.rows:
+        return "a table of triples that is not ConceptNet's dump is given as triples:PATH"
+    return "ConceptNet may not have the language" if recipe.ends == "either" else "--either-end keeps more edges"
 
 
 def _ranked(counts: Counter[str]) -> dict[str, int]:

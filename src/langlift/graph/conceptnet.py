@@ -8,9 +8,10 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
+from unicodedata import normalize
 
 from langlift.graph.source_files import SourceFile
-from langlift.graph.tally import Edge, Tally
+from langlift.graph.tally import Edge, Tally, count_name
 from langlift.languages import INDIVIDUAL, Language
 
 MERGED = {
@@ -85,8 +86,8 @@ def concept(uri: str, term: str = "third_segment") -> tuple[str, str]:
 
 
 def clean_term(text: str) -> str:
-    """The text with each run of white space as one space, and none at its ends."""
-    return " ".join(text.split())
+    """The text in Unicode NFC, with each run of white space as one space, and none at its ends."""
+    return " ".join(normalize("NFC", text).split())
 
 
 def read_conceptnet(
@@ -136,7 +137,7 @@ def _edge(line: int, fields: list[str], relation: str, term: str, tally: Tally) 
     if not isinstance(metadata, dict):
         raise ValueError("the metadata is no JSON object")
     weight = number(metadata.get("weight", 1.0))
-    tally.count(tally.licences, str(metadata.get("license", "not stated"))[:200])
+    count_name(tally.licences, str(metadata.get("license", "not stated"))[:200])
     return Edge(line, head, head_language, relation, tail, tail_language, weight)
 
 

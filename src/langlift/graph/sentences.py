@@ -73,7 +73,7 @@ def _read(path: Path) -> dict[str, str]:
                     f"{path}:{reader.line_num}: a relation and a predicate are needed",
                     'such as livesIn,"lives in"',
                 )
-            predicates[fields[0]] = fields[1]
+            predicates[fields[0].removeprefix("/r/")] = fields[1]
     except csv.Error as error:
         raise InputError(f"{path}:{reader.line_num}: not valid CSV ({error})", "mend the line") from None
     return predicates

@@ -9,7 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from langlift.data_folder import MEGABYTE
 from langlift.errors import InputError
+from langlift.progress import ProgressBar
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -21,7 +23,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class SourceFile:
-    """A file that is read from front to back once, its SHA-256 computed on the way.
+    """A file that is read from front to back once, its SHA-256 computed and progress shown on the way.
 
     Used as a context manager. ``bytes_read`` counts the file's own (compressed) bytes, ``size`` is how many there
     are.
@@ -66,8 +68,11 @@ class SourceFile:
         Raises:
             InputError: the gzip stream is damaged, or a line is longer than 16 MiB.
         """
-        line, rest, first = 1, b"", True
-        with io.BufferedReader(self._raw, 1 << 18) as buffered:
+        line, rest, first, shown = 1, b"", True, 0
+        with (
+            io.BufferedReader(self._raw, 1 << 18) as buffered,
+            ProgressBar(f"reading {self.path.name}", max(1, self.size // MEGABYTE), "MB") as progress,
+        ):
             packed = buffered.peek(2)[:2] == GZIP_MAGIC
             stream = gzip.GzipFile(fileobj=buffered) if packed else buffered
             while True:
@@ -81,6 +86,9 @@ class SourceFile:
                     ) from None
                 except OSError as error:
                     raise InputError(f"{self.path}: cannot be read ({error})", "check the disk") from None
+                if (done := self.bytes_read // MEGABYTE) > shown:
+                    progress.advance(done - shown)
+                    shown = done
                 if first:
                     piece, first = piece.removeprefix(BYTE_ORDER_MARK), False
                 data = rest + piece if rest else piece

@@ -1,6 +1,6 @@
 """Triples with named columns: TSV, CSV or JSON lines, plain or gzip.
 
-TSV is split at tabs, nothing is quoted; CSV is read with quotes; JSON lines hold one object a line.
+TSV is split at tabs, nothing is quoted; CSV is read with quotes. A line is a record; in JSON lines, an object.
 """
 
 import csv
@@ -81,7 +81,7 @@ def _text(row: Mapping[str, object], column: str) -> str:
     if "\0" in text:
         raise ValueError(f"a NUL byte in {column}")
     if "\n" in text.strip():
-        raise ValueError(f"a line end inside {column} (is a quote not closed?)")
+        raise ValueError(f"a line end inside {column}")
     return text
 
 
@@ -129,14 +129,12 @@ def _table(
 
 
 def _csv_rows(file: SourceFile, tally: Tally) -> Iterator[tuple[int, list[str]]]:
-    """Number of the first line and fields of each record."""
-    reader = csv.reader(text + "\n" for _, text in _lines(file))
-    while True:
-        line = reader.line_num + 1
+    """Number and fields of each line: a quote that is not closed must not swallow the lines after it."""
+    for line, text in _lines(file):
         try:
-            yield line, next(reader)
-        except StopIteration:
-            return
+            if text.count('"') % 2:
+                raise csv.Error("a quote is not closed on this line")
+            yield line, next(csv.reader([text], strict=True), [])
         except csv.Error as error:
             tally.rows += 1
             tally.damage(file.path, line, f"not valid CSV ({error})")
@@ -147,6 +145,8 @@ def _header(path: Path, line: int, row: Sequence[str], names: Mapping[str, str])
     missing = [names[name] for name in COLUMNS if names[name] not in header]
     if missing:
         found = ", ".join(header).encode("utf-8", "replace").decode("utf-8")[:200]
+        if header[0].startswith("/a/["):
+            raise InputError(f"{path}:{line}: a row of ConceptNet's dump", f"--source conceptnet:{path}")
         raise InputError(
             f"{path}:{line}: no column '{missing[0]}' (found: {found})",
             "the first line must name the columns; for other names --columns head=...,relation=...,tail=...",

@@ -6,10 +6,11 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-WIDTH = 460
+WIDTH = 340
 BLUE, GREY = "#1f5fa8", "#9aa5b1"
-NAMES_AXIS = alt.Axis(labelLimit=200, minExtent=165)
+NAMES_AXIS = alt.Axis(labelLimit=220, minExtent=175)
 """Room for names, in whatever font the reader's browser takes."""
+FEW_TICKS = alt.Axis(tickCount=5)
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
 
 
@@ -21,7 +22,7 @@ def bar_chart(values: Mapping[str, float], axis: str, plain: str) -> str:
         x=alt.X("value:Q", title=axis, scale=alt.Scale(domain=[0, 1.12 * max(values.values())])),
     )
     colour = alt.condition(alt.datum.name == plain, alt.value(GREY), alt.value(BLUE))
-    numbers = base.mark_text(align="left", dx=5, fontSize=13).encode(text=alt.Text("value:Q", format=".2f"))
+    numbers = base.mark_text(align="left", dx=5, fontSize=15).encode(text=alt.Text("value:Q", format=".2f"))
     return _svg(base.mark_bar(size=24).encode(color=colour) + numbers, height=38 * len(rows))
 
 
@@ -30,9 +31,9 @@ def line_chart(curves: Mapping[str, Sequence[tuple[int, float]]], x: str, y: str
     rows = [{"name": name, "x": a, "y": b} for name, points in curves.items() for a, b in points]
     chart = alt.Chart(alt.Data(values=rows)).mark_line(point=True, strokeWidth=2.5)
     chart = chart.encode(
-        x=alt.X("x:Q", title=x),
+        x=alt.X("x:Q", title=x, axis=FEW_TICKS),
         y=alt.Y("y:Q", title=y, scale=alt.Scale(zero=False)),
-        color=alt.Color("name:N", sort=None, title=None, legend=alt.Legend(orient="bottom", columns=2)),
+        color=alt.Color("name:N", sort=None, title=None, legend=alt.Legend(orient="bottom", columns=1)),
     )
     return _svg(chart, height=260)
 
@@ -42,20 +43,20 @@ def seeds_chart(scores: Mapping[str, Sequence[float]], references: Mapping[str, 
     rows = [{"name": name, "value": value} for name, values in scores.items() for value in values]
     lines = [{"label": f"{label} {value:.1f}", "value": value} for label, value in references.items()]
     y = alt.Y("name:N", sort=None, title=None, axis=NAMES_AXIS)
-    x = alt.X("value:Q", title=axis, scale=alt.Scale(domain=[0, 100]))
+    x = alt.X("value:Q", title=axis, scale=alt.Scale(domain=[0, 100]), axis=FEW_TICKS)
     base = alt.Chart(alt.Data(values=rows)).encode(y=y, x=x)
     means = base.encode(x=alt.X("mean(value):Q", title=axis)).mark_tick(color=BLUE, thickness=3, size=30)
     dots = base.mark_circle(color=BLUE, size=70, opacity=0.65)
     marks = alt.Chart(alt.Data(values=lines)).encode(x=x)
     rules = marks.mark_rule(color=GREY, strokeDash=[5, 4], strokeWidth=2)
-    names = marks.mark_text(align="left", dx=4, baseline="top", fontSize=12).encode(text="label:N", y=alt.value(0))
+    names = marks.mark_text(align="left", dx=4, baseline="top", fontSize=13).encode(text="label:N", y=alt.value(0))
     return _svg(rules + names + means + dots, height=64 * len(scores))
 
 
 def _svg(chart: Any, height: int) -> str:
     """The chart as one ``<svg>`` element."""
     chart = chart.properties(width=WIDTH, height=height).configure(font=FONT, background="transparent")
-    chart = chart.configure_axis(labelFontSize=13, titleFontSize=13, titleFontWeight="normal", gridColor="#e4e8ec")
-    chart = chart.configure_view(stroke=None).configure_legend(labelFontSize=13, symbolStrokeWidth=3)
+    chart = chart.configure_axis(labelFontSize=15, titleFontSize=15, titleFontWeight="normal", gridColor="#e4e8ec")
+    chart = chart.configure_view(stroke=None).configure_legend(labelFontSize=15, symbolStrokeWidth=3)
     svg: str = vl_convert.vegalite_to_svg(chart.to_dict())
     return svg

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -24,15 +25,15 @@ def write_demo_page(target: Path, result: Any, names: Mapping[str, str], runs: M
     per_character = {names[key]: value for key, value in result.pppl_per_character.items()}
     topic = result.topic_f1
     charts = {
-        "score": bar_chart(per_character, "pseudo-perplexity per character (lower is better)", names[BASE]),
-        "curves": line_chart(curves, "training step", "masked loss on held-out text (nats)"),
+        "score": bar_chart(per_character, "pseudo-perplexity per character", names[BASE]),
+        "curves": line_chart(curves, "training step", "masked loss (nats)"),
         "topic": seeds_chart(
             {
                 "task adapter alone": topic["task_only"]["seeds"],
                 "on the text adapter": topic["stacked"]["seeds"],
             },
             {"majority class": topic["baseline"]["majority"], "TF-IDF": topic["baseline"]["tfidf"]},
-            "macro-F1 on the test sentences (higher is better)",
+            "macro-F1 on the test sentences",
         ),
     }
     environment = Environment(loader=PackageLoader("langlift.reports"), autoescape=True, undefined=StrictUndefined)
@@ -40,6 +41,7 @@ def write_demo_page(target: Path, result: Any, names: Mapping[str, str], runs: M
         result=result,
         names=names,
         topic=topic,
+        mean_rank={name: mean(gap.rank[name] for gap in result.gaps) for name in names},
         charts={name: Markup(svg) for name, svg in charts.items()},
     )
     write_text(target, page)

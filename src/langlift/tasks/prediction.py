@@ -1,7 +1,6 @@
 """Label new text with a trained run: a stream of texts in, a stream of labels with probabilities out."""
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -60,31 +59,42 @@ def load_classifier(
     Raises:
         InputError: the folder holds no finished run, the seed is not in it, or something in it is damaged.
     """
-    folder = _seed_folder(run, seed)
-    inputs, settings = _recipe(folder / RECIPE)
-    head = _json(folder / HEAD)
-    full = settings["method"] == "full"
-    source = str(folder) if full else base or inputs["base"]
+    folder = _seed_folder(run, seed).resolve()
+    recorded, head = _recorded(folder / RECIPE), _recorded(folder / HEAD)
+    try:
+        method, max_tokens = recorded["task"]["method"], recorded["task"]["max_tokens"]
+        recorded_base, stacked = recorded["inputs"]["base"], recorded["inputs"]["language_adapter"]
+        labels, pooling = [str(label) for label in head["labels"]], head["pooling"]
+    except (KeyError, TypeError):
+        raise InputError(
+            f"{folder}: {RECIPE} or {HEAD} is damaged", "train it again, or restore the file"
+        ) from None
+    full = method == "full"
+    if full and base is not None:
+        raise InputError("--base: this run trained the whole model and holds it itself", "leave --base out")
+    source = str(folder) if full else base or recorded_base
     tokenizer = load_tokenizer(source, trust_remote_code)
     masked_model = load_masked_model(source, trust_remote_code, head_needed=False)
     if not full:
-        if inputs["language_adapter"]:
-            load_adapter(masked_model, folder.parent / LANGUAGE_ADAPTER, name="language")
+        if stacked:
+            load_adapter(masked_model, _language_adapter(folder), name="language")
         load_adapter(masked_model, folder, name=TASK_ADAPTER)
-    model = new_classifier(masked_model, len(head["labels"]), head["pooling"])
+    model = new_classifier(masked_model, len(labels), pooling)
     try:
         model.head.load_state_dict(load_file(folder / HEAD_WEIGHTS))
     except (OSError, SafetensorError, RuntimeError):
         raise InputError(
             f"{folder / HEAD_WEIGHTS}: missing, damaged or of another model", "train it again"
         ) from None
-    encode = SentenceEncoder(tokenizer, masked_model, settings["max_tokens"])
-    return TrainedClassifier(folder, head["labels"], model.to(default_device()).eval(), encode)
+    encode = SentenceEncoder(tokenizer, masked_model, max_tokens)
+    return TrainedClassifier(folder, labels, model.to(default_device()).eval(), encode)
 
 
 def _seed_folder(run: Path, seed: int | None) -> Path:
     """The folder of one finished seed."""
     if (run / HEAD).is_file():
+        if seed is not None:
+            raise InputError(f"--seed {seed}: {run} is the folder of one seed", "leave --seed out")
         return run
     seeds = {
         int(folder.name.removeprefix("seed-")): folder
@@ -104,18 +114,20 @@ def _seed_folder(run: Path, seed: int | None) -> Path:
     return max(in_order, key=lambda folder: float(read_metrics(folder)["dev_macro_f1"]))
 
 
-def _recipe(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Inputs and settings of the run."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return content["inputs"], content["task"]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        raise InputError(f"{path}: missing or damaged", "train it again, or restore the file") from None
+def _language_adapter(folder: Path) -> Path:
+    """The copy of the language adapter beside the seeds' folders."""
+    adapter = folder.parent / LANGUAGE_ADAPTER
+    if not adapter.is_dir():
+        raise InputError(
+            f"{adapter}: missing; the run is stacked on that language adapter",
+            "keep the folder that 'langlift task topic --out' wrote together",
+        )
+    return adapter
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _recorded(path: Path) -> Any:
+    """What a run wrote down in YAML or JSON (which is YAML, too)."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
         raise InputError(f"{path}: missing or damaged", "train it again, or restore the file") from None
-    return content

@@ -15,6 +15,8 @@ from langlift.tasks.prediction import Prediction
 STANDARD = Path("-")
 """Names standard input or output."""
 TEXT = "text"
+ADDED = ("predicted", "probability", "probabilities")
+"""Columns that predictions add."""
 
 Row = dict[str, str]
 
@@ -42,7 +44,9 @@ def read_rows(source: Path) -> Iterator[Row]:
         InputError: the file is missing, is not UTF-8, holds a NUL byte, or a row is damaged; the line is named.
     """
     lines = _lines(source)
-    if source.suffix != ".tsv":
+    if source.suffix.lower() in (".csv", ".json", ".jsonl"):
+        raise InputError(f"{source}: not a kind of file that can be labelled", "give plain text lines or .tsv")
+    if source.suffix.lower() != ".tsv":
         yield from ({TEXT: line.strip()} for line in lines if line.strip())
         return
     reader = csv.reader(lines, delimiter="\t", strict=True)
@@ -53,6 +57,9 @@ def read_rows(source: Path) -> Iterator[Row]:
                 f"{source}:1: no column '{TEXT}' (found: {', '.join(header) or 'nothing'})",
                 "the first line must name the columns; a plain file of sentences should end in .txt",
             )
+        if repeated := next((name for name in header if header.count(name) > 1 or name in ADDED), None):
+            raise InputError(f"{source}:1: the column '{repeated}' stands twice or is ours", "rename or drop it")
+        text = header.index(TEXT)
         for row in reader:
             if not row or row == [""]:
                 continue
@@ -60,6 +67,8 @@ def read_rows(source: Path) -> Iterator[Row]:
                 raise InputError(
                     f"{source}:{reader.line_num}: {len(row)} fields, the header has {len(header)}", "mend the row"
                 )
+            if not row[text].strip():
+                raise InputError(f"{source}:{reader.line_num}: empty {TEXT}", "fill it in or delete the row")
             yield dict(zip(header, row, strict=True))
     except csv.Error as error:
         raise InputError(

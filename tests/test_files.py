@@ -1,0 +1,66 @@
+"""Folders written whole or not at all."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from langlift.errors import InputError, LangliftError
+from langlift.files import check_new_folder, new_folder
+
+
+def test_a_folder_is_there_when_it_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "in" / "data"
+    with new_folder(target) as folder:
+        (folder / "x").touch()
+        assert not target.exists()
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["data"]
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    assert target.stat().st_mode == plain.stat().st_mode
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "data") as folder:
+        (folder / "x").touch()
+        raise ZeroDivisionError
+    with pytest.raises(LangliftError, match="cannot be written"), new_folder(tmp_path / "data") as folder:
+        (folder / "absent" / "x").touch()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_is_followed(tmp_path: Path, there: bool) -> None:
+    real, link = tmp_path / "real", tmp_path / "link"
+    if there:
+        real.mkdir()
+    link.symlink_to("real")
+    with new_folder(link) as folder:
+        (folder / "x").touch()
+    assert link.is_symlink()
+    assert (real / "x").exists()
+
+
+def test_two_at_once_do_not_meet(tmp_path: Path) -> None:
+    """Whatever a killed process with our number has left behind."""
+    (tmp_path / f".data.{os.getpid()}.writing").mkdir()
+    with new_folder(tmp_path / "data") as one:
+        with new_folder(tmp_path / "other") as other:
+            assert one != other
+        with pytest.raises(LangliftError, match="cannot be written"), new_folder(tmp_path / "data") as second:
+            assert second != one
+            (tmp_path / "data").mkdir()
+            (tmp_path / "data" / "x").touch()
+        (tmp_path / "data" / "x").unlink()
+    assert (tmp_path / "data").is_dir()
+
+
+def test_what_cannot_be_replaced_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="is the current folder"):
+        check_new_folder(Path())
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda self: self.name == "disk")
+    with pytest.raises(InputError, match="disk: is a mount point") as refusal:
+        check_new_folder(Path("disk"))
+    assert "disk/data" in refusal.value.hint
