@@ -1,5 +1,6 @@
 """Folders written whole or not at all, and the memory that a process needed."""
 
+import re
 import resource
 import sys
 from collections.abc import Iterator
@@ -57,5 +58,10 @@ def check_new_folder(target: Path) -> None:
 
 def process_peak_memory_bytes() -> int:
     """The most memory (resident) that this process has held so far."""
+    if sys.platform == "linux":
+        # Not getrusage's: that one may be the parent's, from before this program was started.
+        found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text("ascii"))
+        if found is not None:
+            return int(found[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -60,10 +60,14 @@ def _chosen(model: nn.Module, measure: Callable[[], Tensor], device: torch.devic
 
 def cast_frozen(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
     """Cast a model's frozen float32 parameters to bf16, in place; returns each with what it was."""
-    frozen = [p for p in model.parameters() if not p.requires_grad and p.dtype == torch.float32]
-    originals = [(p, p.data) for p in frozen]
-    for parameter in frozen:
-        parameter.data = parameter.data.to(torch.bfloat16)
+    originals = []
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            # A copy: as long as one weight still lies in the mapped file, all of the file counts as memory.
+            parameter.data = parameter.data.clone()
+        elif parameter.dtype == torch.float32:
+            originals.append((parameter, parameter.data))
+            parameter.data = parameter.data.to(torch.bfloat16)
     return originals
 
 
