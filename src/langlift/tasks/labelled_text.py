@@ -118,8 +118,10 @@ def read_labelled_text(folder: Path, form: TableForm = SIB_200) -> dict[str, Lab
     """
     source = LabelledFolder(folder, form)
     train = source.read("train")
-    known = require_labels(train, str(folder / "train.tsv"))
-    return {"train": train, "dev": source.read("dev", known), "test": source.read("test", known)}
+    known = set(train.labels)
+    splits = {"train": train, "dev": source.read("dev", known), "test": source.read("test", known)}
+    require_labels(train, str(folder / "train.tsv"))
+    return splits
 
 
 def require_labels(train: LabelledText, name: str) -> list[str]:
