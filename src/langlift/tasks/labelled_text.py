@@ -145,8 +145,10 @@ def _read_split(path: Path, known: Collection[str] | None, form: TableForm) -> L
         )
     # The csv module joins the lines of a quoted field itself, so it must see their ends.
     lines = (f"{line}\n" for line in read_raw_lines(path))
-    quoting = csv.QUOTE_MINIMAL if form.quoted else csv.QUOTE_NONE
-    rows = csv.reader(lines, delimiter="\t", strict=True, quoting=quoting)
+    if form.quoted:
+        rows = csv.reader(lines, delimiter="\t", strict=True)
+    else:
+        rows = csv.reader(lines, delimiter="\t", strict=True, quoting=csv.QUOTE_NONE)
     texts: list[str] = []
     labels: list[str] = []
     try:

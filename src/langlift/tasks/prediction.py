@@ -9,11 +9,11 @@ from typing import Any
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
 
 from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
+from langlift.heads.task_model import TaskModel
 from langlift.tasks.known import TASKS
 from langlift.tasks.runner import HEAD, HEAD_WEIGHTS
 from langlift.tasks.setups import load_trained
@@ -31,7 +31,7 @@ class TrainedTask:
     folder: Path
     task: Task[Any]
     labels: list[str]
-    model: nn.Module
+    model: TaskModel
     encoder: Any
 
     def __call__(self, inputs: Iterable[Any]) -> Iterator[Any]:

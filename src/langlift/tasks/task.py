@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from langlift.config.recipes import TaskRecipe
+from langlift.heads.task_model import TaskModel
 from langlift.training.examples import Collate, Example
 from langlift.training.trainer import Batch
 
@@ -111,8 +112,8 @@ class Task(ABC, Generic[Data]):
         """What of a recipe a trained head depends on."""
 
     @abstractmethod
-    def new_model(self, masked_model: PreTrainedModel, labels: int, settings: Mapping[str, Any]) -> nn.Module:
-        """A model's body with its adapters under a fresh head, which is the attribute ``head``."""
+    def new_model(self, masked_model: PreTrainedModel, labels: int, settings: Mapping[str, Any]) -> TaskModel:
+        """A model's body with its adapters under a fresh head."""
 
     @abstractmethod
     def encoder(
