@@ -272,14 +272,22 @@ def _trainer(
             len(rows.train),
             recipe.seed,
             recipe.steps * recipe.batch_size,
-            LengthGroups(np.asarray([len(row.ids) for row in rows.train]), recipe.batch_size),
-            Rounds(rows.sizes, list(rows.shares.values()), recipe.seed) if rows.weighted else None,
+            _arrangement(rows, recipe),
         ),
         collate=path.collate,
         bf16=arithmetic.bf16,
         callbacks=[report],
     )
     return trainer, report, arithmetic
+
+
+def _arrangement(rows: TrainingData, recipe: AdaptRecipe) -> LengthGroups | Rounds | None:
+    """How the order is more than random: one data set by length; several not, so that every step mixes them."""
+    if rows.weighted:
+        return Rounds(rows.sizes, list(rows.shares.values()), recipe.seed)
+    if len(rows.sizes) > 1:
+        return None
+    return LengthGroups(np.asarray([len(row.ids) for row in rows.train]), recipe.batch_size)
 
 
 def _validation(rows: TrainingData, masking: MaskedLanguageModel, path: MaskedPath) -> tuple[Validation, str]:

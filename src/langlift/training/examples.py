@@ -1,7 +1,7 @@
 """The order in which a run sees its training examples, fixed by the seed alone, and how they become batches."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -131,11 +131,12 @@ class Rounds:
         examples, epochs = [], []
         first = 0
         for which, (size, places) in enumerate(zip(self._sizes, self._places, strict=True)):
-            epoch, place = np.divmod(np.arange(number * places, (number + 1) * places), size)
-            for one in np.unique(epoch):
-                order = np.random.default_rng((self._seed, int(one), which)).permutation(size)
-                examples.append(first + order[place[epoch == one]])
-            epochs.append(epoch)
+            begin, end = number * places, (number + 1) * places
+            for epoch in range(begin // size, (end - 1) // size + 1):
+                order = np.random.default_rng((self._seed, epoch, which)).permutation(size)
+                part = order[max(begin - epoch * size, 0) : end - epoch * size]
+                examples.append(first + part)
+                epochs.append(np.full(len(part), epoch))
             first += size
         return np.concatenate(examples), np.concatenate(epochs)
 
@@ -144,7 +145,7 @@ class Schedule(Dataset[Example]):
     """All examples of a whole run laid end to end: epoch after epoch, each in its own shuffled order.
 
     Position p of the schedule is an example as seen in epoch ``p // count``; every epoch holds every
-    example once. With ``rounds`` they take the place of the epochs. The Trainer sees a single pass
+    example once. With ``Rounds`` those take the place of the epochs. The Trainer sees a single pass
     over ``total`` positions, so resuming means skipping positions: nothing else is needed to go on exactly
     where a killed run stopped.
     """
@@ -155,12 +156,11 @@ class Schedule(Dataset[Example]):
         count: int,
         seed: int,
         total: int,
-        groups: LengthGroups | None = None,
-        rounds: Rounds | None = None,
+        arrangement: LengthGroups | Rounds | None = None,
     ) -> None:
         self._example_of, self._seed, self._total = example_of, seed, total
-        self._count = count if rounds is None else len(rounds)
-        self._groups, self._rounds = groups, rounds
+        self._arrangement = arrangement
+        self._count = len(arrangement) if isinstance(arrangement, Rounds) else count
         self._epoch = -1
         self._examples: npt.NDArray[np.integer] = np.empty(0, dtype=np.int64)
         self._epochs = self._examples
@@ -180,15 +180,13 @@ class Schedule(Dataset[Example]):
     def _arranged(self, epoch: int) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:
         """The examples of an epoch or round in order, and the epoch in which each is seen."""
         random = np.random.default_rng((self._seed, epoch))
-        order, groups = random.permutation(self._count), self._groups
-        if self._rounds is None:
-            examples, epochs = np.arange(self._count), np.full(self._count, epoch)
-        else:
-            examples, epochs = self._rounds.round(epoch)
-        if groups is not None:
-            lengths = replace(groups, lengths=groups.lengths[examples])
-            order = lengths.arrange(order, epoch * self._count, random)
-        return examples[order], epochs[order]
+        order = random.permutation(self._count)
+        if isinstance(self._arrangement, Rounds):
+            examples, epochs = self._arrangement.round(epoch)
+            return examples[order], epochs[order]
+        if self._arrangement is not None:
+            order = self._arrangement.arrange(order, epoch * self._count, random)
+        return order, np.full(self._count, epoch)
 
 
 class PadBatch:

@@ -14,7 +14,6 @@ from langlift.errors import InputError
 from langlift.progress import say
 from langlift.training.encoding import (
     EncodedRow,
-    TargetedRows,
     encode,
     encode_triples,
     encode_triples_as_published,
@@ -103,28 +102,28 @@ def encode_sources(
     targeted_dev: dict[str, list[EncodedRow]] = {}
     left_out = one_argument = sentences = 0
     for source in sources:
-        texts, triples = source.texts, source.texts.triples
+        name, texts, triples = source.name, source.texts, source.texts.triples
         here, there = f"{source.path} (train split)", f"{source.path} (dev split)"
-        dev[source.name] = encode(tokenizer, texts.dev, max_tokens, there)
         if triples is None:
             way = encode_words if recipe.objective == "full_word" else encode
-            train[source.name] = way(tokenizer, texts.train, max_tokens, here)
-            if as_published:
-                targeted_dev[source.name] = dev[source.name]
-            continue
-        found: TargetedRows
-        if as_published:
-            found = encode_triples_as_published(
-                tokenizer, texts.train, triples["train"], max_tokens, here, recipe.seed
-            )
-            targeted_dev[source.name] = encode_triples_as_published(
-                tokenizer, texts.dev, triples["dev"], max_tokens, there, DEV_SEED
-            ).rows
+            train[name] = way(tokenizer, texts.train, max_tokens, here)
         else:
-            found = encode_triples(tokenizer, texts.train, triples["train"], max_tokens, here)
-        train[source.name] = found.rows
-        left_out, one_argument = left_out + found.left_out, one_argument + found.one_argument
-        sentences += len(texts.train)
+            if as_published:
+                found = encode_triples_as_published(
+                    tokenizer, texts.train, triples["train"], max_tokens, here, recipe.seed
+                )
+            else:
+                found = encode_triples(tokenizer, texts.train, triples["train"], max_tokens, here)
+            train[name] = found.rows
+            sentences += len(texts.train)
+            left_out, one_argument = left_out + found.left_out, one_argument + found.one_argument
+        dev[name] = encode(tokenizer, texts.dev, max_tokens, there)
+        if as_published:
+            targeted_dev[name] = dev[name]
+            if triples is not None:
+                targeted_dev[name] = encode_triples_as_published(
+                    tokenizer, texts.dev, triples["dev"], max_tokens, there, DEV_SEED
+                ).rows
     if left_out or one_argument:
         say(
             f"targeted: of {sentences:,} training sentences {left_out:,} are left out (neither argument can be "
