@@ -26,7 +26,7 @@ def _setting(
 
 MOST_SEED = 2**32 - 1
 METHODS = ("seq_bn", "seq_bn_inv", "lora", "full")
-OBJECTIVES = ("mlm",)
+OBJECTIVES = ("mlm", "full_word", "targeted")
 PRECISIONS = ("auto", "float32", "bf16")
 PATHS = ("fast", "naive")
 TASK_EPOCHS = {"topic": 20, "sentiment": 25, "ner": 100}
@@ -62,7 +62,15 @@ class AdaptRecipe:
     )
     lora_rank: int = _setting(8, "LoRA: rank of the update", least=1)
     lora_alpha: float = _setting(8.0, "LoRA: scale of the update is alpha / rank", above=0)
-    masking_share: float = _setting(0.15, "share of the tokens that is predicted", above=0, most=1)
+    train_head: bool = _setting(
+        False, "also train the masked head's dense layer and LayerNorm (true: as published; full: always)"
+    )
+    masking_share: float = _setting(
+        0.15, "share of the tokens that is predicted (mlm, full_word)", above=0, most=1
+    )
+    targeted_as_published: bool = _setting(
+        False, "targeted: the published script's choice once for all epochs, twelve relations, search by pieces"
+    )
     max_tokens: int = _setting(256, "longest example in tokens; a longer text becomes several", least=8)
     validate_every: int = _setting(500, "steps between validations", least=1)
     validation_examples: int = _setting(1000, "most dev sentences measured at a validation", least=1)
