@@ -25,7 +25,7 @@ def _setting(
 
 
 MOST_SEED = 2**32 - 1
-METHODS = ("seq_bn", "seq_bn_inv", "lora", "full")
+METHODS = ("seq_bn", "seq_bn_inv", "lora", "mosa", "full")
 OBJECTIVES = ("mlm",)
 PRECISIONS = ("auto", "float32", "bf16")
 PATHS = ("fast", "naive")
@@ -41,6 +41,24 @@ def _path() -> Any:
     return _setting("fast", meaning, choices=PATHS)
 
 
+def _experts() -> Any:
+    return _setting(4, "mosa: sparse experts that stand for one adapter in training", least=2)
+
+
+def _share() -> Any:
+    meaning = "mosa: the projection that stays one dense matrix instead of being split into experts"
+    return _setting("down", meaning, choices=("down", "up", "none"))
+
+
+def _merge() -> Any:
+    meaning = "mosa: experts become one adapter by their mean, or each entry from its owner (joint)"
+    return _setting("mean", meaning, choices=("mean", "joint"))
+
+
+def _consistency() -> Any:
+    return _setting(1.0, "mosa: weight of the divergence from a second pass (0: no second pass)", least=0)
+
+
 @dataclass(frozen=True)
 class AdaptRecipe:
     """How a language adapter is trained."""
@@ -53,13 +71,17 @@ class AdaptRecipe:
     warmup_share: float = _setting(0.0, "share of the steps that warm up", least=0, most=1)
     weight_decay: float = _setting(0.0, "weight decay (AdamW)", least=0)
     reduction_factor: float = _setting(
-        16.0, "bottleneck: hidden size over bottleneck size (seq_bn, seq_bn_inv)", above=0
+        16.0, "bottleneck: hidden size over bottleneck size (seq_bn, seq_bn_inv, mosa)", above=0
     )
     inverse_at_head: bool = _setting(
         True, "seq_bn_inv: run the inverse before the head's decoder (false: as published)"
     )
     lora_rank: int = _setting(8, "LoRA: rank of the update", least=1)
     lora_alpha: float = _setting(8.0, "LoRA: scale of the update is alpha / rank", above=0)
+    experts: int = _experts()
+    share: str = _share()
+    merge: str = _merge()
+    consistency: float = _consistency()
     masking_share: float = _setting(0.15, "share of the tokens that is predicted", above=0, most=1)
     max_tokens: int = _setting(256, "longest example in tokens; a longer text becomes several", least=8)
     validate_every: int = _setting(500, "steps between validations", least=1)

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, set_seed
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import AdapterConfig, attach, method_of, train_only
 from langlift.adapters.lora import LoraConfig
+from langlift.adapters.mosa import Mixture, MosaConfig, mix
 from langlift.backbones.loading import (
     default_device,
     load_masked_model,
@@ -30,6 +31,7 @@ from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.languages import Language
 from langlift.masking.masked_language_model import MaskedLanguageModel
+from langlift.training.consistency import DrawExperts, consistent_masked_loss
 from langlift.training.examples import LengthGroups, OnePass, Schedule, masked_examples
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.model_cards import adaptation_card
@@ -73,7 +75,7 @@ class AdaptResult:
 
 
 def adapter_config(recipe: AdaptRecipe) -> AdapterConfig | None:
-    """The adapter a recipe asks for; ``None`` trains the whole model."""
+    """The adapter a recipe asks for, as it is saved; ``None`` trains the whole model."""
     if recipe.method == "full":
         return None
     if recipe.method == "lora":
@@ -152,8 +154,12 @@ def adapt(
     set_seed(recipe.seed)
     if config is not None and init is None:
         attach(model, name, config)
+    mixture = None
+    if recipe.method == "mosa":
+        mosa = MosaConfig(recipe.experts, recipe.share, recipe.merge)
+        mixture = mix(model, name, mosa, recipe.seed, fresh=init is None)
     train_only(model, None if config is None else name)
-    trainer, report, arithmetic = _trainer(model, tokenizer, train, dev, out, recipe)
+    trainer, report, arithmetic = _trainer(model, tokenizer, train, dev, out, recipe, mixture)
     try:
         trainer.resume_or_start()
     finally:
@@ -175,6 +181,8 @@ def adapt(
         path=recipe.path,
         precision=arithmetic.name,
     )
+    if mixture is not None:
+        mixture.merge()
     with atomic_files(out) as staging, quiet_transformers():
         if config is None:
             model.save_pretrained(staging)
@@ -213,6 +221,7 @@ def _trainer(
     dev: Sequence[npt.NDArray[np.int64]],
     out: Path,
     recipe: AdaptRecipe,
+    mixture: Mixture | None = None,
 ) -> tuple[LiftTrainer, TrainingReport, Arithmetic]:
     masking = MaskedLanguageModel(
         mask_token_id=tokenizer.mask_token_id,
@@ -223,6 +232,9 @@ def _trainer(
     device = default_device()
     model.to(device)
     path = masked_path(recipe.path, model, tokenizer.pad_token_id)
+    loss = path.loss
+    if mixture is not None and recipe.consistency > 0:
+        loss = consistent_masked_loss(recipe.path, mixture, recipe.consistency)
     # The dev masks are the same for every seed, so that runs can be compared.
     held_out = OnePass(masked_examples(sorted(dev, key=len), masking, seed=0), len(dev))
     some = np.unique(np.linspace(0, len(dev) - 1, CHECKED_EXAMPLES).astype(int))
@@ -243,7 +255,7 @@ def _trainer(
             save_every=recipe.save_steps,
             seed=recipe.seed,
         ),
-        loss=path.loss,
+        loss=loss,
         validation=validation_loss(path.loss, held_out, path.collate, batch_size=32),
         best_by="loss",
         greater_is_better=False,
@@ -256,6 +268,6 @@ def _trainer(
         ),
         collate=path.collate,
         bf16=arithmetic.bf16,
-        callbacks=[report],
+        callbacks=[report] if mixture is None else [report, DrawExperts(mixture)],
     )
     return trainer, report, arithmetic

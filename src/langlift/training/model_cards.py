@@ -10,12 +10,14 @@ METHOD_NAMES = {
     "seq_bn": "sequential bottleneck adapter (Seq_bn)",
     "seq_bn_inv": "sequential bottleneck adapter with an invertible adapter (Seq_bn_inv)",
     "lora": "LoRA adapter",
+    "mosa": "sequential bottleneck adapter (Seq_bn) trained as a mixture of sparse adapters (MoSA)",
     "full": "fully fine-tuned masked language model",
 }
 TAGS = {
     "seq_bn": "adapter-transformers",
     "seq_bn_inv": "adapter-transformers",
     "lora": "peft",
+    "mosa": "adapter-transformers",
     "full": "fill-mask",
 }
 
