@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -22,8 +23,9 @@ from langlift.adapters.composition import attach, train_only
 from langlift.adapters.mosa import MosaConfig, SparseExperts, mix, shares
 from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
-from langlift.config.recipes import AdaptRecipe
+from langlift.config.recipes import AdaptRecipe, TaskRecipe
 from langlift.languages import find_language
+from langlift.tasks.topic import train_topic
 from langlift.training import decoder_loss
 from langlift.training.adaptation import adapt
 from langlift.training.consistency import consistent_masked_loss, symmetric_divergence
@@ -53,7 +55,8 @@ CONFIGS = [
 
 @given(entries=st.integers(1, 400), experts=st.integers(2, 9), seed=st.integers(0, 2**32 - 1))
 def test_shares_are_disjoint_even_and_cover_every_entry(entries: int, experts: int, seed: int) -> None:
-    owner = shares(entries, experts, np.random.default_rng(seed))
+    torch.manual_seed(seed)
+    owner = shares(entries, experts).numpy()
     masks = np.stack([owner == number for number in range(experts)])
     assert owner.shape == (entries,)
     assert (masks.sum(axis=0) == 1).all(), "every entry has exactly one owner"
@@ -61,7 +64,8 @@ def test_shares_are_disjoint_even_and_cover_every_entry(entries: int, experts: i
 
 
 def test_shares_are_scattered() -> None:
-    owner = shares(40_000, 4, np.random.default_rng(0)).reshape(200, 200)
+    torch.manual_seed(0)
+    owner = shares(40_000, 4).numpy().reshape(200, 200)
     for number in range(4):
         for sums in ((owner == number).sum(axis=0), (owner == number).sum(axis=1)):
             assert sums.min() > 25 and sums.max() < 75, "each row and column belongs to all of them"
@@ -90,10 +94,10 @@ class Copies:
         self.optimizer.step()
 
 
-def new_experts(config: MosaConfig, seed: int = 0) -> tuple[nn.Linear, SparseExperts]:
-    torch.manual_seed(seed)
+def new_experts(config: MosaConfig) -> tuple[nn.Linear, SparseExperts]:
+    torch.manual_seed(0)
     start = nn.Linear(7, 5)
-    return start, SparseExperts(start, config, np.random.default_rng(seed))
+    return start, SparseExperts(start, config)
 
 
 @settings(deadline=None, max_examples=20)
@@ -149,12 +153,12 @@ def test_training_without_a_draw_is_an_error() -> None:
 # --- a mixture in a model
 
 
-def mixed_model(folder: Path, config: MosaConfig, seed: int = 5, reduction_factor: float = 2):
+def mixed_model(folder: Path, config: MosaConfig, reduction_factor: float = 2):
     """A model with a mixture whose entries and biases have moved, as by training."""
     model = load_masked_model(str(folder))
-    torch.manual_seed(seed)
+    torch.manual_seed(5)
     attach(model, "mlt", SeqBnConfig(reduction_factor))
-    mixture = mix(model, "mlt", config, seed)
+    mixture = mix(model, "mlt", config)
     train_only(model, "mlt")
     with torch.no_grad():
         for parameter in trainable(model):
@@ -175,7 +179,7 @@ def test_a_mixture_starts_from_one_initialisation_with_the_up_projection_zero(ti
     model = load_masked_model(str(tiny_bert))
     attach(model, "mlt", SeqBnConfig(2))
     down = {n: p.clone() for n, p in model.named_parameters() if n.endswith("down.weight")}
-    mix(model, "mlt", config, seed=1)
+    mix(model, "mlt", config)
     assert len(experts_of(model)) == 2 * len(config.mixed)
     for name, module in model.named_modules():
         if isinstance(module, SparseExperts):
@@ -209,14 +213,14 @@ def test_draws_follow_from_seed_step_and_pass_alone(tiny_bert: Path) -> None:
 
     seen: dict[tuple[int, int], tuple[int, ...]] = {}
     for step in range(300):
-        mixture.draw(step)
+        mixture.draw(7, step)
         seen[step, 0] = drawn()
         mixture.redraw()
         seen[step, 1] = drawn()
     torch.manual_seed(99)
     np.random.seed(99)
     for step in (250, 3):
-        mixture.draw(step)
+        mixture.draw(7, step)
         assert drawn() == seen[step, 0]
         mixture.redraw()
         assert drawn() == seen[step, 1]
@@ -224,8 +228,11 @@ def test_draws_follow_from_seed_step_and_pass_alone(tiny_bert: Path) -> None:
         counts = np.unique([seen[step, which] for step in range(300)], axis=0, return_counts=True)[1]
         assert len(counts) == 16 and counts.min() >= 5
     assert 0.3 < np.mean([np.array(seen[s, 0]) == np.array(seen[s, 1]) for s in range(300)]) < 0.7
-    _, other = mixed_model(tiny_bert, MosaConfig(2, "none"), seed=6)
-    assert [m._seed for m in (mixture, other)] == [5, 6]
+    again = {}
+    for step in range(300):
+        mixture.draw(8, step)
+        again[step] = drawn()
+    assert 0.3 < np.mean([np.array(seen[s, 0]) == np.array(again[s]) for s in range(300)]) < 0.7, "another seed"
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -310,10 +317,10 @@ def test_consistent_loss_and_gradients_on_both_paths(base: Path, share: str, mal
         way = masked_path(path, model, tokenizer.pad_token_id)
         batch = way.collate(some)
         for weight in (0.0, 2.0):
-            mixture.draw(3)
+            mixture.draw(0, 3)
             loss = consistent_masked_loss(path, mixture, weight)
             found[path, weight] = loss_and_gradients(model, loss, batch)
-        mixture.draw(3)
+        mixture.draw(0, 3)
         plain = loss_and_gradients(model, way.loss, batch)
         assert found[path, 0.0][0] == pytest.approx(plain[0], rel=1e-6)
     assert found["fast", 2.0][0] > found["fast", 0.0][0] + 1e-3
@@ -407,6 +414,59 @@ def test_from_the_command_line_to_a_score(langlift, tiny_bert: Path, tmp_path: P
     assert scored.code == 0, scored.err
     wrong = langlift("adapt", "mlt", "--base", tiny_bert, "--data", MALTESE, "--out", out, "--set", "share=both")
     assert wrong.code == 2 and "share must be one of down, up, none, not 'both'" in wrong.err
+
+
+def test_a_task_stacked_on_a_language_adapter(
+    langlift, tiny_bert: Path, topic_folder: Path, tmp_path: Path
+) -> None:
+    below, out, text = tmp_path / "language", tmp_path / "run", tmp_path / "text.txt"
+    below.mkdir()
+    model = load_masked_model(str(tiny_bert))
+    attach(model, "mlt", SeqBnConfig(4))
+    save_adapter(model, "mlt", SeqBnConfig(4), below, str(tiny_bert))
+    command = [
+        "task", "topic", "--base", tiny_bert, "--language-adapter", below, "--data", topic_folder, "--out", out,
+        "--method", "mosa", "--epochs", 14, "--batch-size", 8, "--lr", "2e-2", "--seeds", "1",
+        "--set", "reduction_factor=2", "--set", "pooling=mean", "--set", "share=none", "--json",
+    ]  # fmt: skip
+    made = langlift(*command)
+    assert made.code == 0, made.err
+    assert made.json["method"] == "mosa" and made.json["mean"] > 60
+    again = langlift(*command, "--resume")
+    assert again.json == made.json
+    stored = load_file(out / "seed-1" / "adapter.safetensors")
+    assert sum(v.numel() for v in stored.values()) == 2 * (2 * 16 * 32 + 16 + 32), "an ordinary adapter"
+    rows = (out / "seed-1" / "test_predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    tested = [json.loads(row) for row in rows]
+    text.write_text("".join(row["text"] + "\n" for row in tested), encoding="utf-8")
+    labelled = langlift("predict", out, "--text", text, "--out", tmp_path / "answers.jsonl")
+    assert labelled.code == 0, labelled.err
+    answers = (tmp_path / "answers.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [json.loads(line)["predicted"] for line in answers]
+    assert found == [row["predicted"] for row in tested], "the saved adapter predicts as the tested model did"
+    assert len(set(found)) == 2
+
+
+def test_a_task_stopped_and_resumed_ends_in_the_same_adapter(
+    tiny_bert: Path, topic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = TaskRecipe(
+        method="mosa", epochs=2, batch_size=8, learning_rate=1e-2, seeds=(3,), precision="float32", consistency=0
+    )
+    train_topic(str(tiny_bert), topic_folder, tmp_path / "whole", recipe)
+    save = LiftTrainer._save_checkpoint
+
+    def save_and_stop(self, *arguments, **keywords):
+        save(self, *arguments, **keywords)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LiftTrainer, "_save_checkpoint", save_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        train_topic(str(tiny_bert), topic_folder, tmp_path / "broken", recipe)
+    monkeypatch.undo()
+    train_topic(str(tiny_bert), topic_folder, tmp_path / "broken", recipe, resume=True)
+    files = [(tmp_path / n / "seed-3" / "adapter.safetensors").read_bytes() for n in ("whole", "broken")]
+    assert files[0] == files[1]
 
 
 @pytest.mark.slow

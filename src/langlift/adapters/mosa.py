@@ -1,6 +1,8 @@
 """MoSA, mixtures of sparse adapters (Zhang et al. 2023, arXiv 2312.02923): a way to train Seq_bn adapters."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +14,8 @@ from langlift.adapters.bottleneck import Bottleneck
 from langlift.adapters.composition import bottleneck_places
 from langlift.backbones.registry import backbone_of
 
-SHARES_STREAM, DRAWS_STREAM = 1, 2
-"""Second element of the keys of MoSA's random streams, so that the two never coincide."""
+DRAWS = 1297044289
+"""Part of the key of the draws' random stream, so that it coincides with no other of the run."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,15 @@ class SparseExperts(nn.Module):
     initial: Tensor
     owner: Tensor
 
-    def __init__(self, start: nn.Linear, config: MosaConfig, random: np.random.Generator) -> None:
+    def __init__(self, start: nn.Linear, config: MosaConfig) -> None:
         super().__init__()
         self._experts, self._merge = config.experts, config.merge
         self.entries = nn.Parameter(start.weight.detach().clone())
         # All in one row, because matrices decay and biases do not.
         self.biases = nn.Parameter(start.bias.detach().repeat(config.experts))
-        owner = torch.from_numpy(shares(start.weight.numel(), config.experts, random))
+        owner = shares(start.weight.numel(), config.experts).view(start.weight.shape)
         self.register_buffer("initial", start.weight.detach().clone(), persistent=False)
-        self.register_buffer("owner", owner.view_as(start.weight).to(start.weight.device), persistent=False)
+        self.register_buffer("owner", owner.to(start.weight.device), persistent=False)
         self.drawn: int | None = None
 
     def expert(self, number: int) -> tuple[Tensor, Tensor]:
@@ -86,35 +88,33 @@ class SparseExperts(nn.Module):
 
 
 class Mixture:
-    """The experts of one attached adapter, in all layers: drawn together, merged together.
+    """The experts of one attached adapter, in all layers: drawn together, merged together. Made by ``mix``.
 
-    Made by ``mix``. Every layer draws for itself. What is drawn depends on (seed, step, pass, layer)
-    alone, never on a generator's state, so a resumed run draws what the killed one would have drawn.
+    Every layer draws for itself. What is drawn depends on (seed, step, pass, layer) alone, never on a
+    generator's state, so a resumed run draws what the killed one would have drawn.
     """
 
-    def __init__(self, adapters: list[Bottleneck], config: MosaConfig, seed: int) -> None:
-        self._adapters, self._config, self._seed = adapters, config, seed
-        self._step = self._pass = 0
-        for layer, adapter in enumerate(adapters):
-            for number, part in enumerate(config.mixed):
-                random = np.random.default_rng((seed, SHARES_STREAM, layer, number))
-                setattr(adapter, part, SparseExperts(getattr(adapter, part), config, random))
+    def __init__(self, adapters: Sequence[Bottleneck], config: MosaConfig) -> None:
+        self._adapters, self._config = adapters, config
+        self._step, self._pass = (0, 0), 0
+        for adapter in adapters:
+            for part in config.mixed:
+                setattr(adapter, part, SparseExperts(getattr(adapter, part), config))
 
-    def draw(self, step: int) -> None:
+    def draw(self, seed: int, step: int) -> None:
         """Draw the experts of a training step (counted from 0)."""
-        self._step, self._pass = step, -1
+        self._step, self._pass = (seed, step), -1
         self.redraw()
 
     def redraw(self) -> None:
-        """Draw again for another pass within the same step."""
+        """Draw again, for another pass within the same step."""
         self._pass += 1
-        random = np.random.default_rng((self._seed, DRAWS_STREAM, self._step, self._pass))
-        for adapter, pair in zip(
-            self._adapters, random.integers(self._config.experts, size=(len(self._adapters), 2)), strict=True
-        ):
-            for part, drawn in zip(("down", "up"), pair, strict=True):
+        random = np.random.default_rng((DRAWS, *self._step, self._pass))
+        drawn = random.integers(self._config.experts, size=(len(self._adapters), 2))
+        for adapter, (down, up) in zip(self._adapters, drawn.tolist(), strict=True):
+            for part, number in (("down", down), ("up", up)):
                 if part in self._config.mixed:
-                    getattr(adapter, part).drawn = int(drawn)
+                    getattr(adapter, part).drawn = number
 
     @torch.no_grad()
     def merge(self) -> None:
@@ -127,21 +127,22 @@ class Mixture:
                 setattr(adapter, part, dense)
 
 
-def mix(model: PreTrainedModel, name: str, config: MosaConfig, seed: int, fresh: bool = True) -> Mixture:
+def mix(model: PreTrainedModel, name: str, config: MosaConfig, fresh: bool = True) -> Mixture:
     """Split the attached Seq_bn adapter ``name`` into experts, in place, before it is trained.
 
     All start from the adapter's weights; ``fresh`` first sets its up-projections to zero, as MoSA starts.
+    The shares are part of the initialisation: they come from PyTorch's generator, as fresh weights do.
     """
-    adapters = [place.adapters[name] for place in bottleneck_places(model, backbone_of(model))]
+    adapters: list[Any] = [place.adapters[name] for place in bottleneck_places(model, backbone_of(model))]
     if fresh:
         for adapter in adapters:
             nn.init.zeros_(adapter.up.weight)
-    return Mixture(adapters, config, seed)
+    return Mixture(adapters, config)
 
 
-def shares(entries: int, experts: int, random: np.random.Generator) -> np.ndarray:
-    """The owner of each of so many entries, int64 [entries]: random, and shares differ by at most one entry."""
-    owner = np.empty(entries, dtype=np.int64)
-    for number, share in enumerate(np.array_split(np.argsort(random.random(entries)), experts)):
+def shares(entries: int, experts: int) -> Tensor:
+    """The owner of each of so many entries, int64 [entries], by random scores; shares differ by one at most."""
+    owner = torch.empty(entries, dtype=torch.int64)
+    for number, share in enumerate(torch.rand(entries).argsort().tensor_split(experts)):
         owner[share] = number
     return owner

@@ -96,13 +96,17 @@ class AdaptRecipe:
 class TaskRecipe:
     """How a task adapter, or a whole model, is trained on labelled examples."""
 
-    method: str = _setting("seq_bn", "what is trained", choices=("seq_bn", "full"))
+    method: str = _setting("seq_bn", "what is trained", choices=("seq_bn", "mosa", "full"))
     epochs: int = _setting(20, "passes over the training examples", least=1)
     learning_rate: float = _setting(1e-4, "peak learning rate", above=0, most=1)
     batch_size: int = _setting(32, "examples a step", least=1)
     warmup_share: float = _setting(0.05, "share of the steps that warm up", least=0, most=1)
     weight_decay: float = _setting(0.01, "weight decay (AdamW)", least=0)
     reduction_factor: float = _setting(16.0, "bottleneck: hidden size over bottleneck size", above=0)
+    experts: int = _experts()
+    share: str = _share()
+    merge: str = _merge()
+    consistency: float = _consistency()
     pooling: str = _setting("first", "sentence vector: first token, or mean", choices=("first", "mean"))
     max_tokens: int = _setting(256, "longest example in tokens, special ones included", least=8)
     train_examples: int = _setting(0, "use only this many training examples, drawn by seed (0: all)", least=0)

@@ -157,7 +157,7 @@ def adapt(
     mixture = None
     if recipe.method == "mosa":
         mosa = MosaConfig(recipe.experts, recipe.share, recipe.merge)
-        mixture = mix(model, name, mosa, recipe.seed, fresh=init is None)
+        mixture = mix(model, name, mosa, fresh=init is None)
     train_only(model, None if config is None else name)
     trainer, report, arithmetic = _trainer(model, tokenizer, train, dev, out, recipe, mixture)
     try:

@@ -23,8 +23,8 @@ class DrawExperts(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """The number of the step is all the draw depends on, beside the seed."""
-        self._mixture.draw(state.global_step)
+        """From the run's seed and the number of the step."""
+        self._mixture.draw(args.seed, state.global_step)
 
 
 def consistent_masked_loss(path: str, mixture: Mixture, weight: float) -> MaskedLoss:
@@ -58,10 +58,10 @@ def consistent_masked_loss(path: str, mixture: Mixture, weight: float) -> Masked
 def symmetric_divergence(first: Tensor, second: Tensor) -> Tensor:
     """``(KL(p || q) + KL(q || p)) / 2`` of the distributions of two sets of logits, summed over rows (nats).
 
-    Shapes float32 [rows, classes]. As in the published code each divergence moves only its second
+    Shapes [rows, classes]; float32 scalar. As in the published code each divergence moves only its second
     distribution, towards the other as it stands.
     """
-    p, q = first.log_softmax(dim=-1), second.log_softmax(dim=-1)
+    p, q = first.float().log_softmax(dim=-1), second.float().log_softmax(dim=-1)
     towards_p = kl_div(q, p.detach(), reduction="sum", log_target=True)
     towards_q = kl_div(p, q.detach(), reduction="sum", log_target=True)
     return (towards_p + towards_q) / 2

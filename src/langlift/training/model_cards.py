@@ -87,7 +87,11 @@ def task_card(
 ) -> str:
     """The card of one seed of ``langlift task``; ``metric`` is the measure's key in ``metrics``."""
     below = f", stacked on `{inputs['language_adapter']}`" if inputs.get("language_adapter") else ""
-    what = "task adapter (Seq_bn)" if recipe.method == "seq_bn" else "fully fine-tuned encoder"
+    what = {
+        "seq_bn": "task adapter (Seq_bn)",
+        "mosa": "task adapter (Seq_bn, trained as a mixture of sparse adapters)",
+        "full": "fully fine-tuned encoder",
+    }[recipe.method]
     trained_on = inputs["train_data"] or inputs["data"]
     return f"""---
 base_model: {inputs["base"]}
