@@ -25,11 +25,13 @@ from langlift.languages import find_language
 from langlift.masking.masked_language_model import MaskedLanguageModel
 from langlift.training import adaptation
 from langlift.training.adaptation import adapt
+from langlift.training.encoding import EncodedRow, encode
 from langlift.training.examples import PadBatch, masked_examples
 from langlift.training.masked_loss import summed_masked_loss
 from langlift.training.optimizers import MuonWithAdamW
 from langlift.training.pretraining import pretrain
 from langlift.training.trainer import LiftTrainer, training_arguments
+from langlift.training.training_data import TrainingData
 
 MALTESE_LANGUAGE = find_language("mlt")
 QUICK = AdaptRecipe(
@@ -141,6 +143,12 @@ def test_adapting_lowers_the_loss_and_writes_a_complete_run(tiny_model: Path, tm
     assert again == result, "a finished run is read back, not repeated"
 
 
+def data_of(row: np.ndarray) -> TrainingData:
+    """One row to train and to validate on."""
+    rows = [EncodedRow(row)]
+    return TrainingData(rows, [1], {"text": 1.0}, {"text": rows})
+
+
 def test_only_the_adapter_changes_and_all_of_it_decays(tiny_xlm_roberta: Path, tmp_path: Path) -> None:
     model = load_masked_model(str(tiny_xlm_roberta))
     attach(model, "mlt", SeqBnConfig(reduction_factor=4, invertible=True))
@@ -149,7 +157,7 @@ def test_only_the_adapter_changes_and_all_of_it_decays(tiny_xlm_roberta: Path, t
     row = np.asarray(tokenizer("Il-baħar kien kalm.")["input_ids"])
     before = {n: p.clone() for n, p in model.named_parameters()}
     recipe = dataclasses.replace(QUICK, steps=2, weight_decay=0.1, precision="float32")
-    trainer, _, _ = adaptation._trainer(model, tokenizer, [row], [row], tmp_path, recipe)
+    trainer, _, _ = adaptation._trainer(model, tokenizer, data_of(row), tmp_path, recipe)
     trainer.train()
     changed = {n for n, p in model.named_parameters() if not torch.equal(before[n], p)}
     assert changed and all("mlt" in n.split(".") for n in changed)
@@ -162,7 +170,7 @@ def test_only_the_adapter_changes_and_all_of_it_decays(tiny_xlm_roberta: Path, t
 def test_a_measure_that_is_not_a_number_never_becomes_the_best(tiny_bert: Path, tmp_path: Path) -> None:
     model, tokenizer = load_masked_model(str(tiny_bert)), load_tokenizer(str(tiny_bert))
     row = np.asarray(tokenizer("Il-baħar kien kalm.")["input_ids"])
-    trainer, _, _ = adaptation._trainer(model, tokenizer, [row], [row], tmp_path, QUICK)
+    trainer, _, _ = adaptation._trainer(model, tokenizer, data_of(row), tmp_path, QUICK)
     trainer._validation = lambda m: {"loss": float("nan")}
     with pytest.raises(LangliftError, match="validation loss became nan"):
         trainer.train()
@@ -364,7 +372,7 @@ def test_a_full_disk_ends_with_one_line_and_nothing_half_written(
 def test_a_long_text_is_trained_on_whole(tiny_model: Path) -> None:
     tokenizer = load_tokenizer(str(tiny_model))
     text = " ".join(MALTESE.read_text(encoding="utf-8").split()[:120])
-    pieces = adaptation._encode(tokenizer, ["Il-baħar.", text], 20, "text")
+    pieces = [row.ids for row in encode(tokenizer, ["Il-baħar.", text], 20, "text")]
     special = set(tokenizer.all_special_ids)
     whole = [i for i in tokenizer(text, verbose=False)["input_ids"] if i not in special]
     assert [i for piece in pieces[1:] for i in piece.tolist() if i not in special] == whole

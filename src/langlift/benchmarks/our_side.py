@@ -18,13 +18,12 @@ from transformers import PreTrainedModel
 
 from langlift.adapters.composition import train_only
 from langlift.backbones.loading import load_masked_model
-from langlift.backbones.registry import backbone_of
+from langlift.backbones.masked_head import head_parameters
 from langlift.benchmarks.shapes import ADAPTER
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.checkpoints.layouts import adapterhub_keys
 from langlift.evaluation.masked_copies import EncodedText, MaskedCopies, scoring_path
 from langlift.files import process_peak_memory_bytes
-from langlift.training.masked_loss import decoder_of
 from langlift.training.paths import masked_path
 from langlift.training.precision import autocast, cast_frozen
 
@@ -41,12 +40,9 @@ class Training:
         train_only(model, ADAPTER)
         self._trained = dict(adapterhub_keys(model, ADAPTER))
         # The reference trains these too.
-        head = {p: n for n, p in model.named_parameters() if not n.startswith(f"{model.base_model_prefix}.")}
-        for module in backbone_of(model).masked_head:
-            for parameter in model.get_submodule(module).parameters():
-                if all(parameter is not kept for kept in decoder_of(model).parameters()):
-                    parameter.requires_grad_(True)
-                    self._trained[head[parameter]] = parameter
+        for name, parameter in head_parameters(model).items():
+            parameter.requires_grad_(True)
+            self._trained[name] = parameter
         if task["bf16"]:
             cast_frozen(model)
         self._way = masked_path("fast", model, model.config.pad_token_id)

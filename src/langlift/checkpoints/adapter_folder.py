@@ -25,6 +25,7 @@ from langlift.checkpoints.layouts import (
     renamed,
     usable_name,
 )
+from langlift.checkpoints.masked_head import load_masked_head
 from langlift.checkpoints.weight_files import read_metadata, read_safetensors
 from langlift.errors import InputError
 
@@ -75,7 +76,7 @@ def write_adapter(
 def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) -> str:
     """Attach the adapter of a folder on top of the model's stack, with its weights; returns its name.
 
-    ``name`` overrides the stored name.
+    ``name`` overrides the stored name. A masked head that was trained with the adapter is loaded too.
 
     Raises:
         InputError: the folder holds no adapter, or one of another architecture, size or kind.
@@ -84,8 +85,11 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) 
     config = read_config(folder, backbone_of(model))
     require_base(folder, read_identity(folder), model)
     if "peft_type" in description:
-        return _load_lora(model, folder, config, name or "lora")
-    return _load_bottleneck(model, folder, description, config, name)
+        name = _load_lora(model, folder, config, name or "lora")
+    else:
+        name = _load_bottleneck(model, folder, description, config, name)
+    load_masked_head(model, folder)
+    return name
 
 
 def read_description(folder: Path) -> dict[str, Any]:

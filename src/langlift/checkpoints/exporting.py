@@ -35,9 +35,11 @@ from langlift.checkpoints.layouts import (
     renamed,
     usable_name,
 )
+from langlift.checkpoints.masked_head import MASKED_HEAD
 from langlift.checkpoints.weight_files import read_safetensors
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder
+from langlift.progress import say
 
 LAYOUTS = ("adapterhub", "peft")
 CHECKED = "checked"
@@ -90,6 +92,8 @@ def export_adapter(source: Path, layout: str, out: Path, base: str | None = None
             f"{source}: the adapters library computes something else for {backbone.model_type}",
             "use it with langlift; LoRA also with --to peft" if is_lora else "use it with langlift",
         )
+    if (source / MASKED_HEAD).exists():
+        say(f"{source / MASKED_HEAD}: a masked head has no place in the layout, and is not exported")
     with new_folder(out) as staging:
         if layout == "peft":
             write_adapter(staging, config, weights, identity)

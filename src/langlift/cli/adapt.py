@@ -26,18 +26,28 @@ def adapt(
     language: Annotated[str, typer.Argument(metavar="LANG", help="Language: mlt, mlt_Latn, mt or Maltese.")],
     base: Base,
     data: Annotated[
-        Path,
+        list[Path],
         typer.Option(
-            "--data", metavar="FILE", help="A text file (split 80/10/10 by document) or a built data folder."
+            "--data",
+            metavar="FILE",
+            help="A text file (split 80/10/10 by document) or a built data folder; may be repeated to mix.",
         ),
     ],
     out: Out,
+    data_weights: Annotated[
+        str | None,
+        typer.Option(
+            "--data-weights", metavar="3,1", help="Share of the examples from each --data (default: by size)."
+        ),
+    ] = None,
     init: Annotated[
         Path | None,
         typer.Option("--init", metavar="FOLDER", help="Go on from this adapter: of adapt, or imported."),
     ] = None,
     method: Annotated[str | None, typer.Option("--method", help="seq_bn, seq_bn_inv, lora, mosa or full.")] = None,
-    objective: Annotated[str | None, typer.Option("--objective", help="What it learns to predict: mlm.")] = None,
+    objective: Annotated[
+        str | None, typer.Option("--objective", help="What it learns to predict: mlm, full_word or targeted.")
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="Sentences a step.")] = None,
@@ -79,7 +89,9 @@ def adapt(
     found = find_language(language)
     from langlift.training import adaptation
 
-    result = adaptation.adapt(found, base, data, out, recipe, resume, trust_remote_code, init)
+    weights = None if data_weights is None else _weights(data_weights)
+    result = adaptation.adapt(found, base, data, out, recipe, resume, trust_remote_code, init, weights)
+    each = [(f"  of {name}", f"{loss:.3f}") for name, loss in result.validation_losses.items()]
     show(
         result,
         as_json,
@@ -88,6 +100,7 @@ def adapt(
             ("trainable parameters", f"{result.trainable_parameters:,}"),
             ("held-out masked loss before", f"{result.validation_loss_before:.3f}"),
             ("held-out masked loss after", f"{result.validation_loss:.3f} (best at step {result.best_step})"),
+            *each,
             ("tokens", f"{result.tokens:,} at {result.tokens_per_second:,.0f} a second"),
             ("peak memory", f"{result.peak_memory_bytes / 2**20:,.0f} MiB"),
             ("written to", result.adapter),
@@ -95,5 +108,15 @@ def adapt(
     )
     if not as_json:
         model = f"--base {base} --adapter {out}" if recipe.method != "full" else f"--base {out}"
-        split = "" if data.is_dir() else " --split test"
-        note(f"Next: langlift score {model} --text {data}{split}")
+        split = "" if data[0].is_dir() else " --split test"
+        note(f"Next: langlift score {model} --text {data[0]}{split}")
+
+
+def _weights(text: str) -> list[float]:
+    """``3,1`` as numbers."""
+    from langlift.errors import InputError
+
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--data-weights {text}: not numbers", "one for each --data, such as 3,1") from None

@@ -26,7 +26,7 @@ def _setting(
 
 MOST_SEED = 2**32 - 1
 METHODS = ("seq_bn", "seq_bn_inv", "lora", "mosa", "full")
-OBJECTIVES = ("mlm",)
+OBJECTIVES = ("mlm", "full_word", "targeted")
 PRECISIONS = ("auto", "float32", "bf16")
 PATHS = ("fast", "naive")
 
@@ -41,22 +41,28 @@ def _path() -> Any:
     return _setting("fast", meaning, choices=PATHS)
 
 
+MOSA_SETTINGS: dict[str, Any] = {"experts": 4, "share": "down", "merge": "mean", "consistency": 1.0}
+"""The settings of MoSA. Other methods ignore them; a run from before they were there lacks them."""
+
+
 def _experts() -> Any:
-    return _setting(4, "mosa: sparse experts that stand for one adapter in training", least=2)
+    meaning = "mosa: sparse experts that stand for one adapter in training"
+    return _setting(MOSA_SETTINGS["experts"], meaning, least=2)
 
 
 def _share() -> Any:
     meaning = "mosa: the projection that stays one dense matrix instead of being split into experts"
-    return _setting("down", meaning, choices=("down", "up", "none"))
+    return _setting(MOSA_SETTINGS["share"], meaning, choices=("down", "up", "none"))
 
 
 def _merge() -> Any:
     meaning = "mosa: experts become one adapter by their mean, or each entry from its owner (joint)"
-    return _setting("mean", meaning, choices=("mean", "joint"))
+    return _setting(MOSA_SETTINGS["merge"], meaning, choices=("mean", "joint"))
 
 
 def _consistency() -> Any:
-    return _setting(1.0, "mosa: weight of the divergence from a second pass (0: no second pass)", least=0)
+    meaning = "mosa: weight of the divergence from a second pass (0: no second pass)"
+    return _setting(MOSA_SETTINGS["consistency"], meaning, least=0)
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,15 @@ class AdaptRecipe:
     share: str = _share()
     merge: str = _merge()
     consistency: float = _consistency()
-    masking_share: float = _setting(0.15, "share of the tokens that is predicted", above=0, most=1)
+    train_head: bool = _setting(
+        False, "also train the masked head's dense layer and LayerNorm (true: as published; full: always)"
+    )
+    masking_share: float = _setting(
+        0.15, "share of the tokens that is predicted (mlm, full_word)", above=0, most=1
+    )
+    targeted_as_published: bool = _setting(
+        False, "targeted: the published script's choice once for all epochs, twelve relations, search by pieces"
+    )
     max_tokens: int = _setting(256, "longest example in tokens; a longer text becomes several", least=8)
     validate_every: int = _setting(500, "steps between validations", least=1)
     validation_examples: int = _setting(1000, "most dev sentences measured at a validation", least=1)

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,17 +20,32 @@ SPLIT_SEED = 0
 
 
 @dataclass(frozen=True)
+class Triple:
+    """Where the arguments of a verbalised triple stand in its text: (start, end) in characters, end exclusive."""
+
+    relation: str
+    head: tuple[int, int]
+    tail: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class TextData:
-    """The texts of each split, and the SHA-256 of the source."""
+    """The texts of each split, and the SHA-256 of the source.
+
+    ``triples`` holds, of a built graph folder that was read for them, one triple for each text of each split.
+    """
 
     train: list[str]
     dev: list[str]
     test: list[str]
     sha256: str
+    triples: Mapping[str, list[Triple]] | None = None
 
 
-def load_text_data(data: Path) -> TextData:
+def load_text_data(data: Path, with_triples: bool = False) -> TextData:
     """Read a text file (split 80/10/10 by document, always in the same way) or a built data folder.
+
+    ``with_triples`` also reads where the arguments of a graph folder's sentences stand; other data has none.
 
     Raises:
         InputError: the path is neither, or its content is damaged; the place is named.
@@ -42,10 +60,11 @@ def load_text_data(data: Path) -> TextData:
             f"langlift score --text {data}; text to train on is built from other sources: langlift corpus build",
         )
     train, dev, test = (_read_split(data, split) for split in SPLITS)
+    triples = {split: _read_triples(data, split) for split in SPLITS} if with_triples and _is_graph(data) else None
     digest = hashlib.sha256()
     for split in SPLITS:
         digest.update((data / f"{split}.jsonl").read_bytes())
-    return TextData(train, dev, test, digest.hexdigest())
+    return TextData(train, dev, test, digest.hexdigest(), triples)
 
 
 def texts_to_score(text: Path, split: str | None = None, sample: int | None = None) -> list[str]:
@@ -76,13 +95,20 @@ def texts_to_score(text: Path, split: str | None = None, sample: int | None = No
 
 def _read_split(folder: Path, split: str) -> list[str]:
     """The ``text`` of every object in ``folder/split.jsonl``."""
+    texts = [row["text"].strip() for _, row in _read_rows(folder, split)]
+    if not texts:
+        raise InputError(f"{folder / f'{split}.jsonl'}: the split is empty", "every split needs at least one text")
+    return texts
+
+
+def _read_rows(folder: Path, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects in ``folder/split.jsonl`` whose ``text`` is not blank, with their line numbers."""
     path = folder / f"{split}.jsonl"
     if not path.is_file():
         raise InputError(
             f"{folder}: the {split} split is missing ({split}.jsonl)",
             "a data folder holds train.jsonl, dev.jsonl and test.jsonl; a single text file works too",
         )
-    texts = []
     for number, line in enumerate(read_lines(path), start=1):
         if not line:
             continue
@@ -96,7 +122,46 @@ def _read_split(folder: Path, split: str) -> list[str]:
         if not row["text"].isprintable() and any("\ud800" <= c <= "\udfff" for c in row["text"]):
             raise InputError(f"{path}:{number}: half of a character (a lone surrogate)", "mend the escape \\uD...")
         if row["text"].strip():
-            texts.append(row["text"].strip())
-    if not texts:
-        raise InputError(f"{path}: the split is empty", "every split needs at least one text")
-    return texts
+            yield number, row
+
+
+def _is_graph(folder: Path) -> bool:
+    """Whether a built folder's first sentence is a triple."""
+    return any({"head", "tail"} <= row.keys() for _, row in islice(_read_rows(folder, SPLITS[0]), 1))
+
+
+def _read_triples(folder: Path, split: str) -> list[Triple]:
+    """The triple of every object in ``folder/split.jsonl``."""
+    triples = []
+    for number, row in _read_rows(folder, split):
+        place = f"{folder / f'{split}.jsonl'}:{number}"
+        head, tail = (_span(row, part, place) for part in ("head", "tail"))
+        if head[0] < tail[1] and tail[0] < head[1]:
+            raise InputError(f"{place}: head and tail overlap", "build the folder again: langlift graph build")
+        relation = row.get("relation")
+        name = relation.get("name") if isinstance(relation, dict) else None
+        if not isinstance(name, str):
+            raise InputError(f"{place}: no field 'relation' with a 'name'", "langlift graph build writes it")
+        triples.append(Triple(name, head, tail))
+    return triples
+
+
+def _span(row: dict[str, Any], part: str, place: str) -> tuple[int, int]:
+    """The span of the head or tail in the row's text, once that is stripped."""
+    text: str = row["text"]
+    argument = row.get(part)
+    if not isinstance(argument, dict):
+        raise InputError(f"{place}: no field '{part}' with 'start' and 'end'", "langlift graph build writes it")
+    start, end = argument.get("start"), argument.get("end")
+    before = len(text) - len(text.lstrip())
+    if type(start) is not int or type(end) is not int or not before <= start < end <= len(text.rstrip()):
+        raise InputError(
+            f"{place}: the {part} has the span {start!r} to {end!r}, and the text {len(text)} characters",
+            "spans count characters from 0, the end excluded; langlift graph build writes them",
+        )
+    if argument.get("text", text[start:end]) != text[start:end]:
+        raise InputError(
+            f"{place}: the {part}'s span holds other text than the {part}",
+            "spans count characters (code points), not bytes; langlift graph build writes them",
+        )
+    return start - before, end - before

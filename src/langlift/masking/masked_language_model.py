@@ -38,16 +38,26 @@ class MaskedLanguageModel:
         Returns:
             (what the model sees, labels), both int64 [length]; labels are ``IGNORED`` off the chosen tokens.
         """
+        candidates = self.candidates(input_ids)
+        random = np.random.default_rng((seed, epoch, example))
+        return self.predict(input_ids, random.permutation(candidates)[: self.count(len(candidates))], random)
+
+    def candidates(self, input_ids: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        """The positions of the ordinary tokens."""
+        return np.flatnonzero(~np.isin(input_ids, list(self.special_ids)))
+
+    def count(self, ordinary: int) -> int:
+        """How many of so many ordinary tokens are chosen."""
+        return max(1, round(self.share * ordinary)) if ordinary else 0
+
+    def predict(
+        self, input_ids: npt.NDArray[np.integer], chosen: npt.NDArray[np.integer], random: np.random.Generator
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """What the model sees, and the labels, when the tokens at ``chosen`` are predicted: 80/10/10 each."""
         seen = input_ids.astype(np.int64)
         labels = np.full_like(seen, IGNORED)
-        candidates = np.flatnonzero(~np.isin(seen, list(self.special_ids)))
-        if len(candidates) == 0:
-            return seen, labels
-        random = np.random.default_rng((seed, epoch, example))
-        count = max(1, round(self.share * len(candidates)))
-        chosen = random.permutation(candidates)[:count]
         labels[chosen] = seen[chosen]
-        fate = random.random(count)
+        fate = random.random(len(chosen))
         seen[chosen[fate < 0.8]] = self.mask_token_id
         replaced = chosen[(fate >= 0.8) & (fate < 0.9)]
         seen[replaced] = self._random_tokens(random, len(replaced))

@@ -2,14 +2,13 @@
 
 import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from transformers import PreTrainedModel, set_seed
 
 from langlift.adapters.bottleneck import SeqBnConfig
@@ -23,19 +22,21 @@ from langlift.backbones.loading import (
     longest_input,
     quiet_transformers,
 )
+from langlift.backbones.masked_head import head_parameters
 from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter, read_config, save_adapter
+from langlift.checkpoints.masked_head import MASKED_HEAD, save_masked_head
 from langlift.config.loading import recorded
-from langlift.config.recipes import AdaptRecipe
-from langlift.corpus.text_data import load_text_data
+from langlift.config.recipes import MOSA_SETTINGS, AdaptRecipe
 from langlift.errors import InputError
 from langlift.languages import Language
 from langlift.masking.masked_language_model import MaskedLanguageModel
 from langlift.training.consistency import DrawExperts, consistent_masked_loss
-from langlift.training.examples import LengthGroups, OnePass, Schedule, masked_examples
+from langlift.training.encoding import EncodedRow
+from langlift.training.examples import LengthGroups, OnePass, Rounds, Schedule, objective_examples
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.model_cards import adaptation_card
-from langlift.training.paths import masked_path
+from langlift.training.paths import MaskedPath, masked_path
 from langlift.training.precision import Arithmetic, prepare_arithmetic
 from langlift.training.reporting import TrainingReport
 from langlift.training.run_folder import (
@@ -49,15 +50,32 @@ from langlift.training.run_folder import (
     write_json,
     write_text,
 )
-from langlift.training.trainer import LiftTrainer, best_of, on_device, training_arguments, validation_loss
+from langlift.training.trainer import (
+    LiftTrainer,
+    Validation,
+    best_of,
+    mixed_validation_loss,
+    on_device,
+    training_arguments,
+    validation_loss,
+)
+from langlift.training.training_data import DEV_SEED, TrainingData, encode_sources, read_sources
 
 CHECKED_EXAMPLES = 16
 """So many dev examples, short and long ones, make the batch on which bf16 is checked."""
+LATER_SETTINGS = {"train_head": False, "targeted_as_published": False, **MOSA_SETTINGS}
+"""Settings that runs made before there were any of them lack, and what those runs did."""
 
 
 @dataclass(frozen=True)
 class AdaptResult:
-    """What ``langlift adapt`` made. Losses are nats per masked token of the dev split."""
+    """What ``langlift adapt`` made. Losses are nats per masked token of the dev split.
+
+    Whatever the objective, they are those of plain masked language modelling, so that objectives can be
+    compared. Of several data sets ``validation_losses`` has each one's. ``left_out`` counts the training
+    sentences of which a targeted objective could predict neither argument, ``one_argument`` those of which
+    it could predict only one.
+    """
 
     adapter: str
     language: str
@@ -72,6 +90,10 @@ class AdaptResult:
     trainable_parameters: int
     path: str = "naive"
     precision: str = "float32"
+    objective: str = "mlm"
+    validation_losses: dict[str, float] = field(default_factory=dict)
+    left_out: int = 0
+    one_argument: int = 0
 
 
 def adapter_config(recipe: AdaptRecipe) -> AdapterConfig | None:
@@ -113,41 +135,48 @@ def _settings(config: AdapterConfig) -> dict[str, Any]:
 def adapt(
     language: Language,
     base: str,
-    data: Path,
+    data: Path | Sequence[Path],
     out: Path,
     recipe: AdaptRecipe,
     resume: bool = False,
     trust_remote_code: bool = False,
     init: Path | None = None,
+    data_weights: Sequence[float] | None = None,
 ) -> AdaptResult:
     """Train an adapter (or the whole model) for ``language`` on the train split of ``data``.
 
-    ``data`` is a text file, split 80/10/10 by document, or a built data folder. The weights kept are
-    those with the lowest loss on the dev split, the untouched model included. ``out`` becomes a run
-    folder that holds the adapter. With ``init`` training goes on from the adapter in that folder, whose
-    method and settings must be the recipe's; "before" is then the loss with that adapter.
+    ``data`` is a text file, split 80/10/10 by document, or a built data folder; or several of them, whose
+    shares of the training examples are as ``data_weights`` (without: by size, as if they were one). The
+    weights kept are those with the lowest loss on the dev split, the untouched model included. ``out``
+    becomes a run folder that holds the adapter. With ``init`` training goes on from the adapter in that
+    folder, whose method and settings must be the recipe's; "before" is then the loss with that adapter.
 
     Raises:
         InputError: bad data, base or recipe, or ``out`` holds another run.
         LangliftError: the run failed, for example because ``out`` cannot be written.
     """
-    texts = load_text_data(data)
+    sources = read_sources([data] if isinstance(data, Path) else data, data_weights, recipe.objective)
     tokenizer = load_tokenizer(base, trust_remote_code)
     model = load_masked_model(base, trust_remote_code)
     longest = min(recipe.max_tokens, longest_input(model, tokenizer))
-    train = _encode(tokenizer, texts.train, longest, f"{data} (train split)")
-    dev = _encode(tokenizer, texts.dev, longest, f"{data} (dev split)")
-    if len(dev) > recipe.validation_examples:
-        chosen = np.random.default_rng(0).choice(len(dev), recipe.validation_examples, replace=False)
-        dev = [dev[i] for i in chosen]
+    rows = encode_sources(sources, data_weights, tokenizer, longest, recipe)
     name, config = str(language), adapter_config(recipe)
-    inputs = {"language": str(language), "base": base, "data": data.name, "data_sha256": texts.sha256}
+    names, hashes = [source.name for source in sources], [source.texts.sha256 for source in sources]
+    inputs: dict[str, Any] = {"language": str(language), "base": base}
+    if len(sources) == 1:
+        inputs |= {"data": names[0], "data_sha256": hashes[0]}
+    else:
+        inputs |= {"data": names, "data_sha256": hashes}
+    if data_weights is not None:
+        inputs["data_weights"] = [float(weight) for weight in data_weights]
+    with_head = recipe.train_head
     if init is not None:
         require_same_adapter(init, model, config)
         load_adapter(model, init, name)  # one that does not fit is told before anything is written
-        weights = sorted(init.glob("adapter*.safetensors"))
+        with_head |= (init / MASKED_HEAD).exists()
+        weights = [*sorted(init.glob("adapter*.safetensors")), *init.glob(MASKED_HEAD)]
         inputs |= {"init": init.resolve().name, "init_sha256": sha256_of(weights)}
-    open_run(out, recorded("adapt", inputs, recipe), resume, may_change=frozenset({"path"}))
+    open_run(out, recorded("adapt", inputs, recipe), resume, frozenset({"path"}), LATER_SETTINGS)
     if is_finished(out):
         return AdaptResult(**read_metrics(out))
 
@@ -159,20 +188,24 @@ def adapt(
         mosa = MosaConfig(recipe.experts, recipe.share, recipe.merge)
         mixture = mix(model, name, mosa, fresh=init is None)
     train_only(model, None if config is None else name)
-    trainer, report, arithmetic = _trainer(model, tokenizer, train, dev, out, recipe, mixture)
+    if recipe.train_head:
+        for parameter in head_parameters(model).values():
+            parameter.requires_grad_(True)
+    trainer, report, arithmetic = _trainer(model, tokenizer, rows, out, recipe, mixture)
     try:
         trainer.resume_or_start()
     finally:
         report.close()
 
     best = best_of(out / CHECKPOINTS)
+    measures = best.get("measures", {"loss": best["value"]})
     result = AdaptResult(
         adapter=str(out),
         language=str(language),
         method=recipe.method,
         steps=recipe.steps,
         best_step=best["step"],
-        validation_loss=best["value"],
+        validation_loss=measures["loss"],
         validation_loss_before=report.first["validation_loss"],
         tokens=int(trainer.state.num_input_tokens_seen),
         tokens_per_second=round(report.tokens_per_second, 1),
@@ -180,6 +213,10 @@ def adapt(
         trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         path=recipe.path,
         precision=arithmetic.name,
+        objective=recipe.objective,
+        validation_losses={n: measures[f"loss_{n}"] for n in names if f"loss_{n}" in measures},
+        left_out=rows.left_out,
+        one_argument=rows.one_argument,
     )
     if mixture is not None:
         mixture.merge()
@@ -189,36 +226,19 @@ def adapt(
             tokenizer.save_pretrained(staging)
         else:
             save_adapter(model, name, config, staging, base)
-    write_text(out / "README.md", adaptation_card(language, base, data.name, recipe, result, inputs.get("init")))
+            if with_head:
+                save_masked_head(model, staging)
+    card = adaptation_card(language, base, names, recipe, result, inputs.get("init"))
+    write_text(out / "README.md", card)
     write_json(out / METRICS, asdict(result))
     shutil.rmtree(out / CHECKPOINTS)
     return result
 
 
-def _encode(tokenizer: Any, texts: Sequence[str], max_tokens: int, source: str) -> list[npt.NDArray[np.int64]]:
-    """Token ids of each text that holds an ordinary token, special ones included.
-
-    A text of more than ``max_tokens`` becomes several examples.
-    """
-    encoded = tokenizer(
-        list(texts), truncation=True, max_length=max_tokens, return_overflowing_tokens=True, verbose=False
-    )["input_ids"]
-    special = list(tokenizer.all_special_ids)
-    rows = [np.asarray(ids, dtype=np.int64) for ids in encoded]
-    rows = [row for row in rows if not np.isin(row, special).all()]
-    if not rows:
-        raise InputError(
-            f"{source}: no text holds a token that the base model knows",
-            "the model has never seen this script; try another base, such as FacebookAI/xlm-roberta-base",
-        )
-    return rows
-
-
 def _trainer(
     model: PreTrainedModel,
     tokenizer: Any,
-    train: Sequence[npt.NDArray[np.int64]],
-    dev: Sequence[npt.NDArray[np.int64]],
+    rows: TrainingData,
     out: Path,
     recipe: AdaptRecipe,
     mixture: Mixture | None = None,
@@ -235,9 +255,9 @@ def _trainer(
     loss = path.loss
     if mixture is not None and recipe.consistency > 0:
         loss = consistent_masked_loss(recipe.path, mixture, recipe.consistency)
-    # The dev masks are the same for every seed, so that runs can be compared.
-    held_out = OnePass(masked_examples(sorted(dev, key=len), masking, seed=0), len(dev))
-    some = np.unique(np.linspace(0, len(dev) - 1, CHECKED_EXAMPLES).astype(int))
+    validation, best_by = _validation(rows, masking, path)
+    held_out = _dev_examples(max(rows.dev.values(), key=len), masking)
+    some = np.unique(np.linspace(0, len(held_out) - 1, CHECKED_EXAMPLES).astype(int))
     checked = on_device(path.collate([held_out[int(i)] for i in some]), device)
     arithmetic = prepare_arithmetic(recipe.precision, model, lambda: path.loss(model, checked)[0], device)
     report = TrainingReport(out, f"adapting ({recipe.method})")
@@ -256,18 +276,48 @@ def _trainer(
             seed=recipe.seed,
         ),
         loss=loss,
-        validation=validation_loss(path.loss, held_out, path.collate, batch_size=32),
-        best_by="loss",
+        validation=validation,
+        best_by=best_by,
         greater_is_better=False,
         train_dataset=Schedule(
-            masked_examples(train, masking, recipe.seed),
-            len(train),
+            objective_examples(rows.train, masking, recipe.seed),
+            len(rows.train),
             recipe.seed,
             recipe.steps * recipe.batch_size,
-            LengthGroups(np.asarray([len(row) for row in train]), recipe.batch_size),
+            _arrangement(rows, recipe),
         ),
         collate=path.collate,
         bf16=arithmetic.bf16,
         callbacks=[report] if mixture is None else [report, DrawExperts(mixture)],
     )
     return trainer, report, arithmetic
+
+
+def _arrangement(rows: TrainingData, recipe: AdaptRecipe) -> LengthGroups | Rounds | None:
+    """How the order is more than random: one data set by length; several not, so that every step mixes them."""
+    if rows.weighted:
+        return Rounds(rows.sizes, list(rows.shares.values()), recipe.seed)
+    if len(rows.sizes) > 1:
+        return None
+    return LengthGroups(np.asarray([len(row.ids) for row in rows.train]), recipe.batch_size)
+
+
+def _validation(rows: TrainingData, masking: MaskedLanguageModel, path: MaskedPath) -> tuple[Validation, str]:
+    """The losses measured on the dev splits, and the name of the one that says which weights are best."""
+
+    def together(parts: Mapping[str, Sequence[EncodedRow]]) -> Validation:
+        examples = {name: _dev_examples(part, masking) for name, part in parts.items()}
+        if len(examples) == 1:
+            return validation_loss(path.loss, *examples.values(), path.collate, batch_size=32)
+        shared = {name: (some, rows.shares[name]) for name, some in examples.items()}
+        return mixed_validation_loss(path.loss, shared, path.collate, batch_size=32)
+
+    plain = together(rows.dev)
+    if not rows.targeted_dev:
+        return plain, "loss"
+    targeted = together(rows.targeted_dev)
+    return lambda model: {**plain(model), "targeted_loss": targeted(model)["loss"]}, "targeted_loss"
+
+
+def _dev_examples(part: Sequence[EncodedRow], masking: MaskedLanguageModel) -> OnePass:
+    return OnePass(objective_examples(part, masking, DEV_SEED), len(part))

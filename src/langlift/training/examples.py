@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from langlift.masking.full_word import FullWordMasking
 from langlift.masking.masked_language_model import IGNORED, MaskedLanguageModel
+from langlift.masking.targeted import TargetedMasking
+from langlift.training.encoding import EncodedRow
 
 Example = dict[str, npt.NDArray[np.int64]]
 ExampleOf = Callable[[int, int], Example]
@@ -23,6 +26,24 @@ def masked_examples(rows: Rows, masking: MaskedLanguageModel, seed: int) -> Exam
 
     def example(index: int, epoch: int) -> Example:
         seen, labels = masking(rows[index], seed=seed, epoch=epoch, example=index)
+        return {"input_ids": seen, "labels": labels}
+
+    return example
+
+
+def objective_examples(rows: Sequence[EncodedRow], masking: MaskedLanguageModel, seed: int) -> ExampleOf:
+    """Rows masked afresh in every epoch, each as it asks for: targeted, by full words, or by ``masking`` alone."""
+    targeted = TargetedMasking(masking.mask_token_id, masking.special_ids)
+    full_word = FullWordMasking(masking)
+
+    def example(index: int, epoch: int) -> Example:
+        row = rows[index]
+        if row.arguments:
+            seen, labels = targeted(row.ids, row.arguments, seed=seed, epoch=epoch, example=index)
+        elif row.words is not None:
+            seen, labels = full_word(row.ids, row.words, seed=seed, epoch=epoch, example=index)
+        else:
+            seen, labels = masking(row.ids, seed=seed, epoch=epoch, example=index)
         return {"input_ids": seen, "labels": labels}
 
     return example
@@ -84,21 +105,65 @@ class LengthGroups:
         return np.concatenate(parts)
 
 
+LEAST_PLACES = 1000
+
+
+class Rounds:
+    """Several data sets in given shares, whatever their sizes: every round holds each share of examples.
+
+    The data sets' examples are numbered on end. A round has about as many places as there are examples (at
+    least ``LEAST_PLACES``, so that rounding a share to whole places matters little; one place at least for
+    each data set). Every data set goes through its own epochs, in which each of its examples comes once, at
+    its own pace and from round to round without a break.
+    """
+
+    def __init__(self, sizes: Sequence[int], shares: Sequence[float], seed: int) -> None:
+        self._sizes, self._seed = sizes, seed
+        places = max(sum(sizes), LEAST_PLACES)
+        self._places = [max(1, round(share / sum(shares) * places)) for share in shares]
+
+    def __len__(self) -> int:
+        """Places in a round."""
+        return sum(self._places)
+
+    def round(self, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """A round's examples, data set by data set, and the epoch each is seen in: int64, both [places]."""
+        examples, epochs = [], []
+        first = 0
+        for which, (size, places) in enumerate(zip(self._sizes, self._places, strict=True)):
+            begin, end = number * places, (number + 1) * places
+            for epoch in range(begin // size, (end - 1) // size + 1):
+                order = np.random.default_rng((self._seed, epoch, which)).permutation(size)
+                part = order[max(begin - epoch * size, 0) : end - epoch * size]
+                examples.append(first + part)
+                epochs.append(np.full(len(part), epoch))
+            first += size
+        return np.concatenate(examples), np.concatenate(epochs)
+
+
 class Schedule(Dataset[Example]):
     """All examples of a whole run laid end to end: epoch after epoch, each in its own shuffled order.
 
     Position p of the schedule is an example as seen in epoch ``p // count``; every epoch holds every
-    example once. The Trainer sees a single pass over ``total`` positions, so resuming means skipping
-    positions: nothing else is needed to go on exactly where a killed run stopped.
+    example once. With ``Rounds`` those take the place of the epochs. The Trainer sees a single pass
+    over ``total`` positions, so resuming means skipping positions: nothing else is needed to go on exactly
+    where a killed run stopped.
     """
 
     def __init__(
-        self, example_of: ExampleOf, count: int, seed: int, total: int, groups: LengthGroups | None = None
+        self,
+        example_of: ExampleOf,
+        count: int,
+        seed: int,
+        total: int,
+        arrangement: LengthGroups | Rounds | None = None,
     ) -> None:
-        self._example_of, self._count, self._seed, self._total = example_of, count, seed, total
-        self._groups = groups
+        self._example_of, self._seed, self._total = example_of, seed, total
+        self._arrangement = arrangement
+        self._count = len(arrangement) if isinstance(arrangement, Rounds) else count
         self._epoch = -1
-        self._permutation: npt.NDArray[np.integer] = np.empty(0, dtype=np.int64)
+        self._examples: npt.NDArray[np.integer] = np.empty(0, dtype=np.int64)
+        self._epochs = self._examples
 
     def __len__(self) -> int:
         return self._total
@@ -109,11 +174,19 @@ class Schedule(Dataset[Example]):
         epoch, place = divmod(position, self._count)
         if self._epoch != epoch:
             self._epoch = epoch
-            random = np.random.default_rng((self._seed, epoch))
-            self._permutation = random.permutation(self._count)
-            if self._groups is not None:
-                self._permutation = self._groups.arrange(self._permutation, epoch * self._count, random)
-        return self._example_of(int(self._permutation[place]), epoch)
+            self._examples, self._epochs = self._arranged(epoch)
+        return self._example_of(int(self._examples[place]), int(self._epochs[place]))
+
+    def _arranged(self, epoch: int) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:
+        """The examples of an epoch or round in order, and the epoch in which each is seen."""
+        random = np.random.default_rng((self._seed, epoch))
+        order = random.permutation(self._count)
+        if isinstance(self._arrangement, Rounds):
+            examples, epochs = self._arrangement.round(epoch)
+            return examples[order], epochs[order]
+        if self._arrangement is not None:
+            order = self._arrangement.arrange(order, epoch * self._count, random)
+        return order, np.full(self._count, epoch)
 
 
 class PadBatch:

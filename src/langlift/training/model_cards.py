@@ -13,6 +13,11 @@ METHOD_NAMES = {
     "mosa": "sequential bottleneck adapter (Seq_bn) trained as a mixture of sparse adapters (MoSA)",
     "full": "fully fine-tuned masked language model",
 }
+OBJECTIVE_NAMES = {
+    "mlm": "masked language modelling",
+    "full_word": "masked language modelling of full words",
+    "targeted": "targeted masking of the arguments of triples",
+}
 TAGS = {
     "seq_bn": "adapter-transformers",
     "seq_bn_inv": "adapter-transformers",
@@ -23,9 +28,16 @@ TAGS = {
 
 
 def adaptation_card(
-    language: Language, base: str, data: str, recipe: AdaptRecipe, result: Any, init: str | None = None
+    language: Language,
+    base: str,
+    data: Sequence[str],
+    recipe: AdaptRecipe,
+    result: Any,
+    init: str | None = None,
 ) -> str:
     """The card of ``langlift adapt``; ``result`` is its AdaptResult, ``init`` the adapter it went on from."""
+    sources = ", ".join(f"`{name}`" for name in data)
+    head = "\nThe masked head trained with it is in `masked_head.safetensors`.\n" if recipe.train_head else ""
     use = (
         f"langlift score --base {base} --adapter THIS_FOLDER --text your_sentences.txt"
         if recipe.method != "full"
@@ -51,8 +63,8 @@ tags: [langlift, {TAGS[recipe.method]}, low-resource-languages]
 
 # {language.name} ({language}): {METHOD_NAMES[recipe.method]} for {base}
 
-Trained by langlift on `{data}` with masked language modelling{start}.
-
+Trained by langlift on {sources} with {OBJECTIVE_NAMES[recipe.objective]}{start}.
+{head}
 | | |
 |---|---|
 | trainable parameters | {result.trainable_parameters:,} |

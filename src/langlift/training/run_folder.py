@@ -98,12 +98,17 @@ def write_text(target: Path, content: str) -> None:
 
 
 def open_run(
-    folder: Path, recipe: Mapping[str, Any], resume: bool, may_change: frozenset[str] = frozenset()
+    folder: Path,
+    recipe: Mapping[str, Any],
+    resume: bool,
+    may_change: frozenset[str] = frozenset(),
+    absent: Mapping[str, Any] | None = None,
 ) -> None:
     """Prepare a run's folder: record recipe and versions before step 0, or check that a resumed run's agree.
 
     Settings named in ``may_change`` may differ when a run that is not finished is resumed; the recipe is
     then recorded anew. In a finished run they may only be missing, if it is older than the setting.
+    ``absent`` says of settings that came later what a run did whose recipe lacks them.
 
     Raises:
         InputError: the folder holds another run; or a resumed run's recipe differs from the recorded one.
@@ -116,7 +121,7 @@ def open_run(
             raise InputError(
                 f"{folder}: holds a run already", "add --resume to go on with it, or choose another --out"
             )
-        before, now = _flat(_read_recipe(recorded)), _flat(yaml.safe_load(text))
+        before, now = {**(absent or {}), **_flat(_read_recipe(recorded))}, _flat(yaml.safe_load(text))
         changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
         finished = is_finished(folder)
         free = {key for key in may_change if not finished or key not in before}

@@ -111,7 +111,7 @@ class LiftTrainer(Trainer):
             measures = dict(self._validation(self.model))
         self.model.train()
         self._require_finite(measures[self._best_by], f"validation {self._best_by}")
-        self._keep_if_best(measures[self._best_by])
+        self._keep_if_best(measures)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in measures.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -124,13 +124,15 @@ class LiftTrainer(Trainer):
                 "use a smaller learning rate (--lr), or --precision float32",
             )
 
-    def _keep_if_best(self, value: float) -> None:
+    def _keep_if_best(self, measures: Mapping[str, float]) -> None:
+        value = measures[self._best_by]
         target = Path(self.args.output_dir) / BEST
         if target.exists():
             best = best_of(target.parent)["value"]
             if self._sign * value <= self._sign * best:
                 return
         record = {"measure": self._best_by, "value": value, "step": self.state.global_step}
+        record["measures"] = measures
         with atomic_file(target) as staging:
             save_file(trainable_parameters(self.model), staging, metadata={"best": json.dumps(record)})
 
@@ -239,15 +241,50 @@ def validation_loss(
     batches = DataLoader(examples, batch_size=batch_size, collate_fn=collate)
 
     def measure(model: nn.Module) -> dict[str, float]:
-        device = next(model.parameters()).device
-        total, items = 0.0, 0
-        for batch in batches:
-            batch_total, batch_items = loss(model, on_device(batch, device))
-            total += float(batch_total)
-            items += int(batch_items)
+        total, items = _summed(loss, model, batches)
         return {"loss": total / items}
 
     return measure
+
+
+def mixed_validation_loss(
+    loss: SummedLoss,
+    parts: Mapping[str, tuple[Dataset[Any], float]],
+    collate: Callable[[Any], Batch],
+    batch_size: int,
+) -> Validation:
+    """The mean loss over the items of several data sets together, each with its share of the examples.
+
+    The measure ``loss`` is the mean that would be found if examples were drawn from the data sets in these
+    shares, however many of each are measured; ``loss_NAME`` is that of one data set.
+    """
+    batches = {
+        name: DataLoader(examples, batch_size=batch_size, collate_fn=collate)
+        for name, (examples, _) in parts.items()
+    }
+
+    def measure(model: nn.Module) -> dict[str, float]:
+        total = items = 0.0
+        each = {}
+        for name, (examples, share) in parts.items():
+            here, items_here = _summed(loss, model, batches[name])
+            each[f"loss_{name}"] = here / items_here
+            total += share * here / len(examples)  # type: ignore[arg-type]
+            items += share * items_here / len(examples)  # type: ignore[arg-type]
+        return {"loss": total / items, **each}
+
+    return measure
+
+
+def _summed(loss: SummedLoss, model: nn.Module, batches: DataLoader[Any]) -> tuple[float, int]:
+    """The loss summed over a data set, and the number of its items."""
+    device = next(model.parameters()).device
+    total, items = 0.0, 0
+    for batch in batches:
+        batch_total, batch_items = loss(model, on_device(batch, device))
+        total += float(batch_total)
+        items += int(batch_items)
+    return total, items
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
@@ -283,7 +320,7 @@ def load_trainable(model: nn.Module, path: Path) -> None:
 
 
 def best_of(checkpoints: Path) -> dict[str, Any]:
-    """The record of the best weights: ``measure``, ``value``, ``step``."""
+    """The record of the best weights: ``measure``, ``value``, ``step`` and (not in older runs) ``measures``."""
     with safe_open(checkpoints / BEST, framework="pt") as file:
         record: dict[str, Any] = json.loads(file.metadata()["best"])
     return record

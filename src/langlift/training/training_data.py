@@ -1,0 +1,168 @@
+"""What an adaptation trains and is validated on: one or several data sets, encoded for the objective."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from langlift.config.recipes import AdaptRecipe
+from langlift.corpus.text_data import TextData, load_text_data
+from langlift.errors import InputError
+from langlift.progress import say
+from langlift.training.encoding import (
+    EncodedRow,
+    encode,
+    encode_triples,
+    encode_triples_as_published,
+    encode_words,
+)
+
+DEV_SEED = 0
+"""The dev rows and their masks are the same for every seed, so that runs can be compared."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set: the name it goes by in this run, and its texts, with their triples where they are needed."""
+
+    name: str
+    path: Path
+    texts: TextData
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Rows of all data sets. ``train`` holds them on end, ``sizes`` says how many are each's.
+
+    ``shares`` are the data sets' shares of the training examples; they sum to 1. ``weighted`` says whether
+    they were asked for, and are not simply the sizes'. ``dev`` is for plain masked language modelling
+    whatever the objective; ``targeted_dev`` is masked as published, and empty unless that is asked for.
+    ``left_out`` and ``one_argument`` count training sentences as ``TargetedRows`` does.
+    """
+
+    train: list[EncodedRow]
+    sizes: list[int]
+    shares: dict[str, float]
+    dev: dict[str, list[EncodedRow]]
+    targeted_dev: dict[str, list[EncodedRow]] = field(default_factory=dict)
+    weighted: bool = False
+    left_out: int = 0
+    one_argument: int = 0
+
+
+def read_sources(paths: Sequence[Path], weights: Sequence[float] | None, objective: str) -> list[Source]:
+    """Read data sets: text files or built folders, each once.
+
+    Raises:
+        InputError: data is damaged or named twice, has no triples for a ``targeted`` objective, or the
+            weights do not fit.
+    """
+    if not paths:
+        raise InputError("no data is given", "name a text file or a built folder with --data")
+    for path in paths:
+        if [p.resolve() for p in paths].count(path.resolve()) > 1:
+            raise InputError(f"--data {path}: given twice", "for a larger share use --data-weights")
+    if weights is not None:
+        said = ",".join(f"{weight:g}" for weight in weights)
+        if len(weights) != len(paths):
+            raise InputError(
+                f"--data-weights {said}: {len(weights)} given for {len(paths)} --data",
+                "give one weight for each --data, such as 3,1",
+            )
+        if not all(isfinite(weight) and weight > 0 for weight in weights):
+            raise InputError(f"--data-weights {said}: must be above 0", "leave out the --data that is not wanted")
+    names = _names(paths)
+    read = [load_text_data(path, with_triples=objective == "targeted") for path in paths]
+    if objective == "targeted" and not any(texts.triples for texts in read):
+        raise InputError(
+            f"{paths[0]}: --objective targeted needs triples, and this is plain text",
+            "build a graph folder (langlift graph build), or use --objective mlm or full_word",
+        )
+    return [Source(*source) for source in zip(names, paths, read, strict=True)]
+
+
+def encode_sources(
+    sources: Sequence[Source],
+    weights: Sequence[float] | None,
+    tokenizer: Any,
+    max_tokens: int,
+    recipe: AdaptRecipe,
+) -> TrainingData:
+    """Cut the data sets into rows as the recipe's objective needs them.
+
+    Raises:
+        InputError: a split holds nothing that the tokenizer knows, or no triple that can be predicted.
+    """
+    as_published = recipe.objective == "targeted" and recipe.targeted_as_published
+    train: dict[str, list[EncodedRow]] = {}
+    dev: dict[str, list[EncodedRow]] = {}
+    targeted_dev: dict[str, list[EncodedRow]] = {}
+    left_out = one_argument = sentences = 0
+    for source in sources:
+        name, texts, triples = source.name, source.texts, source.texts.triples
+        here, there = f"{source.path} (train split)", f"{source.path} (dev split)"
+        if triples is None:
+            way = encode_words if recipe.objective == "full_word" else encode
+            train[name] = way(tokenizer, texts.train, max_tokens, here)
+        else:
+            if as_published:
+                found = encode_triples_as_published(
+                    tokenizer, texts.train, triples["train"], max_tokens, here, recipe.seed
+                )
+            else:
+                found = encode_triples(tokenizer, texts.train, triples["train"], max_tokens, here)
+            train[name] = found.rows
+            sentences += len(texts.train)
+            left_out, one_argument = left_out + found.left_out, one_argument + found.one_argument
+        dev[name] = encode(tokenizer, texts.dev, max_tokens, there)
+        if as_published:
+            targeted_dev[name] = dev[name]
+            if triples is not None:
+                targeted_dev[name] = encode_triples_as_published(
+                    tokenizer, texts.dev, triples["dev"], max_tokens, there, DEV_SEED
+                ).rows
+    if left_out or one_argument:
+        say(
+            f"targeted: of {sentences:,} training sentences {left_out:,} are left out (neither argument can be "
+            f"predicted) and {one_argument:,} have only one argument that can"
+        )
+    sizes = [len(rows) for rows in train.values()]
+    parts = sizes if weights is None else weights
+    shares = {source.name: part / sum(parts) for source, part in zip(sources, parts, strict=True)}
+    return TrainingData(
+        train=[row for rows in train.values() for row in rows],
+        sizes=sizes,
+        shares=shares,
+        weighted=weights is not None and len(sources) > 1,
+        dev=_at_most(recipe.validation_examples, dev, shares),
+        targeted_dev=_at_most(recipe.validation_examples, targeted_dev, shares),
+        left_out=left_out,
+        one_argument=one_argument,
+    )
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The files' or folders' own names, with as many of the folders above as tell them apart."""
+    whole = [path.resolve() for path in paths]
+    for depth in range(1, max(len(path.parts) for path in whole) + 1):
+        names = ["/".join(path.parts[-depth:]) for path in whole]
+        if len(set(names)) == len(names):
+            break
+    return names if len(paths) > 1 else [paths[0].name]
+
+
+def _at_most(
+    most: int, parts: Mapping[str, list[EncodedRow]], shares: Mapping[str, float]
+) -> dict[str, list[EncodedRow]]:
+    """The rows that are measured at a validation, by length: a random part if there are more than ``most``."""
+    chosen = {}
+    for name, rows in parts.items():
+        here = max(1, round(most * shares[name]))
+        if len(rows) > here:
+            numbers = np.random.default_rng(DEV_SEED).choice(len(rows), here, replace=False)
+            rows = [rows[i] for i in numbers]
+        chosen[name] = sorted(rows, key=lambda row: len(row.ids))
+    return chosen
