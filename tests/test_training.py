@@ -193,7 +193,7 @@ def killed_and_resumed(arguments: list[str], out: Path, checkpoint: str) -> None
     subprocess.run(command, env=environment, check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("method", ["seq_bn_inv", "lora"])
+@pytest.mark.parametrize("method", ["seq_bn_inv", "lora", "mosa"])
 def test_a_run_killed_and_resumed_ends_in_the_same_adapter_bit_for_bit(
     tiny_xlm_roberta: Path, tmp_path: Path, method: str
 ) -> None:

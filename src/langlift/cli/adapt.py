@@ -44,7 +44,7 @@ def adapt(
         Path | None,
         typer.Option("--init", metavar="FOLDER", help="Go on from this adapter: of adapt, or imported."),
     ] = None,
-    method: Annotated[str | None, typer.Option("--method", help="seq_bn, seq_bn_inv, lora or full.")] = None,
+    method: Annotated[str | None, typer.Option("--method", help="seq_bn, seq_bn_inv, lora, mosa or full.")] = None,
     objective: Annotated[
         str | None, typer.Option("--objective", help="What it learns to predict: mlm, full_word or targeted.")
     ] = None,

@@ -25,7 +25,7 @@ def _setting(
 
 
 MOST_SEED = 2**32 - 1
-METHODS = ("seq_bn", "seq_bn_inv", "lora", "full")
+METHODS = ("seq_bn", "seq_bn_inv", "lora", "mosa", "full")
 OBJECTIVES = ("mlm", "full_word", "targeted")
 PRECISIONS = ("auto", "float32", "bf16")
 PATHS = ("fast", "naive")
@@ -43,6 +43,30 @@ def _path() -> Any:
     return _setting("fast", meaning, choices=PATHS)
 
 
+MOSA_SETTINGS: dict[str, Any] = {"experts": 4, "share": "down", "merge": "mean", "consistency": 1.0}
+"""The settings of MoSA. Other methods ignore them; a run from before they were there lacks them."""
+
+
+def _experts() -> Any:
+    meaning = "mosa: sparse experts that stand for one adapter in training"
+    return _setting(MOSA_SETTINGS["experts"], meaning, least=2)
+
+
+def _share() -> Any:
+    meaning = "mosa: the projection that stays one dense matrix instead of being split into experts"
+    return _setting(MOSA_SETTINGS["share"], meaning, choices=("down", "up", "none"))
+
+
+def _merge() -> Any:
+    meaning = "mosa: experts become one adapter by their mean, or each entry from its owner (joint)"
+    return _setting(MOSA_SETTINGS["merge"], meaning, choices=("mean", "joint"))
+
+
+def _consistency() -> Any:
+    meaning = "mosa: weight of the divergence from a second pass (0: no second pass)"
+    return _setting(MOSA_SETTINGS["consistency"], meaning, least=0)
+
+
 @dataclass(frozen=True)
 class AdaptRecipe:
     """How a language adapter is trained."""
@@ -55,13 +79,17 @@ class AdaptRecipe:
     warmup_share: float = _setting(0.0, "share of the steps that warm up", least=0, most=1)
     weight_decay: float = _setting(0.0, "weight decay (AdamW)", least=0)
     reduction_factor: float = _setting(
-        16.0, "bottleneck: hidden size over bottleneck size (seq_bn, seq_bn_inv)", above=0
+        16.0, "bottleneck: hidden size over bottleneck size (seq_bn, seq_bn_inv, mosa)", above=0
     )
     inverse_at_head: bool = _setting(
         True, "seq_bn_inv: run the inverse before the head's decoder (false: as published)"
     )
     lora_rank: int = _setting(8, "LoRA: rank of the update", least=1)
     lora_alpha: float = _setting(8.0, "LoRA: scale of the update is alpha / rank", above=0)
+    experts: int = _experts()
+    share: str = _share()
+    merge: str = _merge()
+    consistency: float = _consistency()
     train_head: bool = _setting(
         False, "also train the masked head's dense layer and LayerNorm (true: as published; full: always)"
     )
@@ -84,13 +112,17 @@ class AdaptRecipe:
 class TaskRecipe:
     """How a task adapter, or a whole model, is trained on labelled examples."""
 
-    method: str = _setting("seq_bn", "what is trained", choices=("seq_bn", "full"))
+    method: str = _setting("seq_bn", "what is trained", choices=("seq_bn", "mosa", "full"))
     epochs: int = _setting(20, "passes over the training examples", least=1)
     learning_rate: float = _setting(1e-4, "peak learning rate", above=0, most=1)
     batch_size: int = _setting(32, "examples a step", least=1)
     warmup_share: float = _setting(0.05, "share of the steps that warm up", least=0, most=1)
     weight_decay: float = _setting(0.01, "weight decay (AdamW)", least=0)
     reduction_factor: float = _setting(16.0, "bottleneck: hidden size over bottleneck size", above=0)
+    experts: int = _experts()
+    share: str = _share()
+    merge: str = _merge()
+    consistency: float = _consistency()
     pooling: str = _setting("first", "sentence vector: first token, or mean", choices=("first", "mean"))
     label_subwords: str = _setting(
         "first",

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, set_seed
 
 from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer, quiet_transformers
 from langlift.config.loading import recorded
-from langlift.config.recipes import TaskRecipe
+from langlift.config.recipes import MOSA_SETTINGS, TaskRecipe
 from langlift.progress import say
 from langlift.tasks.inference import PREDICTION_BATCH
 from langlift.tasks.setups import Setup, setup_for
@@ -108,7 +108,7 @@ def train_task(
         return load_masked_model(base, trust_remote_code, head_needed=False)
 
     setup.attach(new_base())  # a base or adapter that does not fit is told before anything is written
-    open_run(out, recorded("task", inputs, recipe), resume, _may_change(task))
+    open_run(out, recorded("task", inputs, recipe), resume, _may_change(task), MOSA_SETTINGS)
     if is_finished(out):
         return TaskResult(**read_metrics(out))
     setup.keep(out)
@@ -158,7 +158,7 @@ class _Run:
         """Train, test and save one seed's run; a finished one is read back."""
         task, recipe, labels = self.task, self.recipe, self.data.labels
         record = recorded("task", {**self.inputs, "seed": seed}, recipe)
-        open_run(folder, record, resume=True, may_change=_may_change(task))
+        open_run(folder, record, True, _may_change(task), MOSA_SETTINGS)
         if is_finished(folder):
             return read_metrics(folder)
         set_seed(seed)

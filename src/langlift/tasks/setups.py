@@ -16,10 +16,12 @@ from transformers import PreTrainedModel, TrainerCallback
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, train_only
+from langlift.adapters.mosa import Mixture, MosaConfig, mix
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
 from langlift.checkpoints.layouts import ADAPTERHUB_WEIGHTS, CONFIG_FILE, PEFT_WEIGHTS
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
+from langlift.training.consistency import DrawExperts, symmetric_divergence
 from langlift.training.run_folder import atomic_folder, sha256_of
 from langlift.training.trainer import Batch
 
@@ -136,6 +138,55 @@ class TaskAdapter(Setup):
                         shutil.copy(self.language_adapter / name, staging)
 
 
+class MosaTaskAdapter(Setup):
+    """A task adapter trained as a mixture of sparse adapters, and saved as the ordinary one it becomes.
+
+    ``consistency`` weighs the divergence of its outputs, rows of logits, from those of a second pass.
+    """
+
+    mixture: Mixture
+    """That of the model attached to last."""
+
+    def __init__(self, adapter: TaskAdapter, config: MosaConfig, consistency: float) -> None:
+        self.adapter, self.config, self.consistency = adapter, config, consistency
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The task adapter's."""
+        return self.adapter.inputs
+
+    def attach(self, model: PreTrainedModel) -> None:
+        """The task adapter, split into experts."""
+        self.adapter.attach(model)
+        self.mixture = mix(model, self.adapter.name, self.config)
+
+    def train_only(self, model: nn.Module) -> None:
+        """The task adapter's experts."""
+        self.adapter.train_only(model)
+
+    def loss(self, model: nn.Module, batch: Batch, output_loss: OutputLoss) -> tuple[Tensor, Tensor]:
+        """The task's loss of one pass, and the divergence of a second one with other experts and dropout."""
+        output = model(batch)
+        total, items = output_loss(output, batch)
+        if self.consistency > 0:
+            self.mixture.redraw()
+            total = total + self.consistency * symmetric_divergence(output, model(batch))
+        return total, items
+
+    def callbacks(self) -> Sequence[TrainerCallback]:
+        """Experts are drawn at every step."""
+        return (DrawExperts(self.mixture),)
+
+    def save(self, model: PreTrainedModel, tokenizer: Any, folder: Path, base: str) -> None:
+        """The merged task adapter; the model is left with it."""
+        self.mixture.merge()
+        self.adapter.save(model, tokenizer, folder, base)
+
+    def keep(self, out: Path) -> None:
+        """The language adapter."""
+        self.adapter.keep(out)
+
+
 def setup_for(task: str, recipe: TaskRecipe, language_adapter: Path | None) -> Setup:
     """What a recipe asks for.
 
@@ -149,7 +200,11 @@ def setup_for(task: str, recipe: TaskRecipe, language_adapter: Path | None) -> S
                 "leave out --language-adapter, or train a task adapter (--method seq_bn)",
             )
         return WholeModel()
-    return TaskAdapter(task, SeqBnConfig(reduction_factor=recipe.reduction_factor), language_adapter)
+    adapter = TaskAdapter(task, SeqBnConfig(reduction_factor=recipe.reduction_factor), language_adapter)
+    if recipe.method == "mosa":
+        mosa = MosaConfig(recipe.experts, recipe.share, recipe.merge)
+        return MosaTaskAdapter(adapter, mosa, recipe.consistency)
+    return adapter
 
 
 def load_trained(model: PreTrainedModel, task: str, folder: Path, inputs: Mapping[str, Any]) -> None:

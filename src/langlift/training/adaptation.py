@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, set_seed
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import AdapterConfig, attach, method_of, train_only
 from langlift.adapters.lora import LoraConfig
+from langlift.adapters.mosa import Mixture, MosaConfig, mix
 from langlift.backbones.loading import (
     default_device,
     load_masked_model,
@@ -26,10 +27,11 @@ from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter, read_config, save_adapter
 from langlift.checkpoints.masked_head import MASKED_HEAD, save_masked_head
 from langlift.config.loading import recorded
-from langlift.config.recipes import AdaptRecipe
+from langlift.config.recipes import MOSA_SETTINGS, AdaptRecipe
 from langlift.errors import InputError
 from langlift.languages import Language
 from langlift.masking.masked_language_model import MaskedLanguageModel
+from langlift.training.consistency import DrawExperts, consistent_masked_loss
 from langlift.training.encoding import EncodedRow
 from langlift.training.examples import LengthGroups, OnePass, Rounds, Schedule, objective_examples
 from langlift.training.memory import peak_memory_bytes
@@ -61,7 +63,7 @@ from langlift.training.training_data import DEV_SEED, TrainingData, encode_sourc
 
 CHECKED_EXAMPLES = 16
 """So many dev examples, short and long ones, make the batch on which bf16 is checked."""
-LATER_SETTINGS = {"train_head": False, "targeted_as_published": False}
+LATER_SETTINGS = {"train_head": False, "targeted_as_published": False, **MOSA_SETTINGS}
 """Settings that runs made before there were any of them lack, and what those runs did."""
 
 
@@ -95,7 +97,7 @@ class AdaptResult:
 
 
 def adapter_config(recipe: AdaptRecipe) -> AdapterConfig | None:
-    """The adapter a recipe asks for; ``None`` trains the whole model."""
+    """The adapter a recipe asks for, as it is saved; ``None`` trains the whole model."""
     if recipe.method == "full":
         return None
     if recipe.method == "lora":
@@ -181,11 +183,15 @@ def adapt(
     set_seed(recipe.seed)
     if config is not None and init is None:
         attach(model, name, config)
+    mixture = None
+    if recipe.method == "mosa":
+        mosa = MosaConfig(recipe.experts, recipe.share, recipe.merge)
+        mixture = mix(model, name, mosa, fresh=init is None)
     train_only(model, None if config is None else name)
     if recipe.train_head:
         for parameter in head_parameters(model).values():
             parameter.requires_grad_(True)
-    trainer, report, arithmetic = _trainer(model, tokenizer, rows, out, recipe)
+    trainer, report, arithmetic = _trainer(model, tokenizer, rows, out, recipe, mixture)
     try:
         trainer.resume_or_start()
     finally:
@@ -212,6 +218,8 @@ def adapt(
         left_out=rows.left_out,
         one_argument=rows.one_argument,
     )
+    if mixture is not None:
+        mixture.merge()
     with atomic_files(out) as staging, quiet_transformers():
         if config is None:
             model.save_pretrained(staging)
@@ -233,6 +241,7 @@ def _trainer(
     rows: TrainingData,
     out: Path,
     recipe: AdaptRecipe,
+    mixture: Mixture | None = None,
 ) -> tuple[LiftTrainer, TrainingReport, Arithmetic]:
     masking = MaskedLanguageModel(
         mask_token_id=tokenizer.mask_token_id,
@@ -243,6 +252,9 @@ def _trainer(
     device = default_device()
     model.to(device)
     path = masked_path(recipe.path, model, tokenizer.pad_token_id)
+    loss = path.loss
+    if mixture is not None and recipe.consistency > 0:
+        loss = consistent_masked_loss(recipe.path, mixture, recipe.consistency)
     validation, best_by = _validation(rows, masking, path)
     held_out = _dev_examples(max(rows.dev.values(), key=len), masking)
     some = np.unique(np.linspace(0, len(held_out) - 1, CHECKED_EXAMPLES).astype(int))
@@ -263,7 +275,7 @@ def _trainer(
             save_every=recipe.save_steps,
             seed=recipe.seed,
         ),
-        loss=path.loss,
+        loss=loss,
         validation=validation,
         best_by=best_by,
         greater_is_better=False,
@@ -276,7 +288,7 @@ def _trainer(
         ),
         collate=path.collate,
         bf16=arithmetic.bf16,
-        callbacks=[report],
+        callbacks=[report] if mixture is None else [report, DrawExperts(mixture)],
     )
     return trainer, report, arithmetic
 

@@ -24,6 +24,18 @@ def summed_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor | None, ta
     return total
 
 
+def summed_symmetric_divergence(first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``(KL(p || q) + KL(q || p)) / 2`` of the two distributions at the decoder, summed over rows (nats).
+
+    p is of ``first @ weight' + bias``, q of ``second``; shapes [rows, d], [rows, d], [vocabulary, d],
+    [vocabulary]. Each divergence moves only its second distribution, towards the other as it stands
+    (``consistency.symmetric_divergence``), and the decoder gets no gradient. In chunks, as above.
+    """
+    with_gradients = torch.is_grad_enabled()
+    total: Tensor = _ChunkedDivergence.apply(first, second, weight, bias, with_gradients)
+    return total
+
+
 @torch.no_grad()
 def log_probabilities(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
     """The log-probability (natural, float32 [rows]) of each row's target, from the same chunks."""
@@ -80,6 +92,38 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         scaled = [None if g is None else g.mul_(gradient.to(g.dtype)) for g in (of_weight, of_bias)]
         ctx.gradients = None
         return of_hidden, *scaled, None, None
+
+
+class _ChunkedDivergence(torch.autograd.Function):
+    """``sum (p - q)(log p - log q) / 2``; dfirst = (p - q) W / 2 = -dsecond."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | None, with_gradients: bool
+    ) -> Tensor:
+        kind = first.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else first.dtype
+        h, g, w = first.to(dtype), second.to(dtype), weight.to(dtype)
+        b = None if bias is None else bias.to(dtype)
+        total = torch.zeros((), device=first.device)
+        of_first = torch.empty_like(h) if with_gradients and any(ctx.needs_input_grad[:2]) else None
+        for rows in _chunks(h, w):
+            differences, others = linear(h[rows], w, b), linear(g[rows], w, b)
+            for part, other in _in_cache(differences, others):
+                p, q = part.float().log_softmax(dim=1), other.float().log_softmax(dim=1)
+                difference = p.exp() - q.exp()
+                total += (difference * (p - q)).sum() / 2
+                part.copy_(difference)
+            if of_first is not None:
+                torch.mm(differences, w, out=of_first[rows])
+        ctx.of_first, ctx.dtypes = of_first, (first.dtype, second.dtype)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        scaled = ctx.of_first.float() * (gradient / 2)
+        ctx.of_first = None
+        return scaled.to(ctx.dtypes[0]), (-scaled).to(ctx.dtypes[1]), None, None, None
 
 
 def _chunks(hidden: Tensor, weight: Tensor) -> list[slice]:

@@ -10,6 +10,7 @@ METHOD_NAMES = {
     "seq_bn": "sequential bottleneck adapter (Seq_bn)",
     "seq_bn_inv": "sequential bottleneck adapter with an invertible adapter (Seq_bn_inv)",
     "lora": "LoRA adapter",
+    "mosa": "sequential bottleneck adapter (Seq_bn) trained as a mixture of sparse adapters (MoSA)",
     "full": "fully fine-tuned masked language model",
 }
 OBJECTIVE_NAMES = {
@@ -21,6 +22,7 @@ TAGS = {
     "seq_bn": "adapter-transformers",
     "seq_bn_inv": "adapter-transformers",
     "lora": "peft",
+    "mosa": "adapter-transformers",
     "full": "fill-mask",
 }
 
@@ -97,7 +99,11 @@ def task_card(
 ) -> str:
     """The card of one seed of ``langlift task``; ``metric`` is the measure's key in ``metrics``."""
     below = f", stacked on `{inputs['language_adapter']}`" if inputs.get("language_adapter") else ""
-    what = "task adapter (Seq_bn)" if recipe.method == "seq_bn" else "fully fine-tuned encoder"
+    what = {
+        "seq_bn": "task adapter (Seq_bn)",
+        "mosa": "task adapter (Seq_bn, trained as a mixture of sparse adapters)",
+        "full": "fully fine-tuned encoder",
+    }[recipe.method]
     trained_on = inputs["train_data"] or inputs["data"]
     return f"""---
 base_model: {inputs["base"]}
