@@ -25,7 +25,7 @@ from langlift.config.loading import resolve
 from langlift.config.recipes import AdaptRecipe, TaskRecipe
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import score_sentences
-from langlift.heads.classification import summed_classification_loss
+from langlift.heads.classification import summed_class_loss
 from langlift.languages import find_language
 from langlift.masking.masked_language_model import IGNORED, MaskedLanguageModel
 from langlift.tasks.sentence_classifier import SentenceEncoder, class_probabilities, new_classifier
@@ -383,7 +383,7 @@ def test_classifiers_equal_the_naive_path(base: Path, pooling: str) -> None:
         encode = SentenceEncoder(tokenizer, masked_model, 64, path)
         example = labelled_examples(encode(texts), [0, 1, 2, 0, 1, 2])
         batch = encode.collate([example(i, 0) for i in range(len(texts))])
-        loss, gradients = loss_and_gradients(model, summed_classification_loss, batch)
+        loss, gradients = loss_and_gradients(model, lambda m, b: summed_class_loss(m(b), b["labels"]), batch)
         found[path] = loss, gradients, class_probabilities(model, encode, texts)
     assert found["fast"][0] == pytest.approx(found["naive"][0], rel=1e-6)
     assert cosine(found["fast"][1], found["naive"][1]) > 0.99999

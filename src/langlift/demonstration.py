@@ -19,7 +19,8 @@ from langlift.graph.building import build_graph
 from langlift.languages import find_language
 from langlift.reports.demo_page import write_demo_page
 from langlift.tasks.labelled_text import read_labelled_text
-from langlift.tasks.topic import TaskResult, train_topic
+from langlift.tasks.runner import TaskResult
+from langlift.tasks.topic import train_topic
 from langlift.training.adaptation import adapt
 from langlift.training.precision import cpu_has_bf16
 

@@ -18,7 +18,7 @@ from langlift.evaluation.pseudo_perplexity import Score
 from langlift.graph.building import GraphResult
 from langlift.language_facts import LanguageTable
 from langlift.tasks.prediction_files import PredictResult
-from langlift.tasks.topic import TaskResult
+from langlift.tasks.runner import TaskResult
 from langlift.training.adaptation import AdaptResult
 from langlift.training.pretraining import PretrainResult
 

@@ -72,7 +72,6 @@ class SentenceClassifier(nn.Module):
         return torch.cat(pooled)
 
 
-def summed_classification_loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """The summed cross-entropy (nats) over a batch with ``labels`` int64 [batch], and the number of examples."""
-    logits = model(batch).float()
-    return cross_entropy(logits, batch["labels"], reduction="sum"), batch["labels"].new_tensor(len(logits))
+def summed_class_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The summed cross-entropy (nats) of logits [items, classes] against int64 [items], and their number."""
+    return cross_entropy(logits.float(), labels, reduction="sum"), labels.new_tensor(len(logits))

@@ -1,7 +1,7 @@
 """Labelled sentences from a folder of train.tsv, dev.tsv and test.tsv, as SIB-200 ships them."""
 
 import csv
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,13 @@ class LabelledText:
 
     texts: list[str]
     labels: list[str]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def chosen(self, numbers: Sequence[int]) -> "LabelledText":
+        """The sentences of these numbers, in this order."""
+        return LabelledText([self.texts[i] for i in numbers], [self.labels[i] for i in numbers])
 
 
 def split_files(folder: Path) -> list[Path]:

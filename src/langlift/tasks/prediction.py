@@ -11,11 +11,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer
-from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.errors import InputError
 from langlift.heads.classification import SentenceClassifier
+from langlift.tasks.runner import HEAD, HEAD_WEIGHTS
 from langlift.tasks.sentence_classifier import SentenceEncoder, class_probabilities, new_classifier
-from langlift.tasks.topic import HEAD, HEAD_WEIGHTS, LANGUAGE_ADAPTER, TASK_ADAPTER
+from langlift.tasks.setups import load_trained
 from langlift.training.run_folder import RECIPE, is_finished, read_metrics
 
 TEXTS_AT_ONCE = 512
@@ -63,7 +63,7 @@ def load_classifier(
     recorded, head = _recorded(folder / RECIPE), _recorded(folder / HEAD)
     try:
         method, max_tokens = recorded["task"]["method"], recorded["task"]["max_tokens"]
-        recorded_base, stacked = recorded["inputs"]["base"], recorded["inputs"]["language_adapter"]
+        inputs, recorded_base = recorded["inputs"], recorded["inputs"]["base"]
         labels, pooling = [str(label) for label in head["labels"]], head["pooling"]
     except (KeyError, TypeError):
         raise InputError(
@@ -76,9 +76,7 @@ def load_classifier(
     tokenizer = load_tokenizer(source, trust_remote_code)
     masked_model = load_masked_model(source, trust_remote_code, head_needed=False)
     if not full:
-        if stacked:
-            load_adapter(masked_model, _language_adapter(folder), name="language")
-        load_adapter(masked_model, folder, name=TASK_ADAPTER)
+        load_trained(masked_model, "topic", folder, inputs)
     model = new_classifier(masked_model, len(labels), pooling)
     try:
         model.head.load_state_dict(load_file(folder / HEAD_WEIGHTS))
@@ -112,17 +110,6 @@ def _seed_folder(run: Path, seed: int | None) -> Path:
         return seeds[seed]
     in_order = [seeds[number] for number in sorted(seeds)]
     return max(in_order, key=lambda folder: float(read_metrics(folder)["dev_macro_f1"]))
-
-
-def _language_adapter(folder: Path) -> Path:
-    """The copy of the language adapter beside the seeds' folders."""
-    adapter = folder.parent / LANGUAGE_ADAPTER
-    if not adapter.is_dir():
-        raise InputError(
-            f"{adapter}: missing; the run is stacked on that language adapter",
-            "keep the folder that 'langlift task topic --out' wrote together",
-        )
-    return adapter
 
 
 def _recorded(path: Path) -> Any:

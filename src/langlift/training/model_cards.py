@@ -73,27 +73,34 @@ text comes from, under which licence, and what it leaves out.
 """
 
 
-def topic_card(
-    inputs: Mapping[str, Any], recipe: TaskRecipe, labels: Sequence[str], metrics: Mapping[str, Any]
+def task_card(
+    title: str,
+    tag: str,
+    metric: str,
+    metric_title: str,
+    inputs: Mapping[str, Any],
+    recipe: TaskRecipe,
+    labels: Sequence[str],
+    metrics: Mapping[str, Any],
 ) -> str:
-    """The card of one seed of ``langlift task topic``."""
-    below = f", stacked on `{inputs['language_adapter']}`" if inputs["language_adapter"] else ""
+    """The card of one seed of ``langlift task``; ``metric`` is the measure's key in ``metrics``."""
+    below = f", stacked on `{inputs['language_adapter']}`" if inputs.get("language_adapter") else ""
     what = "task adapter (Seq_bn)" if recipe.method == "seq_bn" else "fully fine-tuned encoder"
     trained_on = inputs["train_data"] or inputs["data"]
     return f"""---
 base_model: {inputs["base"]}
 library_name: langlift
-tags: [langlift, text-classification]
+tags: [langlift, {tag}]
 ---
 
-# Topic classification: {what} for {inputs["base"]}{below}
+# {title}: {what} for {inputs["base"]}{below}
 
 Trained by langlift on `{trained_on}`, tested on `{inputs["data"]}`. Classes: {", ".join(labels)}.
 
 | | |
 |---|---|
-| macro-F1 on test | {metrics["test_macro_f1"]:.1f} |
-| macro-F1 on dev (weights of step {metrics["best_step"]}) | {metrics["dev_macro_f1"]:.1f} |
+| {metric_title} on test | {metrics[f"test_{metric}"]:.1f} |
+| {metric_title} on dev (weights of step {metrics["best_step"]}) | {metrics[f"dev_{metric}"]:.1f} |
 | trainable parameters | {metrics["trainable_parameters"]:,} |
 | seed | {metrics["seed"]} |
 

@@ -1,0 +1,272 @@
+"""Train and test any task: one run folder for each seed, one result over all of them."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from math import ceil
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel, set_seed
+
+from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer, quiet_transformers
+from langlift.config.loading import recorded
+from langlift.config.recipes import TaskRecipe
+from langlift.progress import say
+from langlift.tasks.setups import Setup, setup_for
+from langlift.tasks.task import Data, Task, TaskData
+from langlift.training.examples import LengthGroups, Schedule
+from langlift.training.memory import peak_memory_bytes
+from langlift.training.model_cards import task_card
+from langlift.training.precision import autocast, prepare_arithmetic
+from langlift.training.reporting import TrainingReport
+from langlift.training.run_folder import (
+    CHECKPOINTS,
+    METRICS,
+    atomic_file,
+    atomic_files,
+    is_finished,
+    open_run,
+    read_metrics,
+    write_json,
+    write_text,
+)
+from langlift.training.trainer import Batch, LiftTrainer, best_of, on_device, training_arguments
+
+HEAD, HEAD_WEIGHTS = "head.json", "head.safetensors"
+PREDICTIONS = "test_predictions.jsonl"
+PREDICTION_BATCH = 32
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What ``langlift task`` measured on the test split: ``metric``, 0 to 100.
+
+    ``seeds`` has a value for each seed, ``std`` is their sample standard deviation (0 for one seed).
+    ``repaired`` counts what was mended in the data, ``report`` is what the way of training has to show.
+    """
+
+    task: str
+    metric: str
+    mean: float
+    std: float
+    seeds: list[float]
+    baseline: dict[str, float]
+    method: str
+    language_adapter: str | None
+    trainable_parameters: int
+    train_examples: int
+    test_examples: int
+    repaired: dict[str, int] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+def train_task(
+    task: Task[Any],
+    base: str,
+    data: str | Path,
+    out: Path,
+    recipe: TaskRecipe,
+    language_adapter: Path | None = None,
+    train_data: str | Path | None = None,
+    resume: bool = False,
+    trust_remote_code: bool = False,
+    strict: bool = False,
+    setup: Setup | None = None,
+) -> TaskResult:
+    """Train and test once for each seed; each seed is a run folder ``out/seed-N``.
+
+    The weights kept are the best on dev. With ``language_adapter`` the task adapter is stacked on that
+    frozen adapter. With ``train_data`` train and dev come from there and only the test split from
+    ``data`` (zero-shot transfer between languages). ``setup`` stands in for the one the recipe names.
+
+    Raises:
+        InputError: bad data, base, adapter or recipe, or ``out`` holds another run.
+    """
+    setup = setup or setup_for(task.name, recipe, language_adapter)
+    splits = task.read(str(data), str(train_data) if train_data is not None else None, strict)
+    for what, count in splits.repaired.items():
+        say(f"{data}: {what.replace('_', ' ')}: {count} (with --strict an error)")
+    inputs = {
+        "task": task.name,
+        "base": base,
+        "data": _name_of(data),
+        "train_data": _name_of(train_data) if train_data is not None else None,
+        "data_sha256": splits.sha256,
+        **setup.inputs,
+    }
+    tokenizer = load_tokenizer(base, trust_remote_code)
+
+    def new_base() -> PreTrainedModel:
+        return load_masked_model(base, trust_remote_code, head_needed=False)
+
+    setup.attach(new_base())  # a base or adapter that does not fit is told before anything is written
+    open_run(out, recorded("task", inputs, recipe), resume, _may_change(task))
+    if is_finished(out):
+        return TaskResult(**read_metrics(out))
+    setup.keep(out)
+    run = _Run(task, splits, setup, new_base, tokenizer, recipe, inputs)
+    runs = [run.train_seed(out / f"seed-{seed}", seed) for seed in recipe.seeds]
+    scores = [metrics[f"test_{task.metric}"] for metrics in runs]
+    train = run.train_split(recipe.seeds[0])
+    result = TaskResult(
+        task=task.name,
+        metric=task.metric,
+        mean=mean(scores),
+        std=stdev(scores) if len(scores) > 1 else 0.0,
+        seeds=scores,
+        baseline=task.baselines(train, splits.test),
+        method=recipe.method,
+        language_adapter=inputs.get("language_adapter"),
+        trainable_parameters=runs[0]["trainable_parameters"],
+        train_examples=len(train),
+        test_examples=len(splits.test),
+        repaired=splits.repaired,
+        report=setup.summary(out, runs),
+    )
+    write_json(out / METRICS, asdict(result))
+    return result
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the seeds of a run have in common."""
+
+    task: Task[Any]
+    data: TaskData[Any]
+    setup: Setup
+    new_base: Callable[[], PreTrainedModel]
+    tokenizer: Any
+    recipe: TaskRecipe
+    inputs: Mapping[str, Any]
+
+    def train_split(self, seed: int) -> Data:
+        """The training examples of a seed: all, or as many as the recipe says, drawn without replacement."""
+        train, size = self.data.train, self.recipe.train_examples
+        if size == 0 or size >= len(train):
+            return train
+        return train.chosen(sorted(np.random.default_rng(seed).choice(len(train), size, replace=False)))
+
+    def train_seed(self, folder: Path, seed: int) -> dict[str, Any]:
+        """Train, test and save one seed's run; a finished one is read back."""
+        task, recipe, labels = self.task, self.recipe, self.data.labels
+        record = recorded("task", {**self.inputs, "seed": seed}, recipe)
+        open_run(folder, record, resume=True, may_change=_may_change(task))
+        if is_finished(folder):
+            return read_metrics(folder)
+        set_seed(seed)
+        masked_model = self.new_base()
+        self.setup.attach(masked_model)
+        settings = task.settings(recipe)
+        model = task.new_model(masked_model, len(labels), settings)
+        self.setup.train_only(model)
+        model.head.requires_grad_(True)
+
+        encoder = task.encoder(self.tokenizer, masked_model, recipe.max_tokens, settings, recipe.path)
+        examples = task.examples(encoder, self.train_split(seed), labels)
+        device = default_device()
+        model.to(device)
+        checked = on_device(encoder.collate(examples[: recipe.batch_size]), device)
+        arithmetic = prepare_arithmetic(
+            recipe.precision, model, lambda: task.loss(model(checked), checked)[0], device
+        )
+
+        def loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+            return self.setup.loss(model, batch, task.loss)
+
+        def validation(model: nn.Module) -> dict[str, float]:
+            answers = task.predict(model, encoder, self.data.dev, labels, arithmetic.bf16)
+            return {task.metric: task.score(self.data.dev, answers)}
+
+        steps_an_epoch = max(1, round(len(examples) / recipe.batch_size))
+        steps = ceil(recipe.epochs * len(examples) / recipe.batch_size)
+        report = TrainingReport(folder, f"{task.name} (seed {seed})")
+        trainer = LiftTrainer(
+            model,
+            training_arguments(
+                folder,
+                steps=steps,
+                learning_rate=recipe.learning_rate,
+                batch_size=recipe.batch_size,
+                accumulation=1,
+                warmup_share=recipe.warmup_share,
+                weight_decay=recipe.weight_decay,
+                validate_every=steps_an_epoch,
+                save_every=steps_an_epoch * max(1, recipe.epochs // 4),
+                seed=seed,
+            ),
+            loss=loss,
+            validation=validation,
+            best_by=task.metric,
+            greater_is_better=True,
+            train_dataset=Schedule(
+                lambda number, epoch: examples[number],
+                len(examples),
+                seed,
+                steps * recipe.batch_size,
+                LengthGroups(np.asarray([len(e["input_ids"]) for e in examples]), recipe.batch_size),
+            ),
+            collate=encoder.collate,
+            bf16=arithmetic.bf16,
+            callbacks=[report, *self.setup.callbacks()],
+        )
+        try:
+            trainer.resume_or_start()
+        finally:
+            report.close()
+
+        def test_batches() -> Iterator[Batch]:
+            test = task.examples(encoder, self.data.test, labels)
+            # DataLoader takes a list as it is.
+            for batch in DataLoader(test, batch_size=PREDICTION_BATCH, collate_fn=encoder.collate):  # type: ignore[arg-type]
+                yield on_device(batch, device)
+
+        answers = task.predict(model, encoder, self.data.test, labels, arithmetic.bf16)
+        with torch.inference_mode(), autocast(device, arithmetic.bf16):
+            shown = self.setup.report(model.eval(), test_batches())
+        best = best_of(folder / CHECKPOINTS)
+        metrics = {
+            "seed": seed,
+            "steps": steps,
+            "best_step": best["step"],
+            f"dev_{task.metric}": best["value"],
+            f"test_{task.metric}": task.score(self.data.test, answers),
+            "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "tokens_per_second": round(report.tokens_per_second, 1),
+            "peak_memory_bytes": peak_memory_bytes(),
+            "path": recipe.path,
+            "precision": arithmetic.name,
+            **task.notes(encoder),
+            **shown,
+        }
+        with atomic_files(folder) as staging, quiet_transformers():
+            save_file(model.head.state_dict(), staging / HEAD_WEIGHTS)
+            head = {"task": task.name, "labels": labels, **settings}
+            (staging / HEAD).write_text(json.dumps(head, indent=2, ensure_ascii=False) + "\n", "utf-8")
+            self.setup.save(masked_model, self.tokenizer, staging, self.inputs["base"])
+        with atomic_file(folder / PREDICTIONS) as path, path.open("w", encoding="utf-8") as file:
+            for row in task.rows(self.data.test, answers):
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        card = task_card(
+            task.title, task.tag, task.metric, task.metric_title, self.inputs, recipe, labels, metrics
+        )
+        write_text(folder / "README.md", card)
+        write_json(folder / METRICS, metrics)
+        shutil.rmtree(folder / CHECKPOINTS)
+        return metrics
+
+
+def _may_change(task: Task[Any]) -> frozenset[str]:
+    return frozenset({"path"}) | task.unused
+
+
+def _name_of(data: str | Path) -> str:
+    """A folder's name, or a hub id as it is."""
+    return Path(data).name if Path(data).exists() else str(data)

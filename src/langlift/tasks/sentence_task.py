@@ -1,0 +1,77 @@
+"""Tasks that give a whole sentence one label."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from langlift.config.recipes import TaskRecipe
+from langlift.evaluation.classification import macro_f1
+from langlift.heads.classification import SentenceClassifier, summed_class_loss
+from langlift.tasks.baselines import text_baseline
+from langlift.tasks.labelled_text import LabelledText
+from langlift.tasks.sentence_classifier import SentenceEncoder, class_probabilities, new_classifier
+from langlift.tasks.task import Task
+from langlift.training.examples import Example, labelled_examples
+from langlift.training.trainer import Batch
+
+
+class SentenceTask(Task[LabelledText]):
+    """A linear head over the sentence vector, measured by macro-F1; what is read is the subclass's business."""
+
+    metric = "macro_f1"
+    metric_title = "macro-F1"
+    tag = "text-classification"
+    unused = frozenset({"label_subwords"})
+
+    def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
+        """How the sentence vector is made."""
+        return {"pooling": recipe.pooling}
+
+    def new_model(
+        self, masked_model: PreTrainedModel, labels: int, settings: Mapping[str, Any]
+    ) -> SentenceClassifier:
+        """A sentence classifier."""
+        return new_classifier(masked_model, labels, settings["pooling"])
+
+    def encoder(
+        self,
+        tokenizer: Any,
+        masked_model: PreTrainedModel,
+        max_tokens: int,
+        settings: Mapping[str, Any],
+        path: str = "fast",
+    ) -> SentenceEncoder:
+        """Sentences, cut at what the model can take."""
+        return SentenceEncoder(tokenizer, masked_model, max_tokens, path)
+
+    def examples(self, encoder: SentenceEncoder, split: LabelledText, labels: Sequence[str]) -> list[Example]:
+        """One for each sentence."""
+        example_of = labelled_examples(encoder(split.texts), [labels.index(label) for label in split.labels])
+        return [example_of(number, 0) for number in range(len(split))]
+
+    def loss(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Cross-entropy (nats)."""
+        return summed_class_loss(output, batch["labels"])
+
+    def predict(
+        self, model: nn.Module, encoder: SentenceEncoder, split: LabelledText, labels: Sequence[str], bf16: bool
+    ) -> list[str]:
+        """The most probable label of each sentence."""
+        probabilities = class_probabilities(model, encoder, split.texts, bf16)
+        return [labels[best] for best in probabilities.argmax(axis=1)]
+
+    def score(self, split: LabelledText, answers: Sequence[str]) -> float:
+        """Macro-F1."""
+        return macro_f1(split.labels, answers)
+
+    def rows(self, split: LabelledText, answers: Sequence[str]) -> Iterable[dict[str, Any]]:
+        """Text, gold label and predicted label."""
+        for text, gold, label in zip(split.texts, split.labels, answers, strict=True):
+            yield {"text": text, "gold": gold, "predicted": label}
+
+    def baselines(self, train: LabelledText, test: LabelledText) -> dict[str, float]:
+        """TF-IDF with logistic regression, and the majority class."""
+        return asdict(text_baseline(train, test))

@@ -1,0 +1,121 @@
+"""What the runner must know of a task; topic, sentiment and named entities are such descriptions."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from langlift.config.recipes import TaskRecipe
+from langlift.training.examples import Collate, Example
+from langlift.training.trainer import Batch
+
+
+class Split(Protocol):
+    """The labelled examples of one split, in order."""
+
+    def __len__(self) -> int: ...
+
+    def chosen(self, numbers: Sequence[int]) -> Self:
+        """The examples of these numbers, in this order."""
+
+
+Data = TypeVar("Data", bound=Split)
+
+
+@dataclass(frozen=True)
+class TaskData(Generic[Data]):
+    """Labelled data, read and checked.
+
+    ``labels`` are numbered by their place. ``sha256`` is of the bytes, or rows, that were read.
+    ``repaired`` counts by name what was not as it should be and was mended.
+    """
+
+    train: Data
+    dev: Data
+    test: Data
+    labels: list[str]
+    sha256: str
+    repaired: dict[str, int] = field(default_factory=dict)
+
+
+class Encoder(Protocol):
+    """Turns a task's inputs into examples; only the task itself calls it."""
+
+    collate: Collate
+
+
+class Task(ABC, Generic[Data]):
+    """One kind of labelled data, and how a model learns and is measured on it.
+
+    What ``settings`` names is written to ``head.json`` and comes back to ``new_model`` and ``encoder``
+    when a trained run is loaded; together with the base model it says all that prediction needs.
+    """
+
+    name: str
+    """As on the command line; also the name of the task adapter."""
+    title: str
+    metric: str
+    """The key of the measure in metrics; the run's weights are the best by it on dev."""
+    metric_title: str
+    tag: str
+    """The hub's name for this kind of task."""
+    unused: frozenset[str]
+    """Settings of the recipe that mean nothing here."""
+
+    @abstractmethod
+    def read(self, data: str, train_data: str | None, strict: bool) -> TaskData[Data]:
+        """Read and check the splits; with ``train_data`` only test comes from ``data``.
+
+        Raises:
+            InputError: data that cannot be used, by file and line; with ``strict`` also what could be mended.
+        """
+
+    @abstractmethod
+    def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
+        """What of a recipe a trained head depends on."""
+
+    @abstractmethod
+    def new_model(self, masked_model: PreTrainedModel, labels: int, settings: Mapping[str, Any]) -> nn.Module:
+        """A model's body with its adapters under a fresh head, which is the attribute ``head``."""
+
+    @abstractmethod
+    def encoder(
+        self,
+        tokenizer: Any,
+        masked_model: PreTrainedModel,
+        max_tokens: int,
+        settings: Mapping[str, Any],
+        path: str = "fast",
+    ) -> Encoder:
+        """How inputs become batches on the fast or naive path; sets the model's attention, in place."""
+
+    @abstractmethod
+    def examples(self, encoder: Any, split: Data, labels: Sequence[str]) -> list[Example]:
+        """A split as training examples, ``labels`` numbered."""
+
+    @abstractmethod
+    def loss(self, output: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss summed over the batch's items, and their number, from the model's output."""
+
+    @abstractmethod
+    def predict(self, model: nn.Module, encoder: Any, split: Data, labels: Sequence[str], bf16: bool) -> Any:
+        """The model's answers to a split."""
+
+    @abstractmethod
+    def score(self, split: Data, answers: Any) -> float:
+        """The measure of such answers, 0 to 100."""
+
+    @abstractmethod
+    def rows(self, split: Data, answers: Any) -> Iterable[dict[str, Any]]:
+        """Input, gold label and answer of each example, for ``test_predictions.jsonl``."""
+
+    @abstractmethod
+    def baselines(self, train: Data, test: Data) -> dict[str, float]:
+        """What the task is worth without a language model, by the same measure."""
+
+    def notes(self, encoder: Any) -> dict[str, Any]:
+        """What else the encoder has to tell; joins the seed's metrics."""
+        return {}
