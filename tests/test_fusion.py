@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -18,11 +19,20 @@ from langlift.adapters.bottleneck import Bottleneck, SeqBnConfig
 from langlift.adapters.composition import attach, attached, fuse, train_only
 from langlift.adapters.fusion import AdapterFusion, fusion_penalty, fusions_of, watched_attention
 from langlift.adapters.lora import LoraConfig
-from langlift.backbones.loading import load_masked_model
+from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
 from langlift.checkpoints.fusion_folder import copy_member, load_fusion, load_members, member_names, save_fusion
 from langlift.checkpoints.layouts import adapterhub_keys, fusion_keys
+from langlift.config.recipes import AdaptRecipe, TaskRecipe
 from langlift.errors import InputError
+from langlift.languages import find_language
+from langlift.tasks.fused import Fused, mean_attention, train_fused
+from langlift.tasks.prediction import load_classifier
+from langlift.tasks.sentence_classifier import SentenceEncoder, class_probabilities, new_classifier
+from langlift.tasks.setups import TaskAdapter, load_trained
+from langlift.tasks.topic import TOPIC
+from langlift.training.adaptation import adapt
+from langlift.training.examples import labelled_examples
 
 GOLDEN = Path(__file__).parent / "golden"
 ADAPTERHUB = ("bert", "distilbert", "roberta", "xlm-roberta")
@@ -336,6 +346,173 @@ def model_outputs(model, inputs):
             input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], output_hidden_states=True
         )
     return result.logits, result.hidden_states[-1]
+
+
+@pytest.fixture(scope="module")
+def members(tiny_xlm_roberta: Path, tmp_path_factory, maltese_lines) -> list[Path]:
+    """Adapters of one language with one stored name, on text and on other text; the second is invertible."""
+    folder = tmp_path_factory.mktemp("members")
+    made = []
+    for i, (name, method) in enumerate((("text", "seq_bn"), ("graph", "seq_bn_inv"))):
+        corpus = folder / f"{name}.txt"
+        corpus.write_text("\n".join(maltese_lines[60 * i : 60 * i + 60]), encoding="utf-8")
+        recipe = AdaptRecipe(steps=20, method=method, reduction_factor=4.0, learning_rate=1e-2, batch_size=8)
+        adapt(find_language("mlt"), str(tiny_xlm_roberta), corpus, folder / name, recipe)
+        made.append(folder / name)
+    return made
+
+
+RECIPE = TaskRecipe(epochs=3, learning_rate=1e-2, seeds=(1, 2), reduction_factor=4.0)
+FLAGS = ("--epochs", 3, "--lr", "1e-2", "--seeds", "1,2", "--set", "reduction_factor=4")
+
+
+@pytest.fixture(scope="module")
+def fused_run(members: list[Path], tiny_xlm_roberta: Path, topic_folder: Path, tmp_path_factory) -> Path:
+    """A fused run whose adapters lie elsewhere."""
+    out = tmp_path_factory.mktemp("fused") / "run"
+    train_fused(TOPIC, members, str(tiny_xlm_roberta), topic_folder, out, RECIPE)
+    return out
+
+
+def test_fuse_from_the_command_line(
+    fused_run: Path, members: list[Path], tiny_xlm_roberta: Path, topic_folder: Path, tmp_path: Path, langlift
+) -> None:
+    """The command finishes what the Python call began: the same recipe, and the second seed again."""
+    run = shutil.copytree(fused_run, tmp_path / "run")
+    (run / "metrics.json").unlink()
+    (run / "seed-2" / "metrics.json").unlink()
+    command = ("fuse", *members, "--base", tiny_xlm_roberta, "--task", "topic", "--data", topic_folder, *FLAGS)
+    result = langlift(*command, "--out", run, "--json", "--resume")
+    assert result.code == 0, result.err
+    assert result.json["seeds"] == json.loads((fused_run / "metrics.json").read_text("utf-8"))["seeds"]
+    assert "left out: that of graph" in result.err
+    assert result.json["task"] == "topic" and len(result.json["seeds"]) == 2
+    assert result.json["baseline"].keys() == {"tfidf", "majority"}
+    d, m, layers, labels = 32, 8, 2, 2
+    fusion, adapter, head = 3 * d * d + 2 * d, 2 * d * m + d + m, d * d + d + labels * (d + 1)
+    assert result.json["trainable_parameters"] == layers * (fusion + adapter) + head
+    report = result.json["report"]
+    by_seed = report["fusion_attention_by_seed"]
+    for attention in (report["fusion_attention"], *by_seed.values()):
+        assert list(attention) == ["text", "graph"]
+        assert [sum(shares) for shares in zip(*attention.values(), strict=True)] == pytest.approx([1, 1], abs=2e-4)
+    assert by_seed["1"] != by_seed["2"]
+    for seed in "12":
+        metrics = json.loads((run / f"seed-{seed}" / "metrics.json").read_text("utf-8"))
+        assert metrics["fusion_attention"] == by_seed[seed]
+    picture = (run / "fusion_attention.svg").read_text("utf-8")
+    for text in ("seed 1", "mean", ">graph<", f">{report['fusion_attention']['text'][0]:.2f}<"):
+        assert text in picture
+    texts = tmp_path / "texts.txt"
+    texts.write_text("Illum rajt il-futbol.\nMort l-ajruport.\n", encoding="utf-8")
+    assert langlift("predict", run, "--text", texts, "--out", tmp_path / "labels.tsv").code == 0
+    assert len((tmp_path / "labels.tsv").read_text("utf-8").splitlines()) == 3
+    refused = langlift("export", run / "seed-1", "--to", "adapterhub", "--out", tmp_path / "exported")
+    assert refused.code == 2 and "the task adapter of a fusion" in refused.err
+
+
+def test_a_fused_run_is_whole_by_itself(fused_run: Path, tmp_path: Path) -> None:
+    """Moved away from everything it was made of but the base, it predicts what was measured."""
+    shutil.copytree(fused_run, tmp_path / "moved")
+    for seed in (1, 2):
+        classifier = load_classifier(tmp_path / "moved", seed=seed)
+        lines = (fused_run / f"seed-{seed}" / "test_predictions.jsonl").read_text("utf-8").splitlines()
+        measured = [json.loads(line) for line in lines]
+        assert [p.label for p in classifier(row["text"] for row in measured)] == [r["predicted"] for r in measured]
+    shutil.rmtree(tmp_path / "moved" / "fused_adapters")
+    with pytest.raises(InputError, match="fused_adapters: missing"):
+        load_classifier(tmp_path / "moved")
+
+
+def test_the_fused_adapters_are_kept_as_they_were(fused_run: Path, members: list[Path]) -> None:
+    for member in members:
+        kept = fused_run / "fused_adapters" / member.name
+        assert json.loads((kept / "adapter_config.json").read_text("utf-8"))["name"] == member.name
+        before, after = (load_file(folder / "adapter.safetensors") for folder in (member, kept))
+        assert len(before) == len(after)
+        for key, value in before.items():
+            assert torch.equal(after[key.replace(".mlt_Latn.", f".{member.name}.")], value)
+
+
+def test_what_trains_and_the_regulariser(members: list[Path], tiny_xlm_roberta: Path) -> None:
+    model = load_masked_model(str(tiny_xlm_roberta))
+    adapter = TaskAdapter("topic", SeqBnConfig(4))
+    setup = Fused(adapter, tuple(members), ("text", "graph"))
+    setup.attach(model)
+    setup.train_only(model)
+    places = [path.split(".LayerNorm.adapters.")[1] for path, p in model.named_parameters() if p.requires_grad]
+    parts = [f"topic.{part}.{kind}" for part in ("down", "up") for kind in ("weight", "bias")]
+    own = ["query.weight", "query.bias", "key.weight", "key.bias", "value.weight"]
+    assert sorted(places) == sorted(2 * [*parts, *(f"text,graph.{part}" for part in own)])
+    for fusion in fusions_of(model):
+        with torch.no_grad():
+            fusion.value.weight[0, 1] = 1.0
+    # Twice 0.01 * ((1 - 0) ** 2) stands beside the mean loss of four items.
+    classifier = new_classifier(model, 2, "first")
+    total, items = setup.loss(
+        classifier,
+        {"input_ids": torch.tensor([[0, 5, 2]])},
+        lambda output, _: (0 * output.sum() + 8, torch.tensor(4)),
+    )
+    assert (total / items).item() == pytest.approx(2.0 + 0.02, abs=1e-6)
+
+
+@pytest.mark.parametrize("task", ["first", "mean"])
+def test_fast_and_naive_agree_on_a_fusion(fused_run: Path, task: str) -> None:
+    """Labels' probabilities and the attention, unpadded and padded."""
+    inputs = yaml.safe_load((fused_run / "seed-1" / "recipe.yaml").read_text("utf-8"))["inputs"]
+    texts = ["Illum rajt il-vapur.", "Il-plejer.", "Il-bagalja u l-biljett " * 9]
+    probabilities, attention = [], []
+    for path in ("fast", "naive"):
+        masked_model = load_masked_model(inputs["base"])
+        load_trained(masked_model, "topic", fused_run / "seed-1", inputs)
+        torch.manual_seed(0)
+        model = new_classifier(masked_model, 2, task).eval()
+        encode = SentenceEncoder(load_tokenizer(inputs["base"]), masked_model, 64, path)
+        probabilities.append(torch.from_numpy(class_probabilities(model, encode, texts)))
+        example_of = labelled_examples(encode(texts), [0, 0, 0])
+        with torch.inference_mode():
+            attention.append(mean_attention(model, [encode.collate([example_of(i, 0) for i in range(3)])]))
+    assert torch.allclose(*probabilities, atol=1e-5) and torch.allclose(*attention, atol=1e-5)
+    assert attention[0].shape == (2, 2)
+
+
+def test_the_mean_attention_counts_every_token_once(fused_run: Path) -> None:
+    inputs = yaml.safe_load((fused_run / "seed-1" / "recipe.yaml").read_text("utf-8"))["inputs"]
+    masked_model = load_masked_model(inputs["base"])
+    load_trained(masked_model, "topic", fused_run / "seed-1", inputs)
+    model = new_classifier(masked_model, 2, "first").eval()
+    ids = [torch.tensor([[0, 5, 2]]), torch.tensor([[0, 7, 8, 9, 10, 2]])]
+    with torch.inference_mode():
+        short, long = (mean_attention(model, [{"input_ids": x}]) for x in ids)
+        both = mean_attention(model, [{"input_ids": x} for x in ids])
+    assert torch.allclose(both, (3 * short + 6 * long) / 9, atol=1e-6)
+    assert not torch.allclose(short, long, rtol=0, atol=1e-4)
+
+
+def test_fuse_says_what_it_cannot_do(
+    members: list[Path], tiny_xlm_roberta: Path, tiny_bert: Path, topic_folder: Path, tmp_path: Path, langlift
+) -> None:
+    def fuse_with(*changed: object, base: Path = tiny_xlm_roberta, adapters: tuple = tuple(members)):
+        flags = ("--task", "topic", "--data", topic_folder, "--out", tmp_path / "out")
+        return langlift("fuse", *adapters, "--base", base, *flags, *changed)
+
+    lora = tmp_path / "lora"
+    lora.mkdir()
+    model = load_masked_model(str(tiny_xlm_roberta))
+    attach(model, "lora", LoraConfig())
+    save_adapter(model, "lora", LoraConfig(), lora, "base")
+    for result, message in (
+        (fuse_with(adapters=(members[0], lora)), "a LoRA adapter cannot be fused"),
+        (fuse_with(adapters=(members[0],)), "one adapter alone"),
+        (fuse_with(adapters=(members[0], tmp_path)), "holds its adapters in subfolders"),
+        (fuse_with("--method", "full"), "fuse trains a task adapter"),
+        (fuse_with(base=tiny_bert), "model_type xlm-roberta"),
+        (fuse_with("--task", "parsing"), "unknown task 'parsing'"),
+    ):
+        assert result.code == 2 and message in result.err
+        assert result.err.count("\n") <= 3 and "Traceback" not in result.err
+        assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ class AdapterFusion(nn.Module):
         query = self.query(z)
         # W_k goes over to the query's side and W_v behind the sum: once for a token, not for each adapter.
         scores = (outputs * (query @ self.key.weight).unsqueeze(-2)).sum(dim=-1)
-        scores = scores + (query @ self.key.bias).unsqueeze(-1)
+        scores = (scores + (query @ self.key.bias).unsqueeze(-1)).float()
         shares = self.attention(self.dropout(scores))
         fused: Tensor = self.value((outputs * shares.unsqueeze(-1)).sum(dim=-2))
         return fused

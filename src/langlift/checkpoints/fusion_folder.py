@@ -124,6 +124,12 @@ def member_names(folders: Sequence[Path]) -> list[str]:
     return usable
 
 
+def with_block(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """The names of those adapters that have an invertible block."""
+    settings = [read_description(folder).get("config") for folder in folders]
+    return [name for name, s in zip(names, settings, strict=True) if isinstance(s, dict) and s.get("inv_adapter")]
+
+
 def copy_member(source: Path, target: Path, name: str) -> None:
     """Write a bottleneck adapter's folder anew into the existing folder ``target``, under another name."""
     description = read_description(source)
