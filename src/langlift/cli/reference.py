@@ -30,6 +30,8 @@ RESULTS: dict[str, type] = {
     "adapt": AdaptResult,
     "score": Score,
     "task topic": TaskResult,
+    "task sentiment": TaskResult,
+    "task ner": TaskResult,
     "predict": PredictResult,
     "pretrain": PretrainResult,
     "bench train": TrainBench,
@@ -41,6 +43,8 @@ RECIPES: dict[str, type] = {
     "adapt": AdaptRecipe,
     "graph build": GraphRecipe,
     "task topic": TaskRecipe,
+    "task sentiment": TaskRecipe,
+    "task ner": TaskRecipe,
     "pretrain": PretrainRecipe,
 }
 

@@ -29,6 +29,8 @@ METHODS = ("seq_bn", "seq_bn_inv", "lora", "full")
 OBJECTIVES = ("mlm",)
 PRECISIONS = ("auto", "float32", "bf16")
 PATHS = ("fast", "naive")
+TASK_EPOCHS = {"topic": 20, "sentiment": 25, "ner": 100}
+"""The tasks, and for how long each is trained where nothing is said: as published (arXiv 2502.10140)."""
 
 
 def _precision(default: str = "auto") -> Any:
@@ -82,6 +84,11 @@ class TaskRecipe:
     weight_decay: float = _setting(0.01, "weight decay (AdamW)", least=0)
     reduction_factor: float = _setting(16.0, "bottleneck: hidden size over bottleneck size", above=0)
     pooling: str = _setting("first", "sentence vector: first token, or mean", choices=("first", "mean"))
+    label_subwords: str = _setting(
+        "first",
+        "NER: the tokens of a word that are labelled and scored (every: as published)",
+        choices=("first", "every"),
+    )
     max_tokens: int = _setting(256, "longest example in tokens, special ones included", least=8)
     train_examples: int = _setting(0, "use only this many training examples, drawn by seed (0: all)", least=0)
     seeds: tuple[int, ...] = _setting((1, 2, 3), "one run for each", least=0, most=MOST_SEED, items=1)

@@ -20,6 +20,7 @@ from langlift.backbones.loading import default_device, load_masked_model, load_t
 from langlift.config.loading import recorded
 from langlift.config.recipes import TaskRecipe
 from langlift.progress import say
+from langlift.tasks.inference import PREDICTION_BATCH
 from langlift.tasks.setups import Setup, setup_for
 from langlift.tasks.task import Data, Task, TaskData
 from langlift.training.examples import LengthGroups, Schedule
@@ -42,7 +43,6 @@ from langlift.training.trainer import Batch, LiftTrainer, best_of, on_device, tr
 
 HEAD, HEAD_WEIGHTS = "head.json", "head.safetensors"
 PREDICTIONS = "test_predictions.jsonl"
-PREDICTION_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ class _Run:
             "peak_memory_bytes": peak_memory_bytes(),
             "path": recipe.path,
             "precision": arithmetic.name,
-            **task.notes(encoder),
+            **task.notes(encoder, self.data.test),
             **shown,
         }
         with atomic_files(folder) as staging, quiet_transformers():

@@ -11,20 +11,29 @@ from langlift.config.recipes import TaskRecipe
 from langlift.evaluation.classification import macro_f1
 from langlift.heads.classification import SentenceClassifier, summed_class_loss
 from langlift.tasks.baselines import text_baseline
-from langlift.tasks.labelled_text import LabelledText
+from langlift.tasks.labelled_text import LabelledText, TableForm, open_labelled, require_labels
 from langlift.tasks.sentence_classifier import SentenceEncoder, class_probabilities, new_classifier
-from langlift.tasks.task import Task
+from langlift.tasks.task import Task, TaskData, digest
 from langlift.training.examples import Example, labelled_examples
 from langlift.training.trainer import Batch
 
 
 class SentenceTask(Task[LabelledText]):
-    """A linear head over the sentence vector, measured by macro-F1; what is read is the subclass's business."""
+    """A head over the sentence vector, measured by macro-F1; ``form`` says how the data is written."""
 
+    form: TableForm
     metric = "macro_f1"
     metric_title = "macro-F1"
     tag = "text-classification"
     unused = frozenset({"label_subwords"})
+
+    def read(self, data: str, train_data: str | None, strict: bool) -> TaskData[LabelledText]:
+        """Read TSV folders or hub sets; a label that train lacks is an error, strict or not."""
+        source, tested = open_labelled(train_data or data, self.form), open_labelled(data, self.form)
+        train = source.read("train")
+        labels = require_labels(train, f"{train_data or data} (train)")
+        dev, test = source.read("dev", labels), tested.read("test", labels)
+        return TaskData(train, dev, test, labels, digest(source.content, tested.content))
 
     def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
         """How the sentence vector is made."""

@@ -1,7 +1,8 @@
 """What the runner must know of a task; topic, sentiment and named entities are such descriptions."""
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -39,6 +40,14 @@ class TaskData(Generic[Data]):
     labels: list[str]
     sha256: str
     repaired: dict[str, int] = field(default_factory=dict)
+
+
+def digest(source: Callable[[str], bytes], tested: Callable[[str], bytes]) -> str:
+    """The SHA-256 of all that one source holds, and of another's test split (which may be the same)."""
+    found = hashlib.sha256()
+    for part in (source("train"), source("dev"), source("test"), tested("test")):
+        found.update(part)
+    return found.hexdigest()
 
 
 class Encoder(Protocol):
@@ -116,6 +125,6 @@ class Task(ABC, Generic[Data]):
     def baselines(self, train: Data, test: Data) -> dict[str, float]:
         """What the task is worth without a language model, by the same measure."""
 
-    def notes(self, encoder: Any) -> dict[str, Any]:
-        """What else the encoder has to tell; joins the seed's metrics."""
+    def notes(self, encoder: Any, test: Data) -> dict[str, Any]:
+        """What else is to be told of how the test split was put in; joins the seed's metrics."""
         return {}

@@ -11,7 +11,11 @@ from langlift.progress import ProgressBar
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.run_folder import PROGRESS, write_text, writing
 
-NAMES = {"eval_loss": "validation_loss", "eval_macro_f1": "validation_macro_f1"}
+NAMES = {
+    "eval_loss": "validation_loss",
+    "eval_macro_f1": "validation_macro_f1",
+    "eval_entity_f1": "validation_entity_f1",
+}
 KEPT = ("loss", "learning_rate", "grad_norm", *NAMES)
 
 
