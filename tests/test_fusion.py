@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from langlift.config.recipes import AdaptRecipe, TaskRecipe
 from langlift.errors import InputError
 from langlift.languages import find_language
 from langlift.tasks.fused import Fused, mean_attention, train_fused
-from langlift.tasks.prediction import load_classifier
+from langlift.tasks.ner import NER
 from langlift.tasks.sentence_classifier import SentenceEncoder, class_probabilities, new_classifier
 from langlift.tasks.setups import TaskAdapter, load_trained
 from langlift.tasks.topic import TOPIC
@@ -411,17 +412,36 @@ def test_fuse_from_the_command_line(
     assert refused.code == 2 and "the task adapter of a fusion" in refused.err
 
 
-def test_a_fused_run_is_whole_by_itself(fused_run: Path, tmp_path: Path) -> None:
+def test_a_fused_run_is_whole_by_itself(fused_run: Path, tmp_path: Path, langlift) -> None:
     """Moved away from everything it was made of but the base, it predicts what was measured."""
-    shutil.copytree(fused_run, tmp_path / "moved")
+    moved = shutil.copytree(fused_run, tmp_path / "moved")
+    texts, labels = tmp_path / "texts.txt", tmp_path / "labels.jsonl"
     for seed in (1, 2):
-        classifier = load_classifier(tmp_path / "moved", seed=seed)
         lines = (fused_run / f"seed-{seed}" / "test_predictions.jsonl").read_text("utf-8").splitlines()
         measured = [json.loads(line) for line in lines]
-        assert [p.label for p in classifier(row["text"] for row in measured)] == [r["predicted"] for r in measured]
-    shutil.rmtree(tmp_path / "moved" / "fused_adapters")
-    with pytest.raises(InputError, match="fused_adapters: missing"):
-        load_classifier(tmp_path / "moved")
+        texts.write_text("\n".join(row["text"] for row in measured), encoding="utf-8")
+        assert langlift("predict", moved, "--seed", seed, "--text", texts, "--out", labels).code == 0
+        predicted = [json.loads(line)["predicted"] for line in labels.read_text("utf-8").splitlines()]
+        assert predicted == [row["predicted"] for row in measured]
+    shutil.rmtree(moved / "fused_adapters")
+    refused = langlift("predict", moved, "--text", texts, "--out", labels)
+    assert refused.code == 2 and "fused_adapters: missing" in refused.err
+
+
+def test_named_entities_on_a_fusion(members: list[Path], tiny_xlm_roberta: Path, tmp_path: Path) -> None:
+    """A task on words: the regulariser, the report and padded batches of labelled tokens go together."""
+    data = tmp_path / "ner"
+    data.mkdir()
+    words = ("Marija B-PER", "Borg I-PER", "tgħix O", "Valletta B-LOC", ". O")
+    for split, count in (("train", 8), ("dev", 2), ("test", 3)):
+        sentences = ["\n".join(words[: 3 + i % 3]) for i in range(count)]
+        (data / f"{split}.conll").write_text("\n\n".join(sentences) + "\n", encoding="utf-8")
+    for path in ("fast", "naive"):
+        recipe = replace(RECIPE, seeds=(1,), epochs=1, batch_size=4, path=path)
+        result = train_fused(NER, members, str(tiny_xlm_roberta), str(data), tmp_path / path, recipe)
+        attention = result.report["fusion_attention"]
+        assert [sum(shares) for shares in zip(*attention.values(), strict=True)] == pytest.approx([1, 1], abs=2e-4)
+        assert json.loads((tmp_path / path / "seed-1" / "head.json").read_text("utf-8"))["task"] == "ner"
 
 
 def test_the_fused_adapters_are_kept_as_they_were(fused_run: Path, members: list[Path]) -> None:

@@ -27,7 +27,9 @@ _PLACES = {
     "resolve": "langlift.config.loading",
     "score_model": "langlift.evaluation.pseudo_perplexity",
     "score_sentences": "langlift.evaluation.pseudo_perplexity",
+    "train_fused": "langlift.tasks.fused",
     "train_topic": "langlift.tasks.topic",
+    "write_fusion_map": "langlift.reports.fusion_map",
 }
 __all__ = list(_PLACES)
 

@@ -19,6 +19,7 @@ from langlift.cli.options import (
     TrustRemoteCode,
     show,
 )
+from langlift.cli.task import BASELINES, COMMANDS
 from langlift.errors import InputError
 
 
@@ -30,12 +31,12 @@ def fuse(
     base: Base,
     task: Annotated[str, typer.Option("--task", help="topic, sentiment or ner.")],
     data: Annotated[
-        str, typer.Option("--data", metavar="FOLDER", help="The task's labelled data, as for langlift task.")
+        str, typer.Option("--data", metavar="DATA", help="The task's labelled data, as for langlift task.")
     ],
     out: Out,
     train_data: Annotated[
         str | None,
-        typer.Option("--train-data", metavar="FOLDER", help="Take train and dev from here, test from --data."),
+        typer.Option("--train-data", metavar="DATA", help="Take train and dev from here, test from --data."),
     ] = None,
     method: Annotated[
         str | None, typer.Option("--method", help="What the task adapter is, such as seq_bn.")
@@ -47,7 +48,9 @@ def fuse(
     epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the training examples.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="Examples a step.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Labels that could be repaired are an error.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Labels that could be mended are an error, by file and line.")
+    ] = False,
     precision: Precision = None,
     path: ComputePath = None,
     preset: Preset = None,
@@ -59,6 +62,8 @@ def fuse(
     debug: Debug = False,
 ) -> None:
     """Fuse language adapters under a task adapter (AdapterFusion): score over several seeds, and attention."""
+    if task not in COMMANDS:
+        raise InputError(f"unknown task '{task}'", f"one of {', '.join(COMMANDS)}")
     from langlift.config.loading import default_preset, resolve
     from langlift.config.recipes import TaskRecipe
 
@@ -78,27 +83,29 @@ def fuse(
             "precision": precision,
             "path": path,
         },
+        task=task,
     )
     from langlift.reports.fusion_map import write_fusion_map
     from langlift.tasks.fused import ATTENTION, train_fused
-    from langlift.tasks.topic import TOPIC
+    from langlift.tasks.known import TASKS
 
-    if task != "topic":
-        raise InputError(f"unknown task '{task}'", "one of topic")
-    result = train_fused(TOPIC, adapters, base, data, out, recipe, train_data, resume, trust_remote_code, strict)
+    result = train_fused(
+        TASKS[task], adapters, base, data, out, recipe, train_data, resume, trust_remote_code, strict
+    )
     picture = write_fusion_map(out, result.report)
     seeds_shown = ", ".join(f"{value:.1f}" for value in result.seeds)
     shares = result.report[ATTENTION]
+    mended = ", ".join(f"{what.replace('_', ' ')}: {count}" for what, count in result.repaired.items())
     show(
         result,
         as_json,
-        f"{task} on {data}: {result.metric}",
+        f"{TASKS[task].title} on {data}: {TASKS[task].metric_title}",
         [
             (
                 f"{base}, fusion of {' and '.join(shares)}",
                 f"{result.mean:.1f} ± {result.std:.1f}  ({seeds_shown})",
             ),
-            *((name, f"{value:.1f}") for name, value in result.baseline.items()),
+            *((BASELINES.get(kind, kind), f"{value:.1f}") for kind, value in result.baseline.items()),
             *(
                 (
                     f"attention to {name}",
@@ -108,6 +115,7 @@ def fuse(
             ),
             ("trainable parameters", f"{result.trainable_parameters:,}"),
             ("train, test examples", f"{result.train_examples}, {result.test_examples}"),
+            *([("labels mended or unknown", mended)] if mended else []),
             ("heat map of the attention", str(picture)),
             ("written to", str(out)),
         ],
