@@ -29,7 +29,7 @@ def fuse(
         typer.Argument(metavar="ADAPTER...", help="Folders of two or more language adapters (not LoRA)."),
     ],
     base: Base,
-    task: Annotated[str, typer.Option("--task", help="topic, sentiment or ner.")],
+    task: Annotated[str, typer.Option("--task", metavar="TASK", help="topic, sentiment or ner.")],
     data: Annotated[
         str, typer.Option("--data", metavar="DATA", help="The task's labelled data, as for langlift task.")
     ],
