@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from langlift.backbones.hidden_states import hidden_states
+from langlift.heads.task_model import TaskModel
 from langlift.masking.masked_language_model import IGNORED
 
 
@@ -25,12 +25,8 @@ class TokenHead(nn.Module):
         return logits
 
 
-class TokenClassifier(nn.Module):
-    """An encoder body (with whatever adapters are attached to it) and a token head."""
-
-    def __init__(self, body: PreTrainedModel, head: TokenHead) -> None:
-        super().__init__()
-        self.body, self.head = body, head
+class TokenClassifier(TaskModel):
+    """An encoder body under a token head."""
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """A padded or a flat batch -> logits [tokens that have a label, labels], in the batch's order.

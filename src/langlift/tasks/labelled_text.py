@@ -118,8 +118,10 @@ def read_labelled_text(folder: Path, form: TableForm = SIB_200) -> dict[str, Lab
     """
     source = LabelledFolder(folder, form)
     train = source.read("train")
-    known = require_labels(train, str(folder / "train.tsv"))
-    return {"train": train, "dev": source.read("dev", known), "test": source.read("test", known)}
+    known = set(train.labels)
+    splits = {"train": train, "dev": source.read("dev", known), "test": source.read("test", known)}
+    require_labels(train, str(folder / "train.tsv"))
+    return splits
 
 
 def require_labels(train: LabelledText, name: str) -> list[str]:
@@ -143,8 +145,10 @@ def _read_split(path: Path, known: Collection[str] | None, form: TableForm) -> L
         )
     # The csv module joins the lines of a quoted field itself, so it must see their ends.
     lines = (f"{line}\n" for line in read_raw_lines(path))
-    quoting = csv.QUOTE_MINIMAL if form.quoted else csv.QUOTE_NONE
-    rows = csv.reader(lines, delimiter="\t", strict=True, quoting=quoting)
+    if form.quoted:
+        rows = csv.reader(lines, delimiter="\t", strict=True)
+    else:
+        rows = csv.reader(lines, delimiter="\t", strict=True, quoting=csv.QUOTE_NONE)
     texts: list[str] = []
     labels: list[str] = []
     try:

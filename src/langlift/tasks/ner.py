@@ -1,13 +1,64 @@
 """Named entity recognition over BIO tags."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
 
 from langlift.errors import InputError
-from langlift.evaluation.entities import entity_f1
+from langlift.evaluation.entities import entity_f1, entity_spans
 from langlift.tasks.tagged_words import OUTSIDE, TaggedWords, bio_labels, checked_tags, open_tagged, types_of
-from langlift.tasks.tagging import Tagged, TaggingTask
+from langlift.tasks.tagging import Tagged, TaggingTask, word_shares
 from langlift.tasks.task import TaskData, digest
+from langlift.tasks.word_encoder import WordEncoder
+
+
+@dataclass(frozen=True)
+class Entity:
+    """An entity: words ``start`` up to but not including ``end``; the probability is its least certain word's."""
+
+    type: str
+    text: str
+    start: int
+    end: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class FoundEntities:
+    """A sentence's words, the tag of each and its probability, and the entities that the tags make."""
+
+    sentence: list[str]
+    tags: list[str]
+    probabilities: list[float]
+    entities: list[Entity]
+
+    @property
+    def counted(self) -> list[str]:
+        """The entities' types."""
+        return [entity.type for entity in self.entities]
+
+    def record(self) -> dict[str, Any]:
+        """``words``, ``tags``, ``probabilities`` (of each word's tag) and ``entities``."""
+        return {
+            "words": self.sentence,
+            "tags": self.tags,
+            "probabilities": self.probabilities,
+            "entities": [asdict(entity) for entity in self.entities],
+        }
+
+    def cells(self) -> dict[str, str]:
+        """``entities`` as ``PER: Juma Ali; LOC: Dodoma``, and the ``probabilities`` of these."""
+        return {
+            "entities": "; ".join(f"{entity.type}: {entity.text}" for entity in self.entities),
+            "probabilities": "; ".join(f"{entity.probability:.6f}" for entity in self.entities),
+        }
+
+    def words(self) -> Iterator[tuple[str, str]]:
+        """Each word and its tag."""
+        return zip(self.sentence, self.tags, strict=True)
 
 
 class NamedEntities(TaggingTask):
@@ -38,6 +89,26 @@ class NamedEntities(TaggingTask):
             for tags, answer in zip(split.tags, answers, strict=True)
         ]
         return entity_f1(gold, [answer.tags for answer in answers])
+
+    def label(
+        self, model: nn.Module, encoder: WordEncoder, inputs: Sequence[list[str]], labels: Sequence[str]
+    ) -> list[FoundEntities]:
+        """The entities of each sentence."""
+        found = []
+        for words, shares in zip(inputs, word_shares(model, encoder, inputs), strict=True):
+            best = shares.of_words.argmax(axis=1)
+            probabilities = [round(float(p), 6) for p in shares.of_words[range(len(words)), best]]
+            tags = [labels[number] for number in best]
+            entities = [
+                Entity(kind, " ".join(words[start:end]), start, end, min(probabilities[start:end]))
+                for kind, start, end in entity_spans(tags)
+            ]
+            found.append(FoundEntities(words, tags, probabilities, entities))
+        return found
+
+    def counted(self, labels: Sequence[str]) -> list[str]:
+        """The types of entities."""
+        return [label[2:] for label in labels if label.startswith("B-")]
 
     def baselines(self, train: TaggedWords, test: TaggedWords) -> dict[str, float]:
         """Each word gets the tag it had most often in training, an unknown one ``O``; on words."""

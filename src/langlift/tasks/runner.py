@@ -22,7 +22,7 @@ from langlift.config.recipes import TaskRecipe
 from langlift.progress import say
 from langlift.tasks.inference import PREDICTION_BATCH
 from langlift.tasks.setups import Setup, setup_for
-from langlift.tasks.task import Data, Task, TaskData
+from langlift.tasks.task import Task, TaskData
 from langlift.training.examples import LengthGroups, Schedule
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.model_cards import task_card
@@ -147,7 +147,7 @@ class _Run:
     recipe: TaskRecipe
     inputs: Mapping[str, Any]
 
-    def train_split(self, seed: int) -> Data:
+    def train_split(self, seed: int) -> Any:
         """The training examples of a seed: all, or as many as the recipe says, drawn without replacement."""
         train, size = self.data.train, self.recipe.train_examples
         if size == 0 or size >= len(train):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 from transformers import PreTrainedModel
 
 from langlift.backbones.loading import longest_input
@@ -42,7 +43,7 @@ class SentenceEncoder:
 
 
 def class_probabilities(
-    model: SentenceClassifier, encode: SentenceEncoder, texts: Sequence[str], bf16: bool = False
+    model: nn.Module, encode: SentenceEncoder, texts: Sequence[str], bf16: bool = False
 ) -> npt.NDArray[np.float32]:
     """The probability of every class for every text, in order; shape [texts, classes]."""
     rows = encode(texts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from langlift.heads.classification import summed_class_loss
 from langlift.heads.tokens import TokenClassifier, TokenHead
 from langlift.masking.masked_language_model import IGNORED
 from langlift.tasks.inference import Probabilities, probabilities_of
+from langlift.tasks.input_rows import read_word_rows
 from langlift.tasks.tagged_words import TaggedWords
-from langlift.tasks.task import Task
+from langlift.tasks.task import Row, Task
 from langlift.tasks.word_encoder import WordEncoder
 from langlift.training.examples import Example
 from langlift.training.trainer import Batch
@@ -53,6 +55,7 @@ class TaggingTask(Task[TaggedWords]):
 
     tag = "token-classification"
     unused = frozenset({"pooling"})
+    tags_words = True
 
     def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
         """Which tokens of a word carry its label."""
@@ -97,6 +100,10 @@ class TaggingTask(Task[TaggedWords]):
         """Words, gold tags and predicted tags."""
         for words, gold, answer in zip(split.words, split.tags, answers, strict=True):
             yield {"words": words, "gold": gold, "predicted": answer.of_words}
+
+    def read_inputs(self, source: Path) -> Iterator[tuple[Row, list[str]]]:
+        """Lines, or rows of a TSV file, split into words; or a file with a word a line."""
+        return read_word_rows(source)
 
     def notes(self, encoder: WordEncoder, data: TaggedWords) -> dict[str, Any]:
         """How many test sentences were too long for one input."""
