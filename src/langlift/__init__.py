@@ -27,8 +27,10 @@ _PLACES = {
     "resolve": "langlift.config.loading",
     "score_model": "langlift.evaluation.pseudo_perplexity",
     "score_sentences": "langlift.evaluation.pseudo_perplexity",
+    "train_fused": "langlift.tasks.fused",
     "train_task": "langlift.tasks.runner",
     "train_topic": "langlift.tasks.topic",
+    "write_fusion_map": "langlift.reports.fusion_map",
 }
 __all__ = list(_PLACES)
 

@@ -6,6 +6,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from langlift.adapters.bottleneck import AdaptedLayerNorm, AdaptedOutput, Bottleneck, SeqBnConfig
+from langlift.adapters.fusion import AdapterFusion
 from langlift.adapters.invertible import InvertibleCoupling
 from langlift.adapters.lora import LoraConfig, inject
 from langlift.backbones.registry import Backbone, backbone_of
@@ -49,6 +50,33 @@ def attach(model: PreTrainedModel, name: str, config: AdapterConfig) -> None:
         place.adapters[name] = _like(Bottleneck(hidden_size, config.bottleneck_size(hidden_size)), model)
     if config.invertible and first:
         _attach_invertible(model, backbone, name, config)
+
+
+def fuse(model: PreTrainedModel) -> str:
+    """Put a fresh AdapterFusion over all adapters of the model, in place: Stack(a, b) becomes Stack(Fuse(a, b)).
+
+    Returns the fusion's name in the stack, ``a,b`` as AdapterHub calls it. An adapter attached afterwards
+    stacks on top of the fusion. As there, only the first adapter contributes its invertible block.
+
+    Raises:
+        InputError: fewer than two adapters, LoRA or a fusion among them.
+    """
+    names = attached(model)
+    places = bottleneck_places(model, backbone_of(model))
+    fusible = {name for name, module in places[0].adapters.items() if isinstance(module, Bottleneck)}
+    if len(names) < 2 or set(names) != fusible:
+        raise InputError(
+            f"a fusion of {', '.join(names) or 'nothing'} is not possible",
+            "fuse two or more bottleneck adapters (seq_bn or seq_bn_inv)",
+        )
+    config = model.config
+    dropout: float = getattr(config, backbone_of(model).attention_dropout)
+    fused = ",".join(names)
+    for place in places:
+        place.adapters = nn.ModuleDict(
+            {fused: _like(AdapterFusion(place.adapters, config.hidden_size, dropout), model)}
+        )
+    return fused
 
 
 def attached(model: PreTrainedModel) -> list[str]:

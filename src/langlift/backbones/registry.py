@@ -42,6 +42,8 @@ class Backbone:
     """Whether positions count from ``pad_token_id + 1``, so that so many places of the table are lost."""
     dropout: str
     """The field of ``config`` that holds the dropout for new heads."""
+    attention_dropout: str
+    """The field of ``config`` that holds the dropout of attention, which AdapterFusion takes too."""
     adapterhub_bottleneck: str
     """AdapterHub's place for a layer's bottleneck adapters, behind the model's prefix."""
     adapterhub_agrees: bool = True
@@ -60,6 +62,7 @@ _BERT = Backbone(
     head_decoder="cls.predictions.decoder",
     positions_follow_padding=False,
     dropout="hidden_dropout_prob",
+    attention_dropout="attention_probs_dropout_prob",
     adapterhub_bottleneck="encoder.layer.{layer}.output.adapters",
 )
 _ROBERTA = replace(
@@ -82,6 +85,7 @@ _DISTILBERT = Backbone(
     head_decoder="vocab_projector",
     positions_follow_padding=False,
     dropout="dropout",
+    attention_dropout="attention_dropout",
     adapterhub_bottleneck="transformer.layer.{layer}.output_adapters.adapters",
 )
 _MODERNBERT = Backbone(
@@ -96,6 +100,7 @@ _MODERNBERT = Backbone(
     head_decoder="decoder",
     positions_follow_padding=False,
     dropout="classifier_dropout",
+    attention_dropout="attention_dropout",
     adapterhub_bottleneck="layers.{layer}.output_adapters.adapters",
     adapterhub_agrees=False,  # there the adapter reads mlp_norm(h) + mlp(h), not the layer's output
 )

@@ -172,9 +172,9 @@ def _load_bottleneck(
     if getattr(config, "invertible", False) != (block_key in weights):
         raise InputError(f"{folder}: configuration and weights disagree on the invertible block", "train it again")
     attach(model, name, config)
-    used = _fill(adapterhub_keys(model, name), weights, folder)
+    used = fill(adapterhub_keys(model, name), weights, folder)
     # Higher in a stack an invertible block is not used.
-    _require_all_used(folder, {k for k in weights.keys() - used if ".invertible_adapters." not in k})
+    require_all_used(folder, {k for k in weights.keys() - used if ".invertible_adapters." not in k})
     return name
 
 
@@ -182,8 +182,8 @@ def _load_lora(model: PreTrainedModel, folder: Path, config: AdapterConfig, name
     weights = full_peft_keys(model, read_safetensors(folder / PEFT_WEIGHTS))
     _require_prefix(model, folder, weights)
     attach(model, name, config)
-    used = _fill(peft_keys(model, name), weights, folder)
-    _require_all_used(folder, weights.keys() - used)
+    used = fill(peft_keys(model, name), weights, folder)
+    require_all_used(folder, weights.keys() - used)
     return name
 
 
@@ -193,7 +193,8 @@ def _require_prefix(model: PreTrainedModel, folder: Path, weights: dict[str, Ten
         raise InputError(f"{folder}: the adapter belongs to another architecture", "give its own --base")
 
 
-def _require_all_used(folder: Path, unused: set[str]) -> None:
+def require_all_used(folder: Path, unused: set[str]) -> None:
+    """Raise an InputError if the folder's weights under some keys were not used."""
     if unused:
         raise InputError(
             f"{folder}: holds weights that this model has no place for, such as {min(unused)}",
@@ -210,8 +211,12 @@ def _require(folder: Path, description: Mapping[str, Any], field: str, here: Any
         )
 
 
-def _fill(keys: Iterator[tuple[str, nn.Parameter]], weights: dict[str, Tensor], folder: Path) -> set[str]:
-    """Copy the weights into the model's parameters; returns the keys used."""
+def fill(keys: Iterator[tuple[str, nn.Parameter]], weights: dict[str, Tensor], folder: Path) -> set[str]:
+    """Copy weights into the parameters of these keys; returns the keys used.
+
+    Raises:
+        InputError: a weight is missing or of another shape.
+    """
     used = set()
     with torch.no_grad():
         for key, parameter in keys:

@@ -29,6 +29,7 @@ from langlift.checkpoints.layouts import (
     ADAPTERHUB_VERSION,
     ADAPTERHUB_WEIGHTS,
     CONFIG_FILE,
+    FUSION_CONFIG,
     PEFT_WEIGHTS,
     adapterhub_from_peft,
     full_peft_keys,
@@ -70,6 +71,11 @@ def export_adapter(source: Path, layout: str, out: Path, base: str | None = None
         raise InputError(f"unknown layout '{layout}'", f"one of {', '.join(LAYOUTS)}")
     check_new_folder(out)
     description = read_description(source)
+    if (source / FUSION_CONFIG).exists():
+        raise InputError(
+            f"{source}: the task adapter of a fusion, which is nothing without it",
+            "the folder is in AdapterHub's layout already; docs/fusion.md shows how to load it there",
+        )
     is_lora = "peft_type" in description
     if layout == "peft" and not is_lora:
         raise InputError(f"{source}: a bottleneck adapter, and PEFT has none", "use --to adapterhub")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from langlift.adapters.composition import bottleneck_places, invertible_block
+from langlift.adapters.fusion import AdapterFusion
 from langlift.backbones.registry import backbone_of
 
 CONFIG_FILE = "adapter_config.json"
@@ -19,11 +20,10 @@ PEFT_WEIGHTS = "adapter_model.safetensors"
 PEFT_PICKLE = "adapter_model.bin"
 
 ADAPTERHUB_HEADS = ("head_config.json", "pytorch_model_head.bin", "model_head.safetensors")
-ADAPTERHUB_FUSIONS = (
-    "adapter_fusion_config.json",
-    "pytorch_model_adapter_fusion.bin",
-    "model_adapter_fusion.safetensors",
-)
+FUSION_CONFIG = "adapter_fusion_config.json"
+FUSION_WEIGHTS = "model_adapter_fusion.safetensors"
+FUSION_PICKLE = "pytorch_model_adapter_fusion.bin"
+ADAPTERHUB_FUSIONS = (FUSION_CONFIG, FUSION_PICKLE, FUSION_WEIGHTS)
 ADAPTERHUB_EMBEDDINGS = ("embedding.pt",)
 
 BOTTLENECK_KEYS = {
@@ -108,6 +108,23 @@ NAMED_CONFIGURATIONS: dict[str, tuple[float, bool]] = {
 The last two hash the same configurations as adapter-transformers 1.x spelled them.
 """
 
+ADAPTERHUB_FUSION: dict[str, Any] = {
+    "dropout_prob": None,
+    "key": True,
+    "query": True,
+    "query_before_ln": False,
+    "regularization": True,
+    "residual_before": False,
+    "temperature": False,
+    "value": True,
+    "value_before_softmax": True,
+    "value_initialized": True,
+}
+"""What AdapterHub's configuration says of every AdapterFusion (adapters 1.3.0, DynamicAdapterFusionConfig)."""
+
+FUSION_WITHOUT_EFFECT = frozenset({"dropout_prob", "regularization", "value_before_softmax", "value_initialized"})
+"""Of these, what a trained fusion's output does not depend on."""
+
 OWN_ARCHITECTURE = "langlift_seq_bn"
 """Stands in ``config`` where AdapterHub's library would compute something else, so that it refuses the folder."""
 
@@ -125,6 +142,18 @@ def adapterhub_keys(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn
     if block is not None:
         for ours, parameter in block.named_parameters():
             yield f"{prefix}.invertible_adapters.{name}.{ours}", parameter
+
+
+def fusion_keys(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Parameter]]:
+    """(AdapterHub's key, parameter) for every parameter of a fusion itself, without its adapters'."""
+    backbone = backbone_of(model)
+    for layer, place in enumerate(bottleneck_places(model, backbone)):
+        path = backbone.adapterhub_bottleneck.format(layer=layer).removesuffix("adapters") + "adapter_fusion_layer"
+        fusion = place.adapters[name]
+        if not isinstance(fusion, AdapterFusion):
+            raise TypeError(f"'{name}' is a {type(fusion).__name__}, not a fusion")
+        for part, parameter in fusion.own_parameters():
+            yield f"{model.base_model_prefix}.{path}.{name}.{part}", parameter
 
 
 def peft_keys(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Parameter]]:

@@ -15,6 +15,7 @@ from langlift.cli import (
     corpus,
     demo,
     export_adapter,
+    fuse,
     graph,
     import_adapter,
     languages,
@@ -26,7 +27,7 @@ from langlift.cli import (
 from langlift.errors import LangliftError
 
 INTERRUPTED = 130
-RESUMABLE = ("adapt", "pretrain", "task")
+RESUMABLE = ("adapt", "fuse", "pretrain", "task")
 """The commands with --resume."""
 
 app = typer.Typer(
@@ -42,6 +43,7 @@ app.add_typer(corpus.app, name="corpus")
 app.add_typer(graph.app, name="graph")
 app.command("adapt")(adapt.adapt)
 app.command("score")(score.score)
+app.command("fuse")(fuse.fuse)
 app.add_typer(task.app, name="task")
 app.command("predict")(predict.predict)
 app.command("pretrain")(pretrain.pretrain)

@@ -29,6 +29,7 @@ RESULTS: dict[str, type] = {
     "graph build": GraphResult,
     "adapt": AdaptResult,
     "score": Score,
+    "fuse": TaskResult,
     "task topic": TaskResult,
     "task sentiment": TaskResult,
     "task ner": TaskResult,
@@ -42,6 +43,7 @@ RESULTS: dict[str, type] = {
 RECIPES: dict[str, type] = {
     "adapt": AdaptRecipe,
     "graph build": GraphRecipe,
+    "fuse": TaskRecipe,
     "task topic": TaskRecipe,
     "task sentiment": TaskRecipe,
     "task ner": TaskRecipe,

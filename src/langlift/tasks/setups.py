@@ -18,6 +18,7 @@ from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, train_only
 from langlift.adapters.mosa import Mixture, MosaConfig, mix
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
+from langlift.checkpoints.fusion_folder import load_fusion, load_members
 from langlift.checkpoints.layouts import ADAPTERHUB_WEIGHTS, CONFIG_FILE, PEFT_WEIGHTS
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
@@ -29,6 +30,8 @@ LANGUAGE = "language"
 """The name of the frozen language adapter inside the model."""
 LANGUAGE_ADAPTER = "language_adapter"
 """A copy of the language adapter in the run's folder, so that the run is whole by itself."""
+FUSED_ADAPTERS = "fused_adapters"
+"""The same for the adapters of a fusion: a folder for each, by its name."""
 
 OutputLoss = Callable[[Any, Batch], tuple[Tensor, Tensor]]
 """(what the model put out, batch) -> (loss summed over the batch's items, number of items)."""
@@ -223,4 +226,13 @@ def load_trained(model: PreTrainedModel, task: str, folder: Path, inputs: Mappin
                 "keep the folder that 'langlift task --out' wrote together",
             )
         load_adapter(model, adapter, name=LANGUAGE)
+    if fused := inputs.get(FUSED_ADAPTERS):
+        adapters = folder.parent / FUSED_ADAPTERS
+        if not adapters.is_dir():
+            raise InputError(
+                f"{adapters}: missing; the run is on top of the fusion of these adapters",
+                "keep the folder that 'langlift fuse --out' wrote together",
+            )
+        load_members(model, [adapters / name for name in fused], list(fused))
+        load_fusion(model, folder)
     load_adapter(model, folder, name=task)

@@ -99,6 +99,8 @@ def task_card(
 ) -> str:
     """The card of one seed of ``langlift task``; ``metric`` is the measure's key in ``metrics``."""
     below = f", stacked on `{inputs['language_adapter']}`" if inputs.get("language_adapter") else ""
+    if fused := inputs.get("fused_adapters"):
+        below = f", on the fusion of {' and '.join(f'`{name}`' for name in fused)}"
     what = {
         "seq_bn": "task adapter (Seq_bn)",
         "mosa": "task adapter (Seq_bn, trained as a mixture of sparse adapters)",

@@ -1,0 +1,169 @@
+"""Save and load AdapterFusion in AdapterHub's layout, and keep the adapters that it fuses beside it."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from transformers import PreTrainedModel
+
+from langlift.adapters.composition import attached, fuse
+from langlift.adapters.lora import LoraConfig
+from langlift.backbones.registry import Backbone, backbone_of, backbone_of_type
+from langlift.checkpoints.adapter_folder import (
+    fill,
+    identity_of,
+    load_adapter,
+    read_config,
+    read_description,
+    require_all_used,
+    require_base,
+    write_adapter,
+)
+from langlift.checkpoints.layouts import (
+    ADAPTERHUB_FUSION,
+    ADAPTERHUB_VERSION,
+    ADAPTERHUB_WEIGHTS,
+    FUSION_CONFIG,
+    FUSION_PICKLE,
+    FUSION_WEIGHTS,
+    FUSION_WITHOUT_EFFECT,
+    OWN_ARCHITECTURE,
+    fusion_keys,
+    renamed,
+    usable_name,
+)
+from langlift.checkpoints.weight_files import read_pickle, read_safetensors
+from langlift.errors import InputError
+
+
+def save_fusion(model: PreTrainedModel, name: str, folder: Path, base: str) -> None:
+    """Write a fusion, without its adapters, into an existing folder; ``base`` is the base model's name."""
+    content = {
+        **identity_of(model, name, base),
+        "adapter_names": name.split(","),
+        "config": _settings(backbone_of(model)),
+        "version": ADAPTERHUB_VERSION,
+    }
+    text = json.dumps(content, indent=2, sort_keys=True)
+    (folder / FUSION_CONFIG).write_text(text + "\n", encoding="utf-8")
+    save_file({key: p.detach().cpu().contiguous() for key, p in fusion_keys(model, name)}, folder / FUSION_WEIGHTS)
+
+
+def load_fusion(model: PreTrainedModel, folder: Path) -> str:
+    """Fuse the adapters of a model, which are those that the folder's fusion names; returns its name.
+
+    The weights are read from ``model_adapter_fusion.safetensors``, or else as tensors only from
+    ``pytorch_model_adapter_fusion.bin``.
+
+    Raises:
+        InputError: the folder holds no fusion, another kind, or one of other adapters or another base.
+    """
+    path = folder / FUSION_CONFIG
+    description = _read_description(path)
+    _require_same_kind(description, backbone_of(model), path)
+    require_base(folder, description, model)
+    stored = str(description["name"])
+    members = description.get("adapter_names") or stored
+    members = members.split(",") if isinstance(members, str) else [str(member) for member in members]
+    if members != attached(model):
+        raise InputError(
+            f"{path}: fuses {', '.join(members)}; loaded are {', '.join(attached(model)) or 'no adapters'}",
+            "load its adapters first, in this order and under these names",
+        )
+    if (folder / FUSION_WEIGHTS).exists() or not (folder / FUSION_PICKLE).exists():
+        weights = read_safetensors(folder / FUSION_WEIGHTS)
+    else:
+        weights = read_pickle(folder / FUSION_PICKLE)
+    name = ",".join(members)
+    place, prefix = "adapter_fusion_layer", f"{model.base_model_prefix}."
+    weights = {
+        prefix + key.removeprefix(prefix).replace(f".{place}.{stored}.", f".{place}.{name}.", 1): value
+        for key, value in weights.items()
+    }
+    fuse(model)
+    used = fill(fusion_keys(model, name), weights, folder)
+    require_all_used(folder, weights.keys() - used)
+    return name
+
+
+def load_members(model: PreTrainedModel, folders: Sequence[Path], names: Sequence[str]) -> None:
+    """Attach the adapters that are to be fused, each under its name.
+
+    Raises:
+        InputError: a folder holds no adapter, LoRA, or one for another base model.
+    """
+    for folder, name in zip(folders, names, strict=True):
+        if isinstance(read_config(folder, backbone_of(model)), LoraConfig):
+            raise InputError(
+                f"{folder}: a LoRA adapter cannot be fused", "fuse bottleneck adapters (seq_bn or seq_bn_inv)"
+            )
+        load_adapter(model, folder, name)
+
+
+def member_names(folders: Sequence[Path]) -> list[str]:
+    """A name for each adapter to be fused: its stored name if no two are the same, else its folder's.
+
+    Raises:
+        InputError: a folder holds no adapter, fewer than two folders, or a folder twice.
+    """
+    if len(folders) < 2:
+        raise InputError("one adapter alone cannot be fused", "give two or more adapter folders")
+    descriptions = [read_description(folder) for folder in folders]
+    resolved = [folder.resolve() for folder in folders]
+    if len(set(resolved)) < len(resolved):
+        raise InputError(f"{max(folders, key=folders.count)}: given twice", "give each adapter once")
+    stored = [str(description.get("name", "")) for description in descriptions]
+    by_folder = [folder.name for folder in resolved]
+    numbered = [f"{name}_{i}" for i, name in enumerate(by_folder, start=1)]
+    for names in (stored, by_folder, numbered):
+        usable = [usable_name(name) for name in names]
+        if len(set(usable)) == len(usable):
+            break
+    return usable
+
+
+def with_block(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """The names of those adapters that have an invertible block."""
+    settings = [read_description(folder).get("config") for folder in folders]
+    return [name for name, s in zip(names, settings, strict=True) if isinstance(s, dict) and s.get("inv_adapter")]
+
+
+def copy_member(source: Path, target: Path, name: str) -> None:
+    """Write a bottleneck adapter's folder anew into the existing folder ``target``, under another name."""
+    description = read_description(source)
+    config = read_config(source, backbone_of_type(description["model_type"]))
+    weights = renamed(read_safetensors(source / ADAPTERHUB_WEIGHTS), str(description["name"]), name)
+    write_adapter(target, config, weights, {**description, "name": name})
+
+
+def _settings(backbone: Backbone) -> dict[str, Any]:
+    """AdapterHub's ``config`` object of a fusion, marked where its library would compute something else."""
+    return {**ADAPTERHUB_FUSION, **({} if backbone.adapterhub_agrees else {"architecture": OWN_ARCHITECTURE})}
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise InputError(
+            f"{path.parent}: holds no fusion (no {FUSION_CONFIG})", "give a folder that 'langlift fuse' wrote"
+        ) from None
+    except (ValueError, RecursionError):
+        description = None
+    if not isinstance(description, dict) or not {"config", "name"} <= description.keys():
+        raise InputError(f"{path}: describes no fusion", "the file is damaged; copy or train it again")
+    return description
+
+
+def _require_same_kind(description: dict[str, Any], backbone: Backbone, path: Path) -> None:
+    found, expected = description["config"], _settings(backbone)
+    if not isinstance(found, dict):
+        found = {}
+    for key, value in expected.items():
+        if key not in FUSION_WITHOUT_EFFECT and found.get(key) != value:
+            raise InputError(
+                f"{path}: another kind of fusion ({key} is {found.get(key)!r}, not {value!r})",
+                "AdapterHub's dynamic fusion (its default) can be loaded",
+            )

@@ -1,0 +1,122 @@
+"""``langlift fuse``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from langlift.cli.options import (
+    Assignments,
+    Base,
+    ComputePath,
+    Config,
+    Debug,
+    Json,
+    Out,
+    Precision,
+    Preset,
+    Resume,
+    TrustRemoteCode,
+    show,
+)
+from langlift.cli.task import BASELINES, COMMANDS
+from langlift.errors import InputError
+
+
+def fuse(
+    adapters: Annotated[
+        list[Path],
+        typer.Argument(metavar="ADAPTER...", help="Folders of two or more language adapters (not LoRA)."),
+    ],
+    base: Base,
+    task: Annotated[str, typer.Option("--task", metavar="TASK", help="topic, sentiment or ner.")],
+    data: Annotated[
+        str, typer.Option("--data", metavar="DATA", help="The task's labelled data, as for langlift task.")
+    ],
+    out: Out,
+    train_data: Annotated[
+        str | None,
+        typer.Option("--train-data", metavar="DATA", help="Take train and dev from here, test from --data."),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", help="What the task adapter is, such as seq_bn.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help="One run for each, such as 1,2,3.")] = None,
+    train_examples: Annotated[
+        int | None, typer.Option("--train-examples", help="Use only so many, drawn by seed (0: all).")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the training examples.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Examples a step.")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Labels that could be mended are an error, by file and line.")
+    ] = False,
+    precision: Precision = None,
+    path: ComputePath = None,
+    preset: Preset = None,
+    config: Config = None,
+    assignments: Assignments = None,
+    resume: Resume = False,
+    trust_remote_code: TrustRemoteCode = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Fuse language adapters under a task adapter (AdapterFusion): score over several seeds, and attention."""
+    if task not in COMMANDS:
+        raise InputError(f"unknown task '{task}'", f"one of {', '.join(COMMANDS)}")
+    from langlift.config.loading import default_preset, resolve
+    from langlift.config.recipes import TaskRecipe
+
+    recipe = resolve(
+        TaskRecipe,
+        "task",
+        preset=default_preset(base, preset),
+        config=config,
+        assignments=assignments or (),
+        flags={
+            "method": method,
+            "seeds": seeds,
+            "train_examples": train_examples,
+            "epochs": epochs,
+            "learning_rate": learning_rate,
+            "batch_size": batch_size,
+            "precision": precision,
+            "path": path,
+        },
+        task=task,
+    )
+    from langlift.reports.fusion_map import write_fusion_map
+    from langlift.tasks.fused import ATTENTION, train_fused
+    from langlift.tasks.known import TASKS
+
+    result = train_fused(
+        TASKS[task], adapters, base, data, out, recipe, train_data, resume, trust_remote_code, strict
+    )
+    picture = write_fusion_map(out, result.report)
+    seeds_shown = ", ".join(f"{value:.1f}" for value in result.seeds)
+    shares = result.report[ATTENTION]
+    mended = ", ".join(f"{what.replace('_', ' ')}: {count}" for what, count in result.repaired.items())
+    show(
+        result,
+        as_json,
+        f"{TASKS[task].title} on {data}: {TASKS[task].metric_title}",
+        [
+            (
+                f"{base}, fusion of {' and '.join(shares)}",
+                f"{result.mean:.1f} ± {result.std:.1f}  ({seeds_shown})",
+            ),
+            *((BASELINES.get(kind, kind), f"{value:.1f}") for kind, value in result.baseline.items()),
+            *(
+                (
+                    f"attention to {name}",
+                    " ".join(f"{share:.2f}" for share in layers) + "  (by layer, lowest first)",
+                )
+                for name, layers in shares.items()
+            ),
+            ("trainable parameters", f"{result.trainable_parameters:,}"),
+            ("train, test examples", f"{result.train_examples}, {result.test_examples}"),
+            *([("labels mended or unknown", mended)] if mended else []),
+            ("heat map of the attention", str(picture)),
+            ("written to", str(out)),
+        ],
+    )
