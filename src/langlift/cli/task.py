@@ -62,7 +62,9 @@ def _command(name: str) -> Callable[..., None]:
             str | None,
             typer.Option("--train-data", metavar="DATA", help="Take train and dev from here, test from --data."),
         ] = None,
-        method: Annotated[str | None, typer.Option("--method", help="seq_bn or mosa (task adapter), or full.")] = None,
+        method: Annotated[
+            str | None, typer.Option("--method", help="seq_bn or mosa (task adapter), or full.")
+        ] = None,
         seeds: Annotated[str | None, typer.Option("--seeds", help="One run for each, such as 1,2,3.")] = None,
         train_examples: Annotated[
             int | None, typer.Option("--train-examples", help="Use only so many, drawn by seed (0: all).")
