@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Computes every figure of docs/results.md and of langlift-nano's card: under two hours of one core with bf16.
+# Computes every figure of docs/results.md and of langlift-nano's card: about four hours of one core with bf16.
 # Finished runs are skipped, stopped ones resumed. Results land in OUT as one JSON object a file.
 #
-#   LANGLIFT_DATA=... docs/reproduce.sh OUT [PART...]      parts: base mlt_Latn swh_Latn seq_bn_inv graph
+#   LANGLIFT_DATA=... docs/reproduce.sh OUT [PART...]
+#   parts: base mlt_Latn swh_Latn seq_bn_inv graph objectives mosa sentiment ner full
 #
-# Parts are independent: one process a part, each with its own cores, is the fastest way.
+# Parts may run beside each other, one process a part, each with its own cores; sentiment, ner and full want the
+# adapters of swh_Latn, mlt_Latn and graph first, or make what they miss.
 set -euo pipefail
 : "${LANGLIFT_DATA:?must name the folder of real data}"
 OUT=${1:?name a folder for the results}
 shift
-PARTS=${*:-base mlt_Latn swh_Latn seq_bn_inv graph}
+PARTS=${*:-base mlt_Latn swh_Latn seq_bn_inv graph objectives mosa sentiment ner full}
 mkdir -p "$OUT"
 
 # keep NAME COMMAND...: run a langlift command with --json, unless its result is there.
@@ -50,25 +52,99 @@ target() {
 
 # Adapters on ConceptNet's edges of a language, beside those on text.
 graph() {
-  local language=$1 code=$2
+  local language=$1
   score_base "$language"
-  keep "graph-data-$language" graph build "$language" --out "$OUT/graph-data-$language" \
-    --source "conceptnet:$LANGLIFT_DATA/kg/conceptnet/$code.tsv.gz"
   adapters seq_bn "$language" seq_bn "$LANGLIFT_DATA/corpus/$language.txt"
+  graph_data "$language"
   adapters graph "$language" seq_bn "$OUT/graph-data-$language"
+}
+
+# What a graph adapter learns to predict: words, arguments, and the arguments as the published script masks them.
+objectives() {
+  local language=$1
+  score_base "$language"
+  graph_data "$language"
+  adapters graph "$language" seq_bn "$OUT/graph-data-$language"
+  for objective in full_word targeted; do
+    adapters "graph_$objective" "$language" seq_bn "$OUT/graph-data-$language" --objective "$objective"
+  done
+}
+
+# Mixtures of sparse adapters on text, beside Seq_bn of the same size; and as task adapters.
+mosa() {
+  local language=$1
+  adapters seq_bn "$language" seq_bn "$LANGLIFT_DATA/corpus/$language.txt"
+  adapters mosa "$language" mosa "$LANGLIFT_DATA/corpus/$language.txt"
+  task sentiment task "$language"
+  task sentiment mosa "$language" --method mosa
+}
+
+# A task without a language adapter, stacked on one (text, graph), and on the fusion of both.
+knowledge() {
+  local name=$1 language=$2
+  SEEDS=1
+  adapters seq_bn "$language" seq_bn "$LANGLIFT_DATA/corpus/$language.txt"
+  graph_data "$language"
+  adapters graph "$language" seq_bn "$OUT/graph-data-$language"
+  SEEDS=$ALL_SEEDS
+  task "$name" task "$language"
+  task "$name" text "$language" --language-adapter "$OUT/adapt-seq_bn-$language-1"
+  task "$name" graph "$language" --language-adapter "$OUT/adapt-graph-$language-1"
+  keep "$name-fused-$language" fuse "$OUT/adapt-seq_bn-$language-1" "$OUT/adapt-graph-$language-1" --task "$name" \
+    --base langlift-nano --data "$LANGLIFT_DATA/eval/$name/$language" --out "$OUT/$name-fused-$language" \
+    --seeds 1,2,3 --precision bf16 --resume --train-examples "$EXAMPLES" --epochs 10
+}
+
+# The published baseline: the whole model trained on the corpus, then a task adapter on it.
+full() {
+  local language=$1 run=adapt-full-$1-1
+  keep "$run" adapt "$language" --base langlift-nano --method full --lr 3e-4 --seed 1 --precision bf16 \
+    --data "$LANGLIFT_DATA/corpus/$language.txt" --out "$OUT/$run" --resume
+  keep "score-full-$language-1" score --base "$OUT/$run" --sentences 50 \
+    --text "$LANGLIFT_DATA/eval/flores_text/$language.txt"
+  keep "sentiment-full-$language" task sentiment --base "$OUT/$run" --preset nano \
+    --data "$LANGLIFT_DATA/eval/sentiment/$language" --out "$OUT/sentiment-full-$language" \
+    --seeds 1,2,3 --precision bf16 --resume --train-examples "$EXAMPLES" --epochs 10
+}
+
+# task TASK NAME LANGUAGE OPTION...: few examples (EXAMPLES), three seeds.
+task() {
+  local task=$1 name=$2 language=$3
+  shift 3
+  keep "$task-$name-$language" task "$task" --base langlift-nano --data "$LANGLIFT_DATA/eval/$task/$language" \
+    --out "$OUT/$task-$name-$language" --seeds 1,2,3 --precision bf16 --resume \
+    --train-examples "$EXAMPLES" --epochs 10 "$@"
+}
+
+graph_data() {
+  local code
+  case $1 in
+    hau_Latn) code=ha ;;
+    mlt_Latn) code=mt ;;
+    swh_Latn) code=sw ;;
+    uig_Arab) code=ug ;;
+    yor_Latn) code=yo ;;
+  esac
+  keep "graph-data-$1" graph build "$1" --out "$OUT/graph-data-$1" \
+    --source "conceptnet:$LANGLIFT_DATA/kg/conceptnet/$code.tsv.gz"
 }
 
 score_base() {
   keep "score-base-$1" score --base langlift-nano --sentences 50 --text "$LANGLIFT_DATA/eval/flores_text/$1.txt"
 }
 
-# adapters NAME LANGUAGE METHOD DATA: three seeds, each scored on FLORES.
+ALL_SEEDS="1 2 3"
+SEEDS=$ALL_SEEDS
+EXAMPLES=1000
+
+# adapters NAME LANGUAGE METHOD DATA OPTION...: three seeds, each scored on FLORES.
 adapters() {
   local name=$1 language=$2 method=$3 data=$4
-  for seed in 1 2 3; do
+  shift 4
+  for seed in $SEEDS; do
     local run="adapt-$name-$language-$seed"
     keep "$run" adapt "$language" --base langlift-nano --method "$method" --seed "$seed" --precision bf16 \
-      --data "$data" --out "$OUT/$run" --resume
+      --data "$data" --out "$OUT/$run" --resume "$@"
     keep "score-$name-$language-$seed" score --base langlift-nano --adapter "$OUT/$run" --sentences 50 \
       --text "$LANGLIFT_DATA/eval/flores_text/$language.txt"
   done
@@ -82,10 +158,15 @@ for part in $PARTS; do
         adapters seq_bn_inv "$language" seq_bn_inv "$LANGLIFT_DATA/corpus/$language.txt"
       done
       ;;
-    graph)
-      graph uig_Arab ug
-      graph mlt_Latn mt
+    graph) for language in uig_Arab mlt_Latn swh_Latn; do graph "$language"; done ;;
+    objectives) for language in mlt_Latn swh_Latn; do objectives "$language"; done ;;
+    mosa) for language in mlt_Latn swh_Latn; do mosa "$language"; done ;;
+    sentiment) for language in mlt_Latn swh_Latn yor_Latn; do knowledge sentiment "$language"; done ;;
+    ner)
+      EXAMPLES=500
+      for language in swh_Latn yor_Latn hau_Latn; do knowledge ner "$language"; done
       ;;
+    full) for language in mlt_Latn swh_Latn; do full "$language"; done ;;
     *) target "$part" ;;
   esac
 done
