@@ -14,8 +14,8 @@ SPLIT_NAMES = {"train": ("train",), "dev": ("validation", "dev", "valid"), "test
 def is_hub_set(data: str, endings: Sequence[str]) -> bool:
     """Whether this is no folder of train, dev and test files with one of these endings.
 
-    What does not exist here is taken for a hub id. A folder counts as one if it holds parquet or JSON lines, itself
-    or in ``data``, or anywhere below where it has a README.md.
+    What does not exist here is taken for a hub id. A folder counts as one if it holds parquet or JSON lines,
+    itself or in ``data``, or anywhere below where it has a README.md.
     """
     folder = Path(data)
     if not folder.is_dir():
