@@ -357,10 +357,10 @@ def test_adapting_lowers_the_loss_and_validates_what_is_saved(
 
 def test_a_mixture_can_start_from_an_adapter(tiny_bert: Path, tmp_path: Path) -> None:
     """All experts are that adapter."""
-    first = run(tiny_bert, tmp_path / "first", method="seq_bn", steps=4)
+    first = run(tiny_bert, tmp_path / "first", method="seq_bn", steps=24, validate_every=8, learning_rate=3e-2)
     recipe = dataclasses.replace(QUICK, steps=1, share="none")
     mixed = adapt(MALTESE_LANGUAGE, str(tiny_bert), MALTESE, tmp_path / "mixed", recipe, init=tmp_path / "first")
-    assert first.best_step == 4
+    assert first.best_step > 0
     assert mixed.validation_loss_before == pytest.approx(first.validation_loss, rel=1e-6)
 
 
