@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object, last line of stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Preset = Annotated[
-    str | None, typer.Option("--preset", metavar="NAME", help="Settings by name (nano) or a .yaml file.")
+    str | None,
+    typer.Option("--preset", metavar="NAME", help="Settings by name (nano, published) or a .yaml file."),
 ]
 Config = Annotated[
     Path | None,

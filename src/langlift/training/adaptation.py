@@ -308,7 +308,8 @@ def _validation(rows: TrainingData, masking: MaskedLanguageModel, path: MaskedPa
     def together(parts: Mapping[str, Sequence[EncodedRow]]) -> Validation:
         examples = {name: _dev_examples(part, masking) for name, part in parts.items()}
         if len(examples) == 1:
-            return validation_loss(path.loss, *examples.values(), path.collate, batch_size=32)
+            (alone,) = examples.values()
+            return validation_loss(path.loss, alone, path.collate, batch_size=32)
         shared = {name: (some, rows.shares[name]) for name, some in examples.items()}
         return mixed_validation_loss(path.loss, shared, path.collate, batch_size=32)
 

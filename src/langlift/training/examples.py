@@ -180,7 +180,7 @@ class Schedule(Dataset[Example]):
     def _arranged(self, epoch: int) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:
         """The examples of an epoch or round in order, and the epoch in which each is seen."""
         random = np.random.default_rng((self._seed, epoch))
-        order = random.permutation(self._count)
+        order: npt.NDArray[np.integer] = random.permutation(self._count)
         if isinstance(self._arrangement, Rounds):
             examples, epochs = self._arrangement.round(epoch)
             return examples[order], epochs[order]
