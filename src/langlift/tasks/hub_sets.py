@@ -14,13 +14,15 @@ SPLIT_NAMES = {"train": ("train",), "dev": ("validation", "dev", "valid"), "test
 def is_hub_set(data: str, endings: Sequence[str]) -> bool:
     """Whether this is no folder of train, dev and test files with one of these endings.
 
-    What does not exist here is taken for a hub id, and so is a folder of parquet or JSON lines.
+    What does not exist here is taken for a hub id. A folder counts as one if it holds parquet or JSON lines,
+    itself or in ``data``, or anywhere below where it has a README.md.
     """
     folder = Path(data)
     if not folder.is_dir():
         return not folder.exists()
     own = any((folder / f"{split}{ending}").exists() for split in SPLIT_NAMES for ending in endings)
-    return not own and any(path.suffix in (".parquet", ".jsonl") for path in folder.rglob("*"))
+    below = folder.rglob("*") if (folder / "README.md").is_file() else [*folder.glob("*"), *folder.glob("data/*")]
+    return not own and any(path.suffix in (".parquet", ".jsonl") for path in below)
 
 
 class HubSet:
@@ -36,7 +38,8 @@ class HubSet:
 
         self.name = name
         identity, _, config = name.partition(":")
-        if identity.startswith((".", "/", "~")) and not Path(identity).expanduser().is_dir():
+        a_path = identity.startswith((".", "/", "~")) or identity.count("/") > 1
+        if a_path and not Path(identity).expanduser().is_dir():
             raise InputError(f"{identity}: no such folder", "give a folder of labelled data or a hub id")
         identity = str(Path(identity).expanduser()) if identity.startswith("~") else identity
         datasets.disable_progress_bars()

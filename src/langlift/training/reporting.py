@@ -11,12 +11,9 @@ from langlift.progress import ProgressBar
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.run_folder import PROGRESS, write_text, writing
 
-NAMES = {
-    "eval_loss": "validation_loss",
-    "eval_macro_f1": "validation_macro_f1",
-    "eval_entity_f1": "validation_entity_f1",
-}
-KEPT = ("loss", "learning_rate", "grad_norm", *NAMES)
+KEPT = ("loss", "learning_rate", "grad_norm")
+"""Of the Trainer's logs, beside all that begin with ``eval_``: those are recorded as ``validation_``."""
+SHOWN = ("loss", "validation_loss", "validation_macro_f1", "validation_entity_f1")
 
 
 class TrainingReport(TrainerCallback):
@@ -75,13 +72,17 @@ class TrainingReport(TrainerCallback):
         """Append one record."""
         self._count(state)
         record: dict[str, Any] = {"step": state.global_step}
-        record |= {NAMES.get(k, k): v for k, v in (logs or {}).items() if k in KEPT}
+        record |= {
+            k.replace("eval_", "validation_", 1): v
+            for k, v in (logs or {}).items()
+            if k in KEPT or k.startswith("eval_")
+        }
         if len(record) == 1:
             return
         record["tokens"] = state.num_input_tokens_seen
         record["tokens_per_second"] = round(self.tokens_per_second, 1)
         record["peak_memory_bytes"] = peak_memory_bytes()
-        for name in ("loss", *NAMES.values()):
+        for name in SHOWN:
             if name in record:
                 self._shown[name] = f"{name.replace('_', ' ')} {record[name]:.3f}"
         with writing(self._path), self._path.open("a", encoding="utf-8") as file:
