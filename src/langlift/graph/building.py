@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -16,11 +16,11 @@ from langlift.errors import InputError, LangliftError
 from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes
 from langlift.graph.cldr import described, locale_of, read_cldr
 from langlift.graph.conceptnet import conceptnet_codes
-from langlift.graph.plan import Plan, Source, make_plan
+from langlift.graph.plan import Plan, make_plan
+from langlift.graph.sentence_templates import Template
 from langlift.graph.sentences import own_words
 from langlift.graph.source_files import SourceFile
 from langlift.graph.tally import Tally
-from langlift.graph.templates import Template
 from langlift.graph.threads import usable_threads
 from langlift.graph.triples import read_triples
 from langlift.languages import Language
@@ -97,7 +97,7 @@ def build_graph(
     """
     started = time.monotonic()
     plan, threads = make_plan(sources, recipe, strict, columns, predicates, templates), usable_threads(threads)
-    codes = conceptnet_codes(language)
+    recipe, codes = plan.recipe, conceptnet_codes(language)
     check_new_folder(out)
     tally = Tally(strict)
     with new_folder(out) as folder:
@@ -109,11 +109,21 @@ def build_graph(
             read = read_files(plan, parts, tally, codes, threads, language)
             read += read_locales(plan, parts, tally, [language])[str(language)]
             with EdgeStore(parts.pattern, work, threads) as store:
-                counts = prepare(store, {str(language): (*codes, str(language))}, plan)
-                build = Build(plan, counts, read, tally, started)
-                result = build.write(folder, out, store, language, codes)
+                ready = prepare(store, {str(language): (*codes, str(language))}, plan)
+                build = Build(plan, ready, read, tally, started)
+                build.check(language, codes)
+                result = build.write(folder, out, language, codes, store.lines(recipe.noise > 0))
         write_manifest(folder, asdict(result))
     return result
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is known of the languages that were prepared together: counts, sizes of the splits, samples."""
+
+    names: Mapping[str, "Names"]
+    sizes: Mapping[str, tuple[list[int], int]]
+    dropped: Mapping[str, list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -121,36 +131,38 @@ class Build:
     """What is known when languages are written one by one."""
 
     plan: Plan
-    counts: Mapping[str, "Names"]
+    ready: Prepared
     sources: list[dict[str, Any]]
     tally: Tally
     started: float
 
+    def check(self, language: Language, codes: Sequence[str]) -> None:
+        """Raise an InputError unless there is enough to fill three splits."""
+        sizes, largest = self._sizes(language)
+        if not all(sizes):
+            raise _too_few(language, codes, self.plan, sum(sizes), largest, self._dropped(language), self.tally)
+
     def write(
-        self, folder: Path, out: Path, store: "EdgeStore", language: Language, codes: Sequence[str]
+        self,
+        folder: Path,
+        out: Path,
+        language: Language,
+        codes: Sequence[str],
+        lines: Iterable[tuple[str, str, memoryview]],
     ) -> GraphResult:
         """Write train, dev, test and what was dropped into ``folder``, which will be called ``out``.
 
-        Raises:
-            InputError: there is too little to fill three splits.
+        ``lines`` are the language's, as the store gives them.
         """
         name, plan, tally = str(language), self.plan, self.tally
-        names, rows = self.counts[name], tally.rows
-        sizes, largest = store.sizes().get(name, ([0, 0, 0], 0))
-        kept = sum(sizes)
-        dropped = dict(names.dropped)
-        if other := rows - tally.damaged - kept - sum(dropped.values()):
-            dropped["other_language"] = other
-        dropped = dict(sorted(dropped.items(), key=lambda item: -item[1]))
-        if not all(sizes):
-            raise _too_few(language, codes, plan, kept, largest, dropped, tally)
-        splits = {}
+        names, (sizes, largest) = self.ready.names[name], self._sizes(language)
+        kept, splits = sum(sizes), {}
         with ExitStack() as stack:
             files = {split: stack.enter_context((folder / f"{split}.jsonl").open("wb")) for split in SPLITS}
             digests = {split: hashlib.sha256() for split in SPLITS}
-            for split, lines in store.lines(name, plan.recipe.noise > 0):
-                files[split].write(lines)
-                digests[split].update(lines)
+            for _, split, piece in lines:
+                files[split].write(piece)
+                digests[split].update(piece)
             for split, size in zip(SPLITS, sizes, strict=True):
                 splits[split] = {
                     "sentences": size,
@@ -158,8 +170,8 @@ class Build:
                     "sha256": digests[split].hexdigest(),
                 }
         paths = {source.number: printable(source.path or source.kind) for source in plan.sources}
-        rows_dropped = store.dropped(name, plan.recipe.seed)
-        write_dropped(folder, ({**row, "source": paths[row["source"]]} for row in rows_dropped))
+        sample = self.ready.dropped.get(name, [])
+        write_dropped(folder, ({**row, "source": paths[row["source"]]} for row in sample))
         seconds = time.monotonic() - self.started
         return GraphResult(
             language=name,
@@ -168,9 +180,9 @@ class Build:
             sources=self.sources,
             settings=plan.settings,
             conceptnet_codes=list(codes),
-            rows=rows,
+            rows=tally.rows,
             kept=kept,
-            dropped=dropped,
+            dropped=self._dropped(language),
             damaged=tally.damaged,
             damaged_rows=tally.damaged_rows,
             unknown_relations=names.unknown_relations,
@@ -183,10 +195,21 @@ class Build:
             largest_group=largest,
             splits=splits,
             seconds=round(seconds, 2),
-            rows_per_second=round(rows / max(seconds, 1e-9), 1),
+            rows_per_second=round(tally.rows / max(seconds, 1e-9), 1),
             peak_memory_bytes=process_peak_memory_bytes(),
             versions={name: version(name) for name in ("langlift", "duckdb")},
         )
+
+    def _sizes(self, language: Language) -> tuple[list[int], int]:
+        return self.ready.sizes.get(str(language), ([0] * len(SPLITS), 0))
+
+    def _dropped(self, language: Language) -> dict[str, int]:
+        """Counts by reason, the largest first; what is neither kept, dropped nor damaged is not the language's."""
+        dropped = dict(self.ready.names[str(language)].dropped)
+        left = sum(self._sizes(language)[0]) + sum(dropped.values()) + self.tally.damaged
+        if self.tally.rows > left:
+            dropped["other_language"] = self.tally.rows - left
+        return dict(sorted(dropped.items(), key=lambda item: -item[1]))
 
 
 def read_files(
@@ -239,8 +262,8 @@ def read_locales(
     return found
 
 
-def prepare(store: "EdgeStore", codes: Mapping[str, Collection[str]], plan: Plan) -> dict[str, "Names"]:
-    """Load languages, remove duplicates, add noise and split; returns the counts of each language."""
+def prepare(store: "EdgeStore", codes: Mapping[str, Collection[str]], plan: Plan) -> Prepared:
+    """Load languages, remove duplicates, add noise and split; after that ``store`` has their lines."""
     recipe = plan.recipe
     store.load(codes, recipe.ends == "either", plan.numbers("conceptnet"), plan.templates)
     own = {relation: own_words(relation) for relation in store.relations()}
@@ -250,7 +273,7 @@ def prepare(store: "EdgeStore", codes: Mapping[str, Collection[str]], plan: Plan
     if recipe.noise:
         store.corrupt(recipe.noise, recipe.seed)
     store.split(recipe.split == "by_sentence", recipe.seed)
-    return store.names(own)
+    return Prepared(store.names(own), store.sizes(), store.dropped(recipe.seed))
 
 
 @contextmanager

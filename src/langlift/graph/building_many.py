@@ -5,6 +5,8 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +104,17 @@ def build_graphs(
             small: dict[str, str] = {}
             with ProgressBar("languages", len(wanted) - len(built), "languages") as progress:
                 for batch in _batches({name: wanted[name] for name in wanted if name not in done}, counts):
-                    names = prepare(store, batch, plan)
-                    for name in batch:
-                        build = Build(plan, names, described + located.get(name, []), tally, started)
-                        own_codes = [code for code in batch[name] if code != name]
+                    ready = prepare(store, batch, plan)
+                    lines = groupby(store.lines(plan.recipe.noise > 0), itemgetter(0))
+                    for name, of_language in chain(
+                        lines, ((name, ()) for name in batch.keys() - ready.sizes.keys())
+                    ):
+                        language, codes_of = find_language(name), [code for code in batch[name] if code != name]
+                        build = Build(plan, ready, described + located.get(name, []), tally, started)
                         try:
+                            build.check(language, codes_of)
                             with new_folder(out / name) as folder:
-                                result = build.write(folder, out / name, store, find_language(name), own_codes)
+                                result = build.write(folder, out / name, language, codes_of, of_language)
                                 write_manifest(folder, asdict(result))
                             done[name] = result.kept
                         except InputError as error:
@@ -149,7 +155,9 @@ def _asked(plan: Plan, languages: Sequence[Language] | None) -> dict[str, Any]:
         sources.append([source.kind, path, *((state.st_size, state.st_mtime_ns) if state else ())])
     # As JSON gives it back.
     names = languages and sorted(str(language) for language in languages)
-    asked: dict[str, Any] = json.loads(json.dumps({"languages": names, "sources": sources, "settings": plan.settings}))
+    asked: dict[str, Any] = json.loads(
+        json.dumps({"languages": names, "sources": sources, "settings": plan.settings})
+    )
     return asked
 
 
@@ -174,7 +182,8 @@ def _open(out: Path, asked: Mapping[str, Any]) -> Path:
     if state.exists():
         if json.loads(state.read_text(encoding="utf-8")) != asked:
             raise InputError(
-                f"{out}: holds an unfinished build with other settings or sources", "choose a new --out, or delete it"
+                f"{out}: holds an unfinished build with other settings or sources",
+                "choose a new --out, or delete it",
             )
         for left in [*out.glob(".*.writing"), work / "spill"]:
             shutil.rmtree(left, ignore_errors=True)

@@ -113,8 +113,8 @@ def _names(kind: str, names: Mapping[str, str]) -> dict[str, str]:
 def _names_alone(locale: str, circle: str) -> Mapping[int, str]:
     """Names of days or months as they stand outside a date; where CLDR has none, as in a date.
 
-    Taken from Babel's data as it is stored. (``Locale(...).months`` keeps what the alias from one form to the other
-    means in the locale that asks first, and gives it to all others.)
+    Taken from Babel's data as it is stored. (``Locale(...).months`` keeps what the alias from one form to the
+    other means in the locale that asks first, and gives it to all others.)
     """
     from babel.localedata import load
 

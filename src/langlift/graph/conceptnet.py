@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 from unicodedata import normalize
 
+from langlift.data_folder import printable
 from langlift.errors import InputError
 from langlift.graph.tally import Edge
 from langlift.languages import INDIVIDUAL, Language, find_language
@@ -124,7 +125,7 @@ def edge_of_row(line: int, fields: Sequence[str], term: str = "third_segment") -
     if not isinstance(metadata, dict):
         raise ValueError("the metadata is no JSON object")
     weight = number(metadata.get("weight", 1.0))
-    licence = str(metadata.get("license", NOT_STATED)).encode("utf-8", "replace").decode("utf-8")
+    licence = printable(str(metadata.get("license", NOT_STATED)))
     return Edge(line, head, head_language, relation, tail, tail_language, weight, licence[:LONGEST_LICENCE])
 
 

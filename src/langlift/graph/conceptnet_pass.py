@@ -183,10 +183,10 @@ def _columns(data: bytes) -> pa.Table:
 
 
 def _rows(file: SourceFile, codes: Sequence[str] | None) -> Iterator[Rows]:
-    """The rows of each block; of a language, those that name it.
+    """The rows of each block; of languages, those that name one of them.
 
-    A block is checked as a whole (tabs and line ends must alternate as they should), and only the rows that name
-    the language are cut out of it; a block that fails is gone through row by row.
+    A block is checked as a whole (tabs and line ends must alternate as they should). What is wrong in one that
+    fails is cut out of it, and so are, where languages are asked for, the rows that name none of them.
     """
     names = codes and re.compile(
         rb"\t/c/(?:" + b"|".join(re.escape(code).encode() for code in codes) + rb")(?=[/\t\n])"
@@ -194,58 +194,78 @@ def _rows(file: SourceFile, codes: Sequence[str] | None) -> Iterator[Rows]:
     for first, block in file.blocks():
         if b"\r" in block:
             block = block.replace(b"\r\n", b"\n")
-        if b"\r" in block or not _is_regular(block):
-            yield _row_by_row(first, block, names)
-            continue
+        odd: list[tuple[int, bytes]] = []
+        damaged: list[Damage] = []
         count = block.count(b"\n")
-        if names:
-            lines, data = _cut(first, block, names)
-        else:
-            lines, data = np.arange(first, first + count), block
-        yield Rows(first, count, lines, data, [], [])
+        pieces = [(first, block)]
+        if b"\r" in block or not _is_regular(block):
+            pieces, suspects = _sort_out(first, block)
+            for line, text in suspects:
+                row = text.rstrip(b"\r")
+                if not row:
+                    count -= 1
+                elif (reason := _damage(row)) is not None:
+                    damaged.append(Damage(line, reason))
+                elif not names or names.search(row + b"\n"):
+                    odd.append((line, row))
+        cut = [_cut(line, piece, names) if names else _all(line, piece) for line, piece in pieces]
+        lines = np.concatenate([numbers for numbers, _ in cut]) if cut else np.empty(0, np.int64)
+        yield Rows(first, count, lines, b"".join(data for _, data in cut), odd, damaged)
 
 
-def _cut(first: int, block: bytes, names: re.Pattern[bytes]) -> tuple[np.ndarray, bytes]:
-    """Numbers and bytes of the rows that name the language."""
+def _all(first: int, piece: bytes) -> tuple[np.ndarray, bytes]:
+    """All rows with their numbers."""
+    return np.arange(first, first + piece.count(b"\n")), piece
+
+
+def _cut(first: int, piece: bytes, names: re.Pattern[bytes]) -> tuple[np.ndarray, bytes]:
+    """Numbers and bytes of the rows that name a language."""
     lines: list[int] = []
     rows: list[bytes] = []
     line, position = first, 0
-    for match in names.finditer(block):
+    for match in names.finditer(piece):
         if match.start() < position:
             continue
-        begin = block.rfind(b"\n", position, match.start()) + 1 or position
-        end = block.index(b"\n", match.end()) + 1
-        line += block.count(b"\n", position, begin)
+        begin = piece.rfind(b"\n", position, match.start()) + 1 or position
+        end = piece.index(b"\n", match.end()) + 1
+        line += piece.count(b"\n", position, begin)
         lines.append(line)
-        rows.append(block[begin:end])
+        rows.append(piece[begin:end])
         line, position = line + 1, end
     return np.array(lines, np.int64), b"".join(rows)
 
 
-def _row_by_row(first: int, block: bytes, names: re.Pattern[bytes] | None) -> Rows:
-    lines: list[int] = []
-    rows: list[bytes] = []
-    odd: list[tuple[int, bytes]] = []
-    damaged: list[Damage] = []
-    count = 0
-    for line, text in enumerate(block[:-1].split(b"\n"), start=first):
-        row = text.rstrip(b"\r")
-        if not row:
-            continue
-        count += 1
-        columns = row.count(b"\t") + 1
-        if b"\0" in row:
-            damaged.append(Damage(line, "a NUL byte"))
-        elif columns != len(COLUMNS):
-            damaged.append(Damage(line, f"{columns} column{'s' * (columns > 1)}, not {len(COLUMNS)}"))
-        elif not _is_utf8(row):
-            damaged.append(Damage(line, "not valid UTF-8"))
-        elif b"\r" in row:
-            odd.append((line, row))
-        elif not names or names.search(row + b"\n"):
-            lines.append(line)
-            rows.append(row + b"\n")
-    return Rows(first, count, np.array(lines, np.int64), b"".join(rows), odd, damaged)
+def _sort_out(first: int, block: bytes) -> tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]]:
+    """Stretches of regular rows, each with the number of its first, and all other rows with their numbers."""
+    characters = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(characters == ord("\n")) + 1
+    begins = np.concatenate(([0], ends[:-1]))
+    tabs = np.searchsorted(np.flatnonzero(characters == ord("\t")), ends)
+    suspect = np.diff(tabs, prepend=0) != len(COLUMNS) - 1
+    for character in b"\0\r":
+        suspect[np.searchsorted(ends, np.flatnonzero(characters == character), side="right")] = True
+    if not _is_utf8(block):
+        for row, (begin, end) in enumerate(zip(begins.tolist(), ends.tolist(), strict=True)):
+            suspect[row] |= not _is_utf8(block[begin:end])
+    rows = np.flatnonzero(suspect)
+    suspects = [(first + int(row), block[begins[row] : ends[row] - 1]) for row in rows]
+    edges = [-1, *rows.tolist(), len(ends)]
+    pieces = [
+        (first + before + 1, block[begins[before + 1] : ends[after - 1]])
+        for before, after in zip(edges, edges[1:], strict=False)
+        if after > before + 1
+    ]
+    return pieces, suspects
+
+
+def _damage(row: bytes) -> str | None:
+    """What is wrong with the form of a row, None if nothing is."""
+    columns = row.count(b"\t") + 1
+    if b"\0" in row:
+        return "a NUL byte"
+    if columns != len(COLUMNS):
+        return f"{columns} column{'s' * (columns > 1)}, not {len(COLUMNS)}"
+    return None if _is_utf8(row) else "not valid UTF-8"
 
 
 def _is_regular(block: bytes) -> bool:

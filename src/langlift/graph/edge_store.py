@@ -16,7 +16,7 @@ import pyarrow as pa
 from langlift.data_folder import SAMPLE, SPLITS, printable
 from langlift.graph.conceptnet import EXTERNAL
 from langlift.graph.noise import CORRUPTED, corrupted_edges
-from langlift.graph.templates import Template
+from langlift.graph.sentence_templates import Template
 
 MEMORY_LIMIT = "512MB"
 """Of the database; what does not fit goes to disk, beside the data folder."""
@@ -192,35 +192,45 @@ class EdgeStore:
             found[language] = Names(**shown, own_words=words)
         return found
 
-    def dropped(self, language: str, seed: int) -> Iterator[dict[str, Any]]:
-        """At most 20 random edges for each reason why edges were dropped."""
+    def dropped(self, seed: int) -> dict[str, list[dict[str, Any]]]:
+        """For each language, at most 20 random edges for each reason why edges were dropped."""
         rows = self._rows(
-            "SELECT reason, head, relation, tail, source, line FROM edges "
-            "WHERE language = $language AND reason IS NOT NULL QUALIFY row_number() OVER "
-            f"(PARTITION BY reason ORDER BY md5($seed || head || tail), source, line) <= {SAMPLE} "
-            "ORDER BY reason, source, line",
-            {"language": language, "seed": f"{seed} "},
+            "SELECT language, reason, head, relation, tail, source, line FROM edges WHERE reason IS NOT NULL "
+            "QUALIFY row_number() OVER (PARTITION BY language, reason "
+            f"ORDER BY md5($seed || head || tail), source, line) <= {SAMPLE} ORDER BY ALL",
+            {"seed": f"{seed} "},
         )
         names = ("reason", "head", "relation", "tail", "source", "line")
-        return (dict(zip(names, row, strict=True)) for row in rows)
+        found: dict[str, list[dict[str, Any]]] = {}
+        for language, *row in rows:
+            found.setdefault(language, []).append(dict(zip(names, row, strict=True)))
+        return found
 
-    def lines(self, language: str, noise: bool) -> Iterator[tuple[str, memoryview]]:
-        """The sentences as lines of JSON, in pieces (split, bytes): those of train, then dev, then test.
+    def lines(self, noise: bool) -> Iterator[tuple[str, str, memoryview]]:
+        """The sentences as lines of JSON, in pieces (language, split, bytes).
 
-        Within a split they stand in the order of the sources.
+        The languages come one after the other, each with train, dev and test; within a split the sentences stand
+        in the order of the sources. With ``noise`` a sentence says whether it was corrupted.
         """
-        first, second = "CASE WHEN head_first THEN head ELSE tail END", "CASE WHEN head_first THEN tail ELSE head END"
+        first, second = (
+            "CASE WHEN head_first THEN head ELSE tail END",
+            "CASE WHEN head_first THEN tail ELSE head END",
+        )
         mark = f", 'noise': {CORRUPTED}" if noise else ""
         start = (
             "lead + CASE WHEN piece > 0 THEN length(before) + length(one) ELSE 0 END "
             "+ CASE WHEN piece > 1 THEN length(between_) + length(other) ELSE 0 END"
         )
         query = f"""
-            SELECT split, to_json({{
+            SELECT language, split, to_json({{
                 'text': before || one || between_ || other || after_,
-                'head': {{'text': head, 'language': head_language, 'start': head_at, 'end': head_at + length(head)}},
+                'head': {{
+                    'text': head, 'language': head_language, 'start': head_at, 'end': head_at + length(head)
+                }},
                 'relation': {{'name': relation, 'start': {start}, 'end': {start} + width}},
-                'tail': {{'text': tail, 'language': tail_language, 'start': tail_at, 'end': tail_at + length(tail)}},
+                'tail': {{
+                    'text': tail, 'language': tail_language, 'start': tail_at, 'end': tail_at + length(tail)
+                }},
                 'weight': weight{mark}
             }})::VARCHAR || chr(10) AS sentence
             FROM (
@@ -228,13 +238,10 @@ class EdgeStore:
                     length(before) + length(one) + length(between_) AS other_at,
                     CASE WHEN head_first THEN one_at ELSE other_at END AS head_at,
                     CASE WHEN head_first THEN other_at ELSE one_at END AS tail_at
-                FROM (
-                    SELECT grouped.*, split FROM grouped JOIN groups USING (language, name)
-                    WHERE language = $language ORDER BY split, source, line
-                ) JOIN templates USING (relation)
+                FROM grouped JOIN groups USING (language, name) JOIN templates USING (relation)
             )
-            ORDER BY split, source, line"""
-        for batch in self._database.sql(query, params={"language": language}).to_arrow_reader(SENTENCES_AT_ONCE):
+            ORDER BY language, split, source, line"""
+        for batch in self._database.sql(query).to_arrow_reader(SENTENCES_AT_ONCE):
             yield from _pieces(batch)
 
     def _join_reciprocal(self) -> None:
@@ -248,8 +255,9 @@ class EdgeStore:
             "AND back.language = ahead.language AND back.head = ahead.tail AND back.tail = ahead.head)"
         )
         self._run(
-            "CREATE OR REPLACE TABLE nodes AS SELECT *, row_number() OVER (ORDER BY language, concept) - 1 AS node "
-            "FROM (SELECT language, head AS concept FROM pairs UNION SELECT language, tail FROM pairs)"
+            "CREATE OR REPLACE TABLE nodes AS SELECT *, "
+            "row_number() OVER (ORDER BY language, concept) - 1 AS node FROM "
+            "(SELECT language, head AS concept FROM pairs UNION SELECT language, tail FROM pairs)"
         )
         ends = self._run(
             "SELECT a.node AS one, b.node AS other FROM pairs "
@@ -292,15 +300,17 @@ class EdgeStore:
         return self._run(query, parameters).fetchall()
 
 
-def _pieces(batch: pa.RecordBatch) -> Iterator[tuple[str, memoryview]]:
-    """(split, bytes) for each run of one split in a batch of lines."""
-    numbers, lines = batch.column("split").to_numpy(), batch.column("sentence")
+def _pieces(batch: pa.RecordBatch) -> Iterator[tuple[str, str, memoryview]]:
+    """(language, split, bytes) for each run of one language and split in a batch of lines."""
+    languages = batch.column("language").dictionary_encode()
+    splits, lines = batch.column("split").to_numpy(), batch.column("sentence")
     _, offsets, text = lines.buffers()
     ends = np.frombuffer(offsets, np.int32)[lines.offset : lines.offset + len(lines) + 1]
-    starts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
-    for begin, end in zip(starts, starts[1:], strict=False):
+    changes = np.diff(languages.indices.to_numpy() * len(SPLITS) + splits)
+    starts = [0, *(np.flatnonzero(changes) + 1).tolist()]
+    for begin, end in zip(starts, [*starts[1:], len(batch)], strict=True):
         if end > begin:
-            yield SPLITS[numbers[begin]], memoryview(text)[ends[begin] : ends[end]]
+            yield languages[begin].as_py(), SPLITS[splits[begin]], memoryview(text)[ends[begin] : ends[end]]
 
 
 def _printable(counts: Mapping[str, int]) -> dict[str, int]:

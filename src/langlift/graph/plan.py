@@ -11,8 +11,8 @@ from langlift.config.recipes import GraphRecipe
 from langlift.data_folder import printable
 from langlift.errors import InputError
 from langlift.graph.cldr import PREDICATES
+from langlift.graph.sentence_templates import Template, load_templates
 from langlift.graph.sentences import load_predicates
-from langlift.graph.templates import Template, load_templates
 from langlift.graph.triples import column_names
 
 KINDS = ("conceptnet", "triples", "cldr")
@@ -81,7 +81,9 @@ def make_plan(
         words |= own
     if "cldr" not in kinds:
         # ConceptNet's own relations are told from others by having a predicate.
-        words = {relation: template for relation, template in words.items() if relation not in PREDICATES.keys() - table}
+        words = {
+            relation: template for relation, template in words.items() if relation not in PREDICATES.keys() - table
+        }
     settings = asdict(recipe) | {
         "columns": columns,
         "strict": strict,

@@ -58,7 +58,8 @@ class Tally:
         for line, reason in first:
             if self._strict:
                 raise InputError(
-                    f"{source}:{line}: {printable(reason)}", "mend the row, or leave --strict out to skip such rows"
+                    f"{source}:{line}: {printable(reason)}",
+                    "mend the row, or leave --strict out to skip such rows",
                 )
             if len(self.damaged_rows) < SAMPLE:
                 row = {"source": printable(str(source)), "line": line, "reason": printable(reason)}

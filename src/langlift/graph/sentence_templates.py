@@ -34,7 +34,6 @@ class Template:
         Raises:
             ValueError: a place is missing, stands twice, or nothing else is there; the message says which.
         """
-        # With a letter for each place, so that white space beside it is kept as one space.
         text = clean_term(text)
         pieces = PLACE.split(text)
         for place in ("{head}", "{tail}"):
@@ -63,7 +62,7 @@ class Template:
 
 
 def load_templates(given: str, known: set[str]) -> tuple[Path, dict[str, Template]]:
-    """The file that a path (``.yaml``) or the name of a shipped one (``mlt_Latn``, ``mt``) means, and its templates.
+    """The file that is meant, and its templates: a path (``.yaml``) or the name of a shipped one (``mlt_Latn``).
 
     ``known`` are the relations that there may be templates for.
 
