@@ -1,8 +1,9 @@
-"""Sentences by template: places in either order, spans, files that are not as they should be, the shipped Maltese."""
+"""Sentences by template: places in either order, spans, files that are not as they should be, Maltese."""
 
 import csv
 import json
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unicodedata import normalize
@@ -72,7 +73,7 @@ def test_spans_name_the_parts(
         words = row["text"][row["relation"]["start"] : row["relation"]["end"]]
         assert words and words == words.strip() and words in template
         spans = sorted((row[part]["start"], row[part]["end"]) for part in ("head", "relation", "tail"))
-        assert all(one[1] <= other[0] for one, other in zip(spans, spans[1:], strict=False))
+        assert all(one[1] <= other[0] for one, other in pairwise(spans))
 
 
 def test_the_shipped_maltese_has_every_relation(tmp_path: Path) -> None:
@@ -131,13 +132,13 @@ def test_a_file_that_is_not_as_it_should_be_is_one_error(content: bytes, message
 
 
 def test_names_and_files_that_there_are_not(tmp_path: Path, langlift) -> None:
-    for given, message in (
+    for name, message in (
         ("swh_Latn", "there are no templates of that name"),
         ("nonsense", "there are no templates of that name"),
         (str(tmp_path / "absent.yaml"), "absent.yaml: cannot be read"),
     ):
         with pytest.raises(InputError, match=message):
-            load_templates(given, KNOWN)
+            load_templates(name, KNOWN)
     built = langlift(
         "graph",
         "build",

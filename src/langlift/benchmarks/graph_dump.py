@@ -5,11 +5,12 @@ import random
 from itertools import accumulate
 from pathlib import Path
 
-LANGUAGES = ["en", "fr", "de", "es", "it", "ru", "pt", "ja", "zh", "la", "fi", "pl", "nl", "sv", "ar", "ms", "no", "sh", "cs", "hu", "ca", "bg", "da", "tr", "el", "ro", "sk", "fa", "eo", "vi", "ko", "sl", "uk", "he", "hi", "th", "et", "lt", "is", "ga", "sq", "mt", "sw", "ug", "am", "te", "ta", "ka", "hy", "kk", "az", "bn", "ur", "ne", "si", "km", "lo", "my", "bo", "dz", "yo", "ig", "ha", "zu", "xh", "so", "rw", "sn", "ln"]
-UNKNOWN_LANGUAGES = (
+SHARES = (
     "en fr de es it ru pt ja zh la fi pl nl sv ar ms no sh cs hu ca bg da tr el ro sk fa eo vi ko sl uk he hi th "
     "et lt is ga sq mt sw ug am te ta ka hy kk az bn ur ne si km lo my bo dz yo ig ha zu xh so rw sn ln"
-).split()
+)
+"""ConceptNet's codes of languages, those with most edges first."""
+LANGUAGES = tuple(SHARES.split())
 UNKNOWN_LANGUAGES = ("roa-opt", "zh_tw")
 RELATIONS = {
     "RelatedTo": 30, "FormOf": 20, "DerivedFrom": 10, "HasContext": 8, "Synonym": 8, "IsA": 8, "ExternalURL": 6,

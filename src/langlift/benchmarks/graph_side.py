@@ -22,7 +22,7 @@ def main(dump: str, out: str, threads: int) -> None:
     answer = {
         "rows": result.rows,
         "damaged": result.damaged,
-        "unknown_codes": result.unknown_codes,
+        "left_out": [*result.unknown_codes, *result.too_small],
         "kept": result.sentences,
         "seconds": seconds,
         "processor_seconds": busy,

@@ -25,7 +25,7 @@ from langlift.progress import ProgressBar
 
 WORK = ".building"
 """The folder in a build's that holds what was read; it is removed when all languages are done."""
-EDGES_AT_ONCE = 1_000_000
+EDGES_AT_ONCE = 500_000
 """So many edges are prepared together, or those of one language that has more."""
 
 
@@ -224,7 +224,7 @@ def _named(
 
 
 def _batches(wanted: Mapping[str, list[str]], counts: Mapping[str, int]) -> Iterator[dict[str, list[str]]]:
-    """Languages to be prepared together: as many as have a million edges, or one that has more."""
+    """Languages to be prepared together: as many as have half a million edges, or one that has more."""
     batch: dict[str, list[str]] = {}
     edges = 0
     for name, codes in wanted.items():

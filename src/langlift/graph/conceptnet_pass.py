@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import duckdb
@@ -39,6 +40,14 @@ NOT_PLAIN = (
     r"^ |  | $|[\t-\r\x1c-\x1f\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
 )
 """White space that ``clean_term`` would change."""
+PLAIN_CHARACTERS = (
+    r"!-.0-^`-~\x{c0}-\x{2ff}\x{388}-\x{3ff}\x{400}-\x{482}\x{48a}-\x{52f}\x{531}-\x{587}\x{5d0}-\x{5ea}"
+    r"\x{620}-\x{64a}\x{671}-\x{6d3}\x{10a0}-\x{10ff}\x{1200}-\x{135a}\x{3041}-\x{3096}\x{30a1}-\x{30fc}"
+    r"\x{3400}-\x{9fff}\x{ac00}-\x{d7a3}"
+)
+"""Characters that are NFC in whatever company: Latin, Greek, Arabic, Chinese and more; not ``/`` and ``_``."""
+PLAIN_NODE = f"/c/[a-z]{{2,3}}(/[{PLAIN_CHARACTERS}]+(_[{PLAIN_CHARACTERS}]+)*)+"
+"""A node that needs no closer look, in whatever segment the term stands: most of them, and this is quicker."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +154,10 @@ def _query(codes: Sequence[str] | None, either_end: bool, term: str) -> str:
 
     def is_plain(column: str, name: str) -> str:
         return (
-            f"regexp_full_match({column}, '/c/[a-z]{{2,3}}/[^/]+(/.*)?') AND {name} <> '' "
-            f"AND NOT regexp_matches({name}, '{NOT_PLAIN}') AND nfc_normalize({name}) = {name} "
-            f"AND strlen({name}) <= {LONGEST_TERM}"
+            f"CASE WHEN regexp_full_match({column}, '{PLAIN_NODE}') THEN true "
+            f"ELSE regexp_full_match({column}, '/c/[a-z]{{2,3}}/[^/]+(/.*)?') AND {name} <> '' "
+            f"AND NOT regexp_matches({name}, '{NOT_PLAIN}') AND nfc_normalize({name}) = {name} END "
+            f"AND strlen({column}) <= {LONGEST_TERM}"
         )
 
     return f"""
@@ -242,7 +252,7 @@ def _sort_out(first: int, block: bytes) -> tuple[list[tuple[int, bytes]], list[t
     begins = np.concatenate(([0], ends[:-1]))
     tabs = np.searchsorted(np.flatnonzero(characters == ord("\t")), ends)
     suspect = np.diff(tabs, prepend=0) != len(COLUMNS) - 1
-    for character in b"\0\r":
+    for character in (c for c in b"\0\r" if c in block):
         suspect[np.searchsorted(ends, np.flatnonzero(characters == character), side="right")] = True
     if not _is_utf8(block):
         for row, (begin, end) in enumerate(zip(begins.tolist(), ends.tolist(), strict=True)):
@@ -252,7 +262,7 @@ def _sort_out(first: int, block: bytes) -> tuple[list[tuple[int, bytes]], list[t
     edges = [-1, *rows.tolist(), len(ends)]
     pieces = [
         (first + before + 1, block[begins[before + 1] : ends[after - 1]])
-        for before, after in zip(edges, edges[1:], strict=False)
+        for before, after in pairwise(edges)
         if after > before + 1
     ]
     return pieces, suspects
@@ -275,10 +285,12 @@ def _is_regular(block: bytes) -> bool:
 
 
 def _is_utf8(data: bytes) -> bool:
+    # Arrow checks several times as fast as Python decodes.
     try:
-        return data.isascii() or bool(data.decode("utf-8"))
-    except UnicodeDecodeError:
+        pa.array([data], pa.large_binary()).cast(pa.large_string())
+    except pa.ArrowInvalid:
         return False
+    return True
 
 
 def _in_order(work: Callable[[Item], Answer], items: Iterable[Item], threads: int) -> Iterator[Answer]:

@@ -128,11 +128,16 @@ class EdgeStore:
 
     def remove_duplicates(self) -> None:
         """Keep one edge of those with the same head, relation and tail: the heaviest, of equals the first."""
+        # Few edges have the hash of another, so few need to be sorted.
         self._run(
-            "CREATE OR REPLACE TABLE edges AS SELECT * EXCLUDE (place) "
-            "REPLACE (CASE WHEN reason IS NULL AND place > 1 THEN 'duplicate' ELSE reason END AS reason) "
-            "FROM (SELECT *, row_number() OVER (PARTITION BY language, reason, head, relation, tail "
-            "ORDER BY weight DESC, source, line) AS place FROM edges)"
+            "CREATE OR REPLACE TABLE repeated AS SELECT hash(language, head, relation, tail) AS key FROM edges "
+            "WHERE reason IS NULL GROUP BY key HAVING count(*) > 1"
+        )
+        self._run(
+            "UPDATE edges SET reason = 'duplicate' WHERE rowid IN (SELECT number FROM ("
+            "SELECT rowid AS number, row_number() OVER (PARTITION BY language, head, relation, tail "
+            "ORDER BY weight DESC, source, line) AS place FROM edges WHERE reason IS NULL "
+            "AND hash(language, head, relation, tail) IN (SELECT key FROM repeated)) WHERE place > 1)"
         )
 
     def corrupt(self, share: float, seed: int) -> None:

@@ -68,11 +68,11 @@ class Parts:
 
     def write(self, source: int, line: int, table: pa.Table, counts: PartCounts) -> None:
         """Write a part; the columns of ``table`` are those of ``SCHEMA``."""
-        table = table.append_column("source", pa.array([source] * len(table), pa.int32()))
+        table = table.append_column("source", pa.repeat(pa.scalar(source, pa.int32()), len(table)))
         table = table.replace_schema_metadata({COUNTS: json.dumps(asdict(counts))})
         path = self._path(source, line)
         staged = path.with_suffix(".writing")
-        pq.write_table(table, staged, compression="zstd")
+        pq.write_table(table, staged, compression="lz4")
         staged.replace(path)
 
     def write_edges(self, source: int, edges: Iterable[Edge]) -> None:

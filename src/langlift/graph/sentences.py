@@ -2,8 +2,8 @@
 
 The predicates of ConceptNet's 33 relations in ``predicates.csv``, and the form ``head predicate tail``, are facts
 of arXiv 2407.01406 and 2502.10140, from github.com/d-gurgurov/Knowledge-Driven-Adaptation-LLMs,
-src/conceptnet/cn_to_nl.py (Apache-2.0). Some read the other way round from what ConceptNet means by the relation (``HasA``: "belongs to");
-they are kept as published.
+src/conceptnet/cn_to_nl.py (Apache-2.0). Some read the other way round from what ConceptNet means by the relation
+(``HasA``: "belongs to"); they are kept as published.
 """
 
 import csv
