@@ -52,7 +52,8 @@ def write_dump(path: Path, rows: int, seed: int = 0) -> None:
     terms = {
         language: [_term(chance, LETTERS[place % len(LETTERS)]) for _ in range(max(50, int(rows * share / 30)))]
         for place, (language, share) in enumerate(zip(LANGUAGES, shares, strict=True))
-    } | {language: ["mot", "parole"] for language in UNKNOWN_LANGUAGES}
+    }
+    terms |= {language: ["mot", "parole"] for language in UNKNOWN_LANGUAGES}
     relations, weighted = list(RELATIONS), list(accumulate(RELATIONS.values()))
     with path.open("w", encoding="utf-8", newline="\n") as file:
         line = ""

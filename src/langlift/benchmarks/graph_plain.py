@@ -14,7 +14,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 
-def concept(node):
+def concept(node: str) -> tuple[str, str]:
     """Language and term of ``/c/mt/dar_il-baħar/n``."""
     parts = node.split("/")
     if len(parts) < 4 or parts[0] or parts[1] != "c":
@@ -25,7 +25,9 @@ def concept(node):
     return parts[2], term
 
 
-def sentence(language, head, relation, predicate, tail_language, tail, weight):
+def sentence(
+    language: str, head: str, relation: str, predicate: str, tail_language: str, tail: str, weight: float
+) -> str:
     """A line of JSON."""
     verb = len(head) + 1
     last = verb + len(predicate) + 1
@@ -42,10 +44,10 @@ def sentence(language, head, relation, predicate, tail_language, tail, weight):
     )
 
 
-def convert(dump, predicates, out):
+def convert(dump: Path, predicates: dict[str, str], out: Path) -> dict[str, float]:
     """Write the sentences of each language; the heaviest of duplicates stays, of equals the first."""
     rows = damaged = 0
-    edges = {}
+    edges: dict[tuple[str, str, str, str], tuple[str, float]] = {}
     with open(dump, encoding="utf-8", newline="\n") as file:  # noqa: PTH123 - plain
         for line in file:
             rows += 1
@@ -82,7 +84,7 @@ def convert(dump, predicates, out):
     return {"rows": rows, "damaged": damaged, "kept": len(edges)}
 
 
-def main():
+def main() -> None:
     """Convert and say how long it took, and how much memory."""
     dump, table, out = map(Path, sys.argv[1:])
     with table.open(encoding="utf-8", newline="") as file:

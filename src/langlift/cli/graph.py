@@ -192,8 +192,8 @@ def show_many(result: "GraphsResult", as_json: bool) -> None:
         ("Codes of no known language", [f"{code} ({count:,})" for code, count in result.unknown_codes.items()]),
     ):
         if names:
-            more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-            note(f"{what}: {', '.join(names[:SHOWN])}{more}")
+            others = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+            note(f"{what}: {', '.join(names[:SHOWN])}{others}")
     shown = list(result.languages.items())[:SHOWN]
     more = len(result.languages) - len(shown)
     show(

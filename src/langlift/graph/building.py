@@ -285,13 +285,13 @@ def working_folder(out: Path, folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def no_space(out: Path) -> Iterator[None]:
-    """DuckDB's errors of a full disk as one of ours."""
+    """The errors of a full disk, DuckDB's too, as one of ours."""
     # Imported late: DuckDB is not for commands that do not need it.
     import duckdb
 
     try:
         yield
-    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+    except (duckdb.IOException, duckdb.OutOfMemoryException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise LangliftError(f"{out}: cannot be written ({reason})", "check free space and permissions") from error
 

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
@@ -97,7 +98,7 @@ def build_graphs(
         spoken = languages if languages is not None else _all_of_cldr(plan)
         located = read_locales(plan, parts, tally, [one for one in spoken if str(one) in cldr_locales()])
         with EdgeStore(parts.pattern, work, threads) as store:
-            counts = store.codes(plan.recipe.ends == "either")
+            counts = store.codes(plan.numbers("conceptnet") if plan.recipe.ends == "either" else ())
             wanted, unknown = _named(languages, counts)
             built = sorted(name for name in wanted if (out / name / MANIFEST).exists())
             done = {name: _kept(out / name) for name in built}
@@ -111,15 +112,16 @@ def build_graphs(
                     ):
                         language, codes_of = find_language(name), [code for code in batch[name] if code != name]
                         build = Build(plan, ready, described + located.get(name, []), tally, started)
+                        progress.advance(note=name)
                         try:
                             build.check(language, codes_of)
-                            with new_folder(out / name) as folder:
-                                result = build.write(folder, out / name, language, codes_of, of_language)
-                                write_manifest(folder, asdict(result))
-                            done[name] = result.kept
                         except InputError as error:
                             small[name] = error.message
-                        progress.advance(note=name)
+                            continue
+                        with new_folder(out / name) as folder:
+                            written = build.write(folder, out / name, language, codes_of, of_language)
+                            write_manifest(folder, asdict(written))
+                        done[name] = written.kept
     seconds = time.monotonic() - started
     result = GraphsResult(
         data=printable(str(out)),
@@ -155,10 +157,8 @@ def _asked(plan: Plan, languages: Sequence[Language] | None) -> dict[str, Any]:
         sources.append([source.kind, path, *((state.st_size, state.st_mtime_ns) if state else ())])
     # As JSON gives it back.
     names = languages and sorted(str(language) for language in languages)
-    asked: dict[str, Any] = json.loads(
-        json.dumps({"languages": names, "sources": sources, "settings": plan.settings})
-    )
-    return asked
+    asked = {"languages": names, "sources": sources, "settings": plan.settings, "langlift": version("langlift")}
+    return dict(json.loads(json.dumps(asked)))
 
 
 def _finished(out: Path, asked: Mapping[str, Any]) -> GraphsResult | None:

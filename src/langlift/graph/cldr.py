@@ -95,11 +95,11 @@ def _triples(locale: str, language: str) -> Iterator[tuple[str, str, str, str]]:
     for code, territory in names["territories"].items():
         for spoken in get_official_languages(code):
             # With a script where there are several: sr_Latn.
-            if name := names["languages"].get(spoken.split("_")[0]):
-                yield name, "OfficialLanguageOf", territory, language
+            if (spoken := spoken.split("_")[0]) in names["languages"]:
+                yield names["languages"][spoken], "OfficialLanguageOf", territory, language
         for currency in get_territory_currencies(code):
-            if name := names["currencies"].get(currency):
-                yield name, "CurrencyOf", territory, language
+            if currency in names["currencies"]:
+                yield names["currencies"][currency], "CurrencyOf", territory, language
     for circle in ("days", "months"):
         yield from _in_a_circle(_names_alone(locale, circle), language)
 

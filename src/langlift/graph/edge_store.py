@@ -63,13 +63,18 @@ class EdgeStore:
     ) -> None:
         self._database.close()
 
-    def codes(self, either_end: bool = False) -> dict[str, int]:
-        """How many edges start (or end) in each language, by the code that the source has for it, most first."""
-        nodes = "SELECT head_language AS code FROM read_parquet($parts)"
-        if either_end:
-            nodes += " UNION ALL SELECT tail_language FROM read_parquet($parts) WHERE tail_language <> ''"
-        query = f"SELECT code, count(*) FROM ({nodes}) GROUP BY code ORDER BY 2 DESC, 1"
-        return dict(self._rows(query, {"parts": self._pattern}))
+    def codes(self, dumps: Sequence[int] = ()) -> dict[str, int]:
+        """How many edges start in each language, by the code that the source has for it, most first.
+
+        Those that end in one count for it too, where they are in a source of ``dumps``.
+        """
+        query = (
+            "SELECT code, count(*) FROM (SELECT head_language AS code FROM read_parquet($parts) "
+            "UNION ALL SELECT tail_language FROM read_parquet($parts) "
+            "WHERE tail_language <> '' AND source IN (SELECT unnest($dumps::INTEGER[]))) "
+            "GROUP BY code ORDER BY 2 DESC, 1"
+        )
+        return dict(self._rows(query, {"parts": self._pattern, "dumps": list(dumps)}))
 
     def load(
         self,
@@ -96,7 +101,8 @@ class EdgeStore:
         if either_end:
             edges += (
                 " UNION ALL SELECT wanted.language, edge.* FROM read_parquet($parts) AS edge "
-                "JOIN wanted ON tail_language = code WHERE NOT EXISTS (SELECT 1 FROM wanted AS other "
+                "JOIN wanted ON tail_language = code WHERE source IN (SELECT unnest($dumps)) "
+                "AND NOT EXISTS (SELECT 1 FROM wanted AS other "
                 "WHERE other.language = wanted.language AND other.code = head_language)"
             )
         self._run(
