@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langlift.errors import InputError
-from langlift.graph.sentences import load_predicates, own_words, sentence
+from langlift.graph.sentences import load_predicates, own_words
 from langlift.graph.source_files import SourceFile
 from langlift.graph.tally import Edge, Tally
 from langlift.graph.triples import column_names, read_triples
@@ -218,14 +218,3 @@ def test_a_damaged_file_of_predicates_is_one_error(content: bytes, message: str,
     assert caught.value.message == f"{path}:{message}"
     with pytest.raises(InputError, match="cannot be read"):
         load_predicates(tmp_path / "absent.csv")
-
-
-@given(head=TERM, predicate=TERM, tail=TERM)
-def test_spans_name_the_arguments(head: str, predicate: str, tail: str) -> None:
-    row = sentence(Edge(1, head, "mt", "IsA", tail, "en", 2.0), predicate)
-    text = row["text"]
-    assert text == f"{head} {predicate} {tail}."
-    for part, words in (("head", head), ("relation", predicate), ("tail", tail)):
-        assert text[row[part]["start"] : row[part]["end"]] == words
-    assert (row["head"]["text"], row["tail"]["text"], row["relation"]["name"]) == (head, tail, "IsA")
-    assert (row["head"]["language"], row["tail"]["language"], row["weight"]) == ("mt", "en", 2.0)

@@ -83,6 +83,36 @@ def score(
     show(result, as_json, f"bench score: {shape}, {result.scored_tokens} tokens", [*_speeds(result), *exactness])
 
 
+@app.command("graph")
+def graph(
+    rows: Annotated[int, typer.Option("--rows", min=1000, help="Rows of the generated dump.")] = 2_000_000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the dump.")] = 0,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """All languages of a generated ConceptNet dump to sentences, beside a plain loop in Python."""
+    from langlift.benchmarks.graph_running import bench_graph
+
+    result = bench_graph(rows, seed)
+    seconds = ", ".join(f"{name.replace('_', ' ')} {value:,.1f}" for name, value in result.seconds.items())
+    rates = ", ".join(f"{name.replace('_', ' ')} {rate:,.0f}" for name, rate in result.rows_per_second.items())
+    memory = f"{result.peak_memory_bytes >> 20:,} MiB (plain loop: {result.plain_peak_memory_bytes >> 20:,} MiB)"
+    show(
+        result,
+        as_json,
+        f"bench graph: {result.rows:,} rows, {result.languages} languages",
+        [
+            ("faster than a plain loop, one thread", f"{result.ratio:.1f} times"),
+            ("faster, one thread, processor time", f"{result.ratio_processor_time:.1f} times"),
+            ("faster, two threads", f"{result.ratio_two_threads:.1f} times"),
+            ("seconds", seconds),
+            ("rows a second", rates),
+            ("peak memory", memory),
+            ("sentences, the same on all sides", f"{result.sentences:,}"),
+        ],
+    )
+
+
 def _speeds(result: Any) -> list[tuple[str, str]]:
     def times(ratio: float, spread: list[float]) -> str:
         return f"{ratio:.1f} times ({spread[0]:.1f} to {spread[1]:.1f})"

@@ -154,7 +154,8 @@ class GraphRecipe:
     ends: str = _setting(
         "start", "ConceptNet: the end that must be in LANG (the other is free)", choices=("start", "either")
     )
-    seed: int = _setting(0, "seed of the split", least=0, most=MOST_SEED)
+    noise: float = _setting(0.0, "share of the triples that is corrupted, to study robustness", least=0, most=1)
+    seed: int = _setting(0, "seed of the split and of the noise", least=0, most=MOST_SEED)
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,19 @@
-"""ConceptNet's dump of assertions: one pass, in memory that does not grow with the file.
+"""ConceptNet's codes of languages, its nodes, and what makes a row of its dump an edge.
 
 A row has five columns between tabs: URI, relation (``/r/IsA``), start, end (``/c/<language>/<term>[/...]``) and
-JSON metadata. Every row's form is checked (columns, UTF-8, NUL); the content of the rows of one language.
+JSON metadata.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import cache
 from unicodedata import normalize
 
-from langlift.graph.source_files import SourceFile
-from langlift.graph.tally import Edge, Tally, count_name
-from langlift.languages import INDIVIDUAL, Language
+from langlift.data_folder import printable
+from langlift.errors import InputError
+from langlift.graph.tally import Edge
+from langlift.languages import INDIVIDUAL, Language, find_language
 
 MERGED = {
     "ary": "ar",
@@ -36,9 +37,9 @@ MERGED = {
 """Languages that ConceptNet 5.7 keeps under the code of another (its languages.py, LCODE_ALIASES)."""
 
 LONGEST_TERM = 1000
+LONGEST_LICENCE = 200
+NOT_STATED = "not stated"
 EXTERNAL = "ExternalURL"
-NOT_SEPARATORS = bytes(byte for byte in range(256) if byte not in b"\t\n\0")
-ROW_SEPARATORS = b"\t\t\t\t\n"
 LANGUAGE_CODE = re.compile(r"[a-z]{2,3}(?:[-_][a-z0-9]+)*", re.IGNORECASE)
 
 
@@ -62,6 +63,18 @@ def conceptnet_codes(language: Language) -> tuple[str, ...]:
     own |= {language.code}
     merged = {MERGED[code] for code in own if code in MERGED}
     return tuple(sorted(merged)) + tuple(sorted(own - merged, key=lambda code: (len(code), code)))
+
+
+def language_of_code(code: str) -> Language | None:
+    """The language that a code in the dump stands for, None for codes that are no language's.
+
+    For a code under which ConceptNet keeps several languages it is the one that public data sets mean by it:
+    ``no`` is Bokmål, ``sh`` Serbian, ``ms`` Malay, ``ku`` Kurmanji.
+    """
+    try:
+        return find_language(code) if LANGUAGE_CODE.fullmatch(code) else None
+    except InputError:
+        return None
 
 
 def concept(uri: str, term: str = "third_segment") -> tuple[str, str]:
@@ -90,40 +103,15 @@ def clean_term(text: str) -> str:
     return " ".join(normalize("NFC", text).split())
 
 
-def read_conceptnet(
-    file: SourceFile, codes: tuple[str, ...], tally: Tally, either_end: bool = False, term: str = "third_segment"
-) -> Iterator[Edge]:
-    """Yield the edges whose start (or, with ``either_end``, start or end) is in a language; count the rest.
-
-    ``codes`` are the language's in ConceptNet. Edges to addresses on the web (``ExternalURL``) are dropped.
+def edge_of_row(line: int, fields: Sequence[str], term: str = "third_segment") -> Edge:
+    """The edge in the five columns of a row; one to an address on the web keeps its nodes as they are.
 
     Raises:
-        InputError: the file cannot be read to its end; or a row is damaged and the tally strict.
+        ValueError: the row is damaged; the message says how.
     """
-    wanted, selected, damaged, rows = frozenset(codes), 0, tally.damaged, tally.rows
-    for line, row in _rows_naming(file, codes, tally):
-        fields = row.decode("utf-8").rstrip("\r").split("\t")
-        starts, ends = (_language_of(node) in wanted for node in fields[2:4])
-        if not (starts or (either_end and ends)):
-            continue
-        selected += 1
-        relation = fields[1].removeprefix("/r/")
-        if relation == EXTERNAL:
-            tally.drop("external_url", file.path, Edge(line, fields[2], "", relation, fields[3], "", 1.0))
-            continue
-        try:
-            edge = _edge(line, fields, relation, term, tally)
-        except ValueError as error:
-            tally.damage(file.path, line, str(error))
-            selected -= 1
-            continue
-        yield edge
-    # What is neither damaged nor selected is about other languages.
-    tally.dropped["other_language"] += tally.rows - rows - (tally.damaged - damaged) - selected
-
-
-def _edge(line: int, fields: list[str], relation: str, term: str, tally: Tally) -> Edge:
-    """The edge of a row, ValueError saying what is wrong with it."""
+    relation = fields[1].removeprefix("/r/")
+    if relation == EXTERNAL and (language := language_of_node(fields[2])):
+        return Edge(line, fields[2], language, relation, fields[3], "", 1.0)
     if not fields[0].startswith("/a/"):
         raise ValueError(f"'{fields[0][:80]}' is no assertion (/a/[...])")
     if relation == fields[1] or not relation:
@@ -137,8 +125,13 @@ def _edge(line: int, fields: list[str], relation: str, term: str, tally: Tally) 
     if not isinstance(metadata, dict):
         raise ValueError("the metadata is no JSON object")
     weight = number(metadata.get("weight", 1.0))
-    count_name(tally.licences, str(metadata.get("license", "not stated"))[:200])
-    return Edge(line, head, head_language, relation, tail, tail_language, weight)
+    licence = printable(str(metadata.get("license", NOT_STATED)))
+    return Edge(line, head, head_language, relation, tail, tail_language, weight, licence[:LONGEST_LICENCE])
+
+
+def language_of_node(node: str) -> str:
+    """The language that a node names, even when the rest of it is damaged."""
+    return node.split("/", 3)[2] if node.startswith("/c/") else ""
 
 
 def number(value: object) -> float:
@@ -150,62 +143,3 @@ def number(value: object) -> float:
     if not abs(weight) < float("inf"):
         raise ValueError(f"the weight {str(value)[:40]!r} is no number")
     return weight
-
-
-def _language_of(node: str) -> str:
-    """The language that a node names, even when the rest of it is damaged."""
-    return node.split("/", 3)[2] if node.startswith("/c/") else ""
-
-
-def _rows_naming(file: SourceFile, codes: tuple[str, ...], tally: Tally) -> Iterator[tuple[int, bytes]]:
-    """Yield number and bytes of each well-formed row with a node in one of the languages; count all rows.
-
-    A block of rows is checked as a whole (tabs and line ends must alternate as they should), and only the rows
-    that name the language are cut out of it; a block that fails is gone through row by row.
-    """
-    names = re.compile(rb"\t/c/(?:" + b"|".join(re.escape(code).encode() for code in codes) + rb")(?=[/\t\r\n])")
-    for first, block in file.blocks():
-        if not _is_regular(block):
-            yield from _row_by_row(file, first, block, names, tally)
-            continue
-        tally.rows += block.count(b"\n")
-        line, position = first, 0
-        for match in names.finditer(block):
-            if match.start() < position:
-                continue
-            begin = block.rfind(b"\n", position, match.start()) + 1 or position
-            end = block.index(b"\n", match.end())
-            line += block.count(b"\n", position, begin)
-            yield line, block[begin:end]
-            line, position = line + 1, end + 1
-
-
-def _is_regular(block: bytes) -> bool:
-    """Whether every line of a block has five columns, valid UTF-8 and no NUL."""
-    separators = block.translate(None, NOT_SEPARATORS)
-    return separators == ROW_SEPARATORS * (len(separators) // 5) and _is_utf8(block)
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        return data.isascii() or bool(data.decode("utf-8"))
-    except UnicodeDecodeError:
-        return False
-
-
-def _row_by_row(
-    file: SourceFile, first: int, block: bytes, names: re.Pattern[bytes], tally: Tally
-) -> Iterator[tuple[int, bytes]]:
-    for line, row in enumerate(block[:-1].split(b"\n"), start=first):
-        if not row.strip(b"\r"):
-            continue
-        tally.rows += 1
-        columns = row.count(b"\t") + 1
-        if b"\0" in row:
-            tally.damage(file.path, line, "a NUL byte")
-        elif columns != 5:
-            tally.damage(file.path, line, f"{columns} column{'s' * (columns > 1)}, not 5")
-        elif not _is_utf8(row):
-            tally.damage(file.path, line, "not valid UTF-8")
-        elif names.search(row + b"\n"):
-            yield line, row

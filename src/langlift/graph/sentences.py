@@ -1,20 +1,18 @@
-"""Edges as sentences: ``head predicate tail.``, with the character span of each part.
+"""The words of relations.
 
-The predicates of ConceptNet's 33 relations in ``predicates.csv``, and the form of the sentence, are facts of arXiv
-2407.01406 and 2502.10140, from github.com/d-gurgurov/Knowledge-Driven-Adaptation-LLMs, src/conceptnet/cn_to_nl.py
-(Apache-2.0). Some read the other way round from what ConceptNet means by the relation (``HasA``: "belongs to");
-they are kept as published.
+The predicates of ConceptNet's 33 relations in ``predicates.csv``, and the form ``head predicate tail``, are facts
+of arXiv 2407.01406 and 2502.10140, from github.com/d-gurgurov/Knowledge-Driven-Adaptation-LLMs,
+src/conceptnet/cn_to_nl.py (Apache-2.0). Some read the other way round from what ConceptNet means by the relation
+(``HasA``: "belongs to"); they are kept as published.
 """
 
 import csv
 import re
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from langlift.errors import InputError
 from langlift.graph.conceptnet import clean_term
-from langlift.graph.tally import Edge
 
 WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -37,19 +35,6 @@ def own_words(relation: str) -> str:
     name = re.split(r"[/#]", relation.rstrip("/#"))[-1] or relation
     words = WORD_START.sub(" ", name.replace("_", " ")).split()
     return " ".join(word if word.isupper() and len(word) > 1 else word.lower() for word in words) or relation
-
-
-def sentence(edge: Edge, predicate: str) -> dict[str, Any]:
-    """One row of a built folder: the text, its parts with their character spans (end exclusive), the weight."""
-    verb = len(edge.head) + 1
-    tail = verb + len(predicate) + 1
-    return {
-        "text": f"{edge.head} {predicate} {edge.tail}.",
-        "head": {"text": edge.head, "language": edge.head_language, "start": 0, "end": len(edge.head)},
-        "relation": {"name": edge.relation, "start": verb, "end": tail - 1},
-        "tail": {"text": edge.tail, "language": edge.tail_language, "start": tail, "end": tail + len(edge.tail)},
-        "weight": edge.weight,
-    }
 
 
 def _read(path: Path) -> dict[str, str]:

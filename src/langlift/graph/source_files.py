@@ -16,7 +16,7 @@ from langlift.progress import ProgressBar
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-BLOCK_BYTES = 1 << 22
+BLOCK_BYTES = 1 << 23
 LONGEST_LINE_BYTES = 1 << 24
 GZIP_MAGIC = b"\x1f\x8b"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"

@@ -1,0 +1,246 @@
+"""Graphs of many languages from one pass over the sources; a build that was stopped goes on where it was."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from itertools import chain, groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from langlift.config.recipes import GraphRecipe
+from langlift.data_folder import MANIFEST, printable, write_manifest
+from langlift.errors import InputError, LangliftError
+from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes
+from langlift.graph.building import Build, no_space, prepare, read_files, read_locales
+from langlift.graph.cldr import cldr_locales
+from langlift.graph.conceptnet import conceptnet_codes, language_of_code
+from langlift.graph.plan import Plan, make_plan
+from langlift.graph.tally import Tally
+from langlift.graph.threads import usable_threads
+from langlift.languages import Language, find_language
+from langlift.progress import ProgressBar
+
+WORK = ".building"
+"""The folder in a build's that holds what was read; it is removed when all languages are done."""
+EDGES_AT_ONCE = 500_000
+"""So many edges are prepared together, or those of one language that has more."""
+
+
+@dataclass(frozen=True)
+class GraphsResult:
+    """What ``langlift graph build all`` made; the same stands in ``manifest.json`` beside the languages' folders.
+
+    ``languages`` gives the sentences of each language that has a folder. ``too_small`` says why another has none,
+    ``unknown_codes`` counts edges that start in a code of ConceptNet that is no language's. ``already_built`` are
+    the languages that an earlier build had finished. ``rows`` and what is damaged are those of the pass. ``asked``
+    is what must be the same for a build to be gone on with.
+    """
+
+    data: str
+    asked: dict[str, Any]
+    sources: list[dict[str, Any]]
+    settings: dict[str, Any]
+    languages: dict[str, int]
+    sentences: int
+    too_small: dict[str, str]
+    unknown_codes: dict[str, int]
+    already_built: list[str]
+    rows: int
+    damaged: int
+    damaged_rows: list[dict[str, Any]]
+    seconds: float
+    rows_per_second: float
+    peak_memory_bytes: int
+
+
+def build_graphs(
+    languages: Sequence[Language] | None,
+    sources: Sequence[str],
+    out: Path,
+    recipe: GraphRecipe | None = None,
+    *,
+    strict: bool = False,
+    predicates: Path | None = None,
+    threads: int | None = None,
+) -> GraphsResult:
+    """Write a folder as ``build_graph`` does for each language, ``out/mlt_Latn`` and so on, from one pass.
+
+    ``languages`` None means all that the sources have. Sources are ``conceptnet:PATH`` and ``cldr``. A build that
+    was stopped goes on when it is called again with the same arguments: finished languages are left alone, and
+    what was read of the dumps is not parsed again.
+
+    Raises:
+        InputError: as ``build_graph`` does, but a language with too little is only counted; ``out`` holds
+            something else, or a build with other settings; a source is a table of triples.
+        LangliftError: the folder cannot be written.
+    """
+    started = time.monotonic()
+    plan, threads = make_plan(sources, recipe, strict, None, predicates), usable_threads(threads)
+    if plan.numbers("triples"):
+        raise InputError("a table of triples is in one language", "build its language alone")
+    if any(source.kind == "cldr" and source.path for source in plan.sources):
+        raise InputError("a locale of CLDR is in one language", "--source cldr")
+    asked = _asked(plan, languages)
+    if (finished := _finished(out, asked)) is not None:
+        return finished
+    work = _open(out, asked)
+    with no_space(out):
+        from langlift.graph.edge_store import EdgeStore
+        from langlift.graph.parts import Parts
+
+        parts, tally = Parts(work / "parts"), Tally(strict)
+        codes = languages and sorted({code for language in languages for code in conceptnet_codes(language)})
+        described = read_files(plan, parts, tally, codes or None, threads)
+        spoken = languages if languages is not None else _all_of_cldr(plan)
+        located = read_locales(plan, parts, tally, [one for one in spoken if str(one) in cldr_locales()])
+        with EdgeStore(parts.pattern, work, threads) as store:
+            counts = store.codes(plan.numbers("conceptnet") if plan.recipe.ends == "either" else ())
+            wanted, unknown = _named(languages, counts)
+            built = sorted(name for name in wanted if (out / name / MANIFEST).exists())
+            done = {name: _kept(out / name) for name in built}
+            small: dict[str, str] = {}
+            with ProgressBar("languages", len(wanted) - len(built), "languages") as progress:
+                for batch in _batches({name: wanted[name] for name in wanted if name not in done}, counts):
+                    ready = prepare(store, batch, plan)
+                    lines = groupby(store.lines(plan.recipe.noise > 0), itemgetter(0))
+                    for name, of_language in chain(
+                        lines, ((name, ()) for name in batch.keys() - ready.sizes.keys())
+                    ):
+                        language, codes_of = find_language(name), [code for code in batch[name] if code != name]
+                        build = Build(plan, ready, described + located.get(name, []), tally, started)
+                        progress.advance(note=name)
+                        try:
+                            build.check(language, codes_of)
+                        except InputError as error:
+                            small[name] = error.message
+                            continue
+                        with new_folder(out / name) as folder:
+                            written = build.write(folder, out / name, language, codes_of, of_language)
+                            write_manifest(folder, asdict(written))
+                        done[name] = written.kept
+    seconds = time.monotonic() - started
+    result = GraphsResult(
+        data=printable(str(out)),
+        asked=asked,
+        sources=described + ([{"kind": "cldr"}] if plan.numbers("cldr") else []),
+        settings=plan.settings,
+        languages=dict(sorted(done.items(), key=lambda item: -item[1])),
+        sentences=sum(done.values()),
+        too_small=dict(sorted(small.items())),
+        unknown_codes=unknown,
+        already_built=built,
+        rows=tally.rows,
+        damaged=tally.damaged,
+        damaged_rows=tally.damaged_rows,
+        seconds=round(seconds, 2),
+        rows_per_second=round(tally.rows / max(seconds, 1e-9), 1),
+        peak_memory_bytes=process_peak_memory_bytes(),
+    )
+    write_manifest(out, asdict(result))
+    shutil.rmtree(work)
+    return result
+
+
+def _asked(plan: Plan, languages: Sequence[Language] | None) -> dict[str, Any]:
+    """What decides the whole build: a source that has changed since is another."""
+    sources = []
+    for source in plan.sources:
+        try:
+            state = Path(source.path).stat() if source.kind != "cldr" else None
+        except OSError as error:
+            raise InputError(f"{source.path}: cannot be read ({error.strerror})", "check the path given") from None
+        path = str(Path(source.path).resolve()) if state else ""
+        sources.append([source.kind, path, *((state.st_size, state.st_mtime_ns) if state else ())])
+    # As JSON gives it back.
+    names = languages and sorted(str(language) for language in languages)
+    asked = {"languages": names, "sources": sources, "settings": plan.settings, "langlift": version("langlift")}
+    return dict(json.loads(json.dumps(asked)))
+
+
+def _finished(out: Path, asked: Mapping[str, Any]) -> GraphsResult | None:
+    """What an earlier build wrote that had finished everything, None where there is none."""
+    path = out / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["asked"] != asked:
+            raise InputError(f"{out}: holds a finished build with other settings or sources", "choose a new --out")
+        return GraphsResult(**stored | {"already_built": sorted(stored["languages"])})
+    except (ValueError, KeyError, TypeError, OSError):
+        raise InputError(f"{out}: holds something else", "choose a new --out") from None
+
+
+def _open(out: Path, asked: Mapping[str, Any]) -> Path:
+    """Make the folder to work in, or go on in that of the same build."""
+    work = out / WORK
+    state = work / "asked.json"
+    if state.exists():
+        if json.loads(state.read_text(encoding="utf-8")) != asked:
+            raise InputError(
+                f"{out}: holds an unfinished build with other settings or sources",
+                "choose a new --out, or delete it",
+            )
+        for left in [*out.glob(".*.writing"), work / "spill"]:
+            shutil.rmtree(left, ignore_errors=True)
+        return work
+    # Only an empty one may be left by a build that was stopped before it wrote down what it was asked.
+    if not (work.is_dir() and [path.name for path in out.iterdir()] == [WORK]):
+        check_new_folder(out)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        staged = state.with_suffix(".writing")
+        staged.write_text(json.dumps(asked), encoding="utf-8")
+        staged.replace(state)
+    except OSError as error:
+        raise LangliftError(f"{out}: cannot be written ({error.strerror})", "check its permissions") from error
+    return work
+
+
+def _all_of_cldr(plan: Plan) -> list[Language]:
+    """The languages of CLDR's locales, where the plan has that source."""
+    return [find_language(name) for name in cldr_locales()] if plan.numbers("cldr") else []
+
+
+def _named(
+    languages: Sequence[Language] | None, counts: Mapping[str, int]
+) -> tuple[dict[str, list[str]], dict[str, int]]:
+    """Each language with its codes in the sources, and the counts of codes that are no language's."""
+    if languages is not None:
+        return {str(language): [*conceptnet_codes(language), str(language)] for language in languages}, {}
+    wanted: dict[str, list[str]] = {}
+    unknown = {}
+    for code, count in counts.items():
+        language = language_of_code(code)
+        if language is None:
+            unknown[printable(code)] = count
+        else:
+            wanted.setdefault(str(language), []).append(code)
+    return wanted, unknown
+
+
+def _batches(wanted: Mapping[str, list[str]], counts: Mapping[str, int]) -> Iterator[dict[str, list[str]]]:
+    """Languages to be prepared together: as many as have half a million edges, or one that has more."""
+    batch: dict[str, list[str]] = {}
+    edges = 0
+    for name, codes in wanted.items():
+        size = sum(counts.get(code, 0) for code in codes)
+        if batch and edges + size > EDGES_AT_ONCE:
+            yield batch
+            batch, edges = {}, 0
+        batch[name] = codes
+        edges += size
+    if batch:
+        yield batch
+
+
+def _kept(folder: Path) -> int:
+    """How many sentences a finished language has."""
+    try:
+        return int(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["kept"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / MANIFEST}: cannot be read ({error})", "delete the folder") from None

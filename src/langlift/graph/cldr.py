@@ -1,0 +1,139 @@
+"""Triples from Unicode's CLDR, as Babel carries it: names of languages, territories, currencies, days and months.
+
+For many languages it is the only structured source there is. Nothing is fetched. What a language has no name for
+is left out; names that CLDR merely inherits from its root locale are no names.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+from langlift.errors import InputError
+from langlift.graph.conceptnet import clean_term
+from langlift.graph.tally import Edge
+from langlift.languages import Language, find_language
+
+PREDICATES = {
+    "OfficialLanguageOf": "is an official language of",
+    "CurrencyOf": "is a currency of",
+    "ComesAfter": "comes after",
+}
+"""Words for the relations that ConceptNet does not have."""
+KINDS = {"languages": "language", "territories": "territory", "currencies": "currency"}
+"""What names of each kind are, in English, as CLDR has no words for it."""
+ENGLISH = "eng_Latn"
+NOT_NAMED = {"languages": {"mul", "und", "zxx", "root"}, "territories": {"XA", "XB", "ZZ"}, "currencies": {"XXX"}}
+"""Codes that stand for nothing."""
+ROOT = ("Mon", "M01")
+"""What CLDR's root locale calls the first day and the first month."""
+LICENCE = "Unicode-3.0"
+
+
+@cache
+def cldr_locales() -> Mapping[str, str]:
+    """Language (``mlt_Latn``) -> Babel's locale of it (``mt``), for every language that Babel has a locale of."""
+    from babel.localedata import locale_identifiers
+
+    locales: dict[str, str] = {}
+    for identifier in sorted(locale_identifiers(), key=lambda text: (len(text), text)):
+        if all(len(part) == 4 for part in identifier.split("_")[1:]):
+            try:
+                locales.setdefault(str(_language(identifier)), identifier)
+            except InputError:
+                continue  # nothing is called so in ``langlift.languages``, so nobody can ask for it
+    return locales
+
+
+def locale_of(language: Language, given: str = "") -> str:
+    """Babel's locale of a language, or the one that is asked for (``pt_PT``).
+
+    Raises:
+        InputError: Babel has no such locale, or it is another language's.
+    """
+    from babel.localedata import exists, normalize_locale
+
+    if not given:
+        if str(language) not in cldr_locales():
+            raise InputError(f"CLDR has no locale of {language.name} ({language})", "give another source")
+        return cldr_locales()[str(language)]
+    locale = normalize_locale(given.replace("-", "_")) if exists(given.replace("-", "_")) else None
+    if locale is None:
+        raise InputError(f"--source cldr:{given}: CLDR has no such locale", "a name such as mt, pt_PT or zh_Hant")
+    if (found := _language(locale)).code != language.code:
+        raise InputError(
+            f"--source cldr:{given}: a locale of {found.name} ({found}), not of {language.name}", "leave it out"
+        )
+    return locale
+
+
+def read_cldr(locale: str, language: str) -> Iterator[Edge]:
+    """Yield the edges of a locale; ``language`` is what their names are labelled with.
+
+    Relations: ``IsA`` (a language, a territory, a currency), ``OfficialLanguageOf`` and ``CurrencyOf`` (a
+    territory, today), ``ComesAfter`` (days of the week, months of the year).
+    """
+    for line, (head, relation, tail, tail_language) in enumerate(_triples(locale, language), start=1):
+        yield Edge(line, head, language, relation, tail, tail_language, 1.0, LICENCE)
+
+
+def described(locale: str, rows: int) -> dict[str, Any]:
+    """What the manifest says of the source."""
+    return {"kind": "cldr", "locale": locale, "babel": version("babel"), "rows": rows}
+
+
+def _triples(locale: str, language: str) -> Iterator[tuple[str, str, str, str]]:
+    from babel import Locale
+    from babel.languages import get_official_languages
+    from babel.numbers import get_territory_currencies
+
+    found = Locale.parse(locale)
+    names = {kind: _names(kind, getattr(found, kind)) for kind in KINDS}
+    for kind, word in KINDS.items():
+        for name in names[kind].values():
+            yield name, "IsA", word, ENGLISH
+    for code, territory in names["territories"].items():
+        for spoken in get_official_languages(code):
+            # With a script where there are several: sr_Latn.
+            if (spoken := spoken.split("_")[0]) in names["languages"]:
+                yield names["languages"][spoken], "OfficialLanguageOf", territory, language
+        for currency in get_territory_currencies(code):
+            if currency in names["currencies"]:
+                yield names["currencies"][currency], "CurrencyOf", territory, language
+    for circle in ("days", "months"):
+        yield from _in_a_circle(_names_alone(locale, circle), language)
+
+
+def _names(kind: str, names: Mapping[str, str]) -> dict[str, str]:
+    """Names by code: not those of groups (``es_MX``, ``001``) or of nothing."""
+    terms = {code: clean_term(name) for code, name in names.items() if code not in NOT_NAMED[kind]}
+    return {code: name for code, name in terms.items() if code.isalpha() and name not in ("", code)}
+
+
+def _names_alone(locale: str, circle: str) -> Mapping[int, str]:
+    """Names of days or months as they stand outside a date; where CLDR has none, as in a date.
+
+    Taken from Babel's data as it is stored. (``Locale(...).months`` keeps what the alias from one form to the
+    other means in the locale that asks first, and gives it to all others.)
+    """
+    from babel.localedata import load
+
+    forms = load(locale)[circle]
+    alone, in_dates = (forms[form]["wide"] for form in ("stand-alone", "format"))
+    if isinstance(alone, tuple):
+        return {**in_dates, **alone[1]}
+    return alone if type(alone) is dict else in_dates
+
+
+def _in_a_circle(names: Mapping[int, str], language: str) -> Iterator[tuple[str, str, str, str]]:
+    """Each name comes after the one before it, the first after the last."""
+    terms = [clean_term(names[place]) for place in sorted(names)]
+    if all(terms) and terms[0] not in ROOT:
+        for before, after in zip(terms, terms[1:] + terms[:1], strict=True):
+            yield after, "ComesAfter", before, language
+
+
+def _language(identifier: str) -> Language:
+    """The language of a locale, with its script where the locale has one."""
+    parts = identifier.split("_")
+    return find_language("_".join(part for part in parts[:2] if part == parts[0] or len(part) == 4))

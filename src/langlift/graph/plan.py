@@ -1,0 +1,110 @@
+"""What a build was asked for, checked before anything is read."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from os.path import expanduser
+from pathlib import Path
+from typing import Any
+
+from langlift.config.recipes import GraphRecipe
+from langlift.data_folder import printable
+from langlift.errors import InputError
+from langlift.graph.cldr import PREDICATES
+from langlift.graph.sentence_templates import Template, load_templates
+from langlift.graph.sentences import load_predicates
+from langlift.graph.triples import column_names
+
+KINDS = ("conceptnet", "triples", "cldr")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source; ``number`` is its place among them. Of ``cldr`` the path is a locale, or nothing."""
+
+    number: int
+    kind: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides the sentences, but for the languages.
+
+    ``templates`` has the published predicates, those of ``--predicates`` and those of ``--templates``, the later
+    over the earlier. ``settings`` is what the manifest says of it all.
+    """
+
+    sources: list[Source]
+    recipe: GraphRecipe
+    columns: dict[str, str]
+    templates: dict[str, Template]
+    strict: bool
+    settings: dict[str, Any]
+
+    def numbers(self, kind: str) -> list[int]:
+        """The numbers of the sources of a kind."""
+        return [source.number for source in self.sources if source.kind == kind]
+
+
+def make_plan(
+    sources: Sequence[str],
+    recipe: GraphRecipe | None,
+    strict: bool = False,
+    columns: str | None = None,
+    predicates: Path | None = None,
+    templates: str | None = None,
+) -> Plan:
+    """Check and read what a build is given.
+
+    Raises:
+        InputError: there is no source, or one of an unknown kind; a file of predicates or templates is not as it
+            should be; a setting is for a kind of source that is not given.
+    """
+    recipe = recipe or GraphRecipe()
+    if not sources:
+        raise InputError("no source is given", "--source conceptnet:PATH, --source triples:PATH or --source cldr")
+    found = [_source(number, text) for number, text in enumerate(sources)]
+    kinds = {source.kind for source in found}
+    for given, setting, kind in (
+        (columns, "--columns", "triples"),
+        (recipe.ends == "either", "--either-end", "conceptnet"),
+        (recipe.term == "last_segment", "term=last_segment", "conceptnet"),
+    ):
+        if given and kind not in kinds:
+            raise InputError(f"{setting} is only for sources {kind}:PATH, and none is given", "leave it out")
+    table = load_predicates(predicates)
+    words = {relation: Template.of_predicate(words) for relation, words in (PREDICATES | table).items()}
+    file = None
+    if templates is not None:
+        file, own = load_templates(templates, set(words))
+        words |= own
+    if "cldr" not in kinds:
+        # ConceptNet's own relations are told from others by having a predicate.
+        words = {
+            relation: template for relation, template in words.items() if relation not in PREDICATES.keys() - table
+        }
+    settings = asdict(recipe) | {
+        "columns": columns,
+        "strict": strict,
+        "predicates": _described(predicates),
+        "templates": _described(file),
+    }
+    return Plan(found, recipe, column_names(columns), words, strict, settings)
+
+
+def _source(number: int, text: str) -> Source:
+    """``conceptnet:PATH``, ``triples:PATH``, ``cldr`` or ``cldr:LOCALE``."""
+    kind, colon, path = text.partition(":")
+    if kind not in KINDS or (not path and kind != "cldr"):
+        given = "PATH" if colon else text
+        hint = f"conceptnet:{given} (the official dump), triples:{given} (a table) or cldr"
+        raise InputError(f"--source {text}: the kind of source is unknown", hint)
+    return Source(number, kind, expanduser(path))  # noqa: PTH111 - leaves what names no user as it is
+
+
+def _described(path: Path | None) -> dict[str, str] | None:
+    """Name and SHA-256 of a file that decides the words."""
+    if path is None:
+        return None
+    return {"name": printable(path.name), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}

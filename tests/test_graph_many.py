@@ -1,0 +1,231 @@
+"""Graphs of many languages from one pass: equal to those built one by one, resumable, damage told."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from langlift.benchmarks.graph_dump import write_dump
+from langlift.data_folder import SPLITS
+from langlift.errors import InputError
+from langlift.graph import building_many, conceptnet_pass, source_files
+from langlift.graph.building import build_graph
+from langlift.graph.building_many import build_graphs
+from langlift.languages import find_language
+
+
+@pytest.fixture(scope="module")
+def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("dump") / "dump.tsv"
+    write_dump(path, 12_000, seed=3)
+    with path.open("ab") as file:
+        file.write(b"/a/x\t/r/IsA\t/c/en/\xff\t/c/en/cat\t{}\n")
+    return path
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_files, "BLOCK_BYTES", 200_000)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    names = [f"{split}.jsonl" for split in SPLITS] + ["dropped.jsonl"]
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+def test_every_language_is_as_if_built_alone(dump: Path, tmp_path: Path) -> None:
+    result = build_graphs(None, [f"conceptnet:{dump}"], tmp_path / "all", threads=2)
+    assert (result.rows, result.damaged) == (12_001, 2)
+    assert [row["line"] for row in result.damaged_rows] == [10_000, 12_001]
+    assert set(result.unknown_codes) == {"roa-opt", "zh_tw"}
+    assert len(result.languages) > 40
+    assert result.sentences == sum(result.languages.values())
+    folders = {path.name for path in (tmp_path / "all").iterdir()}
+    assert folders == set(result.languages) | {"manifest.json"}
+    assert json.loads((tmp_path / "all" / "manifest.json").read_text(encoding="utf-8")) == vars(result)
+    for name in ("mlt_Latn", "srp_Cyrl", "zho_Hans", "eng_Latn"):
+        alone = build_graph(find_language(name), [f"conceptnet:{dump}"], tmp_path / name, threads=1)
+        assert contents(tmp_path / "all" / name) == contents(tmp_path / name)
+        manifest = json.loads((tmp_path / "all" / name / "manifest.json").read_text(encoding="utf-8"))
+        for key in (
+            "relations",
+            "languages",
+            "licences",
+            "splits",
+            "largest_group",
+            "kept",
+            "foreign_tails",
+            "settings",
+        ):
+            assert manifest[key] == vars(alone)[key], key
+        assert manifest["rows"] == manifest["kept"] + sum(manifest["dropped"].values()) + manifest["damaged"]
+
+
+def test_several_languages_and_both_ends(dump: Path, tmp_path: Path) -> None:
+    from langlift.config.recipes import GraphRecipe
+
+    languages = [find_language("mlt"), find_language("swh"), find_language("hrv"), find_language("srp")]
+    either = GraphRecipe(ends="either")
+    result = build_graphs(languages, [f"conceptnet:{dump}"], tmp_path / "some", either)
+    assert set(result.languages) == {"mlt_Latn", "swh_Latn", "hrv_Latn", "srp_Cyrl"}
+    for language in languages:
+        build_graph(language, [f"conceptnet:{dump}"], tmp_path / str(language), either)
+        assert contents(tmp_path / "some" / str(language)) == contents(tmp_path / str(language))
+
+
+def test_what_is_finished_stays_and_nothing_is_parsed_twice(
+    dump: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_blocks: None
+) -> None:
+    whole = build_graphs(None, [f"conceptnet:{dump}"], tmp_path / "whole", threads=1)
+    parsed: list[int] = []
+    read = conceptnet_pass._Reader.read
+    stop_at = 8
+
+    def counted(self, rows):
+        parsed.append(rows.first)
+        if len(parsed) == stop_at:
+            raise KeyboardInterrupt
+        return read(self, rows)
+
+    monkeypatch.setattr(conceptnet_pass._Reader, "read", counted)
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        build_graphs(None, [f"conceptnet:{dump}"], out, threads=1)
+    first, stop_at = list(parsed), -1
+    parsed.clear()
+
+    written: list[str] = []
+    write = building_many.Build.write
+
+    def interrupted(self, folder, out, language, codes, lines):
+        if len(written) == 5:
+            raise KeyboardInterrupt
+        written.append(str(language))
+        return write(self, folder, out, language, codes, lines)
+
+    monkeypatch.setattr(building_many.Build, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build_graphs(None, [f"conceptnet:{dump}"], out, threads=1)
+    assert not set(parsed) & set(first[:-1]), "a part that was written is not parsed again"
+    parsed.clear()
+    monkeypatch.setattr(building_many.Build, "write", write)
+    times = {name: (out / name / "train.jsonl").stat().st_mtime_ns for name in written}
+
+    (out / ".mlt_Latn.killed.writing").mkdir()
+    result = build_graphs(None, [f"conceptnet:{dump}"], out, threads=1)
+    assert parsed == []
+    assert result.already_built == sorted(written)
+    assert {name: (out / name / "train.jsonl").stat().st_mtime_ns for name in written} == times
+    assert (result.languages, result.rows, result.damaged_rows) == (
+        whole.languages,
+        whole.rows,
+        whole.damaged_rows,
+    )
+    for name in result.languages:
+        assert contents(out / name) == contents(tmp_path / "whole" / name)
+    assert not list(out.glob(".*"))
+    again = build_graphs(None, [f"conceptnet:{dump}"], out)
+    assert again.already_built == sorted(result.languages)
+    with pytest.raises(InputError, match="finished build with other settings"):
+        build_graphs(None, [f"conceptnet:{dump}"], out, strict=True)
+
+
+def test_a_killed_build_goes_on(dump: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [
+        sys.executable, "-c", "from langlift.cli.main import main; main()",
+        "graph", "build", "all", "--source", f"conceptnet:{dump}", "--out", str(out), "--threads", "1", "--json",
+    ]  # fmt: skip
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not list(out.glob("[a-z]*_*")) and started.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(started.pid, signal.SIGKILL)
+    started.communicate()
+    finished = {path.parent.name: path.stat().st_mtime_ns for path in out.glob("[a-z]*_*/manifest.json")}
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    answer = json.loads(result.stdout.splitlines()[-1])
+    assert len(answer["languages"]) > 40
+    assert finished, "it was killed after the first language"
+    assert answer["already_built"] == sorted(finished)
+    assert {name: (out / name / "manifest.json").stat().st_mtime_ns for name in finished} == finished
+    assert {path.name for path in out.iterdir()} == set(answer["languages"]) | {"manifest.json"}
+
+
+def test_damage_is_reported_or_fatal(dump: Path, tmp_path: Path, langlift) -> None:
+    arguments = ["graph", "build", "all", "--source", f"conceptnet:{dump}", "--out"]
+    shown = langlift(*arguments, tmp_path / "out")
+    assert shown.code == 0, shown.err
+    assert f"2 damaged rows left out, the first: {dump}:10000: " in shown.err
+    assert "Codes of no known language: " in shown.err and "roa-opt (" in shown.err
+    assert "more languages" in shown.out
+    strict = langlift(*arguments, tmp_path / "strict", "--strict", "--json")
+    assert strict.code == 2 and f"{dump}:10000: " in strict.error["error"]
+    packed = tmp_path / "dump.gz"
+    packed.write_bytes(gzip.compress(dump.read_bytes())[:-30])
+    cut = langlift(*arguments[:-2], f"conceptnet:{packed}", "--out", tmp_path / "cut", "--json")
+    assert cut.code == 2 and "damaged gzip file" in cut.error["error"]
+    packed.write_bytes(gzip.compress(dump.read_bytes()))
+    other = langlift(*arguments[:-2], f"conceptnet:{packed}", "--out", tmp_path / "cut", "--json")
+    assert other.code == 2 and "unfinished build with other settings or sources" in other.error["error"]
+    for wrong, message in (
+        (["--columns", "head=x"], "--columns is for a graph of one language"),
+        (["--templates", "mlt_Latn"], "--templates is for a graph of one language"),
+        (["--source", "triples:x.tsv"], "a table of triples is in one language"),
+        (["--source", "cldr:mt"], "a locale of CLDR is in one language"),
+    ):
+        refused = langlift(*arguments, tmp_path / "refused", *wrong, "--json")
+        assert refused.code == 2 and message in refused.error["error"]
+    named = langlift("graph", "build", "mlt,swh", *arguments[3:-1], "--out", tmp_path / "two", "--json")
+    assert set(named.json["languages"]) == {"mlt_Latn", "swh_Latn"}
+
+
+@pytest.mark.parametrize("column", range(5))
+def test_bad_bytes_in_any_column_of_any_language_are_told(column: int, tmp_path: Path) -> None:
+    path = tmp_path / "dump.tsv"
+    write_dump(path, 2_000)
+    rows = path.read_bytes().splitlines(keepends=True)
+    fields = rows[999].split(b"\t")
+    fields[column] = b"\xfe" + fields[column]
+    path.write_bytes(b"".join([*rows[:999], b"\t".join(fields), *rows[1000:]]))
+    result = build_graphs(None, [f"conceptnet:{path}"], tmp_path / "out")
+    assert [(row["line"], row["reason"]) for row in result.damaged_rows] == [(1000, "not valid UTF-8")]
+    with pytest.raises(InputError, match=r"dump\.tsv:1000: not valid UTF-8"):
+        build_graphs(None, [f"conceptnet:{path}"], tmp_path / "strict", strict=True)
+
+
+def test_the_bench_compares_both_sides(langlift) -> None:
+    result = langlift("bench", "graph", "--rows", "3000", "--json")
+    assert result.code == 0, result.err
+    assert (result.json["rows"], result.json["sentences"] > 2000) == (3000, True)
+    assert result.json["ratio"] == result.json["seconds"]["plain"] / result.json["seconds"]["one_thread"]
+    assert 50 << 20 < result.json["peak_memory_bytes"] < 1 << 30
+
+
+def test_the_bench_sees_a_difference(tmp_path: Path) -> None:
+    from langlift.benchmarks.graph_running import _digest
+
+    for name, text in (("a", "1\n2\n"), ("b", "2\n1\n"), ("c", "1\n3\n"), ("d", "1\n2\n2\n")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    digests = {name: _digest([tmp_path / name]) for name in "abcd"}
+    assert digests["a"] == digests["b"]
+    assert len(set(digests.values())) == 3
+
+
+@pytest.mark.data
+def test_real_graphs_together_are_those_built_alone(data_folder: Path, tmp_path: Path) -> None:
+    codes = {"ug": "uig_Arab", "mt": "mlt_Latn", "sw": "swh_Latn"}
+    path = tmp_path / "dump.tsv.gz"
+    path.write_bytes(
+        b"".join((data_folder / "kg" / "conceptnet" / f"{code}.tsv.gz").read_bytes() for code in codes)
+    )
+    build_graphs(None, [f"conceptnet:{path}"], tmp_path / "all", strict=True)
+    for name in codes.values():
+        build_graph(find_language(name), [f"conceptnet:{path}"], tmp_path / name, strict=True)
+        assert contents(tmp_path / "all" / name) == contents(tmp_path / name)
