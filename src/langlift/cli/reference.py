@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from langlift.benchmarks.graph_running import GraphBench
 from langlift.benchmarks.running import ScoreBench, TrainBench
 from langlift.checkpoints.exporting import ExportResult
 from langlift.checkpoints.importing import ImportResult
@@ -34,6 +35,7 @@ RESULTS: dict[str, type] = {
     "pretrain": PretrainResult,
     "bench train": TrainBench,
     "bench score": ScoreBench,
+    "bench graph": GraphBench,
     "import": ImportResult,
     "export": ExportResult,
 }
