@@ -18,6 +18,7 @@ _PLACES = {
     "attach": "langlift.adapters.composition",
     "build_corpus": "langlift.corpus.building",
     "build_graph": "langlift.graph.building",
+    "build_graphs": "langlift.graph.building_many",
     "demo": "langlift.demonstration",
     "export_adapter": "langlift.checkpoints.exporting",
     "find_language": "langlift.languages",
