@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from conftest import MALTESE
+from graph_rows import sentence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -24,7 +25,6 @@ from langlift.config.loading import resolve
 from langlift.config.recipes import AdaptRecipe, GraphRecipe
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import score_model
-from langlift.graph.sentences import sentence
 from langlift.graph.tally import Edge
 from langlift.languages import find_language
 from langlift.training.adaptation import AdaptResult, adapt

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from conftest import MALTESE
+from graph_rows import sentence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
@@ -15,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from langlift.corpus.text_data import Triple, load_text_data
 from langlift.errors import InputError
-from langlift.graph.sentences import load_predicates, sentence
+from langlift.graph.sentences import load_predicates
 from langlift.graph.tally import Edge
 from langlift.masking.masked_language_model import IGNORED, MaskedLanguageModel
 from langlift.masking.targeted import PUBLISHED_RELATIONS, published_positions
