@@ -53,8 +53,8 @@ def test_a_task_adapter_on_a_fully_fine_tuned_base(
     )
     assert adapted.code == 0, adapted.err
     result = langlift(
-        "task", "sentiment", "--base", full, "--data", sentiment_folder, "--out", run, "--epochs", 6,
-        "--lr", "1e-2", "--batch-size", 8, "--set", "reduction_factor=4", "--set", "pooling=mean",
+        "task", "sentiment", "--base", full, "--data", sentiment_folder, "--out", run, "--epochs", 20,
+        "--lr", "3e-3", "--batch-size", 8, "--set", "reduction_factor=4", "--set", "pooling=mean",
         "--seeds", "1,2", "--json",
     )  # fmt: skip
     assert result.code == 0, result.err
