@@ -12,6 +12,9 @@ set -euo pipefail
 OUT=${1:?name a folder for the results}
 shift
 PARTS=${*:-base mlt_Latn swh_Latn seq_bn_inv graph objectives mosa sentiment ner full}
+ALL_SEEDS="1 2 3"
+SEEDS=$ALL_SEEDS
+EXAMPLES=1000 # at most so many for training a task
 mkdir -p "$OUT"
 
 # keep NAME COMMAND...: run a langlift command with --json, unless its result is there.
@@ -92,7 +95,7 @@ knowledge() {
   task "$name" graph "$language" --language-adapter "$OUT/adapt-graph-$language-1"
   keep "$name-fused-$language" fuse "$OUT/adapt-seq_bn-$language-1" "$OUT/adapt-graph-$language-1" --task "$name" \
     --base langlift-nano --data "$LANGLIFT_DATA/eval/$name/$language" --out "$OUT/$name-fused-$language" \
-    --seeds 1,2,3 --precision bf16 --resume --train-examples "$EXAMPLES" --epochs 10
+    --seeds 1,2,3 --precision bf16 --resume --train-examples "$EXAMPLES"
 }
 
 # The published baseline: the whole model trained on the corpus, then a task adapter on it.
@@ -104,7 +107,7 @@ full() {
     --text "$LANGLIFT_DATA/eval/flores_text/$language.txt"
   keep "sentiment-full-$language" task sentiment --base "$OUT/$run" --preset nano \
     --data "$LANGLIFT_DATA/eval/sentiment/$language" --out "$OUT/sentiment-full-$language" \
-    --seeds 1,2,3 --precision bf16 --resume --train-examples "$EXAMPLES" --epochs 10
+    --seeds 1,2,3 --precision bf16 --resume --train-examples "$EXAMPLES"
 }
 
 # task TASK NAME LANGUAGE OPTION...: few examples (EXAMPLES), three seeds.
@@ -113,7 +116,7 @@ task() {
   shift 3
   keep "$task-$name-$language" task "$task" --base langlift-nano --data "$LANGLIFT_DATA/eval/$task/$language" \
     --out "$OUT/$task-$name-$language" --seeds 1,2,3 --precision bf16 --resume \
-    --train-examples "$EXAMPLES" --epochs 10 "$@"
+    --train-examples "$EXAMPLES" "$@"
 }
 
 graph_data() {
@@ -132,10 +135,6 @@ graph_data() {
 score_base() {
   keep "score-base-$1" score --base langlift-nano --sentences 50 --text "$LANGLIFT_DATA/eval/flores_text/$1.txt"
 }
-
-ALL_SEEDS="1 2 3"
-SEEDS=$ALL_SEEDS
-EXAMPLES=1000
 
 # adapters NAME LANGUAGE METHOD DATA OPTION...: three seeds, each scored on FLORES.
 adapters() {
@@ -161,10 +160,16 @@ for part in $PARTS; do
     graph) for language in uig_Arab mlt_Latn swh_Latn; do graph "$language"; done ;;
     objectives) for language in mlt_Latn swh_Latn; do objectives "$language"; done ;;
     mosa) for language in mlt_Latn swh_Latn; do mosa "$language"; done ;;
-    sentiment) for language in mlt_Latn swh_Latn yor_Latn; do knowledge sentiment "$language"; done ;;
+    sentiment)
+      for language in mlt_Latn swh_Latn; do knowledge sentiment "$language"; done
+      EXAMPLES=500
+      knowledge sentiment yor_Latn
+      EXAMPLES=1000
+      ;;
     ner)
       EXAMPLES=500
       for language in swh_Latn yor_Latn hau_Latn; do knowledge ner "$language"; done
+      EXAMPLES=1000
       ;;
     full) for language in mlt_Latn swh_Latn; do full "$language"; done ;;
     *) target "$part" ;;
