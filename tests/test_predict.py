@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from langlift.errors import InputError
 from langlift.tasks import prediction
-from langlift.tasks.prediction import load_classifier
-from langlift.tasks.prediction_files import read_rows
+from langlift.tasks.input_rows import read_rows
+from langlift.tasks.prediction import load_trained_task
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def stacked_run(tiny_xlm_roberta: Path, topic_folder: Path, tmp_path_factory, ma
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_test_split_gets_the_labels_that_were_measured(stacked_run: Path, topic_folder: Path, seed: int):
-    classifier = load_classifier(stacked_run, seed=seed)
+    classifier = load_trained_task(stacked_run, seed=seed)
     lines = (stacked_run / f"seed-{seed}" / "test_predictions.jsonl").read_text(encoding="utf-8").splitlines()
     measured = [json.loads(line) for line in lines]
     predicted = list(classifier(row["text"] for row in measured))
@@ -51,25 +51,25 @@ def test_the_seed_best_on_dev_is_taken(stacked_run: Path):
     best = max(
         (1, 2), key=lambda n: json.loads((stacked_run / f"seed-{n}/metrics.json").read_text())["dev_macro_f1"]
     )
-    assert load_classifier(stacked_run).folder.name == f"seed-{best}"
-    assert load_classifier(stacked_run / "seed-2").folder.name == "seed-2"
+    assert load_trained_task(stacked_run).folder.name == f"seed-{best}"
+    assert load_trained_task(stacked_run / "seed-2").folder.name == "seed-2"
 
 
 def test_a_seeds_folder_works_from_within(stacked_run: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(stacked_run / "seed-1")
-    assert load_classifier(Path()).folder.name == "seed-1"
+    assert load_trained_task(Path()).folder.name == "seed-1"
 
 
 def test_texts_are_labelled_as_they_come(stacked_run: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(prediction, "TEXTS_AT_ONCE", 8)
-    endless = load_classifier(stacked_run)(repeat("Illum rajt il-futbol."))
+    monkeypatch.setattr(prediction, "INPUTS_AT_ONCE", 8)
+    endless = load_trained_task(stacked_run)(repeat("Illum rajt il-futbol."))
     first = list(islice(endless, 20))
     assert len(first) == 20
     assert len({p.label for p in first}) == 1
 
 
 def test_a_label_does_not_depend_on_the_neighbours(stacked_run: Path):
-    classifier = load_classifier(stacked_run)
+    classifier = load_trained_task(stacked_run)
     texts = ["Illum rajt il-vapur.", "Il-plejer.", "Il-bagalja u l-biljett " * 40]
     together = list(classifier(texts))
     for text, p in zip(texts, together, strict=True):
@@ -83,7 +83,7 @@ def test_a_fully_fine_tuned_model_predicts(tiny_bert: Path, topic_folder: Path, 
     trained = langlift("task", "topic", "--base", tiny_bert, "--data", topic_folder, "--out", run, *settings_)
     assert trained.code == 0, trained.err
     measured = [json.loads(line) for line in (run / "seed-5/test_predictions.jsonl").read_text().splitlines()]
-    predicted = load_classifier(run)(row["text"] for row in measured)
+    predicted = load_trained_task(run)(row["text"] for row in measured)
     assert [p.label for p in predicted] == [row["predicted"] for row in measured]
 
 
@@ -126,7 +126,7 @@ def test_standard_input_and_output(stacked_run: Path, langlift, monkeypatch: pyt
 def test_bad_input_keeps_what_was_done(
     stacked_run: Path, tmp_path: Path, langlift, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(prediction, "TEXTS_AT_ONCE", 2)
+    monkeypatch.setattr(prediction, "INPUTS_AT_ONCE", 2)
     text, out = tmp_path / "text.txt", tmp_path / "labels.tsv"
     text.write_bytes(b"Il-futbol.\nIl-vapur.\n\xff\xfe\nIl-gowl.\n")
     result = langlift("predict", stacked_run, "--text", text, "--out", out, "--json")

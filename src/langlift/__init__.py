@@ -1,7 +1,7 @@
 """langlift lifts small multilingual language models into low-resource languages.
 
 The Python API has the command line's verbs: ``langlift.adapt``, ``langlift.score_model``,
-``langlift.train_topic``, ``langlift.pretrain``, ``langlift.demo``; each returns a dataclass.
+``langlift.train_task``, ``langlift.pretrain``, ``langlift.demo``; each returns a dataclass.
 """
 
 from importlib import import_module
@@ -27,6 +27,7 @@ _PLACES = {
     "resolve": "langlift.config.loading",
     "score_model": "langlift.evaluation.pseudo_perplexity",
     "score_sentences": "langlift.evaluation.pseudo_perplexity",
+    "train_task": "langlift.tasks.runner",
     "train_topic": "langlift.tasks.topic",
 }
 __all__ = list(_PLACES)

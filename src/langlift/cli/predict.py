@@ -13,14 +13,21 @@ from langlift.cli.options import Debug, Json, TrustRemoteCode, note, print_json
 
 def predict(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder that 'langlift task topic --out' wrote, or one seed's.")
+        Path, typer.Argument(metavar="RUN", help="Folder that 'langlift task --out' wrote, or one seed's.")
     ],
     text: Annotated[
         Path,
-        typer.Option("--text", metavar="FILE", help="A sentence a line, or .tsv with a column text; - is stdin."),
+        typer.Option(
+            "--text",
+            metavar="FILE",
+            help="A sentence a line, .tsv with a column text, or .conll (ner); - is stdin.",
+        ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="Written as .tsv or .jsonl; - is stdout, JSON lines.")
+        Path,
+        typer.Option(
+            "--out", metavar="FILE", help="Written as .tsv, .jsonl or .conll (ner); - is stdout, JSON lines."
+        ),
     ] = Path("-"),
     seed: Annotated[int | None, typer.Option("--seed", help="Which seed of the run (none: best on dev).")] = None,
     base: Annotated[
@@ -33,38 +40,38 @@ def predict(
     """Label your own text with a trained task run, with probabilities; any amount of text, row by row."""
     from langlift.errors import InputError
     from langlift.progress import ProgressBar
-    from langlift.tasks.prediction import load_classifier
-    from langlift.tasks.prediction_files import STANDARD, TEXT, PredictResult, open_predictions, read_rows
+    from langlift.tasks.input_rows import STANDARD
+    from langlift.tasks.prediction import load_trained_task
+    from langlift.tasks.prediction_files import PredictResult, open_predictions
 
     if as_json and out == STANDARD:
         raise InputError("--json and predictions on stdout would mix", "name a file with --out")
     if STANDARD not in (text, out) and out.resolve() == text.resolve():
         raise InputError(f"--out {out}: is the file that is read", "choose another name")
-    classifier = load_classifier(run, seed, base, trust_remote_code)
+    trained = load_trained_task(run, seed, base, trust_remote_code)
     started = time.monotonic()
-    source = read_rows(text)
+    source = trained.task.read_inputs(text)
     first = next(source, None)
     if first is None:
         raise InputError(f"{text}: no text to label", "give a file with one sentence a line")
-    rows, texts = tee(chain([first], source))
-    with open_predictions(out, classifier.labels) as writer, ProgressBar("labelling", None, "rows") as bar:
-        for row, prediction in zip(rows, classifier(row[TEXT] for row in texts), strict=True):
+    rows, inputs = tee(chain([first], source))
+    with open_predictions(out, trained) as writer, ProgressBar("labelling", None, "rows") as bar:
+        for (row, _), prediction in zip(rows, trained(put_in for _, put_in in inputs), strict=True):
             writer.write(row, prediction)
             bar.advance()
-    count = sum(writer.counts.values())
     seconds = time.monotonic() - started
     result = PredictResult(
-        task="topic",
-        run=str(classifier.folder),
-        labels=classifier.labels,
-        rows=count,
+        task=trained.task.name,
+        run=str(trained.folder),
+        labels=trained.labels,
+        rows=writer.rows,
         counts=writer.counts,
         seconds=round(seconds, 2),
-        rows_per_second=round(count / max(seconds, 1e-9), 1),
+        rows_per_second=round(writer.rows / max(seconds, 1e-9), 1),
         out=str(out),
     )
     if as_json:
         print_json(asdict(result))
     elif out != STANDARD:
         most = ", ".join(f"{label} {number}" for label, number in writer.counts.items())
-        note(f"{count:,} rows labelled with {classifier.folder} ({most}); written to {out}")
+        note(f"{writer.rows:,} rows labelled with {trained.folder} ({most}); written to {out}")

@@ -30,6 +30,8 @@ RESULTS: dict[str, type] = {
     "adapt": AdaptResult,
     "score": Score,
     "task topic": TaskResult,
+    "task sentiment": TaskResult,
+    "task ner": TaskResult,
     "predict": PredictResult,
     "pretrain": PretrainResult,
     "bench train": TrainBench,
@@ -41,6 +43,8 @@ RECIPES: dict[str, type] = {
     "adapt": AdaptRecipe,
     "graph build": GraphRecipe,
     "task topic": TaskRecipe,
+    "task sentiment": TaskRecipe,
+    "task ner": TaskRecipe,
     "pretrain": PretrainRecipe,
 }
 
@@ -55,8 +59,8 @@ an object `{"error": ..., "hint": ...}`. Exit codes: 0 done, 1 failed, 2 bad usa
 Settings come, later ones winning, from the defaults below, `--preset` (a shipped one such as `nano`, or a YAML
 file), `--config` (a YAML file of the same form; a run's `recipe.yaml` is one), `--set key=value`, and flags. A
 settings file has a section for each command (`adapt:`, `task:`, `pretrain:`, `graph:`), in which a block named
-after a method (`full:`) holds settings for that method alone. For `--base langlift-nano` the
-preset `nano` is in force by itself.
+after a method (`full:`) holds settings for that method alone; in `task:` so does one named after a task (`ner:`).
+For `--base langlift-nano` the preset `nano` is in force by itself.
 
 LANG is an ISO 639 code (`mlt`, `mt`), a code with a script (`mlt_Latn`) or an English name (`Maltese`).
 """

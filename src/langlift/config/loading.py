@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import yaml
 
+from langlift.config.recipes import TASK_EPOCHS
 from langlift.errors import InputError
 
 Recipe = TypeVar("Recipe")
@@ -27,17 +28,19 @@ def resolve(
     config: Path | None = None,
     assignments: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
+    task: str | None = None,
 ) -> Recipe:
     """The recipe after defaults, ``--preset``, ``--config``, ``--set key=value`` and flags, in that order.
 
     Presets and config files are YAML with one section for each command (``adapt:``, ``task:``, ...);
     ``section`` names the one that is read. In it, a block named after a method (``full:``) holds
-    settings for that method alone. A flag that is ``None`` was not given.
+    settings for that method alone, and so does one named after a task (``ner:``) where ``task`` is given; it
+    may hold blocks of methods. A flag that is ``None`` was not given.
 
     Raises:
         InputError: naming every unknown key, wrong type and value out of range, each with its source.
     """
-    found: list[tuple[str, str, Any]] = []
+    found: list[tuple[str, str, Any]] = [] if task is None else [("default", "epochs", TASK_EPOCHS[task])]
     if preset is not None:
         found += _from_file(preset_path(preset), section)
     if config is not None:
@@ -50,9 +53,11 @@ def resolve(
     found += [("flag", key, value) for key, value in (flags or {}).items() if value is not None]
 
     hints, settings = get_type_hints(kind), {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    if section == "task":
+        found = _opened(found, task, tuple(TASK_EPOCHS))
     if "method" in settings:
         chosen = [value for _, key, value in found if key == "method"] or [settings["method"].default]
-        found = _for_method(found, chosen[-1], settings["method"].metadata["choices"])
+        found = _opened(found, chosen[-1], settings["method"].metadata["choices"])
     values: dict[str, Any] = {}
     mistakes: list[str] = []
     for source, key, value in found:
@@ -124,15 +129,15 @@ def _from_file(path: Path, section: str) -> list[tuple[str, str, Any]]:
     return [(str(path), str(key), value) for key, value in mine.items()]
 
 
-def _for_method(
-    found: Sequence[tuple[str, str, Any]], method: Any, methods: Sequence[str]
+def _opened(
+    found: Sequence[tuple[str, str, Any]], chosen: Any, names: Sequence[str]
 ) -> list[tuple[str, str, Any]]:
-    """Open the block of the chosen method where it stands, and drop those of the others."""
+    """Open the block of the chosen method or task where it stands, and drop those of the others."""
     flat: list[tuple[str, str, Any]] = []
     for source, key, value in found:
-        if key not in methods or not isinstance(value, dict):
+        if key not in names or not isinstance(value, dict):
             flat.append((source, key, value))
-        elif key == method:
+        elif key == chosen:
             flat.extend((source, str(name), setting) for name, setting in value.items())
     return flat
 

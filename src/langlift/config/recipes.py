@@ -29,6 +29,8 @@ METHODS = ("seq_bn", "seq_bn_inv", "lora", "mosa", "full")
 OBJECTIVES = ("mlm", "full_word", "targeted")
 PRECISIONS = ("auto", "float32", "bf16")
 PATHS = ("fast", "naive")
+TASK_EPOCHS = {"topic": 20, "sentiment": 25, "ner": 100}
+"""The tasks, and for how long each is trained where nothing is said: as published (arXiv 2502.10140)."""
 
 
 def _precision(default: str = "auto") -> Any:
@@ -122,6 +124,11 @@ class TaskRecipe:
     merge: str = _merge()
     consistency: float = _consistency()
     pooling: str = _setting("first", "sentence vector: first token, or mean", choices=("first", "mean"))
+    label_subwords: str = _setting(
+        "first",
+        "NER: the tokens of a word that are labelled and scored (every: as published)",
+        choices=("first", "every"),
+    )
     max_tokens: int = _setting(256, "longest example in tokens, special ones included", least=8)
     train_examples: int = _setting(0, "use only this many training examples, drawn by seed (0: all)", least=0)
     seeds: tuple[int, ...] = _setting((1, 2, 3), "one run for each", least=0, most=MOST_SEED, items=1)

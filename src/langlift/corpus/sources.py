@@ -149,7 +149,7 @@ def _open_dataset(name: SourceName, language: Language) -> Source:
         raise InputError(f"{name.id}: no such folder", "check the path; a folder in the hub's format is needed")
     known = KNOWN.get(name.kind, HUB)
     split = name.split or known.split
-    with _told_plainly(name):
+    with told_plainly(name):
         configs = datasets.get_dataset_config_names(name.id)
         config = CONFIGURATIONS[name.kind](name, configs, language)
         data = datasets.load_dataset(name.id, config, split=split, streaming=True)
@@ -173,7 +173,7 @@ def _texts(data: Any, field: str, name: SourceName) -> Iterator[str]:
     batches = data.iter(batch_size=BATCH)
     row = 0
     while True:
-        with _told_plainly(name):
+        with told_plainly(name):
             batch = next(batches, None)
         if batch is None:
             return
@@ -251,7 +251,7 @@ def _licence(dataset: str) -> str:
 
 
 @contextmanager
-def _told_plainly(name: SourceName) -> Iterator[None]:
+def told_plainly(name: SourceName) -> Iterator[None]:
     """Turn what the datasets library raises into an error for people."""
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
     from yaml import YAMLError
@@ -308,4 +308,4 @@ class _Listener(logging.Handler):
 
 
 def _with_folder(name: SourceName) -> str:
-    return "hub:FOLDER" if name.kind == "hub" else f"{name.kind}=FOLDER"
+    return {"hub": "hub:FOLDER", "--data": "--data FOLDER"}.get(name.kind, f"{name.kind}=FOLDER")

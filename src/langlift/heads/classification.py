@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel
 
 from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.segmented_attention import Segments
+from langlift.heads.task_model import TaskModel
 
 
 class ClassificationHead(nn.Module):
@@ -42,12 +42,10 @@ class ClassificationHead(nn.Module):
         return logits
 
 
-class SentenceClassifier(nn.Module):
-    """An encoder body (with whatever adapters are attached to it) and a classification head."""
+class SentenceClassifier(TaskModel):
+    """An encoder body under a classification head."""
 
-    def __init__(self, body: PreTrainedModel, head: ClassificationHead) -> None:
-        super().__init__()
-        self.body, self.head = body, head
+    head: ClassificationHead
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """A padded or a flat batch (see ``PadBatch``, ``FlatBatch``) -> logits [sentences, labels]."""

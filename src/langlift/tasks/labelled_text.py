@@ -1,4 +1,4 @@
-"""Labelled sentences from a folder of train.tsv, dev.tsv and test.tsv, as SIB-200 ships them."""
+"""Labelled sentences: a folder of train.tsv, dev.tsv and test.tsv, or a data set in the hub's format."""
 
 import csv
 from collections.abc import Collection, Sequence
@@ -7,9 +7,27 @@ from pathlib import Path
 
 from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
+from langlift.tasks.hub_sets import HubSet, is_hub_set
 
 SPLITS = ("train", "dev", "test")
-TEXT, LABEL = "text", "category"
+TEXT = "text"
+HUB_TEXTS = ("text", "sentence", "review", "tweet", "content")
+"""Names that the field of the sentence has in data sets of the hub."""
+
+
+@dataclass(frozen=True)
+class TableForm:
+    """How a task's data is written: the label's column, and whether fields may be quoted as in CSV.
+
+    ``hub_labels`` are the names that the label's field has in data sets of the hub.
+    """
+
+    label: str
+    quoted: bool
+    hub_labels: tuple[str, ...]
+
+
+SIB_200 = TableForm("category", True, ("category", "label", "topic"))
 
 
 @dataclass(frozen=True)
@@ -27,55 +45,119 @@ class LabelledText:
         return LabelledText([self.texts[i] for i in numbers], [self.labels[i] for i in numbers])
 
 
-def split_files(folder: Path) -> list[Path]:
-    """The files that a task folder holds."""
-    return [folder / f"{split}.tsv" for split in SPLITS]
+class LabelledFolder:
+    """A folder of train.tsv, dev.tsv and test.tsv: tab-separated, with a header.
 
-
-def read_test_split(folder: Path, labels: Collection[str]) -> LabelledText:
-    """Read only the test split, whose labels must be among ``labels``; otherwise as ``read_labelled_text``."""
-    return _read_split(folder / "test.tsv", set(labels))
-
-
-def read_labelled_text(folder: Path) -> dict[str, LabelledText]:
-    """Read all three splits: tab-separated, with a header, fields quoted as in CSV where needed.
-
-    Columns ``category`` and ``text`` are needed, others are passed over.
+    The columns ``text`` and the form's label are needed, others are passed over.
 
     Raises:
-        InputError: a split or column is missing, a row is damaged, or a label of dev or test never
-            occurs in train; the file and line are named.
+        InputError: there is no such folder.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder", "it must hold train.tsv, dev.tsv and test.tsv")
-    data: dict[str, LabelledText] = {}
-    known: set[str] = set()
-    for split in SPLITS:
-        data[split] = _read_split(folder / f"{split}.tsv", known if split != "train" else None)
-        if split == "train":
-            known = set(data[split].labels)
+
+    def __init__(self, folder: Path, form: TableForm) -> None:
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder", "it must hold train.tsv, dev.tsv and test.tsv")
+        self._folder, self._form = folder, form
+
+    def read(self, split: str, known: Collection[str] | None = None) -> LabelledText:
+        """One split; its labels must be among ``known``.
+
+        Raises:
+            InputError: the split or a column is missing, a row is damaged, or a label is not known; file
+                and line are named.
+        """
+        return _read_split(self._folder / f"{split}.tsv", known, self._form)
+
+    def content(self, split: str) -> bytes:
+        """The bytes of a split's file, where there is one."""
+        file = self._folder / f"{split}.tsv"
+        return file.read_bytes() if file.is_file() else b""
+
+
+class LabelledHubSet:
+    """The same from a data set in the hub's format."""
+
+    def __init__(self, name: str, form: TableForm) -> None:
+        self._set = HubSet(name)
+        self._fields = (HUB_TEXTS, form.hub_labels)
+
+    def read(self, split: str, known: Collection[str] | None = None) -> LabelledText:
+        """One split; a row whose text or label is empty, or whose label is not known, raises an InputError."""
+        data = LabelledText([], [])
+        for number, values in enumerate(self._set.rows(split, self._fields), start=1):
+            text, label = (" ".join(str(value).split()) for value in values)
+            place = self._set.place(split, number)
+            if not text or not label:
+                raise InputError(f"{place}: empty {'text' if not text else 'label'}", "drop the row")
+            _require_known(label, known, place)
+            data.texts.append(text)
+            data.labels.append(label)
+        if not data.texts:
+            raise InputError(f"{self._set.name} ({split}): no rows", "every split needs a labelled sentence")
+        return data
+
+    def content(self, split: str) -> bytes:
+        """The rows of a split as bytes."""
+        return self._set.content(split, self._fields)
+
+
+def open_labelled(data: str, form: TableForm) -> LabelledFolder | LabelledHubSet:
+    """A folder of TSV files where there is one, else a data set in the hub's format.
+
+    Raises:
+        InputError: it is neither.
+    """
+    return LabelledHubSet(data, form) if is_hub_set(data, (".tsv",)) else LabelledFolder(Path(data), form)
+
+
+def read_labelled_text(folder: Path, form: TableForm = SIB_200) -> dict[str, LabelledText]:
+    """Read all three splits of a folder.
+
+    Raises:
+        InputError: as ``LabelledFolder.read``; a label of dev or test never occurs in train, or there is only one.
+    """
+    source = LabelledFolder(folder, form)
+    train = source.read("train")
+    known = set(train.labels)
+    splits = {"train": train, "dev": source.read("dev", known), "test": source.read("test", known)}
+    require_labels(train, str(folder / "train.tsv"))
+    return splits
+
+
+def require_labels(train: LabelledText, name: str) -> list[str]:
+    """The sorted labels of training data, of which there must be two or more."""
+    known = sorted(set(train.labels))
     if len(known) < 2:
-        raise InputError(f"{folder / 'train.tsv'}: only one label ('{known.pop()}')", "at least two are needed")
-    return data
+        raise InputError(f"{name}: only one label ('{known[0]}')", "at least two are needed")
+    return known
 
 
-def _read_split(path: Path, known: set[str] | None) -> LabelledText:
+def _require_known(label: str, known: Collection[str] | None, place: str) -> None:
+    if known is not None and label not in known:
+        raise InputError(f"{place}: label '{label}' never occurs in the training data", "a misspelt label?")
+
+
+def _read_split(path: Path, known: Collection[str] | None, form: TableForm) -> LabelledText:
     if not path.is_file():
         raise InputError(
             f"{path.parent}: the {path.stem} split is missing ({path.name})",
             "a task folder holds train.tsv, dev.tsv and test.tsv",
         )
     # The csv module joins the lines of a quoted field itself, so it must see their ends.
-    rows = csv.reader((f"{line}\n" for line in read_raw_lines(path)), delimiter="\t", strict=True)
+    lines = (f"{line}\n" for line in read_raw_lines(path))
+    if form.quoted:
+        rows = csv.reader(lines, delimiter="\t", strict=True)
+    else:
+        rows = csv.reader(lines, delimiter="\t", strict=True, quoting=csv.QUOTE_NONE)
     texts: list[str] = []
     labels: list[str] = []
     try:
         header = next(rows, [])
-        for column in (LABEL, TEXT):
+        for column in (form.label, TEXT):
             if column not in header:
                 raise InputError(
                     f"{path}:1: no column '{column}' (found: {', '.join(header) or 'nothing'})",
-                    f"the first line must name the columns, '{LABEL}' and '{TEXT}' among them",
+                    f"the first line must name the columns, '{form.label}' and '{TEXT}' among them",
                 )
         for row in rows:
             if not row or row == [""]:
@@ -83,13 +165,12 @@ def _read_split(path: Path, known: set[str] | None) -> LabelledText:
             place = f"{path}:{rows.line_num}"
             if len(row) != len(header):
                 raise InputError(f"{place}: {len(row)} fields, the header has {len(header)}", "mend the row")
-            label, text = row[header.index(LABEL)].strip(), row[header.index(TEXT)].strip()
+            label, text = row[header.index(form.label)].strip(), row[header.index(TEXT)].strip()
             if not label or not text:
-                raise InputError(f"{place}: empty {LABEL if not label else TEXT}", "fill it in or delete the row")
-            if known is not None and label not in known:
                 raise InputError(
-                    f"{place}: label '{label}' never occurs in the training data", "a misspelt label?"
+                    f"{place}: empty {form.label if not label else TEXT}", "fill it in or delete the row"
                 )
+            _require_known(label, known, place)
             texts.append(text)
             labels.append(label)
     except csv.Error as error:

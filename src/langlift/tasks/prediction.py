@@ -11,47 +11,39 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer
+from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
-from langlift.heads.classification import SentenceClassifier
+from langlift.heads.task_model import TaskModel
+from langlift.tasks.known import TASKS
 from langlift.tasks.runner import HEAD, HEAD_WEIGHTS
-from langlift.tasks.sentence_classifier import SentenceEncoder, class_probabilities, new_classifier
 from langlift.tasks.setups import load_trained
+from langlift.tasks.task import Task
 from langlift.training.run_folder import RECIPE, is_finished, read_metrics
 
-TEXTS_AT_ONCE = 512
-"""So many texts are sorted by length and labelled together; memory does not grow beyond them."""
+INPUTS_AT_ONCE = 512
+"""So many inputs are sorted by length and labelled together; memory does not grow beyond them."""
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """The most probable label of a text, and the probability of every label."""
-
-    text: str
-    label: str
-    probabilities: dict[str, float]
-
-
-@dataclass(frozen=True)
-class TrainedClassifier:
-    """A classifier loaded from one seed of a ``langlift task topic`` run."""
+class TrainedTask:
+    """One seed of a ``langlift task`` run, ready to label new text."""
 
     folder: Path
+    task: Task[Any]
     labels: list[str]
-    model: SentenceClassifier
-    encode: SentenceEncoder
+    model: TaskModel
+    encoder: Any
 
-    def __call__(self, texts: Iterable[str]) -> Iterator[Prediction]:
-        """Label texts one after the other, however many there are."""
-        texts = iter(texts)
-        while chunk := list(islice(texts, TEXTS_AT_ONCE)):
-            for text, row in zip(chunk, class_probabilities(self.model, self.encode, chunk), strict=True):
-                shares = {label: float(share) for label, share in zip(self.labels, row, strict=True)}
-                yield Prediction(text, self.labels[int(row.argmax())], shares)
+    def __call__(self, inputs: Iterable[Any]) -> Iterator[Any]:
+        """Label texts (of words: lists of words) one after the other, however many there are."""
+        inputs = iter(inputs)
+        while chunk := list(islice(inputs, INPUTS_AT_ONCE)):
+            yield from self.task.label(self.model, self.encoder, chunk, self.labels)
 
 
-def load_classifier(
+def load_trained_task(
     run: Path, seed: int | None = None, base: str | None = None, trust_remote_code: bool = False
-) -> TrainedClassifier:
+) -> TrainedTask:
     """Load a trained run: the folder of all seeds (then the one best on dev, or ``seed``), or of one seed.
 
     ``base`` stands in for the base model that the run recorded, where that has moved.
@@ -64,7 +56,8 @@ def load_classifier(
     try:
         method, max_tokens = recorded["task"]["method"], recorded["task"]["max_tokens"]
         inputs, recorded_base = recorded["inputs"], recorded["inputs"]["base"]
-        labels, pooling = [str(label) for label in head["labels"]], head["pooling"]
+        task, labels = TASKS[head["task"]], [str(label) for label in head["labels"]]
+        settings = {name: head[name] for name in task.settings(TaskRecipe())}
     except (KeyError, TypeError):
         raise InputError(
             f"{folder}: {RECIPE} or {HEAD} is damaged", "train it again, or restore the file"
@@ -76,16 +69,16 @@ def load_classifier(
     tokenizer = load_tokenizer(source, trust_remote_code)
     masked_model = load_masked_model(source, trust_remote_code, head_needed=False)
     if not full:
-        load_trained(masked_model, "topic", folder, inputs)
-    model = new_classifier(masked_model, len(labels), pooling)
+        load_trained(masked_model, task.name, folder, inputs)
+    model = task.new_model(masked_model, len(labels), settings)
     try:
         model.head.load_state_dict(load_file(folder / HEAD_WEIGHTS))
     except (OSError, SafetensorError, RuntimeError):
         raise InputError(
             f"{folder / HEAD_WEIGHTS}: missing, damaged or of another model", "train it again"
         ) from None
-    encode = SentenceEncoder(tokenizer, masked_model, max_tokens)
-    return TrainedClassifier(folder, labels, model.to(default_device()).eval(), encode)
+    encoder = task.encoder(tokenizer, masked_model, max_tokens, settings)
+    return TrainedTask(folder, task, labels, model.to(default_device()).eval(), encoder)
 
 
 def _seed_folder(run: Path, seed: int | None) -> Path:
@@ -102,14 +95,19 @@ def _seed_folder(run: Path, seed: int | None) -> Path:
     if not seeds:
         raise InputError(
             f"{run}: holds no finished task run" if run.is_dir() else f"{run}: no such folder",
-            "give the folder that 'langlift task topic --out' wrote",
+            "give the folder that 'langlift task --out' wrote",
         )
     if seed is not None and seed not in seeds:
         raise InputError(f"{run}: no finished seed {seed}", f"there are {', '.join(map(str, sorted(seeds)))}")
     if seed is not None:
         return seeds[seed]
     in_order = [seeds[number] for number in sorted(seeds)]
-    return max(in_order, key=lambda folder: float(read_metrics(folder)["dev_macro_f1"]))
+    return max(in_order, key=_on_dev)
+
+
+def _on_dev(folder: Path) -> float:
+    """The measure that chose the weights of a finished seed."""
+    return next(float(value) for name, value in read_metrics(folder).items() if name.startswith("dev_"))
 
 
 def _recorded(path: Path) -> Any:

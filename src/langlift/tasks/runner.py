@@ -20,8 +20,9 @@ from langlift.backbones.loading import default_device, load_masked_model, load_t
 from langlift.config.loading import recorded
 from langlift.config.recipes import MOSA_SETTINGS, TaskRecipe
 from langlift.progress import say
+from langlift.tasks.inference import PREDICTION_BATCH
 from langlift.tasks.setups import Setup, setup_for
-from langlift.tasks.task import Data, Task, TaskData
+from langlift.tasks.task import Task, TaskData
 from langlift.training.examples import LengthGroups, Schedule
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.model_cards import task_card
@@ -42,7 +43,6 @@ from langlift.training.trainer import Batch, LiftTrainer, best_of, on_device, tr
 
 HEAD, HEAD_WEIGHTS = "head.json", "head.safetensors"
 PREDICTIONS = "test_predictions.jsonl"
-PREDICTION_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class _Run:
     recipe: TaskRecipe
     inputs: Mapping[str, Any]
 
-    def train_split(self, seed: int) -> Data:
+    def train_split(self, seed: int) -> Any:
         """The training examples of a seed: all, or as many as the recipe says, drawn without replacement."""
         train, size = self.data.train, self.recipe.train_examples
         if size == 0 or size >= len(train):
@@ -243,7 +243,7 @@ class _Run:
             "peak_memory_bytes": peak_memory_bytes(),
             "path": recipe.path,
             "precision": arithmetic.name,
-            **task.notes(encoder),
+            **task.notes(encoder, self.data.test),
             **shown,
         }
         with atomic_files(folder) as staging, quiet_transformers():

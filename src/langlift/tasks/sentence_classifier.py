@@ -5,19 +5,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.utils.data import DataLoader
+from torch import nn
 from transformers import PreTrainedModel
 
 from langlift.backbones.loading import longest_input
 from langlift.backbones.registry import backbone_of
 from langlift.heads.classification import ClassificationHead, SentenceClassifier
-from langlift.training.examples import OnePass, labelled_examples
+from langlift.tasks.inference import probabilities_of
+from langlift.training.examples import labelled_examples
 from langlift.training.paths import collate_for
-from langlift.training.precision import autocast
-from langlift.training.trainer import on_device
-
-PREDICTION_BATCH = 32
 
 
 def new_classifier(masked_model: PreTrainedModel, labels: int, pooling: str) -> SentenceClassifier:
@@ -46,25 +42,11 @@ class SentenceEncoder:
         return [np.asarray(ids, dtype=np.int64) for ids in encoded]
 
 
-@torch.inference_mode()
 def class_probabilities(
-    model: SentenceClassifier, encode: SentenceEncoder, texts: Sequence[str], bf16: bool = False
+    model: nn.Module, encode: SentenceEncoder, texts: Sequence[str], bf16: bool = False
 ) -> npt.NDArray[np.float32]:
-    """The probability of every class for every text, in order; shape [texts, classes].
-
-    ``bf16``: the model was trained so, and its frozen weights are.
-    """
-    model.eval()
-    device = next(model.parameters()).device
+    """The probability of every class for every text, in order; shape [texts, classes]."""
     rows = encode(texts)
-    by_length = np.argsort([len(row) for row in rows], kind="stable")
-    unlabelled = labelled_examples([rows[i] for i in by_length], [0] * len(rows))
-    batches = DataLoader(OnePass(unlabelled, len(rows)), batch_size=PREDICTION_BATCH, collate_fn=encode.collate)
-    found = np.empty((len(rows), model.head.output.out_features), dtype=np.float32)
-    done = 0
-    for batch in batches:
-        with autocast(device, bf16):
-            logits = model(on_device(batch, device))
-        found[by_length[done : done + len(logits)]] = logits.float().softmax(dim=-1).cpu().numpy()
-        done += len(logits)
-    return found
+    unlabelled = labelled_examples(rows, [0] * len(rows))
+    examples = [unlabelled(number, 0) for number in range(len(rows))]
+    return np.concatenate(probabilities_of(model, examples, encode.collate, bf16))

@@ -1,7 +1,8 @@
 """Tasks that give a whole sentence one label."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,20 +12,62 @@ from langlift.config.recipes import TaskRecipe
 from langlift.evaluation.classification import macro_f1
 from langlift.heads.classification import SentenceClassifier, summed_class_loss
 from langlift.tasks.baselines import text_baseline
-from langlift.tasks.labelled_text import LabelledText
+from langlift.tasks.input_rows import TEXT, read_rows
+from langlift.tasks.labelled_text import LabelledText, TableForm, open_labelled, require_labels
 from langlift.tasks.sentence_classifier import SentenceEncoder, class_probabilities, new_classifier
-from langlift.tasks.task import Task
+from langlift.tasks.task import Row, Task, TaskData, digest
 from langlift.training.examples import Example, labelled_examples
 from langlift.training.trainer import Batch
 
 
-class SentenceTask(Task[LabelledText]):
-    """A linear head over the sentence vector, measured by macro-F1; what is read is the subclass's business."""
+@dataclass(frozen=True)
+class Prediction:
+    """The most probable label of a text, and the probability of every label."""
 
+    text: str
+    label: str
+    probabilities: dict[str, float]
+
+    @property
+    def counted(self) -> list[str]:
+        """The label."""
+        return [self.label]
+
+    def record(self) -> dict[str, Any]:
+        """``predicted``, ``probability`` (of that label) and ``probabilities``."""
+        return {
+            "predicted": self.label,
+            "probability": round(self.probabilities[self.label], 6),
+            "probabilities": {label: round(share, 6) for label, share in self.probabilities.items()},
+        }
+
+    def cells(self) -> dict[str, str]:
+        """``predicted``, ``probability`` (of that label) and ``probability_NAME`` for each label."""
+        shares = {f"probability_{label}": f"{share:.6f}" for label, share in self.probabilities.items()}
+        return {"predicted": self.label, "probability": f"{self.probabilities[self.label]:.6f}", **shares}
+
+    def words(self) -> Iterator[tuple[str, str]]:
+        """Nothing."""
+        return iter(())
+
+
+class SentenceTask(Task[LabelledText]):
+    """A head over the sentence vector, measured by macro-F1; ``form`` says how the data is written."""
+
+    form: TableForm
     metric = "macro_f1"
     metric_title = "macro-F1"
     tag = "text-classification"
     unused = frozenset({"label_subwords"})
+
+    def read(self, data: str, train_data: str | None, strict: bool) -> TaskData[LabelledText]:
+        """Read TSV folders or hub sets; a label that train lacks is an error, strict or not."""
+        source, tested = open_labelled(train_data or data, self.form), open_labelled(data, self.form)
+        train = source.read("train")
+        known = set(train.labels)
+        dev, test = source.read("dev", known), tested.read("test", known)
+        labels = require_labels(train, f"{train_data or data} (train)")
+        return TaskData(train, dev, test, labels, digest(source.content, tested.content))
 
     def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
         """How the sentence vector is made."""
@@ -71,6 +114,24 @@ class SentenceTask(Task[LabelledText]):
         """Text, gold label and predicted label."""
         for text, gold, label in zip(split.texts, split.labels, answers, strict=True):
             yield {"text": text, "gold": gold, "predicted": label}
+
+    def label(
+        self, model: nn.Module, encoder: SentenceEncoder, inputs: Sequence[str], labels: Sequence[str]
+    ) -> list[Prediction]:
+        """Each text's label and the probability of every label."""
+        found = []
+        for text, row in zip(inputs, class_probabilities(model, encoder, inputs), strict=True):
+            shares = {label: float(share) for label, share in zip(labels, row, strict=True)}
+            found.append(Prediction(text, labels[int(row.argmax())], shares))
+        return found
+
+    def read_inputs(self, source: Path) -> Iterator[tuple[Row, str]]:
+        """Lines, or rows of a TSV file."""
+        return ((row, row[TEXT]) for row in read_rows(source))
+
+    def counted(self, labels: Sequence[str]) -> list[str]:
+        """All labels."""
+        return list(labels)
 
     def baselines(self, train: LabelledText, test: LabelledText) -> dict[str, float]:
         """TF-IDF with logistic regression, and the majority class."""

@@ -1,14 +1,17 @@
 """What the runner must know of a task; topic, sentiment and named entities are such descriptions."""
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from langlift.config.recipes import TaskRecipe
+from langlift.heads.task_model import TaskModel
 from langlift.training.examples import Collate, Example
 from langlift.training.trainer import Batch
 
@@ -41,6 +44,35 @@ class TaskData(Generic[Data]):
     repaired: dict[str, int] = field(default_factory=dict)
 
 
+def digest(source: Callable[[str], bytes], tested: Callable[[str], bytes]) -> str:
+    """The SHA-256 of all that one source holds, and of another's test split (which may be the same)."""
+    found = hashlib.sha256()
+    for part in (source("train"), source("dev"), source("test"), tested("test")):
+        found.update(part)
+    return found.hexdigest()
+
+
+Row = dict[str, str]
+"""The columns of a row to label, the text among them as ``text``."""
+
+
+class Label(Protocol):
+    """What a model says of one new input."""
+
+    @property
+    def counted(self) -> Sequence[str]:
+        """What of it is counted."""
+
+    def record(self) -> dict[str, Any]:
+        """The fields it adds to a row of JSON."""
+
+    def cells(self) -> dict[str, str]:
+        """The columns it adds to a row of TSV; the same ones for every input."""
+
+    def words(self) -> Iterator[tuple[str, str]]:
+        """Each word and its tag; nothing where it is the sentence that has a label."""
+
+
 class Encoder(Protocol):
     """Turns a task's inputs into examples; only the task itself calls it."""
 
@@ -64,6 +96,8 @@ class Task(ABC, Generic[Data]):
     """The hub's name for this kind of task."""
     unused: frozenset[str]
     """Settings of the recipe that mean nothing here."""
+    tags_words = False
+    """Whether words have labels, rather than sentences."""
 
     @abstractmethod
     def read(self, data: str, train_data: str | None, strict: bool) -> TaskData[Data]:
@@ -78,8 +112,8 @@ class Task(ABC, Generic[Data]):
         """What of a recipe a trained head depends on."""
 
     @abstractmethod
-    def new_model(self, masked_model: PreTrainedModel, labels: int, settings: Mapping[str, Any]) -> nn.Module:
-        """A model's body with its adapters under a fresh head, which is the attribute ``head``."""
+    def new_model(self, masked_model: PreTrainedModel, labels: int, settings: Mapping[str, Any]) -> TaskModel:
+        """A model's body with its adapters under a fresh head."""
 
     @abstractmethod
     def encoder(
@@ -116,6 +150,24 @@ class Task(ABC, Generic[Data]):
     def baselines(self, train: Data, test: Data) -> dict[str, float]:
         """What the task is worth without a language model, by the same measure."""
 
-    def notes(self, encoder: Any) -> dict[str, Any]:
-        """What else the encoder has to tell; joins the seed's metrics."""
+    @abstractmethod
+    def label(
+        self, model: nn.Module, encoder: Any, inputs: Sequence[Any], labels: Sequence[str]
+    ) -> Sequence[Label]:
+        """New inputs labelled, in order: texts, or where words are tagged lists of words."""
+
+    @abstractmethod
+    def read_inputs(self, source: Path) -> Iterator[tuple[Row, Any]]:
+        """The rows of a file to label, one at a time, and what of each is put in.
+
+        Raises:
+            InputError: the file, or a row of it, is damaged; the line is named.
+        """
+
+    @abstractmethod
+    def counted(self, labels: Sequence[str]) -> list[str]:
+        """What ``langlift predict`` counts: labels, or types of entities."""
+
+    def notes(self, encoder: Any, test: Data) -> dict[str, Any]:
+        """What else is to be told of how the test split was put in; joins the seed's metrics."""
         return {}

@@ -3,28 +3,17 @@
 from pathlib import Path
 
 from langlift.config.recipes import TaskRecipe
-from langlift.tasks.labelled_text import LabelledText, read_labelled_text, read_test_split, split_files
+from langlift.tasks.labelled_text import SIB_200
 from langlift.tasks.runner import TaskResult, train_task
 from langlift.tasks.sentence_task import SentenceTask
-from langlift.tasks.task import TaskData
-from langlift.training.run_folder import sha256_of
 
 
 class Topic(SentenceTask):
-    """Sentences with the columns ``category`` and ``text``."""
+    """Sentences with the columns ``category`` and ``text``, quoted as in CSV where needed."""
 
     name = "topic"
     title = "Topic classification"
-
-    def read(self, data: str, train_data: str | None, strict: bool) -> TaskData[LabelledText]:
-        """Read SIB-200's folders."""
-        folder, train_folder = Path(data), Path(train_data or data)
-        splits = read_labelled_text(train_folder)
-        labels = sorted(set(splits["train"].labels))
-        if train_data is not None:
-            splits["test"] = read_test_split(folder, labels)
-        sha256 = sha256_of([*split_files(train_folder), folder / "test.tsv"])
-        return TaskData(splits["train"], splits["dev"], splits["test"], labels, sha256)
+    form = SIB_200
 
 
 TOPIC = Topic()
@@ -32,11 +21,11 @@ TOPIC = Topic()
 
 def train_topic(
     base: str,
-    data: Path,
+    data: str | Path,
     out: Path,
     recipe: TaskRecipe,
     language_adapter: Path | None = None,
-    train_data: Path | None = None,
+    train_data: str | Path | None = None,
     resume: bool = False,
     trust_remote_code: bool = False,
 ) -> TaskResult:

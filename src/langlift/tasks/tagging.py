@@ -1,0 +1,121 @@
+"""Tasks that give every word of a sentence a tag; what is read and measured is the subclass's business."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from langlift.backbones.registry import backbone_of
+from langlift.config.recipes import TaskRecipe
+from langlift.heads.classification import summed_class_loss
+from langlift.heads.tokens import TokenClassifier, TokenHead
+from langlift.masking.masked_language_model import IGNORED
+from langlift.tasks.inference import Probabilities, probabilities_of
+from langlift.tasks.input_rows import read_word_rows
+from langlift.tasks.tagged_words import TaggedWords
+from langlift.tasks.task import Row, Task
+from langlift.tasks.word_encoder import WordEncoder
+from langlift.training.examples import Example
+from langlift.training.trainer import Batch
+
+
+@dataclass(frozen=True)
+class WordShares:
+    """The tags' probabilities in one sentence: a row for each labelled token, ``counts`` of them a word."""
+
+    shares: Probabilities
+    counts: list[int]
+
+    @property
+    def of_words(self) -> Probabilities:
+        """Those of each word's first token; shape [words, tags]."""
+        first: Probabilities = self.shares[np.cumsum([0, *self.counts[:-1]])]
+        return first
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """Predicted tags of one sentence's labelled tokens, ``counts`` of them a word."""
+
+    tags: list[str]
+    counts: list[int]
+
+    @property
+    def of_words(self) -> list[str]:
+        """The tag of each word: its first token's."""
+        return [self.tags[first] for first in np.cumsum([0, *self.counts[:-1]])]
+
+
+class TaggingTask(Task[TaggedWords]):
+    """A linear head over the first token of each word, or over every token as published."""
+
+    tag = "token-classification"
+    unused = frozenset({"pooling"})
+    tags_words = True
+
+    def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
+        """Which tokens of a word carry its label."""
+        return {"label_subwords": recipe.label_subwords}
+
+    def new_model(
+        self, masked_model: PreTrainedModel, labels: int, settings: Mapping[str, Any]
+    ) -> TokenClassifier:
+        """A token classifier."""
+        config: Any = masked_model.config
+        dropout: float = getattr(config, backbone_of(masked_model).dropout)
+        return TokenClassifier(masked_model.base_model, TokenHead(config.hidden_size, labels, dropout))
+
+    def encoder(
+        self,
+        tokenizer: Any,
+        masked_model: PreTrainedModel,
+        max_tokens: int,
+        settings: Mapping[str, Any],
+        path: str = "fast",
+    ) -> WordEncoder:
+        """Words as they stand in running text, in windows where there are too many."""
+        return WordEncoder(tokenizer, masked_model, max_tokens, settings["label_subwords"] == "every", path)
+
+    def examples(self, encoder: WordEncoder, split: TaggedWords, labels: Sequence[str]) -> list[Example]:
+        """One for each window of each sentence; a tag that ``labels`` lacks is not looked at."""
+        numbers = {label: number for number, label in enumerate(labels)}
+        return encoder(split.words, [[numbers.get(tag, IGNORED) for tag in tags] for tags in split.tags]).examples
+
+    def loss(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Cross-entropy (nats) over labelled tokens."""
+        return summed_class_loss(output, batch["labels"][batch["labels"] != IGNORED])
+
+    def predict(
+        self, model: nn.Module, encoder: WordEncoder, split: TaggedWords, labels: Sequence[str], bf16: bool
+    ) -> list[Tagged]:
+        """The most probable tags of each sentence."""
+        found = word_shares(model, encoder, split.words, bf16)
+        return [Tagged([labels[best] for best in s.shares.argmax(axis=1)], s.counts) for s in found]
+
+    def rows(self, split: TaggedWords, answers: Sequence[Tagged]) -> Iterable[dict[str, Any]]:
+        """Words, gold tags and predicted tags."""
+        for words, gold, answer in zip(split.words, split.tags, answers, strict=True):
+            yield {"words": words, "gold": gold, "predicted": answer.of_words}
+
+    def read_inputs(self, source: Path) -> Iterator[tuple[Row, list[str]]]:
+        """Lines, or rows of a TSV file, split into words; or a file with a word a line."""
+        return read_word_rows(source)
+
+    def notes(self, encoder: WordEncoder, data: TaggedWords) -> dict[str, Any]:
+        """How many test sentences were too long for one input."""
+        windows = encoder(data.words, [[0] * len(words) for words in data.words]).windows
+        return {"test_sentences_in_windows": sum(count > 1 for count in windows)}
+
+
+def word_shares(
+    model: nn.Module, encoder: WordEncoder, sentences: Sequence[Sequence[str]], bf16: bool = False
+) -> Iterator[WordShares]:
+    """The tags' probabilities in each sentence, its windows joined."""
+    encoded = encoder(sentences, [[0] * len(words) for words in sentences])
+    found = iter(probabilities_of(model, encoded.examples, encoder.collate, bf16))
+    for windows, counts in zip(encoded.windows, encoded.counts, strict=True):
+        yield WordShares(np.concatenate([next(found) for _ in range(windows)]), counts)

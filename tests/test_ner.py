@@ -1,0 +1,374 @@
+"""Named entities: BIO files are read or refused, every word is labelled, and a run learns, scores and predicts."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from langlift.adapters.bottleneck import SeqBnConfig
+from langlift.adapters.composition import attach, train_only
+from langlift.backbones.loading import load_masked_model, load_tokenizer
+from langlift.config.recipes import TaskRecipe
+from langlift.errors import InputError
+from langlift.evaluation.entities import entity_f1, entity_spans
+from langlift.masking.masked_language_model import IGNORED
+from langlift.tasks.ner import NER
+from langlift.tasks.runner import train_task
+from langlift.tasks.tagged_words import RawSentence, TaggedWords, checked_tags, read_conll
+from langlift.tasks.word_encoder import WordEncoder
+
+fuzzing = settings(
+    derandomize=True, deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+NAMES = {"PER": ["Marija", "Pawlu Borg", "Toni"], "LOC": ["Għawdex", "Malta", "il-Belt Valletta"]}
+
+
+def conll(sentences, gap=" "):
+    return "\n\n".join("\n".join(f"{word}{gap}{tag}" for word, tag in s) for s in sentences) + "\n"
+
+
+def sentence(number):
+    """A sentence with a person and a place, as words with tags."""
+    words = [("Illum", "O")]
+    for kind, after in (("PER", "mar"), ("LOC", ".")):
+        names = NAMES[kind]
+        parts = names[number % len(names)].split()
+        words += [(part, f"{'I' if place else 'B'}-{kind}") for place, part in enumerate(parts)]
+        words.append((after, "O"))
+    return words
+
+
+@pytest.fixture(scope="module")
+def ner_folder(tmp_path_factory) -> Path:
+    """A small set; one training tag needs mending, and one test sentence is longer than the model's input."""
+    folder = tmp_path_factory.mktemp("ner")
+    train = [sentence(i // 3 + i) for i in range(40)]
+    train[0] = [("Toni", "I-PER"), *train[0]]
+    (folder / "train.conll").write_text(conll(train), encoding="utf-8")
+    (folder / "dev.txt").write_text(conll([sentence(i) for i in range(9)], "\t"), encoding="utf-8")
+    long = [word for i in range(12) for word in sentence(i)]
+    (folder / "test.conll").write_text(conll([*(sentence(i) for i in range(9)), long]), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tiny_bert: Path, ner_folder: Path, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("ner-run") / "run"
+    recipe = TaskRecipe(method="full", epochs=8, learning_rate=3e-3, batch_size=8, seeds=(1, 2))
+    train_task(NER, str(tiny_bert), ner_folder, out, recipe)
+    return out
+
+
+def test_a_run_learns_and_says_what_it_mended(run: Path):
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["metric"] == "entity_f1"
+    assert metrics["mean"] > 75, "the names are the same in train and test; one sentence is unlike any in train"
+    assert metrics["baseline"]["most_frequent_tag"] == pytest.approx(100)
+    assert metrics["repaired"] == {"train_inside_without_begin": 1}
+    seed = json.loads((run / "seed-1" / "metrics.json").read_text())
+    assert seed["test_entity_f1"] == metrics["seeds"][0]
+    assert seed["test_sentences_in_windows"] == 1
+    card = (run / "seed-1" / "README.md").read_text(encoding="utf-8")
+    assert "token-classification" in card and "| entity F1 on test |" in card
+    rows = [json.loads(line) for line in (run / "seed-1" / "test_predictions.jsonl").read_text().splitlines()]
+    assert len(rows) == 10
+    assert all(len(row["words"]) == len(row["gold"]) == len(row["predicted"]) for row in rows)
+    again = entity_f1([row["gold"] for row in rows], [row["predicted"] for row in rows])
+    assert again == pytest.approx(seed["test_entity_f1"])
+
+
+def test_new_text_gets_the_tags_that_were_measured(run: Path, ner_folder: Path, tmp_path: Path, langlift):
+    out = tmp_path / "tags.conll"
+    arguments = ["predict", run, "--seed", 1, "--text", ner_folder / "test.conll"]
+    result = langlift(*arguments, "--out", out, "--json")
+    assert result.code == 0, result.err
+    assert result.json["task"] == "ner"
+    assert result.json["rows"] == 10
+    assert result.json["counts"].keys() == {"LOC", "PER"}
+    measured = [json.loads(line) for line in (run / "seed-1" / "test_predictions.jsonl").read_text().splitlines()]
+    written = list(read_conll(out))
+    assert [s.words for s in written] == [row["words"] for row in measured]
+    assert [s.tags for s in written] == [row["predicted"] for row in measured]
+    assert langlift(*arguments, "--out", tmp_path / "tags.jsonl").code == 0
+    for line, row in zip((tmp_path / "tags.jsonl").read_text().splitlines(), measured, strict=True):
+        found = json.loads(line)
+        assert found["tags"] == row["predicted"]
+        assert [(e["type"], e["start"], e["end"]) for e in found["entities"]] == entity_spans(row["predicted"])
+        for entity in found["entities"]:
+            assert entity["text"] == " ".join(row["words"][entity["start"] : entity["end"]])
+            inside = found["probabilities"][entity["start"] : entity["end"]]
+            assert entity["probability"] == min(inside) > 0
+
+
+def test_plain_text_is_split_into_words(run: Path, tmp_path: Path, langlift):
+    text, out = tmp_path / "text.txt", tmp_path / "out.tsv"
+    text.write_text('"Illum" Marija marret il-Belt Valletta (Malta).\n', encoding="utf-8")
+    assert langlift("predict", run, "--text", text, "--out", out).code == 0
+    header, row = out.read_text(encoding="utf-8").splitlines()
+    assert header == "text\tentities\tprobabilities"
+    result = langlift("predict", run, "--text", text, "--out", "-")
+    found = json.loads(result.out.splitlines()[-1])
+    assert found["words"] == [
+        '"', "Illum", '"', "Marija", "marret", "il-Belt", "Valletta", "(", "Malta", ")", ".",
+    ]  # fmt: skip
+    assert row.split("\t")[1] == "; ".join(f"{e['type']}: {e['text']}" for e in found["entities"])
+
+
+def test_every_subword_as_published(tiny_xlm_roberta: Path, ner_folder: Path, tmp_path: Path):
+    recipe = TaskRecipe(epochs=2, learning_rate=1e-2, seeds=(1,), label_subwords="every", reduction_factor=4.0)
+    result = train_task(NER, str(tiny_xlm_roberta), ner_folder, tmp_path / "run", recipe)
+    rows = (tmp_path / "run/seed-1/test_predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(rows[0])["words"][0] == "Illum", "answers are still told by word"
+    assert 0 <= result.mean <= 100
+    assert json.loads((tmp_path / "run/seed-1/head.json").read_text())["label_subwords"] == "every"
+
+
+@pytest.fixture(scope="session")
+def bpe_tokenizer(maltese_lines) -> PreTrainedTokenizerFast:
+    """Byte-level BPE, as RoBERTa's and ModernBERT's."""
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    tokenizer.train_from_iterator(maltese_lines, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", cls_token="<s>", sep_token="</s>",
+        mask_token="<mask>", bos_token="<s>", eos_token="</s>", model_max_length=64,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model_of_64(tiny_bert: Path):
+    """Any model: only its longest input matters here."""
+    return load_masked_model(str(tiny_bert))
+
+
+words = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1, max_size=12)
+
+
+@fuzzing
+@given(
+    sentences=st.lists(st.lists(words, min_size=1, max_size=40), min_size=1, max_size=3),
+    family=st.sampled_from(["wordpiece", "unigram", "bpe"]),
+    every=st.booleans(),
+    longest=st.integers(8, 30),
+)
+def test_every_word_is_labelled_once_and_no_input_is_too_long(
+    model_of_64, tiny_bert, tiny_xlm_roberta, bpe_tokenizer, sentences, family, every, longest
+):
+    tokenizer = {
+        "wordpiece": lambda: AutoTokenizer.from_pretrained(tiny_bert),
+        "unigram": lambda: AutoTokenizer.from_pretrained(tiny_xlm_roberta),
+        "bpe": lambda: bpe_tokenizer,
+    }[family]()
+    encoder = WordEncoder(tokenizer, model_of_64, longest, every)
+    numbers = [list(range(len(s))) for s in sentences]
+    encoded = encoder(sentences, numbers)
+    assert all(len(e["input_ids"]) == len(e["labels"]) <= longest for e in encoded.examples)
+    special = set(tokenizer.all_special_ids)
+    rest = iter(encoded.examples)
+    for s, windows, counts in zip(sentences, encoded.windows, encoded.counts, strict=True):
+        parts = [next(rest) for _ in range(windows)]
+        labels = np.concatenate([part["labels"] for part in parts])
+        labelled = labels[labels != IGNORED]
+        assert labelled.tolist() == [n for n, count in enumerate(counts) for _ in range(count)]
+        assert len(counts) == len(s)
+        assert every or set(counts) == {1}
+        for part in parts:
+            assert part["input_ids"][0] in special and part["input_ids"][-1] in special
+        whole = tokenizer(" ".join(s), add_special_tokens=False)["input_ids"]
+        inner = [int(t) for part in parts for t in part["input_ids"][1:-1]]
+        room = longest - 2
+        if all(len(tokenizer(word, add_special_tokens=False)["input_ids"]) < room for word in s):
+            unknown = tokenizer.unk_token_id
+            assert [t for t in inner if t != unknown] == [t for t in whole if t != unknown], "nothing is lost"
+    assert next(rest, None) is None
+
+
+def test_the_label_stands_on_a_words_first_token(tiny_xlm_roberta: Path):
+    tokenizer = load_tokenizer(str(tiny_xlm_roberta))
+    encoder = WordEncoder(tokenizer, load_masked_model(str(tiny_xlm_roberta)), 64)
+    example = encoder([["il-vapur", ",", "Valletta"]], [[5, 6, 7]]).examples[0]
+    tokens = tokenizer.convert_ids_to_tokens(example["input_ids"])
+    labelled = [(token, int(n)) for token, n in zip(tokens, example["labels"], strict=True) if n != IGNORED]
+    assert [n for _, n in labelled] == [5, 6, 7]
+    assert all(token.startswith("▁") for token, _ in labelled)
+
+
+def test_flat_batches_equal_padded_ones(base: Path):
+    """Loss and adapter gradients on the fast path are those of the naive one."""
+    sentences = [["Illum"], ["Marija", "marret", "Għawdex", "."], ["Toni", "mar", "il-Belt"]]
+    split = TaggedWords(sentences, [["O"], ["B-PER", "O", "B-LOC", "O"], ["B-PER", "O", "B-LOC"]])
+    labels = ["O", "B-LOC", "B-PER"]
+    found = []
+    for path in ("naive", "fast"):
+        model, tokenizer = load_masked_model(str(base)), load_tokenizer(str(base))
+        torch.manual_seed(0)
+        attach(model, "ner", SeqBnConfig(4))
+        settings_ = NER.settings(TaskRecipe())
+        classifier = NER.new_model(model, len(labels), settings_).eval()
+        train_only(classifier, "ner")
+        classifier.head.requires_grad_(True)
+        encoder = NER.encoder(tokenizer, model, 64, settings_, path)
+        batch = encoder.collate(NER.examples(encoder, split, labels))
+        assert ("lengths" in batch) == (path == "fast")
+        loss, count = NER.loss(classifier(batch), batch)
+        loss.backward()
+        assert int(count) == 8
+        gradients = {n: p.grad for n, p in classifier.named_parameters() if p.requires_grad}
+        answers = NER.predict(classifier, encoder, split, labels, bf16=False)
+        found.append((loss.detach(), gradients, [a.tags for a in answers]))
+    (naive, naive_gradients, naive_tags), (fast, fast_gradients, fast_tags) = found
+    torch.testing.assert_close(fast, naive, rtol=1e-5, atol=1e-5)
+    for name, gradient in naive_gradients.items():
+        torch.testing.assert_close(fast_gradients[name], gradient, rtol=1e-4, atol=1e-5)
+    assert naive_tags == fast_tags
+
+
+@pytest.mark.parametrize(
+    ("gold", "predicted", "f1"),
+    [
+        (["B-PER", "I-PER", "O"], ["B-PER", "I-PER", "O"], 100),
+        (["B-PER", "I-PER", "O"], ["B-PER", "O", "O"], 0),
+        (["B-PER", "O", "B-LOC"], ["B-PER", "O", "B-ORG"], 50),
+        (["B-PER", "O", "O"], ["I-PER", "O", "O"], 100),
+        (["B-PER", "B-PER"], ["B-PER", "I-PER"], 0),
+        (["O", "O"], ["O", "O"], 0),
+    ],
+)
+def test_an_entity_counts_when_type_and_both_ends_agree(gold, predicted, f1):
+    assert entity_f1([gold], [predicted]) == pytest.approx(f1)
+
+
+@fuzzing
+@given(st.lists(st.sampled_from(["O", "B-A", "I-A", "B-B", "I-B"]), min_size=1, max_size=12))
+def test_mended_tags_are_sound_and_mean_the_same(tags):
+    repaired: dict[str, int] = {}
+    raw = RawSentence(["x"] * len(tags), tags, str)
+    (mended,) = checked_tags([raw], "train", None, repaired, strict=False).tags
+    assert entity_spans(mended) == entity_spans(tags)
+    changed = sum(a != b for a, b in zip(tags, mended, strict=True))
+    assert repaired == ({"train_inside_without_begin": changed} if changed else {})
+    assert checked_tags([RawSentence(raw.words, mended, str)], "train", None, {}, strict=True).tags == [mended]
+
+
+@fuzzing
+@given(
+    st.one_of(
+        st.binary(max_size=60),
+        st.lists(
+            st.sampled_from(["Malta", " ", "\t", "\n", "\n", "O", "B-LOC", "I-PER", "X", "\r", "\xa0", "\x00", "-DOCSTART- O"]),  # noqa: E501
+            max_size=30,
+        ).map(lambda parts: "".join(parts).encode()),
+    )
+)  # fmt: skip
+def test_any_bytes_are_sentences_or_a_refusal_that_names_the_line(tmp_path, raw):
+    file = tmp_path / "train.conll"
+    file.write_bytes(raw)
+    try:
+        data = checked_tags(read_conll(file), "train", None, {}, strict=False)
+    except InputError as refusal:
+        assert re.match(rf"{re.escape(str(file))}:\d+: ", refusal.message)
+        assert "\n" not in refusal.message
+        return
+    for sentence_words, tags in zip(data.words, data.tags, strict=True):
+        assert len(sentence_words) == len(tags) > 0
+        assert all(word.strip() for word in sentence_words)
+
+
+def test_what_is_wrong_is_said_by_file_and_line(ner_folder: Path, tiny_bert: Path, tmp_path: Path, langlift):
+    def refused(*more, **files):
+        folder = tmp_path / f"set{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        for split in ("train", "dev", "test"):
+            good = conll([sentence(0)])
+            (folder / f"{split}.conll").write_text(files.get(split, good), encoding="utf-8")
+        out = tmp_path / "never"
+        result = langlift("task", "ner", "--base", tiny_bert, "--data", folder, "--out", out, "--json", *more)
+        assert result.code == 2
+        assert not out.exists()
+        return result.error["error"].replace(str(folder), "")
+
+    assert refused("--strict", train="Illum O\n\nToni I-PER\n").startswith("/train.conll:3: I-PER after the start")
+    assert refused("--strict", test="Qorti B-ORG\n").startswith("/test.conll:1: the type 'ORG' never occurs")
+    assert refused(dev="Illum O\nMalta LOC\n") == "/dev.conll:2: tag 'LOC' is not O, B-TYPE or I-TYPE"
+    assert refused(dev="Illum O\nMalta\n") == "/dev.conll:2: not a word and its tag"
+    assert refused(train="Illum O\n") == " (train): no entity, every tag is O"
+    assert refused(test="\n\n") == "/test.conll: no sentences"
+
+
+def test_types_unknown_in_training_are_counted_and_missed(tiny_bert: Path, ner_folder: Path, tmp_path: Path):
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "test.conll").write_text("Toni B-PER\n\nQorti B-ORG\nKbira I-ORG\n", encoding="utf-8")
+    recipe = TaskRecipe(epochs=1, seeds=(1,))
+    result = train_task(NER, str(tiny_bert), foreign, tmp_path / "run", recipe, train_data=ner_folder)
+    assert result.repaired == {"train_inside_without_begin": 1, "test_of_unknown_type": 1}
+    assert result.test_examples == 2
+    assert result.baseline["most_frequent_tag"] == pytest.approx(200 / 3), "one of two found, none wrongly"
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+def test_a_folder_in_the_hubs_format_reads_as_the_same_set(
+    ner_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    own = NER.read(str(ner_folder), None, strict=False)
+    names = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for split, name in (("train", "train"), ("dev", "validation"), ("test", "test")):
+        data = getattr(own, split)
+        rows = {"tokens": data.words, "ner_tags": [[names.index(t) for t in tags] for tags in data.tags]}
+        features = datasets.Features(
+            tokens=datasets.List(datasets.Value("string")),
+            ner_tags=datasets.List(datasets.ClassLabel(names=names)),
+        )
+        table = datasets.Dataset.from_dict(rows, features=features)
+        if form == "parquet":
+            table.to_parquet(folder / f"{name}.parquet")
+        else:
+            table.to_json(folder / f"{name}.jsonl")
+    if form == "jsonl":
+        listed = "".join(f"\n            '{number}': {name}" for number, name in enumerate(names))
+        (folder / "README.md").write_text(
+            f"""---
+dataset_info:
+  features:
+  - name: tokens
+    list: string
+  - name: ner_tags
+    list:
+      class_label:
+        names:{listed}
+---
+"""
+        )
+    read = NER.read(str(folder), None, strict=True)
+    assert (read.train, read.dev, read.test, read.labels) == (own.train, own.dev, own.test, own.labels)
+    assert read.sha256 == NER.read(str(folder), None, strict=False).sha256 != own.sha256
+
+
+@pytest.mark.data
+def test_the_real_sets_are_read(data_folder: Path):
+    for folder in sorted((data_folder / "eval" / "ner").iterdir()):
+        data = NER.read(str(folder), None, strict=False)
+        assert data.labels == [
+            "O", "B-DATE", "I-DATE", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-PER", "I-PER",
+        ], folder  # fmt: skip
+        assert len(data.test) > 500
+        assert NER.baselines(data.train, data.test)["most_frequent_tag"] > 20

@@ -1,0 +1,98 @@
+"""The runner of all tasks, seen with topic classification: what a way of training may plug in, and old runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from transformers import TrainerCallback
+
+from langlift.adapters.bottleneck import SeqBnConfig
+from langlift.config.recipes import TaskRecipe
+from langlift.errors import InputError
+from langlift.tasks.runner import TaskResult, train_task
+from langlift.tasks.setups import Setup, TaskAdapter, WholeModel, setup_for
+from langlift.tasks.topic import TOPIC
+
+RECIPE = TaskRecipe(epochs=2, learning_rate=1e-2, seeds=(1, 2), reduction_factor=4.0)
+
+
+class Plugged(TaskAdapter):
+    """A task adapter whose loss also pulls its weights towards zero, hard, and that reports what it saw."""
+
+    @property
+    def inputs(self):
+        return {**super().inputs, "pull": "hard"}
+
+    def loss(self, model, batch, output_loss):
+        total, items = super().loss(model, batch, output_loss)
+        weights = [p for n, p in model.named_parameters() if self.name in n.split(".")]
+        assert weights and all(p.requires_grad for p in weights)
+        return total + items * 1e3 * sum(p.square().sum() for p in weights), items
+
+    def callbacks(self):
+        class Count(TrainerCallback):
+            def on_step_begin(self, args, state, control, **kwargs):
+                steps.append(state.global_step)
+
+        steps = self.steps
+        return [Count()]
+
+    def report(self, model, batches):
+        assert not model.training and not torch.is_grad_enabled()
+        sizes = [len(model(batch)) for batch in batches]
+        return {"seen": sum(sizes)}
+
+    def summary(self, out, runs):
+        (out / "seen.txt").write_text("x")
+        return {"seen": [run["seen"] for run in runs]}
+
+
+def test_a_setup_plugs_into_loss_steps_and_report(tiny_bert: Path, topic_folder: Path, tmp_path: Path):
+    plain = train_task(TOPIC, str(tiny_bert), topic_folder, tmp_path / "plain", RECIPE)
+    setup = Plugged("topic", SeqBnConfig(4.0))
+    object.__setattr__(setup, "steps", [])
+    result = train_task(TOPIC, str(tiny_bert), topic_folder, tmp_path / "run", RECIPE, setup=setup)
+    assert setup.steps == [0, 1, 2] * 2, "40 examples by 32, twice, for two seeds"
+    assert result.report == {"seen": [12, 12]}
+    assert plain.report == {}
+    assert (tmp_path / "run" / "seen.txt").exists()
+    assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())["inputs"]["pull"] == "hard"
+    metrics = json.loads((tmp_path / "run" / "seed-1" / "metrics.json").read_text())
+    assert metrics["seen"] == 12
+    losses = [
+        json.loads(line).get("loss", 0)
+        for line in (tmp_path / "run" / "seed-1" / "progress.jsonl").read_text().splitlines()
+    ]
+    assert max(losses) > 10, "the further term is in the loss"
+    again = train_task(TOPIC, str(tiny_bert), topic_folder, tmp_path / "run", RECIPE, setup=setup, resume=True)
+    assert again == result
+
+
+def test_the_recipe_names_the_setup(tmp_path: Path):
+    assert isinstance(setup_for("topic", TaskRecipe(method="full"), None), WholeModel)
+    adapter = setup_for("ner", TaskRecipe(reduction_factor=8.0), None)
+    assert adapter == TaskAdapter("ner", SeqBnConfig(8.0))
+    assert isinstance(adapter, Setup)
+    with pytest.raises(InputError, match="cannot be stacked"):
+        setup_for("topic", TaskRecipe(method="full"), tmp_path)
+
+
+def test_a_run_made_before_a_setting_existed_is_read_and_resumed(
+    tiny_bert: Path, topic_folder: Path, tmp_path: Path
+):
+    out = tmp_path / "run"
+    result = train_task(TOPIC, str(tiny_bert), topic_folder, out, RECIPE)
+    for folder in (out, out / "seed-1", out / "seed-2"):
+        recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+        del recipe["task"]["label_subwords"]
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    metrics = json.loads((out / "metrics.json").read_text())
+    del metrics["repaired"], metrics["report"]
+    (out / "metrics.json").write_text(json.dumps(metrics))
+    assert train_task(TOPIC, str(tiny_bert), topic_folder, out, RECIPE, resume=True) == result
+    (out / "metrics.json").unlink()
+    again = train_task(TOPIC, str(tiny_bert), topic_folder, out, RECIPE, resume=True)
+    assert again == result
+    assert again == TaskResult(**json.loads((out / "metrics.json").read_text()))
