@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from test_fast_path import cosine, examples, loss_and_gradients
+from test_ner import conll, sentence
 from torch import nn
 from torch.nn.functional import linear
 
@@ -25,7 +26,10 @@ from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
 from langlift.config.recipes import MOSA_SETTINGS, AdaptRecipe, TaskRecipe
 from langlift.languages import find_language
-from langlift.tasks.topic import train_topic
+from langlift.tasks.ner import NER
+from langlift.tasks.runner import train_task
+from langlift.tasks.setups import setup_for
+from langlift.tasks.topic import TOPIC, train_topic
 from langlift.training import decoder_loss
 from langlift.training.adaptation import adapt
 from langlift.training.consistency import consistent_masked_loss, symmetric_divergence
@@ -460,6 +464,48 @@ def test_a_task_stacked_on_a_language_adapter(
     found = [json.loads(line)["predicted"] for line in answers]
     assert found == [row["predicted"] for row in tested], "the saved adapter predicts as the tested model did"
     assert len(set(found)) == 2
+
+
+def test_the_loss_of_a_task_adds_the_divergence_of_a_second_pass(tiny_bert: Path) -> None:
+    recipe = TaskRecipe(method="mosa", share="none", reduction_factor=2, consistency=3.0)
+    setup = setup_for("topic", recipe, None)
+    masked_model = load_masked_model(str(tiny_bert))
+    torch.manual_seed(0)
+    setup.attach(masked_model)
+    model = TOPIC.new_model(masked_model, 3, {"pooling": "mean"})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    model.eval()
+    for module in experts_of(model):
+        module.train()
+    batch = {"input_ids": torch.tensor([[2, 9, 30, 3], [2, 8, 7, 3]]), "labels": torch.tensor([0, 2])}
+    setup.mixture.draw(1, 0)
+    total, items = setup.loss(model, batch, TOPIC.loss)
+    setup.mixture.draw(1, 0)
+    first = model(batch)
+    setup.mixture.redraw()
+    p, q = first.softmax(-1), model(batch).softmax(-1)
+    divergence = ((p - q) * (p.log() - q.log())).sum() / 2
+    assert items == 2 and divergence > 1e-4
+    assert total.item() == pytest.approx((TOPIC.loss(first, batch)[0] + 3 * divergence).item(), rel=1e-5)
+
+
+def test_named_entities_are_learned_by_a_mixture(tiny_bert: Path, tmp_path: Path) -> None:
+    for split, count in (("train", 24), ("dev", 6), ("test", 6)):
+        (tmp_path / f"{split}.conll").write_text(conll([sentence(i) for i in range(count)]), encoding="utf-8")
+    recipe = TaskRecipe(
+        method="mosa",
+        epochs=10,
+        batch_size=8,
+        learning_rate=2e-2,
+        seeds=(1,),
+        reduction_factor=2,
+        precision="float32",
+    )
+    result = train_task(NER, str(tiny_bert), tmp_path, tmp_path / "run", recipe)
+    assert result.mean > 30
+    assert load_adapter(load_masked_model(str(tiny_bert)), tmp_path / "run" / "seed-1") == "ner"
 
 
 def test_a_task_stopped_and_resumed_ends_in_the_same_adapter(
