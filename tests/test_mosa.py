@@ -465,9 +465,7 @@ def test_a_task_stacked_on_a_language_adapter(
 def test_a_task_stopped_and_resumed_ends_in_the_same_adapter(
     tiny_bert: Path, topic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = TaskRecipe(
-        method="mosa", epochs=2, batch_size=8, learning_rate=1e-2, seeds=(3,), precision="float32"
-    )
+    recipe = TaskRecipe(method="mosa", epochs=2, batch_size=8, learning_rate=1e-2, seeds=(3,), precision="float32")
     train_topic(str(tiny_bert), topic_folder, tmp_path / "whole", recipe)
     save = LiftTrainer._save_checkpoint
 
