@@ -214,6 +214,8 @@ def test_data_of_the_same_name_are_told_apart(tmp_path):
         (["--data-weights", "x"], "--data-weights x: not numbers"),
         (["--data-weights", "0"], "must be above 0"),
         (["--data-weights", "nan"], "must be above 0"),
+        (["--data-weights", "inf"], "--data-weights inf: too large"),
+        (["--data", MALTESE.parent, "--data-weights", "1e308,1e308"], "too large"),
         (["--data", MALTESE], "given twice"),
     ],
 )
@@ -266,12 +268,21 @@ def test_a_trained_head_is_kept_beside_the_adapter_and_loaded_with_it(tiny_model
     kept = adapt(LANGUAGE, base, MALTESE, tmp_path / "further", further, init=out)
     assert kept.validation_loss_before == pytest.approx(result.validation_loss, rel=1e-5)
     assert load_file(tmp_path / "further" / MASKED_HEAD).keys() == load_file(out / MASKED_HEAD).keys()
+    for run in (out, tmp_path / "further"):
+        assert f"`{MASKED_HEAD}`" in (run / "README.md").read_text()
     inputs = yaml.safe_load((tmp_path / "further" / "recipe.yaml").read_text())["inputs"]
     weights = load_file(out / MASKED_HEAD)
     save_file({name: weight * 2 for name, weight in weights.items()}, out / MASKED_HEAD)
     with pytest.raises(InputError, match="init_sha256"):
         adapt(LANGUAGE, base, MALTESE, tmp_path / "further", further, resume=True, init=out)
     assert inputs["init"] == "run"
+
+
+def test_a_whole_models_head_is_in_the_model(tiny_bert, tmp_path):
+    recipe = dataclasses.replace(QUICK, train_head=True, method="full", steps=1)
+    adapt(LANGUAGE, str(tiny_bert), MALTESE, tmp_path / "run", recipe)
+    assert not (tmp_path / "run" / MASKED_HEAD).exists()
+    assert MASKED_HEAD not in (tmp_path / "run" / "README.md").read_text()
 
 
 def test_a_head_of_another_model_is_refused(tiny_bert, tiny_xlm_roberta, tmp_path):

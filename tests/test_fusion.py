@@ -410,6 +410,8 @@ def test_fuse_from_the_command_line(
     assert len((tmp_path / "labels.tsv").read_text("utf-8").splitlines()) == 3
     refused = langlift("export", run / "seed-1", "--to", "adapterhub", "--out", tmp_path / "exported")
     assert refused.code == 2 and "the task adapter of a fusion" in refused.err
+    with pytest.raises(InputError, match="seed-1: the task adapter of a fusion, which is nothing without it"):
+        load_adapter(load_masked_model(str(tiny_xlm_roberta)), run / "seed-1")
 
 
 def test_a_fused_run_is_whole_by_itself(fused_run: Path, tmp_path: Path, langlift) -> None:

@@ -511,9 +511,7 @@ def test_named_entities_are_learned_by_a_mixture(tiny_bert: Path, tmp_path: Path
 def test_a_task_stopped_and_resumed_ends_in_the_same_adapter(
     tiny_bert: Path, topic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = TaskRecipe(
-        method="mosa", epochs=2, batch_size=8, learning_rate=1e-2, seeds=(3,), precision="float32", consistency=0
-    )
+    recipe = TaskRecipe(method="mosa", epochs=2, batch_size=8, learning_rate=1e-2, seeds=(3,), precision="float32")
     train_topic(str(tiny_bert), topic_folder, tmp_path / "whole", recipe)
     save = LiftTrainer._save_checkpoint
 

@@ -39,7 +39,7 @@ def attach(model: PreTrainedModel, name: str, config: AdapterConfig) -> None:
         raise InputError(
             f"the adapter name '{name}' is not usable here",
             "use letters, digits and _, and no name that an adapter or a module of the model has already "
-            "(langlift import --name gives a downloaded adapter another)",
+            "(langlift import --name gives a downloaded adapter another; langlift fuse takes folders' names)",
         )
     if isinstance(config, LoraConfig):
         inject(model, name, config, backbone.lora_targets)

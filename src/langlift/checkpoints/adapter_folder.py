@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from langlift.adapters.composition import AdapterConfig, attach
+from langlift.adapters.fusion import fusions_of
 from langlift.adapters.lora import LoraConfig, peft_config
 from langlift.backbones.registry import Backbone, backbone_of, backbone_of_type
 from langlift.checkpoints.configurations import adapterhub_config, config_from_adapterhub, lora_from_peft
@@ -18,6 +19,7 @@ from langlift.checkpoints.layouts import (
     ADAPTERHUB_VERSION,
     ADAPTERHUB_WEIGHTS,
     CONFIG_FILE,
+    FUSION_CONFIG,
     PEFT_WEIGHTS,
     adapterhub_keys,
     full_peft_keys,
@@ -79,9 +81,15 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) 
     ``name`` overrides the stored name. A masked head that was trained with the adapter is loaded too.
 
     Raises:
-        InputError: the folder holds no adapter, or one of another architecture, size or kind.
+        InputError: the folder holds no adapter, or one of another architecture, size or kind, or the task
+            adapter of a fusion and the model has no fusion.
     """
     description = read_description(folder)
+    if (folder / FUSION_CONFIG).exists() and not fusions_of(model):
+        raise InputError(
+            f"{folder}: the task adapter of a fusion, which is nothing without it",
+            "give an adapter that 'langlift adapt' wrote; the whole run is for 'langlift predict'",
+        )
     config = read_config(folder, backbone_of(model))
     require_base(folder, read_identity(folder), model)
     if "peft_type" in description:

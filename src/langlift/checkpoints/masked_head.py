@@ -19,15 +19,15 @@ def save_masked_head(model: PreTrainedModel, folder: Path) -> None:
     save_file(weights, folder / MASKED_HEAD)
 
 
-def load_masked_head(model: PreTrainedModel, folder: Path) -> bool:
-    """Load the masked head of an adapter folder into a model, in place; False if the folder has none.
+def load_masked_head(model: PreTrainedModel, folder: Path) -> None:
+    """Load the masked head of an adapter folder into a model, in place, if the folder has one.
 
     Raises:
         InputError: the file is damaged, or from another architecture or width.
     """
     path = folder / MASKED_HEAD
     if not path.exists():
-        return False
+        return
     stored, here = read_safetensors(path), head_parameters(model)
     shapes = {name: tuple(weight.shape) for name, weight in stored.items()}
     if shapes != {name: tuple(parameter.shape) for name, parameter in here.items()}:
@@ -37,4 +37,3 @@ def load_masked_head(model: PreTrainedModel, folder: Path) -> bool:
     with torch.no_grad():
         for name, parameter in here.items():
             parameter.copy_(stored[name])
-    return True

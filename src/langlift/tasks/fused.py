@@ -86,7 +86,7 @@ class Fused(Setup):
             ATTENTION: {name: [round(p, 4) for p in row] for name, row in zip(self.names, shares, strict=True)}
         }
 
-    def summary(self, out: Path, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def summary(self, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The mean of the seeds' attention, and each seed's own."""
         seeds = {str(run["seed"]): run[ATTENTION] for run in runs}
         means = {

@@ -129,7 +129,7 @@ def train_task(
         train_examples=len(train),
         test_examples=len(splits.test),
         repaired=splits.repaired,
-        report=setup.summary(out, runs),
+        report=setup.summary(runs),
     )
     write_json(out / METRICS, asdict(result))
     return result

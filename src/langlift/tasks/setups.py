@@ -80,8 +80,8 @@ class Setup(ABC):
         """What a trained model shows of itself on the test batches; joins the seed's metrics."""
         return {}
 
-    def summary(self, out: Path, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The ``report`` of the whole run, from the metrics of its seeds; may write files into ``out``."""
+    def summary(self, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The ``report`` of the whole run, from the metrics of its seeds."""
         return {}
 
 

@@ -169,7 +169,7 @@ def adapt(
         inputs |= {"data": names, "data_sha256": hashes}
     if data_weights is not None:
         inputs["data_weights"] = [float(weight) for weight in data_weights]
-    with_head = recipe.train_head
+    with_head = recipe.train_head and config is not None
     if init is not None:
         require_same_adapter(init, model, config)
         load_adapter(model, init, name)  # one that does not fit is told before anything is written
@@ -228,7 +228,7 @@ def adapt(
             save_adapter(model, name, config, staging, base)
             if with_head:
                 save_masked_head(model, staging)
-    card = adaptation_card(language, base, names, recipe, result, inputs.get("init"))
+    card = adaptation_card(language, base, names, recipe, result, inputs.get("init"), with_head)
     write_text(out / "README.md", card)
     write_json(out / METRICS, asdict(result))
     shutil.rmtree(out / CHECKPOINTS)

@@ -34,10 +34,14 @@ def adaptation_card(
     recipe: AdaptRecipe,
     result: Any,
     init: str | None = None,
+    with_head: bool = False,
 ) -> str:
-    """The card of ``langlift adapt``; ``result`` is its AdaptResult, ``init`` the adapter it went on from."""
+    """The card of ``langlift adapt``; ``result`` is its AdaptResult, ``init`` the adapter it went on from.
+
+    ``with_head``: a masked head stands in a file of its own beside the adapter.
+    """
     sources = ", ".join(f"`{name}`" for name in data)
-    head = "\nThe masked head trained with it is in `masked_head.safetensors`.\n" if recipe.train_head else ""
+    head = "\nThe masked head trained with it is in `masked_head.safetensors`.\n" if with_head else ""
     use = (
         f"langlift score --base {base} --adapter THIS_FOLDER --text your_sentences.txt"
         if recipe.method != "full"

@@ -72,8 +72,10 @@ def read_sources(paths: Sequence[Path], weights: Sequence[float] | None, objecti
                 f"--data-weights {said}: {len(weights)} given for {len(paths)} --data",
                 "give one weight for each --data, such as 3,1",
             )
-        if not all(isfinite(weight) and weight > 0 for weight in weights):
+        if not all(weight > 0 for weight in weights):
             raise InputError(f"--data-weights {said}: must be above 0", "leave out the --data that is not wanted")
+        if not isfinite(sum(weights)):
+            raise InputError(f"--data-weights {said}: too large", "only their ratio matters: such as 3,1")
     names = _names(paths)
     read = [load_text_data(path, with_triples=objective == "targeted") for path in paths]
     if objective == "targeted" and not any(texts.triples for texts in read):
@@ -124,7 +126,12 @@ def encode_sources(
                 targeted_dev[name] = encode_triples_as_published(
                     tokenizer, texts.dev, triples["dev"], max_tokens, there, DEV_SEED
                 ).rows
-    if left_out or one_argument:
+    if as_published and left_out:
+        say(
+            f"targeted: of {sentences:,} training sentences {left_out:,} are left out "
+            "(not of the twelve relations, or the argument is not found)"
+        )
+    elif left_out or one_argument:
         say(
             f"targeted: of {sentences:,} training sentences {left_out:,} are left out (neither argument can be "
             f"predicted) and {one_argument:,} have only one argument that can"
