@@ -70,6 +70,13 @@ def test_a_task_adapter_on_a_fully_fine_tuned_base(
     assert all(row["text"].startswith('"Il-film') for row in rows)
     found = load_trained_task(run, seed=2)(row["text"] for row in rows)
     assert [p.label for p in found] == [row["predicted"] for row in rows]
+    out = tmp_path / "out.jsonl"
+    shown = langlift("predict", run, "--text", sentiment_folder / "test.tsv", "--out", out, "--seed", 2)
+    assert shown.code == 0, shown.err
+    again = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [(row["text"], row["label"], row["predicted"]) for row in again] == [
+        (row["text"], row["gold"], row["predicted"]) for row in rows
+    ]
     text.write_text("Il-film kien tajjeb.\nIl-film kien ikrah.\n", encoding="utf-8")
     out = tmp_path / "out.tsv"
     assert langlift("predict", run, "--text", text, "--out", out).code == 0
