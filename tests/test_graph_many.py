@@ -23,7 +23,6 @@ from langlift.graph.building_many import build_graphs
 from langlift.graph.sentences import load_predicates
 from langlift.languages import find_language
 
-
 LANGUAGES = ("eng_Latn", "deu_Latn", "zho_Hans", "srp_Cyrl", "mlt_Latn", "swh_Latn", "kat_Geor", "yor_Latn")
 SOME_CODES = re.compile(rb"\t/c/(?:en|de|zh|sh|mt|sw|ka|yo|roa-opt|zh_tw)/[^\t]*\t(?:/c/|http)")
 

@@ -124,7 +124,7 @@ def test_plain_text_is_split_into_words(run: Path, tmp_path: Path, langlift):
 
 def test_words_to_label_are_read_as_tagged_ones_are(tmp_path: Path):
     file = tmp_path / "words.conll"
-    file.write_bytes("-DOCSTART- -X- O\n\nIllum\tX\tO\r\nMarija\r\n\n\nil-Belt  O\n".encode())
+    file.write_bytes(b"-DOCSTART- -X- O\n\nIllum\tX\tO\r\nMarija\r\n\n\nil-Belt  O\n")
     assert [words for _, words in read_word_rows(file)] == [["Illum", "Marija"], ["il-Belt"]]
     file.write_text("Illum\tO\n\tO\n")
     with pytest.raises(InputError, match=r"words\.conll:2: no word"):

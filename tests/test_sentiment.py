@@ -8,7 +8,7 @@ import pytest
 
 from langlift.config.loading import resolve
 from langlift.config.recipes import TaskRecipe
-from langlift.errors import InputError
+from langlift.errors import InputError, LangliftError
 from langlift.tasks.prediction import load_trained_task
 from langlift.tasks.runner import train_task
 from langlift.tasks.sentiment import SENTIMENT
@@ -143,6 +143,11 @@ def test_a_hub_set_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pyt
     assert refusal("e", train=empty) == "/e (train), row 2: empty text"
     with pytest.raises(InputError, match="no such folder"):
         SENTIMENT.read("./no/such", None, strict=False)
+    (tmp_path / "train.tsv").write_text("label\ttext\n")
+    with pytest.raises(InputError, match="a folder is needed, not a file"):
+        SENTIMENT.read(str(tmp_path / "train.tsv"), None, strict=False)
+    with pytest.raises(LangliftError, match="misspelt: no such folder, and the hub cannot be reached"):
+        SENTIMENT.read("misspelt", None, strict=False)
 
 
 def test_settings_by_task(tmp_path: Path):

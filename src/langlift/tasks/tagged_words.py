@@ -97,7 +97,8 @@ class TaggedFolder:
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder", "it must hold train.conll, dev.conll and test.conll")
+            what = "a folder is needed, not a file" if folder.exists() else "no such folder"
+            raise InputError(f"{folder}: {what}", "it must hold train.conll, dev.conll and test.conll")
         self._folder = folder
 
     def sentences(self, split: str) -> Iterator[RawSentence]:
