@@ -723,7 +723,12 @@ def test_training_goes_on_from_an_imported_adapter(
     assert first.code == 0, first.err
     assert langlift("export", tmp_path / "first", "--to", "adapterhub", "--out", tmp_path / "hub").code == 0
     assert langlift("import", tmp_path / "hub", "--base", tiny_bert, "--out", tmp_path / "a").code == 0
-    arguments = [*adapt_arguments(tiny_bert, tmp_path / "second", method, steps=40), "--init", tmp_path / "a", "--json"]
+    arguments = [
+        *adapt_arguments(tiny_bert, tmp_path / "second", method, steps=40),
+        "--init",
+        tmp_path / "a",
+        "--json",
+    ]
     second = langlift(*arguments)
     assert second.code == 0, second.err
     assert second.json["validation_loss_before"] == pytest.approx(first.json["validation_loss"], rel=1e-6)

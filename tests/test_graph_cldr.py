@@ -64,6 +64,17 @@ def test_every_locale_reads_and_says_only_names(regional: bool) -> None:
     assert triples("de") & {("Februar", "ComesAfter", "Januar")}
 
 
+def test_names_in_another_language_are_no_names() -> None:
+    """CLDR lets Haitian Creole inherit from French, and Hindi in Latin script from English."""
+    for locale in ("ht", "ht_HT"):
+        assert not triples(locale) & triples("fr")
+    hindi = triples("hi_Latn")
+    assert ("Budhwaar", "ComesAfter", "Mangalwaar") in hindi
+    assert not hindi & triples("en_IN")
+    assert {head for head, relation, _ in triples("nn") if relation == "ComesAfter"} >= {"laurdag", "mars"}
+    assert ("Februar", "ComesAfter", "Jänner") in triples("de_AT"), "a region inherits from its language"
+
+
 def test_languages_and_their_locales() -> None:
     for name, locale in (
         ("mlt", "mt"),

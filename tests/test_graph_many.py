@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,27 +12,36 @@ from pathlib import Path
 
 import pytest
 
+from langlift.benchmarks import graph_plain
 from langlift.benchmarks.graph_dump import write_dump
+from langlift.benchmarks.graph_running import _digest
 from langlift.data_folder import SPLITS
 from langlift.errors import InputError
 from langlift.graph import building_many, conceptnet_pass, source_files
 from langlift.graph.building import build_graph
 from langlift.graph.building_many import build_graphs
+from langlift.graph.sentences import load_predicates
 from langlift.languages import find_language
+
+LANGUAGES = ("eng_Latn", "deu_Latn", "zho_Hans", "srp_Cyrl", "mlt_Latn", "swh_Latn", "kat_Geor", "yor_Latn")
+SOME_CODES = re.compile(rb"\t/c/(?:en|de|zh|sh|mt|sw|ka|yo|roa-opt|zh_tw)/[^\t]*\t(?:/c/|http)")
 
 
 @pytest.fixture(scope="module")
 def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The edges of eight languages from a generated dump, and two damaged rows: the 500th and the last."""
     path = tmp_path_factory.mktemp("dump") / "dump.tsv"
-    write_dump(path, 12_000, seed=3)
-    with path.open("ab") as file:
-        file.write(b"/a/x\t/r/IsA\t/c/en/\xff\t/c/en/cat\t{}\n")
+    write_dump(path, 9_000, seed=3)
+    rows = [row for row in path.read_bytes().splitlines(keepends=True) if SOME_CODES.search(row)]
+    rows[499] = b"/a/x\t/r/IsA\tcat\t/c/en/animal\t{}\n"
+    rows.append(b"/a/x\t/r/IsA\t/c/en/\xff\t/c/en/cat\t{}\n")
+    path.write_bytes(b"".join(rows))
     return path
 
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source_files, "BLOCK_BYTES", 200_000)
+    monkeypatch.setattr(source_files, "BLOCK_BYTES", 150_000)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -41,15 +51,16 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_every_language_is_as_if_built_alone(dump: Path, tmp_path: Path) -> None:
     result = build_graphs(None, [f"conceptnet:{dump}"], tmp_path / "all", threads=2)
-    assert (result.rows, result.damaged) == (12_001, 2)
-    assert [row["line"] for row in result.damaged_rows] == [10_000, 12_001]
+    rows = dump.read_bytes().count(b"\n")
+    assert (result.rows, result.damaged) == (rows, 2)
+    assert [row["line"] for row in result.damaged_rows] == [500, rows]
     assert set(result.unknown_codes) == {"roa-opt", "zh_tw"}
-    assert len(result.languages) > 40
+    assert set(result.languages) == set(LANGUAGES)
     assert result.sentences == sum(result.languages.values())
     folders = {path.name for path in (tmp_path / "all").iterdir()}
     assert folders == set(result.languages) | {"manifest.json"}
     assert json.loads((tmp_path / "all" / "manifest.json").read_text(encoding="utf-8")) == vars(result)
-    for name in ("mlt_Latn", "srp_Cyrl", "zho_Hans", "eng_Latn"):
+    for name in ("mlt_Latn", "srp_Cyrl", "eng_Latn"):
         alone = build_graph(find_language(name), [f"conceptnet:{dump}"], tmp_path / name, threads=1)
         assert contents(tmp_path / "all" / name) == contents(tmp_path / name)
         manifest = json.loads((tmp_path / "all" / name / "manifest.json").read_text(encoding="utf-8"))
@@ -70,10 +81,11 @@ def test_every_language_is_as_if_built_alone(dump: Path, tmp_path: Path) -> None
 def test_several_languages_and_both_ends(dump: Path, tmp_path: Path) -> None:
     from langlift.config.recipes import GraphRecipe
 
-    languages = [find_language("mlt"), find_language("swh"), find_language("hrv"), find_language("srp")]
+    languages = [find_language("mlt"), find_language("hrv"), find_language("srp")]
     either = GraphRecipe(ends="either")
-    result = build_graphs(languages, [f"conceptnet:{dump}"], tmp_path / "some", either)
-    assert set(result.languages) == {"mlt_Latn", "swh_Latn", "hrv_Latn", "srp_Cyrl"}
+    twice = [*languages, languages[0]]
+    result = build_graphs(twice, [f"conceptnet:{dump}"], tmp_path / "some", either)
+    assert set(result.languages) == {"mlt_Latn", "hrv_Latn", "srp_Cyrl"}
     for language in languages:
         build_graph(language, [f"conceptnet:{dump}"], tmp_path / str(language), either)
         assert contents(tmp_path / "some" / str(language)) == contents(tmp_path / str(language))
@@ -85,7 +97,7 @@ def test_what_is_finished_stays_and_nothing_is_parsed_twice(
     whole = build_graphs(None, [f"conceptnet:{dump}"], tmp_path / "whole", threads=1)
     parsed: list[int] = []
     read = conceptnet_pass._Reader.read
-    stop_at = 8
+    stop_at = 4
 
     def counted(self, rows):
         parsed.append(rows.first)
@@ -104,7 +116,7 @@ def test_what_is_finished_stays_and_nothing_is_parsed_twice(
     write = building_many.Build.write
 
     def interrupted(self, folder, out, language, codes, lines):
-        if len(written) == 5:
+        if len(written) == 3:
             raise KeyboardInterrupt
         written.append(str(language))
         return write(self, folder, out, language, codes, lines)
@@ -130,14 +142,18 @@ def test_what_is_finished_stays_and_nothing_is_parsed_twice(
     for name in result.languages:
         assert contents(out / name) == contents(tmp_path / "whole" / name)
     assert not list(out.glob(".*"))
+    (out / ".building").mkdir()  # as if killed between the last two steps
     again = build_graphs(None, [f"conceptnet:{dump}"], out)
     assert again.already_built == sorted(result.languages)
+    assert not list(out.glob(".*"))
     with pytest.raises(InputError, match="finished build with other settings"):
         build_graphs(None, [f"conceptnet:{dump}"], out, strict=True)
 
 
-def test_a_killed_build_goes_on(dump: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+@pytest.mark.slow
+def test_a_killed_build_goes_on(tmp_path: Path) -> None:
+    dump, out = tmp_path / "dump.tsv", tmp_path / "out"
+    write_dump(dump, 12_000, seed=3)
     command = [
         sys.executable, "-c", "from langlift.cli.main import main; main()",
         "graph", "build", "all", "--source", f"conceptnet:{dump}", "--out", str(out), "--threads", "1", "--json",
@@ -162,11 +178,10 @@ def test_damage_is_reported_or_fatal(dump: Path, tmp_path: Path, langlift) -> No
     arguments = ["graph", "build", "all", "--source", f"conceptnet:{dump}", "--out"]
     shown = langlift(*arguments, tmp_path / "out")
     assert shown.code == 0, shown.err
-    assert f"2 damaged rows left out, the first: {dump}:10000: " in shown.err
+    assert f"2 damaged rows left out, the first: {dump}:500: " in shown.err
     assert "Codes of no known language: " in shown.err and "roa-opt (" in shown.err
-    assert "more languages" in shown.out
     strict = langlift(*arguments, tmp_path / "strict", "--strict", "--json")
-    assert strict.code == 2 and f"{dump}:10000: " in strict.error["error"]
+    assert strict.code == 2 and f"{dump}:500: " in strict.error["error"]
     packed = tmp_path / "dump.gz"
     packed.write_bytes(gzip.compress(dump.read_bytes())[:-30])
     cut = langlift(*arguments[:-2], f"conceptnet:{packed}", "--out", tmp_path / "cut", "--json")
@@ -182,24 +197,72 @@ def test_damage_is_reported_or_fatal(dump: Path, tmp_path: Path, langlift) -> No
     ):
         refused = langlift(*arguments, tmp_path / "refused", *wrong, "--json")
         assert refused.code == 2 and message in refused.error["error"]
+    none = langlift("graph", "build", " ,", *arguments[3:-1], "--out", tmp_path / "none", "--json")
+    assert none.code == 2 and "no language is named" in none.error["error"]
     named = langlift("graph", "build", "mlt,swh", *arguments[3:-1], "--out", tmp_path / "two", "--json")
     assert set(named.json["languages"]) == {"mlt_Latn", "swh_Latn"}
 
 
-@pytest.mark.parametrize("column", range(5))
-def test_bad_bytes_in_any_column_of_any_language_are_told(column: int, tmp_path: Path) -> None:
+def test_a_language_named_twice_is_read_once(tmp_path: Path) -> None:
+    from langlift.config.recipes import GraphRecipe
+
+    maltese = find_language("mlt")
+    result = build_graphs([maltese, maltese], ["cldr"], tmp_path / "out", GraphRecipe(duplicates="keep"))
+    alone = build_graph(maltese, ["cldr"], tmp_path / "alone", GraphRecipe(duplicates="keep"))
+    assert (result.rows, result.sentences) == (alone.rows, alone.kept)
+
+
+def test_sources_without_any_language_are_an_error(tmp_path: Path, langlift) -> None:
+    table = tmp_path / "table.tsv"
+    table.write_text("head\trelation\ttail\na\tIsA\tb\n", encoding="utf-8")
+    for languages, message in (
+        (
+            "all",
+            f"no language has enough for a graph in 2 rows, 2 damaged (the first: {table}:1: 3 columns, not 5)",
+        ),
+        ("mlt,swh", "no language has enough"),
+        ("mlt,", "no sentence in Maltese"),
+    ):
+        out = tmp_path / "out"
+        result = langlift("graph", "build", languages, "--source", f"conceptnet:{table}", "--out", out, "--json")
+        assert result.code == 2 and message in result.error["error"]
+        assert not list(out.iterdir()), "and the same --out can be taken again"
+
+
+def test_bad_bytes_in_any_column_of_any_language_are_told(tmp_path: Path) -> None:
+    good = b"".join(
+        b"/a/x\t/r/IsA\t/c/mt/kelma_%d\t/c/mt/annimal\t{}\n/a/x\t/r/IsA\t/c/en/word\t/c/en/thing\t{}\n" % i
+        for i in range(40)
+    )
     path = tmp_path / "dump.tsv"
-    write_dump(path, 2_000)
-    rows = path.read_bytes().splitlines(keepends=True)
-    fields = rows[999].split(b"\t")
-    fields[column] = b"\xfe" + fields[column]
-    path.write_bytes(b"".join([*rows[:999], b"\t".join(fields), *rows[1000:]]))
+    damaged = []
+    for column in range(5):
+        fields = b"/a/x\t/r/IsA\t/c/en/dog\t/c/en/animal\t{}\n".split(b"\t")
+        fields[column] = b"\xfe" + fields[column]
+        damaged.append(b"\t".join(fields))
+        path.write_bytes(good + damaged[-1] + good)
+        with pytest.raises(InputError, match=r"dump\.tsv:81: not valid UTF-8"):
+            build_graphs(None, [f"conceptnet:{path}"], tmp_path / f"strict{column}", strict=True)
+    path.write_bytes(good.join(damaged))
     result = build_graphs(None, [f"conceptnet:{path}"], tmp_path / "out")
-    assert [(row["line"], row["reason"]) for row in result.damaged_rows] == [(1000, "not valid UTF-8")]
-    with pytest.raises(InputError, match=r"dump\.tsv:1000: not valid UTF-8"):
-        build_graphs(None, [f"conceptnet:{path}"], tmp_path / "strict", strict=True)
+    lines = [1, 82, 163, 244, 325]
+    assert [(row["line"], row["reason"]) for row in result.damaged_rows] == [(n, "not valid UTF-8") for n in lines]
 
 
+def test_the_plain_loop_of_the_bench_writes_the_same_sentences(dump: Path, tmp_path: Path) -> None:
+    valid = tmp_path / "valid.tsv"
+    valid.write_bytes(b"".join(dump.read_bytes().splitlines(keepends=True)[:-1]))
+    predicates = load_predicates()
+    counts = graph_plain.convert(valid, predicates, tmp_path / "plain")
+    result = build_graphs(None, [f"conceptnet:{valid}"], tmp_path / "ours")
+    assert (counts["rows"], counts["damaged"]) == (result.rows, result.damaged)
+    plain = [path for path in (tmp_path / "plain").iterdir() if path.stem not in result.unknown_codes]
+    ours = [path for split in SPLITS for path in (tmp_path / "ours").glob(f"*/{split}.jsonl")]
+    assert _digest(plain) == _digest(ours)
+    assert _digest(ours)[0] == result.sentences
+
+
+@pytest.mark.slow
 def test_the_bench_compares_both_sides(langlift) -> None:
     result = langlift("bench", "graph", "--rows", "3000", "--json")
     assert result.code == 0, result.err
@@ -209,8 +272,6 @@ def test_the_bench_compares_both_sides(langlift) -> None:
 
 
 def test_the_bench_sees_a_difference(tmp_path: Path) -> None:
-    from langlift.benchmarks.graph_running import _digest
-
     for name, text in (("a", "1\n2\n"), ("b", "2\n1\n"), ("c", "1\n3\n"), ("d", "1\n2\n2\n")):
         (tmp_path / name).write_text(text, encoding="utf-8")
     digests = {name: _digest([tmp_path / name]) for name in "abcd"}

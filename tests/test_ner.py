@@ -19,6 +19,7 @@ from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.evaluation.entities import entity_f1, entity_spans
 from langlift.masking.masked_language_model import IGNORED
+from langlift.tasks.input_rows import read_word_rows
 from langlift.tasks.ner import NER
 from langlift.tasks.runner import train_task
 from langlift.tasks.tagged_words import RawSentence, TaggedWords, checked_tags, read_conll
@@ -119,6 +120,15 @@ def test_plain_text_is_split_into_words(run: Path, tmp_path: Path, langlift):
         '"', "Illum", '"', "Marija", "marret", "il-Belt", "Valletta", "(", "Malta", ")", ".",
     ]  # fmt: skip
     assert row.split("\t")[1] == "; ".join(f"{e['type']}: {e['text']}" for e in found["entities"])
+
+
+def test_words_to_label_are_read_as_tagged_ones_are(tmp_path: Path):
+    file = tmp_path / "words.conll"
+    file.write_bytes(b"-DOCSTART- -X- O\n\nIllum\tX\tO\r\nMarija\r\n\n\nil-Belt  O\n")
+    assert [words for _, words in read_word_rows(file)] == [["Illum", "Marija"], ["il-Belt"]]
+    file.write_text("Illum\tO\n\tO\n")
+    with pytest.raises(InputError, match=r"words\.conll:2: no word"):
+        list(read_word_rows(file))
 
 
 def test_every_subword_as_published(tiny_xlm_roberta: Path, ner_folder: Path, tmp_path: Path):

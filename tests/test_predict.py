@@ -148,6 +148,7 @@ def test_what_is_wrong_is_said_in_one_line(stacked_run: Path, tmp_path: Path, la
     (tmp_path / "ours.tsv").write_text("text\tpredicted\na\tb\n")
     (tmp_path / "blank.tsv").write_text("text\tid\n \tb\n")
     (tmp_path / "table.csv").write_text("id,text\n1,Il-futbol\n")
+    (tmp_path / "words.conll").write_text("Il-futbol O\n")
     (broken / "seed-2" / "head.json").write_text("{}")
     shutil.copytree(stacked_run / "seed-2", tmp_path / "alone")
     out = tmp_path / "o.tsv"
@@ -167,6 +168,7 @@ def test_what_is_wrong_is_said_in_one_line(stacked_run: Path, tmp_path: Path, la
         ([stacked_run, "--text", tmp_path / "ours.tsv"], "the column 'predicted'"),
         ([stacked_run, "--text", tmp_path / "blank.tsv"], "blank.tsv:2: empty text"),
         ([stacked_run, "--text", tmp_path / "table.csv"], "table.csv"),
+        ([stacked_run, "--text", tmp_path / "words.conll"], "words.conll: not a kind of file"),
     ]:
         result = langlift("predict", *arguments, "--out", out, "--json")
         assert result.code == 2, arguments

@@ -8,7 +8,7 @@ import pytest
 
 from langlift.config.loading import resolve
 from langlift.config.recipes import TaskRecipe
-from langlift.errors import InputError
+from langlift.errors import InputError, LangliftError
 from langlift.tasks.prediction import load_trained_task
 from langlift.tasks.runner import train_task
 from langlift.tasks.sentiment import SENTIMENT
@@ -70,6 +70,13 @@ def test_a_task_adapter_on_a_fully_fine_tuned_base(
     assert all(row["text"].startswith('"Il-film') for row in rows)
     found = load_trained_task(run, seed=2)(row["text"] for row in rows)
     assert [p.label for p in found] == [row["predicted"] for row in rows]
+    out = tmp_path / "out.jsonl"
+    shown = langlift("predict", run, "--text", sentiment_folder / "test.tsv", "--out", out, "--seed", 2)
+    assert shown.code == 0, shown.err
+    again = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [(row["text"], row["label"], row["predicted"]) for row in again] == [
+        (row["text"], row["gold"], row["predicted"]) for row in rows
+    ]
     text.write_text("Il-film kien tajjeb.\nIl-film kien ikrah.\n", encoding="utf-8")
     out = tmp_path / "out.tsv"
     assert langlift("predict", run, "--text", text, "--out", out).code == 0
@@ -136,6 +143,11 @@ def test_a_hub_set_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pyt
     assert refusal("e", train=empty) == "/e (train), row 2: empty text"
     with pytest.raises(InputError, match="no such folder"):
         SENTIMENT.read("./no/such", None, strict=False)
+    (tmp_path / "train.tsv").write_text("label\ttext\n")
+    with pytest.raises(InputError, match="a folder is needed, not a file"):
+        SENTIMENT.read(str(tmp_path / "train.tsv"), None, strict=False)
+    with pytest.raises(LangliftError, match="misspelt: no such folder, and the hub cannot be reached"):
+        SENTIMENT.read("misspelt", None, strict=False)
 
 
 def test_settings_by_task(tmp_path: Path):

@@ -51,9 +51,10 @@ def read_dropped(folder: Path) -> list[dict[str, Any]]:
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write the manifest."""
-    text = json.dumps(manifest, indent=2, ensure_ascii=False)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    """Write the manifest, whole or not at all."""
+    staged = folder / f".{MANIFEST}.writing"
+    staged.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    staged.replace(folder / MANIFEST)
 
 
 def printable(text: str) -> str:

@@ -272,8 +272,9 @@ def told_plainly(name: SourceName) -> Iterator[None]:
             ) from error
         raise InputError(f"{name.id}: no such data set on the hub, nor a folder", "check the id") from error
     except ConnectionError as error:
+        no_folder = "no such folder, and " if name.kind in ("hub", "--data") else ""
         raise LangliftError(
-            f"{name.id}: the hub cannot be reached",
+            f"{name.id}: {no_folder}the hub cannot be reached",
             f"check the network; or download the data set and name its folder: {_with_folder(name)}",
         ) from error
     except FileNotFoundError as error:

@@ -74,8 +74,9 @@ def build_graphs(
     what was read of the dumps is not parsed again.
 
     Raises:
-        InputError: as ``build_graph`` does, but a language with too little is only counted; ``out`` holds
-            something else, or a build with other settings; a source is a table of triples.
+        InputError: as ``build_graph`` does, but a language with too little is only counted, unless all have; no
+            language is named; ``out`` holds something else, or a build with other settings; a source is a table of
+            triples.
         LangliftError: the folder cannot be written.
     """
     started = time.monotonic()
@@ -84,6 +85,8 @@ def build_graphs(
         raise InputError("a table of triples is in one language", "build its language alone")
     if any(source.kind == "cldr" and source.path for source in plan.sources):
         raise InputError("a locale of CLDR is in one language", "--source cldr")
+    if languages is not None and not (languages := list(dict.fromkeys(languages))):
+        raise InputError("no language is named", "LANG is a language, several (mlt,swh) or all")
     asked = _asked(plan, languages)
     if (finished := _finished(out, asked)) is not None:
         return finished
@@ -122,6 +125,9 @@ def build_graphs(
                             written = build.write(folder, out / name, language, codes_of, of_language)
                             write_manifest(folder, asdict(written))
                         done[name] = written.kept
+    if not done:
+        shutil.rmtree(work)
+        raise _nothing(small, tally)
     seconds = time.monotonic() - started
     result = GraphsResult(
         data=printable(str(out)),
@@ -170,9 +176,22 @@ def _finished(out: Path, asked: Mapping[str, Any]) -> GraphsResult | None:
         stored = json.loads(path.read_text(encoding="utf-8"))
         if stored["asked"] != asked:
             raise InputError(f"{out}: holds a finished build with other settings or sources", "choose a new --out")
-        return GraphsResult(**stored | {"already_built": sorted(stored["languages"])})
+        finished = GraphsResult(**stored | {"already_built": sorted(stored["languages"])})
     except (ValueError, KeyError, TypeError, OSError):
         raise InputError(f"{out}: holds something else", "choose a new --out") from None
+    shutil.rmtree(out / WORK, ignore_errors=True)  # one that was stopped at its very end left it
+    return finished
+
+
+def _nothing(small: Mapping[str, str], tally: Tally) -> InputError:
+    """The error for sources that give no language enough."""
+    if len(small) == 1:
+        return InputError(*small.values(), "check LANG and the sources")
+    damage = ""
+    if tally.damaged:
+        first = tally.damaged_rows[0]
+        damage = f", {tally.damaged:,} damaged (the first: {first['source']}:{first['line']}: {first['reason']})"
+    return InputError(f"no language has enough for a graph in {tally.rows:,} rows{damage}", "check the sources")
 
 
 def _open(out: Path, asked: Mapping[str, Any]) -> Path:

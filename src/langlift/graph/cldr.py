@@ -1,7 +1,8 @@
 """Triples from Unicode's CLDR, as Babel carries it: names of languages, territories, currencies, days and months.
 
 For many languages it is the only structured source there is. Nothing is fetched. What a language has no name for
-is left out; names that CLDR merely inherits from its root locale are no names.
+is left out; names that CLDR merely inherits from its root locale are no names, nor are those from another language
+(Haitian Creole would be French).
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,8 @@ NOT_NAMED = {"languages": {"mul", "und", "zxx", "root"}, "territories": {"XA", "
 """Codes that stand for nothing."""
 ROOT = ("Mon", "M01")
 """What CLDR's root locale calls the first day and the first month."""
+NORWEGIAN = {"no", "nb", "nn"}
+"""Locales of one language in two forms: CLDR leaves out of ``nn`` what reads the same in ``no``."""
 LICENCE = "Unicode-3.0"
 
 
@@ -87,8 +90,12 @@ def _triples(locale: str, language: str) -> Iterator[tuple[str, str, str, str]]:
     from babel.languages import get_official_languages
     from babel.numbers import get_territory_currencies
 
-    found = Locale.parse(locale)
+    found, lender = Locale.parse(locale), _lender(locale)
     names = {kind: _names(kind, getattr(found, kind)) for kind in KINDS}
+    if lender is not None:
+        for kind, of_kind in names.items():
+            lent = _names(kind, getattr(Locale.parse(lender), kind))
+            names[kind] = {code: name for code, name in of_kind.items() if lent.get(code) != name}
     for kind, word in KINDS.items():
         for name in names[kind].values():
             yield name, "IsA", word, ENGLISH
@@ -101,7 +108,22 @@ def _triples(locale: str, language: str) -> Iterator[tuple[str, str, str, str]]:
             if currency in names["currencies"]:
                 yield names["currencies"][currency], "CurrencyOf", territory, language
     for circle in ("days", "months"):
-        yield from _in_a_circle(_names_alone(locale, circle), language)
+        alone = _names_alone(locale, circle)
+        if lender is None or alone != _names_alone(lender, circle):
+            yield from _in_a_circle(alone, language)
+
+
+def _lender(locale: str) -> str | None:
+    """The locale of another language that CLDR takes missing names from: French for Haitian Creole."""
+    from babel.core import get_global
+
+    language = locale.split("_")[0]
+    own = NORWEGIAN if language in NORWEGIAN else {language, "root"}
+    while locale:
+        locale = get_global("parent_exceptions").get(locale) or locale.rpartition("_")[0]
+        if locale and locale.split("_")[0] not in own:
+            return locale
+    return None
 
 
 def _names(kind: str, names: Mapping[str, str]) -> dict[str, str]:

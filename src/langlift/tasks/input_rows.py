@@ -4,6 +4,7 @@ import csv
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import regex
@@ -22,21 +23,22 @@ WORD = regex.compile(r"[\w\p{M}](?:\S*[\w\p{M}])?|\S")
 """A word in running text: what stands between spaces, without the punctuation at its ends."""
 
 
-def read_rows(source: Path, added: Sequence[str] = ADDED) -> Iterator[Row]:
+def read_rows(source: Path, added: Sequence[str] = ADDED, quoted: bool = True) -> Iterator[Row]:
     """The rows of a file, one at a time: of ``.tsv`` its columns (``text`` among them), else a ``text`` each line.
 
-    Blank lines are passed over. TSV fields are quoted as in CSV where needed.
+    Blank lines are passed over. TSV fields are quoted as in CSV where needed, or with ``quoted`` false never.
 
     Raises:
         InputError: the file is missing, is not UTF-8, holds a NUL byte, or a row is damaged; the line is named.
     """
     lines = _lines(source)
-    if source.suffix.lower() in (".csv", ".json", ".jsonl"):
+    if source.suffix.lower() in (".csv", ".json", ".jsonl", ".conll"):
         raise InputError(f"{source}: not a kind of file that can be labelled", "give plain text lines or .tsv")
     if source.suffix.lower() != ".tsv":
         yield from ({TEXT: line.strip()} for line in lines if line.strip())
         return
-    reader = csv.reader(lines, delimiter="\t", strict=True)
+    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    reader = csv.reader(lines, delimiter="\t", strict=True, quoting=quoting)
     try:
         header = next(reader, [])
         if TEXT not in header:
@@ -94,12 +96,22 @@ def read_word_rows(source: Path) -> Iterator[tuple[Row, list[str]]]:
             yield row, WORD.findall(row[TEXT])
         return
     words: list[str] = []
-    for line in _lines(source):
-        word = line.split("\t")[0].strip() if "\t" in line else re.split(" +", line.strip())[0]
-        if word:
-            words.append(word)
-        if words and not line.strip():
+    for number, line in enumerate(chain(_lines(source), [""]), start=1):
+        if not parts_sentences(line):
+            words.append(columns_of(line)[0])
+            if not words[-1]:
+                raise InputError(f"{source}:{number}: no word", "the first column holds the word")
+        elif words:
             yield {TEXT: " ".join(words)}, words
             words = []
-    if words:
-        yield {TEXT: " ".join(words)}, words
+
+
+def parts_sentences(line: str) -> bool:
+    """Whether a line of a CoNLL file stands between sentences."""
+    return not line.strip() or line.startswith("-DOCSTART-")
+
+
+def columns_of(line: str) -> list[str]:
+    """The columns of a line of a CoNLL file, parted by tabs or spaces."""
+    columns = line.split("\t") if "\t" in line else re.split(" +", line.strip(" \r\n"))
+    return [column.strip() for column in columns]

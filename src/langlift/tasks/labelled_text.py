@@ -56,7 +56,8 @@ class LabelledFolder:
 
     def __init__(self, folder: Path, form: TableForm) -> None:
         if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder", "it must hold train.tsv, dev.tsv and test.tsv")
+            what = "a folder is needed, not a file" if folder.exists() else "no such folder"
+            raise InputError(f"{folder}: {what}", "it must hold train.tsv, dev.tsv and test.tsv")
         self._folder, self._form = folder, form
 
     def read(self, split: str, known: Collection[str] | None = None) -> LabelledText:

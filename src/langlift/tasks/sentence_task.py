@@ -126,8 +126,8 @@ class SentenceTask(Task[LabelledText]):
         return found
 
     def read_inputs(self, source: Path) -> Iterator[tuple[Row, str]]:
-        """Lines, or rows of a TSV file."""
-        return ((row, row[TEXT]) for row in read_rows(source))
+        """Lines, or rows of a TSV file in the form of the task's data."""
+        return ((row, row[TEXT]) for row in read_rows(source, quoted=self.form.quoted))
 
     def counted(self, labels: Sequence[str]) -> list[str]:
         """All labels."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
 from langlift.tasks.hub_sets import HubSet, is_hub_set
+from langlift.tasks.input_rows import columns_of, parts_sentences
 
 ENDINGS = (".conll", ".txt", ".tsv", ".bio")
 TAG = re.compile(r"O|([BI])-(\S+)")
@@ -70,13 +71,13 @@ def read_conll(path: Path) -> Iterator[RawSentence]:
     tags: list[str] = []
     first = 0
     for number, line in enumerate([*read_raw_lines(path), ""], start=1):
-        if not line.strip() or line.startswith("-DOCSTART-"):
+        if parts_sentences(line):
             if words:
                 yield RawSentence(words, tags, _lines(path, first))
             words, tags = [], []
             continue
-        columns = line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))
-        word, tag = columns[0].strip(), columns[-1].strip()
+        columns = columns_of(line)
+        word, tag = columns[0], columns[-1]
         if len(columns) < 2 or not word or not tag:
             raise InputError(
                 f"{path}:{number}: not a word and its tag", "each line holds both, parted by a space or tab"
@@ -96,7 +97,8 @@ class TaggedFolder:
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder", "it must hold train.conll, dev.conll and test.conll")
+            what = "a folder is needed, not a file" if folder.exists() else "no such folder"
+            raise InputError(f"{folder}: {what}", "it must hold train.conll, dev.conll and test.conll")
         self._folder = folder
 
     def sentences(self, split: str) -> Iterator[RawSentence]:
