@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -21,7 +22,7 @@ from langlift.tasks.sentence_windows import ParserBatch, sentence_examples
 from langlift.tasks.task import Row, Task, TaskData
 from langlift.tasks.treebanks import Treebank, WordLabels, read_sentence_rows, read_treebanks
 from langlift.tasks.word_encoder import WordEncoder
-from langlift.training.examples import Example
+from langlift.training.examples import Collate, Example
 from langlift.training.precision import autocast
 from langlift.training.trainer import Batch, on_device
 
@@ -81,7 +82,7 @@ class ParserEncoder:
     """How sentences become batches, and the scores of arcs a tree."""
 
     words: WordEncoder
-    collate: ParserBatch
+    collate: Collate
     tree: Callable[[Scores], list[int]]
 
 
@@ -248,10 +249,10 @@ def _batches(sizes: Sequence[int]) -> Iterator[list[int]]:
         yield batch
 
 
-def _relation_shares(scores: Scores, heads: Sequence[int], labels: Sequence[str]) -> Scores:
+def _relation_shares(scores: Scores, heads: npt.NDArray[np.int64], labels: Sequence[str]) -> Scores:
     """The probabilities [words, labels] of the relations that are possible to these heads."""
     of_root = np.asarray([universal(label) == ROOT for label in labels])
-    possible = of_root == (np.asarray(heads) == 0)[:, None]
+    possible = of_root == (heads == 0)[:, None]
     possible[~possible.any(axis=1)] = True
     scores = np.where(possible, scores, -np.inf)
     shares = np.exp(scores - scores.max(axis=1, keepdims=True))

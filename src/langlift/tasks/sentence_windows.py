@@ -55,7 +55,9 @@ class ParserBatch:
             windows += [(number, ids, words) for ids, words in parts]
         windows.sort(key=lambda window: len(window[1]))  # the order that either layout has
         rows: list[Example] = []
-        sentence, word, done = [], [], 0
+        sentence: list[int] = []
+        word: list[int] = []
+        done = 0
         for number, ids, words in windows:
             of_word = words != IGNORED
             first, last = int(words[of_word][0]), int(words[of_word][-1])

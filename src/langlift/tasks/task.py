@@ -80,7 +80,9 @@ class Label(Protocol):
 class Encoder(Protocol):
     """Turns a task's inputs into examples; only the task itself calls it."""
 
-    collate: Collate
+    @property
+    def collate(self) -> Collate:
+        """Examples in, a batch out."""
 
 
 class Task(ABC, Generic[Data]):

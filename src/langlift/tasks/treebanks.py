@@ -59,7 +59,8 @@ class WordLabels:
 class TreebankFolder:
     """A folder of ``*-ud-train.conllu``, ``*-ud-dev.conllu`` and ``*-ud-test.conllu``.
 
-    The names may lack ``*-ud-``. A split may be cut into several files (``-train-a``, ``-train-b``), which are read in order.
+    The names may lack ``*-ud-``. A split may be cut into several files (``-train-a``, ``-train-b``), which are
+    read in order.
 
     Raises:
         InputError: there is no such folder, or it holds several treebanks.
@@ -104,9 +105,9 @@ class TreebankFolder:
         for sentence in sentences:
             if labels.needs_tree and not sentence.heads:
                 raise InputError(f"{sentence.place(sentence.rows[0])}: no HEAD", "every sentence needs a tree")
-            found = labels.of(sentence)
-            if EMPTY in found:
-                row = sentence.rows[found.index(EMPTY)]
+            its_labels = labels.of(sentence)
+            if EMPTY in its_labels:
+                row = sentence.rows[its_labels.index(EMPTY)]
                 raise InputError(f"{sentence.place(row)}: no {labels.column}", "every word needs one")
         if not sentences:
             raise InputError(f"{self._files[split][0]}: no sentences", "every split needs at least one")
