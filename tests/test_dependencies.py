@@ -170,7 +170,7 @@ def prepared(base, pooling, path, max_tokens=64):
     model = load_masked_model(str(base), head_needed=False)
     settings = {"pooling": pooling, "decoding": "mst"}
     torch.manual_seed(1)
-    parser = DEPENDENCIES.new_model(model, 6, settings).eval()
+    parser = DEPENDENCIES.new_model(model, 7, settings).eval()
     return parser, DEPENDENCIES.encoder(load_tokenizer(str(base)), model, max_tokens, settings, path)
 
 
