@@ -191,3 +191,40 @@ def topic_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             rows.append(f"{i}\t{label}\tIllum rajt {chosen[i % 5]} u mbagħad {chosen[(i // 2) % 5]} {i}.")
         (folder / f"{split}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="session")
+def treebank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small treebank of a made-up grammar, with multiword tokens, empty nodes and enhanced columns."""
+    folder = tmp_path_factory.mktemp("UD_Maltese-Small")
+    for split, count in (("train", 40), ("dev", 10), ("test", 12)):
+        sentences = [treebank_sentence(split, number) for number in range(count)]
+        (folder / f"mt_small-ud-{split}.conllu").write_text("".join(sentences), encoding="utf-8")
+    return folder
+
+
+def treebank_sentence(split: str, number: int) -> str:
+    """A subject, a verb and an object, every third time with an adverb before them; as CoNLL-U."""
+    nouns = ["kelb", "qattus", "tifel", "ktieb", "ġnien"]
+    words = [
+        ("il-", "DET", 2, "det"),
+        (nouns[number % 5], "NOUN", 3, "nsubj"),
+        (["jara", "iħobb", "jaf"][number % 3], "VERB", 0, "root"),
+        ("il-", "DET", 5, "det"),
+        (nouns[number // 2 % 5], "NOUN", 3, "obj:dir" if number % 2 else "obj"),
+        (".", "PUNCT", 3, "punct"),
+    ]
+    if number % 3 == 0:
+        words = [
+            ("Illum", "ADV", 4, "advmod"),
+            *((form, tag, head + 1 if head else 0, rel) for form, tag, head, rel in words),
+        ]
+    lines = [f"# sent_id = {split}-{number}", "# text = made up"]
+    for place, (form, tag, head, relation) in enumerate(words, start=1):
+        if tag == "DET":
+            lines.append(f"{place}-{place + 1}\til-{words[place][0]}" + "\t_" * 8)
+        xpos, features = tag[0], "Number=Sing" if tag == "NOUN" else "_"
+        lines.append(f"{place}\t{form}\t_\t{tag}\t{xpos}\t{features}\t{head}\t{relation}\t{head}:{relation}\t_")
+        if tag == "VERB" and number % 4 == 0:
+            lines.append(f"{place}.1\tqed\t_\tAUX\t_\t_\t_\t_\t{place}:aux\tCopy=1")
+    return "\n".join(lines) + "\n\n"

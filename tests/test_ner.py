@@ -324,7 +324,7 @@ def test_types_unknown_in_training_are_counted_and_missed(tiny_bert: Path, ner_f
     foreign.mkdir()
     (foreign / "test.conll").write_text("Toni B-PER\n\nQorti B-ORG\nKbira I-ORG\n", encoding="utf-8")
     recipe = TaskRecipe(epochs=1, seeds=(1,))
-    result = train_task(NER, str(tiny_bert), foreign, tmp_path / "run", recipe, train_data=ner_folder)
+    result = train_task(NER, str(tiny_bert), foreign, tmp_path / "run", recipe, train_data=[ner_folder])
     assert result.repaired == {"train_inside_without_begin": 1, "test_of_unknown_type": 1}
     assert result.test_examples == 2
     assert result.baseline["most_frequent_tag"] == pytest.approx(200 / 3), "one of two found, none wrongly"

@@ -19,7 +19,7 @@ from langlift.cli.options import (
     TrustRemoteCode,
     show,
 )
-from langlift.cli.task import BASELINES, COMMANDS
+from langlift.cli.task import BASELINES, COMMANDS, scores
 from langlift.errors import InputError
 
 
@@ -29,14 +29,20 @@ def fuse(
         typer.Argument(metavar="ADAPTER...", help="Folders of two or more language adapters (not LoRA)."),
     ],
     base: Base,
-    task: Annotated[str, typer.Option("--task", metavar="TASK", help="topic, sentiment or ner.")],
+    task: Annotated[
+        str, typer.Option("--task", metavar="TASK", help="topic, sentiment, ner, pos or dependencies.")
+    ],
     data: Annotated[
         str, typer.Option("--data", metavar="DATA", help="The task's labelled data, as for langlift task.")
     ],
     out: Out,
     train_data: Annotated[
-        str | None,
-        typer.Option("--train-data", metavar="DATA", help="Take train and dev from here, test from --data."),
+        list[str] | None,
+        typer.Option(
+            "--train-data",
+            metavar="DATA",
+            help="Take train and dev from here, test from --data; may be repeated, then merged.",
+        ),
     ] = None,
     method: Annotated[
         str | None, typer.Option("--method", help="What the task adapter is, such as seq_bn.")
@@ -93,7 +99,6 @@ def fuse(
         TASKS[task], adapters, base, data, out, recipe, train_data, resume, trust_remote_code, strict
     )
     picture = write_fusion_map(out, result.report)
-    seeds_shown = ", ".join(f"{value:.1f}" for value in result.seeds)
     shares = result.report[ATTENTION]
     mended = ", ".join(f"{what.replace('_', ' ')}: {count}" for what, count in result.repaired.items())
     show(
@@ -101,10 +106,7 @@ def fuse(
         as_json,
         f"{TASKS[task].title} on {data}: {TASKS[task].metric_title}",
         [
-            (
-                f"{base}, fusion of {' and '.join(shares)}",
-                f"{result.mean:.1f} ± {result.std:.1f}  ({seeds_shown})",
-            ),
+            *scores(f"{base}, fusion of {' and '.join(shares)}", result),
             *((BASELINES.get(kind, kind), f"{value:.1f}") for kind, value in result.baseline.items()),
             *(
                 (
@@ -116,6 +118,7 @@ def fuse(
             ("trainable parameters", f"{result.trainable_parameters:,}"),
             ("train, test examples", f"{result.train_examples}, {result.test_examples}"),
             *([("labels mended or unknown", mended)] if mended else []),
+            *(("data", remark) for remark in result.remarks),
             ("heat map of the attention", str(picture)),
             ("written to", str(out)),
         ],

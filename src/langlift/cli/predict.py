@@ -20,13 +20,15 @@ def predict(
         typer.Option(
             "--text",
             metavar="FILE",
-            help="A sentence a line, .tsv with a column text, or .conll (ner); - is stdin.",
+            help="A sentence a line, .tsv with a column text, .conll (a word a line) or .conllu; - is stdin.",
         ),
     ],
     out: Annotated[
         Path,
         typer.Option(
-            "--out", metavar="FILE", help="Written as .tsv, .jsonl or .conll (ner); - is stdout, JSON lines."
+            "--out",
+            metavar="FILE",
+            help="Written as .tsv, .jsonl, .conll (ner) or .conllu (pos, dependencies); - is stdout, JSON lines.",
         ),
     ] = Path("-"),
     seed: Annotated[int | None, typer.Option("--seed", help="Which seed of the run (none: best on dev).")] = None,

@@ -34,6 +34,8 @@ RESULTS: dict[str, type] = {
     "task topic": TaskResult,
     "task sentiment": TaskResult,
     "task ner": TaskResult,
+    "task pos": TaskResult,
+    "task dependencies": TaskResult,
     "predict": PredictResult,
     "pretrain": PretrainResult,
     "bench train": TrainBench,
@@ -49,6 +51,8 @@ RECIPES: dict[str, type] = {
     "task topic": TaskRecipe,
     "task sentiment": TaskRecipe,
     "task ner": TaskRecipe,
+    "task pos": TaskRecipe,
+    "task dependencies": TaskRecipe,
     "pretrain": PretrainRecipe,
 }
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,23 +21,46 @@ from langlift.cli.options import (
     show,
 )
 
+if TYPE_CHECKING:
+    from langlift.tasks.runner import TaskResult
+
 app = typer.Typer(help="Train and test on a task.", rich_markup_mode=None)
 
 COMMANDS = {
     "topic": "Topic classification (as SIB-200): macro-F1 over several seeds, with baselines beside it.",
     "sentiment": "Sentiment classification: macro-F1 over several seeds, with baselines beside it.",
     "ner": "Named entity recognition: entity-level F1 on words over several seeds, with a baseline beside it.",
+    "pos": "Part-of-speech tagging (UPOS): accuracy over several seeds, with a baseline beside it.",
+    "dependencies": "Dependency parsing: LAS and UAS over several seeds, with a baseline beside them.",
 }
+HUB_SET = "; or a hub data set ID[:CONFIG]"
+TREEBANK = "folder of a treebank: *-ud-train.conllu, *-ud-dev.conllu, *-ud-test.conllu"
 FORMS = {
-    "topic": "train.tsv, dev.tsv, test.tsv with columns category and text",
-    "sentiment": "train.tsv, dev.tsv, test.tsv with columns label and text, not quoted",
-    "ner": "train.conll, dev.conll, test.conll with a word and its BIO tag a line",
+    "topic": f"train.tsv, dev.tsv, test.tsv with columns category and text{HUB_SET}",
+    "sentiment": f"train.tsv, dev.tsv, test.tsv with columns label and text, not quoted{HUB_SET}",
+    "ner": f"train.conll, dev.conll, test.conll with a word and its BIO tag a line{HUB_SET}",
+    "pos": TREEBANK,
+    "dependencies": TREEBANK,
 }
 BASELINES = {
     "tfidf": "TF-IDF + logistic regression",
     "majority": "majority class",
     "most_frequent_tag": "each word's most frequent tag",
+    "right_attach": "each word hangs on the next: LAS",
+    "right_attach_uas": "each word hangs on the next: UAS",
+    "left_attach": "each word hangs on the one before: LAS",
+    "left_attach_uas": "each word hangs on the one before: UAS",
 }
+
+
+def scores(what: str, result: "TaskResult") -> list[tuple[str, str]]:
+    """Rows of a table: the mean, the deviation and every seed, of the measure and of further ones."""
+    rows = {what: (result.mean, result.std, result.seeds)}
+    rows |= {f"{what}: {name.upper()}": (x["mean"], x["std"], x["seeds"]) for name, x in result.further.items()}
+    return [
+        (name, f"{mean:.1f} ± {std:.1f}  ({', '.join(f'{value:.1f}' for value in seeds)})")
+        for name, (mean, std, seeds) in rows.items()
+    ]
 
 
 @app.callback()
@@ -50,17 +73,19 @@ def _command(name: str) -> Callable[..., None]:
 
     def command(
         base: Base,
-        data: Annotated[
-            str, typer.Option("--data", metavar="DATA", help=f"{FORMS[name]}; or a hub data set ID[:CONFIG].")
-        ],
+        data: Annotated[str, typer.Option("--data", metavar="DATA", help=f"{FORMS[name]}.")],
         out: Out,
         language_adapter: Annotated[
             Path | None,
             typer.Option("--language-adapter", metavar="FOLDER", help="Stack the task adapter on this."),
         ] = None,
         train_data: Annotated[
-            str | None,
-            typer.Option("--train-data", metavar="DATA", help="Take train and dev from here, test from --data."),
+            list[str] | None,
+            typer.Option(
+                "--train-data",
+                metavar="DATA",
+                help="Take train and dev from here, test from --data; may be repeated, then merged.",
+            ),
         ] = None,
         method: Annotated[
             str | None, typer.Option("--method", help="seq_bn or mosa (task adapter), or full.")
@@ -112,18 +137,18 @@ def _command(name: str) -> Callable[..., None]:
         result = train_task(
             TASKS[name], base, data, out, recipe, language_adapter, train_data, resume, trust_remote_code, strict
         )
-        seeds_shown = ", ".join(f"{value:.1f}" for value in result.seeds)
         mended = ", ".join(f"{what.replace('_', ' ')}: {count}" for what, count in result.repaired.items())
         show(
             result,
             as_json,
             f"{TASKS[name].title} on {data}: {TASKS[name].metric_title}",
             [
-                (f"{base}, {result.method}", f"{result.mean:.1f} ± {result.std:.1f}  ({seeds_shown})"),
+                *scores(f"{base}, {result.method}", result),
                 *((BASELINES.get(kind, kind), f"{value:.1f}") for kind, value in result.baseline.items()),
                 ("trainable parameters", f"{result.trainable_parameters:,}"),
                 ("train, test examples", f"{result.train_examples}, {result.test_examples}"),
                 *([("labels mended or unknown", mended)] if mended else []),
+                *(("data", remark) for remark in result.remarks),
                 ("written to", str(out)),
             ],
         )

@@ -29,8 +29,8 @@ METHODS = ("seq_bn", "seq_bn_inv", "lora", "mosa", "full")
 OBJECTIVES = ("mlm", "full_word", "targeted")
 PRECISIONS = ("auto", "float32", "bf16")
 PATHS = ("fast", "naive")
-TASK_EPOCHS = {"topic": 20, "sentiment": 25, "ner": 100}
-"""The tasks, and for how long each is trained where nothing is said: as published (arXiv 2502.10140)."""
+TASK_EPOCHS = {"topic": 20, "sentiment": 25, "ner": 100, "pos": 64, "dependencies": 64}
+"""The tasks, and for how long each is trained where nothing is said: as published (2502.10140, 2405.12413)."""
 
 
 def _precision(default: str = "auto") -> Any:
@@ -108,6 +108,10 @@ class AdaptRecipe:
     path: str = _path()
 
 
+LATER_TASK_SETTINGS = {**MOSA_SETTINGS, "patience": 0, "decoding": "mst"}
+"""The same for all settings of tasks that came later."""
+
+
 @dataclass(frozen=True)
 class TaskRecipe:
     """How a task adapter, or a whole model, is trained on labelled examples."""
@@ -123,7 +127,15 @@ class TaskRecipe:
     share: str = _share()
     merge: str = _merge()
     consistency: float = _consistency()
-    pooling: str = _setting("first", "sentence vector: first token, or mean", choices=("first", "mean"))
+    patience: int = _setting(0, "epochs without a better dev score that end training (0: none do)", least=0)
+    pooling: str = _setting(
+        "first", "vector of a sentence (dependencies: of a word): first token, or mean", choices=("first", "mean")
+    )
+    decoding: str = _setting(
+        "mst",
+        "dependencies: the tree with the highest score, or each word's best head (mended where that is no tree)",
+        choices=("mst", "greedy"),
+    )
     label_subwords: str = _setting(
         "first",
         "NER: the tokens of a word that are labelled and scored (every: as published)",

@@ -1,6 +1,7 @@
-"""What a task is worth without a language model: the majority class, and TF-IDF with logistic regression."""
+"""What a task is worth without a language model: majorities, and TF-IDF with logistic regression."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from langlift.evaluation.classification import macro_f1
@@ -37,3 +38,24 @@ def text_baseline(train: LabelledText, test: LabelledText) -> Baseline:
         tfidf=macro_f1(test.labels, list(model.predict(test.texts))),
         majority=macro_f1(test.labels, [majority] * len(test.labels)),
     )
+
+
+def most_frequent_label(
+    words: Sequence[Sequence[str]],
+    labels: Sequence[Sequence[str]],
+    asked: Sequence[Sequence[str]],
+    unknown: str | None = None,
+) -> list[list[str]]:
+    """For each word of the sentences ``asked`` the label it had most often; a new one gets ``unknown``.
+
+    Without that it gets the most frequent label of all words.
+    """
+    met: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    every: Counter[str] = Counter()
+    for sentence, its_labels in zip(words, labels, strict=True):
+        every.update(its_labels)
+        for word, label in zip(sentence, its_labels, strict=True):
+            met[word][label] += 1
+    best = {word: counts.most_common(1)[0][0] for word, counts in met.items()}
+    fallback = every.most_common(1)[0][0] if unknown is None else unknown
+    return [[best.get(word, fallback) for word in sentence] for sentence in asked]

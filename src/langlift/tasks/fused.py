@@ -103,7 +103,7 @@ def train_fused(
     data: str | Path,
     out: Path,
     recipe: TaskRecipe,
-    train_data: str | Path | None = None,
+    train_data: Sequence[str | Path] | None = None,
     resume: bool = False,
     trust_remote_code: bool = False,
     strict: bool = False,

@@ -17,8 +17,8 @@ STANDARD = Path("-")
 TEXT = "text"
 ADDED = ("predicted", "probability", "probabilities")
 """Columns that predictions add."""
-ADDED_TO_WORDS = ("words", "tags", "probabilities", "entities")
-"""The same where words have tags."""
+ADDED_TO_WORDS = ("words", "tags", "probabilities", "entities", "heads", "relations")
+"""The same where words have labels."""
 WORD = regex.compile(r"[\w\p{M}](?:\S*[\w\p{M}])?|\S")
 """A word in running text: what stands between spaces, without the punctuation at its ends."""
 
@@ -31,7 +31,7 @@ def read_rows(source: Path, added: Sequence[str] = ADDED, quoted: bool = True) -
     Raises:
         InputError: the file is missing, is not UTF-8, holds a NUL byte, or a row is damaged; the line is named.
     """
-    lines = _lines(source)
+    lines = text_lines(source)
     if source.suffix.lower() in (".csv", ".json", ".jsonl", ".conll"):
         raise InputError(f"{source}: not a kind of file that can be labelled", "give plain text lines or .tsv")
     if source.suffix.lower() != ".tsv":
@@ -65,7 +65,7 @@ def read_rows(source: Path, added: Sequence[str] = ADDED, quoted: bool = True) -
         ) from None
 
 
-def _lines(source: Path) -> Iterator[str]:
+def text_lines(source: Path) -> Iterator[str]:
     """The lines of a UTF-8 file with their ends, decoded one by one so that any length is taken."""
     try:
         with sys.stdin.buffer if source == STANDARD else source.open("rb") as stream:
@@ -96,7 +96,7 @@ def read_word_rows(source: Path) -> Iterator[tuple[Row, list[str]]]:
             yield row, WORD.findall(row[TEXT])
         return
     words: list[str] = []
-    for number, line in enumerate(chain(_lines(source), [""]), start=1):
+    for number, line in enumerate(chain(text_lines(source), [""]), start=1):
         if not parts_sentences(line):
             words.append(columns_of(line)[0])
             if not words[-1]:

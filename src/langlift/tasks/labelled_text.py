@@ -44,6 +44,13 @@ class LabelledText:
         """The sentences of these numbers, in this order."""
         return LabelledText([self.texts[i] for i in numbers], [self.labels[i] for i in numbers])
 
+    @classmethod
+    def joined(cls, parts: Sequence["LabelledText"]) -> "LabelledText":
+        """Several sets, one after the other."""
+        return cls(
+            [text for part in parts for text in part.texts], [label for part in parts for label in part.labels]
+        )
+
 
 class LabelledFolder:
     """A folder of train.tsv, dev.tsv and test.tsv: tab-separated, with a header.

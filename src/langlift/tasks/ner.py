@@ -1,17 +1,20 @@
 """Named entity recognition over BIO tags."""
 
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from langlift.errors import InputError
 from langlift.evaluation.entities import entity_f1, entity_spans
+from langlift.tasks.baselines import most_frequent_label
+from langlift.tasks.input_rows import read_word_rows
 from langlift.tasks.tagged_words import OUTSIDE, TaggedWords, bio_labels, checked_tags, open_tagged, types_of
 from langlift.tasks.tagging import Tagged, TaggingTask, word_shares
-from langlift.tasks.task import TaskData, digest
+from langlift.tasks.task import Row, TaskData, digest
 from langlift.tasks.word_encoder import WordEncoder
 
 
@@ -56,30 +59,34 @@ class FoundEntities:
             "probabilities": "; ".join(f"{entity.probability:.6f}" for entity in self.entities),
         }
 
-    def words(self) -> Iterator[tuple[str, str]]:
+    def lines(self) -> list[str]:
         """Each word and its tag."""
-        return zip(self.sentence, self.tags, strict=True)
+        return [f"{word}\t{tag}" for word, tag in zip(self.sentence, self.tags, strict=True)]
 
 
-class NamedEntities(TaggingTask):
+class NamedEntities(TaggingTask[TaggedWords]):
     """BIO tags, measured by entity-level F1 on words (with ``label_subwords: every`` on tokens, as published)."""
 
     name = "ner"
     title = "Named entity recognition"
     metric = "entity_f1"
     metric_title = "entity F1"
+    word_form = ".conll"
 
-    def read(self, data: str, train_data: str | None, strict: bool) -> TaskData[TaggedWords]:
+    def read(self, data: str, train_data: Sequence[str] | None, strict: bool) -> TaskData[TaggedWords]:
         """Read CoNLL folders or data sets in the hub's format."""
-        source, tested = open_tagged(train_data or data), open_tagged(data)
+        names = train_data or [data]
+        sources, tested = [open_tagged(name) for name in names], open_tagged(data)
         repaired: dict[str, int] = {}
-        train = checked_tags(source.sentences("train"), "train", None, repaired, strict)
+        sentences = chain.from_iterable(source.sentences("train") for source in sources)
+        train = checked_tags(sentences, "train", None, repaired, strict)
         known = types_of(train)
         if not known:
-            raise InputError(f"{train_data or data} (train): no entity, every tag is O", "nothing can be learned")
-        dev = checked_tags(source.sentences("dev"), "dev", known, repaired, strict)
+            raise InputError(f"{', '.join(names)} (train): no entity, every tag is O", "nothing can be learned")
+        sentences = chain.from_iterable(source.sentences("dev") for source in sources)
+        dev = checked_tags(sentences, "dev", known, repaired, strict)
         test = checked_tags(tested.sentences("test"), "test", known, repaired, strict)
-        sha256 = digest(source.content, tested.content)
+        sha256 = digest([source.content for source in sources], tested.content)
         return TaskData(train, dev, test, bio_labels(known), sha256, repaired)
 
     def score(self, split: TaggedWords, answers: Sequence[Tagged]) -> float:
@@ -106,18 +113,17 @@ class NamedEntities(TaggingTask):
             found.append(FoundEntities(words, tags, probabilities, entities))
         return found
 
+    def read_inputs(self, source: Path) -> Iterator[tuple[Row, list[str]]]:
+        """Lines, or rows of a TSV file, split into words; or a file with a word a line."""
+        return read_word_rows(source)
+
     def counted(self, labels: Sequence[str]) -> list[str]:
         """The types of entities."""
         return [label[2:] for label in labels if label.startswith("B-")]
 
     def baselines(self, train: TaggedWords, test: TaggedWords) -> dict[str, float]:
         """Each word gets the tag it had most often in training, an unknown one ``O``; on words."""
-        met: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        for words, tags in zip(train.words, train.tags, strict=True):
-            for word, tag in zip(words, tags, strict=True):
-                met[word][tag] += 1
-        best = {word: counts.most_common(1)[0][0] for word, counts in met.items()}
-        predicted = [[best.get(word, OUTSIDE) for word in words] for words in test.words]
+        predicted = most_frequent_label(train.words, train.tags, test.words, unknown=OUTSIDE)
         return {"most_frequent_tag": entity_f1(test.tags, predicted)}
 
 

@@ -1,4 +1,4 @@
-"""Labelled text as files: TSV, JSON lines or a word and its tag a line, written row by row."""
+"""Labelled text as files: TSV, JSON lines or a word a line, written row by row."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from langlift.tasks.input_rows import STANDARD
 from langlift.tasks.prediction import TrainedTask
 from langlift.tasks.task import Label, Row
 
-TSV, JSON, CONLL = ".tsv", ".jsonl", ".conll"
+TSV, JSON = ".tsv", ".jsonl"
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,8 @@ class PredictionWriter:
             self.counts[name] += 1
         if self._form == JSON:
             self._stream.write(json.dumps({**row, **prediction.record()}, ensure_ascii=False) + "\n")
-        elif self._form == CONLL:
-            self._stream.writelines(f"{word}\t{tag}\n" for word, tag in prediction.words())
-            self._stream.write("\n")
+        elif self._form != TSV:
+            self._stream.writelines(f"{line}\n" for line in [*prediction.lines(), ""])
         else:
             cells = prediction.cells()
             if self._table is None:
@@ -73,7 +72,7 @@ def open_predictions(target: Path, trained: TrainedTask) -> Iterator[PredictionW
     if target == STANDARD:
         yield PredictionWriter(sys.stdout, JSON, counted)
         return
-    forms = (TSV, JSON, *([CONLL] if trained.task.tags_words else []))
+    forms = (TSV, JSON, *([trained.task.word_form] if trained.task.word_form else []))
     if target.suffix not in forms:
         raise InputError(
             f"{target}: predictions are written as {' or '.join(forms)}", "end the name in one of these"

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import ceil
 from pathlib import Path
@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, set_seed
 
 from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer, quiet_transformers
 from langlift.config.loading import recorded
-from langlift.config.recipes import MOSA_SETTINGS, TaskRecipe
+from langlift.config.recipes import LATER_TASK_SETTINGS, TaskRecipe
 from langlift.progress import say
 from langlift.tasks.inference import PREDICTION_BATCH
 from langlift.tasks.setups import Setup, setup_for
@@ -39,7 +39,14 @@ from langlift.training.run_folder import (
     write_json,
     write_text,
 )
-from langlift.training.trainer import Batch, LiftTrainer, best_of, on_device, training_arguments
+from langlift.training.trainer import (
+    Batch,
+    LiftTrainer,
+    StopWithoutGain,
+    best_of,
+    on_device,
+    training_arguments,
+)
 
 HEAD, HEAD_WEIGHTS = "head.json", "head.safetensors"
 PREDICTIONS = "test_predictions.jsonl"
@@ -51,6 +58,7 @@ class TaskResult:
 
     ``seeds`` has a value for each seed, ``std`` is their sample standard deviation (0 for one seed).
     ``repaired`` counts what was mended in the data, ``report`` is what the way of training has to show.
+    ``further`` has ``mean``, ``std`` and ``seeds`` of other measures by name; ``remarks`` are of the data.
     """
 
     task: str
@@ -66,6 +74,8 @@ class TaskResult:
     test_examples: int
     repaired: dict[str, int] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
+    further: dict[str, dict[str, Any]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
 
 def train_task(
@@ -75,7 +85,7 @@ def train_task(
     out: Path,
     recipe: TaskRecipe,
     language_adapter: Path | None = None,
-    train_data: str | Path | None = None,
+    train_data: Sequence[str | Path] | None = None,
     resume: bool = False,
     trust_remote_code: bool = False,
     strict: bool = False,
@@ -84,21 +94,23 @@ def train_task(
     """Train and test once for each seed; each seed is a run folder ``out/seed-N``.
 
     The weights kept are the best on dev. With ``language_adapter`` the task adapter is stacked on that
-    frozen adapter. With ``train_data`` train and dev come from there and only the test split from
-    ``data`` (zero-shot transfer between languages). ``setup`` stands in for the one the recipe names.
+    frozen adapter. With ``train_data`` train and dev are those of these sets, merged, and only the test split
+    is that of ``data`` (zero-shot transfer between languages). ``setup`` stands in for the one the recipe names.
 
     Raises:
         InputError: bad data, base, adapter or recipe, or ``out`` holds another run.
     """
     setup = setup or setup_for(task.name, recipe, language_adapter)
-    splits = task.read(str(data), str(train_data) if train_data is not None else None, strict)
+    splits = task.read(str(data), [str(name) for name in train_data or ()], strict)
     for what, count in splits.repaired.items():
         say(f"{data}: {what.replace('_', ' ')}: {count} (with --strict an error)")
+    for remark in splits.remarks:
+        say(remark)
     inputs = {
         "task": task.name,
         "base": base,
         "data": _name_of(data),
-        "train_data": _name_of(train_data) if train_data is not None else None,
+        "train_data": ", ".join(map(_name_of, train_data)) if train_data else None,
         "data_sha256": splits.sha256,
         **setup.inputs,
     }
@@ -108,7 +120,7 @@ def train_task(
         return load_masked_model(base, trust_remote_code, head_needed=False)
 
     setup.attach(new_base())  # a base or adapter that does not fit is told before anything is written
-    open_run(out, recorded("task", inputs, recipe), resume, _may_change(task), MOSA_SETTINGS)
+    open_run(out, recorded("task", inputs, recipe), resume, _may_change(task), LATER_TASK_SETTINGS)
     if is_finished(out):
         return TaskResult(**read_metrics(out))
     setup.keep(out)
@@ -119,9 +131,7 @@ def train_task(
     result = TaskResult(
         task=task.name,
         metric=task.metric,
-        mean=mean(scores),
-        std=stdev(scores) if len(scores) > 1 else 0.0,
-        seeds=scores,
+        **_over_seeds(scores),
         baseline=task.baselines(train, splits.test),
         method=recipe.method,
         language_adapter=inputs.get("language_adapter"),
@@ -130,6 +140,10 @@ def train_task(
         test_examples=len(splits.test),
         repaired=splits.repaired,
         report=setup.summary(runs),
+        further={
+            name: _over_seeds([metrics[f"test_{name}"] for metrics in runs]) for name in task.further_metrics
+        },
+        remarks=splits.remarks,
     )
     write_json(out / METRICS, asdict(result))
     return result
@@ -158,7 +172,7 @@ class _Run:
         """Train, test and save one seed's run; a finished one is read back."""
         task, recipe, labels = self.task, self.recipe, self.data.labels
         record = recorded("task", {**self.inputs, "seed": seed}, recipe)
-        open_run(folder, record, True, _may_change(task), MOSA_SETTINGS)
+        open_run(folder, record, True, _may_change(task), LATER_TASK_SETTINGS)
         if is_finished(folder):
             return read_metrics(folder)
         set_seed(seed)
@@ -183,11 +197,12 @@ class _Run:
 
         def validation(model: nn.Module) -> dict[str, float]:
             answers = task.predict(model, encoder, self.data.dev, labels, arithmetic.bf16)
-            return {task.metric: task.score(self.data.dev, answers)}
+            return {task.metric: task.score(self.data.dev, answers), **task.further(self.data.dev, answers)}
 
         steps_an_epoch = max(1, round(len(examples) / recipe.batch_size))
         steps = ceil(recipe.epochs * len(examples) / recipe.batch_size)
         report = TrainingReport(folder, f"{task.name} (seed {seed})")
+        patience = [StopWithoutGain(recipe.patience * steps_an_epoch)] if recipe.patience else []
         trainer = LiftTrainer(
             model,
             training_arguments(
@@ -215,7 +230,7 @@ class _Run:
             ),
             collate=encoder.collate,
             bf16=arithmetic.bf16,
-            callbacks=[report, *self.setup.callbacks()],
+            callbacks=[report, *self.setup.callbacks(), *patience],
         )
         try:
             trainer.resume_or_start()
@@ -234,10 +249,11 @@ class _Run:
         best = best_of(folder / CHECKPOINTS)
         metrics = {
             "seed": seed,
-            "steps": steps,
+            "steps": trainer.state.global_step,
             "best_step": best["step"],
             f"dev_{task.metric}": best["value"],
             f"test_{task.metric}": task.score(self.data.test, answers),
+            **{f"test_{name}": value for name, value in task.further(self.data.test, answers).items()},
             "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
             "tokens_per_second": round(report.tokens_per_second, 1),
             "peak_memory_bytes": peak_memory_bytes(),
@@ -254,6 +270,8 @@ class _Run:
         with atomic_file(folder / PREDICTIONS) as path, path.open("w", encoding="utf-8") as file:
             for row in task.rows(self.data.test, answers):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        if document := list(task.document(self.data.test, answers)):
+            write_text(folder / f"{Path(PREDICTIONS).stem}{task.word_form}", "\n".join([*document, ""]))
         card = task_card(
             task.title, task.tag, task.metric, task.metric_title, self.inputs, recipe, labels, metrics
         )
@@ -261,6 +279,11 @@ class _Run:
         write_json(folder / METRICS, metrics)
         shutil.rmtree(folder / CHECKPOINTS)
         return metrics
+
+
+def _over_seeds(scores: list[float]) -> dict[str, Any]:
+    """The mean of the seeds' scores, their sample standard deviation and themselves."""
+    return {"mean": mean(scores), "std": stdev(scores) if len(scores) > 1 else 0.0, "seeds": scores}
 
 
 def _may_change(task: Task[Any]) -> frozenset[str]:

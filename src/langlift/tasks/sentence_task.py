@@ -46,9 +46,9 @@ class Prediction:
         shares = {f"probability_{label}": f"{share:.6f}" for label, share in self.probabilities.items()}
         return {"predicted": self.label, "probability": f"{self.probabilities[self.label]:.6f}", **shares}
 
-    def words(self) -> Iterator[tuple[str, str]]:
+    def lines(self) -> Sequence[str]:
         """Nothing."""
-        return iter(())
+        return ()
 
 
 class SentenceTask(Task[LabelledText]):
@@ -58,16 +58,18 @@ class SentenceTask(Task[LabelledText]):
     metric = "macro_f1"
     metric_title = "macro-F1"
     tag = "text-classification"
-    unused = frozenset({"label_subwords"})
+    unused = frozenset({"label_subwords", "decoding"})
 
-    def read(self, data: str, train_data: str | None, strict: bool) -> TaskData[LabelledText]:
+    def read(self, data: str, train_data: Sequence[str] | None, strict: bool) -> TaskData[LabelledText]:
         """Read TSV folders or hub sets; a label that train lacks is an error, strict or not."""
-        source, tested = open_labelled(train_data or data, self.form), open_labelled(data, self.form)
-        train = source.read("train")
+        names = train_data or [data]
+        sources, tested = [open_labelled(name, self.form) for name in names], open_labelled(data, self.form)
+        train = LabelledText.joined([source.read("train") for source in sources])
         known = set(train.labels)
-        dev, test = source.read("dev", known), tested.read("test", known)
-        labels = require_labels(train, f"{train_data or data} (train)")
-        return TaskData(train, dev, test, labels, digest(source.content, tested.content))
+        dev = LabelledText.joined([source.read("dev", known) for source in sources])
+        test = tested.read("test", known)
+        labels = require_labels(train, f"{', '.join(names)} (train)")
+        return TaskData(train, dev, test, labels, digest([s.content for s in sources], tested.content))
 
     def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
         """How the sentence vector is made."""

@@ -144,7 +144,8 @@ class TaskAdapter(Setup):
 class MosaTaskAdapter(Setup):
     """A task adapter trained as a mixture of sparse adapters, and saved as the ordinary one it becomes.
 
-    ``consistency`` weighs the divergence of its outputs, rows of logits, from those of a second pass.
+    ``consistency`` weighs the divergence of its outputs, rows of logits or several such, from those of a
+    second pass.
     """
 
     mixture: Mixture
@@ -173,7 +174,9 @@ class MosaTaskAdapter(Setup):
         total, items = output_loss(output, batch)
         if self.consistency > 0:
             self.mixture.redraw()
-            total = total + self.consistency * symmetric_divergence(output, model(batch))
+            second = model(batch)
+            pairs = zip(output, second, strict=True) if isinstance(output, tuple) else [(output, second)]
+            total = total + self.consistency * sum(symmetric_divergence(*pair) for pair in pairs)
         return total, items
 
     def callbacks(self) -> Sequence[TrainerCallback]:

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -15,9 +14,7 @@ from langlift.heads.classification import summed_class_loss
 from langlift.heads.tokens import TokenClassifier, TokenHead
 from langlift.masking.masked_language_model import IGNORED
 from langlift.tasks.inference import Probabilities, probabilities_of
-from langlift.tasks.input_rows import read_word_rows
-from langlift.tasks.tagged_words import TaggedWords
-from langlift.tasks.task import Row, Task
+from langlift.tasks.task import Split, Task
 from langlift.tasks.word_encoder import WordEncoder
 from langlift.training.examples import Example
 from langlift.training.trainer import Batch
@@ -50,12 +47,26 @@ class Tagged:
         return [self.tags[first] for first in np.cumsum([0, *self.counts[:-1]])]
 
 
-class TaggingTask(Task[TaggedWords]):
+class TaggedSplit(Split, Protocol):
+    """Sentences of words, with a tag for each word."""
+
+    @property
+    def words(self) -> list[list[str]]:
+        """Those of each sentence."""
+
+    @property
+    def tags(self) -> list[list[str]]:
+        """Their tags."""
+
+
+Sentences = TypeVar("Sentences", bound=TaggedSplit)
+
+
+class TaggingTask(Task[Sentences], Generic[Sentences]):
     """A linear head over the first token of each word, or over every token as published."""
 
     tag = "token-classification"
-    unused = frozenset({"pooling"})
-    tags_words = True
+    unused = frozenset({"pooling", "decoding"})
 
     def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
         """Which tokens of a word carry its label."""
@@ -80,7 +91,7 @@ class TaggingTask(Task[TaggedWords]):
         """Words as they stand in running text, in windows where there are too many."""
         return WordEncoder(tokenizer, masked_model, max_tokens, settings["label_subwords"] == "every", path)
 
-    def examples(self, encoder: WordEncoder, split: TaggedWords, labels: Sequence[str]) -> list[Example]:
+    def examples(self, encoder: WordEncoder, split: Sentences, labels: Sequence[str]) -> list[Example]:
         """One for each window of each sentence; a tag that ``labels`` lacks is not looked at."""
         numbers = {label: number for number, label in enumerate(labels)}
         return encoder(split.words, [[numbers.get(tag, IGNORED) for tag in tags] for tags in split.tags]).examples
@@ -90,22 +101,18 @@ class TaggingTask(Task[TaggedWords]):
         return summed_class_loss(output, batch["labels"][batch["labels"] != IGNORED])
 
     def predict(
-        self, model: nn.Module, encoder: WordEncoder, split: TaggedWords, labels: Sequence[str], bf16: bool
+        self, model: nn.Module, encoder: WordEncoder, split: Sentences, labels: Sequence[str], bf16: bool
     ) -> list[Tagged]:
         """The most probable tags of each sentence."""
         found = word_shares(model, encoder, split.words, bf16)
         return [Tagged([labels[best] for best in s.shares.argmax(axis=1)], s.counts) for s in found]
 
-    def rows(self, split: TaggedWords, answers: Sequence[Tagged]) -> Iterable[dict[str, Any]]:
+    def rows(self, split: Sentences, answers: Sequence[Tagged]) -> Iterable[dict[str, Any]]:
         """Words, gold tags and predicted tags."""
         for words, gold, answer in zip(split.words, split.tags, answers, strict=True):
             yield {"words": words, "gold": gold, "predicted": answer.of_words}
 
-    def read_inputs(self, source: Path) -> Iterator[tuple[Row, list[str]]]:
-        """Lines, or rows of a TSV file, split into words; or a file with a word a line."""
-        return read_word_rows(source)
-
-    def notes(self, encoder: WordEncoder, data: TaggedWords) -> dict[str, Any]:
+    def notes(self, encoder: WordEncoder, data: Sentences) -> dict[str, Any]:
         """How many test sentences were too long for one input."""
         windows = encoder(data.words, [[0] * len(words) for words in data.words]).windows
         return {"test_sentences_in_windows": sum(count > 1 for count in windows)}

@@ -1,4 +1,4 @@
-"""What the runner must know of a task; topic, sentiment and named entities are such descriptions."""
+"""What the runner must know of a task; each task is such a description."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -33,7 +33,8 @@ class TaskData(Generic[Data]):
     """Labelled data, read and checked.
 
     ``labels`` are numbered by their place. ``sha256`` is of the bytes, or rows, that were read.
-    ``repaired`` counts by name what was not as it should be and was mended.
+    ``repaired`` counts by name what was not as it should be and was mended. ``remarks`` are what else the
+    result must say of the data.
     """
 
     train: Data
@@ -42,13 +43,16 @@ class TaskData(Generic[Data]):
     labels: list[str]
     sha256: str
     repaired: dict[str, int] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
 
-def digest(source: Callable[[str], bytes], tested: Callable[[str], bytes]) -> str:
-    """The SHA-256 of all that one source holds, and of another's test split (which may be the same)."""
+def digest(sources: Sequence[Callable[[str], bytes]], tested: Callable[[str], bytes]) -> str:
+    """The SHA-256 of all that some sources hold, and of another's test split (which may be the same)."""
     found = hashlib.sha256()
-    for part in (source("train"), source("dev"), source("test"), tested("test")):
-        found.update(part)
+    for source in sources:
+        for split in ("train", "dev", "test"):
+            found.update(source(split))
+    found.update(tested("test"))
     return found.hexdigest()
 
 
@@ -69,14 +73,16 @@ class Label(Protocol):
     def cells(self) -> dict[str, str]:
         """The columns it adds to a row of TSV; the same ones for every input."""
 
-    def words(self) -> Iterator[tuple[str, str]]:
-        """Each word and its tag; nothing where it is the sentence that has a label."""
+    def lines(self) -> Sequence[str]:
+        """What a file with a word a line holds of it; nothing where it is the sentence that has a label."""
 
 
 class Encoder(Protocol):
     """Turns a task's inputs into examples; only the task itself calls it."""
 
-    collate: Collate
+    @property
+    def collate(self) -> Collate:
+        """Examples in, a batch out."""
 
 
 class Task(ABC, Generic[Data]):
@@ -92,16 +98,18 @@ class Task(ABC, Generic[Data]):
     metric: str
     """The key of the measure in metrics; the run's weights are the best by it on dev."""
     metric_title: str
+    further_metrics: tuple[str, ...] = ()
+    """The keys of what ``further`` measures."""
     tag: str
     """The hub's name for this kind of task."""
     unused: frozenset[str]
     """Settings of the recipe that mean nothing here."""
-    tags_words = False
-    """Whether words have labels, rather than sentences."""
+    word_form: str | None = None
+    """Where words have labels, the ending of files that have a word a line."""
 
     @abstractmethod
-    def read(self, data: str, train_data: str | None, strict: bool) -> TaskData[Data]:
-        """Read and check the splits; with ``train_data`` only test comes from ``data``.
+    def read(self, data: str, train_data: Sequence[str] | None, strict: bool) -> TaskData[Data]:
+        """Read and check the splits; with ``train_data`` train and dev are those of these sets, merged.
 
         Raises:
             InputError: data that cannot be used, by file and line; with ``strict`` also what could be mended.
@@ -167,6 +175,14 @@ class Task(ABC, Generic[Data]):
     @abstractmethod
     def counted(self, labels: Sequence[str]) -> list[str]:
         """What ``langlift predict`` counts: labels, or types of entities."""
+
+    def further(self, split: Data, answers: Any) -> dict[str, float]:
+        """Further measures of such answers, 0 to 100, told beside the one that counts."""
+        return {}
+
+    def document(self, split: Data, answers: Any) -> Iterable[str]:
+        """A split's lines in the form of ``word_form`` with the answers in place of its labels, if it is one."""
+        return ()
 
     def notes(self, encoder: Any, test: Data) -> dict[str, Any]:
         """What else is to be told of how the test split was put in; joins the seed's metrics."""

@@ -1,5 +1,6 @@
 """Topic classification, as SIB-200."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from langlift.config.recipes import TaskRecipe
@@ -25,7 +26,7 @@ def train_topic(
     out: Path,
     recipe: TaskRecipe,
     language_adapter: Path | None = None,
-    train_data: str | Path | None = None,
+    train_data: Sequence[str | Path] | None = None,
     resume: bool = False,
     trust_remote_code: bool = False,
 ) -> TaskResult:

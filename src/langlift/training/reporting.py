@@ -13,7 +13,14 @@ from langlift.training.run_folder import PROGRESS, write_text, writing
 
 KEPT = ("loss", "learning_rate", "grad_norm")
 """Of the Trainer's logs, beside all that begin with ``eval_``: those are recorded as ``validation_``."""
-SHOWN = ("loss", "validation_loss", "validation_macro_f1", "validation_entity_f1")
+SHOWN = (
+    "loss",
+    "validation_loss",
+    "validation_macro_f1",
+    "validation_entity_f1",
+    "validation_accuracy",
+    "validation_las",
+)
 
 
 class TrainingReport(TrainerCallback):

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from langlift.errors import InputError, LangliftError
@@ -183,6 +183,20 @@ class LiftTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_trainable(self.model, Path(resume_from_checkpoint) / TRAINABLE)
+
+
+class StopWithoutGain(TrainerCallback):
+    """Ends training once the best validation lies ``steps`` or more back."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """From the record of the best weights, so that a resumed run stops where a whole one does."""
+        if state.global_step - best_of(Path(str(args.output_dir)))["step"] >= self._steps:
+            control.should_training_stop = True
 
 
 def training_arguments(
