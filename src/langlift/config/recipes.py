@@ -204,7 +204,10 @@ class VocabRecipe:
     size: int = _setting(16_000, "build: entries, special tokens and bytes included", least=50, most=1_000_000)
     pieces: int = _setting(2000, "build with --extend: pieces to add", least=1, most=1_000_000)
     alpha: float = _setting(
-        0.3, "several corpora: lines are drawn in proportion to size^alpha (1: by size, 0: evenly)", least=0, most=2
+        0.3,
+        "several corpora: lines are drawn in proportion to size^alpha (1: by size, 0: evenly)",
+        least=0,
+        most=2,
     )
     character_coverage: float = _setting(
         0.9998, "build: share of the text whose characters get pieces of their own", above=0, most=1
@@ -219,7 +222,9 @@ class VocabRecipe:
     vector_size: int = _setting(100, "apply, focus: dimensions of the fastText vectors", least=1)
     vector_epochs: int = _setting(3, "apply, focus: epochs of their training", least=1)
     vector_least_count: int = _setting(10, "apply, focus: times a piece must occur to get one", least=1)
-    seed: int = _setting(42, "seed of draws from the corpora, of vectors and of drawn rows", least=0, most=MOST_SEED)
+    seed: int = _setting(
+        42, "seed of draws from the corpora, of vectors and of drawn rows", least=0, most=MOST_SEED
+    )
 
     def mistakes(self) -> list[str]:
         """Settings that do not go together."""
