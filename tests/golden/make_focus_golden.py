@@ -1,9 +1,10 @@
 """Write the golden values of FOCUS with the published package (deepfocus 1.0.1): tests/golden/focus/.
 
-Everything is made here: three source tokenizers (unigram, WordPiece, byte-level BPE) and a target one on two halves
-of the bundled text, random source embeddings, and random auxiliary vectors of most target pieces (a few of them
-zero), which are handed to the package in the place of its fastText model. The trainers of ``tokenizers`` break ties
-at random, so tokenizers that are there already are taken as they are. How to install the package: README.md here.
+Everything is made here: three source tokenizers (unigram, WordPiece, byte-level BPE) and a target one on two
+halves of the bundled text, random source embeddings, and random auxiliary vectors of most target pieces (a few of
+them zero), which are handed to the package in the place of its fastText model. The trainers of ``tokenizers``
+break ties at random, so tokenizers that are there already are taken as they are. How to install the package:
+README.md.
 """
 
 import json

@@ -172,6 +172,11 @@ def apply(
             ("written to", result.model),
         ],
     )
+    if result.init == "focus" and vectors is None and result.drawn > result.combined:
+        note(
+            f"{result.drawn:,} tokens occur too seldom in the corpus for a vector and are drawn at random: "
+            f"give more text, or a lower --set vector_least_count (now {recipe.vector_least_count})"
+        )
     if not as_json:
         note(
             "The new rows need training before the model is of use: "

@@ -39,10 +39,10 @@ class Extension:
 def extended(base: Any, lines: Sequence[str], pieces: int) -> Extension:
     """``base`` with ``pieces`` more, made from the pieces that it has (continued byte-pair merging).
 
-    First come the characters that it lacks, the most frequent first, at most half of the pieces. Then, one
-    by one, the two neighbours within a word are joined that save the most tokens in ``lines``, given all
-    that was joined before. Ids of the base stay. A text without any of the new pieces is cut as before, and
-    in unigram and BPE vocabularies new tokens are whole runs of old ones, but for the new characters.
+    First come the characters that it lacks, the most frequent first, at most half of the pieces (more if too
+    little is left to join). Then, one by one, the two neighbours within a word are joined that save the most
+    tokens in ``lines``, given all that was joined before. Ids of the base stay. A text without any of the new
+    pieces is cut as before, and in unigram and BPE vocabularies new tokens are whole runs of old ones.
 
     Raises:
         InputError: the base's tokenizer is of a kind that is not supported.
@@ -56,7 +56,8 @@ def extended(base: Any, lines: Sequence[str], pieces: int) -> Extension:
             if number % LINES_TOGETHER == 0:
                 bar.advance(LINES_TOGETHER)
     known = pieces_of(state) | {entry["content"]: entry["id"] for entry in state["added_tokens"]}
-    characters = _new_characters(words, known, pieces // 2)
+    lacking = _new_characters(words, known)
+    characters = lacking[: pieces // 2]
     usable = known.keys() | set(characters)
     prefix = state["model"].get("continuing_subword_prefix") or ""
     merges: list[Merge] = []
@@ -67,6 +68,7 @@ def extended(base: Any, lines: Sequence[str], pieces: int) -> Extension:
         merges.append(merge)
         if merge.piece not in usable:
             joined.setdefault(merge.piece)
+    characters += lacking[len(characters) : pieces - len(joined)]  # where there is no more to join
     found = len(characters) + len(joined)
     if found < pieces:
         raise LangliftError(
@@ -118,14 +120,14 @@ def _decoded(spelled: bytearray) -> list[str]:
     return characters
 
 
-def _new_characters(words: Counter[Word], known: Iterable[str], most: int) -> list[str]:
+def _new_characters(words: Counter[Word], known: Iterable[str]) -> list[str]:
+    """The characters that the base lacks, the most frequent first."""
     counts: Counter[str] = Counter()
     for word, count in words.items():
         for symbol in word:
             if symbol not in known and not symbol.isspace() and symbol != "\ufffd":
                 counts[symbol] += count
-    in_order = sorted((symbol for symbol, n in counts.items() if n >= LEAST_COUNT), key=lambda s: (-counts[s], s))
-    return in_order[:most]
+    return sorted((symbol for symbol, n in counts.items() if n >= LEAST_COUNT), key=lambda s: (-counts[s], s))
 
 
 def _within(words: Counter[Word], usable: Iterable[str]) -> Counter[Word]:
@@ -153,10 +155,11 @@ def _add(state: State, known: dict[str, int], new: Sequence[str], merges: Sequen
         least = min(score for _, score in vocabulary)
         # Added tokens beyond the pieces become pieces, as the mask in XLM-R is, so that ids have no gap.
         vocabulary += [[by_id.get(i, f"<unused {i}>"), 0.0] for i in range(len(vocabulary), first)]
-        scores = dict.fromkeys(new, least) | dict(vocabulary)
+        scores: dict[str, float] = dict.fromkeys(new, least) | dict(vocabulary)
         made: dict[str, float] = {}  # a piece may also be made that the base has, and does not choose
         for left, right, piece in merges:
-            score = made.get(left, scores[left]) + made.get(right, scores[right]) + JOINT_BONUS
+            parts = (made[part] if part in made else scores[part] for part in (left, right))
+            score = sum(parts) + JOINT_BONUS
             made.setdefault(piece, score)
         model["vocab"] = vocabulary + [[piece, made.get(piece, least)] for piece in new]
         return

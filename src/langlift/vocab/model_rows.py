@@ -24,8 +24,12 @@ def row_count(tokenizer: Any) -> int:
 
 def vocabulary_tensors(model: PreTrainedModel) -> set[int]:
     """The addresses of the tensors with one row for each token: embeddings, tied or not, and the head's bias."""
-    decoder = model.get_submodule(backbone_of(model).head_decoder)
-    found = [model.get_input_embeddings().weight, *decoder.parameters()]
+    decoder = backbone_of(model).head_decoder
+    found = [model.get_input_embeddings().weight, *model.get_submodule(decoder).parameters()]
+    # BERT's and RoBERTa's heads hold the decoder's bias once more, and tie it only with the embeddings.
+    beside = getattr(model.get_submodule(decoder.rpartition(".")[0]), "bias", None)
+    if isinstance(beside, Tensor):
+        found.append(beside)
     return {tensor.data_ptr() for tensor in found}
 
 

@@ -17,12 +17,13 @@ MIXED = -1
 class RowPlan:
     """How the rows of the source's matrices become those of the target's.
 
-    ``mixing`` float32 [target, source]: a copied row has a single 1, a combined row weights that sum to 1,
-    and a drawn row nothing. ``group_of`` int64 [target]: the group a row is drawn from, or ``MIXED``.
-    ``groups``: the source rows (int64) whose mean and standard deviation a group is drawn with.
+    ``mixing`` float32 [target, source]: a copied row (there are ``copied``) has a single 1, a combined row
+    weights that sum to 1, and a drawn row nothing. ``group_of`` int64 [target]: the group a row is drawn from,
+    or ``MIXED``. ``groups``: the source rows (int64) whose mean and standard deviation a group is drawn with.
     """
 
     mixing: csr_array
+    copied: int
     group_of: npt.NDArray[np.int64]
     groups: Sequence[npt.NDArray[np.int64]]
 
@@ -46,10 +47,9 @@ class RowPlan:
 
     def counts(self) -> dict[str, int]:
         """How many rows are copied, combined and drawn."""
-        entries = np.diff(self.mixing.indptr)
-        copied = int((entries == 1).sum())
+        mixed = int((np.diff(self.mixing.indptr) > 0).sum())
         drawn = int((self.group_of != MIXED).sum())
-        return {"copied": copied, "combined": int((entries > 1).sum()), "drawn": drawn}
+        return {"copied": self.copied, "combined": mixed - self.copied, "drawn": drawn}
 
 
 def row_plan(
@@ -75,4 +75,4 @@ def row_plan(
     group_of = np.full(shape[0], MIXED, dtype=np.int64)
     for row, group in (drawn or {}).items():
         group_of[row] = group
-    return RowPlan(csr_array((np.concatenate(weights), places), shape=shape), group_of, groups)
+    return RowPlan(csr_array((np.concatenate(weights), places), shape=shape), len(copied), group_of, groups)

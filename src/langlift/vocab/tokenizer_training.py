@@ -189,7 +189,7 @@ def _wordpiece_model(
         for word, _ in backend.pre_tokenizer.pre_tokenize_str(_normalised(backend, line)):
             if alphabet.issuperset(word):
                 words[tuple(prefix * (place > 0) + character for place, character in enumerate(word))] += 1
-    symbols = Counter(symbol for word in words for symbol in word)
+    symbols = {symbol for word in words for symbol in word}
     pieces = dict.fromkeys([*special, *sorted(symbols)])
     for merge in merged(words, max(0, size - len(pieces)), prefix):
         if len(pieces) >= size:

@@ -39,7 +39,7 @@ def train_vectors(
             "pip install 'langlift[vocab]', or give vectors with --vectors, or use --init mean",
         ) from None
 
-    class Epochs(CallbackAny2Vec):  # type: ignore[misc]
+    class Epochs(CallbackAny2Vec):
         def on_epoch_end(self, model: Any) -> None:
             bar.advance()
 
