@@ -42,7 +42,8 @@ def extended(base: Any, lines: Sequence[str], pieces: int) -> Extension:
     First come the characters that it lacks, the most frequent first, at most half of the pieces (more if too
     little is left to join). Then, one by one, the two neighbours within a word are joined that save the most
     tokens in ``lines``, given all that was joined before. Ids of the base stay. A text without any of the new
-    pieces is cut as before, and in unigram and BPE vocabularies new tokens are whole runs of old ones.
+    pieces is cut as before, and in unigram and BPE vocabularies new tokens are whole runs of
+    old ones, new characters apart.
 
     Raises:
         InputError: the base's tokenizer is of a kind that is not supported.
