@@ -14,11 +14,14 @@ _PLACES = {
     "LangliftError": "langlift.errors",
     "PretrainRecipe": "langlift.config.recipes",
     "TaskRecipe": "langlift.config.recipes",
+    "VocabRecipe": "langlift.config.recipes",
     "adapt": "langlift.training.adaptation",
+    "apply_vocabulary": "langlift.vocab.applying",
     "attach": "langlift.adapters.composition",
     "build_corpus": "langlift.corpus.building",
     "build_graph": "langlift.graph.building",
     "build_graphs": "langlift.graph.building_many",
+    "build_vocabulary": "langlift.vocab.building",
     "demo": "langlift.demonstration",
     "export_adapter": "langlift.checkpoints.exporting",
     "find_language": "langlift.languages",
@@ -31,6 +34,7 @@ _PLACES = {
     "train_fused": "langlift.tasks.fused",
     "train_task": "langlift.tasks.runner",
     "train_topic": "langlift.tasks.topic",
+    "trim_vocabulary": "langlift.vocab.trimming",
     "write_fusion_map": "langlift.reports.fusion_map",
 }
 __all__ = list(_PLACES)

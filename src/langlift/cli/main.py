@@ -23,6 +23,7 @@ from langlift.cli import (
     pretrain,
     score,
     task,
+    vocab,
 )
 from langlift.errors import LangliftError
 
@@ -41,6 +42,7 @@ app.command("demo")(demo.demo)
 app.command("languages")(languages.languages)
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(graph.app, name="graph")
+app.add_typer(vocab.app, name="vocab")
 app.command("adapt")(adapt.adapt)
 app.command("score")(score.score)
 app.command("fuse")(fuse.fuse)

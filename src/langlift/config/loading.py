@@ -119,7 +119,7 @@ def _from_file(path: Path, section: str) -> list[tuple[str, str, Any]]:
     content = content or {}
     if not isinstance(content, dict):
         raise InputError(f"{path}: must hold sections such as 'adapt:'", "docs/cli.md describes settings files")
-    sections = ("adapt", "task", "pretrain", "graph")
+    sections = ("adapt", "task", "pretrain", "graph", "vocab")
     unknown = [key for key in content if key not in (*sections, *NOT_SETTINGS)]
     if unknown:
         raise InputError(f"{path}: unknown section '{unknown[0]}'", f"sections: {', '.join(sections)}")
