@@ -5,6 +5,7 @@ import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -272,6 +273,21 @@ def mixed_validation_loss(
             total += share * here / len(examples)  # type: ignore[arg-type]
             items += share * items_here / len(examples)  # type: ignore[arg-type]
         return {"loss": total / items, **each}
+
+    return measure
+
+
+def mean_validation_loss(
+    loss: SummedLoss, parts: Mapping[str, Dataset[Any]], collate: Callable[[Any], Batch], batch_size: int
+) -> Validation:
+    """The mean of several data sets' mean losses, each counting once, as ``loss``; ``loss_NAME`` is one's own."""
+    each = {
+        f"loss_{name}": validation_loss(loss, examples, collate, batch_size) for name, examples in parts.items()
+    }
+
+    def measure(model: nn.Module) -> dict[str, float]:
+        losses = {name: one(model)["loss"] for name, one in each.items()}
+        return {"loss": mean(losses.values()), **losses}
 
     return measure
 
