@@ -23,6 +23,7 @@ from langlift.progress import say
 from langlift.tasks.inference import PREDICTION_BATCH
 from langlift.tasks.setups import Setup, setup_for
 from langlift.tasks.task import Task, TaskData
+from langlift.training.cost import flops_per_token
 from langlift.training.examples import LengthGroups, Schedule
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.model_cards import task_card
@@ -51,6 +52,8 @@ class TaskResult:
 
     ``seeds`` has a value for each seed, ``std`` is their sample standard deviation (0 for one seed).
     ``repaired`` counts what was mended in the data, ``report`` is what the way of training has to show.
+    ``tokens``, ``flops`` (floating point operations, validation not counted) and ``seconds`` are those of
+    training, over all seeds.
     """
 
     task: str
@@ -66,6 +69,9 @@ class TaskResult:
     test_examples: int
     repaired: dict[str, int] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
+    tokens: int = 0
+    flops: int = 0
+    seconds: float = 0.0
 
 
 def train_task(
@@ -130,6 +136,10 @@ def train_task(
         test_examples=len(splits.test),
         repaired=splits.repaired,
         report=setup.summary(out, runs),
+        # Runs from before these were recorded lack them.
+        tokens=sum(run.get("tokens", 0) for run in runs),
+        flops=sum(run.get("flops", 0) for run in runs),
+        seconds=round(sum(run.get("seconds", 0.0) for run in runs), 1),
     )
     write_json(out / METRICS, asdict(result))
     return result
@@ -239,6 +249,9 @@ class _Run:
             f"dev_{task.metric}": best["value"],
             f"test_{task.metric}": task.score(self.data.test, answers),
             "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "tokens": int(trainer.state.num_input_tokens_seen),
+            "flops": round(flops_per_token(trainer) * trainer.state.num_input_tokens_seen),
+            "seconds": round(report.seconds, 1),
             "tokens_per_second": round(report.tokens_per_second, 1),
             "peak_memory_bytes": peak_memory_bytes(),
             "path": recipe.path,

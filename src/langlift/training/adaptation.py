@@ -20,6 +20,7 @@ from langlift.config.recipes import MOSA_SETTINGS, AdaptRecipe
 from langlift.errors import InputError
 from langlift.languages import Language
 from langlift.masking.masked_language_model import MaskedLanguageModel
+from langlift.training.cost import flops_per_token
 from langlift.training.encoding import EncodedRow
 from langlift.training.masked_training import (
     adapter_config,
@@ -55,7 +56,8 @@ class AdaptResult:
     Whatever the objective, they are those of plain masked language modelling, so that objectives can be
     compared. Of several data sets ``validation_losses`` has each one's. ``left_out`` counts the training
     sentences of which a targeted objective could predict neither argument, ``one_argument`` those of which
-    it could predict only one.
+    it could predict only one. ``flops`` are the floating point operations of training (validation not
+    counted), ``seconds`` the time it took, validation and saving included.
     """
 
     adapter: str
@@ -75,6 +77,9 @@ class AdaptResult:
     validation_losses: dict[str, float] = field(default_factory=dict)
     left_out: int = 0
     one_argument: int = 0
+    vocabulary_size: int = 0
+    flops: int = 0
+    seconds: float = 0.0
 
 
 def require_same_adapter(folder: Path, model: PreTrainedModel, config: AdapterConfig | None) -> None:
@@ -178,6 +183,9 @@ def adapt(
         validation_losses={n: measures[f"loss_{n}"] for n in names if f"loss_{n}" in measures},
         left_out=rows.left_out,
         one_argument=rows.one_argument,
+        vocabulary_size=len(tokenizer),
+        flops=round(flops_per_token(trainer) * trainer.state.num_input_tokens_seen),
+        seconds=round(report.seconds, 1),
     )
     if mixture is not None:
         mixture.merge()

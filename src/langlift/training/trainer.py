@@ -141,11 +141,14 @@ class LiftTrainer(Trainer):
         """In order: the data set is already the schedule of the whole run."""
         return SequentialSampler(train_dataset or self.train_dataset)
 
+    @staticmethod
+    def tokens_of(batch: Batch) -> int:
+        """The tokens that are not padding; a batch without an attention mask has none."""
+        mask = batch.get("attention_mask")
+        return batch["input_ids"].numel() if mask is None else int(mask.sum())
+
     def _track_num_input_tokens(self, inputs: Batch) -> None:
-        """Count the tokens that are not padding; a batch without an attention mask has none."""
-        mask = inputs.get("attention_mask")
-        tokens = inputs["input_ids"].numel() if mask is None else int(mask.sum())
-        self.state.num_input_tokens_seen += tokens
+        self.state.num_input_tokens_seen += self.tokens_of(inputs)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """All matrices; transformers would leave out our adapters, because they lie below a LayerNorm."""
