@@ -9,12 +9,14 @@ from typing import Any
 
 _PLACES = {
     "AdaptRecipe": "langlift.config.recipes",
+    "FamilyRecipe": "langlift.config.recipes",
     "GraphRecipe": "langlift.config.recipes",
     "InputError": "langlift.errors",
     "LangliftError": "langlift.errors",
     "PretrainRecipe": "langlift.config.recipes",
     "TaskRecipe": "langlift.config.recipes",
     "adapt": "langlift.training.adaptation",
+    "adapt_family": "langlift.training.family",
     "attach": "langlift.adapters.composition",
     "build_corpus": "langlift.corpus.building",
     "build_graph": "langlift.graph.building",
@@ -24,6 +26,7 @@ _PLACES = {
     "import_adapters": "langlift.checkpoints.importing",
     "load_adapter": "langlift.checkpoints.adapter_folder",
     "pretrain": "langlift.training.pretraining",
+    "read_family": "langlift.config.family",
     "resolve": "langlift.config.loading",
     "score_model": "langlift.evaluation.pseudo_perplexity",
     "score_sentences": "langlift.evaluation.pseudo_perplexity",

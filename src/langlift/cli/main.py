@@ -11,6 +11,7 @@ from typer.exceptions import Abort, TyperException
 
 from langlift.cli import (
     adapt,
+    adapt_family,
     bench,
     corpus,
     demo,
@@ -27,7 +28,7 @@ from langlift.cli import (
 from langlift.errors import LangliftError
 
 INTERRUPTED = 130
-RESUMABLE = ("adapt", "fuse", "pretrain", "task")
+RESUMABLE = ("adapt", "adapt-family", "fuse", "pretrain", "task")
 """The commands with --resume."""
 
 app = typer.Typer(
@@ -42,6 +43,7 @@ app.command("languages")(languages.languages)
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(graph.app, name="graph")
 app.command("adapt")(adapt.adapt)
+app.command("adapt-family")(adapt_family.adapt_family)
 app.command("score")(score.score)
 app.command("fuse")(fuse.fuse)
 app.add_typer(task.app, name="task")

@@ -2,11 +2,16 @@
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_flop
 
 from langlift.training.trainer import LiftTrainer, on_device
 
 COUNTED_BATCHES = 4
+ATTENTION_ON_CPU = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop,
+}
+"""Kernels that PyTorch's counter does not know by itself."""
 
 
 def flops_per_token(trainer: LiftTrainer) -> float:
@@ -26,7 +31,7 @@ def flops_per_token(trainer: LiftTrainer) -> float:
         for number in np.unique(np.linspace(0, last, COUNTED_BATCHES).astype(int)).tolist():
             places = range(number * size, min((number + 1) * size, len(dataset)))  # type: ignore[arg-type]
             batch = on_device(trainer.data_collator([dataset[i] for i in places]), trainer.args.device)
-            with FlopCounterMode(display=False) as counter:
+            with FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_CPU) as counter:
                 trainer.compute_loss(model, batch).backward()
             flops += counter.get_total_flops()
             tokens += trainer.tokens_of(batch)
