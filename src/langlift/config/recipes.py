@@ -29,6 +29,7 @@ METHODS = ("seq_bn", "seq_bn_inv", "lora", "mosa", "full")
 OBJECTIVES = ("mlm", "full_word", "targeted")
 PRECISIONS = ("auto", "float32", "bf16")
 PATHS = ("fast", "naive")
+VOCABULARY_KINDS = ("auto", "unigram", "bpe", "wordpiece")
 TASK_EPOCHS = {"topic": 20, "sentiment": 25, "ner": 100}
 """The tasks, and for how long each is trained where nothing is said: as published (arXiv 2502.10140)."""
 
@@ -219,3 +220,35 @@ class PretrainRecipe:
         if self.hidden_size % (2 * self.attention_heads):
             found.append(f"hidden_size ({self.hidden_size}) must be a multiple of twice attention_heads")
         return found
+
+
+@dataclass(frozen=True)
+class VocabRecipe:
+    """How a vocabulary is built, and how the rows of a model with a new vocabulary begin."""
+
+    kind: str = _setting("auto", "build: what the base's tokenizer is, or", choices=VOCABULARY_KINDS)
+    size: int = _setting(16_000, "build: entries, special tokens and bytes included", least=50, most=1_000_000)
+    pieces: int = _setting(2000, "build with --extend: pieces to add", least=1, most=1_000_000)
+    alpha: float = _setting(
+        0.3, "several corpora: lines are drawn in proportion to size^alpha (1: by size, 0: evenly)", least=0, most=2
+    )
+    character_coverage: float = _setting(
+        0.9998, "build: share of the text whose characters get pieces of their own", above=0, most=1
+    )
+    init: str = _setting(
+        "focus",
+        "apply: how tokens begin that the base does not hold",
+        choices=("focus", "script", "mean", "random"),
+    )
+    copy_overlap: bool = _setting(True, "apply: tokens that the base holds keep their rows (focus: always)")
+    position: bool = _setting(True, "apply, script: draw word-initial tokens and others apart")
+    vector_size: int = _setting(100, "apply, focus: dimensions of the fastText vectors", least=1)
+    vector_epochs: int = _setting(3, "apply, focus: epochs of their training", least=1)
+    vector_least_count: int = _setting(10, "apply, focus: times a piece must occur to get one", least=1)
+    seed: int = _setting(42, "seed of draws from the corpora, of vectors and of drawn rows", least=0, most=MOST_SEED)
+
+    def mistakes(self) -> list[str]:
+        """Settings that do not go together."""
+        if self.init == "focus" and not self.copy_overlap:
+            return ["copy_overlap must be true with init focus, which builds on the overlap"]
+        return []

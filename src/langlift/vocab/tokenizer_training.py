@@ -1,20 +1,29 @@
-"""Train a SentencePiece unigram tokenizer with byte fallback, in the layout of XLM-R's."""
+"""Train tokenizers: unigram with byte fallback as XLM-R's, or of any kind in the manner of a base model's."""
 
 import io
+import json
+from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
-from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
-from tokenizers.models import Unigram
+from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
+from tokenizers.models import BPE, Unigram, WordPiece
 from transformers import PreTrainedTokenizerFast
 
 from langlift.errors import LangliftError
+from langlift.vocab.parts import META, ROLES, State, assembled, is_byte_level, kind_of, state_of
 
 # XLM-R's order; the mask stands with them so that every id below len(SPECIAL) is a special token.
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
+CHARACTER_COVERAGE = 0.9998
 
 
 def train_unigram_tokenizer(
-    lines: Iterable[str], vocabulary_size: int, model_max_length: int, character_coverage: float = 0.9998
+    lines: Iterable[str],
+    vocabulary_size: int,
+    model_max_length: int,
+    character_coverage: float = CHARACTER_COVERAGE,
 ) -> PreTrainedTokenizerFast:
     """Train a unigram vocabulary (Kudo 2018) of ``vocabulary_size`` entries.
 
@@ -24,40 +33,8 @@ def train_unigram_tokenizer(
     Raises:
         LangliftError: sentencepiece is not installed, or the text is too small for the vocabulary.
     """
-    try:
-        import sentencepiece
-    except ImportError:
-        raise LangliftError("training a tokenizer needs sentencepiece", "pip install 'langlift[vocab]'") from None
-    normalizer = normalizers.Sequence(
-        [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
-    )
-    model = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=(normalizer.normalize_str(line) for line in lines),
-            model_writer=model,
-            model_type="unigram",
-            # sentencepiece counts three specials of its own, we five.
-            vocab_size=vocabulary_size - len(SPECIAL) + 3,
-            byte_fallback=True,
-            character_coverage=character_coverage,
-            normalization_rule_name="identity",
-            input_sentence_size=600_000,
-            shuffle_input_sentence=True,
-            max_sentence_length=8192,
-            minloglevel=1,
-        )
-    except RuntimeError as error:
-        reason = str(error).rsplit(") ] ", 1)[-1].strip().splitlines()[-1]
-        raise LangliftError(
-            f"the tokenizer could not be trained: {reason}", "use a smaller vocabulary or more text"
-        ) from None
-    trained = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    pieces = [
-        (trained.id_to_piece(i), trained.get_score(i))
-        for i in range(trained.get_piece_size())
-        if not (trained.is_control(i) or trained.is_unknown(i))
-    ]
+    normalizer = _normalizer()
+    pieces = _unigram_pieces(lines, normalizer, vocabulary_size - len(SPECIAL), character_coverage)
     vocabulary = [(token, 0.0) for token in SPECIAL] + pieces
     tokenizer = Tokenizer(Unigram(vocabulary, unk_id=SPECIAL.index("<unk>"), byte_fallback=True))
     tokenizer.normalizer = normalizer
@@ -80,3 +57,240 @@ def train_unigram_tokenizer(
         model_max_length=model_max_length,
         model_input_names=["input_ids", "attention_mask"],
     )
+
+
+def train_tokenizer(
+    lines: Iterable[str], kind: str, size: int, base: Any, character_coverage: float = CHARACTER_COVERAGE
+) -> PreTrainedTokenizerFast:
+    """Train a vocabulary of ``size`` entries of a kind (or ``auto``: the base's) in the manner of ``base``.
+
+    It has the base's special tokens in their roles, first and in the order of their ids there, and puts them
+    round a text as the base does. Where the kind is the base's own, so are normalisation and the way that text
+    is cut into words; only the pieces are new. Characters beyond ``character_coverage`` of the text are spelled
+    in bytes, which in WordPiece, that has none, makes their words unknown.
+
+    Raises:
+        InputError: the base's tokenizer is of a kind that is not supported.
+        LangliftError: as ``train_unigram_tokenizer``.
+    """
+    manner = state_of(base)
+    own = kind_of(manner)
+    kind = own if kind == "auto" else kind
+    if kind != own:
+        manner |= _manner(kind)
+    special = _special_tokens(base, manner["added_tokens"])
+    names = [entry["content"] for entry in special]
+    unknown = base.unk_token or "<unk>"
+    train = {"unigram": _unigram_model, "bpe": _bpe_model, "wordpiece": _wordpiece_model}[kind]
+    manner["model"] = train(lines, names, unknown, size, manner, character_coverage)
+    if manner["model"].get("byte_fallback") and "ByteFallback" not in json.dumps(manner["decoder"]):
+        inner = [manner["decoder"]] if manner["decoder"] else []
+        manner["decoder"] = {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, *inner]}
+    manner["added_tokens"] = [entry | {"id": number} for number, entry in enumerate(special)]
+    manner["post_processor"] = _template(base, names)
+    return assembled(manner, base)
+
+
+def splits_words(state: State) -> bool:
+    """Whether the tokenizer cuts text into words before it looks for pieces (Gemma's and Llama's do not)."""
+    tokenizer = _backend(state)
+    if tokenizer.pre_tokenizer is None:
+        return False
+    return len(tokenizer.pre_tokenizer.pre_tokenize_str(_normalised(tokenizer, "a b c"))) > 1
+
+
+def _unigram_pieces(
+    lines: Iterable[str], normalizer: Any, count: int, character_coverage: float
+) -> list[tuple[str, float]]:
+    """``count`` pieces with their log probabilities, the 256 bytes first."""
+    try:
+        import sentencepiece
+    except ImportError:
+        raise LangliftError("training a tokenizer needs sentencepiece", "pip install 'langlift[vocab]'") from None
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=(normalizer.normalize_str(line) if normalizer else line for line in lines),
+            model_writer=model,
+            model_type="unigram",
+            # sentencepiece counts three specials of its own.
+            vocab_size=count + 3,
+            byte_fallback=True,
+            character_coverage=character_coverage,
+            normalization_rule_name="identity",
+            input_sentence_size=600_000,
+            shuffle_input_sentence=True,
+            max_sentence_length=8192,
+            minloglevel=1,
+        )
+    except RuntimeError as error:
+        reason = str(error).rsplit(") ] ", 1)[-1].strip().splitlines()[-1]
+        raise LangliftError(
+            f"the tokenizer could not be trained: {reason}", "use a smaller vocabulary or more text"
+        ) from None
+    trained = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    return [
+        (trained.id_to_piece(i), trained.get_score(i))
+        for i in range(trained.get_piece_size())
+        if not (trained.is_control(i) or trained.is_unknown(i))
+    ]
+
+
+def _unigram_model(
+    lines: Iterable[str], special: list[str], unknown: str, size: int, manner: State, coverage: float
+) -> State:
+    pieces = _unigram_pieces(lines, _backend(manner).normalizer, size - len(special), coverage)
+    vocabulary = [(token, 0.0) for token in special] + pieces
+    return {"type": "Unigram", "unk_id": special.index(unknown), "vocab": vocabulary, "byte_fallback": True}
+
+
+def _bpe_model(
+    lines: Iterable[str], special: list[str], unknown: str, size: int, manner: State, coverage: float
+) -> State:
+    byte_level = is_byte_level(manner)
+    kept = list(lines)
+    backend = _backend(manner)
+    trained = Tokenizer(BPE())
+    if backend.normalizer is not None:
+        trained.normalizer = backend.normalizer
+    # Without words whole lines would be candidates.
+    trained.pre_tokenizer = (
+        backend.pre_tokenizer
+        if splits_words(manner)
+        else pre_tokenizers.Metaspace(replacement=META, prepend_scheme="never")
+    )
+    limits: dict[str, Any] = (
+        {"initial_alphabet": pre_tokenizers.ByteLevel.alphabet()}
+        if byte_level
+        else {"limit_alphabet": _alphabet_size(trained, kept, coverage)}
+    )
+    first = special if byte_level else [*special, *BYTES]
+    trained.train_from_iterator(
+        kept, trainers.BpeTrainer(vocab_size=size, special_tokens=first, show_progress=False, **limits)
+    )
+    model: State = json.loads(trained.to_str())["model"]
+    _check_size(model, size)
+    if byte_level:
+        return model
+    return model | {"byte_fallback": True, "fuse_unk": True, "unk_token": unknown}
+
+
+def _wordpiece_model(
+    lines: Iterable[str], special: list[str], unknown: str, size: int, manner: State, coverage: float
+) -> State:
+    kept = list(lines)
+    prefix = manner["model"].get("continuing_subword_prefix", "##")
+    backend = _backend(manner)
+    trained = Tokenizer(WordPiece(unk_token=unknown))
+    if backend.normalizer is not None:
+        trained.normalizer = backend.normalizer
+    trained.pre_tokenizer = backend.pre_tokenizer
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size,
+        special_tokens=special,
+        limit_alphabet=_alphabet_size(trained, kept, coverage),
+        continuing_subword_prefix=prefix,
+        show_progress=False,
+    )
+    trained.train_from_iterator(kept, trainer)
+    model: State = json.loads(trained.to_str())["model"]
+    _check_size(model, size)
+    return model | {"unk_token": unknown, "continuing_subword_prefix": prefix}
+
+
+def _check_size(model: State, size: int) -> None:
+    """The trainers of ``tokenizers`` stop early, or go beyond the size for the alphabet, without a word."""
+    found = len(model["vocab"])
+    if found > size:
+        raise LangliftError(
+            f"a vocabulary of {size} cannot hold the {found} special tokens and characters of the text",
+            "use a larger --size, or a lower --set character_coverage",
+        )
+    if found < size:
+        raise LangliftError(
+            f"the text gives only {found} pieces, not {size}", "use a smaller --size or more text"
+        )
+
+
+def _alphabet_size(tokenizer: Tokenizer, lines: Iterable[str], coverage: float) -> int:
+    """How many of the most frequent characters make up that share of the text."""
+    counts = Counter(character for line in lines for character in _normalised(tokenizer, line))
+    needed, reached, size = coverage * counts.total(), 0, 0
+    for _, count in counts.most_common():
+        if reached >= needed:
+            break
+        reached, size = reached + count, size + 1
+    return max(1, size)
+
+
+def _normalizer() -> Any:
+    return normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    )
+
+
+def _manner(kind: str) -> State:
+    """How text is prepared for a kind that is not the base's own."""
+    tokenizer = {"unigram": Tokenizer(Unigram()), "bpe": Tokenizer(BPE()), "wordpiece": Tokenizer(WordPiece())}[kind]
+    if kind == "unigram":
+        tokenizer.normalizer = _normalizer()
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+        tokenizer.decoder = decoders.Metaspace()
+    elif kind == "bpe":
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        tokenizer.decoder = decoders.ByteLevel()
+    else:
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.WordPiece()
+    state: State = json.loads(tokenizer.to_str())
+    return {part: state[part] for part in ("normalizer", "pre_tokenizer", "decoder", "model")}
+
+
+def _special_tokens(base: Any, added: list[State]) -> list[State]:
+    """The entries of the base's special tokens that have a role, in the order of their ids."""
+    entries = {entry["content"]: entry for entry in added}
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    tokens = {getattr(base, f"{role}_token") for role in ROLES} - {None}
+    tokens.add(base.unk_token or "<unk>")
+    in_order = sorted(tokens, key=lambda token: (base.convert_tokens_to_ids(token) or 0, token))
+    return [plain | {"content": token} | entries.get(token, {}) for token in in_order]
+
+
+def _template(base: Any, special: list[str]) -> State:
+    """A post-processor that puts special tokens round one text and round two as the base does."""
+
+    def parts(*texts: str) -> list[State]:
+        encoding = base.backend_tokenizer.encode(*texts)
+        found: list[State] = []
+        for token, sequence, kind in zip(
+            encoding.tokens, encoding.sequence_ids, encoding.type_ids, strict=True
+        ):
+            part = (
+                {"SpecialToken": {"id": token, "type_id": kind}}
+                if sequence is None
+                else {"Sequence": {"id": "AB"[sequence], "type_id": kind}}
+            )
+            if sequence is None or not found or found[-1] != part:
+                found.append(part)
+        return found
+
+    return {
+        "type": "TemplateProcessing",
+        "single": parts("a"),
+        "pair": parts("a", "a"),
+        "special_tokens": {
+            token: {"id": token, "ids": [number], "tokens": [token]} for number, token in enumerate(special)
+        },
+    }
+
+
+def _backend(state: State) -> Tokenizer:
+    """A tokenizer with the same preparation of text and an empty model."""
+    empty = json.loads(Tokenizer(BPE()).to_str())["model"]
+    return Tokenizer.from_str(json.dumps(state | {"model": empty, "added_tokens": [], "post_processor": None}))
+
+
+def _normalised(tokenizer: Tokenizer, text: str) -> str:
+    normalised: str = tokenizer.normalizer.normalize_str(text) if tokenizer.normalizer else text
+    return normalised

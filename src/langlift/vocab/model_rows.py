@@ -1,0 +1,82 @@
+"""Give a model other rows for another vocabulary: input and output embeddings, the head's bias, positions."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, PreTrainedModel
+
+from langlift.backbones.loading import model_location, quiet_transformers
+from langlift.backbones.registry import backbone_of
+from langlift.files import new_folder
+from langlift.vocab.parts import special_ids
+
+POSITIONS = "position_embeddings.weight"
+
+
+def row_count(tokenizer: Any) -> int:
+    """How many rows a model needs for the tokenizer's ids."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def vocabulary_tensors(model: PreTrainedModel) -> set[int]:
+    """The addresses of the tensors with one row for each token: embeddings, tied or not, and the head's bias."""
+    decoder = model.get_submodule(backbone_of(model).head_decoder)
+    found = [model.get_input_embeddings().weight, *decoder.parameters()]
+    return {tensor.data_ptr() for tensor in found}
+
+
+def with_vocabulary(model: PreTrainedModel, tokenizer: Any, rows: Callable[[Tensor], Tensor]) -> PreTrainedModel:
+    """The model with ``rows`` of each matrix (or bias) of the vocabulary, float32, in evaluation mode.
+
+    ``rows`` takes such a tensor [old vocabulary, ...] and gives the new one; it is called once for each
+    tensor, the input embeddings first, and tied ones stay tied. Ids in the configuration follow the
+    tokenizer's special tokens by role; where positions count from the pad token's id, the table of
+    positions moves with it.
+    """
+    config: Any = copy.deepcopy(model.config)
+    config.vocab_size = row_count(tokenizer)
+    for role, number in special_ids(tokenizer).items():
+        if getattr(config, f"{role}_token_id", None) is not None:
+            setattr(config, f"{role}_token_id", number)
+    shift = config.pad_token_id - model.config.pad_token_id if backbone_of(model).positions_follow_padding else 0
+    config.max_position_embeddings += shift
+
+    state = model.state_dict()
+    addresses = vocabulary_tensors(model)
+    first = model.get_input_embeddings().weight
+    renewed = {first.data_ptr(): rows(first)}
+    for name, tensor in state.items():
+        address = tensor.data_ptr()
+        if address in addresses:
+            if address not in renewed:
+                renewed[address] = rows(tensor)
+            state[name] = renewed[address]
+        elif shift and name.endswith(POSITIONS):
+            state[name] = _shifted(tensor, shift, config.pad_token_id)
+    with quiet_transformers():
+        changed = type(model)._from_config(config, dtype=torch.float32)
+    changed.load_state_dict(state)
+    finished: PreTrainedModel = changed.eval()
+    return finished
+
+
+def save_model(model: PreTrainedModel, tokenizer: Any, base: str, out: Path, record: Callable[[Path], None]) -> None:
+    """Write an ordinary model folder, in the number format of the base's; ``record`` adds files to it."""
+    with quiet_transformers():
+        stored = AutoConfig.from_pretrained(model_location(base)).dtype
+    with new_folder(out) as staging:
+        with quiet_transformers():
+            model.to(stored if isinstance(stored, torch.dtype) else torch.float32).save_pretrained(staging)
+            tokenizer.save_pretrained(staging)
+        record(staging)
+
+
+def _shifted(table: Tensor, shift: int, pad: int) -> Tensor:
+    """The table of positions moved so that the first position is again the one behind the pad token's id."""
+    moved = table.new_zeros(table.shape[0] + shift, table.shape[1])
+    moved[pad + 1 :] = table[pad + 1 - shift :]
+    return moved

@@ -1,0 +1,155 @@
+"""A tokenizer taken apart: its kind, pieces and marks; and put together again from changed parts."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from langlift.backbones.loading import model_location, quiet_transformers
+from langlift.errors import InputError
+
+KINDS = {"Unigram": "unigram", "BPE": "bpe", "WordPiece": "wordpiece"}
+"""Names of models in tokenizer.json -> ours."""
+ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+TWINS = {"bos": "cls", "cls": "bos", "eos": "sep", "sep": "eos"}
+"""Roles that stand for each other where a tokenizer has only one of the two."""
+META = "\u2581"
+"""SentencePiece's mark of a space before a piece."""
+BYTE_PIECE = re.compile("<0x([0-9A-F]{2})>")
+LINES_TOGETHER = 1000
+
+State = dict[str, Any]
+"""The content of tokenizer.json."""
+
+
+def load_vocabulary(name: str) -> Any:
+    """The fast tokenizer of a folder that ``langlift vocab build`` wrote, or of a model.
+
+    Raises:
+        InputError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    folder = Path(name).expanduser()
+    location = str(folder) if (folder / "tokenizer.json").is_file() else model_location(name)
+    try:
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(location)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{name}: no vocabulary can be loaded ({reason})", "give a folder written by langlift vocab build"
+        ) from error
+    if not tokenizer.is_fast:
+        raise InputError(f"{name}: has no fast tokenizer", "convert it to tokenizer.json first")
+    return tokenizer
+
+
+def state_of(tokenizer: Any) -> State:
+    """The tokenizer's parts, free to be changed; without truncation and padding, which calls set."""
+    state: State = json.loads(tokenizer.backend_tokenizer.to_str())
+    state["truncation"] = state["padding"] = None
+    return state
+
+
+def kind_of(state: State) -> str:
+    """``unigram``, ``bpe`` or ``wordpiece``.
+
+    Raises:
+        InputError: it is of another kind.
+    """
+    model = state["model"]["type"]
+    if model not in KINDS:
+        raise InputError(f"the tokenizer is of the kind {model}", f"supported: {', '.join(KINDS)}")
+    return KINDS[model]
+
+
+def is_byte_level(state: State) -> bool:
+    """Whether its pieces are spelled in bytes (GPT-2's way), so that it needs no byte fallback."""
+    return any('"ByteLevel"' in json.dumps(state[part]) for part in ("normalizer", "pre_tokenizer"))
+
+
+def pieces_of(state: State) -> dict[str, int]:
+    """The model's pieces with their ids, without tokens that were only added to it."""
+    vocabulary = state["model"]["vocab"]
+    if isinstance(vocabulary, Mapping):
+        return dict(vocabulary)
+    return {piece: number for number, (piece, _) in enumerate(vocabulary)}
+
+
+def special_ids(tokenizer: Any) -> dict[str, int]:
+    """The id of each role that the tokenizer has a token for."""
+    found = {role: getattr(tokenizer, f"{role}_token_id") for role in ROLES}
+    return {role: number for role, number in found.items() if number is not None}
+
+
+def assembled(state: State, like: Any) -> PreTrainedTokenizerFast:
+    """A tokenizer of these parts, with the special tokens' roles and the limits of ``like``.
+
+    The generic class: it takes tokenizer.json as it stands, where some of transformers' own rebuild it.
+    """
+    added = {
+        entry["content"]: AddedToken(
+            **{key: entry[key] for key in ("content", "single_word", "lstrip", "rstrip", "normalized", "special")}
+        )
+        for entry in state["added_tokens"]
+    }
+    roles = {role: getattr(like, f"{role}_token") for role in ROLES}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(state)),
+        **{f"{role}_token": added.get(token, token) for role, token in roles.items() if token is not None},
+        model_max_length=like.model_max_length,
+        model_input_names=like.model_input_names,
+        padding_side=like.padding_side,
+        truncation_side=like.truncation_side,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def token_ids(tokenizer: Any, lines: Iterable[str]) -> Iterator[list[int]]:
+    """The ids of each line, without special tokens around it."""
+    remaining = iter(lines)
+    while together := list(islice(remaining, LINES_TOGETHER)):
+        yield from tokenizer(together, add_special_tokens=False, verbose=False)["input_ids"]
+
+
+def byte_characters() -> dict[str, int]:
+    """The characters by which byte-level pieces spell bytes (GPT-2's table): character -> byte."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(0x100) if byte not in plain]
+    return {chr(byte): byte for byte in plain} | {chr(0x100 + i): byte for i, byte in enumerate(others)}
+
+
+def greedy_pieces(
+    word: str, pieces: Mapping[str, int], prefix: str, inside: bool = False
+) -> tuple[list[str], bool]:
+    """WordPiece's longest matches from the left, and whether they reach the end of ``word``.
+
+    ``inside`` begins within a word, so that the first piece too has the ``prefix``.
+    """
+    found: list[str] = []
+    start = 0
+    while start < len(word):
+        mark = prefix if start or inside else ""
+        ends = range(len(word), start, -1)
+        end = next((end for end in ends if mark + word[start:end] in pieces), None)
+        if end is None:
+            return found, False
+        found.append(mark + word[start:end])
+        start = end
+    return found, bool(word)
+
+
+def fertility(tokenizer: Any, lines: Sequence[str]) -> dict[str, float]:
+    """Tokens per white-space word, and characters (white space left out) per token."""
+    tokens = sum(map(len, token_ids(tokenizer, lines)))
+    words = [word for line in lines for word in line.split()]
+    return {
+        "tokens_per_word": round(tokens / max(1, len(words)), 3),
+        "characters_per_token": round(sum(map(len, words)) / max(1, tokens), 3),
+    }
