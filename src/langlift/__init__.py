@@ -20,6 +20,7 @@ _PLACES = {
     "attach": "langlift.adapters.composition",
     "build_corpus": "langlift.corpus.building",
     "build_graph": "langlift.graph.building",
+    "cost_table": "langlift.reports.costs",
     "demo": "langlift.demonstration",
     "export_adapter": "langlift.checkpoints.exporting",
     "find_language": "langlift.languages",

@@ -33,6 +33,12 @@ def adapt_family(
     base: Annotated[
         str | None, typer.Option("--base", metavar="MODEL", help="Another base model than the file's.")
     ] = None,
+    vocabulary: Annotated[
+        str | None,
+        typer.Option(
+            "--vocabulary", metavar="FOLDER", help="Give the base this vocabulary (of vocab build) first."
+        ),
+    ] = None,
     method: Annotated[str | None, typer.Option("--method", help="full, seq_bn, seq_bn_inv, lora or mosa.")] = None,
     alpha: Annotated[
         float | None, typer.Option("--alpha", help="1: share by size; 0: all languages alike.")
@@ -64,6 +70,7 @@ def adapt_family(
     languages, recipe = read_family(
         family,
         base=base,
+        vocabulary=vocabulary,
         preset=preset,
         config=config,
         assignments=assignments or (),

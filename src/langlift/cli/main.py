@@ -14,6 +14,7 @@ from langlift.cli import (
     adapt_family,
     bench,
     corpus,
+    costs,
     demo,
     export_adapter,
     fuse,
@@ -49,6 +50,7 @@ app.command("fuse")(fuse.fuse)
 app.add_typer(task.app, name="task")
 app.command("predict")(predict.predict)
 app.command("pretrain")(pretrain.pretrain)
+app.command("costs")(costs.costs)
 app.add_typer(bench.app, name="bench")
 app.command("import")(import_adapter.import_adapter)
 app.command("export")(export_adapter.export_adapter)

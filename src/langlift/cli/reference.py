@@ -17,6 +17,7 @@ from langlift.demonstration import DemoResult
 from langlift.evaluation.pseudo_perplexity import Score
 from langlift.graph.building import GraphResult
 from langlift.language_facts import LanguageTable
+from langlift.reports.costs import CostTable
 from langlift.tasks.prediction_files import PredictResult
 from langlift.tasks.runner import TaskResult
 from langlift.training.adaptation import AdaptResult
@@ -37,6 +38,7 @@ RESULTS: dict[str, type] = {
     "task ner": TaskResult,
     "predict": PredictResult,
     "pretrain": PretrainResult,
+    "costs": CostTable,
     "bench train": TrainBench,
     "bench score": ScoreBench,
     "import": ImportResult,

@@ -16,22 +16,27 @@ from langlift.languages import Language, find_language
 
 SECTION = "adapt-family"
 VARIABLE = re.compile(r"\$(\w+|\{\w*\})")
-HINT = "a family file has name, base, languages (LANG: FILE or [FILE, FILE]) and settings; docs/families.md"
+HINT = "a family file has base, languages (LANG: FILE or [FILE, FILE]) and settings; docs/families.md"
 
 
 @dataclass(frozen=True)
 class Family:
-    """Languages with one or more text files or built folders each, and the base model they start from."""
+    """Languages with one or more text files or built folders each, and the base model they start from.
+
+    ``vocabulary``, if any, is a folder of ``langlift vocab build``, which the base gets before it is trained.
+    """
 
     name: str
     base: str
     data: Mapping[Language, tuple[Path, ...]]
+    vocabulary: str | None = None
 
 
 def read_family(
     path: Path,
     *,
     base: str | None = None,
+    vocabulary: str | None = None,
     preset: str | None = None,
     config: Path | None = None,
     assignments: Sequence[str] = (),
@@ -39,8 +44,8 @@ def read_family(
 ) -> tuple[Family, FamilyRecipe]:
     """A family file, and the recipe after preset, ``--config``, the file's own settings, ``--set`` and flags.
 
-    ``base`` takes the place of the file's. ``$NAME`` in a path is an environment variable; relative paths are
-    relative to the file's folder.
+    ``base`` and ``vocabulary`` take the place of the file's. ``$NAME`` in a path is an environment variable;
+    relative paths are relative to the file's folder.
 
     Raises:
         InputError: naming every mistake in the file and in the settings, each with its line.
@@ -54,7 +59,7 @@ def read_family(
         for place, key, node in found.pairs(root, "setting"):
             if key == "languages":
                 found.read_languages(place, node)
-            elif key in ("name", "base"):
+            elif key in ("name", "base", "vocabulary"):
                 setattr(found, key, found.text(place, key, node))
             else:
                 found.settings.append((place, key, loader.construct_object(node, deep=True)))
@@ -62,9 +67,9 @@ def read_family(
         found.mistakes.append(f"{path}: no languages")
     if {"steps", "tokens"} <= {key for _, key, _ in found.settings}:
         found.mistakes.append(f"{path}: steps and tokens are both given")
-    if found.base and Path(path.parent, found.base).is_dir():
-        found.base = str(Path(path.parent, found.base))
-    base = base or found.base
+    base, vocabulary = base or found.beside(found.base), vocabulary or found.beside(found.vocabulary)
+    if vocabulary and not Path(vocabulary).is_dir():
+        found.mistakes.append(f"{path}: {vocabulary}: no such vocabulary folder")
     if not base:
         found.mistakes.append(f"{path}: no base (or give --base)")
     recipe = resolve(
@@ -77,7 +82,7 @@ def read_family(
         given=found.settings,
         told=found.mistakes,
     )
-    return Family(found.name or path.stem, base, found.data), recipe
+    return Family(found.name or path.stem, base, found.data, vocabulary or None), recipe
 
 
 @dataclass
@@ -87,6 +92,7 @@ class _Found:
     path: Path
     name: str = ""
     base: str = ""
+    vocabulary: str = ""
     data: dict[Language, tuple[Path, ...]] = field(default_factory=dict)
     settings: list[Given] = field(default_factory=list)
     mistakes: list[str] = field(default_factory=list)
@@ -103,6 +109,11 @@ class _Found:
             else:
                 seen.add(key.value)
                 yield place, key.value, value
+
+    def beside(self, name: str) -> str:
+        """The folder of this name beside the file, if there is one; else the name as it is, such as a hub id."""
+        folder = Path(self.path.parent, name)
+        return str(folder) if name and folder.is_dir() else name
 
     def text(self, place: str, what: str, node: yaml.Node) -> str:
         """A scalar with its variables put in; else a mistake and nothing."""

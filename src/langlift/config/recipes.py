@@ -30,6 +30,7 @@ OBJECTIVES = ("mlm", "full_word", "targeted")
 PRECISIONS = ("auto", "float32", "bf16")
 PATHS = ("fast", "naive")
 VOCABULARY_KINDS = ("auto", "unigram", "bpe", "wordpiece")
+VOCABULARY_INITS = ("focus", "script", "mean", "random")
 TASK_EPOCHS = {"topic": 20, "sentiment": 25, "ner": 100}
 """The tasks, and for how long each is trained where nothing is said: as published (arXiv 2502.10140)."""
 
@@ -123,6 +124,9 @@ class FamilyRecipe(AdaptRecipe):
     accumulation: int = _setting(10, "times batch_size make a step", least=1)
     freeze_share: float = _setting(
         0.025, "full: share of the steps, at the start, that train only embeddings and head", least=0, most=1
+    )
+    vocabulary_init: str = _setting(
+        "focus", "vocabulary: how tokens begin that the base does not hold", choices=VOCABULARY_INITS
     )
     validation_examples: int = _setting(
         250, "most dev sentences of each language measured at a validation", least=1
@@ -230,7 +234,10 @@ class VocabRecipe:
     size: int = _setting(16_000, "build: entries, special tokens and bytes included", least=50, most=1_000_000)
     pieces: int = _setting(2000, "build with --extend: pieces to add", least=1, most=1_000_000)
     alpha: float = _setting(
-        0.3, "several corpora: lines are drawn in proportion to size^alpha (1: by size, 0: evenly)", least=0, most=2
+        0.3,
+        "several corpora: lines are drawn in proportion to size^alpha (1: by size, 0: evenly)",
+        least=0,
+        most=2,
     )
     character_coverage: float = _setting(
         0.9998, "build: share of the text whose characters get pieces of their own", above=0, most=1
@@ -238,14 +245,16 @@ class VocabRecipe:
     init: str = _setting(
         "focus",
         "apply: how tokens begin that the base does not hold",
-        choices=("focus", "script", "mean", "random"),
+        choices=VOCABULARY_INITS,
     )
     copy_overlap: bool = _setting(True, "apply: tokens that the base holds keep their rows (focus: always)")
     position: bool = _setting(True, "apply, script: draw word-initial tokens and others apart")
     vector_size: int = _setting(100, "apply, focus: dimensions of the fastText vectors", least=1)
     vector_epochs: int = _setting(3, "apply, focus: epochs of their training", least=1)
     vector_least_count: int = _setting(10, "apply, focus: times a piece must occur to get one", least=1)
-    seed: int = _setting(42, "seed of draws from the corpora, of vectors and of drawn rows", least=0, most=MOST_SEED)
+    seed: int = _setting(
+        42, "seed of draws from the corpora, of vectors and of drawn rows", least=0, most=MOST_SEED
+    )
 
     def mistakes(self) -> list[str]:
         """Settings that do not go together."""

@@ -15,7 +15,7 @@ from transformers import set_seed
 from langlift.backbones.loading import load_masked_model, load_tokenizer, longest_input
 from langlift.config.family import SECTION, Family
 from langlift.config.loading import recorded
-from langlift.config.recipes import FamilyRecipe
+from langlift.config.recipes import FamilyRecipe, VocabRecipe
 from langlift.corpus.sampling import sampling_shares
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
@@ -41,6 +41,7 @@ from langlift.training.run_folder import (
     is_finished,
     open_run,
     read_metrics,
+    sha256_of,
     write_json,
     write_text,
 )
@@ -53,8 +54,12 @@ from langlift.training.training_data import (
     encode_source,
     tell_left_out,
 )
+from langlift.vocab.applying import apply_vocabulary
+from langlift.vocab.parts import load_vocabulary
 
 LANGUAGES = "languages"
+BASE = "base"
+"""The base with the family's vocabulary, in the run's folder; the base of an adapter."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,8 @@ def adapt_family(
     tokenizer = load_tokenizer(family.base, trust_remote_code)
     model = load_masked_model(family.base, trust_remote_code)
     longest = min(recipe.max_tokens, longest_input(model, tokenizer))
+    if family.vocabulary is not None:
+        tokenizer = load_vocabulary(family.vocabulary)
     found = {
         code: _joined([encode_source(source, tokenizer, longest, recipe) for source in some])
         for code, some in sources.items()
@@ -130,10 +137,19 @@ def adapt_family(
         for code, some in sources.items()
     }
     inputs: dict[str, Any] = {"family": family.name, "base": family.base, LANGUAGES: languages}
+    if family.vocabulary is not None:
+        inputs |= {
+            "vocabulary": Path(family.vocabulary).name,
+            "vocabulary_sha256": sha256_of([Path(family.vocabulary, "tokenizer.json")]),
+        }
     open_run(out, recorded(SECTION, inputs, recipe), resume, frozenset({"path"}))
     if is_finished(out):
         return read_family_result(out)
 
+    base = family.base
+    if family.vocabulary is not None:
+        base = str(_with_vocabulary(family, family.vocabulary, out / BASE, recipe))
+        tokenizer, model = load_tokenizer(base), load_masked_model(base)
     steps = _steps(rows, recipe)
     name, config = _adapter_name(family.name), adapter_config(recipe)
     set_seed(recipe.seed)
@@ -180,7 +196,7 @@ def adapt_family(
     result = FamilyResult(
         run=str(out),
         family=family.name,
-        base=family.base,
+        base=base,
         method=recipe.method,
         steps=steps,
         best_step=best["step"],
@@ -200,7 +216,7 @@ def adapt_family(
     )
     if mixture is not None:
         mixture.merge()
-    save_weights(model, tokenizer, out, name, config, family.base, recipe.train_head)
+    save_weights(model, tokenizer, out, name, config, base, recipe.train_head)
     write_text(out / "README.md", family_card(recipe, result))
     write_json(out / METRICS, asdict(result))
     shutil.rmtree(out / CHECKPOINTS)
@@ -212,6 +228,15 @@ def read_family_result(out: Path) -> FamilyResult:
     metrics = read_metrics(out)
     shares = {code: LanguageShare(**share) for code, share in metrics[LANGUAGES].items()}
     return FamilyResult(**{**metrics, LANGUAGES: shares})
+
+
+def _with_vocabulary(family: Family, vocabulary: str, out: Path, recipe: FamilyRecipe) -> Path:
+    """The base with the vocabulary put in, written if it is not there yet."""
+    if not out.exists():
+        how = VocabRecipe(init=recipe.vocabulary_init, alpha=recipe.alpha, seed=recipe.seed)
+        corpus = [path for paths in family.data.values() for path in paths]
+        apply_vocabulary(family.base, vocabulary, out, how, corpus)
+    return out
 
 
 def _read(family: Family, objective: str) -> dict[str, list[Source]]:
