@@ -27,9 +27,9 @@ def flops_per_token(trainer: LiftTrainer) -> float:
     model.train()
     trainer.callback_handler.on_step_begin(trainer.args, trainer.state, trainer.control)
     with torch.random.fork_rng(devices):
-        last = (len(dataset) - 1) // size  # type: ignore[arg-type]
+        last = (len(dataset) - 1) // size
         for number in np.unique(np.linspace(0, last, COUNTED_BATCHES).astype(int)).tolist():
-            places = range(number * size, min((number + 1) * size, len(dataset)))  # type: ignore[arg-type]
+            places = range(number * size, min((number + 1) * size, len(dataset)))
             batch = on_device(trainer.data_collator([dataset[i] for i in places]), trainer.args.device)
             with FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_CPU) as counter:
                 trainer.compute_loss(model, batch).backward()
