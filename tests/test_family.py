@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -182,21 +183,20 @@ def numbered_rows(sizes, alpha, lengths=(3, 5, 7)):
 
 @pytest.mark.parametrize("alpha", [0.0, 0.1, 0.3, 1.0])
 def test_languages_come_in_the_shares_of_the_formula(alpha):
-    sizes, total = (4000, 300, 20), 20_000
-    recipe = FamilyRecipe(seed=3)
-    numbers = np.concatenate(list(training._order(numbered_rows(sizes, alpha), recipe, total)))
-    assert len(numbers) == total
+    sizes, recipe = (4000, 300, 20), FamilyRecipe(seed=3)
+    rows = numbered_rows(sizes, alpha)
+    rounds = list(training._order(rows, recipe, 5 * 4320))
+    numbers = np.concatenate(rounds)
+    assert len(numbers) == 5 * 4320
     bounds = np.cumsum((0, *sizes))
-    counts = np.histogram(numbers, bounds)[0]
     weights = np.array(sizes, dtype=float) ** alpha
-    assert chisquare(counts, weights / weights.sum() * total).pvalue > 0.01
-    # In any part of the run, too: the order within a round is random.
-    part = np.histogram(numbers[5000:7000], bounds)[0]
-    assert chisquare(part, weights / weights.sum() * 2000).pvalue > 0.001
-    for first, size in zip(bounds, sizes, strict=False):
-        times = Counter(n for n in numbers.tolist() if first <= n < first + size)
-        assert max(times.values()) - min(times[n] for n in range(first, first + size)) <= 1, "its own epochs"
-    other = np.concatenate(list(training._order(numbered_rows(sizes, alpha), FamilyRecipe(seed=4), total)))
+    for part in (numbers, numbers[:2000], numbers[5000:7000]):  # the order within a round is random
+        assert chisquare(np.histogram(part, bounds)[0], weights / weights.sum() * len(part)).pvalue > 0.001
+    whole = Counter(np.concatenate(rounds[:4]).tolist())
+    for first, after in pairwise(bounds.tolist()):
+        times = [whole[number] for number in range(first, after)]
+        assert max(times) - min(times) <= 1, "every language goes through its own epochs"
+    other = np.concatenate(list(training._order(rows, FamilyRecipe(seed=4), len(numbers))))
     assert not np.array_equal(numbers, other), "another seed, another order"
 
 
@@ -218,7 +218,7 @@ def test_a_run_trains_the_whole_model_and_tells_of_every_language(whole, file):
     assert AutoModelForMaskedLM.from_pretrained(out).config.vocab_size == len(AutoTokenizer.from_pretrained(out))
     assert list(result.languages) == ["mlt_Latn", "arb_Arab", "hau_Latn"]
     ones = list(result.languages.values())
-    assert [one.name for one in ones] == ["Maltese", "Standard Arabic", "Hausa"] or ones[0].name == "Maltese"
+    assert [ones[0].name, ones[2].name] == ["Maltese", "Hausa"]
     assert result.validation_loss == pytest.approx(np.mean([one.validation_loss for one in ones]))
     assert result.validation_loss_before == pytest.approx(np.mean([one.validation_loss_before for one in ones]))
     assert all(one.validation_loss < one.validation_loss_before for one in ones)
@@ -282,7 +282,7 @@ def test_the_encoder_is_frozen_for_the_first_steps_and_no_longer(base, folder, t
     def watched(self, *arguments, **keywords):
         assert all(p.requires_grad for p in self.model.parameters())
         seen[self.state.global_step] = {n: p.detach().clone() for n, p in self.model.named_parameters()}
-        encoder.update(id_ for id_ in named(self.model))
+        encoder.update(named(self.model))
         return evaluate(self, *arguments, **keywords)
 
     def named(model):
@@ -339,13 +339,14 @@ def test_the_base_gets_the_familys_vocabulary_first(file, folder, maltese_lines,
 
 def test_the_command_line_prints_languages_and_draws_curves(langlift, file, tmp_path):
     out = tmp_path / "out"
-    result = langlift("adapt-family", file, "--out", out, "--tokens", 300, "--alpha", 0, "--method", "seq_bn")
+    arguments = ["adapt-family", file, "--out", out, "--tokens", 300, "--alpha", 0, "--method", "seq_bn"]
+    result = langlift(*arguments)
     assert result.code == 0, result.err
     assert "Maltese (mlt_Latn)" in result.out and "33.3%" in result.out
     assert f"--adapter {out}" in result.err and "300 tokens are 2 steps" in result.err
     picture = (out / "learning_curves.svg").read_text()
     assert picture.startswith("<svg") and all(name in picture for name in ("mean of the languages", "Hausa"))
-    again = langlift("adapt-family", file, "--out", out, "--tokens", 300, "--alpha", 0, "--method", "seq_bn", "--resume", "--json")  # fmt: skip # noqa: E501
+    again = langlift(*arguments, "--resume", "--json")
     assert again.json["languages"]["hau_Latn"]["share"] == pytest.approx(1 / 3, abs=1e-6)
     assert again.json["languages"]["hau_Latn"]["tokens"] > 0
     both = langlift("adapt-family", file, "--out", out, "--tokens", 300, "--steps", 3)
@@ -355,6 +356,7 @@ def test_the_command_line_prints_languages_and_draws_curves(langlift, file, tmp_
 @pytest.mark.data
 def test_the_example_families_name_data_that_is_there(data_folder, monkeypatch):
     monkeypatch.setenv("LANGLIFT_DATA", str(data_folder))
+    monkeypatch.setenv("RESERVED", str(data_folder / "corpus"))  # files of the same names
     examples = Path(__file__).parents[1] / "docs" / "examples"
     assert {path.name for path in examples.glob("*.yaml")} == {"bantu.yaml", "uralic.yaml"}
     for path in examples.glob("*.yaml"):
