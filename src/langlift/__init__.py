@@ -15,11 +15,14 @@ _PLACES = {
     "LangliftError": "langlift.errors",
     "PretrainRecipe": "langlift.config.recipes",
     "TaskRecipe": "langlift.config.recipes",
+    "VocabRecipe": "langlift.config.recipes",
     "adapt": "langlift.training.adaptation",
     "adapt_family": "langlift.training.family",
+    "apply_vocabulary": "langlift.vocab.applying",
     "attach": "langlift.adapters.composition",
     "build_corpus": "langlift.corpus.building",
     "build_graph": "langlift.graph.building",
+    "build_vocabulary": "langlift.vocab.building",
     "cost_table": "langlift.reports.costs",
     "demo": "langlift.demonstration",
     "export_adapter": "langlift.checkpoints.exporting",
@@ -34,6 +37,7 @@ _PLACES = {
     "train_fused": "langlift.tasks.fused",
     "train_task": "langlift.tasks.runner",
     "train_topic": "langlift.tasks.topic",
+    "trim_vocabulary": "langlift.vocab.trimming",
     "write_fusion_map": "langlift.reports.fusion_map",
 }
 __all__ = list(_PLACES)

@@ -25,6 +25,7 @@ from langlift.cli import (
     pretrain,
     score,
     task,
+    vocab,
 )
 from langlift.errors import LangliftError
 
@@ -43,6 +44,7 @@ app.command("demo")(demo.demo)
 app.command("languages")(languages.languages)
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(graph.app, name="graph")
+app.add_typer(vocab.app, name="vocab")
 app.command("adapt")(adapt.adapt)
 app.command("adapt-family")(adapt_family.adapt_family)
 app.command("score")(score.score)

@@ -1,8 +1,9 @@
 """Build a vocabulary for one or several languages: a new one in the manner of a base model's, or an extension."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from langlift.backbones.loading import load_tokenizer
 from langlift.config.recipes import VocabRecipe
@@ -67,8 +68,9 @@ def build_vocabulary(
             )
             bar.advance()
     sample = corpora.sample()
-    cuts = zip(*(map(tokenizer.convert_ids_to_tokens, token_ids(tokenizer, sample)) for tokenizer in (source, target)),
-               strict=True)  # fmt: skip
+    changed = sum(
+        before != after for before, after in zip(_cut(source, sample), _cut(target, sample), strict=True)
+    )
     result = BuildResult(
         vocabulary=str(out),
         language=_name(language),
@@ -80,7 +82,7 @@ def build_vocabulary(
         shares={str(path): round(share, 6) for path, share in zip(corpora.paths, corpora.shares, strict=True)},
         before=fertility(source, sample),
         after=fertility(target, sample),
-        lines_changed=round(sum(before != after for before, after in cuts) / len(sample), 4),
+        lines_changed=round(changed / len(sample), 4),
     )
     record = {
         "command": "vocab build",
@@ -92,6 +94,10 @@ def build_vocabulary(
         target.save_pretrained(staging)
         write_record(staging, record)
     return result
+
+
+def _cut(tokenizer: Any, lines: Sequence[str]) -> Iterator[list[str]]:
+    return map(tokenizer.convert_ids_to_tokens, token_ids(tokenizer, lines))
 
 
 def _name(language: str) -> str:

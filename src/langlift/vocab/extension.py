@@ -1,17 +1,15 @@
 """Add the most useful new pieces to a vocabulary, and leave what they do not touch as it was."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from tokenizers import Tokenizer, pre_tokenizers, trainers
-from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from langlift.errors import LangliftError
 from langlift.progress import ProgressBar
+from langlift.vocab.merging import LEAST_COUNT, Merge, Word, merged
 from langlift.vocab.parts import (
     BYTE_PIECE,
     LINES_TOGETHER,
@@ -24,23 +22,9 @@ from langlift.vocab.parts import (
     state_of,
 )
 
-FIRST_CODE_POINT = 0x10000
-"""Symbols are spelled as characters from here on: none of them is white space."""
 JOINT_BONUS = 1e-7
 """What a joined piece of a unigram vocabulary is better than its parts: less than any two of its ways to cut a
 text differ by, so that it decides only between a piece and its parts."""
-LEAST_COUNT = 2
-"""A character or pair that occurs less often is no rule of the language."""
-
-Word = tuple[str, ...]
-
-
-class Merge(NamedTuple):
-    """Two neighbouring pieces, and the piece that they make."""
-
-    left: str
-    right: str
-    piece: str
 
 
 @dataclass(frozen=True)
@@ -77,7 +61,7 @@ def extended(base: Any, lines: Sequence[str], pieces: int) -> Extension:
     prefix = state["model"].get("continuing_subword_prefix") or ""
     merges: list[Merge] = []
     joined: dict[str, None] = {}
-    for merge in _merges(_within(words, usable), pieces - len(characters), prefix):
+    for merge in merged(_within(words, usable), pieces - len(characters), prefix):
         if len(characters) + len(joined) == pieces:
             break
         merges.append(merge)
@@ -157,27 +141,6 @@ def _within(words: Counter[Word], usable: Iterable[str]) -> Counter[Word]:
                     runs[tuple(run)] += count
                 run = []
     return runs
-
-
-def _merges(words: Counter[Word], count: int, prefix: str) -> Iterator[Merge]:
-    """About ``count`` merges (a few more) of neighbouring symbols, each the most frequent when its turn comes."""
-    symbols = sorted({symbol for word in words for symbol in word})
-    spelled = {symbol: chr(FIRST_CODE_POINT + number) for number, symbol in enumerate(symbols)}
-    texts = ("".join(spelled[symbol] for symbol in word) for word, n in words.items() for _ in range(n))
-    tokenizer = Tokenizer(BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    wanted = len(symbols) + count + count // 5 + 100  # some merges make a piece that is there already
-    tokenizer.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=wanted, min_frequency=LEAST_COUNT, show_progress=False)
-    )
-    back = {character: symbol for symbol, character in spelled.items()}
-
-    def piece(characters: str) -> str:
-        first, *rest = (back[character] for character in characters)
-        return first + "".join(part.removeprefix(prefix) for part in rest)
-
-    for left, right in json.loads(tokenizer.to_str())["model"]["merges"]:
-        yield Merge(piece(left), piece(right), piece(left + right))
 
 
 def _add(state: State, known: dict[str, int], new: Sequence[str], merges: Sequence[Merge]) -> None:

@@ -64,7 +64,9 @@ def with_vocabulary(model: PreTrainedModel, tokenizer: Any, rows: Callable[[Tens
     return finished
 
 
-def save_model(model: PreTrainedModel, tokenizer: Any, base: str, out: Path, record: Callable[[Path], None]) -> None:
+def save_model(
+    model: PreTrainedModel, tokenizer: Any, base: str, out: Path, record: Callable[[Path], None]
+) -> None:
     """Write an ordinary model folder, in the number format of the base's; ``record`` adds files to it."""
     with quiet_transformers():
         stored = AutoConfig.from_pretrained(model_location(base)).dtype

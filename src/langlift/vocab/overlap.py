@@ -28,8 +28,8 @@ class Form(NamedTuple):
 def canonical_forms(tokenizer: Any) -> dict[int, Form]:
     """The form of every piece, by id; special and other added tokens are left out.
 
-    ``\u2581`` (SentencePiece), ``\u0120`` (byte-level) and a missing ``##`` (WordPiece) all mark the beginning of a
-    word. No two pieces of one vocabulary have the same form.
+    A leading space mark (SentencePiece, byte-level) and a missing ``##`` (WordPiece) say that a word begins.
+    No two pieces of one vocabulary have the same form.
     """
     state = state_of(tokenizer)
     added = {entry["content"] for entry in state["added_tokens"]}

@@ -11,6 +11,7 @@ from tokenizers.models import BPE, Unigram, WordPiece
 from transformers import PreTrainedTokenizerFast
 
 from langlift.errors import LangliftError
+from langlift.vocab.merging import Word, merged
 from langlift.vocab.parts import META, ROLES, State, assembled, is_byte_level, kind_of, state_of
 
 # XLM-R's order; the mask stands with them so that every id below len(SPECIAL) is a special token.
@@ -159,15 +160,16 @@ def _bpe_model(
         if splits_words(manner)
         else pre_tokenizers.Metaspace(replacement=META, prepend_scheme="never")
     )
-    limits: dict[str, Any] = (
-        {"initial_alphabet": pre_tokenizers.ByteLevel.alphabet()}
-        if byte_level
-        else {"limit_alphabet": _alphabet_size(trained, kept, coverage)}
-    )
+    alphabet = pre_tokenizers.ByteLevel.alphabet() if byte_level else _alphabet(trained, kept, coverage)
     first = special if byte_level else [*special, *BYTES]
-    trained.train_from_iterator(
-        kept, trainers.BpeTrainer(vocab_size=size, special_tokens=first, show_progress=False, **limits)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=first,
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        show_progress=False,
     )
+    trained.train_from_iterator(kept, trainer)
     model: State = json.loads(trained.to_str())["model"]
     _check_size(model, size)
     if byte_level:
@@ -181,21 +183,22 @@ def _wordpiece_model(
     kept = list(lines)
     prefix = manner["model"].get("continuing_subword_prefix", "##")
     backend = _backend(manner)
-    trained = Tokenizer(WordPiece(unk_token=unknown))
-    if backend.normalizer is not None:
-        trained.normalizer = backend.normalizer
-    trained.pre_tokenizer = backend.pre_tokenizer
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size,
-        special_tokens=special,
-        limit_alphabet=_alphabet_size(trained, kept, coverage),
-        continuing_subword_prefix=prefix,
-        show_progress=False,
-    )
-    trained.train_from_iterator(kept, trainer)
-    model: State = json.loads(trained.to_str())["model"]
+    alphabet = set(_alphabet(backend, kept, coverage))
+    words: Counter[Word] = Counter()
+    for line in kept:
+        for word, _ in backend.pre_tokenizer.pre_tokenize_str(_normalised(backend, line)):
+            if alphabet.issuperset(word):
+                words[tuple(prefix * (place > 0) + character for place, character in enumerate(word))] += 1
+    symbols = Counter(symbol for word in words for symbol in word)
+    pieces = dict.fromkeys([*special, *sorted(symbols)])
+    for merge in merged(words, max(0, size - len(pieces)), prefix):
+        if len(pieces) >= size:
+            break
+        pieces.setdefault(merge.piece)
+    model: State = json.loads(Tokenizer(WordPiece(unk_token=unknown)).to_str())["model"]
+    model["vocab"] = {piece: number for number, piece in enumerate(pieces)}
     _check_size(model, size)
-    return model | {"unk_token": unknown, "continuing_subword_prefix": prefix}
+    return model | {"continuing_subword_prefix": prefix}
 
 
 def _check_size(model: State, size: int) -> None:
@@ -207,31 +210,36 @@ def _check_size(model: State, size: int) -> None:
             "use a larger --size, or a lower --set character_coverage",
         )
     if found < size:
-        raise LangliftError(
-            f"the text gives only {found} pieces, not {size}", "use a smaller --size or more text"
-        )
+        raise LangliftError(f"the text gives only {found} pieces, not {size}", "use a smaller --size or more text")
 
 
-def _alphabet_size(tokenizer: Tokenizer, lines: Iterable[str], coverage: float) -> int:
-    """How many of the most frequent characters make up that share of the text."""
-    counts = Counter(character for line in lines for character in _normalised(tokenizer, line))
-    needed, reached, size = coverage * counts.total(), 0, 0
-    for _, count in counts.most_common():
+def _alphabet(tokenizer: Tokenizer, lines: Iterable[str], coverage: float) -> list[str]:
+    """The most frequent characters, that make up so much of the text as its words are cut."""
+    counts = Counter(
+        character
+        for line in lines
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(_normalised(tokenizer, line))
+        for character in word
+    )
+    needed, reached = coverage * counts.total(), 0
+    chosen: list[str] = []
+    for character, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         if reached >= needed:
             break
-        reached, size = reached + count, size + 1
-    return max(1, size)
+        chosen.append(character)
+        reached += count
+    return chosen
 
 
 def _normalizer() -> Any:
-    return normalizers.Sequence(
-        [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
-    )
+    return normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()])
 
 
 def _manner(kind: str) -> State:
     """How text is prepared for a kind that is not the base's own."""
-    tokenizer = {"unigram": Tokenizer(Unigram()), "bpe": Tokenizer(BPE()), "wordpiece": Tokenizer(WordPiece())}[kind]
+    tokenizer = {"unigram": Tokenizer(Unigram()), "bpe": Tokenizer(BPE()), "wordpiece": Tokenizer(WordPiece())}[
+        kind
+    ]
     if kind == "unigram":
         tokenizer.normalizer = _normalizer()
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -263,9 +271,7 @@ def _template(base: Any, special: list[str]) -> State:
     def parts(*texts: str) -> list[State]:
         encoding = base.backend_tokenizer.encode(*texts)
         found: list[State] = []
-        for token, sequence, kind in zip(
-            encoding.tokens, encoding.sequence_ids, encoding.type_ids, strict=True
-        ):
+        for token, sequence, kind in zip(encoding.tokens, encoding.sequence_ids, encoding.type_ids, strict=True):
             part = (
                 {"SpecialToken": {"id": token, "type_id": kind}}
                 if sequence is None

@@ -93,7 +93,9 @@ def unknown_words(tokenizer: Any, lines: Iterable[str]) -> set[str]:
     words: set[str] = set()
     for line in lines:
         text = backend.normalizer.normalize_str(line) if backend.normalizer else line
-        words |= {word for word, _ in backend.pre_tokenizer.pre_tokenize_str(text)} if backend.pre_tokenizer else {text}
+        words |= (
+            {word for word, _ in backend.pre_tokenizer.pre_tokenize_str(text)} if backend.pre_tokenizer else {text}
+        )
     return words
 
 

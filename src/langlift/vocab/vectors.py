@@ -80,7 +80,7 @@ def read_vectors(path: Path) -> dict[str, npt.NDArray[np.float32]]:
     Raises:
         InputError: the file cannot be read or a line is damaged.
     """
-    lines = [line for line in read_raw_lines(path)]
+    lines = read_raw_lines(path)
     if lines and not lines[-1]:
         lines.pop()
     head = lines[0].split() if lines else []
@@ -105,6 +105,7 @@ def read_vectors(path: Path) -> dict[str, npt.NDArray[np.float32]]:
         vectors[piece] = vector
     if len(vectors) != int(head[0]):
         raise InputError(
-            f"{path}:1: says {head[0]} vectors, and there are {len(vectors)}", "the file is cut short or has doubles"
+            f"{path}:1: says {head[0]} vectors, and there are {len(vectors)}",
+            "the file is cut short or has doubles",
         )
     return vectors
