@@ -28,6 +28,7 @@ from langlift.training.adaptation import adapt
 from langlift.training.encoding import EncodedRow, encode
 from langlift.training.examples import PadBatch, masked_examples
 from langlift.training.masked_loss import summed_masked_loss
+from langlift.training.masked_training import masked_trainer
 from langlift.training.optimizers import MuonWithAdamW
 from langlift.training.pretraining import pretrain
 from langlift.training.trainer import LiftTrainer, training_arguments
@@ -157,7 +158,9 @@ def test_only_the_adapter_changes_and_all_of_it_decays(tiny_xlm_roberta: Path, t
     row = np.asarray(tokenizer("Il-baħar kien kalm.")["input_ids"])
     before = {n: p.clone() for n, p in model.named_parameters()}
     recipe = dataclasses.replace(QUICK, steps=2, weight_decay=0.1, precision="float32")
-    trainer, _, _ = adaptation._trainer(model, tokenizer, data_of(row), tmp_path, recipe)
+    trainer, _, _ = masked_trainer(
+        model, tokenizer, data_of(row), tmp_path, recipe, recipe.steps, adaptation._validation
+    )
     trainer.train()
     changed = {n for n, p in model.named_parameters() if not torch.equal(before[n], p)}
     assert changed and all("mlt" in n.split(".") for n in changed)
@@ -170,7 +173,9 @@ def test_only_the_adapter_changes_and_all_of_it_decays(tiny_xlm_roberta: Path, t
 def test_a_measure_that_is_not_a_number_never_becomes_the_best(tiny_bert: Path, tmp_path: Path) -> None:
     model, tokenizer = load_masked_model(str(tiny_bert)), load_tokenizer(str(tiny_bert))
     row = np.asarray(tokenizer("Il-baħar kien kalm.")["input_ids"])
-    trainer, _, _ = adaptation._trainer(model, tokenizer, data_of(row), tmp_path, QUICK)
+    trainer, _, _ = masked_trainer(
+        model, tokenizer, data_of(row), tmp_path, QUICK, QUICK.steps, adaptation._validation
+    )
     trainer._validation = lambda m: {"loss": float("nan")}
     with pytest.raises(LangliftError, match="validation loss became nan"):
         trainer.train()

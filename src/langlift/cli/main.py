@@ -11,8 +11,10 @@ from typer.exceptions import Abort, TyperException
 
 from langlift.cli import (
     adapt,
+    adapt_family,
     bench,
     corpus,
+    costs,
     demo,
     export_adapter,
     fuse,
@@ -28,7 +30,7 @@ from langlift.cli import (
 from langlift.errors import LangliftError
 
 INTERRUPTED = 130
-RESUMABLE = ("adapt", "fuse", "pretrain", "task")
+RESUMABLE = ("adapt", "adapt-family", "fuse", "pretrain", "task")
 """The commands with --resume."""
 
 app = typer.Typer(
@@ -44,11 +46,13 @@ app.add_typer(corpus.app, name="corpus")
 app.add_typer(graph.app, name="graph")
 app.add_typer(vocab.app, name="vocab")
 app.command("adapt")(adapt.adapt)
+app.command("adapt-family")(adapt_family.adapt_family)
 app.command("score")(score.score)
 app.command("fuse")(fuse.fuse)
 app.add_typer(task.app, name="task")
 app.command("predict")(predict.predict)
 app.command("pretrain")(pretrain.pretrain)
+app.command("costs")(costs.costs)
 app.add_typer(bench.app, name="bench")
 app.command("import")(import_adapter.import_adapter)
 app.command("export")(export_adapter.export_adapter)

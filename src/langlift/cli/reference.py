@@ -12,15 +12,17 @@ from langlift.benchmarks.running import ScoreBench, TrainBench
 from langlift.checkpoints.exporting import ExportResult
 from langlift.checkpoints.importing import ImportResult
 from langlift.cli.main import app
-from langlift.config.recipes import AdaptRecipe, GraphRecipe, PretrainRecipe, TaskRecipe
+from langlift.config.recipes import AdaptRecipe, FamilyRecipe, GraphRecipe, PretrainRecipe, TaskRecipe
 from langlift.corpus.building import CorpusResult
 from langlift.demonstration import DemoResult
 from langlift.evaluation.pseudo_perplexity import Score
 from langlift.graph.building import GraphResult
 from langlift.language_facts import LanguageTable
+from langlift.reports.costs import CostTable
 from langlift.tasks.prediction_files import PredictResult
 from langlift.tasks.runner import TaskResult
 from langlift.training.adaptation import AdaptResult
+from langlift.training.family import FamilyResult
 from langlift.training.pretraining import PretrainResult
 
 RESULTS: dict[str, type] = {
@@ -29,6 +31,7 @@ RESULTS: dict[str, type] = {
     "corpus build": CorpusResult,
     "graph build": GraphResult,
     "adapt": AdaptResult,
+    "adapt-family": FamilyResult,
     "score": Score,
     "fuse": TaskResult,
     "task topic": TaskResult,
@@ -38,6 +41,7 @@ RESULTS: dict[str, type] = {
     "task dependencies": TaskResult,
     "predict": PredictResult,
     "pretrain": PretrainResult,
+    "costs": CostTable,
     "bench train": TrainBench,
     "bench score": ScoreBench,
     "bench graph": GraphBench,
@@ -46,6 +50,7 @@ RESULTS: dict[str, type] = {
 }
 RECIPES: dict[str, type] = {
     "adapt": AdaptRecipe,
+    "adapt-family": FamilyRecipe,
     "graph build": GraphRecipe,
     "fuse": TaskRecipe,
     "task topic": TaskRecipe,

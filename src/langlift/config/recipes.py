@@ -30,6 +30,7 @@ OBJECTIVES = ("mlm", "full_word", "targeted")
 PRECISIONS = ("auto", "float32", "bf16")
 PATHS = ("fast", "naive")
 VOCABULARY_KINDS = ("auto", "unigram", "bpe", "wordpiece")
+VOCABULARY_INITS = ("focus", "script", "mean", "random")
 TASK_EPOCHS = {"topic": 20, "sentiment": 25, "ner": 100, "pos": 64, "dependencies": 64}
 """The tasks, and for how long each is trained where nothing is said: as published (2502.10140, 2405.12413)."""
 
@@ -111,6 +112,35 @@ class AdaptRecipe:
 
 LATER_TASK_SETTINGS = {**MOSA_SETTINGS, "patience": 0, "decoding": "mst"}
 """The same for all settings of tasks that came later."""
+
+
+@dataclass(frozen=True)
+class FamilyRecipe(AdaptRecipe):
+    """How one model, or one adapter, is trained for many languages; by default as in arXiv 2405.12413."""
+
+    method: str = _setting("full", "what is trained", choices=METHODS)
+    alpha: float = _setting(
+        0.3, "a language's share of the examples goes with its size to this power", least=0, most=1
+    )
+    tokens: int = _setting(0, "budget in tokens of training text, in place of steps (0: steps says)", least=0)
+    learning_rate: float = _setting(1e-5, "peak learning rate", above=0, most=1)
+    batch_size: int = _setting(20, "examples computed at once", least=1)
+    accumulation: int = _setting(10, "times batch_size make a step", least=1)
+    freeze_share: float = _setting(
+        0.025, "full: share of the steps, at the start, that train only embeddings and head", least=0, most=1
+    )
+    vocabulary_init: str = _setting(
+        "focus", "vocabulary: how tokens begin that the base does not hold", choices=VOCABULARY_INITS
+    )
+    validation_examples: int = _setting(
+        250, "most dev sentences of each language measured at a validation", least=1
+    )
+
+    def mistakes(self) -> list[str]:
+        """Settings that do not go together."""
+        if self.targeted_as_published:
+            return ["targeted_as_published: only for one language (langlift adapt)"]
+        return []
 
 
 @dataclass(frozen=True)
@@ -228,7 +258,7 @@ class VocabRecipe:
     init: str = _setting(
         "focus",
         "apply: how tokens begin that the base does not hold",
-        choices=("focus", "script", "mean", "random"),
+        choices=VOCABULARY_INITS,
     )
     copy_overlap: bool = _setting(True, "apply: tokens that the base holds keep their rows (focus: always)")
     position: bool = _setting(True, "apply, script: draw word-initial tokens and others apart")

@@ -26,7 +26,9 @@ def bar_chart(values: Mapping[str, float], axis: str, plain: str) -> str:
     return _svg(base.mark_bar(size=24).encode(color=colour) + numbers, height=38 * len(rows))
 
 
-def line_chart(curves: Mapping[str, Sequence[tuple[int, float]]], x: str, y: str) -> str:
+def line_chart(
+    curves: Mapping[str, Sequence[tuple[int, float]]], x: str, y: str, background: str = "transparent"
+) -> str:
     """One line for each named curve of (step, value)."""
     rows = [{"name": name, "x": a, "y": b} for name, points in curves.items() for a, b in points]
     chart = alt.Chart(alt.Data(values=rows)).mark_line(point=True, strokeWidth=2.5)
@@ -35,7 +37,7 @@ def line_chart(curves: Mapping[str, Sequence[tuple[int, float]]], x: str, y: str
         y=alt.Y("y:Q", title=y, scale=alt.Scale(zero=False)),
         color=alt.Color("name:N", sort=None, title=None, legend=alt.Legend(orient="bottom", columns=1)),
     )
-    return _svg(chart, height=260)
+    return _svg(chart, 260, background)
 
 
 def seeds_chart(scores: Mapping[str, Sequence[float]], references: Mapping[str, float], axis: str) -> str:
@@ -80,9 +82,9 @@ def heat_maps(maps: Mapping[str, Mapping[str, Sequence[float]]], rows: str, titl
     return _drawn(faceted, background="white")
 
 
-def _svg(chart: Any, height: int) -> str:
+def _svg(chart: Any, height: int, background: str = "transparent") -> str:
     """The chart as one ``<svg>`` element."""
-    return _drawn(chart.properties(width=WIDTH, height=height), background="transparent")
+    return _drawn(chart.properties(width=WIDTH, height=height), background)
 
 
 def _drawn(chart: Any, background: str) -> str:

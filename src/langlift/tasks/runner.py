@@ -23,6 +23,7 @@ from langlift.progress import say
 from langlift.tasks.inference import PREDICTION_BATCH
 from langlift.tasks.setups import Setup, setup_for
 from langlift.tasks.task import Task, TaskData
+from langlift.training.cost import flops_per_token
 from langlift.training.examples import LengthGroups, Schedule
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.model_cards import task_card
@@ -59,6 +60,8 @@ class TaskResult:
     ``seeds`` has a value for each seed, ``std`` is their sample standard deviation (0 for one seed).
     ``repaired`` counts what was mended in the data, ``report`` is what the way of training has to show.
     ``further`` has ``mean``, ``std`` and ``seeds`` of other measures by name; ``remarks`` are of the data.
+    ``tokens``, ``flops`` (floating point operations, validation not counted) and ``seconds`` are those of
+    training, over all seeds.
     """
 
     task: str
@@ -76,6 +79,9 @@ class TaskResult:
     report: dict[str, Any] = field(default_factory=dict)
     further: dict[str, dict[str, Any]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    tokens: int = 0
+    flops: int = 0
+    seconds: float = 0.0
 
 
 def train_task(
@@ -144,6 +150,10 @@ def train_task(
             name: _over_seeds([metrics[f"test_{name}"] for metrics in runs]) for name in task.further_metrics
         },
         remarks=splits.remarks,
+        # Runs from before these were recorded lack them.
+        tokens=sum(run.get("tokens", 0) for run in runs),
+        flops=sum(run.get("flops", 0) for run in runs),
+        seconds=round(sum(run.get("seconds", 0.0) for run in runs), 1),
     )
     write_json(out / METRICS, asdict(result))
     return result
@@ -255,6 +265,9 @@ class _Run:
             f"test_{task.metric}": task.score(self.data.test, answers),
             **{f"test_{name}": value for name, value in task.further(self.data.test, answers).items()},
             "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "tokens": int(trainer.state.num_input_tokens_seen),
+            "flops": round(flops_per_token(trainer) * trainer.state.num_input_tokens_seen),
+            "seconds": round(report.seconds, 1),
             "tokens_per_second": round(report.tokens_per_second, 1),
             "peak_memory_bytes": peak_memory_bytes(),
             "path": recipe.path,

@@ -4,45 +4,37 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from math import ceil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from transformers import PreTrainedModel, set_seed
 
-from langlift.adapters.bottleneck import SeqBnConfig
-from langlift.adapters.composition import AdapterConfig, attach, method_of, train_only
+from langlift.adapters.composition import AdapterConfig, method_of
 from langlift.adapters.lora import LoraConfig
-from langlift.adapters.mosa import Mixture, MosaConfig, mix
-from langlift.backbones.loading import (
-    default_device,
-    load_masked_model,
-    load_tokenizer,
-    longest_input,
-    quiet_transformers,
-)
-from langlift.backbones.masked_head import head_parameters
+from langlift.backbones.loading import load_masked_model, load_tokenizer, longest_input
 from langlift.backbones.registry import backbone_of
-from langlift.checkpoints.adapter_folder import load_adapter, read_config, save_adapter
-from langlift.checkpoints.masked_head import MASKED_HEAD, save_masked_head
+from langlift.checkpoints.adapter_folder import load_adapter, read_config
+from langlift.checkpoints.masked_head import MASKED_HEAD
 from langlift.config.loading import recorded
 from langlift.config.recipes import MOSA_SETTINGS, AdaptRecipe
 from langlift.errors import InputError
 from langlift.languages import Language
 from langlift.masking.masked_language_model import MaskedLanguageModel
-from langlift.training.consistency import DrawExperts, consistent_masked_loss
+from langlift.training.cost import flops_per_token
 from langlift.training.encoding import EncodedRow
-from langlift.training.examples import LengthGroups, OnePass, Rounds, Schedule, objective_examples
+from langlift.training.masked_training import (
+    adapter_config,
+    dev_examples,
+    masked_trainer,
+    prepare_model,
+    save_weights,
+)
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.model_cards import adaptation_card
-from langlift.training.paths import MaskedPath, masked_path
-from langlift.training.precision import Arithmetic, prepare_arithmetic
-from langlift.training.reporting import TrainingReport
+from langlift.training.paths import MaskedPath
 from langlift.training.run_folder import (
     CHECKPOINTS,
     METRICS,
-    atomic_files,
     is_finished,
     open_run,
     read_metrics,
@@ -50,19 +42,9 @@ from langlift.training.run_folder import (
     write_json,
     write_text,
 )
-from langlift.training.trainer import (
-    LiftTrainer,
-    Validation,
-    best_of,
-    mixed_validation_loss,
-    on_device,
-    training_arguments,
-    validation_loss,
-)
-from langlift.training.training_data import DEV_SEED, TrainingData, encode_sources, read_sources
+from langlift.training.trainer import Validation, best_of, mixed_validation_loss, validation_loss
+from langlift.training.training_data import TrainingData, encode_sources, read_sources
 
-CHECKED_EXAMPLES = 16
-"""So many dev examples, short and long ones, make the batch on which bf16 is checked."""
 LATER_SETTINGS = {"train_head": False, "targeted_as_published": False, **MOSA_SETTINGS}
 """Settings that runs made before there were any of them lack, and what those runs did."""
 
@@ -74,7 +56,8 @@ class AdaptResult:
     Whatever the objective, they are those of plain masked language modelling, so that objectives can be
     compared. Of several data sets ``validation_losses`` has each one's. ``left_out`` counts the training
     sentences of which a targeted objective could predict neither argument, ``one_argument`` those of which
-    it could predict only one.
+    it could predict only one. ``flops`` are the floating point operations of training (validation not
+    counted), ``seconds`` the time it took, validation and saving included.
     """
 
     adapter: str
@@ -94,19 +77,9 @@ class AdaptResult:
     validation_losses: dict[str, float] = field(default_factory=dict)
     left_out: int = 0
     one_argument: int = 0
-
-
-def adapter_config(recipe: AdaptRecipe) -> AdapterConfig | None:
-    """The adapter a recipe asks for, as it is saved; ``None`` trains the whole model."""
-    if recipe.method == "full":
-        return None
-    if recipe.method == "lora":
-        return LoraConfig(rank=recipe.lora_rank, alpha=recipe.lora_alpha)
-    return SeqBnConfig(
-        reduction_factor=recipe.reduction_factor,
-        invertible=recipe.method == "seq_bn_inv",
-        inverse_at_head=recipe.inverse_at_head,
-    )
+    vocabulary_size: int = 0
+    flops: int = 0
+    seconds: float = 0.0
 
 
 def require_same_adapter(folder: Path, model: PreTrainedModel, config: AdapterConfig | None) -> None:
@@ -181,17 +154,10 @@ def adapt(
         return AdaptResult(**read_metrics(out))
 
     set_seed(recipe.seed)
-    if config is not None and init is None:
-        attach(model, name, config)
-    mixture = None
-    if recipe.method == "mosa":
-        mosa = MosaConfig(recipe.experts, recipe.share, recipe.merge)
-        mixture = mix(model, name, mosa, fresh=init is None)
-    train_only(model, None if config is None else name)
-    if recipe.train_head:
-        for parameter in head_parameters(model).values():
-            parameter.requires_grad_(True)
-    trainer, report, arithmetic = _trainer(model, tokenizer, rows, out, recipe, mixture)
+    mixture = prepare_model(model, name, config, recipe, fresh=init is None)
+    trainer, report, arithmetic = masked_trainer(
+        model, tokenizer, rows, out, recipe, recipe.steps, _validation, mixture=mixture
+    )
     try:
         trainer.resume_or_start()
     finally:
@@ -217,17 +183,13 @@ def adapt(
         validation_losses={n: measures[f"loss_{n}"] for n in names if f"loss_{n}" in measures},
         left_out=rows.left_out,
         one_argument=rows.one_argument,
+        vocabulary_size=len(tokenizer),
+        flops=round(flops_per_token(trainer) * trainer.state.num_input_tokens_seen),
+        seconds=round(report.seconds, 1),
     )
     if mixture is not None:
         mixture.merge()
-    with atomic_files(out) as staging, quiet_transformers():
-        if config is None:
-            model.save_pretrained(staging)
-            tokenizer.save_pretrained(staging)
-        else:
-            save_adapter(model, name, config, staging, base)
-            if with_head:
-                save_masked_head(model, staging)
+    save_weights(model, tokenizer, out, name, config, base, with_head)
     card = adaptation_card(language, base, names, recipe, result, inputs.get("init"), with_head)
     write_text(out / "README.md", card)
     write_json(out / METRICS, asdict(result))
@@ -235,78 +197,11 @@ def adapt(
     return result
 
 
-def _trainer(
-    model: PreTrainedModel,
-    tokenizer: Any,
-    rows: TrainingData,
-    out: Path,
-    recipe: AdaptRecipe,
-    mixture: Mixture | None = None,
-) -> tuple[LiftTrainer, TrainingReport, Arithmetic]:
-    masking = MaskedLanguageModel(
-        mask_token_id=tokenizer.mask_token_id,
-        special_ids=frozenset(tokenizer.all_special_ids),
-        vocabulary_size=len(tokenizer),
-        share=recipe.masking_share,
-    )
-    device = default_device()
-    model.to(device)
-    path = masked_path(recipe.path, model, tokenizer.pad_token_id)
-    loss = path.loss
-    if mixture is not None and recipe.consistency > 0:
-        loss = consistent_masked_loss(recipe.path, mixture, recipe.consistency)
-    validation, best_by = _validation(rows, masking, path)
-    held_out = _dev_examples(max(rows.dev.values(), key=len), masking)
-    some = np.unique(np.linspace(0, len(held_out) - 1, CHECKED_EXAMPLES).astype(int))
-    checked = on_device(path.collate([held_out[int(i)] for i in some]), device)
-    arithmetic = prepare_arithmetic(recipe.precision, model, lambda: path.loss(model, checked)[0], device)
-    report = TrainingReport(out, f"adapting ({recipe.method})")
-    trainer = LiftTrainer(
-        model,
-        training_arguments(
-            out,
-            steps=recipe.steps,
-            learning_rate=recipe.learning_rate,
-            batch_size=recipe.batch_size,
-            accumulation=1,
-            warmup_share=recipe.warmup_share,
-            weight_decay=recipe.weight_decay,
-            validate_every=min(recipe.validate_every, ceil(recipe.steps / 4)),
-            save_every=recipe.save_steps,
-            seed=recipe.seed,
-        ),
-        loss=loss,
-        validation=validation,
-        best_by=best_by,
-        greater_is_better=False,
-        train_dataset=Schedule(
-            objective_examples(rows.train, masking, recipe.seed),
-            len(rows.train),
-            recipe.seed,
-            recipe.steps * recipe.batch_size,
-            _arrangement(rows, recipe),
-        ),
-        collate=path.collate,
-        bf16=arithmetic.bf16,
-        callbacks=[report] if mixture is None else [report, DrawExperts(mixture)],
-    )
-    return trainer, report, arithmetic
-
-
-def _arrangement(rows: TrainingData, recipe: AdaptRecipe) -> LengthGroups | Rounds | None:
-    """How the order is more than random: one data set by length; several not, so that every step mixes them."""
-    if rows.weighted:
-        return Rounds(rows.sizes, list(rows.shares.values()), recipe.seed)
-    if len(rows.sizes) > 1:
-        return None
-    return LengthGroups(np.asarray([len(row.ids) for row in rows.train]), recipe.batch_size)
-
-
 def _validation(rows: TrainingData, masking: MaskedLanguageModel, path: MaskedPath) -> tuple[Validation, str]:
     """The losses measured on the dev splits, and the name of the one that says which weights are best."""
 
     def together(parts: Mapping[str, Sequence[EncodedRow]]) -> Validation:
-        examples = {name: _dev_examples(part, masking) for name, part in parts.items()}
+        examples = {name: dev_examples(part, masking) for name, part in parts.items()}
         if len(examples) == 1:
             (alone,) = examples.values()
             return validation_loss(path.loss, alone, path.collate, batch_size=32)
@@ -318,7 +213,3 @@ def _validation(rows: TrainingData, masking: MaskedLanguageModel, path: MaskedPa
         return plain, "loss"
     targeted = together(rows.targeted_dev)
     return lambda model: {**plain(model), "targeted_loss": targeted(model)["loss"]}, "targeted_loss"
-
-
-def _dev_examples(part: Sequence[EncodedRow], masking: MaskedLanguageModel) -> OnePass:
-    return OnePass(objective_examples(part, masking, DEV_SEED), len(part))

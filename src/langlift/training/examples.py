@@ -1,6 +1,6 @@
 """The order in which a run sees its training examples, fixed by the seed alone, and how they become batches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -176,6 +176,11 @@ class Schedule(Dataset[Example]):
             self._epoch = epoch
             self._examples, self._epochs = self._arranged(epoch)
         return self._example_of(int(self._examples[place]), int(self._epochs[place]))
+
+    def numbers(self) -> Iterator[npt.NDArray[np.integer]]:
+        """The examples of the whole run in order, by their numbers, an epoch or round at a time."""
+        for start in range(0, self._total, self._count):
+            yield self._arranged(start // self._count)[0][: self._total - start]
 
     def _arranged(self, epoch: int) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:
         """The examples of an epoch or round in order, and the epoch in which each is seen."""

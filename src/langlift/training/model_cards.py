@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langlift.config.recipes import AdaptRecipe, TaskRecipe
+from langlift.config.recipes import AdaptRecipe, FamilyRecipe, TaskRecipe
 from langlift.languages import Language
 
+LEARNING_CURVES = "learning_curves.svg"
 METHOD_NAMES = {
     "seq_bn": "sequential bottleneck adapter (Seq_bn)",
     "seq_bn_inv": "sequential bottleneck adapter with an invertible adapter (Seq_bn_inv)",
@@ -88,6 +89,52 @@ All settings are in `recipe.yaml`, library versions in `versions.json`, the cour
 
 It knows its language only from the text named above; whoever trained it should say here where that
 text comes from, under which licence, and what it leaves out.
+"""
+
+
+def family_card(recipe: FamilyRecipe, result: Any) -> str:
+    """The card of ``langlift adapt-family``; ``result`` is its FamilyResult."""
+    languages = "\n".join(
+        f"| {one.name} (`{code}`) | {one.examples:,} | {one.share:.1%} | {one.tokens:,} "
+        f"| {one.validation_loss_before:.4f} | {one.validation_loss:.4f} |"
+        for code, one in result.languages.items()
+    )
+    head = " and the masked head" if recipe.train_head and recipe.method != "full" else ""
+    use = f"--base {result.base} --adapter THIS_FOLDER" if recipe.method != "full" else "--base THIS_FOLDER"
+    before, after = f"{result.validation_loss_before:.4f}", f"{result.validation_loss:.4f}"
+    return f"""---
+language: [{", ".join(dict.fromkeys(code.partition("_")[0] for code in result.languages))}]
+base_model: {result.base}
+library_name: langlift
+tags: [langlift, {TAGS[recipe.method]}, low-resource-languages]
+---
+
+# {result.family}: {METHOD_NAMES[recipe.method]}{head} for {result.base}
+
+Trained by langlift on the text of {len(result.languages)} languages together, with
+{OBJECTIVE_NAMES[recipe.objective]}. A language's share of the training examples goes with the number of its own to
+the power of {recipe.alpha:g}.
+
+| language | examples | share | tokens trained on | loss before | loss after |
+|---|--:|--:|--:|--:|--:|
+{languages}
+| all (losses: mean of the languages) | | | {result.tokens:,} | {before} | {after} |
+
+Losses are masked losses on held-out text, in nats per masked token. The weights are those of step
+{result.best_step} of {result.steps}, whose mean over languages was lowest. Training took {result.flops:.2e}
+floating point operations and {result.seconds:,.0f} seconds.
+
+All settings are in `recipe.yaml`, library versions in `versions.json`, the course of training in
+`progress.jsonl` and `{LEARNING_CURVES}`.
+
+## Use
+
+    langlift score {use} --text your_sentences.txt
+
+## Limits
+
+It knows its languages only from the texts named in `recipe.yaml`; whoever trained it should say here where those
+come from, under which licence, and what they leave out.
 """
 
 

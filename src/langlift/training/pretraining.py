@@ -25,6 +25,7 @@ from langlift.corpus.text_files import Document, read_documents, split_documents
 from langlift.errors import InputError
 from langlift.masking.masked_language_model import MaskedLanguageModel
 from langlift.progress import ProgressBar
+from langlift.training.cost import flops_per_token
 from langlift.training.examples import OnePass, Schedule, masked_examples
 from langlift.training.initialisation import see_neighbours
 from langlift.training.memory import peak_memory_bytes
@@ -55,7 +56,10 @@ MODEL = "model"
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """What ``langlift pretrain`` made. Losses in nats per masked token; rates in tokens per second."""
+    """What ``langlift pretrain`` made. Losses in nats per masked token; rates in tokens per second.
+
+    ``flops`` and ``seconds`` as in ``AdaptResult``.
+    """
 
     model: str
     steps: int
@@ -66,6 +70,9 @@ class PretrainResult:
     peak_memory_bytes: int = 0
     path: str = "naive"
     precision: str = "bf16"
+    vocabulary_size: int = 0
+    flops: int = 0
+    seconds: float = 0.0
 
 
 def pretrain(corpus: Sequence[Path], out: Path, recipe: PretrainRecipe, resume: bool = False) -> PretrainResult:
@@ -144,6 +151,7 @@ def pretrain(corpus: Sequence[Path], out: Path, recipe: PretrainRecipe, resume: 
         trainer.resume_or_start()
     finally:
         report.close()
+    flops = flops_per_token(trainer)  # before the weights are halved
     _save_model(out / MODEL, model, tokenizer)
     best = best_of(out / CHECKPOINTS)
     result = PretrainResult(
@@ -156,6 +164,9 @@ def pretrain(corpus: Sequence[Path], out: Path, recipe: PretrainRecipe, resume: 
         peak_memory_bytes=peak_memory_bytes(),
         path=recipe.path,
         precision=arithmetic.name,
+        vocabulary_size=len(tokenizer),
+        flops=round(flops * trainer.state.num_input_tokens_seen),
+        seconds=round(report.seconds, 1),
     )
     write_json(out / METRICS, asdict(result))
     shutil.rmtree(out / CHECKPOINTS)

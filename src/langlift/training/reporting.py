@@ -27,7 +27,8 @@ class TrainingReport(TrainerCallback):
     """Shows loss, validation measure and tokens per second; appends each log to ``progress.jsonl``.
 
     A resumed run first drops the records that lie after its checkpoint. Rates are those of the process
-    that wrote them, and the first training loss after a resume is the mean since the checkpoint.
+    that wrote them, ``seconds`` those of all of the run's processes (but for what each did after its last
+    record), and the first training loss after a resume is the mean since the checkpoint.
     """
 
     def __init__(self, folder: Path, what: str) -> None:
@@ -35,7 +36,7 @@ class TrainingReport(TrainerCallback):
         self._shown: dict[str, str] = {}
         self._bar: ProgressBar | None = None
         self.tokens = 0
-        self.seconds = 0.0
+        self._seconds = self._seconds_before = 0.0
 
     @property
     def first(self) -> dict[str, Any]:
@@ -46,7 +47,12 @@ class TrainingReport(TrainerCallback):
     @property
     def tokens_per_second(self) -> float:
         """Mean rate of this process, validation and saving included."""
-        return self.tokens / max(self.seconds, 1e-9)
+        return self.tokens / max(self._seconds, 1e-9)
+
+    @property
+    def seconds(self) -> float:
+        """Time that training took so far, validation and saving included, stopped processes' work too."""
+        return self._seconds_before + self._seconds
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -56,6 +62,8 @@ class TrainingReport(TrainerCallback):
         lines = self._path.read_text(encoding="utf-8").splitlines(True) if resumed else []
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]
         write_text(self._path, "".join(kept))
+        # Records of older runs have no seconds.
+        self._seconds_before = json.loads(kept[-1]).get("seconds", 0.0) if kept else 0.0
         self._first_tokens, self._started = state.num_input_tokens_seen, time.monotonic()
         self._bar = ProgressBar(self._what, state.max_steps, done=state.global_step).__enter__()
 
@@ -87,6 +95,7 @@ class TrainingReport(TrainerCallback):
         if len(record) == 1:
             return
         record["tokens"] = state.num_input_tokens_seen
+        record["seconds"] = round(self.seconds, 2)
         record["tokens_per_second"] = round(self.tokens_per_second, 1)
         record["peak_memory_bytes"] = peak_memory_bytes()
         for name in SHOWN:
@@ -110,4 +119,4 @@ class TrainingReport(TrainerCallback):
 
     def _count(self, state: TrainerState) -> None:
         self.tokens = int(state.num_input_tokens_seen) - int(self._first_tokens)
-        self.seconds = time.monotonic() - self._started
+        self._seconds = time.monotonic() - self._started

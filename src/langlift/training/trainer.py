@@ -5,6 +5,7 @@ import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -140,11 +141,14 @@ class LiftTrainer(Trainer):
         """In order: the data set is already the schedule of the whole run."""
         return SequentialSampler(train_dataset or self.train_dataset)
 
+    @staticmethod
+    def tokens_of(batch: Batch) -> int:
+        """The tokens that are not padding; a batch without an attention mask has none."""
+        mask = batch.get("attention_mask")
+        return batch["input_ids"].numel() if mask is None else int(mask.sum())
+
     def _track_num_input_tokens(self, inputs: Batch) -> None:
-        """Count the tokens that are not padding; a batch without an attention mask has none."""
-        mask = inputs.get("attention_mask")
-        tokens = inputs["input_ids"].numel() if mask is None else int(mask.sum())
-        self.state.num_input_tokens_seen += tokens
+        self.state.num_input_tokens_seen += self.tokens_of(inputs)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """All matrices; transformers would leave out our adapters, because they lie below a LayerNorm."""
@@ -286,6 +290,21 @@ def mixed_validation_loss(
             total += share * here / len(examples)  # type: ignore[arg-type]
             items += share * items_here / len(examples)  # type: ignore[arg-type]
         return {"loss": total / items, **each}
+
+    return measure
+
+
+def mean_validation_loss(
+    loss: SummedLoss, parts: Mapping[str, Dataset[Any]], collate: Callable[[Any], Batch], batch_size: int
+) -> Validation:
+    """The mean of several data sets' mean losses, each counting once, as ``loss``; ``loss_NAME`` is one's own."""
+    each = {
+        f"loss_{name}": validation_loss(loss, examples, collate, batch_size) for name, examples in parts.items()
+    }
+
+    def measure(model: nn.Module) -> dict[str, float]:
+        losses = {name: one(model)["loss"] for name, one in each.items()}
+        return {"loss": mean(losses.values()), **losses}
 
     return measure
 

@@ -1,6 +1,6 @@
 """What an adaptation trains and is validated on: one or several data sets, encoded for the objective."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -86,6 +86,43 @@ def read_sources(paths: Sequence[Path], weights: Sequence[float] | None, objecti
     return [Source(*source) for source in zip(names, paths, read, strict=True)]
 
 
+@dataclass(frozen=True)
+class EncodedSource:
+    """One data set's rows, fields as in ``TrainingData``; ``sentences`` counts the training ones of a graph."""
+
+    train: list[EncodedRow]
+    dev: list[EncodedRow]
+    targeted_dev: list[EncodedRow]
+    sentences: int = 0
+    left_out: int = 0
+    one_argument: int = 0
+
+
+def encode_source(source: Source, tokenizer: Any, max_tokens: int, recipe: AdaptRecipe) -> EncodedSource:
+    """Cut a data set into rows as the recipe's objective needs them.
+
+    Raises:
+        InputError: a split holds nothing that the tokenizer knows, or no triple that can be predicted.
+    """
+    texts, triples = source.texts, source.texts.triples
+    here, there = f"{source.path} (train split)", f"{source.path} (dev split)"
+    dev = encode(tokenizer, texts.dev, max_tokens, there)
+    if triples is None:
+        way = encode_words if recipe.objective == "full_word" else encode
+        return EncodedSource(way(tokenizer, texts.train, max_tokens, here), dev, dev)
+    targeted_dev = dev
+    if recipe.targeted_as_published:
+        found = encode_triples_as_published(
+            tokenizer, texts.train, triples["train"], max_tokens, here, recipe.seed
+        )
+        targeted_dev = encode_triples_as_published(
+            tokenizer, texts.dev, triples["dev"], max_tokens, there, DEV_SEED
+        ).rows
+    else:
+        found = encode_triples(tokenizer, texts.train, triples["train"], max_tokens, here)
+    return EncodedSource(found.rows, dev, targeted_dev, len(texts.train), found.left_out, found.one_argument)
+
+
 def encode_sources(
     sources: Sequence[Source],
     weights: Sequence[float] | None,
@@ -93,39 +130,30 @@ def encode_sources(
     max_tokens: int,
     recipe: AdaptRecipe,
 ) -> TrainingData:
-    """Cut the data sets into rows as the recipe's objective needs them.
-
-    Raises:
-        InputError: a split holds nothing that the tokenizer knows, or no triple that can be predicted.
-    """
+    """The rows of one or several data sets for one language; errors as ``encode_source``."""
+    found = {source.name: encode_source(source, tokenizer, max_tokens, recipe) for source in sources}
+    sizes = [len(one.train) for one in found.values()]
+    parts = sizes if weights is None else weights
+    shares = {name: part / sum(parts) for name, part in zip(found, parts, strict=True)}
+    most = {name: max(1, round(recipe.validation_examples * share)) for name, share in shares.items()}
     as_published = recipe.objective == "targeted" and recipe.targeted_as_published
-    train: dict[str, list[EncodedRow]] = {}
-    dev: dict[str, list[EncodedRow]] = {}
-    targeted_dev: dict[str, list[EncodedRow]] = {}
-    left_out = one_argument = sentences = 0
-    for source in sources:
-        name, texts, triples = source.name, source.texts, source.texts.triples
-        here, there = f"{source.path} (train split)", f"{source.path} (dev split)"
-        if triples is None:
-            way = encode_words if recipe.objective == "full_word" else encode
-            train[name] = way(tokenizer, texts.train, max_tokens, here)
-        else:
-            if as_published:
-                found = encode_triples_as_published(
-                    tokenizer, texts.train, triples["train"], max_tokens, here, recipe.seed
-                )
-            else:
-                found = encode_triples(tokenizer, texts.train, triples["train"], max_tokens, here)
-            train[name] = found.rows
-            sentences += len(texts.train)
-            left_out, one_argument = left_out + found.left_out, one_argument + found.one_argument
-        dev[name] = encode(tokenizer, texts.dev, max_tokens, there)
-        if as_published:
-            targeted_dev[name] = dev[name]
-            if triples is not None:
-                targeted_dev[name] = encode_triples_as_published(
-                    tokenizer, texts.dev, triples["dev"], max_tokens, there, DEV_SEED
-                ).rows
+    left_out, one_argument = tell_left_out(list(found.values()), as_published)
+    return TrainingData(
+        train=[row for one in found.values() for row in one.train],
+        sizes=sizes,
+        shares=shares,
+        weighted=weights is not None and len(sources) > 1,
+        dev={name: at_most(most[name], one.dev) for name, one in found.items()},
+        targeted_dev={name: at_most(most[name], one.targeted_dev) for name, one in found.items() if as_published},
+        left_out=left_out,
+        one_argument=one_argument,
+    )
+
+
+def tell_left_out(found: Sequence[EncodedSource], as_published: bool = False) -> tuple[int, int]:
+    """The numbers of sentences that a targeted objective left out or could half use, said on stderr."""
+    left_out, one_argument = (sum(getattr(one, name) for one in found) for name in ("left_out", "one_argument"))
+    sentences = sum(one.sentences for one in found)
     if as_published and left_out:
         say(
             f"targeted: of {sentences:,} training sentences {left_out:,} are left out "
@@ -136,19 +164,7 @@ def encode_sources(
             f"targeted: of {sentences:,} training sentences {left_out:,} are left out (neither argument can be "
             f"predicted) and {one_argument:,} have only one argument that can"
         )
-    sizes = [len(rows) for rows in train.values()]
-    parts = sizes if weights is None else weights
-    shares = {source.name: part / sum(parts) for source, part in zip(sources, parts, strict=True)}
-    return TrainingData(
-        train=[row for rows in train.values() for row in rows],
-        sizes=sizes,
-        shares=shares,
-        weighted=weights is not None and len(sources) > 1,
-        dev=_at_most(recipe.validation_examples, dev, shares),
-        targeted_dev=_at_most(recipe.validation_examples, targeted_dev, shares),
-        left_out=left_out,
-        one_argument=one_argument,
-    )
+    return left_out, one_argument
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -161,15 +177,9 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return names if len(paths) > 1 else [paths[0].name]
 
 
-def _at_most(
-    most: int, parts: Mapping[str, list[EncodedRow]], shares: Mapping[str, float]
-) -> dict[str, list[EncodedRow]]:
-    """The rows that are measured at a validation, by length: a random part if there are more than ``most``."""
-    chosen = {}
-    for name, rows in parts.items():
-        here = max(1, round(most * shares[name]))
-        if len(rows) > here:
-            numbers = np.random.default_rng(DEV_SEED).choice(len(rows), here, replace=False)
-            rows = [rows[i] for i in numbers]
-        chosen[name] = sorted(rows, key=lambda row: len(row.ids))
-    return chosen
+def at_most(most: int, rows: list[EncodedRow]) -> list[EncodedRow]:
+    """The dev rows that are measured at a validation, by length: a random part if there are more than ``most``."""
+    if len(rows) > most:
+        numbers = np.random.default_rng(DEV_SEED).choice(len(rows), most, replace=False)
+        rows = [rows[i] for i in numbers]
+    return sorted(rows, key=lambda row: len(row.ids))

@@ -1,0 +1,338 @@
+"""Adapt a base model to a family of languages: one model, or one adapter, trained on the text of all of them."""
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from transformers import set_seed
+
+from langlift.backbones.loading import load_masked_model, load_tokenizer, longest_input
+from langlift.config.family import SECTION, Family
+from langlift.config.loading import recorded
+from langlift.config.recipes import FamilyRecipe, VocabRecipe
+from langlift.corpus.sampling import sampling_shares
+from langlift.corpus.text_data import load_text_data
+from langlift.errors import InputError
+from langlift.masking.masked_language_model import MaskedLanguageModel
+from langlift.progress import say
+from langlift.training.cost import flops_per_token
+from langlift.training.examples import Schedule
+from langlift.training.freezing import FreezeAtStart, encoder_parameters, frozen
+from langlift.training.masked_training import (
+    adapter_config,
+    arrangement,
+    dev_examples,
+    masked_trainer,
+    prepare_model,
+    save_weights,
+)
+from langlift.training.memory import peak_memory_bytes
+from langlift.training.model_cards import family_card
+from langlift.training.paths import MaskedPath
+from langlift.training.run_folder import (
+    CHECKPOINTS,
+    METRICS,
+    is_finished,
+    open_run,
+    read_metrics,
+    sha256_of,
+    write_json,
+    write_text,
+)
+from langlift.training.trainer import Validation, best_of, mean_validation_loss
+from langlift.training.training_data import (
+    EncodedSource,
+    Source,
+    TrainingData,
+    at_most,
+    encode_source,
+    tell_left_out,
+)
+from langlift.vocab.applying import apply_vocabulary
+from langlift.vocab.parts import load_vocabulary
+
+LANGUAGES = "languages"
+BASE = "base"
+"""The base with the family's vocabulary, in the run's folder; the base of an adapter."""
+
+
+@dataclass(frozen=True)
+class LanguageShare:
+    """One language of a family. Losses are nats per masked token of its dev split, after: of the weights kept.
+
+    ``examples`` are its different training examples, ``share`` its part of the examples trained on,
+    ``tokens`` what was trained on, repetitions counted, ``characters`` about how much text that was.
+    """
+
+    name: str
+    examples: int
+    share: float
+    tokens: int
+    characters: int
+    validation_loss_before: float
+    validation_loss: float
+
+
+@dataclass(frozen=True)
+class FamilyResult:
+    """What ``langlift adapt-family`` made. The validation losses are means over languages, each counting once.
+
+    ``languages`` has each one's data and losses by its code. ``flops`` are the floating point operations of
+    training (validation not counted), ``seconds`` the time it took, validation and saving included.
+    """
+
+    run: str
+    family: str
+    base: str
+    method: str
+    steps: int
+    best_step: int
+    validation_loss: float
+    validation_loss_before: float
+    languages: dict[str, LanguageShare]
+    vocabulary_size: int
+    trainable_parameters: int
+    tokens: int
+    characters: int
+    flops: int
+    seconds: float
+    tokens_per_second: float
+    peak_memory_bytes: int
+    path: str
+    precision: str
+
+
+def adapt_family(
+    family: Family, out: Path, recipe: FamilyRecipe, resume: bool = False, trust_remote_code: bool = False
+) -> FamilyResult:
+    """Train the whole model, or one adapter, on the train splits of all languages.
+
+    Language i gets the share ``n_i^alpha / sum_j n_j^alpha`` of the examples, n_i being the number of its own.
+    The weights kept are those with the lowest mean of the languages' losses on their dev splits, the
+    untouched model included. ``out`` becomes a run folder with the model or the adapter.
+
+    Raises:
+        InputError: bad data (all of it is named), base or recipe, or ``out`` holds another run.
+        LangliftError: the run failed, for example because ``out`` cannot be written.
+    """
+    sources = _read(family, recipe.objective)
+    tokenizer = load_tokenizer(family.base, trust_remote_code)
+    model = load_masked_model(family.base, trust_remote_code)
+    longest = min(recipe.max_tokens, longest_input(model, tokenizer))
+    if family.vocabulary is not None:
+        tokenizer = load_vocabulary(family.vocabulary)
+    found = {
+        code: _joined([encode_source(source, tokenizer, longest, recipe) for source in some])
+        for code, some in sources.items()
+    }
+    rows = _training_data(found, recipe)
+    languages = {
+        code: [{"data": one.path.name, "sha256": one.texts.sha256} for one in some]
+        for code, some in sources.items()
+    }
+    inputs: dict[str, Any] = {"family": family.name, "base": family.base, LANGUAGES: languages}
+    if family.vocabulary is not None:
+        inputs |= {
+            "vocabulary": Path(family.vocabulary).name,
+            "vocabulary_sha256": sha256_of([Path(family.vocabulary, "tokenizer.json")]),
+        }
+    open_run(out, recorded(SECTION, inputs, recipe), resume, frozenset({"path"}))
+    if is_finished(out):
+        return read_family_result(out)
+
+    base = family.base
+    if family.vocabulary is not None:
+        base = str(_with_vocabulary(family, family.vocabulary, out / BASE, recipe))
+        tokenizer, model = load_tokenizer(base), load_masked_model(base)
+    steps = _steps(rows, recipe)
+    name, config = _adapter_name(family.name), adapter_config(recipe)
+    set_seed(recipe.seed)
+    mixture = prepare_model(model, name, config, recipe)
+    encoder = encoder_parameters(model) if config is None else []
+    frozen_steps = round(recipe.freeze_share * steps) if encoder else 0
+    trainer, report, arithmetic = masked_trainer(
+        model,
+        tokenizer,
+        rows,
+        out,
+        recipe,
+        steps,
+        _validation,
+        accumulation=recipe.accumulation,
+        mixture=mixture,
+        callbacks=[FreezeAtStart(encoder, frozen_steps)],
+    )
+    try:
+        trainer.resume_or_start()
+    finally:
+        report.close()
+
+    best = best_of(out / CHECKPOINTS)
+    before, after = report.first, best["measures"]
+    tokens = int(trainer.state.num_input_tokens_seen)
+    operations = flops_per_token(trainer)
+    if frozen_steps:
+        with frozen(encoder):
+            operations += frozen_steps / steps * (flops_per_token(trainer) - operations)
+    seen = _tokens_seen(rows, recipe, steps)
+    shares = {}
+    for (code, one), size, its_tokens in zip(found.items(), rows.sizes, seen, strict=True):
+        characters = sum(len(text) for source in sources[code] for text in source.texts.train)
+        shares[code] = LanguageShare(
+            name=next(language.name for language in family.data if str(language) == code),
+            examples=size,
+            share=round(rows.shares[code], 6),
+            tokens=its_tokens,
+            characters=round(characters * its_tokens / sum(len(row.ids) for row in one.train)),
+            validation_loss_before=before[f"validation_loss_{code}"],
+            validation_loss=after[f"loss_{code}"],
+        )
+    result = FamilyResult(
+        run=str(out),
+        family=family.name,
+        base=base,
+        method=recipe.method,
+        steps=steps,
+        best_step=best["step"],
+        validation_loss=after["loss"],
+        validation_loss_before=before["validation_loss"],
+        languages=shares,
+        vocabulary_size=len(tokenizer),
+        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        tokens=tokens,
+        characters=sum(share.characters for share in shares.values()),
+        flops=round(operations * tokens),
+        seconds=round(report.seconds, 1),
+        tokens_per_second=round(report.tokens_per_second, 1),
+        peak_memory_bytes=peak_memory_bytes(),
+        path=recipe.path,
+        precision=arithmetic.name,
+    )
+    if mixture is not None:
+        mixture.merge()
+    save_weights(model, tokenizer, out, name, config, base, recipe.train_head)
+    write_text(out / "README.md", family_card(recipe, result))
+    write_json(out / METRICS, asdict(result))
+    shutil.rmtree(out / CHECKPOINTS)
+    return result
+
+
+def read_family_result(out: Path) -> FamilyResult:
+    """The result of a finished run."""
+    metrics = read_metrics(out)
+    shares = {code: LanguageShare(**share) for code, share in metrics[LANGUAGES].items()}
+    return FamilyResult(**{**metrics, LANGUAGES: shares})
+
+
+def _with_vocabulary(family: Family, vocabulary: str, out: Path, recipe: FamilyRecipe) -> Path:
+    """The base with the vocabulary put in, written if it is not there yet."""
+    if not out.exists():
+        how = VocabRecipe(init=recipe.vocabulary_init, alpha=recipe.alpha, seed=recipe.seed)
+        corpus = [path for paths in family.data.values() for path in paths]
+        apply_vocabulary(family.base, vocabulary, out, how, corpus)
+    return out
+
+
+def _read(family: Family, objective: str) -> dict[str, list[Source]]:
+    """Each language's data sets by its code; what is wrong with any of them is told together."""
+    sources: dict[str, list[Source]] = {}
+    mistakes: list[InputError] = []
+    for language, paths in family.data.items():
+        code = str(language)
+        sources[code] = []
+        for path in paths:
+            try:
+                texts = load_text_data(path, with_triples=objective == "targeted")
+            except InputError as error:
+                mistakes.append(error)
+            else:
+                sources[code].append(Source(code, path, texts))
+    if mistakes:
+        raise InputError("; ".join(error.message for error in mistakes), mistakes[0].hint)
+    if objective == "targeted" and not any(one.texts.triples for some in sources.values() for one in some):
+        raise InputError(
+            "objective targeted needs triples, and all data is plain text",
+            "build graph folders (langlift graph build), or use the objective mlm or full_word",
+        )
+    return sources
+
+
+def _joined(parts: list[EncodedSource]) -> EncodedSource:
+    """All of a language's data sets as one."""
+    return EncodedSource(
+        train=[row for part in parts for row in part.train],
+        dev=[row for part in parts for row in part.dev],
+        targeted_dev=[],
+        sentences=sum(part.sentences for part in parts),
+        left_out=sum(part.left_out for part in parts),
+        one_argument=sum(part.one_argument for part in parts),
+    )
+
+
+def _training_data(found: Mapping[str, EncodedSource], recipe: FamilyRecipe) -> TrainingData:
+    sizes = [len(one.train) for one in found.values()]
+    left_out, one_argument = tell_left_out(list(found.values()))
+    return TrainingData(
+        train=[row for one in found.values() for row in one.train],
+        sizes=sizes,
+        shares=dict(zip(found, sampling_shares(sizes, recipe.alpha).tolist(), strict=True)),
+        weighted=True,
+        dev={code: at_most(recipe.validation_examples, one.dev) for code, one in found.items()},
+        left_out=left_out,
+        one_argument=one_argument,
+    )
+
+
+def _validation(rows: TrainingData, masking: MaskedLanguageModel, path: MaskedPath) -> tuple[Validation, str]:
+    """The mean over languages, so that a large one does not decide for the small ones."""
+    parts = {code: dev_examples(part, masking) for code, part in rows.dev.items()}
+    return mean_validation_loss(path.loss, parts, path.collate, batch_size=32), "loss"
+
+
+def _steps(rows: TrainingData, recipe: FamilyRecipe) -> int:
+    """The recipe's steps, or the fewest that hold its budget in tokens: the order of examples is known before."""
+    if not recipe.tokens:
+        return recipe.steps
+    lengths, left, examples = _lengths(rows), recipe.tokens, 0
+    for numbers in _order(rows, recipe, recipe.tokens):
+        counted = np.cumsum(lengths[numbers])
+        if counted[-1] >= left:
+            examples += int(np.searchsorted(counted, left)) + 1
+            break
+        left, examples = left - int(counted[-1]), examples + len(numbers)
+    steps = ceil(examples / (recipe.batch_size * recipe.accumulation))
+    say(f"{recipe.tokens:,} tokens are {steps:,} steps")
+    return steps
+
+
+def _tokens_seen(rows: TrainingData, recipe: FamilyRecipe, steps: int) -> list[int]:
+    """The tokens of each language that so many steps train on."""
+    lengths = _lengths(rows)
+    language = np.repeat(np.arange(len(rows.sizes)), rows.sizes)
+    seen = np.zeros(len(rows.sizes), dtype=np.int64)
+    for numbers in _order(rows, recipe, steps * recipe.batch_size * recipe.accumulation):
+        np.add.at(seen, language[numbers], lengths[numbers])
+    counted: list[int] = seen.tolist()
+    return counted
+
+
+def _order(rows: TrainingData, recipe: FamilyRecipe, total: int) -> Iterator[npt.NDArray[np.integer]]:
+    """The first ``total`` training examples in order, by their numbers, in parts."""
+    order = Schedule(lambda number, epoch: {}, len(rows.train), recipe.seed, total, arrangement(rows, recipe))
+    return order.numbers()
+
+
+def _lengths(rows: TrainingData) -> npt.NDArray[np.int64]:
+    return np.asarray([len(row.ids) for row in rows.train])
+
+
+def _adapter_name(family: str) -> str:
+    """The family's name as an adapter's: letters, digits and _."""
+    name = re.sub(r"\W", "_", family)
+    return name if name.isidentifier() else f"family_{name}"

@@ -1,0 +1,161 @@
+"""The training of a masked language model that adaptation to one language and to many have in common."""
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedModel, TrainerCallback
+
+from langlift.adapters.bottleneck import SeqBnConfig
+from langlift.adapters.composition import AdapterConfig, attach, train_only
+from langlift.adapters.lora import LoraConfig
+from langlift.adapters.mosa import Mixture, MosaConfig, mix
+from langlift.backbones.loading import default_device, quiet_transformers
+from langlift.backbones.masked_head import head_parameters
+from langlift.checkpoints.adapter_folder import save_adapter
+from langlift.checkpoints.masked_head import save_masked_head
+from langlift.config.recipes import AdaptRecipe
+from langlift.masking.masked_language_model import MaskedLanguageModel
+from langlift.training.consistency import DrawExperts, consistent_masked_loss
+from langlift.training.encoding import EncodedRow
+from langlift.training.examples import LengthGroups, OnePass, Rounds, Schedule, objective_examples
+from langlift.training.paths import MaskedPath, masked_path
+from langlift.training.precision import Arithmetic, prepare_arithmetic
+from langlift.training.reporting import TrainingReport
+from langlift.training.run_folder import atomic_files
+from langlift.training.trainer import LiftTrainer, Validation, on_device, training_arguments
+from langlift.training.training_data import DEV_SEED, TrainingData
+
+CHECKED_EXAMPLES = 16
+"""So many dev examples, short and long ones, make the batch on which bf16 is checked."""
+
+ValidationOf = Callable[[TrainingData, MaskedLanguageModel, MaskedPath], tuple[Validation, str]]
+"""(data, masking, path) -> what is measured on the dev splits, and the measure that picks the weights kept."""
+
+
+def adapter_config(recipe: AdaptRecipe) -> AdapterConfig | None:
+    """The adapter a recipe asks for, as it is saved; ``None`` trains the whole model."""
+    if recipe.method == "full":
+        return None
+    if recipe.method == "lora":
+        return LoraConfig(rank=recipe.lora_rank, alpha=recipe.lora_alpha)
+    return SeqBnConfig(
+        reduction_factor=recipe.reduction_factor,
+        invertible=recipe.method == "seq_bn_inv",
+        inverse_at_head=recipe.inverse_at_head,
+    )
+
+
+def prepare_model(
+    model: PreTrainedModel, name: str, config: AdapterConfig | None, recipe: AdaptRecipe, fresh: bool = True
+) -> Mixture | None:
+    """Attach the recipe's adapter (where ``fresh``) and set what trains, in place; the mixture, for MoSA."""
+    if config is not None and fresh:
+        attach(model, name, config)
+    mixture = None
+    if recipe.method == "mosa":
+        mixture = mix(model, name, MosaConfig(recipe.experts, recipe.share, recipe.merge), fresh=fresh)
+    train_only(model, None if config is None else name)
+    if recipe.train_head:
+        for parameter in head_parameters(model).values():
+            parameter.requires_grad_(True)
+    return mixture
+
+
+def masked_trainer(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    rows: TrainingData,
+    out: Path,
+    recipe: AdaptRecipe,
+    steps: int,
+    validation_of: ValidationOf,
+    accumulation: int = 1,
+    mixture: Mixture | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> tuple[LiftTrainer, TrainingReport, Arithmetic]:
+    """The Trainer of a run, with its report and arithmetic; the model is moved and cast in place."""
+    masking = MaskedLanguageModel(
+        mask_token_id=tokenizer.mask_token_id,
+        special_ids=frozenset(tokenizer.all_special_ids),
+        vocabulary_size=len(tokenizer),
+        share=recipe.masking_share,
+    )
+    device = default_device()
+    model.to(device)
+    path = masked_path(recipe.path, model, tokenizer.pad_token_id)
+    loss = path.loss
+    if mixture is not None and recipe.consistency > 0:
+        loss = consistent_masked_loss(recipe.path, mixture, recipe.consistency)
+    validation, best_by = validation_of(rows, masking, path)
+    held_out = dev_examples(max(rows.dev.values(), key=len), masking)
+    some = np.unique(np.linspace(0, len(held_out) - 1, CHECKED_EXAMPLES).astype(int))
+    checked = on_device(path.collate([held_out[int(i)] for i in some]), device)
+    arithmetic = prepare_arithmetic(recipe.precision, model, lambda: path.loss(model, checked)[0], device)
+    report = TrainingReport(out, f"adapting ({recipe.method})")
+    trainer = LiftTrainer(
+        model,
+        training_arguments(
+            out,
+            steps=steps,
+            learning_rate=recipe.learning_rate,
+            batch_size=recipe.batch_size,
+            accumulation=accumulation,
+            warmup_share=recipe.warmup_share,
+            weight_decay=recipe.weight_decay,
+            validate_every=min(recipe.validate_every, ceil(steps / 4)),
+            save_every=recipe.save_steps,
+            seed=recipe.seed,
+        ),
+        loss=loss,
+        validation=validation,
+        best_by=best_by,
+        greater_is_better=False,
+        train_dataset=Schedule(
+            objective_examples(rows.train, masking, recipe.seed),
+            len(rows.train),
+            recipe.seed,
+            steps * recipe.batch_size * accumulation,
+            arrangement(rows, recipe),
+        ),
+        collate=path.collate,
+        bf16=arithmetic.bf16,
+        callbacks=[report, *([] if mixture is None else [DrawExperts(mixture)]), *callbacks],
+    )
+    return trainer, report, arithmetic
+
+
+def arrangement(rows: TrainingData, recipe: AdaptRecipe) -> LengthGroups | Rounds | None:
+    """How the order is more than random: one data set by length; several not, so that every step mixes them."""
+    if rows.weighted:
+        return Rounds(rows.sizes, list(rows.shares.values()), recipe.seed)
+    if len(rows.sizes) > 1:
+        return None
+    return LengthGroups(np.asarray([len(row.ids) for row in rows.train]), recipe.batch_size)
+
+
+def dev_examples(part: Sequence[EncodedRow], masking: MaskedLanguageModel) -> OnePass:
+    """Dev rows, masked the same way at every validation of every run."""
+    return OnePass(objective_examples(part, masking, DEV_SEED), len(part))
+
+
+def save_weights(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    out: Path,
+    name: str,
+    config: AdapterConfig | None,
+    base: str,
+    with_head: bool,
+) -> None:
+    """Write the adapter ``name`` (and with it the masked head), or without ``config`` the whole model."""
+    with atomic_files(out) as staging, quiet_transformers():
+        if config is None:
+            model.save_pretrained(staging)
+            tokenizer.save_pretrained(staging)
+            return
+        save_adapter(model, name, config, staging, base)
+        if with_head:
+            save_masked_head(model, staging)
