@@ -1,6 +1,7 @@
 """From preset, file and flags to one checked recipe: later sources win, all mistakes are told at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from difflib import get_close_matches
 from importlib.resources import files
@@ -13,6 +14,8 @@ from langlift.config.recipes import TASK_EPOCHS
 from langlift.errors import InputError
 
 Recipe = TypeVar("Recipe")
+Given = tuple[str, str, Any]
+"""A setting as it was given: where, its name, its value."""
 
 YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError, AttributeError, OverflowError)
 """What PyYAML raises on damaged text, the last four from inside its constructors."""
@@ -29,22 +32,26 @@ def resolve(
     assignments: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
     task: str | None = None,
+    given: Sequence[Given] = (),
+    told: Sequence[str] = (),
 ) -> Recipe:
     """The recipe after defaults, ``--preset``, ``--config``, ``--set key=value`` and flags, in that order.
 
     Presets and config files are YAML with one section for each command (``adapt:``, ``task:``, ...);
     ``section`` names the one that is read. In it, a block named after a method (``full:``) holds
     settings for that method alone, and so does one named after a task (``ner:``) where ``task`` is given; it
-    may hold blocks of methods. A flag that is ``None`` was not given.
+    may hold blocks of methods. A flag that is ``None`` was not given. ``given`` are settings from elsewhere, which
+    come after ``--config``; ``told`` are mistakes found there, told with those found here.
 
     Raises:
         InputError: naming every unknown key, wrong type and value out of range, each with its source.
     """
-    found: list[tuple[str, str, Any]] = [] if task is None else [("default", "epochs", TASK_EPOCHS[task])]
+    found: list[Given] = [] if task is None else [("default", "epochs", TASK_EPOCHS[task])]
     if preset is not None:
         found += _from_file(preset_path(preset), section)
     if config is not None:
         found += _from_file(config, section)
+    found += given
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals:
@@ -59,7 +66,7 @@ def resolve(
         chosen = [value for _, key, value in found if key == "method"] or [settings["method"].default]
         found = _opened(found, chosen[-1], settings["method"].metadata["choices"])
     values: dict[str, Any] = {}
-    mistakes: list[str] = []
+    mistakes = list(told)
     for source, key, value in found:
         if key not in settings:
             near = get_close_matches(key, settings, n=1)
@@ -103,9 +110,11 @@ def preset_path(name: str) -> Path:
     return folder / f"{name}.yaml"
 
 
-def _from_file(path: Path, section: str) -> list[tuple[str, str, Any]]:
+@contextmanager
+def yaml_readable(path: Path) -> Iterator[None]:
+    """Turn what goes wrong in reading a YAML file into an InputError that names the line, where there is one."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        yield
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
     except UnicodeDecodeError:
@@ -116,10 +125,15 @@ def _from_file(path: Path, section: str) -> list[tuple[str, str, Any]]:
         raise InputError(
             f"{place}: not valid YAML ({getattr(error, 'problem', error)})", "mend the line"
         ) from None
+
+
+def _from_file(path: Path, section: str) -> list[Given]:
+    with yaml_readable(path):
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     content = content or {}
     if not isinstance(content, dict):
         raise InputError(f"{path}: must hold sections such as 'adapt:'", "docs/cli.md describes settings files")
-    sections = ("adapt", "task", "pretrain", "graph")
+    sections = ("adapt", "adapt-family", "task", "pretrain", "graph")
     unknown = [key for key in content if key not in (*sections, *NOT_SETTINGS)]
     if unknown:
         raise InputError(f"{path}: unknown section '{unknown[0]}'", f"sections: {', '.join(sections)}")
@@ -129,11 +143,9 @@ def _from_file(path: Path, section: str) -> list[tuple[str, str, Any]]:
     return [(str(path), str(key), value) for key, value in mine.items()]
 
 
-def _opened(
-    found: Sequence[tuple[str, str, Any]], chosen: Any, names: Sequence[str]
-) -> list[tuple[str, str, Any]]:
+def _opened(found: Sequence[Given], chosen: Any, names: Sequence[str]) -> list[Given]:
     """Open the block of the chosen method or task where it stands, and drop those of the others."""
-    flat: list[tuple[str, str, Any]] = []
+    flat: list[Given] = []
     for source, key, value in found:
         if key not in names or not isinstance(value, dict):
             flat.append((source, key, value))

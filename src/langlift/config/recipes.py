@@ -109,6 +109,32 @@ class AdaptRecipe:
 
 
 @dataclass(frozen=True)
+class FamilyRecipe(AdaptRecipe):
+    """How one model, or one adapter, is trained for many languages; by default as in arXiv 2405.12413."""
+
+    method: str = _setting("full", "what is trained", choices=METHODS)
+    alpha: float = _setting(
+        0.3, "a language's share of the examples goes with its size to this power", least=0, most=1
+    )
+    tokens: int = _setting(0, "budget in tokens of training text, in place of steps (0: steps says)", least=0)
+    learning_rate: float = _setting(1e-5, "peak learning rate", above=0, most=1)
+    batch_size: int = _setting(20, "examples computed at once", least=1)
+    accumulation: int = _setting(10, "times batch_size make a step", least=1)
+    freeze_share: float = _setting(
+        0.025, "full: share of the steps, at the start, that train only embeddings and head", least=0, most=1
+    )
+    validation_examples: int = _setting(
+        250, "most dev sentences of each language measured at a validation", least=1
+    )
+
+    def mistakes(self) -> list[str]:
+        """Settings that do not go together."""
+        if self.targeted_as_published:
+            return ["targeted_as_published: only for one language (langlift adapt)"]
+        return []
+
+
+@dataclass(frozen=True)
 class TaskRecipe:
     """How a task adapter, or a whole model, is trained on labelled examples."""
 

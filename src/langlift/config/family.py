@@ -1,0 +1,153 @@
+"""FAMILY.yaml: the languages that share one model, their texts, the base, and settings of the training."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from langlift.config.loading import Given, default_preset, resolve, yaml_readable
+from langlift.config.recipes import FamilyRecipe
+from langlift.errors import InputError
+from langlift.languages import Language, find_language
+
+SECTION = "adapt-family"
+VARIABLE = re.compile(r"\$(\w+|\{\w*\})")
+HINT = "a family file has name, base, languages (LANG: FILE or [FILE, FILE]) and settings; docs/families.md"
+
+
+@dataclass(frozen=True)
+class Family:
+    """Languages with one or more text files or built folders each, and the base model they start from."""
+
+    name: str
+    base: str
+    data: Mapping[Language, tuple[Path, ...]]
+
+
+def read_family(
+    path: Path,
+    *,
+    base: str | None = None,
+    preset: str | None = None,
+    config: Path | None = None,
+    assignments: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> tuple[Family, FamilyRecipe]:
+    """A family file, and the recipe after preset, ``--config``, the file's own settings, ``--set`` and flags.
+
+    ``base`` takes the place of the file's. ``$NAME`` in a path is an environment variable; relative paths are
+    relative to the file's folder.
+
+    Raises:
+        InputError: naming every mistake in the file and in the settings, each with its line.
+    """
+    found = _Found(path)
+    with yaml_readable(path):
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        root = loader.get_single_node()
+        if not isinstance(root, yaml.MappingNode):
+            raise InputError(f"{path}: must hold 'key: value' lines", HINT)
+        for place, key, node in found.pairs(root, "setting"):
+            if key == "languages":
+                found.read_languages(place, node)
+            elif key in ("name", "base"):
+                setattr(found, key, found.text(place, key, node))
+            else:
+                found.settings.append((place, key, loader.construct_object(node, deep=True)))
+    if not found.data and not found.mistakes:
+        found.mistakes.append(f"{path}: no languages")
+    if {"steps", "tokens"} <= {key for _, key, _ in found.settings}:
+        found.mistakes.append(f"{path}: steps and tokens are both given")
+    if found.base and Path(path.parent, found.base).is_dir():
+        found.base = str(Path(path.parent, found.base))
+    base = base or found.base
+    if not base:
+        found.mistakes.append(f"{path}: no base (or give --base)")
+    recipe = resolve(
+        FamilyRecipe,
+        SECTION,
+        preset=default_preset(base, preset),
+        config=config,
+        assignments=assignments,
+        flags=flags,
+        given=found.settings,
+        told=found.mistakes,
+    )
+    return Family(found.name or path.stem, base, found.data), recipe
+
+
+@dataclass
+class _Found:
+    """What was read so far."""
+
+    path: Path
+    name: str = ""
+    base: str = ""
+    data: dict[Language, tuple[Path, ...]] = field(default_factory=dict)
+    settings: list[Given] = field(default_factory=list)
+    mistakes: list[str] = field(default_factory=list)
+
+    def pairs(self, mapping: yaml.MappingNode, what: str) -> Iterator[tuple[str, str, yaml.Node]]:
+        """(FILE:LINE, key, value) of each pair; a key that comes twice is a mistake."""
+        seen = set()
+        for key, value in mapping.value:
+            place = f"{self.path}:{key.start_mark.line + 1}"
+            if not isinstance(key, yaml.ScalarNode):
+                self.mistakes.append(f"{place}: a {what} needs a name")
+            elif key.value in seen:
+                self.mistakes.append(f"{place}: the {what} '{key.value}' is given twice")
+            else:
+                seen.add(key.value)
+                yield place, key.value, value
+
+    def text(self, place: str, what: str, node: yaml.Node) -> str:
+        """A scalar with its variables put in; else a mistake and nothing."""
+        if not isinstance(node, yaml.ScalarNode) or not node.value.strip():
+            self.mistakes.append(f"{place}: {what} must be one text")
+            return ""
+        missing = [
+            name for name in (n.strip("{}") for n in VARIABLE.findall(node.value)) if name not in os.environ
+        ]
+        if missing:
+            self.mistakes.append(
+                f"{place}: the environment variable {missing[0] or '(without a name)'} is not set"
+            )
+            return ""
+        return os.path.expandvars(node.value.strip())
+
+    def read_languages(self, place: str, node: yaml.Node) -> None:
+        """The block of languages, each with its data."""
+        if not isinstance(node, yaml.MappingNode):
+            self.mistakes.append(f"{place}: languages must hold 'LANG: FILE' lines")
+            return
+        used: dict[Path, int] = {}
+        for where, key, value in self.pairs(node, "language"):
+            try:
+                language = find_language(key)
+            except InputError as error:
+                self.mistakes.append(f"{where}: {error.message}")
+                continue
+            if language in self.data:
+                self.mistakes.append(f"{where}: {language.name} ({language}) is there already")
+            items = value.value if isinstance(value, yaml.SequenceNode) else [value]
+            self.data[language] = tuple(self._files(where, items, used))
+
+    def _files(self, place: str, items: Sequence[yaml.Node], used: dict[Path, int]) -> Iterator[Path]:
+        if not items:
+            self.mistakes.append(f"{place}: no data")
+        for item in items:
+            where = f"{self.path}:{item.start_mark.line + 1}"
+            if not (text := self.text(where, "data", item)):
+                continue
+            data = Path(self.path.parent, Path(text).expanduser())
+            whole = data.resolve()
+            if not data.exists():
+                self.mistakes.append(f"{where}: {data}: no such file or folder")
+            elif whole in used:
+                self.mistakes.append(f"{where}: {data} is given twice (line {used[whole]})")
+            used.setdefault(whole, item.start_mark.line + 1)
+            yield data
