@@ -19,6 +19,7 @@ _PLACES = {
     "build_corpus": "langlift.corpus.building",
     "build_graph": "langlift.graph.building",
     "demo": "langlift.demonstration",
+    "diagnose": "langlift.diagnosis.diagnosing",
     "export_adapter": "langlift.checkpoints.exporting",
     "find_language": "langlift.languages",
     "import_adapters": "langlift.checkpoints.importing",

@@ -14,6 +14,7 @@ from langlift.cli import (
     bench,
     corpus,
     demo,
+    diagnose,
     export_adapter,
     fuse,
     graph,
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("languages")(languages.languages)
+app.command("diagnose")(diagnose.diagnose)
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(graph.app, name="graph")
 app.command("adapt")(adapt.adapt)

@@ -36,8 +36,7 @@ class VocabularyFit:
     the running words that are one known token. ``unknown_words``: share of the running words of which a part is
     unknown. ``unknown_share`` and ``byte_share``: shares of the tokens that are unknown, or bytes of a letter that
     the vocabulary lacks. ``letter_coverage``: share of the running letters and marks that it has. ``missing`` is
-    sorted, most frequent first. ``own_fertility``: tokens per word that a vocabulary of 16,000 pieces, trained on
-    ``own_lines`` other lines of the same text, needs for this one; None without such lines or words.
+    sorted, most frequent first.
     """
 
     vocabulary_size: int
@@ -54,7 +53,9 @@ class VocabularyFit:
     missing: list[MissingLetter]
 
 
-def vocabulary_fit(tokenizer: Any, lines: Sequence[str], letters: Counter[str], spaced: bool = True) -> VocabularyFit:
+def vocabulary_fit(
+    tokenizer: Any, lines: Sequence[str], letters: Counter[str], spaced: bool = True
+) -> VocabularyFit:
     """Measure a fast tokenizer on ``lines``.
 
     ``letters`` counts the letters and marks of the whole text (``count_letters``), of which the lines may be a
@@ -102,6 +103,11 @@ def vocabulary_fit(tokenizer: Any, lines: Sequence[str], letters: Counter[str], 
     )
 
 
+def unread_share(fit: VocabularyFit) -> float:
+    """The share of the running words of which a part is unknown; of the tokens where words are not spaced."""
+    return fit.unknown_share if fit.unknown_words is None else fit.unknown_words
+
+
 def count_letters(lines: Sequence[str]) -> Counter[str]:
     """How often each letter and mark occurs; capital and small letters apart."""
     counts: Counter[str] = Counter()
@@ -122,9 +128,7 @@ def own_fertility(training: Sequence[str], lines: Sequence[str]) -> float | None
         return None
     tokenizer = Tokenizer(models.BPE(unk_token="?"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    trainer = trainers.BpeTrainer(
-        vocab_size=OWN_SIZE, min_frequency=2, special_tokens=["?"], show_progress=False
-    )
+    trainer = trainers.BpeTrainer(vocab_size=OWN_SIZE, min_frequency=2, special_tokens=["?"], show_progress=False)
     tokenizer.train_from_iterator((" ".join([word] * n) for word, n in counts.items()), trainer)
     needed = sum(n * len(tokenizer.encode(word).ids) for word, n in words.items())
     return needed / sum(words.values())
