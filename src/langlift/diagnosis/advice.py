@@ -166,8 +166,13 @@ def troubles(text: LanguageText, base: BaseMeasures) -> list[str]:
     times = _times_own(text, base)
     if times >= TIMES_OWN.value and fit.fertility and text.own_fertility:
         found.append(
-            f"It cuts a word into {fit.fertility:.1f} pieces on average, {times:.1f} times as many as a vocabulary "
-            f"of the language's own would ({text.own_fertility:.1f})."
+            f"It cuts a word into {fit.fertility:.1f} pieces on average, {times:.1f} times as many as a "
+            f"vocabulary of the language's own would ({text.own_fertility:.1f})."
+        )
+    elif text.size.bytes < TEXT_FOR_OWN.value and fit.fertility and fit.fertility >= CUT_FINELY.value:
+        found.append(
+            f"It cuts a word into {fit.fertility:.1f} pieces on average, more than a base does in languages that it "
+            "was made for."
         )
     return found
 
@@ -177,8 +182,8 @@ def _fits(text: LanguageText, base: BaseMeasures) -> str:
     if fit.fertility is None or text.own_fertility is None:
         return f"It has the letters of the text, {fit.characters_per_token:.1f} characters to a piece."
     return (
-        f"It has the letters of the text, and cuts a word into {fit.fertility:.1f} pieces on average; a vocabulary "
-        f"of the language's own would need {text.own_fertility:.1f}."
+        f"It has the letters of the text, and cuts a word into {fit.fertility:.1f} pieces on average; a "
+        f"vocabulary of the language's own would need {text.own_fertility:.1f}."
     )
 
 
@@ -215,17 +220,17 @@ def _seen(text: LanguageText, base: BaseMeasures) -> str:
 
 
 TRAIN = {
-    "seq_bn": "a bottleneck adapter (seq_bn), which of three kinds reached the lowest perplexity in languages that a "
-    "base had seen (arXiv 2502.10140)",
-    "seq_bn_inv": "a bottleneck adapter with an invertible part (seq_bn_inv): it also adapts the embeddings, and of "
-    "three kinds it did best at topic classification in languages that a base had not seen (arXiv 2502.10140)",
+    "seq_bn": "a bottleneck adapter (seq_bn), which of three kinds reached the lowest perplexity in languages "
+    "that a base had seen (arXiv 2502.10140)",
+    "seq_bn_inv": "a bottleneck adapter with an invertible part (seq_bn_inv): it also adapts the embeddings, and "
+    "of three kinds it did best at topic classification in languages that a base had not seen (arXiv 2502.10140)",
     "lora": "a LoRA adapter: it changes least, and there is little text in a language that the base knows already",
     "full": "the whole model (full), because an adapter would leave the new pieces untrained",
 }
 OBJECTIVES = {
     "mlm": "The objective is masked language modelling (mlm)",
-    "full_word": "The objective is to predict whole words (full_word), because a piece of a finely cut word is given "
-    "away by the others",
+    "full_word": "The objective is to predict whole words (full_word), because a piece of a finely cut word is "
+    "given away by the others",
     "targeted": "Train on text and graph together: in triples the arguments are predicted, not the stock phrase "
     "between them (targeted)",
 }

@@ -98,7 +98,7 @@ def vocabulary_fit(
         unknown_words=damaged / words if counted else None,
         unknown_share=unknown / max(tokens, 1),
         byte_share=byte_tokens / max(tokens, 1),
-        letter_coverage=1.0 - sum(m.share for m in missing),
+        letter_coverage=1.0 - sum(letters[m.letter] for m in missing) / max(total, 1),
         missing=missing,
     )
 
