@@ -147,7 +147,11 @@ def base_of(name: str = "somebody/model", saw: bool | None = True, fertility: fl
             base_of(),
             ("keep", "seq_bn", "targeted"),
         ),
-        (text_of(5_000_000, graph=GraphSize(50, 3, 10_000), graph_path=Path("graph")), base_of(), ("keep", "seq_bn", "mlm")),
+        (
+            text_of(5_000_000, graph=GraphSize(50, 3, 10_000), graph_path=Path("graph")),
+            base_of(),
+            ("keep", "seq_bn", "mlm"),
+        ),
     ],
 )  # fmt: skip
 def test_advice_follows_the_thresholds(text: LanguageText, base: BaseMeasures, expected: tuple[str, str, str]):
@@ -299,7 +303,7 @@ def test_a_graph_is_counted(langlift, tiny_xlm_roberta: Path, tmp_path: Path):
 
     triples = Path(str(files("langlift") / "bundled" / "mlt_Latn_graph.tsv"))
     graph = tmp_path / "graph"
-    built = langlift("graph", "build", "mlt", "--source", f"triples:{triples}", "--out", graph, "--json")
+    built = langlift("graph", "build", "mlt", "--source", f"conceptnet:{triples}", "--out", graph, "--json")
     assert built.code == 0, built.err
     text = read_language(find_language("mlt"), [MALTESE], graph)
     assert text.graph is not None and text.graph.sentences > 250 and text.graph.relations > 3
@@ -316,7 +320,7 @@ def test_a_graph_is_counted(langlift, tiny_xlm_roberta: Path, tmp_path: Path):
         (["Maltese", "--text", MALTESE, "--base", "./no-such"], "no such model folder"),
         (["Maltese", "--text", "no.txt", "--base", "langlift-nano"], "no.txt: no such file"),
         (["mlt_Abcd", "--text", MALTESE, "--base", "langlift-nano"], "Abcd"),
-        (["Maltese", "--text", MALTESE, "--base", "langlift-nano", "--out", "picture.png"], "neither .svg nor .html"),
+        (["Maltese", "--text", MALTESE, "--base", "langlift-nano", "--out", "a.png"], "neither .svg nor .html"),
         (["Maltese", "--text", MALTESE, "--base", "langlift-nano", "--sentences", 0], "at least one"),
         (["no.yaml"], "no.yaml"),
     ],

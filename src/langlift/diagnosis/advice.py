@@ -171,8 +171,8 @@ def troubles(text: LanguageText, base: BaseMeasures) -> list[str]:
         )
     elif text.size.bytes < TEXT_FOR_OWN.value and fit.fertility and fit.fertility >= CUT_FINELY.value:
         found.append(
-            f"It cuts a word into {fit.fertility:.1f} pieces on average, more than a base does in languages that it "
-            "was made for."
+            f"It cuts a word into {fit.fertility:.1f} pieces on average, more than a base does in "
+            "languages that it was made for."
         )
     return found
 

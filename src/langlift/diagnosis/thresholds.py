@@ -71,8 +71,8 @@ SMALL_TEXT = Threshold(
 CUT_FINELY = Threshold(
     "cut_finely",
     3.0,
-    "tokens per word from which whole words are masked (objective full_word), and from which the vocabulary should "
-    "change where the text is too small to learn one to compare with",
+    "tokens per word from which whole words are masked (objective full_word), and from which the vocabulary "
+    "should change where the text is too small to learn one to compare with",
     "a word in many pieces gives a masked piece away by its neighbours; langlift-nano needs at most 2.8 for the "
     "languages it was made for",
     "measured",

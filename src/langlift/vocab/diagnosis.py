@@ -14,6 +14,8 @@ WORD = regex.compile(r"[\p{L}\p{M}\p{N}\u200c\u200d]+")
 """A word: a run of letters, marks and digits; apostrophes and hyphens end it, whatever the tokenizer does."""
 LETTER = regex.compile(r"[\p{L}\p{M}]")
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+WORD_MARKS = ("\u2581", "\u0120")
+"""How SentencePiece and byte-level BPE write a space."""
 TEXTS_AT_ONCE = 500
 OWN_SIZE = 16_000
 """The size of the vocabulary that a base model's is compared with."""
@@ -72,9 +74,11 @@ def vocabulary_fit(
             if special and i != tokenizer.unk_token_id:
                 continue
             is_unknown, is_byte = i == tokenizer.unk_token_id, kinds.is_byte(i)
+            if kinds.begins_word(i):
+                end += text[start:end].isspace()  # it belongs to the word behind the space
             tokens, unknown, byte_tokens = tokens + 1, unknown + is_unknown, byte_tokens + is_byte
             covers.append((start, end, is_unknown, is_byte))
-            if not (is_unknown or is_byte):
+            if not (is_unknown or is_byte or kinds.begins_word(i)):
                 spelled.update(text[start:end])
         for count, known_whole, has_unknown in _words(text, covers):
             words, in_words = words + 1, in_words + count
@@ -149,6 +153,10 @@ class _TokenKinds:
             token = self._tokens.get(token_id, "")
             self._known[token_id] = bool(BYTE.fullmatch(token)) or (self._byte_level and _is_partial(token))
         return self._known[token_id]
+
+    def begins_word(self, token_id: int) -> bool:
+        """Whether a token is only the mark that a word begins (for a space before it)."""
+        return self._tokens.get(token_id) in WORD_MARKS
 
     def lacks(self, letter: str) -> bool:
         """Whether a letter, alone, is unknown or spelled in bytes."""
