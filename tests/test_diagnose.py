@@ -9,7 +9,9 @@ import pytest
 from conftest import MALTESE
 
 from langlift.backbones.loading import load_tokenizer
-from langlift.diagnosis.advice import advise, plan, recipe_for
+from langlift.config.recipes import FamilyRecipe
+from langlift.diagnosis.advice import Advice, advise, plan, recipe_for
+from langlift.diagnosis.family_advice import FamilyPlan, advise_family
 from langlift.diagnosis.measures import BaseMeasures, GraphSize, LanguageText, TextSize, read_language
 from langlift.errors import InputError
 from langlift.language_facts import DataSize, Exposure, exposure
@@ -163,8 +165,26 @@ def test_advice_follows_the_thresholds(text: LanguageText, base: BaseMeasures, e
     assert bool(advice.alternative) == (expected[0] != "keep")
 
 
+def family_advice(languages: list[LanguageText], bases: list[BaseMeasures], **settings) -> Advice:
+    family = FamilyPlan(Path("uralic.yaml"), "uralic", FamilyRecipe(**settings))
+    return advise_family(family, "langlift-nano", languages, bases, StepTime(0.1, 1000, "full", 20, "float32"))
+
+
+def test_a_family_gets_one_vocabulary_where_half_of_it_needs_one():
+    well, badly = base_of("langlift-nano"), base_of("langlift-nano", fertility=2.5)
+    large, small = text_of(800_000), text_of(400_000)
+    assert family_advice([large, small], [well, well]).vocabulary == "keep"
+    assert family_advice([large, small], [well, badly]).vocabulary == "specialise"
+    assert family_advice([large, small, large], [well, badly, well]).vocabulary == "extend"
+    assert family_advice([small, small], [badly, badly]).vocabulary == "extend", "too little text for a new one"
+    advice = family_advice([large, small], [well, badly], steps=50, accumulation=10)
+    assert (advice.steps, advice.seconds) == (50, pytest.approx(50 * 10 * 0.1))
+    by_tokens = family_advice([large, small], [well, badly], tokens=100_000, accumulation=10)
+    assert (by_tokens.steps, by_tokens.seconds) == (10, pytest.approx(100 * 0.1))
+
+
 def test_commands_are_those_of_the_command_line(monkeypatch: pytest.MonkeyPatch):
-    """Every option of the commands that are advised exists (those of ``vocab`` as soon as it is there)."""
+    """Every option of the commands that are advised exists."""
     import shlex
 
     import typer
@@ -180,14 +200,17 @@ def test_commands_are_those_of_the_command_line(monkeypatch: pytest.MonkeyPatch)
         chosen = plan(text, base)
         advice = advise(text, base, chosen, recipe_for(base.base, chosen))
         advised += [*advice.commands, *advice.alternative]
+    for fertility in (1.5, 2.5):
+        texts = [text_of(600_000), text_of(600_000)]
+        advised += family_advice(texts, [base_of("langlift-nano", fertility=fertility)] * 2).commands
     commands = typer.main.get_command(app).commands
     checked = 0
     for line in advised:
         words = shlex.split(line)[1:]
         group, name = (commands, words[0])
+        if words[0] not in commands:
+            continue
         if words[0] == "vocab":
-            if "vocab" not in commands:
-                continue
             group, name = commands["vocab"].commands, words[1]
         options = {option for parameter in group[name].params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= options, line

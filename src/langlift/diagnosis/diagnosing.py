@@ -119,7 +119,7 @@ def diagnose(
         step = None
         if timing:
             together = [line for text in texts for line in text.train]
-            step = step_time(best, together(family.recipe), trust_remote_code)
+            step = step_time(best, together, family.recipe, trust_remote_code)
         advice = advise_family(family, best, texts, found[best], step)
     return Diagnosis(languages, ranking, advice, list(THRESHOLDS))
 

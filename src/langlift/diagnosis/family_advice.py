@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from langlift.backbones.loading import NANO
 from langlift.config.recipes import FamilyRecipe
 from langlift.diagnosis.advice import (
     EXTEND,
@@ -89,20 +88,17 @@ def advise_family(
 def _commands(
     family: FamilyPlan, base: str, vocabulary: str, texts: Sequence[LanguageText], size: int
 ) -> list[str]:
+    last = ["adapt-family", str(family.path), "--base", base]
+    if vocabulary == KEEP:
+        return [command(*last, "--out", f"{family.name}-model")]
     corpora = [part for text in texts for path in text.paths for part in ("--corpus", str(path))]
-    start, commands = base, []
-    if vocabulary != KEEP:
-        target, start = f"{family.name}-vocabulary", f"{Path(base).name}-{family.name}"
-        if vocabulary == SPECIALISE:
-            build = ["--base", base, "--size", str(max(16_000, own_pieces(size)))]
-        else:
-            build = ["--extend", base, "--pieces", str(NEW_PIECES)]
-        commands = [
-            command("vocab", "build", family.name, *build, *corpora, "--alpha", f"{family.recipe.alpha:g}",
-                    "--out", target),
-            command("vocab", "apply", "--base", base, "--vocabulary", target, "--init", "focus", *corpora,
-                    "--out", start),
-        ]  # fmt: skip
-    preset = ["--preset", "nano"] if base == NANO and start != base else []
-    last = command("adapt-family", str(family.path), "--base", start, *preset, "--out", f"{family.name}-model")
-    return [*commands, last]
+    target = f"{family.name}-vocabulary"
+    if vocabulary == SPECIALISE:
+        build = ["--base", base, "--size", str(max(16_000, own_pieces(size)))]
+    else:
+        build = ["--extend", base, "--pieces", str(NEW_PIECES)]
+    alpha = ["--alpha", f"{family.recipe.alpha:g}"]
+    return [
+        command("vocab", "build", family.name, *build, *corpora, *alpha, "--out", target),
+        command(*last, "--vocabulary", target, "--out", f"{family.name}-model"),
+    ]
