@@ -54,33 +54,6 @@ def seeds_chart(scores: Mapping[str, Sequence[float]], references: Mapping[str, 
     return _svg(rules + names + means + dots, height=64 * len(scores))
 
 
-def heat_maps(maps: Mapping[str, Mapping[str, Sequence[float]]], rows: str, title: Sequence[str]) -> str:
-    """Maps side by side, each of columns of shares (0 to 1) by name; the first value of a column stands lowest.
-
-    ``rows`` says what the values of a column are numbered by, ``title`` what is shown, in short lines. On
-    white: it is made to be opened by itself.
-    """
-    cells = [
-        {"map": name, "column": column, "row": row, "value": value}
-        for name, columns in maps.items()
-        for column, values in columns.items()
-        for row, value in enumerate(values, start=1)
-    ]
-    base = alt.Chart().encode(
-        x=alt.X("column:N", sort=None, title=None, axis=alt.Axis(labelAngle=-35, labelLimit=260, domain=False)),
-        y=alt.Y("row:O", sort="descending", title=rows, axis=alt.Axis(domain=False)),
-    )
-    colour = alt.Color("value:Q", scale=alt.Scale(scheme="blues", domain=[0, 1]), legend=None)
-    dark = alt.condition(alt.datum.value > 0.6, alt.value("white"), alt.value("#223"))
-    numbers = base.mark_text(fontSize=13).encode(text=alt.Text("value:Q", format=".2f"), color=dark)
-    chart = alt.layer(base.mark_rect().encode(color=colour), numbers, data=alt.Data(values=cells))
-    chart = chart.properties(width=alt.Step(80), height=alt.Step(30))
-    header = alt.Header(title=None, labelFontSize=15)
-    faceted = chart.facet(column=alt.Column("map:N", sort=None, header=header), spacing=24)
-    faceted = faceted.properties(title=alt.Title(list(title), anchor="start", fontSize=13, offset=12), padding=12)
-    return _drawn(faceted, background="white")
-
-
 def bar_panels(panels: Mapping[str, Mapping[str, Mapping[str, float]]], title: Sequence[str]) -> str:
     """Panels side by side with scales of their own: title of a panel -> name -> series -> value.
 
@@ -118,6 +91,33 @@ def bar_panels(panels: Mapping[str, Mapping[str, Mapping[str, float]]], title: S
         title=alt.Title(list(title), anchor="start", fontSize=15, offset=14), padding=14
     )
     return _drawn(joined, background="white")
+
+
+def heat_maps(maps: Mapping[str, Mapping[str, Sequence[float]]], rows: str, title: Sequence[str]) -> str:
+    """Maps side by side, each of columns of shares (0 to 1) by name; the first value of a column stands lowest.
+
+    ``rows`` says what the values of a column are numbered by, ``title`` what is shown, in short lines. On
+    white: it is made to be opened by itself.
+    """
+    cells = [
+        {"map": name, "column": column, "row": row, "value": value}
+        for name, columns in maps.items()
+        for column, values in columns.items()
+        for row, value in enumerate(values, start=1)
+    ]
+    base = alt.Chart().encode(
+        x=alt.X("column:N", sort=None, title=None, axis=alt.Axis(labelAngle=-35, labelLimit=260, domain=False)),
+        y=alt.Y("row:O", sort="descending", title=rows, axis=alt.Axis(domain=False)),
+    )
+    colour = alt.Color("value:Q", scale=alt.Scale(scheme="blues", domain=[0, 1]), legend=None)
+    dark = alt.condition(alt.datum.value > 0.6, alt.value("white"), alt.value("#223"))
+    numbers = base.mark_text(fontSize=13).encode(text=alt.Text("value:Q", format=".2f"), color=dark)
+    chart = alt.layer(base.mark_rect().encode(color=colour), numbers, data=alt.Data(values=cells))
+    chart = chart.properties(width=alt.Step(80), height=alt.Step(30))
+    header = alt.Header(title=None, labelFontSize=15)
+    faceted = chart.facet(column=alt.Column("map:N", sort=None, header=header), spacing=24)
+    faceted = faceted.properties(title=alt.Title(list(title), anchor="start", fontSize=13, offset=12), padding=12)
+    return _drawn(faceted, background="white")
 
 
 def _svg(chart: Any, height: int) -> str:
