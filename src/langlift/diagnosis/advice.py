@@ -23,6 +23,7 @@ from langlift.diagnosis.thresholds import (
     UNKNOWN_WORDS,
     WORDS_PER_PIECE,
 )
+from langlift.languages import find_language
 from langlift.progress import readable_seconds
 from langlift.vocab.diagnosis import unread_share
 
@@ -163,6 +164,8 @@ def troubles(text: LanguageText, base: BaseMeasures) -> list[str]:
         more = f" and {len(fit.missing) - SHOWN_LETTERS} more" if len(fit.missing) > SHOWN_LETTERS else ""
         how = "spells them in bytes" if fit.byte_share > fit.unknown_share else "loses them"
         found.append(f"It has no piece for {missing:.1%} of the letters in the text ({letters}{more}) and {how}.")
+    if base.exposure.seen:
+        return found  # it learned to read its pieces, however fine: changing them would only save time
     times = _times_own(text, base)
     if times >= TIMES_OWN.value and fit.fertility and text.own_fertility:
         found.append(
@@ -181,6 +184,12 @@ def _fits(text: LanguageText, base: BaseMeasures) -> str:
     fit = base.vocabulary
     if fit.fertility is None or text.own_fertility is None:
         return f"It has the letters of the text, {fit.characters_per_token:.1f} characters to a piece."
+    if base.exposure.seen and _times_own(text, base) >= TIMES_OWN.value:
+        return (
+            f"It has the letters of the text. It cuts a word into {fit.fertility:.1f} pieces on average, where a "
+            f"vocabulary of the language's own would need {text.own_fertility:.1f}: that costs time, but it has "
+            "learned to read them."
+        )
     return (
         f"It has the letters of the text, and cuts a word into {fit.fertility:.1f} pieces on average; a "
         f"vocabulary of the language's own would need {text.own_fertility:.1f}."
@@ -215,7 +224,7 @@ def _seen(text: LanguageText, base: BaseMeasures) -> str:
     if not saw.same_script:
         return f"It has seen neither {name} nor any other language in this script."
     count = len(saw.same_script)
-    others = saw.same_script[0] if count == 1 else f"{count} languages"
+    others = find_language(saw.same_script[0]).name if count == 1 else f"{count} other languages"
     return f"It has not seen {name}, but {others} in the same script."
 
 

@@ -32,7 +32,8 @@ MISSING_LETTERS = Threshold(
 TIMES_OWN = Threshold(
     "times_own",
     2.0,
-    "tokens per word over those of a vocabulary of the language's own, from which the vocabulary should change",
+    "tokens per word over those of a vocabulary of the language's own, from which the vocabulary should change "
+    "where the base did not see the language",
     "twice the tokens is twice the training time; langlift-nano needs 1.4 to 2.0 times as many for languages it "
     "was made for, 1.9 to 5.3 times for others; arXiv 2405.12413 reports 2 to 3 times the cost without a "
     "specialised vocabulary",
@@ -81,7 +82,7 @@ PASSES = Threshold(
     "passes",
     20,
     "most passes over the training sentences",
-    "the published runs made 1 to 6 passes; the best weights on held-out text are kept, so more costs only time",
+    "the published runs made at most 6 passes (over far more text); the best weights on held-out text are kept, so more costs only time",
     "rule of thumb",
 )
 GRAPH_SENTENCES = Threshold(
