@@ -72,6 +72,37 @@ def test_published_equals_the_naive_loop(loaded) -> None:
     assert score.tokens == sum(count for _, count in expected)
 
 
+def test_within_words_each_piece_is_predicted_without_those_to_its_right(loaded) -> None:
+    model, tokenizer = loaded
+    sentences = ["Il-baħar kien kalm.", "Iva.", "Żgħir 👋 ዓለም!"]
+    score = score_sentences(model, tokenizer, sentences, variant="within_word_l2r")
+    total, tokens, hidden_too = 0.0, 0, 0
+    for sentence in sentences:
+        encoding = tokenizer(sentence, return_offsets_mapping=True)
+        ids, offsets = torch.tensor([encoding["input_ids"]]), encoding["offset_mapping"]
+        special = (tokenizer.cls_token_id, tokenizer.sep_token_id)
+        places = [p for p in range(ids.shape[1]) if ids[0, p] not in special]
+        # The word of a token: how many white spaces stand before its end.
+        word = {p: sentence[: offsets[p][1]].rstrip().count(" ") if sentence[slice(*offsets[p])].strip() else None
+                for p in places}  # fmt: skip
+        for p in places:
+            word[p] = word[p + 1] if word[p] is None else word[p]  # a mark of a word's beginning alone
+        for p in places:
+            masked = ids.clone()
+            hidden = [q for q in places if q >= p and word[q] == word[p]]
+            masked[0, hidden] = tokenizer.mask_token_id
+            with torch.no_grad():
+                logits = model(input_ids=masked).logits
+            total += logits[0, p].log_softmax(-1)[ids[0, p]].item()
+            tokens += 1
+            hidden_too += len(hidden) - 1
+    assert hidden_too > 10
+    assert score.tokens == tokens
+    assert score.per_character == pytest.approx(exp(-total / sum(map(len, sentences))), rel=1e-5)
+    naively = score_sentences(model, tokenizer, sentences, variant="within_word_l2r", path="naive")
+    assert naively.per_character == pytest.approx(score.per_character, rel=1e-5)
+
+
 def test_the_score_does_not_depend_on_the_batching(loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     model, tokenizer = loaded
     whole = score_sentences(model, tokenizer, SENTENCES)

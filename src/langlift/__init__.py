@@ -26,6 +26,7 @@ _PLACES = {
     "build_vocabulary": "langlift.vocab.building",
     "cost_table": "langlift.reports.costs",
     "demo": "langlift.demonstration",
+    "diagnose": "langlift.diagnosis.diagnosing",
     "export_adapter": "langlift.checkpoints.exporting",
     "find_language": "langlift.languages",
     "import_adapters": "langlift.checkpoints.importing",

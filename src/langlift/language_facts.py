@@ -44,6 +44,20 @@ class LanguageFacts:
 
 
 @dataclass(frozen=True)
+class Exposure:
+    """Whether a base model's pre-training data held a language, as far as the tables know.
+
+    ``seen`` is None where the base is not in them. ``megabytes`` is about how much of it that was (of ``source``),
+    None where nothing was published. ``same_script``: the other languages it saw in the same script.
+    """
+
+    seen: bool | None
+    megabytes: float | None
+    source: str | None
+    same_script: list[str]
+
+
+@dataclass(frozen=True)
 class LanguageTable:
     """What ``langlift languages`` found.
 
@@ -71,6 +85,22 @@ def facts_of(language: Language) -> LanguageFacts:
     )
 
 
+def exposure(base: str, language: Language) -> Exposure:
+    """What a base model saw of a language."""
+    code = str(language)
+    entry = next((e for name, e in _base_models().items() if base in (name, *e["also"])), None)
+    if entry is None:
+        return Exposure(None, None, None, [])
+    languages = base_languages()[base]
+    related = sorted(other for other in languages - {code} if other.endswith(f"_{language.script}"))
+    if code not in languages:
+        return Exposure(False, None, None, related)
+    source = entry.get("text")
+    size = _size(_seed_rows().get(code, {}), source) if source else None
+    megabytes = size.megabytes if size else entry.get("most_megabytes")
+    return Exposure(True, megabytes, source if size else None, related)
+
+
 def known_languages() -> list[LanguageFacts]:
     """Every language of which the tables say anything, by name."""
     codes = set(flores_languages()) | set(_seed_rows()) | set().union(*base_languages().values())
@@ -86,12 +116,19 @@ def flores_languages() -> frozenset[str]:
 @cache
 def base_languages() -> Mapping[str, frozenset[str]]:
     """Base model -> the languages of its pre-training data, such as ``mlt_Latn``."""
-    content: dict[str, Any] = yaml.safe_load((_folder() / "base_models.yaml").read_text(encoding="utf-8"))
     seen: dict[str, frozenset[str]] = {}
-    for base, entry in content.items():
+    for base, entry in _base_models().items():
         languages = frozenset(str(find_language(code)) for code in entry["languages"].split())
         seen |= dict.fromkeys((base, *entry["also"]), languages)
     return seen
+
+
+@cache
+def _base_models() -> Mapping[str, dict[str, Any]]:
+    content: dict[str, dict[str, Any]] = yaml.safe_load(
+        (_folder() / "base_models.yaml").read_text(encoding="utf-8")
+    )
+    return content
 
 
 @cache

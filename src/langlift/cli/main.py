@@ -16,6 +16,7 @@ from langlift.cli import (
     corpus,
     costs,
     demo,
+    diagnose,
     export_adapter,
     fuse,
     graph,
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("languages")(languages.languages)
+app.command("diagnose")(diagnose.diagnose)
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(graph.app, name="graph")
 app.add_typer(vocab.app, name="vocab")

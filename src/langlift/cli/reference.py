@@ -15,6 +15,7 @@ from langlift.cli.main import app
 from langlift.config.recipes import AdaptRecipe, FamilyRecipe, GraphRecipe, PretrainRecipe, TaskRecipe
 from langlift.corpus.building import CorpusResult
 from langlift.demonstration import DemoResult
+from langlift.diagnosis.diagnosing import Diagnosis
 from langlift.evaluation.pseudo_perplexity import Score
 from langlift.graph.building import GraphResult
 from langlift.language_facts import LanguageTable
@@ -28,6 +29,7 @@ from langlift.training.pretraining import PretrainResult
 RESULTS: dict[str, type] = {
     "demo": DemoResult,
     "languages": LanguageTable,
+    "diagnose": Diagnosis,
     "corpus build": CorpusResult,
     "graph build": GraphResult,
     "adapt": AdaptResult,

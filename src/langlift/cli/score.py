@@ -25,7 +25,11 @@ def score(
     ] = None,
     variant: Annotated[
         str,
-        typer.Option("--variant", help="default, or published: special tokens too, mean over sentences."),
+        typer.Option(
+            "--variant",
+            help="default; within_word_l2r: per character, compares vocabularies; or published: special tokens "
+            "too, mean over sentences.",
+        ),
     ] = "default",
     per_sentence: Annotated[bool, typer.Option("--per-sentence", help="Also show each sentence's value.")] = False,
     precision: Precision = None,

@@ -1,4 +1,4 @@
-"""Sentences with each token masked alone, and the log-probabilities of what stood there, fast or naively."""
+"""Sentences with one token masked at a time, and the log-probabilities of what stood there, fast or naively."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,25 +22,33 @@ ScoringPath = Callable[[PreTrainedModel, Mapping[str, Tensor]], Tensor]
 
 @dataclass(frozen=True)
 class EncodedText:
-    """A text as token ids, with the positions to mask and what they cover of it."""
+    """A text as token ids, with the positions to mask and what they cover of it.
+
+    ``ends``, if given, holds for each of ``positions`` the end (exclusive) of what is hidden with it.
+    """
 
     ids: list[int]
     positions: list[int]
     characters: int
     bytes: int
     truncated: bool
+    ends: list[int] | None = None
 
 
 class MaskedCopies:
-    """Every sentence once for each of its tokens, with that token masked, as batches of equal length.
+    """Every sentence once for each of its tokens, with that token (and what is hidden with it) masked.
 
-    A batch has ``input_ids`` int64 [copies, length], ``masked`` int64 [copies] (the place of the mask)
-    and ``targets`` int64 [copies] (the token that stood there).
+    A batch, of equal length, has ``input_ids`` int64 [copies, length], ``masked`` int64 [copies] (the place of
+    the token) and ``targets`` int64 [copies] (the token that stood there).
     """
 
     def __init__(self, encoded: Sequence[EncodedText], mask_token_id: int) -> None:
         self._encoded, self._mask = encoded, mask_token_id
-        copies = [(len(e.ids), owner, p) for owner, e in enumerate(encoded) for p in e.positions]
+        copies = [
+            (len(e.ids), owner, position, end)
+            for owner, e in enumerate(encoded)
+            for position, end in zip(e.positions, e.ends or [p + 1 for p in e.positions], strict=True)
+        ]
         self._copies = sorted(copies)
         self.sentences = len(encoded)
 
@@ -54,7 +62,7 @@ class MaskedCopies:
             size = max(1, TOKENS_AT_ONCE // length)
             for start in range(0, len(same), size):
                 chunk = same[start : start + size]
-                yield [owner for _, owner, _ in chunk], self._batch(chunk)
+                yield [owner for _, owner, _, _ in chunk], self._batch(chunk)
 
     def sample(self, size: int) -> dict[str, Tensor]:
         """One batch of ``size`` copies or fewer, from the middle, to check an arithmetic on."""
@@ -62,12 +70,13 @@ class MaskedCopies:
         same = [copy for copy in self._copies if copy[0] == length]
         return self._batch(same[:: max(1, len(same) // size)][:size])
 
-    def _batch(self, copies: Sequence[tuple[int, int, int]]) -> dict[str, Tensor]:
-        ids = torch.tensor([self._encoded[owner].ids for _, owner, _ in copies])
-        masked = torch.tensor([position for _, _, position in copies])
-        rows = torch.arange(len(copies))
-        targets = ids[rows, masked]
-        ids[rows, masked] = self._mask
+    def _batch(self, copies: Sequence[tuple[int, int, int, int]]) -> dict[str, Tensor]:
+        ids = torch.tensor([self._encoded[owner].ids for _, owner, _, _ in copies])
+        masked = torch.tensor([position for _, _, position, _ in copies])
+        ends = torch.tensor([end for _, _, _, end in copies])
+        targets = ids[torch.arange(len(copies)), masked]
+        places = torch.arange(ids.shape[1])
+        ids[(places >= masked[:, None]) & (places < ends[:, None])] = self._mask
         return {"input_ids": ids, "masked": masked, "targets": targets}
 
 

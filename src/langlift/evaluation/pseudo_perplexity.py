@@ -1,13 +1,15 @@
-"""Pseudo-perplexity of masked language models (Salazar et al. 2020)."""
+"""Pseudo-perplexity of masked language models (Salazar et al. 2020; within words: Kauf and Ivanova 2023)."""
 
 import re
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -16,6 +18,7 @@ from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.config.recipes import PATHS, PRECISIONS
 from langlift.errors import InputError
 from langlift.evaluation.masked_copies import EncodedText, MaskedCopies, ScoringPath, scoring_path
+from langlift.masking.words import Offsets, word_numbers
 from langlift.progress import ProgressBar
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.precision import prepare_arithmetic
@@ -24,7 +27,8 @@ from langlift.training.trainer import on_device
 BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 CHECKED_COPIES = 32
 """So many masked copies make the batch on which bf16 is checked."""
-VARIANTS = ("default", "published")
+WITHIN_WORD = "within_word_l2r"
+VARIANTS = ("default", WITHIN_WORD, "published")
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,13 @@ def score_sentences(
     path: str = "fast",
     precision: str = "float32",
 ) -> Score:
-    """Mask each token alone and sum the log-probabilities of the true tokens.
+    """Mask each token in turn and sum the log-probabilities of the true tokens.
 
-    ``default``: every token but the special ones; the corpus value is ``exp(-sum log p / tokens)``.
+    ``default``: every token but the special ones, each alone; the corpus value is ``exp(-sum log p / tokens)``.
+    ``within_word_l2r`` (Kauf and Ivanova 2023, arXiv 2305.10588): with each token all that follow it in the same
+    word are masked too, so that a word cut into many pieces does not give itself away. Here a word is what stands
+    between white space, the same for every tokenizer, so that ``per_character`` can be compared between
+    vocabularies; in scripts without spaces each piece is a word.
     ``published`` (arXiv 2502.10140): special tokens are masked too, and the corpus value is the
     arithmetic mean of the sentences' ``exp(-sum log p / tokens)``.
     ``precision`` bf16, or auto where it chooses bf16, casts the model to it, in place.
@@ -162,8 +170,18 @@ def _encode(tokenizer: Any, sentences: Sequence[str], longest: int, variant: str
         truncated = len(ids) == longest and offsets[-2][1] < len(text.rstrip())
         covered = text[: max(end for _, end in offsets)] if truncated else text
         positions = [p for p, i in enumerate(ids) if variant == "published" or i not in special]
-        encoded.append(EncodedText(ids, positions, len(covered), len(covered.encode()), truncated))
+        ends = _word_ends(text, offsets, positions) if variant == WITHIN_WORD else None
+        encoded.append(EncodedText(ids, positions, len(covered), len(covered.encode()), truncated, ends))
     return encoded
+
+
+def _word_ends(text: str, offsets: Offsets, positions: Sequence[int]) -> list[int]:
+    """For each of ``positions`` the end (exclusive) of its word's tokens."""
+    scored = set(positions)
+    # One word for all, which then ends at white space only: what a pre-tokenizer calls a word differs by model.
+    words = word_numbers(text, offsets, [0 if p in scored else None for p in range(len(offsets))])
+    starts = [*(np.flatnonzero(np.diff(words)) + 1), len(words)]
+    return [int(starts[bisect_right(starts, position)]) for position in positions]
 
 
 @torch.inference_mode()

@@ -8,6 +8,7 @@ import vl_convert
 
 WIDTH = 340
 BLUE, GREY = "#1f5fa8", "#9aa5b1"
+SERIES = [BLUE, "#d9822b", "#3c8d5a", "#8a5aa8", "#b3434b", "#5a6875"]
 NAMES_AXIS = alt.Axis(labelLimit=220, minExtent=175)
 """Room for names, in whatever font the reader's browser takes."""
 FEW_TICKS = alt.Axis(tickCount=5)
@@ -53,6 +54,45 @@ def seeds_chart(scores: Mapping[str, Sequence[float]], references: Mapping[str, 
     rules = marks.mark_rule(color=GREY, strokeDash=[5, 4], strokeWidth=2)
     names = marks.mark_text(align="left", dx=4, baseline="top", fontSize=13).encode(text="label:N", y=alt.value(0))
     return _svg(rules + names + means + dots, height=64 * len(scores))
+
+
+def bar_panels(panels: Mapping[str, Mapping[str, Mapping[str, float]]], title: Sequence[str]) -> str:
+    """Panels side by side with scales of their own: title of a panel -> name -> series -> value.
+
+    All panels have the same names and series; a series is a colour, told only where there are several. On white:
+    it is made to be opened by itself.
+    """
+    charts = []
+    for heading, names in panels.items():
+        rows = [
+            {"name": name, "series": series, "value": value}
+            for name, values in names.items()
+            for series, value in values.items()
+        ]
+        several = len({row["series"] for row in rows}) > 1
+        axis = alt.Axis(labelLimit=260) if not charts else alt.Axis(labels=False, ticks=False)
+        top = 1.25 * max((float(row["value"]) for row in rows), default=0) or 1.0
+        base = alt.Chart(alt.Data(values=rows)).encode(
+            y=alt.Y("name:N", sort=None, title=None, axis=axis),
+            x=alt.X("value:Q", title=None, scale=alt.Scale(domain=[0, top]), axis=alt.Axis(tickCount=3)),
+            **({"yOffset": alt.YOffset("series:N", sort=None)} if several else {}),
+        )
+        legend = alt.Legend(orient="bottom", columns=1, labelLimit=400) if several else None
+        colour = alt.Color("series:N", sort=None, title=None, legend=legend, scale=alt.Scale(range=SERIES))
+        numbers = base.mark_text(align="left", dx=4, fontSize=12).encode(text=alt.Text("value:Q", format=".3~g"))
+        step = 24 if several else 34
+        height = step * len(names) * (len({row["series"] for row in rows}) if several else 1)
+        charts.append(
+            (base.mark_bar().encode(color=colour) + numbers).properties(
+                width=170,
+                height=height,
+                title=alt.Title(heading, fontSize=13, fontWeight="normal", anchor="start"),
+            )
+        )
+    joined = alt.hconcat(*charts, spacing=16).properties(
+        title=alt.Title(list(title), anchor="start", fontSize=15, offset=14), padding=14
+    )
+    return _drawn(joined, background="white")
 
 
 def heat_maps(maps: Mapping[str, Mapping[str, Sequence[float]]], rows: str, title: Sequence[str]) -> str:

@@ -1,0 +1,163 @@
+"""``langlift diagnose``: measure base models on one or several languages, rank them, and advise."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import exp, log
+from pathlib import Path
+from statistics import mean
+
+from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer
+from langlift.diagnosis.advice import Advice, advise, plan, recipe_for
+from langlift.diagnosis.family_advice import FamilyPlan, advise_family
+from langlift.diagnosis.measures import BaseMeasures, GraphSize, LanguageText, TextSize, read_language
+from langlift.diagnosis.thresholds import THRESHOLDS, UNREADABLE, Threshold
+from langlift.errors import InputError
+from langlift.evaluation.pseudo_perplexity import WITHIN_WORD, score_sentences
+from langlift.language_facts import DataSize, exposure
+from langlift.languages import Language
+from langlift.progress import say
+from langlift.training.step_time import step_time
+from langlift.vocab.diagnosis import unread_share, vocabulary_fit
+
+
+@dataclass(frozen=True)
+class BaseDiagnosis:
+    """One base model on one language: what was measured, and what is advised."""
+
+    measures: BaseMeasures
+    advice: Advice
+
+
+@dataclass(frozen=True)
+class LanguageDiagnosis:
+    """One language: the sizes of its text and graph, public sizes, and each base model, best first.
+
+    ``own_fertility``: tokens per word of a vocabulary of 16,000 pieces learned from this text alone.
+    """
+
+    language: str
+    name: str
+    text: TextSize
+    graph: GraphSize | None
+    published: dict[str, DataSize]
+    own_fertility: float | None
+    bases: list[BaseDiagnosis]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What ``langlift diagnose`` found.
+
+    ``ranking``: the base models, best first, with their within-word pseudo-perplexity per character (of several
+    languages the geometric mean), the only measure here that can be compared between vocabularies. ``advice`` is
+    for the best base model: for the one language, or for the family. Each entry of ``languages`` has language,
+    name, text, graph, published, own_fertility and bases, whose entries have measures and advice. ``thresholds``
+    are the limits that advice turns on. ``picture`` is the file written, if one was asked for.
+    """
+
+    languages: list[LanguageDiagnosis]
+    ranking: dict[str, float]
+    advice: Advice
+    thresholds: list[Threshold]
+    picture: str | None = None
+
+
+def diagnose(
+    data: Mapping[Language, Sequence[Path]],
+    bases: Sequence[str],
+    graph: Path | None = None,
+    *,
+    sentences: int = 30,
+    timing: bool = True,
+    precision: str = "auto",
+    family: FamilyPlan | None = None,
+    trust_remote_code: bool = False,
+) -> Diagnosis:
+    """Measure each of ``bases`` on the text of each language, rank them and advise.
+
+    ``data`` holds each language's text files or built folders, ``graph`` a built graph of the one language.
+    ``sentences`` is how many held-out sentences are scored. Without ``timing`` no time is told.
+
+    Raises:
+        InputError: no base or language, or one that cannot be used.
+    """
+    if not bases:
+        raise InputError("no base model is given", "name one or more with --base")
+    if len(set(bases)) < len(bases):
+        raise InputError("a base model is given twice", "name each once")
+    if graph is not None and len(data) != 1:
+        raise InputError("--graph belongs to one language", "diagnose that language by itself")
+    texts = [read_language(language, paths, graph, sentences) for language, paths in data.items()]
+    if not texts:
+        raise InputError("no language is given", "give a language, or a family file with languages")
+    found = {base: _measure(base, texts, precision, trust_remote_code) for base in bases}
+    ranking = _ranking(found)
+    languages = []
+    for number, text in enumerate(texts):
+        diagnosed = []
+        for base in _best_first([found[base][number] for base in bases]):
+            chosen = plan(text, base)
+            recipe = recipe_for(base.base, chosen)
+            if timing and family is None:
+                base = replace(base, step=step_time(base.base, text.train, recipe, trust_remote_code))
+            diagnosed.append(BaseDiagnosis(base, advise(text, base, chosen, recipe)))
+        languages.append(
+            LanguageDiagnosis(
+                language=str(text.language),
+                name=text.language.name,
+                text=text.size,
+                graph=text.graph,
+                published=text.published,
+                own_fertility=text.own_fertility,
+                bases=diagnosed,
+            )
+        )
+    if family is None:
+        advice = languages[0].bases[0].advice
+    else:
+        best = next(iter(ranking))
+        step = None
+        if timing:
+            together = [line for text in texts for line in text.train]
+            step = step_time(best, together, family.recipe, trust_remote_code)
+        advice = advise_family(family, best, texts, found[best], step)
+    return Diagnosis(languages, ranking, advice, list(THRESHOLDS))
+
+
+def _best_first(bases: Sequence[BaseMeasures]) -> list[BaseMeasures]:
+    """By pseudo-perplexity, those that cannot read the text behind the others."""
+    return sorted(bases, key=lambda base: (unread_share(base.vocabulary) >= UNREADABLE.value, base.per_character))
+
+
+def _ranking(found: Mapping[str, Sequence[BaseMeasures]]) -> dict[str, float]:
+    """Base models, best first, with their mean over the languages; one that cannot read a language comes last."""
+    means = {base: exp(mean(log(one.per_character) for one in each)) for base, each in found.items()}
+    unread = {base: max(unread_share(one.vocabulary) for one in each) for base, each in found.items()}
+    order = sorted(found, key=lambda base: (unread[base] >= UNREADABLE.value, means[base]))
+    return {base: means[base] for base in order}
+
+
+def _measure(
+    base: str, texts: Sequence[LanguageText], precision: str, trust_remote_code: bool
+) -> list[BaseMeasures]:
+    """One base on every language; the model is loaded once."""
+    say(f"measuring {base}")
+    tokenizer = load_tokenizer(base, trust_remote_code)
+    model = load_masked_model(base, trust_remote_code).to(default_device()).eval()
+    measures = []
+    for text in texts:
+        score = score_sentences(model, tokenizer, text.scored, WITHIN_WORD, "fast", precision)
+        precision = score.precision  # chosen once: the model is in it now
+        measures.append(
+            BaseMeasures(
+                base=base,
+                per_character=score.per_character,
+                sentences=score.sentences,
+                truncated=score.truncated,
+                precision=score.precision,
+                vocabulary=vocabulary_fit(tokenizer, text.measured, text.letters, text.spaced),
+                exposure=exposure(base, text.language),
+                step=None,
+            )
+        )
+    return measures

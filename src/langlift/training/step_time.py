@@ -1,0 +1,93 @@
+"""How long a training step takes on this machine: a few real steps, without a run folder."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from langlift.adapters.composition import attach, train_only
+from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer, longest_input
+from langlift.config.recipes import AdaptRecipe
+from langlift.masking.masked_language_model import MaskedLanguageModel
+from langlift.progress import ProgressBar
+from langlift.training.adaptation import adapter_config
+from langlift.training.encoding import encode
+from langlift.training.examples import OnePass, objective_examples
+from langlift.training.paths import masked_path
+from langlift.training.precision import autocast, prepare_arithmetic
+from langlift.training.trainer import on_device
+
+MEASURED_STEPS = 5
+MOST_SECONDS = 20.0
+"""Measuring stops after so long, but not before one step is measured."""
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """``seconds`` of one step of the optimiser (the median of those measured) and the ``tokens`` it sees."""
+
+    seconds: float
+    tokens: float
+    method: str
+    batch_size: int
+    precision: str
+
+
+def step_time(base: str, texts: Sequence[str], recipe: AdaptRecipe, trust_remote_code: bool = False) -> StepTime:
+    """Train a few steps as ``langlift adapt`` would with ``recipe`` on ``texts``, and throw the result away.
+
+    The first step, in which memory is laid out, does not count. Masking is that of masked language modelling:
+    another objective costs the same.
+
+    Raises:
+        InputError: the base cannot be used, or no text holds a token that it knows.
+    """
+    tokenizer = load_tokenizer(base, trust_remote_code)
+    model = load_masked_model(base, trust_remote_code)
+    longest = min(recipe.max_tokens, longest_input(model, tokenizer))
+    size = recipe.batch_size
+    needed = (MEASURED_STEPS + 1) * size
+    repeated = list(texts) * (needed // max(1, len(texts)) + 1)
+    rows = encode(tokenizer, repeated[:needed], longest, "the text")[:needed]
+    config = adapter_config(recipe)
+    if config is not None:
+        attach(model, "measured", config)
+    train_only(model, None if config is None else "measured")
+    device = default_device()
+    model.to(device)
+    path = masked_path(recipe.path, model, tokenizer.pad_token_id)
+    masking = MaskedLanguageModel(
+        mask_token_id=tokenizer.mask_token_id,
+        special_ids=frozenset(tokenizer.all_special_ids),
+        vocabulary_size=len(tokenizer),
+        share=recipe.masking_share,
+    )
+    examples = OnePass(objective_examples(rows, masking, recipe.seed), len(rows))
+    batches = [
+        on_device(path.collate([examples[i] for i in range(first, min(first + size, len(rows)))]), device)
+        for first in range(0, len(rows), size)
+    ]
+    arithmetic = prepare_arithmetic(recipe.precision, model, lambda: path.loss(model, batches[0])[0], device)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate)
+    model.train()
+    seconds: list[float] = []
+    with ProgressBar("timing training steps", len(batches)) as bar:
+        for number, batch in enumerate(batches):
+            started = time.monotonic()
+            with autocast(device, arithmetic.bf16):
+                total, items = path.loss(model, batch)
+            (total / items.clamp(min=1)).backward()
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if number or len(batches) == 1:
+                seconds.append(time.monotonic() - started)
+            bar.advance()
+            if sum(seconds) > MOST_SECONDS:
+                break
+    tokens = sum(len(row.ids) for row in rows) / len(batches)
+    return StepTime(sorted(seconds)[len(seconds) // 2], tokens, recipe.method, size, arithmetic.name)

@@ -1,0 +1,206 @@
+"""How well a base model's vocabulary fits a language's text: tokens per word, unknowns, missing letters."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import regex
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+WORD = regex.compile(r"[\p{L}\p{M}\p{N}\u200c\u200d]+")
+"""A word: a run of letters, marks and digits; apostrophes and hyphens end it, whatever the tokenizer does."""
+LETTER = regex.compile(r"[\p{L}\p{M}]")
+BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+WORD_MARKS = ("\u2581", "\u0120")
+"""How SentencePiece and byte-level BPE write a space."""
+TEXTS_AT_ONCE = 500
+OWN_SIZE = 16_000
+"""The size of the vocabulary that a base model's is compared with."""
+
+
+@dataclass(frozen=True)
+class MissingLetter:
+    """A letter or mark that the vocabulary has no piece for, and its share of the text's letters and marks."""
+
+    letter: str
+    share: float
+
+
+@dataclass(frozen=True)
+class VocabularyFit:
+    """What a tokenizer makes of a text. Shares are from 0 to 1.
+
+    ``fertility``: tokens per word (a run of letters, marks and digits; Rust et al. 2021), None where the script
+    has no spaces between words. ``characters_per_token`` counts code points, spaces too. ``whole_words``: share of
+    the running words that are one known token. ``unknown_words``: share of the running words of which a part is
+    unknown. ``unknown_share`` and ``byte_share``: shares of the tokens that are unknown, or bytes of a letter that
+    the vocabulary lacks. ``letter_coverage``: share of the running letters and marks that it has. ``missing`` is
+    sorted, most frequent first.
+    """
+
+    vocabulary_size: int
+    tokens: int
+    words: int
+    characters: int
+    fertility: float | None
+    characters_per_token: float
+    whole_words: float | None
+    unknown_words: float | None
+    unknown_share: float
+    byte_share: float
+    letter_coverage: float
+    missing: list[MissingLetter]
+
+
+def vocabulary_fit(
+    tokenizer: Any, lines: Sequence[str], letters: Counter[str], spaced: bool = True
+) -> VocabularyFit:
+    """Measure a fast tokenizer on ``lines``.
+
+    ``letters`` counts the letters and marks of the whole text (``count_letters``), of which the lines may be a
+    sample. ``spaced`` says whether the script has spaces between words.
+    """
+    tokens = unknown = byte_tokens = words = in_words = whole = damaged = 0
+    spelled: set[str] = set()
+    kinds = _TokenKinds(tokenizer)
+    for text, encoding in _encodings(tokenizer, lines):
+        covers = []  # (start, end, whether the token is an ordinary one) of each token
+        for i, (start, end), special in zip(
+            encoding.ids, encoding.offsets, encoding.special_tokens_mask, strict=True
+        ):
+            if special and i != tokenizer.unk_token_id:
+                continue
+            is_unknown, is_byte = i == tokenizer.unk_token_id, kinds.is_byte(i)
+            if kinds.begins_word(i):
+                end += text[start:end].isspace()  # it belongs to the word behind the space
+            tokens, unknown, byte_tokens = tokens + 1, unknown + is_unknown, byte_tokens + is_byte
+            covers.append((start, end, is_unknown, is_byte))
+            if not (is_unknown or is_byte or kinds.begins_word(i)):
+                spelled.update(text[start:end])
+        for count, known_whole, has_unknown in _words(text, covers):
+            words, in_words = words + 1, in_words + count
+            whole, damaged = whole + known_whole, damaged + has_unknown
+    total = sum(letters.values())
+    missing = [
+        MissingLetter(letter, count / total)
+        for letter, count in letters.most_common()
+        if letter not in spelled and kinds.lacks(letter)
+    ]
+    counted = spaced and words > 0
+    characters = sum(map(len, lines))
+    return VocabularyFit(
+        vocabulary_size=len(tokenizer),
+        tokens=tokens,
+        words=words,
+        characters=characters,
+        fertility=in_words / words if counted else None,
+        characters_per_token=characters / max(tokens, 1),
+        whole_words=whole / words if counted else None,
+        unknown_words=damaged / words if counted else None,
+        unknown_share=unknown / max(tokens, 1),
+        byte_share=byte_tokens / max(tokens, 1),
+        letter_coverage=1.0 - sum(letters[m.letter] for m in missing) / max(total, 1),
+        missing=missing,
+    )
+
+
+def unread_share(fit: VocabularyFit) -> float:
+    """The share of the running words of which a part is unknown; of the tokens where words are not spaced."""
+    return fit.unknown_share if fit.unknown_words is None else fit.unknown_words
+
+
+def count_letters(lines: Sequence[str]) -> Counter[str]:
+    """How often each letter and mark occurs; capital and small letters apart."""
+    counts: Counter[str] = Counter()
+    for line in lines:
+        counts.update(line)
+    return Counter({character: n for character, n in counts.items() if LETTER.match(character)})
+
+
+def own_fertility(training: Sequence[str], lines: Sequence[str]) -> float | None:
+    """Tokens per word that a vocabulary made for this language alone needs for ``lines``.
+
+    It is learned (byte-pair encoding, ``OWN_SIZE`` pieces) from the words of ``training``, which must be other
+    lines. None if either holds no word.
+    """
+    words = Counter(word for line in lines for word in WORD.findall(line))
+    counts = Counter(word for line in training for word in WORD.findall(line))
+    if not words or not counts:
+        return None
+    tokenizer = Tokenizer(models.BPE(unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.BpeTrainer(vocab_size=OWN_SIZE, min_frequency=2, special_tokens=["?"], show_progress=False)
+    tokenizer.train_from_iterator((" ".join([word] * n) for word, n in counts.items()), trainer)
+    needed = sum(n * len(tokenizer.encode(word).ids) for word, n in words.items())
+    return needed / sum(words.values())
+
+
+class _TokenKinds:
+    """Which tokens are bytes of a letter, and which letters have no token."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._tokens = {i: token for token, i in tokenizer.get_vocab().items()}
+        self._byte_level = "ByteLevel" in str(tokenizer.backend_tokenizer.pre_tokenizer)
+        self._known: dict[int, bool] = {}
+
+    def is_byte(self, token_id: int) -> bool:
+        """Whether a token is a byte, or (byte-level BPE) ends or begins inside a character."""
+        if token_id not in self._known:
+            token = self._tokens.get(token_id, "")
+            self._known[token_id] = bool(BYTE.fullmatch(token)) or (self._byte_level and _is_partial(token))
+        return self._known[token_id]
+
+    def begins_word(self, token_id: int) -> bool:
+        """Whether a token is only the mark that a word begins (for a space before it)."""
+        return self._tokens.get(token_id) in WORD_MARKS
+
+    def lacks(self, letter: str) -> bool:
+        """Whether a letter, alone, is unknown or spelled in bytes."""
+        ids = self._tokenizer(letter, add_special_tokens=False)["input_ids"]
+        return any(i == self._tokenizer.unk_token_id or self.is_byte(i) for i in ids)
+
+
+def _is_partial(token: str) -> bool:
+    """Whether a token of byte-level BPE is not a run of whole characters."""
+    table = _byte_of()
+    if any(character not in table for character in token):
+        return False  # an added token
+    try:
+        bytes(table[character] for character in token).decode("utf-8")
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+@cache
+def _byte_of() -> dict[str, int]:
+    """GPT-2's printable character for each byte, the other way round (Radford et al. 2019, encoder.py)."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
+
+
+def _encodings(tokenizer: Any, lines: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    for first in range(0, len(lines), TEXTS_AT_ONCE):
+        some = list(lines[first : first + TEXTS_AT_ONCE])
+        encoded = tokenizer(some, return_special_tokens_mask=True, verbose=False)
+        yield from zip(some, encoded.encodings, strict=True)
+
+
+def _words(text: str, covers: Sequence[tuple[int, int, bool, bool]]) -> Iterator[tuple[int, bool, bool]]:
+    """For each word of the text: its tokens, whether it is one known token, and whether some of it is unknown."""
+    first = 0
+    for match in WORD.finditer(text):
+        start, end = match.span()
+        while first < len(covers) and covers[first][1] <= start:
+            first += 1
+        place, here = first, []
+        while place < len(covers) and covers[place][0] < end:
+            here.append(covers[place])
+            place += 1
+        ordinary = len(here) == 1 and not (here[0][2] or here[0][3])
+        yield len(here), ordinary, any(is_unknown for _, _, is_unknown, _ in here)
