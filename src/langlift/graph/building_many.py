@@ -186,7 +186,7 @@ def _finished(out: Path, asked: Mapping[str, Any]) -> GraphsResult | None:
 def _nothing(small: Mapping[str, str], tally: Tally) -> InputError:
     """The error for sources that give no language enough."""
     if len(small) == 1:
-        return InputError(*small.values(), "check LANG and the sources")
+        return InputError(next(iter(small.values())), "check LANG and the sources")
     damage = ""
     if tally.damaged:
         first = tally.damaged_rows[0]

@@ -23,6 +23,12 @@ WORD = regex.compile(r"[\w\p{M}](?:\S*[\w\p{M}])?|\S")
 """A word in running text: what stands between spaces, without the punctuation at its ends."""
 
 
+class NeverQuoted(csv.excel_tab):
+    """TSV in which a quotation mark is text."""
+
+    quoting = csv.QUOTE_NONE
+
+
 def read_rows(source: Path, added: Sequence[str] = ADDED, quoted: bool = True) -> Iterator[Row]:
     """The rows of a file, one at a time: of ``.tsv`` its columns (``text`` among them), else a ``text`` each line.
 
@@ -37,8 +43,8 @@ def read_rows(source: Path, added: Sequence[str] = ADDED, quoted: bool = True) -
     if source.suffix.lower() != ".tsv":
         yield from ({TEXT: line.strip()} for line in lines if line.strip())
         return
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    reader = csv.reader(lines, delimiter="\t", strict=True, quoting=quoting)
+    dialect = "excel-tab" if quoted else NeverQuoted
+    reader = csv.reader(lines, dialect, strict=True)
     try:
         header = next(reader, [])
         if TEXT not in header:
