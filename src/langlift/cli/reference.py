@@ -12,7 +12,14 @@ from langlift.benchmarks.running import ScoreBench, TrainBench
 from langlift.checkpoints.exporting import ExportResult
 from langlift.checkpoints.importing import ImportResult
 from langlift.cli.main import app
-from langlift.config.recipes import AdaptRecipe, FamilyRecipe, GraphRecipe, PretrainRecipe, TaskRecipe
+from langlift.config.recipes import (
+    AdaptRecipe,
+    FamilyRecipe,
+    GraphRecipe,
+    PretrainRecipe,
+    TaskRecipe,
+    VocabRecipe,
+)
 from langlift.corpus.building import CorpusResult
 from langlift.demonstration import DemoResult
 from langlift.diagnosis.diagnosing import Diagnosis
@@ -25,6 +32,9 @@ from langlift.tasks.runner import TaskResult
 from langlift.training.adaptation import AdaptResult
 from langlift.training.family import FamilyResult
 from langlift.training.pretraining import PretrainResult
+from langlift.vocab.applying import ApplyResult
+from langlift.vocab.building import BuildResult
+from langlift.vocab.trimming import TrimResult
 
 RESULTS: dict[str, type] = {
     "demo": DemoResult,
@@ -32,6 +42,9 @@ RESULTS: dict[str, type] = {
     "diagnose": Diagnosis,
     "corpus build": CorpusResult,
     "graph build": GraphResult,
+    "vocab build": BuildResult,
+    "vocab apply": ApplyResult,
+    "vocab trim": TrimResult,
     "adapt": AdaptResult,
     "adapt-family": FamilyResult,
     "score": Score,
@@ -51,6 +64,8 @@ RESULTS: dict[str, type] = {
     "export": ExportResult,
 }
 RECIPES: dict[str, type] = {
+    "vocab build": VocabRecipe,
+    "vocab apply": VocabRecipe,
     "adapt": AdaptRecipe,
     "adapt-family": FamilyRecipe,
     "graph build": GraphRecipe,
