@@ -11,7 +11,7 @@ from langlift.benchmarks.running import ScoreBench, TrainBench
 from langlift.checkpoints.exporting import ExportResult
 from langlift.checkpoints.importing import ImportResult
 from langlift.cli.main import app
-from langlift.config.recipes import AdaptRecipe, GraphRecipe, PretrainRecipe, TaskRecipe
+from langlift.config.recipes import AdaptRecipe, GraphRecipe, PretrainRecipe, TaskRecipe, VocabRecipe
 from langlift.corpus.building import CorpusResult
 from langlift.demonstration import DemoResult
 from langlift.evaluation.pseudo_perplexity import Score
@@ -21,12 +21,18 @@ from langlift.tasks.prediction_files import PredictResult
 from langlift.tasks.runner import TaskResult
 from langlift.training.adaptation import AdaptResult
 from langlift.training.pretraining import PretrainResult
+from langlift.vocab.applying import ApplyResult
+from langlift.vocab.building import BuildResult
+from langlift.vocab.trimming import TrimResult
 
 RESULTS: dict[str, type] = {
     "demo": DemoResult,
     "languages": LanguageTable,
     "corpus build": CorpusResult,
     "graph build": GraphResult,
+    "vocab build": BuildResult,
+    "vocab apply": ApplyResult,
+    "vocab trim": TrimResult,
     "adapt": AdaptResult,
     "score": Score,
     "fuse": TaskResult,
@@ -43,6 +49,8 @@ RESULTS: dict[str, type] = {
 RECIPES: dict[str, type] = {
     "adapt": AdaptRecipe,
     "graph build": GraphRecipe,
+    "vocab build": VocabRecipe,
+    "vocab apply": VocabRecipe,
     "fuse": TaskRecipe,
     "task topic": TaskRecipe,
     "task sentiment": TaskRecipe,
