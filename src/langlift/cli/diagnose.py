@@ -156,22 +156,13 @@ def _by_base(language: "LanguageDiagnosis") -> "Table":
 
 def _by_language(result: "Diagnosis", base: str) -> "Table":
     """Languages in rows, the measures of one base model in columns."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=f"{base}", title_justify="left")
-    headings = (
-        "language",
-        "MB",
-        "saw it",
-        "surprise",
-        "tokens/ word",
-        "own",
-        "whole words",
-        "unk. + bytes",
-        "letters it lacks",
-    )
+    table = Table(title=base, title_justify="left", box=box.SIMPLE_HEAD, caption=COLUMNS, caption_justify="left")
+    headings = ("language", "MB", "saw", "surprise", "pieces", "own", "whole", "broken", "lacks")
     for heading in headings:
-        table.add_column(heading, justify="left" if heading == "language" else "right")
+        table.add_column(heading, justify="left" if heading == "language" else "right", no_wrap=True)
     for language in result.languages:
         entry = next(entry for entry in language.bases if entry.measures.base == base)
         fit = entry.measures.vocabulary
@@ -187,6 +178,13 @@ def _by_language(result: "Diagnosis", base: str) -> "Table":
             _share(1 - fit.letter_coverage),
         )
     return table
+
+
+COLUMNS = (
+    "saw: whether it saw the language in pre-training; surprise: within-word pseudo-perplexity per character; "
+    "pieces: tokens per word; own: those of a vocabulary of the language's own; whole: words kept whole; "
+    "broken: unknown and byte tokens; lacks: letters it lacks, of all in the text"
+)
 
 
 def _surprise(entry: "BaseDiagnosis") -> str:

@@ -5,6 +5,7 @@ import unicodedata
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 from langlift.backbones.loading import NANO
 from langlift.config.loading import default_preset, resolve
@@ -100,7 +101,7 @@ def plan(text: LanguageText, base: BaseMeasures) -> Plan:
 
 def recipe_for(base: str, chosen: Plan) -> AdaptRecipe:
     """The settings that the advised training runs with; without steps of its own."""
-    flags = {"method": chosen.method, "objective": chosen.objective}
+    flags: dict[str, Any] = {"method": chosen.method, "objective": chosen.objective}
     if chosen.method == "full":
         flags |= {"learning_rate": FULL_RATES.get(base, PUBLISHED_FULL_RATE)}
     return resolve(AdaptRecipe, "adapt", preset=default_preset(base, None), flags=flags)

@@ -62,26 +62,28 @@ def bar_panels(panels: Mapping[str, Mapping[str, Mapping[str, float]]], title: S
     All panels have the same names and series; a series is a colour, told only where there are several. On white:
     it is made to be opened by itself.
     """
-    charts = []
+    charts: list[Any] = []
     for heading, names in panels.items():
         rows = [
             {"name": name, "series": series, "value": value}
             for name, values in names.items()
             for series, value in values.items()
         ]
-        several = len({row["series"] for row in rows}) > 1
+        series = list(dict.fromkeys(series for values in names.values() for series in values))
+        several = len(series) > 1
         axis = alt.Axis(labelLimit=260) if not charts else alt.Axis(labels=False, ticks=False)
-        top = 1.25 * max((float(row["value"]) for row in rows), default=0) or 1.0
+        top = 1.25 * max(value for values in names.values() for value in values.values()) or 1.0
         base = alt.Chart(alt.Data(values=rows)).encode(
             y=alt.Y("name:N", sort=None, title=None, axis=axis),
             x=alt.X("value:Q", title=None, scale=alt.Scale(domain=[0, top]), axis=alt.Axis(tickCount=3)),
-            **({"yOffset": alt.YOffset("series:N", sort=None)} if several else {}),
         )
+        if several:
+            base = base.encode(yOffset=alt.YOffset("series:N", sort=None))
         legend = alt.Legend(orient="bottom", columns=1, labelLimit=400) if several else None
         colour = alt.Color("series:N", sort=None, title=None, legend=legend, scale=alt.Scale(range=SERIES))
         numbers = base.mark_text(align="left", dx=4, fontSize=12).encode(text=alt.Text("value:Q", format=".3~g"))
         step = 24 if several else 34
-        height = step * len(names) * (len({row["series"] for row in rows}) if several else 1)
+        height = step * len(names) * len(series)
         charts.append(
             (base.mark_bar().encode(color=colour) + numbers).properties(
                 width=170,

@@ -57,7 +57,7 @@ def diagnosis_chart(diagnosis: Any) -> str:
             }
             for heading, value in values.items():
                 if value is not None:
-                    panels.setdefault(heading, {}).setdefault(name, {})[series] = value
+                    panels.setdefault(heading, {}).setdefault(name, {})[series] = round(value, 2)
     name = diagnosis.languages[0].name if alone else f"{len(diagnosis.languages)} languages"
     return bar_panels(panels, (f"{name}: how well each base model fits", *_CAPTION))
 

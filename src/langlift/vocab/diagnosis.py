@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 WORD = regex.compile(r"[\p{L}\p{M}\p{N}\u200c\u200d]+")
 """A word: a run of letters, marks and digits; apostrophes and hyphens end it, whatever the tokenizer does."""
-LETTER = regex.compile(r"[\p{L}\p{M}]")
+LETTER = regex.compile(r"(?V1)[[\p{L}\p{M}]--\p{Variation_Selector}]")
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 WORD_MARKS = ("\u2581", "\u0120")
 """How SentencePiece and byte-level BPE write a space."""
