@@ -82,8 +82,8 @@ PASSES = Threshold(
     "passes",
     20,
     "most passes over the training sentences",
-    "the published runs made at most 6 passes (over far more text); the best weights on held-out text are kept, so "
-    "more costs only time",
+    "the published runs made at most 6 passes (over far more text); the best weights on held-out text are kept, "
+    "so more costs only time",
     "rule of thumb",
 )
 GRAPH_SENTENCES = Threshold(
