@@ -159,7 +159,14 @@ def _by_language(result: "Diagnosis", base: str) -> "Table":
     from rich import box
     from rich.table import Table
 
-    table = Table(title=base, title_justify="left", box=box.SIMPLE_HEAD, caption=COLUMNS, caption_justify="left")
+    table = Table(
+        title=base,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        caption=COLUMNS,
+        caption_justify="left",
+    )
     headings = ("language", "MB", "saw", "surprise", "pieces", "own", "whole", "broken", "lacks")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "language" else "right", no_wrap=True)
