@@ -53,7 +53,7 @@ def test_a_setup_plugs_into_loss_steps_and_report(tiny_bert: Path, topic_folder:
     setup = Plugged("topic", SeqBnConfig(4.0))
     object.__setattr__(setup, "steps", [])
     result = train_task(TOPIC, str(tiny_bert), topic_folder, tmp_path / "run", RECIPE, setup=setup)
-    assert setup.steps == [0, 1, 2] * 2, "40 examples by 32, twice, for two seeds"
+    assert setup.steps == [0, 1, 2, 3] * 2, "40 examples by 32, twice, for two seeds; 3: operations are counted"
     assert result.report == {"seen": [12, 12]}
     assert plain.report == {}
     assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())["inputs"]["pull"] == "hard"

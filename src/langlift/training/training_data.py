@@ -106,11 +106,12 @@ def encode_source(source: Source, tokenizer: Any, max_tokens: int, recipe: Adapt
     """
     texts, triples = source.texts, source.texts.triples
     here, there = f"{source.path} (train split)", f"{source.path} (dev split)"
-    dev = encode(tokenizer, texts.dev, max_tokens, there)
     if triples is None:
         way = encode_words if recipe.objective == "full_word" else encode
-        return EncodedSource(way(tokenizer, texts.train, max_tokens, here), dev, dev)
-    targeted_dev = dev
+        train = way(tokenizer, texts.train, max_tokens, here)
+        dev = encode(tokenizer, texts.dev, max_tokens, there)
+        return EncodedSource(train, dev, dev)
+    dev = targeted_dev = encode(tokenizer, texts.dev, max_tokens, there)
     if recipe.targeted_as_published:
         found = encode_triples_as_published(
             tokenizer, texts.train, triples["train"], max_tokens, here, recipe.seed
