@@ -92,7 +92,7 @@ def test_predict_writes_trees(run: Path, treebank: Path, tmp_path: Path, langlif
     ):
         found = json.loads(line)
         assert list(zip(found["heads"], found["relations"], strict=True)) == tree(sentence)
-        assert all(0 < share <= 1 for share in found["probabilities"])
+        assert all(0 <= share <= 1 for share in found["probabilities"])
     damaged = tmp_path / "damaged.conllu"
     damaged.write_text("1\tIva\n", encoding="utf-8")
     refused = langlift("predict", run, "--text", damaged, "--out", out, "--json")
