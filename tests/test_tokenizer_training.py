@@ -77,6 +77,15 @@ def test_an_unseen_emoji_is_spelt_in_bytes(tokenizer):
     assert decoded(tokenizer, "qattus 🐈") == "qattus 🐈"
 
 
+def test_without_bytes_a_character_beyond_the_pieces_is_unknown():
+    tokenizer = train_unigram_tokenizer(LINES, 90, 64, byte_fallback=False)
+    assert len(tokenizer) == 90
+    assert not any(piece.startswith("<0x") for piece in tokenizer.get_vocab())
+    assert tokenizer.unk_token_id not in tokenizer(LINES[0])["input_ids"]
+    assert tokenizer.tokenize("qattus 🐈")[-1] == "🐈"
+    assert tokenizer("qattus 🐈", add_special_tokens=False)["input_ids"][-1] == tokenizer.unk_token_id
+
+
 def test_the_same_text_trains_the_same_tokenizer(tokenizer):
     again = train_unigram_tokenizer(iter(LINES), SIZE, 64)
     assert again.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()

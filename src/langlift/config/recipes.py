@@ -207,6 +207,7 @@ class PretrainRecipe:
 
     languages: tuple[str, ...] = _setting((), "file names (without .txt) to take from a folder (none: all)")
     vocabulary_size: int = _setting(16_000, "entries of the tokenizer", least=300, most=65_536)
+    byte_fallback: bool = _setting(True, "spell characters without a piece in bytes (off: they are unknown)")
     hidden_size: int = _setting(256, "width", least=8)
     layers: int = _setting(6, "depth", least=1)
     attention_heads: int = _setting(4, "attention heads", least=1)

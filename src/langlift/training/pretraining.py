@@ -240,7 +240,10 @@ def _tokenizer(out: Path, documents: Sequence[Document], recipe: PretrainRecipe)
     if not folder.exists():
         with ProgressBar("training the tokenizer", 1, "vocabularies") as bar:
             tokenizer = train_unigram_tokenizer(
-                chain.from_iterable(documents), recipe.vocabulary_size, recipe.max_tokens
+                chain.from_iterable(documents),
+                recipe.vocabulary_size,
+                recipe.max_tokens,
+                byte_fallback=recipe.byte_fallback,
             )
             bar.advance()
         with atomic_folder(folder) as staging:

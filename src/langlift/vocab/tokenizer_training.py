@@ -25,19 +25,23 @@ def train_unigram_tokenizer(
     vocabulary_size: int,
     model_max_length: int,
     character_coverage: float = CHARACTER_COVERAGE,
+    byte_fallback: bool = True,
 ) -> PreTrainedTokenizerFast:
     """Train a unigram vocabulary (Kudo 2018) of ``vocabulary_size`` entries.
 
-    Those are the five special tokens, 256 byte tokens, which spell what no piece covers, and pieces.
+    Those are the five special tokens, 256 byte tokens, which spell what no piece covers, and pieces. Without
+    ``byte_fallback`` there are no byte tokens, and what no piece covers is unknown, as in XLM-R.
     Text is normalised by NFKC and runs of white space count as one space, in training as in use.
 
     Raises:
         LangliftError: sentencepiece is not installed, or the text is too small for the vocabulary.
     """
     normalizer = _normalizer()
-    pieces = _unigram_pieces(lines, normalizer, vocabulary_size - len(SPECIAL), character_coverage)
+    pieces = _unigram_pieces(
+        lines, normalizer, vocabulary_size - len(SPECIAL), character_coverage, byte_fallback
+    )
     vocabulary = [(token, 0.0) for token in SPECIAL] + pieces
-    tokenizer = Tokenizer(Unigram(vocabulary, unk_id=SPECIAL.index("<unk>"), byte_fallback=True))
+    tokenizer = Tokenizer(Unigram(vocabulary, unk_id=SPECIAL.index("<unk>"), byte_fallback=byte_fallback))
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
@@ -101,9 +105,9 @@ def splits_words(state: State) -> bool:
 
 
 def _unigram_pieces(
-    lines: Iterable[str], normalizer: Any, count: int, character_coverage: float
+    lines: Iterable[str], normalizer: Any, count: int, character_coverage: float, byte_fallback: bool = True
 ) -> list[tuple[str, float]]:
-    """``count`` pieces with their log probabilities, the 256 bytes first."""
+    """``count`` pieces with their log probabilities, the 256 bytes (if asked for) first."""
     try:
         import sentencepiece
     except ImportError:
@@ -116,7 +120,7 @@ def _unigram_pieces(
             model_type="unigram",
             # sentencepiece counts three specials of its own.
             vocab_size=count + 3,
-            byte_fallback=True,
+            byte_fallback=byte_fallback,
             character_coverage=character_coverage,
             normalization_rule_name="identity",
             input_sentence_size=600_000,
