@@ -134,7 +134,9 @@ def test_a_lora_and_a_bottleneck_stack(base: Path) -> None:
 
 @pytest.mark.parametrize("method", ["seq_bn", "seq_bn_inv", "lora", "full"])
 def test_adapting_lowers_the_loss_and_the_result_scores(base: Path, tmp_path: Path, method: str) -> None:
-    recipe = dataclasses.replace(QUICK, method=method, learning_rate=3e-3 if method == "full" else 1e-2)
+    # LoRA leaves embeddings and head alone: on random weights it has little to learn with, so it gets longer.
+    how = {"full": {"learning_rate": 3e-3}, "lora": {"learning_rate": 3e-2, "steps": 96}}.get(method, {})
+    recipe = dataclasses.replace(QUICK, method=method, **how)
     out = tmp_path / "run"
     result = adapt(find_language("mlt"), str(base), MALTESE, out, recipe)
     assert result.validation_loss < result.validation_loss_before
