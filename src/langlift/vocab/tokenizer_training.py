@@ -37,9 +37,7 @@ def train_unigram_tokenizer(
         LangliftError: sentencepiece is not installed, or the text is too small for the vocabulary.
     """
     normalizer = _normalizer()
-    pieces = _unigram_pieces(
-        lines, normalizer, vocabulary_size - len(SPECIAL), character_coverage, byte_fallback
-    )
+    pieces = _unigram_pieces(lines, normalizer, vocabulary_size - len(SPECIAL), character_coverage, byte_fallback)
     vocabulary = [(token, 0.0) for token in SPECIAL] + pieces
     tokenizer = Tokenizer(Unigram(vocabulary, unk_id=SPECIAL.index("<unk>"), byte_fallback=byte_fallback))
     tokenizer.normalizer = normalizer
