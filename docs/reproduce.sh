@@ -98,14 +98,17 @@ knowledge() {
     --seeds 1,2,3 --precision bf16 --resume --train-examples "$EXAMPLES"
 }
 
-# The published baseline: the whole model trained on the corpus, then a task adapter on it.
+# The published baseline: the whole model trained on the corpus, then a task adapter on that of seed 1.
 full() {
-  local language=$1 run=adapt-full-$1-1
-  keep "$run" adapt "$language" --base langlift-nano --method full --lr 3e-4 --seed 1 --precision bf16 \
-    --data "$LANGLIFT_DATA/corpus/$language.txt" --out "$OUT/$run" --resume
-  keep "score-full-$language-1" score --base "$OUT/$run" --sentences 50 \
-    --text "$LANGLIFT_DATA/eval/flores_text/$language.txt"
-  keep "sentiment-full-$language" task sentiment --base "$OUT/$run" --preset nano \
+  local language=$1 run
+  for seed in $SEEDS; do
+    run=adapt-full-$language-$seed
+    keep "$run" adapt "$language" --base langlift-nano --method full --lr 3e-4 --seed "$seed" --precision bf16 \
+      --data "$LANGLIFT_DATA/corpus/$language.txt" --out "$OUT/$run" --resume
+    keep "score-full-$language-$seed" score --base "$OUT/$run" --sentences 50 \
+      --text "$LANGLIFT_DATA/eval/flores_text/$language.txt"
+  done
+  keep "sentiment-full-$language" task sentiment --base "$OUT/adapt-full-$language-1" --preset nano \
     --data "$LANGLIFT_DATA/eval/sentiment/$language" --out "$OUT/sentiment-full-$language" \
     --seeds 1,2,3 --precision bf16 --resume --train-examples "$EXAMPLES"
 }

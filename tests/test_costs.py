@@ -123,7 +123,10 @@ def test_costs_are_compared_by_the_text_they_bought(langlift, tmp_path):
     shown = langlift("costs", small, full)
     assert "250,002" in shown.out and "4.00" in shown.out and "per character of text" in shown.out
     old = finished(tmp_path / "old", tokens=5)
-    refused = langlift("costs", small, old, tmp_path / "none", "--json")
+    damaged = finished(tmp_path / "damaged")
+    (damaged / "metrics.json").write_text("{")
+    refused = langlift("costs", small, old, damaged, tmp_path / "none", "--json")
     assert refused.code == 2
     assert f"{old}: records no floating point operations" in refused.error["error"]
+    assert f"{damaged / 'metrics.json'}: damaged" in refused.error["error"]
     assert "none: not a finished run" in refused.error["error"]

@@ -23,6 +23,7 @@ from langlift.config.recipes import FamilyRecipe
 from langlift.corpus.sampling import sampling_shares
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import score_model
+from langlift.reports.learning_curves import write_learning_curves
 from langlift.training import family as training
 from langlift.training.encoding import EncodedRow
 from langlift.training.family import adapt_family
@@ -87,6 +88,17 @@ def test_the_file_gives_languages_data_and_settings(file, folder, tiny_xlm_rober
     _, other = read_family(file, assignments=["alpha=0.1"], flags={"steps": 5, "method": "lora"})
     assert (other.alpha, other.steps, other.method) == (0.1, 5, "lora")
     assert FamilyRecipe().batch_size * FamilyRecipe().accumulation == 200, "as published"
+    budget = folder / "budget.yaml"
+    budget.write_text("adapt-family:\n  tokens: 500\n")
+    for sources, expected in (
+        ({}, (8, 0)),
+        ({"config": budget}, (8, 0)),  # the file's steps come after it
+        ({"assignments": ["tokens=70"]}, (8, 70)),
+        ({"assignments": ["tokens=70"], "flags": {"steps": 5}}, (5, 0)),
+        ({"assignments": ["steps=5"], "flags": {"tokens": 70}}, (5, 70)),
+    ):
+        _, other = read_family(file, **sources)
+        assert (other.steps, other.tokens) == expected, "the later of steps and tokens holds"
 
     monkeypatch.setenv("TEXTS", str(folder))
     elsewhere = folder / "elsewhere" / "f.yaml"
@@ -110,6 +122,7 @@ def test_every_mistake_is_told_at_once_with_its_line(langlift, folder, monkeypat
         "  hau: $NOWHERE/x.txt\n"
         "  swh: {data: x.txt}\n"
         "  yor: large.txt\n"
+        "  zul: ~nobody-of-this-name/x.txt\n"
         "alpha: 3\n"
         "stepz: 3\n"
         "alpha: 1\n"
@@ -126,9 +139,10 @@ def test_every_mistake_is_told_at_once_with_its_line(langlift, folder, monkeypat
         f"{path}:5: the environment variable NOWHERE is not set",
         f"{path}:6: data must be one text",
         f"{path}:7: {folder / 'large.txt'} is given twice (line 2)",
-        f"{path}:8: alpha must be at most 1, not 3.0",
-        f"{path}:9: unknown setting 'stepz' (did you mean steps?)",
-        f"{path}:10: the setting 'alpha' is given twice",
+        f"{path}:8: {folder / '~nobody-of-this-name/x.txt'}: no such file or folder",
+        f"{path}:9: alpha must be at most 1, not 3.0",
+        f"{path}:10: unknown setting 'stepz' (did you mean steps?)",
+        f"{path}:11: the setting 'alpha' is given twice",
         f"{path}: steps and tokens are both given",
         f"{path}: no base (or give --base)",
     ):
@@ -350,6 +364,14 @@ def test_the_command_line_prints_languages_and_draws_curves(langlift, file, tmp_
     assert again.json["languages"]["hau_Latn"]["tokens"] > 0
     both = langlift("adapt-family", file, "--out", out, "--tokens", 300, "--steps", 3)
     assert both.code == 2 and "both given" in both.err
+
+
+def test_languages_of_one_name_have_their_own_curves(tmp_path):
+    record = {"step": 2, "validation_loss": 3.0, "validation_loss_srp_Latn": 2.0, "validation_loss_srp_Cyrl": 4.0}
+    (tmp_path / "progress.jsonl").write_text(json.dumps(record | {"validation_loss_slv_Latn": 3.0}) + "\n")
+    names = {"srp_Latn": "Serbian", "srp_Cyrl": "Serbian", "slv_Latn": "Slovenian"}
+    picture = write_learning_curves(tmp_path, names).read_text()
+    assert all(f">{name}<" in picture for name in ("Serbian (srp_Latn)", "Serbian (srp_Cyrl)", "Slovenian"))
 
 
 @pytest.mark.data

@@ -71,6 +71,10 @@ def test_predict_labels_conllu_and_plain_text(run: Path, treebank: Path, tmp_pat
     assert sentence.words == ["Illum", "il-kelb", "jara", "."]
     assert sentence.lines[:2] == ["# sent_id = 1", "# text = Illum il-kelb jara."]
     assert sentence.lines[4].endswith("\tSpaceAfter=No")
+    controls = tmp_path / "controls.txt"
+    controls.write_text("Iva \x1c u\x1d.\n", encoding="utf-8")
+    assert langlift("predict", run, "--seed", 1, "--text", controls, "--out", tmp_path / "c.conllu").code == 0
+    assert sentences(tmp_path / "c.conllu")[0].words == ["Iva", "u", "."], "a word of a space would be none"
     assert langlift("predict", run, "--seed", 1, "--text", plain, "--out", tmp_path / "tags.tsv").code == 0
     header, row = (tmp_path / "tags.tsv").read_text(encoding="utf-8").splitlines()
     assert header == "text\twords\ttags\tprobabilities"
@@ -143,8 +147,11 @@ def test_zero_shot_from_several_treebanks(treebank: Path, tiny_bert: Path, tmp_p
 
 def test_few_shot_draws_from_all_treebanks(treebank: Path, tiny_bert: Path, tmp_path: Path):
     recipe = TaskRecipe(epochs=1, seeds=(1,), train_examples=16)
-    result = train_task(POS, str(tiny_bert), treebank, tmp_path / "run", recipe, train_data=[treebank, treebank])
+    other = without(treebank, tmp_path / "Other")
+    result = train_task(POS, str(tiny_bert), treebank, tmp_path / "run", recipe, train_data=[treebank, other])
     assert result.train_examples == 16
+    with pytest.raises(InputError, match="Other: given twice"):
+        train_task(POS, str(tiny_bert), treebank, tmp_path / "no", recipe, train_data=[treebank, other, other])
 
 
 def test_sentence_tasks_merge_their_training_data_too(tmp_path: Path):
@@ -175,9 +182,14 @@ def test_patience_ends_training_when_dev_gains_no_more(treebank: Path, tiny_bert
 def test_folders_that_are_no_treebank_are_refused(treebank: Path, tmp_path: Path):
     with pytest.raises(InputError, match="no such folder"):
         POS.read(str(tmp_path / "nowhere"), None, strict=False)
+    with pytest.raises(InputError, match="a folder is needed, not a file"):
+        POS.read(str(treebank / "mt_small-ud-test.conllu"), None, strict=False)
     mixed = without(treebank, tmp_path / "mixed", "dev")
     shutil.copy(mixed / "mt_small-ud-test.conllu", mixed / "cy_ccg-ud-test.conllu")
     with pytest.raises(InputError, match=r"holds 2 treebanks \(cy_ccg, mt_small\)"):
+        POS.read(str(mixed), None, strict=False)
+    (mixed / "cy_ccg-ud-test.conllu").rename(mixed / "dev.conllu")
+    with pytest.raises(InputError, match=r"holds 2 treebanks \(mt_small, without a name\)"):
         POS.read(str(mixed), None, strict=False)
 
 

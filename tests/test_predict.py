@@ -149,6 +149,7 @@ def test_what_is_wrong_is_said_in_one_line(stacked_run: Path, tmp_path: Path, la
     (tmp_path / "blank.tsv").write_text("text\tid\n \tb\n")
     (tmp_path / "table.csv").write_text("id,text\n1,Il-futbol\n")
     (tmp_path / "words.conll").write_text("Il-futbol O\n")
+    (tmp_path / "words.conllu").write_text("1\tIl-futbol" + 8 * "\t_" + "\n")
     (broken / "seed-2" / "head.json").write_text("{}")
     shutil.copytree(stacked_run / "seed-2", tmp_path / "alone")
     out = tmp_path / "o.tsv"
@@ -169,6 +170,7 @@ def test_what_is_wrong_is_said_in_one_line(stacked_run: Path, tmp_path: Path, la
         ([stacked_run, "--text", tmp_path / "blank.tsv"], "blank.tsv:2: empty text"),
         ([stacked_run, "--text", tmp_path / "table.csv"], "table.csv"),
         ([stacked_run, "--text", tmp_path / "words.conll"], "words.conll: not a kind of file"),
+        ([stacked_run, "--text", tmp_path / "words.conllu"], "words.conllu: not a kind of file"),
     ]:
         result = langlift("predict", *arguments, "--out", out, "--json")
         assert result.code == 2, arguments

@@ -78,7 +78,7 @@ def adapt_family(
             "method": method,
             "alpha": alpha,
             "steps": steps,
-            "tokens": tokens if steps is None else 0,
+            "tokens": tokens,
             "learning_rate": learning_rate,
             "batch_size": batch_size,
             "seed": seed,

@@ -112,7 +112,7 @@ class _Found:
 
     def beside(self, name: str) -> str:
         """The folder of this name beside the file, if there is one; else the name as it is, such as a hub id."""
-        folder = Path(self.path.parent, name)
+        folder = Path(self.path.parent, os.path.expanduser(name))  # noqa: PTH111 - leaves what names no user as it is
         return str(folder) if name and folder.is_dir() else name
 
     def text(self, place: str, what: str, node: yaml.Node) -> str:
@@ -154,7 +154,7 @@ class _Found:
             where = f"{self.path}:{item.start_mark.line + 1}"
             if not (text := self.text(where, "data", item)):
                 continue
-            data = Path(self.path.parent, Path(text).expanduser())
+            data = Path(self.path.parent, os.path.expanduser(text))  # noqa: PTH111 - the same
             whole = data.resolve()
             if not data.exists():
                 self.mistakes.append(f"{where}: {data}: no such file or folder")

@@ -66,6 +66,7 @@ def resolve(
         chosen = [value for _, key, value in found if key == "method"] or [settings["method"].default]
         found = _opened(found, chosen[-1], settings["method"].metadata["choices"])
     values: dict[str, Any] = {}
+    given_by: dict[str, str] = {}
     mistakes = list(told)
     for source, key, value in found:
         if key not in settings:
@@ -76,6 +77,10 @@ def resolve(
             values[key] = _checked(value, hints[key], settings[key].metadata)
         except ValueError as error:
             mistakes.append(f"{source}: {key} {error}")
+        given_by[key] = source
+        replaced = getattr(kind, "REPLACES", {}).get(key)
+        if replaced in values and given_by[replaced] != source:
+            del values[replaced]
     if not mistakes:
         recipe = kind(**values)
         mistakes = getattr(recipe, "mistakes", list)()

@@ -1,7 +1,7 @@
 """The recipes of runs: what a user may set, with defaults, meaning and limits. Written into every run folder."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 
 def _setting(
@@ -118,6 +118,8 @@ LATER_TASK_SETTINGS = {**MOSA_SETTINGS, "patience": 0, "decoding": "mst"}
 class FamilyRecipe(AdaptRecipe):
     """How one model, or one adapter, is trained for many languages; by default as in arXiv 2405.12413."""
 
+    REPLACES: ClassVar = {"steps": "tokens"}
+    """A setting that puts another one out of force which an earlier source gave."""
     method: str = _setting("full", "what is trained", choices=METHODS)
     alpha: float = _setting(
         0.3, "a language's share of the examples goes with its size to this power", least=0, most=1

@@ -53,7 +53,11 @@ def cost_table(runs: Sequence[Path]) -> CostTable:
         if not is_finished(run):
             mistakes.append(f"{run}: not a finished run (no metrics.json)")
             continue
-        metrics = read_metrics(run)
+        try:
+            metrics = read_metrics(run)
+        except InputError as error:
+            mistakes.append(error.message)
+            continue
         if not metrics.get("flops"):
             mistakes.append(f"{run}: records no floating point operations")
             continue

@@ -38,7 +38,7 @@ def read_rows(source: Path, added: Sequence[str] = ADDED, quoted: bool = True) -
         InputError: the file is missing, is not UTF-8, holds a NUL byte, or a row is damaged; the line is named.
     """
     lines = text_lines(source)
-    if source.suffix.lower() in (".csv", ".json", ".jsonl", ".conll"):
+    if source.suffix.lower() in (".csv", ".json", ".jsonl", ".conll", ".conllu"):
         raise InputError(f"{source}: not a kind of file that can be labelled", "give plain text lines or .tsv")
     if source.suffix.lower() != ".tsv":
         yield from ({TEXT: line.strip()} for line in lines if line.strip())
@@ -99,7 +99,8 @@ def read_word_rows(source: Path) -> Iterator[tuple[Row, list[str]]]:
     """
     if source.suffix.lower() != ".conll":
         for row in read_rows(source, ADDED_TO_WORDS):
-            yield row, WORD.findall(row[TEXT])
+            # Of the control characters that Python takes for spaces, WORD may match one alone.
+            yield row, [word for word in WORD.findall(row[TEXT]) if not word.isspace()]
         return
     words: list[str] = []
     for number, line in enumerate(chain(text_lines(source), [""]), start=1):

@@ -21,7 +21,7 @@ TSV, JSON = ".tsv", ".jsonl"
 class PredictResult:
     """What ``langlift predict`` did: ``run`` is the seed's folder used.
 
-    ``counts`` are rows by predicted label; of named entities, entities by type.
+    ``counts`` are rows by predicted label; where words have labels, words; of named entities, entities by type.
     """
 
     task: str

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, set_seed
 from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer, quiet_transformers
 from langlift.config.loading import recorded
 from langlift.config.recipes import LATER_TASK_SETTINGS, TaskRecipe
+from langlift.errors import InputError
 from langlift.progress import say
 from langlift.tasks.inference import PREDICTION_BATCH
 from langlift.tasks.setups import Setup, setup_for
@@ -106,6 +107,10 @@ def train_task(
     Raises:
         InputError: bad data, base, adapter or recipe, or ``out`` holds another run.
     """
+    sources = [Path(name).resolve() if Path(name).exists() else name for name in train_data or ()]
+    for name, source in zip(train_data or (), sources, strict=True):
+        if sources.count(source) > 1:
+            raise InputError(f"--train-data {name}: given twice", "name each data set once")
     setup = setup or setup_for(task.name, recipe, language_adapter)
     splits = task.read(str(data), [str(name) for name in train_data or ()], strict)
     for what, count in splits.repaired.items():

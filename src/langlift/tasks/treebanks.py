@@ -63,24 +63,23 @@ class TreebankFolder:
     read in order.
 
     Raises:
-        InputError: there is no such folder, or it holds several treebanks.
+        InputError: it is no folder, or holds several treebanks.
     """
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
-            raise InputError(
-                f"{folder}: no such folder", "it must hold CoNLL-U files, such as mt_mudt-ud-train.conllu"
-            )
+            what = "a folder is needed, not a file" if folder.exists() else "no such folder"
+            raise InputError(f"{folder}: {what}", "it must hold CoNLL-U files, such as mt_mudt-ud-train.conllu")
         self._folder = folder
         self._files: dict[str, list[Path]] = {"train": [], "dev": [], "test": []}
         names = set()
         for path in sorted(folder.iterdir()):
             if match := FILE.fullmatch(path.name):
-                names.add(match[1])
+                names.add(match[1] or "without a name")
                 self._files[match[2]].append(path)
         if len(names) > 1:
             raise InputError(
-                f"{folder}: holds {len(names)} treebanks ({', '.join(sorted(map(str, names)))})",
+                f"{folder}: holds {len(names)} treebanks ({', '.join(sorted(names))})",
                 "give each its own folder; --train-data can be repeated",
             )
 

@@ -153,8 +153,13 @@ def is_finished(folder: Path) -> bool:
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """The metrics of a finished run."""
-    metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    """The metrics of a finished run; raises an InputError where they are damaged."""
+    try:
+        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        metrics = None
+    if not isinstance(metrics, dict):
+        raise InputError(f"{folder / METRICS}: damaged", "restore the file, or run again with another --out")
     return metrics
 
 
