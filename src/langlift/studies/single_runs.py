@@ -14,7 +14,8 @@ from langlift.training.run_folder import METRICS, RECIPE, VERSIONS, is_finished,
 
 PARTS_OF_COST = ("tokens", "flops", "seconds", "peak_memory_bytes")
 LANGUAGE_CODE = re.compile(r"[-_.]?[a-z]{3}_[A-Z][a-z]{3}[-_.]?")
-LOSS = "held_out_loss"
+RUN_NUMBER = re.compile(r"-?\d+$")
+LOSS = "validation_loss"
 """The measure of runs that train on unlabelled text: masked loss on their own dev split, nats."""
 
 
@@ -93,7 +94,8 @@ def data_kind(data: Any) -> str | None:
     if data is None:
         return None
     names = data if isinstance(data, list) else [data]
-    kinds = [LANGUAGE_CODE.sub("", Path(str(name)).name.removesuffix(".txt")) or "text" for name in names]
+    kinds = [RUN_NUMBER.sub("", LANGUAGE_CODE.sub("", Path(str(n)).name.removesuffix(".txt"))) for n in names]
+    kinds = [kind or "text" for kind in kinds]
     return "+".join(dict.fromkeys(kinds))
 
 

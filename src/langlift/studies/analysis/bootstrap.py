@@ -15,7 +15,7 @@ RESAMPLES = 2000
 FEWEST_PAIRS = 5
 """With fewer pairs, resampling says more than is known: three of one sign would always come out as certain."""
 MOST_CONDITIONS = 6
-"""Up to so many conditions all pairs are compared; else all with the reference."""
+"""Up to so many conditions all pairs are compared; else each with the one without adaptation."""
 TEST_ITEMS, PAIRS = "test items", "languages × seeds"
 ALL = "all languages"
 
@@ -107,8 +107,11 @@ def _compared(results: Results) -> list[tuple[Condition, Condition]]:
     conditions = results.conditions
     if len(conditions) <= MOST_CONDITIONS:
         return list(combinations(conditions, 2))
-    first = results.reference or conditions[0]
-    return [(first, other) for other in conditions if other is not first]
+    return [
+        (than, condition)
+        for condition in conditions
+        if (than := results.reference(condition) or conditions[0]) is not condition
+    ]
 
 
 def _same_items(one: list[Items] | None, other: list[Items] | None) -> bool:

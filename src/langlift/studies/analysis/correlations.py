@@ -15,7 +15,7 @@ from langlift.studies.store import StudyRun
 
 FEWEST_LANGUAGES = 4
 """Of three points almost any two rows correlate."""
-DATA_SIZES = ("train_bytes", "data_bytes", "bytes")
+DATA_SIZES = ("train_bytes", "data_bytes", "bytes", "max_bytes")
 """Entries of a run's result or cell, or of the runs it needs, that say how much was adapted on."""
 PRE_TRAINING = "pre-training data, MB"
 ADAPTATION = "adaptation data, MB"

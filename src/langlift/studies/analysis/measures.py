@@ -11,12 +11,12 @@ from langlift.studies.analysis.spread import Spread, spread
 from langlift.studies.single_runs import LOSS
 from langlift.studies.store import StudyRun
 
-IDENTITY = ("language", "seed", "task", "metric")
-"""Entries of a cell that are no settings."""
+IDENTITY = ("language", "seed", "task", "metric", "behaviour")
+"""Entries of a cell that are no settings, or are told otherwise (published behaviour)."""
 PERPLEXITY = "pseudo_perplexity"
 PUBLISHED = "published"
-WITHOUT = ("alone", "none", "base", "no")
-"""Values of a setting that say that nothing was adapted: such a condition is what others are compared with."""
+WITHOUT = ("alone", "none")
+"""Ways to use an adapter, or methods, by which nothing was adapted: what other conditions are compared with."""
 METRICS = {
     "macro_f1": "macro-F1",
     "entity_f1": "entity F1",
@@ -29,7 +29,7 @@ METRICS = {
     "per_byte": "pseudo-perplexity per byte",
     LOSS: "held-out loss",
 }
-LOWER = (PERPLEXITY, "per_character", "per_byte", LOSS, "validation_loss")
+LOWER = (PERPLEXITY, "per_character", "per_byte", LOSS)
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,7 @@ class Condition:
     @property
     def is_reference(self) -> bool:
         """Whether nothing was adapted, so that gains are counted from it."""
-        used = [self.settings.get(key) for key in ("use", "usage", "setup", "method")]
-        return any(str(value).lower() in WITHOUT for value in used if value is not None)
+        return self.settings.get("use", self.settings.get("method", "none")) in WITHOUT
 
 
 @dataclass(frozen=True)
@@ -107,11 +106,27 @@ class Results:
     varied: list[str]
     repeated: int
 
+    def reference(self, condition: Condition) -> Condition | None:
+        """The condition without adaptation that ``condition`` is compared with: what it sets is the same there."""
+        if self.measure.is_loss or condition.is_reference:
+            return None
+        found = [
+            other
+            for other in self.conditions
+            if other.is_reference
+            and all(condition.settings.get(k) == v for k, v in other.settings.items() if k not in ("use", "method"))
+        ]
+        return max(found, key=lambda other: len(other.settings), default=None)
+
     @cached_property
-    def reference(self) -> Condition | None:
-        """The condition without adaptation, if there is exactly one."""
-        found = [condition for condition in self.conditions if condition.is_reference]
-        return found[0] if len(found) == 1 else None
+    def published(self) -> list[tuple[Condition, Condition]]:
+        """Pairs of conditions that differ in nothing but the behaviour: (corrected, as published)."""
+        pairs = []
+        for condition in self.conditions:
+            if condition.settings.get(PUBLISHED):
+                plain = {k: v for k, v in condition.settings.items() if k != PUBLISHED}
+                pairs += [(other, condition) for other in self.conditions if dict(other.settings) == plain]
+        return pairs
 
     def runs(self, language: str, condition: Condition) -> list[StudyRun]:
         """The runs of a cell, a run for each seed."""
@@ -153,8 +168,9 @@ class Results:
 
     def gains(self, language: str, condition: Condition) -> list[float]:
         """How much better each seed is than without adaptation (by the reference, or by the runs' ``before``)."""
-        if self.reference is not None and condition is not self.reference:
-            return [self.measure.gain(*pair) for pair in self.pairs(language, condition, self.reference)]
+        reference = self.reference(condition)
+        if reference is not None:
+            return [self.measure.gain(*pair) for pair in self.pairs(language, condition, reference)]
         runs = [run for run in self.runs(language, condition) if run.result.get("before") is not None]
         return [self.measure.gain(run.value, float(run.result["before"])) for run in runs if run.value is not None]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from langlift.studies.analysis.measures import Results, language_of, settings_of
+from langlift.studies.analysis.measures import WITHOUT, Results, language_of, settings_of
 
 FEWEST_LANGUAGES = 3
 WIDE = 8
@@ -55,6 +55,8 @@ def regress(results: Results) -> Regression | None:
 
     Perplexities are taken by their natural logarithm. A setting in words is compared with its first value.
     """
+    if results.measure.is_loss and "data" in results.varied:
+        return None  # losses on different data
     runs = [run for cell in results.cells.values() for run in cell if run.value is not None]
     settings = [settings_of(run) for run in runs]
     # What every adapted run has: conditions without adaptation have no settings to compare.
@@ -152,7 +154,7 @@ def _coded(key: str, values: Sequence[Any]) -> dict[str, list[float]]:
             return {f"{name}, doubled": [log2(value) for value in values]}
         return {f"{name}, +1": [float(value) for value in values]}
     texts = [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
-    first, *others = sorted(set(texts))
+    first, *others = sorted(set(texts), key=lambda text: (text not in WITHOUT, text))
     return {f"{name}: {other} (not {first})": [float(text == other) for text in texts] for other in others}
 
 
