@@ -8,37 +8,50 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from langlift.reports.charts import FONT, GREY, SERIES
+from langlift.reports.charts import FONT, GREY
+from langlift.reports.charts import SERIES as SIX
 from langlift.studies.analysis.correlations import Correlation
 from langlift.studies.analysis.curves import Curve
 from langlift.studies.analysis.spread import Spread
 
 WIDTH = 250
+SERIES = [*SIX, "#a0821f", "#2a8fa0", "#c46fa6", "#7d5a3c"]
 TEXT, GRID = "#1c2733", "#e4e8ec"
 Chart = dict[str, Any]
+BUNDLED = "window.vegaEmbed = vegaEmbed;"
 
 
 @cache
 def vega_bundle() -> str:
     """Vega, Vega-Lite and vega-embed as one script that reaches ``window.vegaEmbed``, fit for a script element."""
-    bundle: str = vl_convert.javascript_bundle()
+    bundle: str = vl_convert.javascript_bundle(BUNDLED)
     return re.sub(r"<(?=/script|!--)", r"\\x3c", bundle, flags=re.IGNORECASE)
 
 
 def picture(chart: Chart, name: str) -> str:
-    """The chart as one ``<svg>`` element, hidden from screen readers; ``name`` makes its ids unique in the page."""
+    """The chart as one ``<svg>`` element, hidden from screen readers; ``name`` makes its ids unique."""
     svg: str = vl_convert.vegalite_to_svg(chart)
     svg = re.sub(r'\b(id="|url\(#)', rf"\1{name}-", svg)
     return svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
 
 
-def bars(values: Mapping[str, Spread], seeds: Mapping[str, Sequence[float]], axis: str, top: float | None) -> Chart:
-    """A bar for each condition with its name above, a line for the 95 % interval and a dot for each seed."""
+def bars(
+    values: Mapping[str, Spread],
+    told: Mapping[str, str],
+    seeds: Mapping[str, Sequence[float]],
+    plain: str | None,
+    axis: str,
+    top: float | None,
+) -> Chart:
+    """A bar for each condition, a line for the 95 % interval and a dot for each seed; above it name and ``told``.
+
+    The bar called ``plain`` is grey, to be compared with. ``top``: the end of the axis (None: what is needed).
+    """
     rows = [
         {
             "name": name,
             "value": s.mean,
-            "label": f"{name}  {s.mean:,.4g}",
+            "label": f"{name}: {told[name]}",
             "low": s.low,
             "high": s.high,
             "seeds": s.count,
@@ -46,14 +59,14 @@ def bars(values: Mapping[str, Spread], seeds: Mapping[str, Sequence[float]], axi
         for name, s in values.items()
     ]
     dots = [{"name": name, "seed value": v} for name, some in seeds.items() for v in some]
-    domain = [0, top] if top else [0, 1.05 * max(v for row in rows for v in (row["value"], row["high"] or 0))]
+    domain = [0, top or 1.05 * max(s.mean if s.high is None else s.high for s in values.values())]
     base = alt.Chart(alt.Data(values=rows)).encode(
         y=alt.Y("name:N", sort=None, title=None, axis=None),
         x=alt.X("value:Q", title=axis, scale=alt.Scale(domain=domain, clamp=True), axis=alt.Axis(tickCount=4)),
     )
-    colour = alt.condition(alt.datum.name == rows[0]["name"], alt.value(GREY), alt.value(SERIES[0]))
+    colour = alt.condition(alt.datum.name == (plain or ""), alt.value(GREY), alt.value(SERIES[0]))
     tips = [alt.Tooltip(f"{key}:{kind}") for key, kind in (("name", "N"), ("value", "Q"), ("seeds", "Q"))]
-    bar = base.mark_bar(size=9, yOffset=8).encode(color=colour if len(rows) > 1 else alt.value(SERIES[0]), tooltip=tips)
+    bar = base.mark_bar(size=9, yOffset=8).encode(color=colour, tooltip=tips)
     names = base.mark_text(align="left", dy=-8, fontSize=12, color=TEXT).encode(text="label:N", x=alt.value(0))
     layers = [bar, names]
     if intervals := [row for row in rows if row["low"] is not None]:
@@ -80,8 +93,11 @@ def scatter(found: Correlation, unit: str, labels: bool) -> Chart:
     return _finished(alt.layer(*layers), height=200)
 
 
-def curve_chart(curves: Sequence[Curve], x: str, y: str, wide: bool) -> Chart:
-    """A line for each condition; a band where several values stand behind a point."""
+def curve_chart(curves: Sequence[Curve], names: Sequence[str], x: str, y: str, wide: bool) -> Chart:
+    """A line for each condition; a band where several values stand behind a point.
+
+    A condition has the same colour in all charts with the same ``names``.
+    """
     rows = [
         {"name": c.condition or y, "x": p.x, "y": p.spread.mean, "low": p.spread.low, "high": p.spread.high}
         for c in curves
@@ -89,23 +105,29 @@ def curve_chart(curves: Sequence[Curve], x: str, y: str, wide: bool) -> Chart:
     ]
     scale = alt.Scale(type="log", nice=False) if wide else alt.Scale(zero=False, nice=False)
     across = alt.X("x:Q", title=x, scale=scale, axis=_log_axis(rows) if wide else alt.Axis(tickCount=5))
-    base = alt.Chart(alt.Data(values=rows)).encode(x=across, color=_colours([row["name"] for row in rows]))
+    base = alt.Chart(alt.Data(values=rows)).encode(x=across, color=_colours(rows, names))
     up = alt.Y("y:Q", title=y, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5))
-    layers = [base.mark_line(point=alt.OverlayMarkDef(size=36), strokeWidth=2).encode(y=up, tooltip=["name:N", "x:Q", "y:Q"])]
+    layers = [
+        base.mark_line(point=alt.OverlayMarkDef(size=36), strokeWidth=2).encode(
+            y=up, tooltip=["name:N", "x:Q", "y:Q"]
+        )
+    ]
     if bands := [row for row in rows if row["low"] is not None]:
         band = alt.Chart(alt.Data(values=bands)).mark_area(opacity=0.15)
-        layers.insert(0, band.encode(x=across, y=alt.Y("low:Q", title=y), y2="high:Q", color=_colours([r["name"] for r in rows])))
+        layers.insert(
+            0, band.encode(x=across, y=alt.Y("low:Q", title=y), y2="high:Q", color=_colours(rows, names))
+        )
     return _finished(alt.layer(*layers), height=190)
 
 
-def training_chart(curves: Mapping[str, Sequence[tuple[float, float]]], y: str) -> Chart:
-    """A line of (step, value) for each name."""
+def training_chart(curves: Mapping[str, Sequence[tuple[float, float]]], names: Sequence[str], y: str) -> Chart:
+    """A line of (step, value) for each name; colours as in ``curve_chart``."""
     rows = [{"name": name, "step": a, "value": b} for name, points in curves.items() for a, b in points]
     chart = alt.Chart(alt.Data(values=rows)).mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=20))
     chart = chart.encode(
         x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=5)),
         y=alt.Y("value:Q", title=y, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5)),
-        color=_colours(list(curves)),
+        color=_colours(rows, names),
         tooltip=["name:N", "step:Q", "value:Q"],
     )
     return _finished(chart, height=180)
@@ -140,9 +162,11 @@ def _log_axis(rows: Sequence[Mapping[str, Any]]) -> alt.Axis:
     return alt.Axis(values=ticks, format="~s") if len(ticks) > 1 else alt.Axis(format="~s", tickCount=4)
 
 
-def _colours(names: Sequence[str]) -> alt.Color:
-    legend = alt.Legend(orient="bottom", columns=1, labelLimit=300) if len(set(names)) > 1 else None
-    return alt.Color("name:N", sort=None, title=None, legend=legend, scale=alt.Scale(range=SERIES))
+def _colours(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> alt.Color:
+    here = [name for name in names if any(row["name"] == name for row in rows)]
+    colours = [SERIES[names.index(name) % len(SERIES)] for name in here]
+    legend = alt.Legend(orient="bottom", columns=1, labelLimit=300) if len(here) > 1 else None
+    return alt.Color("name:N", sort=None, title=None, legend=legend, scale=alt.Scale(domain=here, range=colours))
 
 
 def _finished(chart: Any, height: int, width: int = WIDTH) -> Chart:
@@ -151,6 +175,8 @@ def _finished(chart: Any, height: int, width: int = WIDTH) -> Chart:
         labelFontSize=12, titleFontSize=12, titleFontWeight="normal", gridColor=GRID, labelColor=TEXT,
         titleColor=TEXT, domainColor=GREY, tickColor=GREY, titleLimit=280,
     )  # fmt: skip
-    chart = chart.configure_view(stroke=None).configure_legend(labelFontSize=12, labelColor=TEXT, symbolStrokeWidth=3)
+    chart = chart.configure_view(stroke=None).configure_legend(
+        labelFontSize=12, labelColor=TEXT, symbolStrokeWidth=3
+    )
     spec: Chart = chart.to_dict()
     return spec

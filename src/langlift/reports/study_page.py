@@ -19,7 +19,7 @@ from langlift.reports import study_tables as tables
 from langlift.reports.tables import Table, as_csv, as_latex
 from langlift.studies.analysis.analysing import Analysis, analyse
 from langlift.studies.analysis.curves import MEAN, AxisCurves, Curve
-from langlift.studies.analysis.measures import Results, label, language_of, settings_of, sort_results
+from langlift.studies.analysis.measures import Results, language_of, sort_results
 from langlift.studies.published import what_differs
 from langlift.studies.store import StudyRun
 from langlift.tasks.fused import ATTENTION
@@ -64,7 +64,7 @@ class Section:
 
 @dataclass(frozen=True)
 class ReportResult:
-    """What ``langlift report`` wrote: ``tables`` are the names of the tables, exported to the folder ``exports``."""
+    """What ``langlift report`` wrote: ``tables`` are the tables' names, ``exports`` the folder they are in as files."""
 
     report: str
     runs: int
@@ -94,7 +94,7 @@ def write_report(
     if exports is not None and exports.is_file():
         raise InputError(f"--tables {exports}: is a file", "name a folder")
     analysis = analyse(folders, axes)
-    title = title or _title(folders)
+    title = title or (folders[0].resolve().name if len(folders) == 1 else f"{len(analysis.runs)} runs")
     found = sections(analysis)
     shown = [table for section in found for part in section.parts for table in part.tables]
     environment = Environment(loader=PackageLoader("langlift.reports"), autoescape=True, undefined=StrictUndefined)
@@ -149,12 +149,13 @@ def _overview(analysis: Analysis) -> Section:
     runs = analysis.runs
     seeds = {run.cell["seed"] for run in runs if run.cell.get("seed") is not None}
     sums = tables.totals(runs)
-    numbers = {
-        "runs": f"{len(runs):,}",
-        "languages": f"{len({run.cell['language'] for run in runs if run.cell.get('language')}):,}",
-        "base models": f"{len({run.cell['base'] for run in runs if run.cell.get('base')}):,}",
-        "seeds": f"{len(seeds):,}",
+    counts = {
+        "run": len(runs),
+        "language": len({run.cell["language"] for run in runs if run.cell.get("language")}),
+        "base model": len({run.cell["base"] for run in runs if run.cell.get("base")}),
+        "seed": len(seeds),
     }
+    numbers = {what if count == 1 else f"{what}s": f"{count:,}" for what, count in counts.items()}
     if sums["tokens"]:
         numbers["tokens trained on"] = f"{sums['tokens'] / 1e6:,.1f} M"
     if sums["seconds"]:
@@ -171,8 +172,13 @@ def _overview(analysis: Analysis) -> Section:
 def _results(analysis: Analysis) -> Section | None:
     parts = []
     for results in analysis.results:
+        table, title = tables.results_table(results), _capital(results.measure.title)
         figures = [] if results.measure.is_loss else _bars(results)
-        parts.append(Part([tables.results_table(results)], figures, title=_capital(results.measure.title)))
+        texts = []
+        if figures:
+            own = ", each language with its own scale" if results.measure.lower_is_better else ""
+            texts = [f"Bars: means; dots: seeds; lines: 95 % intervals (Student's t){own}."]
+        parts += [Part([table], title=title), Part(figures=figures, texts=texts)]
     return Section("results", "Results", parts) if parts else None
 
 
@@ -183,12 +189,14 @@ def _bars(results: Results) -> list[Figure]:
     for language in results.languages:
         spreads = {c.label: s for c in results.conditions if (s := results.spread(language, c)) is not None}
         seeds = {c.label: results.values(language, c) for c in results.conditions if c.label in spreads}
-        told = "; ".join(f"{name}: {tables.number(s.mean, measure)}" for name, s in spreads.items())
+        told = {label: tables.spread_text(s, measure) for label, s in spreads.items()}
         name = tables.language_name(language)
-        chart = charts.bars(spreads, seeds, measure.title, top)
-        alt = f"Bars of {measure.title} for {name}. {told}."
-        note = "" if found else "dots: seeds; line: 95 % interval" + ("" if top else "; each with its own scale")
-        found.append(_figure(f"{measure.name}-{language}", name, alt, chart, note))
+        plain = next((c.label for c in results.conditions if c.is_reference), None)
+        chart = charts.bars(spreads, told, seeds, plain, measure.title, top)
+        alt = (
+            f"Bars of {measure.title} for {name}. {'; '.join(f'{label}: {text}' for label, text in told.items())}."
+        )
+        found.append(_figure(f"{measure.name}-{language}", name, alt, chart))
     return found
 
 
@@ -225,7 +233,7 @@ def _correlations(analysis: Analysis) -> Section | None:
     for number, c in enumerate(found):
         unit = f"gain ({units[c.measure]})" if c.y == "gain" else c.measure
         note = f"r = {c.pearson:+.2f} (p {_p(c.pearson_p)}), ρ = {c.spearman:+.2f} (p {_p(c.spearman_p)})"
-        alt = f"Scatter plot over {len(c.points)} languages: {c.y} in {c.measure}, {c.condition}, against {c.x}. {note}."
+        alt = f"Scatter plot of {len(c.points)} languages: {c.y} in {c.measure}, {c.condition}, by {c.x}. {note}."
         chart = charts.scatter(c, unit, len(c.points) <= MOST_LABELS)
         figures.append(_figure(f"correlation-{number}", f"{_capital(c.measure)}: {c.condition}", alt, chart, note))
     texts = ["Each dot is a language: the mean over seeds. The line is the least-squares fit."]
@@ -235,7 +243,7 @@ def _correlations(analysis: Analysis) -> Section | None:
 def _regressions(analysis: Analysis) -> Section | None:
     found = [tables.regression_table(regression) for regression in analysis.regressions]
     texts = [
-        "The change of the measure with each setting, the other settings held, with an intercept of each language's own."
+        "The change of the measure with each setting, the others held, with an intercept of each language's own."
     ]
     return Section("regression", "Effects of settings", [Part(found)], texts) if found else None
 
@@ -252,15 +260,17 @@ def _axis_figures(found: AxisCurves) -> list[Figure]:
     by_language: dict[str, list[Curve]] = {}
     for curve in found.curves:
         by_language.setdefault(curve.language, []).append(curve)
-    axis, figures = found.axis.replace("_", " "), []
+    axis = found.axis.replace("_", " ")
+    figures: list[Figure] = []
+    conditions = list(dict.fromkeys(curve.condition or found.measure.title for curve in found.curves))
     for language, curves in by_language.items():
         name = language if language == MEAN else tables.language_name(language)
         told = "; ".join(
-            f"{c.condition or 'all runs'}: from {tables.number(c.points[0].spread.mean, found.measure)} at "
-            f"{c.points[0].x:,g} to {tables.number(c.points[-1].spread.mean, found.measure)} at {c.points[-1].x:,g}"
+            f"{c.condition or 'all runs'}: "
+            + ", ".join(f"{tables.number(p.spread.mean, found.measure)} at {p.x:,g}" for p in c.points)
             for c in curves
         )
-        chart = charts.curve_chart(curves, axis, found.measure.title, found.wide)
+        chart = charts.curve_chart(curves, conditions, axis, found.measure.title, found.wide)
         alt = f"Curve of {found.measure.title} by {axis}, {name}. {told}."
         figures.append(_figure(f"{found.measure.name}-by-{found.axis}-{len(figures)}", _capital(name), alt, chart))
     return figures
@@ -278,18 +288,23 @@ def _fusion(analysis: Analysis) -> Section | None:
             by_title.setdefault(title, []).append(attention)
     if not by_title:
         return None
-    maps, figures = {}, []
+    maps: dict[str, Mapping[str, Sequence[float]]] = {}
+    figures: list[Figure] = []
     for title, seeds in by_title.items():
         same = [one for one in seeds if one.keys() == seeds[0].keys()]
         maps[title] = {
             name: [mean(layer) for layer in zip(*(one[name] for one in same), strict=True)] for name in same[0]
         }
-        told = "; ".join(f"{name}: {', '.join(f'{s:.2f}' for s in shares)}" for name, shares in maps[title].items())
+        told = "; ".join(
+            f"{name}: {', '.join(f'{s:.2f}' for s in shares)}" for name, shares in maps[title].items()
+        )
         alt = f"Heat map of attention by layer, from the lowest, {title}. {told}."
         note = f"mean of {len(same)} seed{'s' if len(same) > 1 else ''}"
         chart = charts.attention_map(maps[title])
         figures.append(_figure(f"fusion-{len(figures)}", _capital(title), alt, chart, note))
-    texts = ["How much a fusion attends to each of its adapters, by layer (mean over test tokens; a column sums to 1)."]
+    texts = [
+        "How much a fusion attends to each of its adapters, by layer (mean over test tokens; a column sums to 1)."
+    ]
     return Section("fusion", "Fusion", [Part([tables.attention_table(maps)], figures)], texts)
 
 
@@ -322,7 +337,7 @@ def _training(analysis: Analysis) -> Section | None:
             told = "; ".join(f"{who}: {p[0][1]:.3g} to {p[-1][1]:.3g}" for who, p in lines.items())
             what = "validation loss (nats)" if measure.is_loss else f"{measure.title} on dev"
             alt = f"Training curves of {what} by step, {name}. First and last values: {told}."
-            chart = charts.training_chart(lines, what)
+            chart = charts.training_chart(lines, [c.label for c in results.conditions], what)
             figures.append(_figure(f"training-{measure.name}-{language}", name, alt, chart))
         if figures:
             parts.append(Part(figures=figures, title=_capital(measure.title)))
@@ -367,11 +382,6 @@ def _lead(analysis: Analysis) -> str:
     bases = sorted({Path(str(run.cell["base"])).name for run in analysis.runs if run.cell.get("base")})
     few = ", ".join(told) if len(told) <= 8 else f"{', '.join(told[:7])} and {len(told) - 7} more languages"
     return f"{few or 'Several languages'}. Base: {', '.join(bases) or 'not recorded'}."
-
-
-def _title(folders: Sequence[Path]) -> str:
-    first = folders[0].resolve().name
-    return first if len(folders) == 1 else f"{first} and {len(folders) - 1} more"
 
 
 def _link(text: str, kind: str) -> Markup:

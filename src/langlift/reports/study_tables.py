@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
-from langlift.languages import find_language
 from langlift.errors import InputError
+from langlift.languages import find_language
 from langlift.reports.tables import Cell, Table, words
 from langlift.studies.analysis.bootstrap import Difference, Differences
 from langlift.studies.analysis.correlations import Correlation
@@ -37,6 +37,12 @@ def number(value: float, measure: Measure) -> str:
     return f"{value:.1f}"
 
 
+def spread_text(found: Spread, measure: Measure) -> str:
+    """Mean ± standard deviation, as text."""
+    spread = "" if found.std is None else f" ± {number(found.std, measure)}"
+    return f"{number(found.mean, measure)}{spread}"
+
+
 def p_value(p: float | None) -> Cell:
     """With three decimals, or as below 0.001."""
     if p is None:
@@ -61,27 +67,26 @@ def results_table(results: Results) -> Table:
         spreads = [results.spread(language, condition) for condition in results.conditions]
         rows.append([Cell(language_name(language), language), *_ranked(spreads, measure, ranked)])
     overall = [results.overall(condition) for condition in results.conditions]
-    notes = [_better(measure)]
+    notes = [f"{_better(measure)} ± is the standard deviation over seeds; the CSV also has 95 % intervals."]
     if any(overall):
         rows.append([Cell("mean of the languages", "mean"), *_ranked(overall, measure, ranked)])
         notes.append(
             "Mean of the languages: only for what was run in all of them; ± is over seeds, of the seeds' means."
         )
-    notes.append("± is the standard deviation over seeds; the CSV also has 95 % intervals (Student's t).")
     if not ranked:
         notes.append("Losses on different data cannot be compared, so no best is marked.")
     if results.repeated:
         notes.append(f"Left out: {results.repeated} runs with the same settings and seed as another one.")
     columns = ["language", *(condition.label for condition in results.conditions)]
-    return Table(measure.name, _capital(measure.title), columns, rows, notes=notes)
+    return Table(measure.name, f"{_capital(measure.title)}: mean ± standard deviation", columns, rows, notes=notes)
 
 
 def differences_tables(results: Results, found: Differences) -> list[Table]:
     """What is better than what: over all languages, and language by language."""
     name, unit = results.measure.name, results.measure.gain_unit
     notes = [
-        f"Differences in {unit}. Resampled {_what(found)}; p is two-sided, with Holm's correction within the table.",
-        "Seeds are averaged, so what other seeds would give is not in an interval over test items.",
+        f"Differences in {unit}. Resampled {_what(found)}; p is two-sided; Holm's correction is for the table.",
+        "Three seeds show little of what other seeds would give: take p values near a limit with care.",
     ]
     few = [d for d in [*found.overall, *found.by_language] if d.p is None]
     if few:
@@ -93,7 +98,16 @@ def differences_tables(results: Results, found: Differences) -> list[Table]:
     ):
         if some:
             caption = f"{_capital(results.measure.title)}: paired differences {where}"
-            columns = ["condition", "compared with", "language", "difference", "95 % interval", "p", "p, Holm", "units"]
+            columns = [
+                "condition",
+                "compared with",
+                "language",
+                "difference",
+                "95 % interval",
+                "p",
+                "p, Holm",
+                "units",
+            ]
             rows = [_difference(d) for d in some]
             folded = suffix != "differences" and bool(found.overall)
             tables.append(Table(f"{name}-{suffix}", caption, columns, rows, frozenset({0, 1, 2}), notes, folded))
@@ -173,8 +187,8 @@ def correlation_table(found: Sequence[Correlation]) -> Table:
     ]
     columns = ["measure", "condition", "of", "languages", "Pearson's r", "p", "Spearman's ρ", "p "]
     notes = [
-        "Pearson's r is with the decimal logarithm of the size or perplexity. p values are not corrected for their "
-        f"number, which is {2 * len(rows)}.",
+        "Pearson's r is with the decimal logarithm of the size or perplexity. p values are not corrected for "
+        f"their number, which is {2 * len(rows)}.",
     ]
     return Table("correlations", "Correlations over languages", columns, rows, frozenset({0, 1, 2}), notes)
 
@@ -193,8 +207,8 @@ def regression_table(found: Regression) -> Table:
         for e in found.effects
     ]
     notes = [
-        f"{found.observations} runs in {found.groups} languages; random intercept of a language: standard deviation "
-        f"{found.group_std:.3f}; residual {found.residual_std:.3f}. REML, Wald tests.",
+        f"{found.observations} runs in {found.groups} languages; standard deviation of the random intercepts "
+        f"{found.group_std:.3f}, residual {found.residual_std:.3f}. REML, Wald tests.",
     ]
     if not found.converged:
         notes.append("The fit did not converge properly or is singular: take the numbers with care.")
@@ -248,7 +262,9 @@ def cost_table(runs: Sequence[StudyRun]) -> Table:
     rows = [[*words(*key), *_costs(some)] for key, some in sorted(groups.items())]
     rows.append([*words("all", ""), *_costs(runs)])
     columns = ["kind", "of", "runs", "tokens", "FLOPs", "hours", "seconds a run", "peak memory, GB"]
-    notes = ["Sums, but for seconds a run (mean ± standard deviation) and memory (the most); validation is not in FLOPs."]
+    notes = [
+        "Sums, but for seconds a run (mean ± standard deviation) and memory (the most). FLOPs are without validation."
+    ]
     silent = sum(not run.cost.get("seconds") for run in runs)
     if silent:
         notes.append(f"{silent} runs do not record what they took, in part or at all; sums leave that out.")
@@ -278,7 +294,9 @@ def _ranked(spreads: Sequence[Spread | None], measure: Measure, ranked: bool) ->
     best = None
     if ranked and len(means) > 1:
         best = number(min(means) if measure.lower_is_better else max(means), measure)
-    return [spread_cell(s, measure, text is not None and text == best) for s, text in zip(spreads, shown, strict=True)]
+    return [
+        spread_cell(s, measure, text is not None and text == best) for s, text in zip(spreads, shown, strict=True)
+    ]
 
 
 def _difference(d: Difference) -> list[Cell]:

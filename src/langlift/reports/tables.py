@@ -63,7 +63,9 @@ def as_csv(table: Table) -> str:
     ]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    header = [[name, *(f"{name} {key}" for key in keys)] for name, keys in zip(table.columns, further, strict=True)]
+    header = [
+        [name, *(f"{name} {key}" for key in keys)] for name, keys in zip(table.columns, further, strict=True)
+    ]
     writer.writerow([name for names in header for name in names])
     for row in table.rows:
         cells = [

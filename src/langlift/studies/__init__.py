@@ -1,1 +1,1 @@
-"""Studies: many runs that answer one question."""
+"""Many runs from one file: planned, priced, run, and read back."""

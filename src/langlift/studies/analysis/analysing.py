@@ -64,6 +64,6 @@ def analyse(folders: Sequence[Path], axes: Sequence[str] = ()) -> Analysis:
         results=all_results,
         differences=differences,
         correlations=correlate(all_results, runs),
-        regressions=[found for results in all_results if (found := regress(results)) is not None],
+        regressions=[one for results in all_results if (one := regress(results)) is not None],
         curves=curves,
     )

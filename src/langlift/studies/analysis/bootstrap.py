@@ -1,4 +1,4 @@
-"""Paired bootstrap (Efron and Tibshirani 1993; of test items: Koehn 2004): is one condition better than another?"""
+"""Paired bootstrap (Efron and Tibshirani 1993; of test items: Koehn 2004): is a condition better than another?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 
 from langlift.studies.analysis.item_counts import Items, read_items
 from langlift.studies.analysis.measures import Condition, Results
+from langlift.studies.store import StudyRun
 
 RESAMPLES = 2000
+SEED_STREAM = 10_000
+"""Seeds are drawn independently of the items."""
 FEWEST_PAIRS = 5
 """With fewer pairs, resampling says more than is known: three of one sign would always come out as certain."""
 MOST_CONDITIONS = 6
 """Up to so many conditions all pairs are compared; else each with the one without adaptation."""
-TEST_ITEMS, PAIRS = "test items", "languages × seeds"
+TEST_ITEMS, PAIRS = "test items and seeds", "languages × seeds"
 ALL = "all languages"
 
 
@@ -24,8 +27,8 @@ ALL = "all languages"
 class Difference:
     """How much better ``better`` is than ``than``, in units of the measure's gain, with a 95 % interval.
 
-    ``p`` is two-sided: twice the share of resamples on the other side of 0. ``p_holm`` is corrected (Holm 1979) for
-    the other comparisons of the same list. Interval and p are None with fewer than ``FEWEST_PAIRS`` units.
+    ``p`` is two-sided: twice the share of resamples on the other side of 0. ``p_holm`` is corrected (Holm 1979)
+    for the other comparisons of the same list. Interval and p are None with fewer than ``FEWEST_PAIRS`` units.
     """
 
     language: str
@@ -51,7 +54,7 @@ class Differences:
 def compare(results: Results) -> Differences:
     """Every two conditions of a measure (of many, all with the reference, or without one with the first)."""
     items = {
-        (language, condition.label): read_items(results.runs(language, condition))
+        (language, condition.label): read_items(sorted(results.runs(language, condition), key=_seed))
         for language in results.languages
         for condition in results.conditions
     }
@@ -121,12 +124,18 @@ def _same_items(one: list[Items] | None, other: list[Items] | None) -> bool:
 def _of_items(
     language: str, names: tuple[str, str], cells: Sequence[tuple[list[Items], list[Items]]]
 ) -> Difference:
-    """Test items are resampled in each language by itself, the same ones for both conditions and all seeds."""
+    """Test items and seeds are resampled in each language by itself, the same ones for both conditions.
+
+    Items alone (Koehn 2004) would leave out how much a condition's score changes with the seed.
+    """
     observed, resampled, units = 0.0, np.zeros(RESAMPLES), 0
     for place, (ours, theirs) in enumerate(cells):
         weights = _weights(len(ours[0].gold), RESAMPLES, place)
         observed += _mean_total(ours) - _mean_total(theirs)
-        resampled += _mean_scores(ours, weights) - _mean_scores(theirs, weights)
+        ours_drawn = _weights(len(ours), RESAMPLES, SEED_STREAM + place) / len(ours)
+        theirs_drawn = _weights(len(theirs), RESAMPLES, SEED_STREAM + place) / len(theirs)
+        resampled += (_scores(ours, weights) * ours_drawn).sum(axis=1)
+        resampled -= (_scores(theirs, weights) * theirs_drawn).sum(axis=1)
         units += len(ours[0].gold)
     return _difference(language, names, observed / len(cells), resampled / len(cells), TEST_ITEMS, units)
 
@@ -166,9 +175,13 @@ def _mean_total(seeds: Sequence[Items]) -> float:
     return sum(items.total() for items in seeds) / len(seeds)
 
 
-def _mean_scores(seeds: Sequence[Items], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    scores: NDArray[np.float64] = np.mean([items.score(weights @ items.counts) for items in seeds], axis=0)
-    return scores
+def _scores(seeds: Sequence[Items], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each seed's score in each resample of the items: float64 [resamples, seeds]."""
+    return np.column_stack([items.score(weights @ items.counts) for items in seeds])
+
+
+def _seed(run: StudyRun) -> str:
+    return str(run.cell.get("seed"))
 
 
 @lru_cache(maxsize=4)

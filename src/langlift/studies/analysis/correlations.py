@@ -1,22 +1,30 @@
 """Correlations of gains over languages: with data sizes and pseudo-perplexity (as in arXiv 2502.10140)."""
 
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import log10
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import yaml
+
+from langlift.data_folder import SPLITS
 from langlift.errors import InputError
 from langlift.language_facts import exposure
 from langlift.languages import find_language
-from langlift.studies.analysis.measures import PERPLEXITY, Condition, Results
-from langlift.studies.store import StudyRun
+from langlift.studies.analysis.measures import BUILDS, PERPLEXITY, Condition, Results, language_of
+from langlift.studies.store import STUDY, StudyRun
 
 FEWEST_LANGUAGES = 4
 """Of three points almost any two rows correlate."""
-DATA_SIZES = ("train_bytes", "data_bytes", "bytes", "max_bytes")
-"""Entries of a run's result or cell, or of the runs it needs, that say how much was adapted on."""
+DATA_BYTES = "data_bytes"
+"""The entry of a run's result that says how much it was adapted on, where it does."""
+BUILT = "data"
+"""The folder within a run of what it built."""
 PRE_TRAINING = "pre-training data, MB"
 ADAPTATION = "adaptation data, MB"
 SURPRISE = "pseudo-perplexity before"
@@ -97,19 +105,47 @@ def correlation(
 
 
 def data_megabytes(run: StudyRun, by_hash: Mapping[str, StudyRun]) -> float | None:
-    """How much a run was adapted on: as it says itself, or the runs that it builds on, the nearest first."""
-    waiting, seen = [run], {run.hash}
-    while waiting:
-        current = waiting.pop(0)
-        for place in (current.result, current.cell):
-            size = next((place[key] for key in DATA_SIZES if place.get(key)), None)
-            if size is not None:
-                return float(size) / 1e6
-        for needed in current.needs:
-            if needed in by_hash and needed not in seen:
-                seen.add(needed)
-                waiting.append(by_hash[needed])
-    return None
+    """How much a run was adapted on, in all splits: as it says itself, or by the data that it or its adapter got."""
+    if run.result.get(DATA_BYTES) is not None:
+        return float(run.result[DATA_BYTES]) / 1e6
+    needed = [by_hash[one] for one in run.needs if one in by_hash]
+    built = [size for one in needed if one.kind in BUILDS if (size := _built_bytes(one)) is not None]
+    parts = str(run.cell.get("data", "")).replace("+", ",").split(",")
+    if built and len(built) == len(parts):
+        return sum(built) / 1e6
+    for one in needed:
+        if one.kind not in BUILDS and (size := data_megabytes(one, by_hash)) is not None:
+            return size
+    given = [_given_bytes(run.folder.parent.parent / STUDY, part, language_of(run)) for part in parts]
+    return None if None in given else sum(size or 0 for size in given) / 1e6
+
+
+def _built_bytes(run: StudyRun) -> float | None:
+    """The text of a corpus, of a cut data set (both say it) or of a graph's sentences."""
+    return run.value if run.kind in ("corpus", "cut") else _text_bytes(run.folder / BUILT)
+
+
+def _given_bytes(study: Path, name: str, language: str) -> float | None:
+    """The size of the data that a study file names for a language, where it is still there."""
+    try:
+        content = yaml.safe_load(study.read_text(encoding="utf-8"))
+        paths = content["data"][name][language]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return None
+    return _text_bytes(Path(str(paths[0] if isinstance(paths, list) else paths)))
+
+
+@cache
+def _text_bytes(data: Path) -> float | None:
+    """UTF-8 bytes of a text file, or of the texts of a built folder."""
+    if data.is_file():
+        return float(data.stat().st_size)
+    splits = [data / f"{split}.jsonl" for split in SPLITS if (data / f"{split}.jsonl").is_file()]
+    total = 0
+    for path in splits:
+        with path.open(encoding="utf-8") as lines:
+            total += sum(len(json.loads(line)["text"].encode()) for line in lines)
+    return float(total) if splits else None
 
 
 def _axes(
@@ -137,7 +173,7 @@ def _axes(
 
 
 def pre_training_megabytes(base: str, language: str) -> float | None:
-    """How much of a language the base model saw, as published for XLM-R and mBERT; None where not known, or none."""
+    """How much of a language the base model saw, as published for XLM-R and mBERT; None where none or not known."""
     try:
         return exposure(base, find_language(language)).megabytes
     except InputError:

@@ -22,7 +22,7 @@ AGREEMENT = 1e-6
 
 @dataclass(frozen=True)
 class Items:
-    """``counts`` [items, k] of one seed; ``score`` turns their sums over items [..., k] into the metric, 0 to 100."""
+    """``counts`` [items, k] of one seed; ``score`` turns sums over items [..., k] into the metric, 0 to 100."""
 
     gold: list[Any]
     counts: Counts
@@ -34,7 +34,7 @@ class Items:
 
 
 def read_items(runs: Sequence[StudyRun]) -> list[Items] | None:
-    """The test items of the seeds of one cell; None where they are not all there or do not give the recorded value."""
+    """The test items of a cell's seeds; None where some are not there or do not give the recorded value."""
     found = []
     for run in runs:
         metric, path = run.cell.get("metric"), predictions_of(run)

@@ -13,6 +13,8 @@ from langlift.studies.store import StudyRun
 
 IDENTITY = ("language", "seed", "task", "metric", "behaviour")
 """Entries of a cell that are no settings, or are told otherwise (published behaviour)."""
+BUILDS = ("corpus", "graph", "cut", "vocab")
+"""Kinds of runs that make something for others: their number is a size, and measures no model."""
 PERPLEXITY = "pseudo_perplexity"
 PUBLISHED = "published"
 WITHOUT = ("alone", "none")
@@ -29,6 +31,7 @@ METRICS = {
     "per_byte": "pseudo-perplexity per byte",
     LOSS: "held-out loss",
 }
+TASKS = {"ner": "NER", "pos": "POS"}
 LOWER = (PERPLEXITY, "per_character", "per_byte", LOSS)
 
 
@@ -43,7 +46,7 @@ class Measure:
     def title(self) -> str:
         """For people: "sentiment, macro-F1"."""
         metric = METRICS.get(self.metric, self.metric.replace("_", " "))
-        return f"{self.task}, {metric}" if self.task else metric
+        return f"{TASKS.get(self.task, self.task)}, {metric}" if self.task else metric
 
     @property
     def name(self) -> str:
@@ -79,7 +82,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Condition:
-    """What runs have in common that differ only in language and seed; ``label`` names what tells it from others."""
+    """What runs have in common that differ only in language and seed; ``label`` tells it from others."""
 
     label: str
     settings: Mapping[str, Any]
@@ -114,7 +117,9 @@ class Results:
             other
             for other in self.conditions
             if other.is_reference
-            and all(condition.settings.get(k) == v for k, v in other.settings.items() if k not in ("use", "method"))
+            and all(
+                condition.settings.get(k) == v for k, v in other.settings.items() if k not in ("use", "method")
+            )
         ]
         return max(found, key=lambda other: len(other.settings), default=None)
 
@@ -179,7 +184,7 @@ def sort_results(runs: Sequence[StudyRun]) -> list[Results]:
     """One ``Results`` for each measure: perplexities first, then tasks, then losses."""
     by_measure: dict[Measure, list[StudyRun]] = {}
     for run in runs:
-        if run.value is not None:
+        if run.value is not None and run.kind not in BUILDS:
             by_measure.setdefault(measure_of(run), []).append(run)
     order = sorted(by_measure, key=lambda m: (m.is_loss, m.task is not None, m.name))
     return [_results(measure, by_measure[measure]) for measure in order]
@@ -239,7 +244,9 @@ def _results(measure: Measure, runs: Sequence[StudyRun]) -> Results:
             continue
         met.add(place)
         cells.setdefault(place[:2], []).append(run)
-    ordered = sorted(conditions.values(), key=lambda c: not c.is_reference)
+    ordered = sorted(
+        conditions.values(), key=lambda c: (not c.is_reference, len(c.settings) if c.is_reference else 0)
+    )
     languages = sorted({language for language, _ in cells})
     return Results(measure, ordered, languages, cells, varied, repeated)
 

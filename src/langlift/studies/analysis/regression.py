@@ -1,4 +1,4 @@
-"""Effects of settings by linear mixed-effects regression, language as random intercept (as in arXiv 2405.12413)."""
+"""Effects of settings: linear mixed-effects regression, language as random intercept (as in arXiv 2405.12413)."""
 
 import warnings
 from collections.abc import Mapping, Sequence
