@@ -51,22 +51,12 @@ class StudyFolder:
         kept = self.random.random(60) < right
         predicted = [g if ok else LABELS[g == LABELS[0]] for g, ok in zip(gold, kept, strict=True)]
         value = 100 * f1_score(gold, predicted, average="macro")
-        cell = {
-            "language": language,
-            "base": BASE,
-            "task": "sentiment",
-            "metric": "macro_f1",
-            "seed": seed,
-            **cell,
-        }
-        folder = self.run("task", cell, {"value": value, "before": None}, published, needs)
+        place = {"language": language, "base": BASE, "task": "sentiment", "metric": "macro_f1", "seed": seed}
+        folder = self.run("task", {**place, **cell}, {"value": value, "before": None}, published, needs)
         write_recipe(folder, "task", {"epochs": 3, "batch_size": 32, "seeds": [seed]})
         seed_folder = folder / f"seed-{seed}"
         seed_folder.mkdir()
-        rows = [
-            {"text": f"{i}", "gold": g, "predicted": p}
-            for i, (g, p) in enumerate(zip(gold, predicted, strict=True))
-        ]
+        rows = [{"text": "a", "gold": g, "predicted": p} for g, p in zip(gold, predicted, strict=True)]
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (seed_folder / "test_predictions.jsonl").write_text(text, encoding="utf-8")
         return folder

@@ -64,7 +64,7 @@ class Section:
 
 @dataclass(frozen=True)
 class ReportResult:
-    """What ``langlift report`` wrote: ``tables`` are the tables' names, ``exports`` the folder they are in as files."""
+    """What ``langlift report`` wrote: ``tables`` are the tables' names, ``exports`` their folder."""
 
     report: str
     runs: int

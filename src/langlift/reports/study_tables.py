@@ -263,12 +263,12 @@ def cost_table(runs: Sequence[StudyRun]) -> Table:
     rows.append([*words("all", ""), *_costs(runs)])
     columns = ["kind", "of", "runs", "tokens", "FLOPs", "hours", "seconds a run", "peak memory, GB"]
     notes = [
-        "Sums, but for seconds a run (mean ± standard deviation) and memory (the most). FLOPs are without validation."
+        "Sums, but for seconds a run (mean ± standard deviation) and memory (the most). FLOPs leave out validation."
     ]
     silent = sum(not run.cost.get("seconds") for run in runs)
     if silent:
         notes.append(f"{silent} runs do not record what they took, in part or at all; sums leave that out.")
-    return Table("cost", "Cost", columns, rows, frozenset({0, 1}), notes)
+    return Table("cost", "Cost by kind of run", columns, rows, frozenset({0, 1}), notes)
 
 
 def runs_table(runs: Sequence[StudyRun]) -> Table:

@@ -105,7 +105,7 @@ def correlation(
 
 
 def data_megabytes(run: StudyRun, by_hash: Mapping[str, StudyRun]) -> float | None:
-    """How much a run was adapted on, in all splits: as it says itself, or by the data that it or its adapter got."""
+    """How much a run was adapted on, all splits: as it says itself, or by the data that it or its adapter got."""
     if run.result.get(DATA_BYTES) is not None:
         return float(run.result[DATA_BYTES]) / 1e6
     needed = [by_hash[one] for one in run.needs if one in by_hash]
@@ -173,7 +173,7 @@ def _axes(
 
 
 def pre_training_megabytes(base: str, language: str) -> float | None:
-    """How much of a language the base model saw, as published for XLM-R and mBERT; None where none or not known."""
+    """How much of a language the base model saw, as published for XLM-R and mBERT; None if none or unknown."""
     try:
         return exposure(base, find_language(language)).megabytes
     except InputError:

@@ -19,6 +19,8 @@ PERPLEXITY = "pseudo_perplexity"
 PUBLISHED = "published"
 WITHOUT = ("alone", "none")
 """Ways to use an adapter, or methods, by which nothing was adapted: what other conditions are compared with."""
+NOTHING = "no adapter"
+"""The name of a condition of which nothing is to be told."""
 METRICS = {
     "macro_f1": "macro-F1",
     "entity_f1": "entity F1",
@@ -254,7 +256,7 @@ def _results(measure: Measure, runs: Sequence[StudyRun]) -> Results:
 def _fixed_label(settings: Mapping[str, Any]) -> str:
     """The name of a condition that stands alone."""
     named = [str(settings[key]) for key in ("use", "method", "data") if settings.get(key)]
-    return ", ".join(named) or "all runs"
+    return ", ".join(named) or NOTHING
 
 
 def _seed(run: StudyRun) -> Any:
