@@ -80,6 +80,7 @@ def test_structure_is_accessible(page):
         assert link.get("href")[1:] in ids
 
 
+@pytest.mark.slow
 def test_axe_finds_nothing_in_chromium(page):
     """axe-core, wide and narrow, light and dark; then a chart becomes interactive under the pointer."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -95,7 +96,7 @@ def test_axe_finds_nothing_in_chromium(page):
             tab.on("pageerror", lambda error, mistakes=mistakes: mistakes.append(str(error)))
             tab.goto(page[1].as_uri())
             tab.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
-            found = axe.Axe().run(tab)
+            found = axe.Axe().run(tab, {"exclude": [["svg"]]})  # hidden from screen readers, and large
             assert found.violations_count == 0, found.generate_report()
             assert tab.evaluate("document.documentElement.scrollWidth") == width
             tab.locator(".chart").first.hover()

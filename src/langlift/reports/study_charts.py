@@ -51,7 +51,7 @@ def bars(
         {
             "name": name,
             "value": s.mean,
-            "label": f"{name}: {told[name]}",
+            "label": f"{told[name]}  {name}",
             "low": s.low,
             "high": s.high,
             "seeds": s.count,
@@ -67,7 +67,9 @@ def bars(
     colour = alt.condition(alt.datum.name == (plain or ""), alt.value(GREY), alt.value(SERIES[0]))
     tips = [alt.Tooltip(f"{key}:{kind}") for key, kind in (("name", "N"), ("value", "Q"), ("seeds", "Q"))]
     bar = base.mark_bar(size=9, yOffset=8).encode(color=colour, tooltip=tips)
-    names = base.mark_text(align="left", dy=-8, fontSize=12, color=TEXT).encode(text="label:N", x=alt.value(0))
+    names = base.mark_text(align="left", dy=-8, fontSize=12, color=TEXT, limit=WIDTH).encode(
+        text="label:N", x=alt.value(0)
+    )
     layers = [bar, names]
     if intervals := [row for row in rows if row["low"] is not None]:
         ends = alt.Chart(alt.Data(values=intervals)).encode(y=alt.Y("name:N", sort=None, title=None, axis=None))
@@ -159,7 +161,8 @@ def _log_axis(rows: Sequence[Mapping[str, Any]]) -> alt.Axis:
     xs = [row["x"] for row in rows]
     steps = (1, 2, 5) if max(xs) / min(xs) < 200 else (1,)
     ticks = [m * 10.0**e for e in range(-9, 16) for m in steps if min(xs) * 0.9 <= m * 10.0**e <= max(xs) * 1.1]
-    return alt.Axis(values=ticks, format="~s") if len(ticks) > 1 else alt.Axis(format="~s", tickCount=4)
+    form = "~s" if max(xs) >= 10_000 else "~g"
+    return alt.Axis(values=ticks, format=form) if len(ticks) > 1 else alt.Axis(format=form, tickCount=4)
 
 
 def _colours(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> alt.Color:

@@ -163,7 +163,8 @@ def _overview(analysis: Analysis) -> Section:
     texts = []
     if analysis.unfinished:
         some = ", ".join(analysis.unfinished[:5]) + (", …" if len(analysis.unfinished) > 5 else "")
-        texts.append(f"Not finished, and not counted here: {len(analysis.unfinished)} runs ({some}).")
+        many = "run" if len(analysis.unfinished) == 1 else "runs"
+        texts.append(f"Not finished, and not counted here: {len(analysis.unfinished)} {many} ({some}).")
     if len(seeds) < 3:
         texts.append("With fewer than three seeds, spreads say little and small differences nothing.")
     return Section("overview", "Overview", [Part([tables.runs_table(runs)])], texts, numbers)

@@ -185,7 +185,7 @@ def correlation_table(found: Sequence[Correlation]) -> Table:
         ]
         for c in found
     ]
-    columns = ["measure", "condition", "of", "languages", "Pearson's r", "p", "Spearman's ρ", "p "]
+    columns = ["measure", "condition", "of", "languages", "Pearson's r", "p of r", "Spearman's ρ", "p of ρ"]
     notes = [
         "Pearson's r is with the decimal logarithm of the size or perplexity. p values are not corrected for "
         f"their number, which is {2 * len(rows)}.",
@@ -263,7 +263,7 @@ def cost_table(runs: Sequence[StudyRun]) -> Table:
     rows.append([*words("all", ""), *_costs(runs)])
     columns = ["kind", "of", "runs", "tokens", "FLOPs", "hours", "seconds a run", "peak memory, GB"]
     notes = [
-        "Sums, but for seconds a run (mean ± standard deviation) and memory (the most). FLOPs leave out validation."
+        "Sums, but for seconds a run (mean ± standard deviation) and memory (the most); FLOPs: training alone."
     ]
     silent = sum(not run.cost.get("seconds") for run in runs)
     if silent:

@@ -101,7 +101,7 @@ class Results:
 
     ``cells`` has the runs of each language and condition (by its label), a run for each seed. ``repeated`` counts
     runs left out because another one has the same language, condition and seed. ``varied`` are the settings that
-    differ between conditions.
+    differ between conditions, be it only that some lack them.
     """
 
     measure: Measure
@@ -233,12 +233,13 @@ def _results(measure: Measure, runs: Sequence[StudyRun]) -> Results:
     all_settings = [settings_of(run) for run in runs]
     keys = list(dict.fromkeys(key for settings in all_settings for key in settings))
     varied = [key for key in keys if len({json.dumps(s.get(key), default=str) for s in all_settings}) > 1]
+    named_by = _telling(all_settings, varied)
     conditions: dict[str, Condition] = {}
     cells: dict[tuple[str, str], list[StudyRun]] = {}
     met: set[tuple[str, str, Any]] = set()
     repeated = 0
     for run, settings in zip(runs, all_settings, strict=True):
-        text = label(settings, varied) or _fixed_label(settings)
+        text = label(settings, named_by) or _fixed_label(settings)
         conditions.setdefault(text, Condition(text, settings))
         place = (language_of(run), text, _seed(run))
         if place in met:
@@ -251,6 +252,21 @@ def _results(measure: Measure, runs: Sequence[StudyRun]) -> Results:
     )
     languages = sorted({language for language, _ in cells})
     return Results(measure, ordered, languages, cells, varied, repeated)
+
+
+def _telling(all_settings: Sequence[Mapping[str, Any]], varied: Sequence[str]) -> list[str]:
+    """The settings to name conditions by: those with several values, and of the others as many as it takes."""
+
+    def distinct(keys: Sequence[str]) -> int:
+        return len({json.dumps([s.get(key) for key in keys], default=str) for s in all_settings})
+
+    several = [k for k in varied if len({json.dumps(s[k], default=str) for s in all_settings if k in s}) > 1]
+    chosen = set(several) | ({PUBLISHED} & set(varied))
+    for key in varied:
+        if distinct([k for k in varied if k in chosen]) == distinct(varied):
+            break
+        chosen.add(key)
+    return [key for key in varied if key in chosen]
 
 
 def _fixed_label(settings: Mapping[str, Any]) -> str:
