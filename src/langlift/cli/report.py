@@ -35,7 +35,7 @@ def report(
         print_json(asdict(result))
         return
     if result.unfinished:
-        note(f"Not finished, and not counted: {len(result.unfinished)} runs")
+        note(f"Not finished, and not counted: {len(result.unfinished)}")
     typer.echo(f"{result.runs} runs, {len(result.tables)} tables: {result.report}")
     if result.exports is not None:
         typer.echo(f"Tables as CSV and LaTeX: {result.exports}")
