@@ -84,7 +84,7 @@ def bars(
 def scatter(found: Correlation, unit: str, labels: bool) -> Chart:
     """A dot for each language over a logarithmic axis, with the least-squares line."""
     rows = [{"language": name, "x": x, "y": y} for name, (x, y) in found.points.items()]
-    x = alt.X("x:Q", title=found.x, scale=alt.Scale(type="log", nice=False, padding=12), axis=_log_axis(rows))
+    x = alt.X("x:Q", title=found.x, scale=alt.Scale(type="log", nice=False, padding=28), axis=_log_axis(rows))
     y = alt.Y("y:Q", title=unit, scale=alt.Scale(zero=False, padding=12), axis=alt.Axis(tickCount=5))
     base = alt.Chart(alt.Data(values=rows)).encode(x=x, y=y)
     line = base.transform_regression("x", "y", method="log").mark_line(color=GREY, strokeWidth=2)

@@ -202,7 +202,7 @@ def regression_table(found: Regression) -> Table:
             Cell(f"{e.standard_error:.3f}", e.standard_error),
             Cell(f"{e.z:.2f}", e.z),
             p_value(e.p),
-            Cell(f"{e.low:.3f} to {e.high:.3f}", "", further={"low": e.low, "high": e.high}),
+            Cell(f"{e.low:.3f} to {e.high:.3f}", further={"low": e.low, "high": e.high}),
         ]
         for e in found.effects
     ]
@@ -302,7 +302,7 @@ def _ranked(spreads: Sequence[Spread | None], measure: Measure, ranked: bool) ->
 def _difference(d: Difference) -> list[Cell]:
     interval = NONE
     if d.low is not None and d.high is not None:
-        interval = Cell(f"{_signed(d.low)} to {_signed(d.high)}", "", further={"low": d.low, "high": d.high})
+        interval = Cell(f"{_signed(d.low)} to {_signed(d.high)}", further={"low": d.low, "high": d.high})
     return [
         *words(d.better, d.than, language_name(d.language)),
         Cell(_signed(d.difference), d.difference),
