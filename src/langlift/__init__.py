@@ -18,6 +18,7 @@ _PLACES = {
     "VocabRecipe": "langlift.config.recipes",
     "adapt": "langlift.training.adaptation",
     "adapt_family": "langlift.training.family",
+    "analyse": "langlift.studies.analysis.analysing",
     "apply_vocabulary": "langlift.vocab.applying",
     "attach": "langlift.adapters.composition",
     "build_corpus": "langlift.corpus.building",
@@ -41,6 +42,7 @@ _PLACES = {
     "train_topic": "langlift.tasks.topic",
     "trim_vocabulary": "langlift.vocab.trimming",
     "write_fusion_map": "langlift.reports.fusion_map",
+    "write_report": "langlift.reports.study_page",
 }
 __all__ = list(_PLACES)
 

@@ -114,6 +114,12 @@ def flores_languages() -> frozenset[str]:
 
 
 @cache
+def seed_language_codes() -> Mapping[str, str]:
+    """The codes of arXiv 2502.10140's tables -> languages, such as ``mt`` -> ``mlt_Latn``."""
+    return {row["iso639_1"]: code for code, row in _seed_rows().items()}
+
+
+@cache
 def base_languages() -> Mapping[str, frozenset[str]]:
     """Base model -> the languages of its pre-training data, such as ``mlt_Latn``."""
     seen: dict[str, frozenset[str]] = {}

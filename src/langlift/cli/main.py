@@ -24,6 +24,7 @@ from langlift.cli import (
     languages,
     predict,
     pretrain,
+    report,
     score,
     task,
     vocab,
@@ -55,6 +56,7 @@ app.add_typer(task.app, name="task")
 app.command("predict")(predict.predict)
 app.command("pretrain")(pretrain.pretrain)
 app.command("costs")(costs.costs)
+app.command("report")(report.report)
 app.add_typer(bench.app, name="bench")
 app.command("import")(import_adapter.import_adapter)
 app.command("export")(export_adapter.export_adapter)

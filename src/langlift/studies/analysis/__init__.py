@@ -1,0 +1,1 @@
+"""What a study's runs show: spreads, differences, correlations, regressions, curves. Nothing is drawn here."""

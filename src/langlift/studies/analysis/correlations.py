@@ -1,0 +1,198 @@
+"""Correlations of gains over languages: with data sizes and pseudo-perplexity (as in arXiv 2502.10140)."""
+
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import log10
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import yaml
+
+from langlift.data_folder import SPLITS
+from langlift.errors import InputError
+from langlift.language_facts import exposure
+from langlift.languages import find_language
+from langlift.studies.analysis.measures import BUILDS, PERPLEXITY, Condition, Results, language_of
+from langlift.studies.store import STUDY, StudyRun
+
+FEWEST_LANGUAGES = 4
+"""Of three points almost any two rows correlate."""
+DATA_BYTES = "data_bytes"
+"""The entry of a run's result that says how much it was adapted on, where it does."""
+BUILT = "data"
+"""The folder within a run of what it built."""
+PRE_TRAINING = "pre-training data, MB"
+ADAPTATION = "adaptation data, MB"
+SURPRISE = "pseudo-perplexity before"
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Of ``y`` with the decimal logarithm of ``x`` over languages; ``points`` has (x, y) by language.
+
+    Spearman's ``spearman`` needs no logarithm. ``p`` values are two-sided. ``y`` is "gain" or "score".
+    """
+
+    measure: str
+    condition: str
+    x: str
+    y: str
+    points: Mapping[str, tuple[float, float]]
+    pearson: float
+    pearson_p: float
+    spearman: float
+    spearman_p: float
+
+
+def correlate(all_results: Sequence[Results], runs: Sequence[StudyRun]) -> list[Correlation]:
+    """Each condition's mean gain over seeds with each x that is known of four languages or more.
+
+    A condition without adaptation has no gain: its score is taken.
+    """
+    by_hash = {run.hash: run for run in runs if run.hash}
+    surprise = _surprise(all_results)
+    found = []
+    for results in all_results:
+        if results.measure.is_loss:
+            continue
+        for condition in results.conditions:
+            values = {name: results.gains(name, condition) for name in results.languages}
+            y = "gain" if any(values.values()) else "score"
+            if y == "score":
+                values = {name: results.values(name, condition) for name in results.languages}
+            for x, sizes in _axes(results, condition, by_hash, surprise).items():
+                points = {
+                    name: (sizes[name], mean(values[name]))
+                    for name in results.languages
+                    if values[name] and sizes.get(name)
+                }
+                if x == SURPRISE and results.measure.metric == PERPLEXITY and y == "score":
+                    continue  # with itself
+                if one := correlation(results.measure.title, condition.label, x, y, points):
+                    found.append(one)
+    return found
+
+
+def correlation(
+    measure: str, condition: str, x: str, y: str, points: Mapping[str, tuple[float, float]]
+) -> Correlation | None:
+    """Pearson's with log10 x and Spearman's; None for too few points, or where one side does not vary."""
+    from scipy.stats import pearsonr, spearmanr
+
+    if len(points) < FEWEST_LANGUAGES:
+        return None
+    logs, values = [log10(a) for a, _ in points.values()], [b for _, b in points.values()]
+    if len(set(logs)) < 2 or len(set(values)) < 2:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # near-constant input
+        pearson, spearman = pearsonr(logs, values), spearmanr(logs, values)
+    return Correlation(
+        measure,
+        condition,
+        x,
+        y,
+        points,
+        float(pearson.statistic),
+        float(pearson.pvalue),
+        float(spearman.statistic),
+        float(spearman.pvalue),
+    )
+
+
+def data_megabytes(run: StudyRun, by_hash: Mapping[str, StudyRun]) -> float | None:
+    """How much a run was adapted on, all splits: as it says itself, or by the data that it or its adapter got."""
+    if run.result.get(DATA_BYTES) is not None:
+        return float(run.result[DATA_BYTES]) / 1e6
+    needed = [by_hash[one] for one in run.needs if one in by_hash]
+    built = [size for one in needed if one.kind in BUILDS if (size := _built_bytes(one)) is not None]
+    parts = str(run.cell.get("data", "")).replace("+", ",").split(",")
+    if built and len(built) == len(parts):
+        return sum(built) / 1e6
+    for one in needed:
+        if one.kind not in BUILDS and (size := data_megabytes(one, by_hash)) is not None:
+            return size
+    given = [_given_bytes(run.folder.parent.parent / STUDY, part, language_of(run)) for part in parts]
+    return None if None in given else sum(size or 0 for size in given) / 1e6
+
+
+def _built_bytes(run: StudyRun) -> float | None:
+    """The text of a corpus, of a cut data set (both say it) or of a graph's sentences."""
+    return run.value if run.kind in ("corpus", "cut") else _text_bytes(run.folder / BUILT)
+
+
+def _given_bytes(study: Path, name: str, language: str) -> float | None:
+    """The size of the data that a study file names for a language, where it is still there."""
+    try:
+        content = yaml.safe_load(study.read_text(encoding="utf-8"))
+        paths = content["data"][name][language]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return None
+    return _text_bytes(Path(str(paths[0] if isinstance(paths, list) else paths)))
+
+
+@cache
+def _text_bytes(data: Path) -> float | None:
+    """UTF-8 bytes of a text file, or of the texts of a built folder."""
+    if data.is_file():
+        return float(data.stat().st_size)
+    splits = [data / f"{split}.jsonl" for split in SPLITS if (data / f"{split}.jsonl").is_file()]
+    total = 0
+    for path in splits:
+        with path.open(encoding="utf-8") as lines:
+            total += sum(len(json.loads(line)["text"].encode()) for line in lines)
+    return float(total) if splits else None
+
+
+def _axes(
+    results: Results,
+    condition: Condition,
+    by_hash: Mapping[str, StudyRun],
+    surprise: Mapping[tuple[str, str], float],
+) -> dict[str, dict[str, float]]:
+    """What gains may go with -> language -> value."""
+    base = str(condition.settings.get("base", ""))
+
+    def of(value: Callable[[StudyRun], float | None]) -> dict[str, float]:
+        found = {}
+        for name in results.languages:
+            known = [v for run in results.runs(name, condition) if (v := value(run)) is not None]
+            if known:
+                found[name] = mean(known)
+        return found
+
+    return {
+        PRE_TRAINING: {name: size for name in results.languages if (size := pre_training_megabytes(base, name))},
+        ADAPTATION: of(lambda run: data_megabytes(run, by_hash)),
+        SURPRISE: {name: v for name in results.languages if (v := surprise.get((base, name))) is not None},
+    }
+
+
+def pre_training_megabytes(base: str, language: str) -> float | None:
+    """How much of a language the base model saw, as published for XLM-R and mBERT; None if none or unknown."""
+    try:
+        return exposure(base, find_language(language)).megabytes
+    except InputError:
+        return None
+
+
+def _surprise(all_results: Sequence[Results]) -> dict[tuple[str, str], float]:
+    """(base, language) -> pseudo-perplexity of the base before adaptation, as far as the study measured it."""
+    found: dict[tuple[str, str], float] = {}
+    for results in all_results:
+        if results.measure.metric != PERPLEXITY:
+            continue
+        for condition in results.conditions:
+            base = str(condition.settings.get("base", ""))
+            for language in results.languages:
+                values: list[Any] = [run.result.get("before") for run in results.runs(language, condition)]
+                if condition.is_reference:
+                    values = results.values(language, condition)
+                known = [float(value) for value in values if value is not None]
+                if known:
+                    found.setdefault((base, language), mean(known))
+    return found

@@ -1,0 +1,161 @@
+"""The figures published in arXiv 2502.10140 for what a study measured, and what differs between both."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from langlift.errors import InputError
+from langlift.language_facts import seed_language_codes
+from langlift.studies.analysis.measures import PERPLEXITY, PUBLISHED, Condition, Measure, Results
+from langlift.studies.single_runs import read_recipe
+from langlift.studies.store import StudyRun
+
+SOURCE = "arXiv 2502.10140"
+MODELS = {"mbert": "mBERT", "xlmr": "XLM-R"}
+BASES = {
+    "google-bert/bert-base-multilingual-cased": "mbert",
+    "bert-base-multilingual-cased": "mbert",
+    "FacebookAI/xlm-roberta-base": "xlmr",
+    "xlm-roberta-base": "xlmr",
+}
+TABLES = {
+    (None, PERPLEXITY): "pppl",
+    ("topic", "macro_f1"): "tc",
+    ("sentiment", "macro_f1"): "sa",
+    ("ner", "entity_f1"): "ner",
+}
+"""(task, metric) -> the file of published figures."""
+PLACES = {"pppl": "tables 10, 11", "tc": "tables 15, 16", "sa": "tables 21, 22", "ner": "tables 18, 19"}
+GRAPHS, TEXTS = ("graph", "conceptnet"), ("text", "glotcc", "corpus")
+"""What a study's data is called, in part, if it is a knowledge graph, or a corpus."""
+ADAPT = {"batch_size": 16, "learning_rate": 1e-4}
+BOTTLENECK = {"reduction_factor": 16.0}
+STEPS = {"graph": 25_000, "text": 100_000}
+TASK = {"batch_size": 32, "learning_rate": 1e-4, "reduction_factor": 16.0}
+EPOCHS = {"topic": 20, "sentiment": 25, "ner": 100}
+SEEDS = 3
+
+
+@dataclass(frozen=True)
+class PublishedFigure:
+    """One published number: of which model and column of the table, and where it stands."""
+
+    model: str
+    column: str
+    value: float
+    place: str
+
+
+def published_figures(measure: Measure, condition: Condition, language: str) -> list[PublishedFigure]:
+    """What was published for a condition in a language: for the same base if it has figures, else for both."""
+    table = TABLES.get((measure.task, measure.metric))
+    column = column_of(measure, condition)
+    if table is None or column is None:
+        return []
+    base = BASES.get(str(condition.settings.get("base")))
+    found = []
+    for model, name in MODELS.items():
+        text = _rows(table).get((model, language), {}).get(column)
+        if text and base in (None, model):
+            found.append(PublishedFigure(name, column, float(text), f"{SOURCE}, {PLACES[table]}"))
+    return found
+
+
+def column_of(measure: Measure, condition: Condition) -> str | None:
+    """The column of the published tables that has the condition's method and kind of data; None without one."""
+    settings = condition.settings
+    use, method, data = settings.get("use"), settings.get("method"), str(settings.get("data", ""))
+    if condition.is_reference:
+        return "base"
+    if settings.get("objective", "mlm") != "mlm" or settings.get("task_method"):
+        return None
+    kinds = {kind for part in data.replace("+", ",").split(",") if (kind := data_source(part))}
+    if use == "fused":
+        name = method or "seq_bn"
+        return f"fusion_{name}" if kinds == {"graph", "text"} and measure.task == "ner" else None
+    if use == "full" or "," in data or len(kinds) != 1 or "+" in data:
+        return None
+    if method == "full":
+        return "glot_fft" if kinds == {"text"} else None
+    prefix = "cn" if kinds == {"graph"} else "glot"
+    return f"{prefix}_{method}" if method in ("seq_bn", "lora", "seq_bn_inv") else None
+
+
+def data_source(name: str) -> str | None:
+    """ "graph" or "text", as far as a data set's name tells."""
+    lower = name.lower()
+    if any(word in lower for word in GRAPHS):
+        return "graph"
+    return "text" if any(word in lower for word in TEXTS) else None
+
+
+def what_differs(results: Results, runs: Sequence[StudyRun]) -> list[str]:
+    """Why a measure's figures and the published ones are not the same experiment, line by line; never empty."""
+    own = [run for cell in results.cells.values() for run in cell]
+    adapting = [run for run in runs if run.kind == "adapt"]
+    bases = sorted({str(c.settings.get("base")) for c in results.conditions if c.settings.get("base")})
+    lines = []
+    if others := [base for base in bases if base not in BASES]:
+        lines.append(f"Base model: {', '.join(others)} here; mBERT and XLM-R (base) there.")
+    data = sorted({str(c.settings["data"]) for c in results.conditions if c.settings.get("data")})
+    if data:
+        lines.append(f"Adaptation data: {', '.join(data)} here; GlotCC text and ConceptNet there.")
+    if results.measure.metric == PERPLEXITY:
+        lines.append("Test text: the study's own here; FLORES-200 devtest there.")
+        if not all(run.cell.get("variant") == PUBLISHED or run.published for run in own):
+            lines.append(
+                "Pseudo-perplexity: one value over all tokens, special ones left out, here; the mean of the "
+                "sentences' values, special tokens masked too, there (--variant published)."
+            )
+    else:
+        lines.append("Training and test sets: the study's own here, those of the paper there.")
+        if results.measure.task == "ner" and not all(run.published for run in own):
+            lines.append("Entities: scored on words here; on every subword there (label_subwords: every).")
+    if adapting:
+        lines += _settings_differ("Adapters", adapting, "adapt", ADAPT)
+        bottlenecks = [run for run in adapting if run.cell.get("method") in ("seq_bn", "seq_bn_inv")]
+        lines += _settings_differ("Adapters", bottlenecks, "adapt", BOTTLENECK)
+        for kind, steps in STEPS.items():
+            some = [run for run in adapting if data_source(str(run.cell.get("data"))) == kind]
+            lines += _settings_differ(f"Adapters on {kind}", some, "adapt", {"steps": steps})
+    if results.measure.task is not None:
+        there: dict[str, Any] = {**TASK, "epochs": EPOCHS.get(results.measure.task)}
+        lines += _settings_differ("Task training", own, "task", there)
+    counts = {len(cell) for (_, name), cell in results.cells.items()} if results.measure.task else set()
+    if counts - {SEEDS}:
+        lines.append(f"Seeds: {_either(counts)} here; {SEEDS} there.")
+    return lines
+
+
+def _settings_differ(who: str, runs: Sequence[StudyRun], section: str, there: Mapping[str, Any]) -> list[str]:
+    here: dict[str, set[Any]] = {}
+    for run in runs:
+        try:
+            settings = read_recipe(run.folder).get(section) or {}
+        except InputError:
+            continue
+        for key in there:
+            if settings.get(key) is not None:
+                here.setdefault(key, set()).add(settings[key])
+    return [
+        f"{who}: {key.replace('_', ' ')} {_either(values)} here; {there[key]:,g} there."
+        for key, values in here.items()
+        if {float(value) for value in values} != {float(there[key])}
+    ]
+
+
+def _either(values: set[Any]) -> str:
+    return " or ".join(f"{value:,g}" for value in sorted(values))
+
+
+@cache
+def _rows(table: str) -> Mapping[tuple[str, str], dict[str, str]]:
+    """(model, FLORES code of the language) -> the row of a table."""
+    codes = seed_language_codes()
+    path = Path(str(files("langlift") / "facts" / f"published_{table}.csv"))
+    with path.open(encoding="utf-8", newline="") as file:
+        return {(row["model"], codes[row["language"]]): row for row in csv.DictReader(file)}

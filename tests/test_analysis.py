@@ -1,0 +1,284 @@
+"""The statistics of studies against scipy, statsmodels, sklearn, seqeval, and values published for known data."""
+
+import json
+from math import log10
+
+import numpy as np
+import pytest
+import scipy.stats
+from study_folder import LANGUAGES, StudyFolder, make_study
+
+from langlift.errors import InputError
+from langlift.evaluation.attachment import attachment_scores
+from langlift.evaluation.classification import macro_f1
+from langlift.evaluation.entities import entity_f1
+from langlift.studies.analysis.analysing import analyse
+from langlift.studies.analysis.bootstrap import compare, holm, resampled_means, two_sided_p
+from langlift.studies.analysis.correlations import ADAPTATION, PRE_TRAINING, correlation, data_megabytes
+from langlift.studies.analysis.curves import curves_of
+from langlift.studies.analysis.item_counts import attachments_counted, entities_counted, labels_counted, read_items
+from langlift.studies.analysis.measures import Measure, sort_results
+from langlift.studies.analysis.regression import mixed_model
+from langlift.studies.analysis.spread import spread
+from langlift.studies.single_runs import data_kind, read_runs
+from langlift.studies.store import read_study
+
+# Student's sleep data (1908): hours of sleep gained with drug 1 and drug 2 by ten patients.
+DRUG_1 = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+DRUG_2 = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+# Anscombe's first set (1973).
+ANSCOMBE_X = [10, 8, 13, 9, 11, 14, 6, 4, 12, 7, 5]
+ANSCOMBE_Y = [8.04, 6.95, 7.58, 8.81, 8.33, 9.96, 7.24, 4.26, 10.84, 4.82, 5.68]
+# Growth of eleven girls at ages 8, 10, 12, 14 (Potthoff and Roy 1964; R's nlme: Orthodont).
+GIRLS = [
+    [21, 20, 21.5, 23], [21, 21.5, 24, 25.5], [20.5, 24, 24.5, 26], [23.5, 24.5, 25, 26.5],
+    [21.5, 23, 22.5, 23.5], [20, 21, 21, 22.5], [21.5, 22.5, 23, 25], [23, 23, 23.5, 24],
+    [20, 21, 22, 21.5], [16.5, 19, 19, 19.5], [24.5, 25, 28, 28],
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> StudyFolder:
+    return make_study(tmp_path_factory.mktemp("study") / "made-up")
+
+
+@pytest.fixture(scope="module")
+def analysis(study):
+    return analyse([study.path])
+
+
+def results_of(analysis, name):
+    return next(results for results in analysis.results if results.measure.name == name)
+
+
+def test_interval_is_that_of_r_for_students_data():
+    """R: t.test(extra ~ group, paired = TRUE): mean -1.58, 95 % interval -2.4598858 to -0.7001142."""
+    found = spread([a - b for a, b in zip(DRUG_1, DRUG_2, strict=True)])
+    assert found.mean == pytest.approx(-1.58)
+    assert (found.low, found.high) == pytest.approx((-2.4598858, -0.7001142), abs=5e-8)
+
+
+@pytest.mark.parametrize("count", range(2, 10))
+def test_interval_is_scipys(count):
+    values = np.random.default_rng(count).normal(50, 10, count).tolist()
+    found = spread(values)
+    expected = scipy.stats.t.interval(0.95, count - 1, np.mean(values), scipy.stats.sem(values))
+    assert (found.low, found.high) == pytest.approx(expected)
+    assert found.std == pytest.approx(np.std(values, ddof=1))
+
+
+def test_one_value_has_no_spread():
+    assert spread([4.0]) == type(spread([4.0]))(1, 4.0, None, None, None)
+
+
+def test_correlations_of_anscombes_data():
+    """Published: r = 0.816. Spearman's by scipy."""
+    points = {str(i): (10.0**x, y) for i, (x, y) in enumerate(zip(ANSCOMBE_X, ANSCOMBE_Y, strict=True))}
+    found = correlation("m", "c", "x", "gain", points)
+    assert found.pearson == pytest.approx(0.81642, abs=5e-6)
+    assert found.pearson_p == pytest.approx(0.00217, abs=5e-6)
+    assert found.spearman == pytest.approx(scipy.stats.spearmanr(ANSCOMBE_X, ANSCOMBE_Y).statistic)
+    assert correlation("m", "c", "x", "gain", dict(list(points.items())[:3])) is None
+
+
+def test_mixed_model_is_nlmes():
+    """R's nlme: lme(distance ~ age, random = ~ 1 | Subject), girls: Pinheiro and Bates 2000, section 1.4.1."""
+    values = [value for girl in GIRLS for value in girl]
+    ages = [8.0, 10.0, 12.0, 14.0] * len(GIRLS)
+    groups = [f"F{i}" for i in range(len(GIRLS)) for _ in range(4)]
+    found = mixed_model("distance", "distance", values, {"age": ages, "age twice": [2 * a for a in ages]}, groups)
+    intercept, age = found.effects
+    assert (intercept.estimate, intercept.standard_error) == pytest.approx((17.372727, 0.8587419), rel=1e-3)
+    assert (age.estimate, age.standard_error) == pytest.approx((0.479545, 0.0525898), rel=1e-3)
+    assert (found.group_std, found.residual_std) == pytest.approx((2.06847, 0.7800331), rel=1e-3)
+    assert found.dropped == ["age twice"]
+    assert found.converged
+
+
+def test_mixed_model_is_statsmodels_on_plain_columns():
+    from statsmodels.regression.mixed_linear_model import MixedLM
+
+    random = np.random.default_rng(3)
+    groups = np.repeat(list("abcdef"), 8)
+    x, z = random.normal(5, 2, 48), random.normal(0, 1, 48)
+    y = 2 + 0.5 * x - z + np.repeat(random.normal(0, 1, 6), 8) + random.normal(0, 0.3, 48)
+    plain = MixedLM(y, np.column_stack([np.ones(48), x, z]), groups=groups).fit(reml=True)
+    found = mixed_model("y", "y", y.tolist(), {"x": x.tolist(), "z": z.tolist()}, groups.tolist())
+    assert [e.estimate for e in found.effects] == pytest.approx(plain.fe_params, rel=1e-4)
+    assert [e.standard_error for e in found.effects] == pytest.approx(plain.bse_fe, rel=1e-3)
+    assert [e.p for e in found.effects] == pytest.approx(plain.pvalues[:3], rel=2e-2, abs=1e-12)
+
+
+def test_bootstrap_interval_is_scipys():
+    differences = [b - a for a, b in zip(DRUG_1, DRUG_2, strict=True)]
+    ours = np.percentile(resampled_means(differences, 20_000), [2.5, 97.5])
+    expected = scipy.stats.bootstrap(
+        (differences,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert ours == pytest.approx([expected.low, expected.high], abs=0.05)
+
+
+def test_p_of_no_difference_is_spread_evenly():
+    """Samples of which nothing is to be found: about 5 % have p below 0.05."""
+    random = np.random.default_rng(0)
+    p = [two_sided_p(resampled_means(random.normal(0, 1, 40), 400)) for _ in range(400)]
+    assert 0.02 < np.mean(np.array(p) < 0.05) < 0.10
+
+
+def test_holm_is_statsmodels():
+    from statsmodels.stats.multitest import multipletests
+
+    p = [0.01, 0.04, 0.03, 0.005, 0.5]
+    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_resampled_macro_f1_is_sklearns(seed):
+    """Counting each item so many times gives what the metric gives of the repeated rows."""
+    random = np.random.default_rng(seed)
+    gold, predicted = random.choice(list("abc"), (2, 12)).tolist()
+    times = random.integers(0, 3, 12)
+    items = labels_counted([{"gold": g, "predicted": p} for g, p in zip(gold, predicted, strict=True)])
+    expected = macro_f1(np.repeat(gold, times).tolist(), np.repeat(predicted, times).tolist())
+    assert float(items.score(times.astype(float) @ items.counts)) == pytest.approx(expected)
+
+
+def test_counted_entities_and_trees_give_the_metrics():
+    random = np.random.default_rng(5)
+    tags = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+    gold = [random.choice(tags, 9).tolist() for _ in range(30)]
+    predicted = [[t if random.random() < 0.7 else "O" for t in s] for s in gold]
+    rows = [{"gold": g, "predicted": p} for g, p in zip(gold, predicted, strict=True)]
+    assert entities_counted(rows).total() == pytest.approx(entity_f1(gold, predicted))
+    trees = [
+        [[int(random.integers(0, 5)), str(random.choice(["nsubj", "nsubj:pass", "obj"]))] for _ in s] for s in gold
+    ]
+    others = [[[h, "obj"] if i % 3 else [h + 1, r] for i, (h, r) in enumerate(t)] for t in trees]
+    rows = [{"gold": g, "predicted": p} for g, p in zip(trees, others, strict=True)]
+    expected = attachment_scores(trees, others)
+    assert attachments_counted(rows).total() == pytest.approx(expected.las)
+    assert attachments_counted(rows, labelled=False).total() == pytest.approx(expected.uas)
+
+
+def test_study_is_read_as_written(study, tmp_path):
+    runs, unfinished = read_study(study.path)
+    assert unfinished == ["task-killed"]
+    assert {run.name: run.cell for run in runs} == {run["name"]: run["cell"] for run in study.runs}
+    damaged = tmp_path / "s" / "runs" / "a"
+    damaged.mkdir(parents=True)
+    (damaged / "run.json").write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match=r"a/run\.json: damaged"):
+        read_runs([tmp_path / "s"])
+    with pytest.raises(InputError, match="neither a study nor a run"):
+        read_runs([tmp_path])
+
+
+def test_means_and_gains_are_those_of_the_runs(study, analysis):
+    results = results_of(analysis, "sentiment-macro_f1")
+    stacked = next(c for c in results.conditions if c.label == "stacked, text, alpha 0.4")
+    expected = [
+        run["result"]["value"]
+        for run in study.runs
+        if run["cell"]["language"] == "swh_Latn" and run["cell"].get("use") == "stacked"
+        and run["cell"].get("alpha") == 0.4
+    ]  # fmt: skip
+    assert results.spread("swh_Latn", stacked).mean == pytest.approx(np.mean(expected))
+    alone = results.conditions[0]
+    assert alone.is_reference and results.reference(stacked) is alone
+    expected_gains = np.subtract(expected, results.values("swh_Latn", alone))
+    assert results.gains("swh_Latn", stacked) == pytest.approx(expected_gains)
+    assert [(a.label, b.label) for a, b in results.published] == [
+        ("stacked, text, alpha 0.1", "stacked, text, alpha 0.1, as published")
+    ]
+    assert Measure(None, "pseudo_perplexity").gain(50.0, 200.0) == pytest.approx(75.0)
+
+
+def test_differences_say_what_was_built_in(analysis):
+    results = results_of(analysis, "sentiment-macro_f1")
+    found = {(d.than, d.better): d for d in compare(results).overall}
+    clear = found["alone", "stacked, text, alpha 1"]
+    assert clear.resampled == "test items and seeds" and clear.units == 60 * len(LANGUAGES)
+    assert clear.low > 20 and clear.p < 0.01 and clear.p <= clear.p_holm
+    same = found["stacked, text, alpha 0.1", "stacked, text, alpha 0.4"]
+    assert same.low < 0 < same.high
+    scores = {(d.than, d.better): d for d in compare(results_of(analysis, "pseudo_perplexity")).overall}
+    by_pairs = next(d for (than, _), d in scores.items() if than == "no adapter")
+    assert by_pairs.resampled == "languages × seeds" and by_pairs.units == 3 * len(LANGUAGES)
+    alone = compare(results_of(analysis, "pseudo_perplexity")).by_language
+    assert all(d.p is None and d.low is None for d in alone)  # three pairs of runs: no p value
+
+
+def test_predictions_that_do_not_give_the_value_are_not_used(tmp_path):
+    study = StudyFolder(tmp_path)
+    folder = study.sentiment("mlt_Latn", {"use": "alone"}, 1, 0.7)
+    runs, _ = read_study(tmp_path)
+    assert read_items(runs) is not None
+    content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    content["result"]["value"] += 0.1
+    (folder / "run.json").write_text(json.dumps(content), encoding="utf-8")
+    assert read_items(read_study(tmp_path)[0]) is None
+
+
+def test_correlations_take_sizes_from_facts_and_runs(analysis):
+    found = {(c.measure, c.x) for c in analysis.correlations}
+    assert ("pseudo-perplexity", ADAPTATION) in found
+    one = next(c for c in analysis.correlations if c.x == ADAPTATION and c.measure == "pseudo-perplexity")
+    assert one.points["cym_Latn"][0] == pytest.approx(6.4)
+    assert one.pearson == pytest.approx(
+        scipy.stats.pearsonr([log10(x) for x, _ in one.points.values()], [y for _, y in one.points.values()])[0]
+    )
+    assert one.pearson < -0.9  # the more data, the smaller the made-up gain
+    # Maltese is not in XLM-R's data, and Finnish not among the published sizes.
+    sizes = [c for c in analysis.correlations if c.x == PRE_TRAINING]
+    assert all({"mlt_Latn", "fin_Latn"}.isdisjoint(c.points) for c in sizes)
+
+
+def test_data_size_from_built_runs_and_study_file(tmp_path):
+    study = StudyFolder(tmp_path)
+    text = tmp_path / "text.txt"
+    text.write_text("għal" * 10, encoding="utf-8")
+    (tmp_path / "study.yaml").write_text(f"data: {{text: {{mlt_Latn: [{text}]}}}}\n", encoding="utf-8")
+    cut = study.run("cut", {"language": "mlt_Latn", "data": "text"}, {"value": 2_000_000, "before": 3_000_000})
+    assert cut.exists()
+    cell = {"language": "mlt_Latn", "data": "text", "method": "seq_bn", "seed": 1}
+    study.run("adapt", cell, {"value": 3.0}, needs=[study.runs[0]["hash"]])
+    study.run("score", cell, {"value": 30.0}, needs=[study.runs[1]["hash"]])
+    study.run("adapt", cell, {"value": 3.0})
+    runs = {run.name: run for run in read_study(tmp_path)[0]}
+    by_hash = {run.hash: run for run in runs.values()}
+    assert data_megabytes(runs["score-002"], by_hash) == pytest.approx(2.0)
+    assert data_megabytes(runs["adapt-003"], by_hash) == pytest.approx(50e-6)
+    # What was built is no measure of a model.
+    assert [r.measure.metric for r in sort_results(list(runs.values()))] == [
+        "pseudo_perplexity",
+        "validation_loss",
+    ]
+
+
+def test_regression_finds_the_effect_of_alpha(analysis):
+    found = next(r for r in analysis.regressions if r.measure == "pseudo-perplexity")
+    effect = next(e for e in found.effects if e.term.startswith("alpha"))
+    assert effect.low > 0 and found.left_out == len(LANGUAGES) and found.groups == len(LANGUAGES)
+
+
+def test_curves_are_means_over_seeds(study, analysis):
+    results = results_of(analysis, "pseudo_perplexity")
+    found = curves_of(results, "alpha")
+    maltese = next(c for c in found.curves if c.language == "mlt_Latn")
+    assert [p.x for p in maltese.points] == [0.1, 0.4, 1.0]
+    assert maltese.points[0].spread.mean == pytest.approx(20 * (0.5 - 0.04 + 0.005))
+    assert found.curves[0].language == "mean of the languages" and found.curves[0].points[0].spread.count == 5
+
+
+def test_axis_that_does_not_vary_is_told(study):
+    with pytest.raises(InputError, match="--axis noise") as told:
+        analyse([study.path], ["noise"])
+    assert "alpha" in told.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("mlt_Latn.txt", "text"), ("graph-data-mlt_Latn", "graph-data"), ("adapt-graph-mlt_Latn-1", "adapt-graph")],
+)
+def test_kind_of_data_by_its_name(name, kind):
+    assert data_kind(name) == kind

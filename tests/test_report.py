@@ -1,0 +1,210 @@
+"""The report: parses strictly, is accessible, shows what the analysis says, and its exports can be read."""
+
+import csv
+import io
+import json
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from study_folder import make_study, write_recipe
+
+from langlift.errors import InputError
+from langlift.reports.study_page import write_report
+from langlift.reports.study_tables import published_table, results_table
+from langlift.reports.tables import Cell, Table, as_csv, as_latex
+from langlift.studies.analysis.analysing import analyse
+from langlift.studies.published import published_figures, what_differs
+
+CHROMIUM = "/usr/bin/chromium"
+RESOURCE = re.compile(r"""\b(?:src|href|url)\s*[=(]\s*["']?\s*(?:https?:)?//""", re.IGNORECASE)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("report") / "made-up"
+    make_study(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def analysis(study):
+    return analyse([study])
+
+
+@pytest.fixture(scope="module")
+def page(study):
+    """(result, the page, its text)."""
+    out = study.parent / "report.html"
+    result = write_report([study], out, exports=study.parent / "tables")
+    return result, out, out.read_text(encoding="utf-8")
+
+
+def test_all_sections_are_there(page):
+    result, _, _ = page
+    assert result.sections == [
+        "overview", "results", "differences", "behaviour", "published", "correlations", "regression", "curves",
+        "fusion", "training", "cost",
+    ]  # fmt: skip
+    assert result.unfinished == ["task-killed"]
+
+
+def test_page_parses_strictly(page):
+    html5lib = pytest.importorskip("html5lib")
+    html5lib.HTMLParser(strict=True).parse(page[2])
+
+
+def test_page_loads_nothing(page):
+    """Outside of the script (Vega holds addresses of schemas), no element asks for anything."""
+    markup = re.sub(r"<script>.*?</script>", "", page[2], flags=re.DOTALL)
+    assert not RESOURCE.search(markup)
+    assert "@import" not in markup and "<link" not in markup
+
+
+def test_structure_is_accessible(page):
+    """What a screen reader needs, checked without a browser."""
+    html5lib = pytest.importorskip("html5lib")
+    tree = html5lib.parse(page[2], namespaceHTMLElements=False)
+    assert tree.get("lang") == "en"
+    assert len(tree.findall(".//h1")) == 1 and len(tree.findall(".//main")) == 1
+    for table in tree.findall(".//table"):
+        assert table.find("caption").text.strip()
+        assert all(cell.get("scope") == "col" for cell in table.findall("thead/tr/th"))
+        assert all(row[0].tag == "th" and row[0].get("scope") == "row" for row in table.findall("tbody/tr"))
+    charts = tree.findall(".//div[@role='img']")
+    assert len(charts) > 20 and all(len(chart.get("aria-label")) > 20 for chart in charts)
+    ids = re.findall(r'\sid="([^"]+)"', re.sub(r"<script.*?</script>", "", page[2], flags=re.DOTALL))
+    assert len(ids) == len(set(ids))
+    for link in tree.findall(".//nav//a"):
+        assert link.get("href")[1:] in ids
+
+
+@pytest.mark.slow
+def test_axe_finds_nothing_in_chromium(page):
+    """axe-core, wide and narrow, light and dark; then a chart becomes interactive under the pointer."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright is not installed")
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"no Chromium at {CHROMIUM} (Debian's package chromium)")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for width, scheme in ((1200, "light"), (375, "dark")):
+            view = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True)
+            tab = view.new_page()
+            mistakes: list[str] = []
+            tab.on("pageerror", lambda error, mistakes=mistakes: mistakes.append(str(error)))
+            tab.goto(page[1].as_uri())
+            tab.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+            found = axe.Axe().run(tab, {"exclude": [["svg"]]})  # hidden from screen readers, and large
+            assert found.violations_count == 0, found.generate_report()
+            assert tab.evaluate("document.documentElement.scrollWidth") == width
+            tab.locator(".chart").first.hover()
+            tab.wait_for_selector(".chart .vega-embed svg")
+            assert mistakes == []
+        browser.close()
+
+
+def test_numbers_are_those_of_the_analysis(page, analysis):
+    results = next(r for r in analysis.results if r.measure.task == "sentiment")
+    rows = list(csv.DictReader(io.StringIO(as_csv(results_table(results)))))
+    for row in rows[:-1]:  # the last is the mean
+        language = row["language"]
+        for condition in results.conditions:
+            found = results.spread(language, condition)
+            if found is None:
+                assert row[condition.label] == ""
+                continue
+            assert float(row[condition.label]) == pytest.approx(found.mean)
+            assert float(row[f"{condition.label} std"]) == pytest.approx(found.std)
+            assert f"{found.mean:.1f}" in page[2]
+        means = {c.label: s.mean for c in results.conditions if (s := results.spread(language, c))}
+        assert f"<b>{max(means.values()):.1f}</b>" in page[2]
+
+
+def test_published_figures_come_with_what_differs(page, analysis):
+    """XLM-R is the base here, so its figures alone are shown; every table of them says what differs."""
+    results = next(r for r in analysis.results if r.measure.metric == "pseudo_perplexity")
+    maltese = {c.label: published_figures(results.measure, c, "mlt_Latn") for c in results.conditions}
+    with Path(str(files("langlift") / "facts" / "published_pppl.csv")).open(encoding="utf-8") as file:
+        row = next(r for r in csv.DictReader(file) if r["model"] == "xlmr" and r["language"] == "mt")
+    assert [(f.model, f.value) for f in maltese["no adapter"]] == [("XLM-R", float(row["base"]))]
+    assert all(f[0].value == float(row["glot_seq_bn"]) for label, f in maltese.items() if label != "no adapter")
+    assert published_figures(results.measure, results.conditions[0], "fin_Latn") == []
+    tables = [
+        published_table(r, what_differs(r, analysis.runs)) for r in analysis.results if not r.measure.is_loss
+    ]
+    assert [t.name for t in tables] == [name for name in page[0].tables if name.endswith("-published")]
+    assert all("Not the same experiment" in t.notes[0] and len(t.notes) > 1 for t in tables)
+    assert any("epochs 3 here; 25 there" in note for table in tables for note in table.notes)
+
+
+def test_exports_parse(page, study):
+    folder = study.parent / "tables"
+    for name in page[0].tables:
+        rows = list(csv.reader((folder / f"{name}.csv").open(encoding="utf-8", newline="")))
+        assert len(rows) > 1 and all(len(row) == len(rows[0]) for row in rows)
+        text = (folder / f"{name}.tex").read_text(encoding="utf-8")
+        body = re.search(r"\\midrule\n(.*)\\bottomrule", text, re.DOTALL)[1]
+        columns = len(re.search(r"tabular}{(\w+)}", text)[1])
+        for line in body.splitlines():
+            assert len(re.findall(r"(?<!\\)&", line)) == columns - 1
+            assert not re.search(r"(?<!\\)[_%#]", line)
+    links = re.findall(r'href="data:text/(?:csv|x-tex)', page[2])
+    assert len(links) == 2 * len(page[0].tables)
+
+
+def test_what_users_wrote_is_escaped(page):
+    assert "&lt;a&amp;b&gt;_text" in page[2]
+    assert "<a&b>" not in page[2]
+    table = Table("n", "50 % of a_b", ["x & y"], [[Cell("~^\\{}")]])
+    assert r"50 \% of a\_b" in as_latex(table) and r"x \& y" in as_latex(table)
+    assert r"\textasciitilde{}\textasciicircum{}\textbackslash{}\{\}" in as_latex(table)
+
+
+def test_single_runs_of_earlier_commands(tmp_path, langlift):
+    """An adapter's run and a task's of two seeds: each seed counts, and what is missing is left out."""
+    adapter = tmp_path / "adapt-mlt_Latn-1"
+    adapter.mkdir()
+    write_recipe(adapter, "adapt", {"method": "seq_bn", "objective": "mlm", "seed": 1})
+    recipe = "command: adapt\ninputs: {language: mlt_Latn, base: langlift-nano, data: mlt_Latn.txt}\n"
+    (adapter / "recipe.yaml").write_text(f"{recipe}adapt: {{method: seq_bn, seed: 1}}\n", encoding="utf-8")
+    metrics = {
+        "validation_loss": 4.0,
+        "validation_loss_before": 6.0,
+        "tokens": 100,
+        "flops": 10**9,
+        "seconds": 3.0,
+    }
+    (adapter / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    task = tmp_path / "topic"
+    inputs = f"{{task: topic, base: langlift-nano, data: mlt_Latn, language_adapter: {adapter}}}"
+    for seed, value in ((1, 40.0), (2, 44.0)):
+        (task / f"seed-{seed}").mkdir(parents=True)
+        measured = {"seed": seed, "dev_macro_f1": 50.0, "test_macro_f1": value}
+        (task / f"seed-{seed}" / "metrics.json").write_text(json.dumps(measured), encoding="utf-8")
+    (task / "recipe.yaml").write_text(
+        f"command: task\ninputs: {inputs}\ntask: {{method: seq_bn, seeds: [1, 2]}}\n", encoding="utf-8"
+    )
+    (task / "metrics.json").write_text("{}", encoding="utf-8")
+    stopped = tmp_path / "stopped"
+    stopped.mkdir()
+    write_recipe(stopped, "adapt", {})
+    out = tmp_path / "r.html"
+    result = langlift("report", adapter, task, stopped, "--out", out, "--json").json
+    assert result["runs"] == 3 and result["unfinished"] == ["stopped"]
+    assert "correlations" not in result["sections"] and "fusion" not in result["sections"]
+    text = out.read_text(encoding="utf-8")
+    assert "42.0" in text and "± 2.8" in text and "fewer than three seeds" in text
+
+
+def test_errors_are_one_line(tmp_path, langlift, study):
+    out = tmp_path / "report.html"
+    wrong = langlift("report", tmp_path / "nowhere", tmp_path, "--out", out, "--json")
+    assert wrong.code == 2 and "nowhere" in wrong.error["error"] and not out.exists()
+    assert langlift("report", study, "--out", tmp_path / "report.pdf", "--json").code == 2
+    with pytest.raises(InputError, match="no finished run"):
+        empty = tmp_path / "stopped"
+        empty.mkdir()
+        write_recipe(empty, "adapt", {})
+        analyse([empty])
