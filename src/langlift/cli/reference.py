@@ -27,6 +27,7 @@ from langlift.evaluation.pseudo_perplexity import Score
 from langlift.graph.building import GraphResult
 from langlift.language_facts import LanguageTable
 from langlift.reports.costs import CostTable
+from langlift.reports.study_page import ReportResult
 from langlift.tasks.prediction_files import PredictResult
 from langlift.tasks.runner import TaskResult
 from langlift.training.adaptation import AdaptResult
@@ -57,6 +58,7 @@ RESULTS: dict[str, type] = {
     "predict": PredictResult,
     "pretrain": PretrainResult,
     "costs": CostTable,
+    "report": ReportResult,
     "bench train": TrainBench,
     "bench score": ScoreBench,
     "bench graph": GraphBench,
