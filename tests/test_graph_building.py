@@ -473,5 +473,5 @@ def test_memory_does_not_grow_with_the_dump(tmp_path: Path) -> None:
         kept, peak = map(int, run.stdout.split())
         assert kept > 0.45 * count
         peaks.append(peak)
-    # 512 MB for the database, and what Python and its libraries take.
-    assert max(peaks) < 900e6, peaks
+    # 512 MB for the database, and what Python and its libraries take: under 1 GB together, as promised.
+    assert max(peaks) < 1e9, peaks
