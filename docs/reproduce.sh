@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Computes every figure of docs/results.md and of langlift-nano's card: about seven hours of one core with bf16.
+# Computes every figure of docs/results.md and of langlift-nano's card: about five hours of one core with bf16.
 # Finished runs are skipped, stopped ones resumed. Results land in OUT as one JSON object a file.
 #
 #   LANGLIFT_DATA=... docs/reproduce.sh OUT [PART...]
