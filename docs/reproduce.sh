@@ -3,7 +3,7 @@
 # Finished runs are skipped, stopped ones resumed. Results land in OUT as one JSON object a file.
 #
 #   LANGLIFT_DATA=... docs/reproduce.sh OUT [PART...]
-#   parts: base mlt_Latn swh_Latn seq_bn_inv graph objectives mosa sentiment ner full
+#   parts: base mlt_Latn swh_Latn seq_bn_inv graph objectives mosa uyghur sentiment ner full
 #
 # Parts may run beside each other, one process a part, each with its own cores; sentiment, ner and full want the
 # adapters of swh_Latn, mlt_Latn and graph first, or make what they miss.
@@ -11,7 +11,7 @@ set -euo pipefail
 : "${LANGLIFT_DATA:?must name the folder of real data}"
 OUT=${1:?name a folder for the results}
 shift
-PARTS=${*:-base mlt_Latn swh_Latn seq_bn_inv graph objectives mosa sentiment ner full}
+PARTS=${*:-base mlt_Latn swh_Latn seq_bn_inv graph objectives mosa uyghur sentiment ner full}
 ALL_SEEDS="1 2 3"
 SEEDS=$ALL_SEEDS
 EXAMPLES=1000 # at most so many for training a task
@@ -94,18 +94,21 @@ knowledge() {
   task "$name" text "$language" --language-adapter "$OUT/adapt-seq_bn-$language-1"
   task "$name" graph "$language" --language-adapter "$OUT/adapt-graph-$language-1"
   keep "$name-fused-$language" fuse "$OUT/adapt-seq_bn-$language-1" "$OUT/adapt-graph-$language-1" --task "$name" \
-    --base langlift-nano --data "$LANGLIFT_DATA/eval/$name/$language" --out "$OUT/$name-fused-$language" \
+    --base langlift-nano --data "$(examples "$name" "$language")" --out "$OUT/$name-fused-$language" \
     --seeds 1,2,3 --precision bf16 --resume --train-examples "$EXAMPLES"
 }
 
-# The published baseline: the whole model trained on the corpus, then a task adapter on it.
+# The published baseline: the whole model trained on the corpus, then a task adapter on that of seed 1.
 full() {
-  local language=$1 run=adapt-full-$1-1
-  keep "$run" adapt "$language" --base langlift-nano --method full --lr 3e-4 --seed 1 --precision bf16 \
-    --data "$LANGLIFT_DATA/corpus/$language.txt" --out "$OUT/$run" --resume
-  keep "score-full-$language-1" score --base "$OUT/$run" --sentences 50 \
-    --text "$LANGLIFT_DATA/eval/flores_text/$language.txt"
-  keep "sentiment-full-$language" task sentiment --base "$OUT/$run" --preset nano \
+  local language=$1 run
+  for seed in $SEEDS; do
+    run=adapt-full-$language-$seed
+    keep "$run" adapt "$language" --base langlift-nano --method full --lr 3e-4 --seed "$seed" --precision bf16 \
+      --data "$LANGLIFT_DATA/corpus/$language.txt" --out "$OUT/$run" --resume
+    keep "score-full-$language-$seed" score --base "$OUT/$run" --sentences 50 \
+      --text "$LANGLIFT_DATA/eval/flores_text/$language.txt"
+  done
+  keep "sentiment-full-$language" task sentiment --base "$OUT/adapt-full-$language-1" --preset nano \
     --data "$LANGLIFT_DATA/eval/sentiment/$language" --out "$OUT/sentiment-full-$language" \
     --seeds 1,2,3 --precision bf16 --resume --train-examples "$EXAMPLES"
 }
@@ -114,9 +117,16 @@ full() {
 task() {
   local task=$1 name=$2 language=$3
   shift 3
-  keep "$task-$name-$language" task "$task" --base langlift-nano --data "$LANGLIFT_DATA/eval/$task/$language" \
+  keep "$task-$name-$language" task "$task" --base langlift-nano --data "$(examples "$task" "$language")" \
     --out "$OUT/$task-$name-$language" --seeds 1,2,3 --precision bf16 --resume \
     --train-examples "$EXAMPLES" "$@"
+}
+
+# examples TASK LANGUAGE: where a task's labelled data are.
+examples() {
+  local folder=$1
+  [ "$folder" = topic ] && folder=sib200
+  echo "$LANGLIFT_DATA/eval/$folder/$2"
 }
 
 graph_data() {
@@ -160,6 +170,10 @@ for part in $PARTS; do
     graph) for language in uig_Arab mlt_Latn swh_Latn; do graph "$language"; done ;;
     objectives) for language in mlt_Latn swh_Latn; do objectives "$language"; done ;;
     mosa) for language in mlt_Latn swh_Latn; do mosa "$language"; done ;;
+    uyghur)
+      objectives uig_Arab
+      knowledge topic uig_Arab
+      ;;
     sentiment)
       for language in mlt_Latn swh_Latn; do knowledge sentiment "$language"; done
       EXAMPLES=500

@@ -1,5 +1,6 @@
 """CoNLL-U is read strictly, or refused by file, line and sentence, and comes back as it was."""
 
+import json
 import re
 from itertools import product
 from pathlib import Path
@@ -180,6 +181,23 @@ def test_attachment_scores_are_those_of_the_shared_task(changes, uas, las):
     scores = attachment_scores(gold, system)
     assert scores.uas == pytest.approx(100 * uas / 6)
     assert scores.las == pytest.approx(100 * las / 6)
+
+
+def test_attachment_scores_equal_the_official_scorers():
+    """Golden numbers of conll18_ud_eval.py on 30 sentences; see tests/golden/README.md."""
+    folder = Path(__file__).parent / "golden" / "conll18"
+    gold, system = (
+        [
+            list(zip(sentence.heads, sentence.relations, strict=True))
+            for sentence in parse_conllu(read_raw_lines(folder / f"{name}.conllu"), name)
+        ]
+        for name in ("gold", "system")
+    )
+    expected = json.loads((folder / "expected.json").read_text())
+    scores = attachment_scores(gold, system)
+    assert scores.uas == pytest.approx(expected["UAS"], abs=1e-9)
+    assert scores.las == pytest.approx(expected["LAS"], abs=1e-9)
+    assert scores.las < scores.uas < 100
 
 
 def trees(count):

@@ -145,6 +145,8 @@ def base_of(name: str = "somebody/model", saw: bool | None = True, fertility: fl
         (text_of(5_000_000, own=2.9), base_of(fertility=3.5), ("keep", "seq_bn", "full_word")),
         (text_of(5_000_000), base_of(letter_coverage=0.97), ("extend", "full", "mlm")),
         (text_of(5_000_000), base_of(unknown_words=0.05), ("extend", "full", "mlm")),
+        (text_of(5_000_000), base_of(unknown_words=0.98, letter_coverage=0.1), ("specialise", "full", "mlm")),
+        (text_of(700_000), base_of(unknown_words=0.98, letter_coverage=0.1), ("extend", "full", "mlm")),
         (
             text_of(5_000_000, graph=GraphSize(500, 3, 10_000), graph_path=Path("graph")),
             base_of(),
@@ -164,6 +166,16 @@ def test_advice_follows_the_thresholds(text: LanguageText, base: BaseMeasures, e
     assert advice.text and advice.commands[-1].startswith("langlift adapt mlt_Latn ")
     assert len(advice.commands) == (1 if expected[0] == "keep" else 3)
     assert bool(advice.alternative) == (expected[0] != "keep")
+
+
+def test_what_keeps_the_vocabulary_is_the_same_advice_as_without_need_of_another():
+    """Little text in a language that the base saw: LoRA, also where new pieces come first in the advice."""
+    text = text_of(60_000)
+    base = base_of(unknown_words=0.05)
+    chosen = plan(text, base)
+    assert chosen.vocabulary == "extend"
+    kept = advise(text, base, chosen, recipe_for(base.base, chosen)).alternative
+    assert len(kept) == 1 and "--method lora" in kept[0]
 
 
 def family_advice(languages: list[LanguageText], bases: list[BaseMeasures], **settings) -> Advice:

@@ -1,5 +1,6 @@
 """A trained tokenizer: its layout, that it loses no text, and how it refuses."""
 
+import re
 import unicodedata
 
 import pytest
@@ -101,16 +102,26 @@ def test_a_saved_tokenizer_loads_as_it_was(tokenizer, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lines", "size", "said"),
+    ("lines", "size", "said", "hint"),
     [
-        (LINES, 9000, "Vocabulary size too high"),
-        (LINES, 100, "Vocabulary size"),
-        ([], 300, ""),
-        (["", "  "], 300, ""),
+        (LINES, 9000, r"gives only \d+ pieces .*, not 8995", "smaller by"),
+        (LINES, 100, "95 pieces cannot hold", "larger by"),
+        ([], 300, "no text", "more text"),
+        (["", "  "], 300, "no text", "more text"),
     ],
 )
-def test_too_little_text_for_the_vocabulary_is_refused_in_one_line(lines, size, said):
-    with pytest.raises(LangliftError, match=f"the tokenizer could not be trained: .*{said}") as refusal:
+def test_too_little_text_for_the_vocabulary_is_refused_in_one_line(lines, size, said, hint):
+    with pytest.raises(LangliftError, match=said) as refusal:
         train_unigram_tokenizer(lines, size, 64)
     assert "\n" not in refusal.value.message
-    assert "more text" in refusal.value.hint
+    assert hint in refusal.value.hint
+
+
+def test_the_sizes_that_a_refusal_names_are_right():
+    for size, sign in ((9000, -1), (100, 1)):
+        with pytest.raises(LangliftError) as refusal:
+            train_unigram_tokenizer(LINES, size, 64)
+        change = int(re.search(r"by (\d+)", refusal.value.hint)[1])
+        assert len(train_unigram_tokenizer(LINES, size + sign * change, 64)) == size + sign * change
+        with pytest.raises(LangliftError):
+            train_unigram_tokenizer(LINES, size + sign * (change - 1), 64)

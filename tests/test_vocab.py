@@ -1,5 +1,6 @@
 """langlift vocab build, apply and trim, on tokenizers of every kind and models of every architecture."""
 
+import hashlib
 import json
 import shlex
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from langlift.vocab.building import build_vocabulary
 from langlift.vocab.corpora import read_corpora
 from langlift.vocab.extension import extended
 from langlift.vocab.parts import kind_of, load_vocabulary, special_ids, state_of
-from langlift.vocab.tokenizer_training import train_tokenizer
+from langlift.vocab.tokenizer_training import train_tokenizer, train_unigram_tokenizer
 from langlift.vocab.trimming import kept_ids, trim_vocabulary, trimmed_state, unknown_words
 
 ENGLISH = [
@@ -37,8 +38,9 @@ ENGLISH = [
     "She reads three newspapers before breakfast and forgets all of them by noon.",
 ]
 UNSEEN = ["ዛሬ ዝናብ ይዘንባል።", "Кывъяс 東京 ħobż 🙂"]
+AMHARIC = [f"ዛሬ ዝናብ ይዘንባል። {i % 7} ነገ ፀሐይ ይወጣል።" for i in range(50)]
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
-KINDS = ["unigram", "wordpiece", "byte_level", "gemma"]
+KINDS = ["unigram", "without_bytes", "wordpiece", "byte_level", "gemma"]
 
 
 def gemma_like(lines):
@@ -90,6 +92,7 @@ def tokenizers(tiny_xlm_roberta, tiny_bert, maltese_lines):
     half = maltese_lines[: len(maltese_lines) // 2]
     return {
         "unigram": load_tokenizer(str(tiny_xlm_roberta)),
+        "without_bytes": train_unigram_tokenizer(half, 600, 64, byte_fallback=False),
         "wordpiece": load_tokenizer(str(tiny_bert)),
         "byte_level": byte_level(half),
         "gemma": gemma_like(half),
@@ -175,7 +178,7 @@ def test_wordpiece_is_what_its_own_trainer_makes(tokenizers, maltese_lines):
 
 
 def test_a_text_that_is_too_small(tokenizers, maltese_lines):
-    for kind, said in (("unigram", "Vocabulary size"), ("wordpiece", "gives only"), ("byte_level", "gives only")):
+    for kind, said in (("unigram", "gives only"), ("wordpiece", "gives only"), ("byte_level", "gives only")):
         with pytest.raises(LangliftError, match=said):
             train_tokenizer(maltese_lines[:30], "auto", 20_000, tokenizers[kind])
     with pytest.raises(LangliftError, match="cannot hold"):
@@ -250,10 +253,10 @@ def test_pieces_come_in_the_order_of_their_use(kind, tokenizers, maltese_lines):
     assert 0 < saved[0] < saved[1] < 4 * saved[0]  # four times as many pieces, each of less use
 
 
-@pytest.mark.parametrize("kind", ["unigram", "wordpiece", "gemma"])
+@pytest.mark.parametrize("kind", ["unigram", "without_bytes", "wordpiece", "gemma"])
 def test_an_unseen_script_gets_characters(kind, tokenizers):
     base = tokenizers[kind]
-    lines = [f"ዛሬ ዝናብ ይዘንባል። {i % 7} ነገ ፀሐይ ይወጣል።" for i in range(50)]
+    lines = AMHARIC
     extension = extended(base, lines, 24)
     assert {character.removeprefix("##") for character in extension.characters} <= set("".join(lines))
     before, after = tokens(base, lines[0]), tokens(extension.tokenizer, lines[0])
@@ -330,6 +333,10 @@ def test_trimming_changes_no_logit(base, tmp_path):
             theirs, ours = before(**theirs).logits[..., keep], after(**ours).logits
             assert torch.allclose(ours, theirs, rtol=0, atol=2e-6), (ours - theirs).abs().max()
     assert type(after) is type(before)
+    record = json.loads((tmp_path / "out" / "vocabulary.json").read_text())
+    assert record["corpora"] == [
+        {"corpus": "text.txt", "sha256": hashlib.sha256(text.read_bytes()).hexdigest(), "lines": len(lines)}
+    ]
     load_masked_model(str(tmp_path / "out"))
 
 
@@ -434,6 +441,43 @@ def test_an_extension_applied(langlift, tiny_bert, tmp_path):
         assert torch.allclose(after(**sentence).logits[..., :600], before(**sentence).logits, atol=1e-6)
 
 
+def test_a_base_without_bytes_gets_an_unseen_script(
+    langlift, tiny_xlm_roberta, tokenizers, maltese_lines, tmp_path
+):
+    """What was one unknown token a word becomes pieces; what the base knew before is read as before."""
+    base, text = tmp_path / "base", tmp_path / "amh.txt"
+    load_masked_model(str(tiny_xlm_roberta)).save_pretrained(base)
+    tokenizers["without_bytes"].save_pretrained(base)
+    text.write_text("\n".join(AMHARIC), encoding="utf-8")
+    for how, vocabulary in (
+        (["--extend", base, "--pieces", 40], "longer"),
+        (["--base", base, "--size", 288], "own"),
+    ):
+        built = langlift("vocab", "build", "amh", *how, "--corpus", text, "--out", tmp_path / vocabulary, "--json")
+        assert built.code == 0, built.err
+        assert built.json["before"]["unknown_share"] > 0.3
+        assert built.json["after"]["unknown_share"] == 0
+        for init in ("focus", "script", "mean", "random"):
+            applied = langlift(
+                "vocab", "apply", "--base", base, "--vocabulary", tmp_path / vocabulary, "--init", init,
+                "--corpus", text, "--out", tmp_path / f"{vocabulary}-{init}",
+            )  # fmt: skip
+            assert applied.code == 0, applied.err
+            assert "unknown tokens" in applied.out and "-> 0.0%" in applied.out
+    line = maltese_lines[0]
+    before, after = (load_masked_model(str(folder)) for folder in (base, tmp_path / "longer-mean"))
+    ids, ours = (load_tokenizer(str(f))(line, return_tensors="pt") for f in (base, tmp_path / "longer-mean"))
+    assert torch.equal(ids["input_ids"], ours["input_ids"])
+    with torch.no_grad():
+        assert torch.allclose(after(**ours).logits[..., :600], before(**ids).logits, atol=1e-6)
+    text.write_text("\n".join([*AMHARIC, line]), encoding="utf-8")
+    trimmed = langlift("vocab", "trim", "--base", base, "--corpus", text, "--out", tmp_path / "small", "--json")
+    assert trimmed.code == 0, trimmed.err
+    small = load_tokenizer(str(tmp_path / "small"))
+    assert tokens(small, AMHARIC[0]) == tokens(load_tokenizer(str(base)), AMHARIC[0])
+    assert small.unk_token in tokens(small, AMHARIC[0])
+
+
 def test_untied_output_embeddings_get_their_own_rows(tiny_bert, other_vocabulary, tmp_path):
     model = BertForMaskedLM.from_pretrained(tiny_bert)
     model.config.tie_word_embeddings = False
@@ -526,6 +570,7 @@ def test_a_model_with_spare_rows(tokenizers, tmp_path, maltese_lines):
         (["build", "mlt", "--base", "a", "--kind", "char", "--corpus", MALTESE, "--out", "x"], "unigram"),
         (["build", "mlt", "--base", "langlift-nano", "--corpus", "none.txt", "--out", "x"], "none.txt: no such"),
         (["apply", "--base", "langlift-nano", "--vocabulary", "./none", "--init", "mean", "--out", "x"], "./none"),
+        (["apply", "--base", "langlift-nano", "--vocabulary", ".", "--init", "mean", "--out", "x"], "vocabulary"),
         (["apply", "--base", "a", "--vocabulary", "v", "--init", "mean", "--vectors", "f", "--out", "x"], "--vec"),
         (["trim", "--base", "langlift-nano", "--corpus", "none.txt", "--out", "x"], "none.txt: no such file"),
     ],

@@ -22,6 +22,8 @@ Alpha = Annotated[
     typer.Option("--alpha", help="Several corpora: draw lines by size^alpha (1: by size, 0: evenly)."),
 ]
 
+UNKNOWN = "unknown_share"
+
 
 @app.callback()
 def vocab() -> None:
@@ -212,4 +214,7 @@ def trim(
 
 def _cuts(before: dict[str, float], after: dict[str, float]) -> list[tuple[str, str]]:
     """How finely text is cut, by the base's vocabulary and by the new one."""
-    return [(key.replace("_", " "), f"{before[key]:.2f} -> {after[key]:.2f}") for key in before]
+    rows = [(key.replace("_", " "), f"{before[key]:.2f} -> {after[key]:.2f}") for key in before if key != UNKNOWN]
+    if before[UNKNOWN] or after[UNKNOWN]:
+        rows.append(("unknown tokens", f"{before[UNKNOWN]:.1%} -> {after[UNKNOWN]:.1%}"))
+    return rows

@@ -15,6 +15,7 @@ from langlift.diagnosis.thresholds import (
     CUT_FINELY,
     GRAPH_SENTENCES,
     MISSING_LETTERS,
+    MOST_LETTERS,
     ONE_SITTING,
     PASSES,
     SMALL_TEXT,
@@ -77,7 +78,8 @@ def plan(text: LanguageText, base: BaseMeasures) -> Plan:
     enough = size.bytes >= TEXT_FOR_PIECES.value
     own = size.bytes >= TEXT_FOR_OWN.value
     if reasons and enough:
-        vocabulary = SPECIALISE if own and _times_own(text, base) >= TIMES_OWN.value else EXTEND
+        poor = 1 - fit.letter_coverage >= MOST_LETTERS.value or _times_own(text, base) >= TIMES_OWN.value
+        vocabulary = SPECIALISE if own and poor else EXTEND
         pieces = own_pieces(size.bytes) if vocabulary == SPECIALISE else _new_pieces(text)
         if vocabulary == EXTEND and not own:
             reasons.append(f"For a vocabulary from scratch the text is too small ({megabytes(size.bytes)}).")
@@ -90,13 +92,17 @@ def plan(text: LanguageText, base: BaseMeasures) -> Plan:
         )
     else:
         reasons = [_fits(text, base)]
-    saw = base.exposure.seen
-    if saw and size.bytes < SMALL_TEXT.value:
-        method = "lora"
+    return _with_vocabulary_kept(text, base, reasons)
+
+
+def _with_vocabulary_kept(text: LanguageText, base: BaseMeasures, reasons: list[str]) -> Plan:
+    if base.exposure.seen:
+        method = "lora" if text.size.bytes < SMALL_TEXT.value else "seq_bn"
     else:
-        method = "seq_bn" if saw else "seq_bn_inv"
-    finely = fit.fertility is not None and fit.fertility >= CUT_FINELY.value
-    return Plan(KEEP, 0, method, _objective(text, "full_word" if finely else "mlm"), reasons)
+        method = "seq_bn_inv"
+    finely = (base.vocabulary.fertility or 0.0) >= CUT_FINELY.value
+    objective = "targeted" if _with_graph(text) else "full_word" if finely else "mlm"
+    return Plan(KEEP, 0, method, objective, reasons)
 
 
 def recipe_for(base: str, chosen: Plan) -> AdaptRecipe:
@@ -121,7 +127,7 @@ def advise(text: LanguageText, base: BaseMeasures, chosen: Plan, recipe: AdaptRe
         _training(text, base, chosen, recipe, steps, seconds),
         *_warnings(text, base),
     ]
-    kept = plan_with_vocabulary_kept(text, base)
+    kept = _with_vocabulary_kept(text, base, [])
     kept_recipe = recipe_for(base.base, kept)
     kept_steps = max(1, min(kept_recipe.steps, most))
     return Advice(
@@ -134,13 +140,6 @@ def advise(text: LanguageText, base: BaseMeasures, chosen: Plan, recipe: AdaptRe
         commands=_commands(text, base.base, chosen, recipe, steps),
         alternative=[] if chosen.vocabulary == KEEP else _commands(text, base.base, kept, kept_recipe, kept_steps),
     )
-
-
-def plan_with_vocabulary_kept(text: LanguageText, base: BaseMeasures) -> Plan:
-    """What to train if the vocabulary has to stay."""
-    fertility = base.vocabulary.fertility or 0.0
-    objective = _objective(text, "full_word" if fertility >= CUT_FINELY.value else "mlm")
-    return Plan(KEEP, 0, "seq_bn" if base.exposure.seen else "seq_bn_inv", objective, [])
 
 
 VERBS = {KEEP: "Keep the vocabulary", EXTEND: "Extend the vocabulary", SPECIALISE: "Replace the vocabulary"}
@@ -195,10 +194,6 @@ def _fits(text: LanguageText, base: BaseMeasures) -> str:
         f"It has the letters of the text, and cuts a word into {fit.fertility:.1f} pieces on average; a "
         f"vocabulary of the language's own would need {text.own_fertility:.1f}."
     )
-
-
-def _objective(text: LanguageText, otherwise: str) -> str:
-    return "targeted" if _with_graph(text) else otherwise
 
 
 def _with_graph(text: LanguageText) -> bool:

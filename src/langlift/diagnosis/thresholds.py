@@ -39,6 +39,15 @@ TIMES_OWN = Threshold(
     "specialised vocabulary",
     "measured",
 )
+MOST_LETTERS = Threshold(
+    "most_letters",
+    0.5,
+    "share of running letters that the vocabulary lacks, from which a new one is advised whatever the tokens per "
+    "word",
+    "a script that it has never seen: hardly one of its pieces serves, and where an unknown token stands for a "
+    "whole word, tokens per word look good",
+    "rule of thumb",
+)
 TEXT_FOR_OWN = Threshold(
     "text_for_own_vocabulary",
     1e6,
@@ -112,6 +121,7 @@ THRESHOLDS = (
     UNKNOWN_WORDS,
     MISSING_LETTERS,
     TIMES_OWN,
+    MOST_LETTERS,
     TEXT_FOR_OWN,
     TEXT_FOR_PIECES,
     WORDS_PER_PIECE,

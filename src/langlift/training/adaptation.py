@@ -120,9 +120,10 @@ def adapt(
 
     ``data`` is a text file, split 80/10/10 by document, or a built data folder; or several of them, whose
     shares of the training examples are as ``data_weights`` (without: by size, as if they were one). The
-    weights kept are those with the lowest loss on the dev split, the untouched model included. ``out``
-    becomes a run folder that holds the adapter. With ``init`` training goes on from the adapter in that
-    folder, whose method and settings must be the recipe's; "before" is then the loss with that adapter.
+    weights kept are those with the lowest loss on the dev split (by argument for the targeted objective), the
+    untouched model included. ``out`` becomes a run folder that holds the adapter. With ``init`` training goes
+    on from the adapter in that folder, whose method and settings must be the recipe's; "before" is then the
+    loss with that adapter.
 
     Raises:
         InputError: bad data, base or recipe, or ``out`` holds another run.

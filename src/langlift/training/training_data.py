@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from langlift.config.recipes import AdaptRecipe
-from langlift.corpus.text_data import TextData, load_text_data
+from langlift.corpus.text_data import TextData, Triple, load_text_data
 from langlift.errors import InputError
 from langlift.progress import say
 from langlift.training.encoding import (
     EncodedRow,
+    TargetedRows,
     encode,
     encode_triples,
     encode_triples_as_published,
@@ -39,7 +40,7 @@ class TrainingData:
 
     ``shares`` are the data sets' shares of the training examples; they sum to 1. ``weighted`` says whether
     they were asked for, and are not simply the sizes'. ``dev`` is for plain masked language modelling
-    whatever the objective; ``targeted_dev`` is masked as published, and empty unless that is asked for.
+    whatever the objective; ``targeted_dev`` is masked by argument, and empty for other objectives.
     ``left_out`` and ``one_argument`` count training sentences as ``TargetedRows`` does.
     """
 
@@ -111,17 +112,29 @@ def encode_source(source: Source, tokenizer: Any, max_tokens: int, recipe: Adapt
         train = way(tokenizer, texts.train, max_tokens, here)
         dev = encode(tokenizer, texts.dev, max_tokens, there)
         return EncodedSource(train, dev, dev)
-    dev = targeted_dev = encode(tokenizer, texts.dev, max_tokens, there)
-    if recipe.targeted_as_published:
-        found = encode_triples_as_published(
-            tokenizer, texts.train, triples["train"], max_tokens, here, recipe.seed
+    dev = encode(tokenizer, texts.dev, max_tokens, there)
+    found, held_out = (
+        _by_argument(tokenizer, part, triples[split], max_tokens, where, recipe, seed)
+        for part, split, where, seed in (
+            (texts.train, "train", here, recipe.seed),
+            (texts.dev, "dev", there, DEV_SEED),
         )
-        targeted_dev = encode_triples_as_published(
-            tokenizer, texts.dev, triples["dev"], max_tokens, there, DEV_SEED
-        ).rows
-    else:
-        found = encode_triples(tokenizer, texts.train, triples["train"], max_tokens, here)
-    return EncodedSource(found.rows, dev, targeted_dev, len(texts.train), found.left_out, found.one_argument)
+    )
+    return EncodedSource(found.rows, dev, held_out.rows, len(texts.train), found.left_out, found.one_argument)
+
+
+def _by_argument(
+    tokenizer: Any,
+    texts: Sequence[str],
+    triples: Sequence[Triple],
+    max_tokens: int,
+    where: str,
+    recipe: AdaptRecipe,
+    seed: int,
+) -> TargetedRows:
+    if recipe.targeted_as_published:
+        return encode_triples_as_published(tokenizer, texts, triples, max_tokens, where, seed)
+    return encode_triples(tokenizer, texts, triples, max_tokens, where)
 
 
 def encode_sources(
@@ -137,15 +150,15 @@ def encode_sources(
     parts = sizes if weights is None else weights
     shares = {name: part / sum(parts) for name, part in zip(found, parts, strict=True)}
     most = {name: max(1, round(recipe.validation_examples * share)) for name, share in shares.items()}
-    as_published = recipe.objective == "targeted" and recipe.targeted_as_published
-    left_out, one_argument = tell_left_out(list(found.values()), as_published)
+    targeted = recipe.objective == "targeted"
+    left_out, one_argument = tell_left_out(list(found.values()), targeted and recipe.targeted_as_published)
     return TrainingData(
         train=[row for one in found.values() for row in one.train],
         sizes=sizes,
         shares=shares,
         weighted=weights is not None and len(sources) > 1,
         dev={name: at_most(most[name], one.dev) for name, one in found.items()},
-        targeted_dev={name: at_most(most[name], one.targeted_dev) for name, one in found.items() if as_published},
+        targeted_dev={name: at_most(most[name], one.targeted_dev) for name, one in found.items() if targeted},
         left_out=left_out,
         one_argument=one_argument,
     )

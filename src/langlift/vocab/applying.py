@@ -32,7 +32,8 @@ class ApplyResult:
 
     ``overlap`` counts the pieces that both vocabularies hold; ``copied``, ``combined`` and ``drawn`` the new
     model's tokens by where their rows come from (special tokens are copied). ``before`` and ``after`` say how
-    finely the base's and the new vocabulary cut the corpus, and are absent without one.
+    finely the base's and the new vocabulary cut the corpus (``vocab.parts.fertility``); without one they
+    are absent.
     """
 
     model: str

@@ -1,5 +1,6 @@
 """The lines that a vocabulary is made from: of one corpus or of several, by alpha sampling."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,23 +71,27 @@ def read_corpora(paths: Sequence[Path], alpha: float) -> Corpora:
     return Corpora(paths, lines, [text.sha256 for text in texts], [float(share) for share in shares])
 
 
-def all_lines(paths: Sequence[Path]) -> list[str]:
-    """Every line of text files, and of all splits of built folders.
+def all_lines(paths: Sequence[Path]) -> tuple[list[str], list[dict[str, object]]]:
+    """Every line of text files, and of all splits of built folders; and what a record says of each.
 
     Raises:
         InputError: nothing is given or found, or the content is damaged.
     """
     lines: list[str] = []
+    described: list[dict[str, object]] = []
     for path in paths:
         if path.is_dir():
             data = load_text_data(path)
-            lines += [line for split in SPLITS for line in getattr(data, split)]
+            found, digest = [line for split in SPLITS for line in getattr(data, split)], data.sha256
         else:
-            lines += [line for line in read_lines(path) if line]
+            found = [line for line in read_lines(path) if line]
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        lines += found
+        described.append({"corpus": path.name, "sha256": digest, "lines": len(found)})
     if not lines:
         said = ", ".join(map(str, paths)) or "no corpus is given"
         raise InputError(f"{said}: no text", "name text files or built folders with --corpus")
-    return lines
+    return lines, described
 
 
 def evenly(lines: Sequence[str]) -> list[str]:

@@ -1,20 +1,19 @@
 """How well a base model's vocabulary fits a language's text: tokens per word, unknowns, missing letters."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import regex
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from langlift.vocab.parts import BYTE_PIECE, META, byte_characters, is_byte_level, state_of
+
 WORD = regex.compile(r"[\p{L}\p{M}\p{N}\u200c\u200d]+")
 """A word: a run of letters, marks and digits; apostrophes and hyphens end it, whatever the tokenizer does."""
 LETTER = regex.compile(r"(?V1)[[\p{L}\p{M}]--\p{Variation_Selector}]")
-BYTE = re.compile(r"<0x[0-9A-F]{2}>")
-WORD_MARKS = ("\u2581", "\u0120")
+WORD_MARKS = (META, "\u0120")
 """How SentencePiece and byte-level BPE write a space."""
 TEXTS_AT_ONCE = 500
 OWN_SIZE = 16_000
@@ -144,14 +143,14 @@ class _TokenKinds:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._tokens = {i: token for token, i in tokenizer.get_vocab().items()}
-        self._byte_level = "ByteLevel" in str(tokenizer.backend_tokenizer.pre_tokenizer)
+        self._byte_level = is_byte_level(state_of(tokenizer))
         self._known: dict[int, bool] = {}
 
     def is_byte(self, token_id: int) -> bool:
         """Whether a token is a byte, or (byte-level BPE) ends or begins inside a character."""
         if token_id not in self._known:
             token = self._tokens.get(token_id, "")
-            self._known[token_id] = bool(BYTE.fullmatch(token)) or (self._byte_level and _is_partial(token))
+            self._known[token_id] = bool(BYTE_PIECE.fullmatch(token)) or (self._byte_level and _is_partial(token))
         return self._known[token_id]
 
     def begins_word(self, token_id: int) -> bool:
@@ -166,7 +165,7 @@ class _TokenKinds:
 
 def _is_partial(token: str) -> bool:
     """Whether a token of byte-level BPE is not a run of whole characters."""
-    table = _byte_of()
+    table = byte_characters()
     if any(character not in table for character in token):
         return False  # an added token
     try:
@@ -174,14 +173,6 @@ def _is_partial(token: str) -> bool:
     except UnicodeDecodeError:
         return True
     return False
-
-
-@cache
-def _byte_of() -> dict[str, int]:
-    """GPT-2's printable character for each byte, the other way round (Radford et al. 2019, encoder.py)."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
 
 
 def _encodings(tokenizer: Any, lines: Sequence[str]) -> Iterator[tuple[str, Any]]:

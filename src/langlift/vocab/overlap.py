@@ -1,6 +1,6 @@
 """Which tokens of two vocabularies are the same, whatever each tokenizer's way of writing them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from langlift.vocab.parts import (
@@ -52,7 +52,7 @@ def _sentencepiece(piece: str) -> Form:
     return Form(piece.startswith(META), piece.removeprefix(META).replace(META, " "))
 
 
-def _byte_level(piece: str, table: dict[str, int]) -> Form:
+def _byte_level(piece: str, table: Mapping[str, int]) -> Form:
     try:
         spelled = bytes(table[character] for character in piece)
     except KeyError:  # not of the byte alphabet

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ META = "\u2581"
 """SentencePiece's mark of a space before a piece."""
 BYTE_PIECE = re.compile("<0x([0-9A-F]{2})>")
 LINES_TOGETHER = 1000
+VOCABULARY_HINT = "give a folder written by langlift vocab build"
 
 State = dict[str, Any]
 """The content of tokenizer.json."""
@@ -36,15 +38,15 @@ def load_vocabulary(name: str) -> Any:
     from transformers import AutoTokenizer
 
     folder = Path(name).expanduser()
-    location = str(folder) if (folder / "tokenizer.json").is_file() else model_location(name)
     try:
+        location = str(folder) if (folder / "tokenizer.json").is_file() else model_location(name)
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(location)
+    except InputError:
+        raise InputError(f"{name}: no vocabulary (no tokenizer.json)", VOCABULARY_HINT) from None
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"{name}: no vocabulary can be loaded ({reason})", "give a folder written by langlift vocab build"
-        ) from error
+        raise InputError(f"{name}: no vocabulary can be loaded ({reason})", VOCABULARY_HINT) from error
     if not tokenizer.is_fast:
         raise InputError(f"{name}: has no fast tokenizer", "convert it to tokenizer.json first")
     return tokenizer
@@ -118,8 +120,9 @@ def token_ids(tokenizer: Any, lines: Iterable[str]) -> Iterator[list[int]]:
         yield from tokenizer(together, add_special_tokens=False, verbose=False)["input_ids"]
 
 
-def byte_characters() -> dict[str, int]:
-    """The characters by which byte-level pieces spell bytes (GPT-2's table): character -> byte."""
+@cache
+def byte_characters() -> Mapping[str, int]:
+    """The characters by which byte-level pieces spell bytes: character -> byte (GPT-2's table, its encoder.py)."""
     plain = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(0x100) if byte not in plain]
     return {chr(byte): byte for byte in plain} | {chr(0x100 + i): byte for i, byte in enumerate(others)}
@@ -146,10 +149,16 @@ def greedy_pieces(
 
 
 def fertility(tokenizer: Any, lines: Sequence[str]) -> dict[str, float]:
-    """Tokens per white-space word, and characters (white space left out) per token."""
-    tokens = sum(map(len, token_ids(tokenizer, lines)))
+    """Tokens per white-space word, characters (white space left out) per token, and the share of unknown tokens.
+
+    An unknown token can stand for a whole word, so that the first two look good just where the third is high.
+    """
+    tokens = unknown = 0
+    for ids in token_ids(tokenizer, lines):
+        tokens, unknown = tokens + len(ids), unknown + ids.count(tokenizer.unk_token_id)
     words = [word for line in lines for word in line.split()]
     return {
         "tokens_per_word": round(tokens / max(1, len(words)), 3),
         "characters_per_token": round(sum(map(len, words)) / max(1, tokens), 3),
+        "unknown_share": round(unknown / max(1, tokens), 4),
     }

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -37,9 +38,7 @@ def train_unigram_tokenizer(
         LangliftError: sentencepiece is not installed, or the text is too small for the vocabulary.
     """
     normalizer = _normalizer()
-    pieces = _unigram_pieces(
-        lines, normalizer, vocabulary_size - len(SPECIAL), character_coverage, byte_fallback
-    )
+    pieces = _unigram_pieces(lines, normalizer, vocabulary_size - len(SPECIAL), character_coverage, byte_fallback)
     vocabulary = [(token, 0.0) for token in SPECIAL] + pieces
     tokenizer = Tokenizer(Unigram(vocabulary, unk_id=SPECIAL.index("<unk>"), byte_fallback=byte_fallback))
     tokenizer.normalizer = normalizer
@@ -129,16 +128,32 @@ def _unigram_pieces(
             minloglevel=1,
         )
     except RuntimeError as error:
-        reason = str(error).rsplit(") ] ", 1)[-1].strip().splitlines()[-1]
-        raise LangliftError(
-            f"the tokenizer could not be trained: {reason}", "use a smaller vocabulary or more text"
-        ) from None
+        raise _refusal(str(error), count) from None
     trained = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     return [
         (trained.id_to_piece(i), trained.get_score(i))
         for i in range(trained.get_piece_size())
         if not (trained.is_control(i) or trained.is_unknown(i))
     ]
+
+
+def _refusal(reason: str, count: int) -> LangliftError:
+    """What sentencepiece says against ``count`` pieces, without its source code and its three specials."""
+    if found := re.search(r"too high .* <= (\d+)", reason):
+        most = int(found[1]) - 3
+        return LangliftError(
+            f"the text gives only {most} pieces (bytes included), not {count}",
+            f"make the vocabulary smaller by {count - most}, or give more text",
+        )
+    if found := re.search(r"required_chars\. \d+ vs (\d+)", reason):
+        least = int(found[1]) - 3
+        return LangliftError(
+            f"{count} pieces cannot hold the {least} characters of the text (bytes included)",
+            f"make the vocabulary larger by {least - count} or more",
+        )
+    if "sentences_.empty()" in reason:
+        return LangliftError("no text to train a tokenizer on", "give more text, of lines that are not blank")
+    return LangliftError(f"the tokenizer could not be trained: {reason.strip()}", "give other text, or more text")
 
 
 def _unigram_model(

@@ -55,7 +55,7 @@ def trim_vocabulary(base: str, corpus: Sequence[Path], out: Path) -> TrimResult:
         LangliftError: the check failed.
     """
     check_new_folder(out)
-    lines = all_lines(corpus)
+    lines, corpora = all_lines(corpus)
     tokenizer, model = load_tokenizer(base), load_masked_model(base)
     state = state_of(tokenizer)
     used: set[int] = set()
@@ -82,7 +82,7 @@ def trim_vocabulary(base: str, corpus: Sequence[Path], out: Path) -> TrimResult:
         parameters_before=sum(p.numel() for p in model.parameters()),
         parameters_after=sum(p.numel() for p in changed.parameters()),
     )
-    record = {"command": "vocab trim", "result": asdict(result) | {"model": out.name}}
+    record = {"command": "vocab trim", "corpora": corpora, "result": asdict(result) | {"model": out.name}}
     save_model(changed, trimmed, base, out, lambda folder: write_record(folder, record))
     return result
 
@@ -143,7 +143,7 @@ def trimmed_state(state: State, keep: Sequence[int]) -> State:
         prefix = len(model.get("continuing_subword_prefix") or "")
         model["merges"] = [
             merge
-            for merge in map(_pair, model["merges"])
+            for merge in model["merges"]
             if merge[0] in vocabulary and merge[1] in vocabulary and merge[0] + merge[1][prefix:] in vocabulary
         ]
     return state | {
@@ -157,7 +157,7 @@ def _parts(kept: Iterable[str], state: State) -> set[str]:
     """The pieces from which BPE makes the ``kept`` ones, in whatever order it may merge them."""
     prefix = len(state["model"].get("continuing_subword_prefix") or "")
     made_of: dict[str, list[tuple[str, str]]] = {}
-    for left, right in map(_pair, state["model"]["merges"]):
+    for left, right in state["model"]["merges"]:
         made_of.setdefault(left + right[prefix:], []).append((left, right))
     found: set[str] = set()
     waiting = list(kept)
@@ -166,12 +166,6 @@ def _parts(kept: Iterable[str], state: State) -> set[str]:
         found |= parts
         waiting.extend(parts)
     return found
-
-
-def _pair(merge: str | Sequence[str]) -> tuple[str, str]:
-    """A merge in either of the two forms of tokenizer.json."""
-    left, right = merge.split(" ") if isinstance(merge, str) else merge
-    return left, right
 
 
 def _renumbered(node: Any, vocabulary: Mapping[str, int]) -> Any:
