@@ -89,7 +89,7 @@ def test_time_is_that_of_all_processes(tiny_bert, tmp_path, monkeypatch):
     slow["step"] = 2
     (out / "progress.jsonl").write_text("\n".join([*kept, json.dumps(slow)]) + "\n")
     result = adapt(find_language("mlt"), str(tiny_bert), MALTESE, out, recipe, resume=True)
-    assert 1000 < result.seconds < 1200
+    assert 1000 <= result.seconds < 1200, "rounded to tenths, and the rest may take less than that"
 
 
 def test_a_task_records_its_cost_too(langlift, tiny_bert, topic_folder, tmp_path):
