@@ -29,7 +29,9 @@ def stacked_run(tiny_xlm_roberta: Path, topic_folder: Path, tmp_path_factory, ma
     text = folder / "text.txt"
     text.write_text("\n".join(maltese_lines[:60]), encoding="utf-8")
     adapt(find_language("mlt"), str(tiny_xlm_roberta), text, folder / "adapter", AdaptRecipe(steps=3))
-    recipe = TaskRecipe(epochs=3, learning_rate=1e-2, seeds=(1, 2), reduction_factor=4.0)
+    recipe = TaskRecipe(
+        epochs=3, learning_rate=1e-2, seeds=(1, 2), reduction_factor=4.0, precision="float32"
+    )  # as predict computes: a tie must not fall otherwise
     train_topic(str(tiny_xlm_roberta), topic_folder, folder / "run", recipe, folder / "adapter")
     shutil.rmtree(folder / "adapter")
     return folder / "run"
@@ -79,7 +81,19 @@ def test_a_label_does_not_depend_on_the_neighbours(stacked_run: Path):
 
 def test_a_fully_fine_tuned_model_predicts(tiny_bert: Path, topic_folder: Path, tmp_path: Path, langlift):
     run = tmp_path / "run"
-    settings_ = ["--method", "full", "--epochs", 2, "--lr", "1e-3", "--seeds", 5, "--json"]
+    settings_ = [
+        "--method",
+        "full",
+        "--epochs",
+        2,
+        "--lr",
+        "1e-3",
+        "--seeds",
+        5,
+        "--precision",
+        "float32",
+        "--json",
+    ]
     trained = langlift("task", "topic", "--base", tiny_bert, "--data", topic_folder, "--out", run, *settings_)
     assert trained.code == 0, trained.err
     measured = [json.loads(line) for line in (run / "seed-5/test_predictions.jsonl").read_text().splitlines()]
