@@ -137,7 +137,7 @@ def open_run(
     if folder.is_file():
         raise InputError(f"{folder}: is a file", "choose a folder for --out")
     foreign = (
-        [p.name for p in folder.iterdir() if p.name not in (VERSIONS, f".{RECIPE}.writing")]
+        [p.name for p in folder.iterdir() if p.name not in (VERSIONS, f".{VERSIONS}.writing", f".{RECIPE}.writing")]
         if folder.exists()
         else []
     )
