@@ -25,6 +25,7 @@ from langlift.cli import (
     predict,
     pretrain,
     score,
+    study,
     task,
     vocab,
 )
@@ -54,6 +55,7 @@ app.command("fuse")(fuse.fuse)
 app.add_typer(task.app, name="task")
 app.command("predict")(predict.predict)
 app.command("pretrain")(pretrain.pretrain)
+app.add_typer(study.app, name="study")
 app.command("costs")(costs.costs)
 app.add_typer(bench.app, name="bench")
 app.command("import")(import_adapter.import_adapter)

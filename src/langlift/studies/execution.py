@@ -35,10 +35,11 @@ SENTENCES = "sentences.jsonl"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: ``error`` (one line) and ``hint`` say why it failed, or are empty."""
+    """How a run ended: ``error`` (one line) and ``hint`` say why it failed or was ``skipped``, or are empty."""
 
     error: str = ""
     hint: str = ""
+    skipped: bool = False
 
     @property
     def ok(self) -> bool:
@@ -188,7 +189,7 @@ def _score(step: Step, runs: Path, folder: Path) -> Done:
     text = _paths(step, runs, "text")[0]
     split = settings["split"] if text.is_file() else None
     texts = texts_to_score(text, split, settings["sentences"])
-    result = score_model(base, texts, adapter, settings["variant"], precision="float32")
+    result = score_model(base, texts, adapter, settings["variant"], precision=settings["precision"])
     metrics = asdict(result)
     each = [{key: one[key] for key in ("tokens", "log_probability")} for one in metrics.pop("per_sentence")]
     write_text(folder / SENTENCES, "".join(json.dumps(one) + "\n" for one in each))

@@ -74,6 +74,8 @@ def held(folder: Path, what: str, wait: float = 0.0) -> Iterator[None]:
 
 def is_held(folder: Path) -> bool:
     """Whether a process works in a folder."""
+    if not folder.exists():
+        return False
     try:
         with held(folder, ""):
             return False

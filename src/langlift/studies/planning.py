@@ -307,7 +307,9 @@ class _Planner:
             return
         for variant in scoring.variants:
             variant = "published" if corner.published and variant == "default" else variant
-            settings = {"split": split, "sentences": scoring.sentences, "variant": variant}
+            settings = {
+                "split": split, "sentences": scoring.sentences, "variant": variant, "precision": "auto"
+            }  # fmt: skip
             cell = {**where, "task": None, "metric": "pseudo_perplexity"}
             cell["seed"] = trained.cell["seed"] if trained is not None else None
             if len(scoring.variants) > 1:

@@ -19,6 +19,8 @@ BUILDS = ("corpus", "graph", "cut", "vocab")
 IN_NAME = ("task", "use", "language", "method", "data", "objective", "variant")
 """What of a cell stands in a run's name, in this order; other axes and the seed come after."""
 NOT_IN_NAME = ("base", "metric", "seed")
+PLAIN = "mlm"
+"""The objective that a name does not mention."""
 UNSAFE = re.compile(r"[^\w.+-]+")
 
 
@@ -59,8 +61,8 @@ class Step:
 
     @cached_property
     def name(self) -> str:
-        """The name of the run's folder, such as ``adapt-mlt_Latn-seq_bn-text-mlm-1-ab12cd34``."""
-        cell = {key: value for key, value in self.cell.items() if value is not None}
+        """The name of the run's folder, such as ``adapt-mlt_Latn-seq_bn-text-1-ab12cd34``."""
+        cell = {key: value for key, value in self.cell.items() if value not in (None, PLAIN)}
         names = [*(("base",) if self.several_bases else ()), *IN_NAME]
         parts = [Path(str(cell[key])).name for key in names if key in cell]
         parts += [f"{key}={value}" for key, value in cell.items() if key not in (*IN_NAME, *NOT_IN_NAME)]
