@@ -60,13 +60,15 @@ def plan(
 def run(
     file: File,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", help="Folder of the study: its runs, and nothing else.")
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="Folder of the study: its runs, and nothing else."),
     ] = None,
     ray: Annotated[
         str | None, typer.Option("--ray", metavar="ADDRESS", help="Run on this Ray cluster (local: this machine).")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="--ray local: runs at once (default: one for each core).")
+        int | None,
+        typer.Option("--workers", min=1, help="--ray local: runs at once (default: one for each core)."),
     ] = None,
     cpus: Annotated[float, typer.Option("--cpus", min=0, help="--ray: cores that each run is given.")] = 1,
     gpus: Annotated[float, typer.Option("--gpus", min=0, help="--ray: GPUs that each run is given.")] = 0,

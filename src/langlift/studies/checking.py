@@ -64,7 +64,8 @@ def _checks(step: Step) -> dict[tuple[str, ...], Check]:
 def _task_check(step: Step) -> dict[tuple[str, ...], Check]:
     task = TASKS[step.settings["task"]]
     paths = [
-        [one.path for one in step.inputs.get(name, ()) if isinstance(one, Input)] for name in ("data", "train_data")
+        [one.path for one in step.inputs.get(name, ()) if isinstance(one, Input)]
+        for name in ("data", "train_data")
     ]
     data, train = paths[0][0], paths[1]
     if not all(Path(path).exists() for path in (data, *train)):

@@ -135,7 +135,9 @@ def _corpus(step: Step, runs: Path, folder: Path) -> Done:
     language = find_language(step.settings["language"])
     out = step.made_in(runs)
     result = build_corpus(language, _sources(step), out, exclude=_paths(step, runs, "exclude"))
-    return {"value": result.kept["bytes"], "before": result.read["bytes"], "seconds": result.seconds}, asdict(result)
+    return {"value": result.kept["bytes"], "before": result.read["bytes"], "seconds": result.seconds}, asdict(
+        result
+    )
 
 
 def _graph(step: Step, runs: Path, folder: Path) -> Done:
@@ -163,9 +165,7 @@ def _vocab(step: Step, runs: Path, folder: Path) -> Done:
 def _adapt(step: Step, runs: Path, folder: Path) -> Done:
     language = step.settings["language"]
     data = _paths(step, runs, f"data:{language}")
-    result = adapt(
-        find_language(language), _base(step), data, folder, _settings(step, AdaptRecipe), resume=True
-    )
+    result = adapt(find_language(language), _base(step), data, folder, _settings(step, AdaptRecipe), resume=True)
     found = {"value": result.validation_loss, "before": result.validation_loss_before}
     return found | _cost(asdict(result)), None
 

@@ -179,7 +179,9 @@ class _Planner:
             source = existing(place.paths[0])
         if max_bytes is None:
             return source
-        return self._add(corner, "cut", {"max_bytes": max_bytes}, {"of": (source,)}, where | {"max_bytes": max_bytes})
+        return self._add(
+            corner, "cut", {"max_bytes": max_bytes}, {"of": (source,)}, where | {"max_bytes": max_bytes}
+        )
 
     def _corpus(self, corner: _Corner, language: Language, place: Place, where: dict[str, Any]) -> Step:
         """A corpus built without the sentences that the study evaluates on."""
@@ -308,8 +310,12 @@ class _Planner:
         for variant in scoring.variants:
             variant = "published" if corner.published and variant == "default" else variant
             settings = {
-                "split": split, "sentences": scoring.sentences, "variant": variant, "precision": "auto"
-            }  # fmt: skip
+                "language": str(language),
+                "split": split,
+                "sentences": scoring.sentences,
+                "variant": variant,
+                "precision": "auto",
+            }
             cell = {**where, "task": None, "metric": "pseudo_perplexity"}
             cell["seed"] = trained.cell["seed"] if trained is not None else None
             if len(scoring.variants) > 1:
@@ -354,7 +360,7 @@ class _Planner:
                 "seed": corner.seed,
                 **choice.cell("task", recipe),
             }
-            self._add(corner, kind, {"task": name, **settings}, inputs, cell)
+            self._add(corner, kind, {"language": str(language), "task": name, **settings}, inputs, cell)
 
     def _fuse(self, corner: _Corner, language: Language, members: Sequence[tuple[str, Step]]) -> None:
         """The tasks on the fusion of adapters that differ in their data alone."""
@@ -412,5 +418,3 @@ def _has_triples(source: Source | None) -> bool:
         return False
     with first.open(encoding="utf-8") as lines:
         return '"head"' in next(lines, "")
-
-

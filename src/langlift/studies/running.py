@@ -160,4 +160,3 @@ def study_of(path: Path, out: Path | None) -> tuple[Path, Path]:
     if not (path / STUDY).is_file():
         raise InputError(f"{path}: no {STUDY} in this folder", "name a study file, or a folder of 'study run'")
     return path, out or path
-

@@ -61,7 +61,9 @@ def _state(step: Step, runs: Path) -> RunState:
     if is_done(runs, step):
         result = (read_run(folder) or {})["result"]
         metric = str(step.cell.get("metric", "")).replace("_", " ")
-        return RunState(step.name, step.kind, "finished", result["value"], f"{metric} {result['value']:,.4g}".strip())
+        return RunState(
+            step.name, step.kind, "finished", result["value"], f"{metric} {result['value']:,.4g}".strip()
+        )
     if is_held(folder):
         return RunState(step.name, step.kind, "running", None, "")
     if (reason := failure(runs, step)) is not None:

@@ -51,7 +51,6 @@ BUNDLED = "bundled:"
 HINT = "docs/studies.md explains study files; docs/studies/smoke.yaml is a short one"
 
 
-
 def read_study(path: Path) -> Study:
     """Read a study file, or the one in a study's folder.
 
@@ -112,7 +111,17 @@ class _Reader(YamlReader):
         self._together(axes, tasks, family, found)
         name = self.text(*self._at(found, "name")) if "name" in found else self.path.stem
         return Study(
-            name, self.path, tuple(bases), tuple(self.languages), family, data, axes, score, tasks, settings, preset
+            name,
+            self.path,
+            tuple(bases),
+            tuple(self.languages),
+            family,
+            data,
+            axes,
+            score,
+            tasks,
+            settings,
+            preset,
         )
 
     def _at(self, found: Mapping[str, tuple[str, yaml.Node]], key: str) -> tuple[str, str, yaml.Node]:
@@ -209,7 +218,9 @@ class _Reader(YamlReader):
         data = {}
         for name, (place, node) in self._block(found[0], "data", found[1]).items():
             if not re.fullmatch(r"\w[\w.-]*", name):
-                self.mistakes.append(f"{place}: a name of data is made of letters, digits, _, . and -, not '{name}'")
+                self.mistakes.append(
+                    f"{place}: a name of data is made of letters, digits, _, . and -, not '{name}'"
+                )
             data[name] = self._places(place, node, ("path", "graph", "corpus"))
         return data
 
@@ -246,7 +257,9 @@ class _Reader(YamlReader):
                 self.mistakes.append(f"{place}: a file or folder is needed here")
                 continue
             if kind == "path" and len(parts) > 1 and "built" not in kinds:
-                self.mistakes.append(f"{place}: one file or folder, not several (name each, and write a+b in axes)")
+                self.mistakes.append(
+                    f"{place}: one file or folder, not several (name each, and write a+b in axes)"
+                )
                 continue
             paths = [self._path(where, text, kind, "hub" in kinds) for where, text in parts]
             found[language] = Place(kind, tuple(paths), place)
@@ -334,7 +347,9 @@ class _Reader(YamlReader):
         else:
             known = [*own, *(n for names in settings.values() for n in names)]
             near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "data, method, objective, seed, max_bytes or any setting"
+            hint = (
+                f"did you mean {near[0]}?" if near else "data, method, objective, seed, max_bytes or any setting"
+            )
             self.mistakes.append(f"{place}: unknown axis '{name}' ({hint})")
         return None, name
 
