@@ -27,6 +27,10 @@ ONLY_FOR = {
 """Settings that only these methods read. In runs of others they are left out, so that they make no runs twice."""
 
 
+SHOWN = 3
+"""So many languages are named where something is left out."""
+
+
 @dataclass(frozen=True)
 class StudyPlan:
     """The runs of a study, each after those that it needs, and what was left out, with the reason."""
@@ -69,8 +73,8 @@ def plan_study(study: Study) -> StudyPlan:
     if planner.mistakes:
         raise InputError("; ".join(dict.fromkeys(planner.mistakes)), HINT)
     if not planner.steps:
-        raise InputError(f"{study.path}: no run: every combination is left out", "; ".join(planner.left_out))
-    return StudyPlan(study, tuple(planner.steps.values()), tuple(dict.fromkeys(planner.left_out)))
+        raise InputError(f"{study.path}: no run: every combination is left out", "; ".join(planner.told_left_out()))
+    return StudyPlan(study, tuple(planner.steps.values()), tuple(planner.told_left_out()))
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class _Planner:
     def __init__(self, study: Study) -> None:
         self.study = study
         self.steps: dict[str, Step] = {}
-        self.left_out: list[str] = []
+        self.left_out: dict[str, list[str]] = {}
         self.mistakes: list[str] = []
 
     def add(self, corner: _Corner) -> None:
@@ -123,6 +127,19 @@ class _Planner:
                 for members in trained.values():
                     self._fuse(corner, language, members)
 
+    def told_left_out(self) -> list[str]:
+        """The reasons, each once, with the languages."""
+        told = []
+        for reason, languages in self.left_out.items():
+            more = f" and {len(languages) - SHOWN} more" if len(languages) > SHOWN else ""
+            told.append(f"{', '.join(languages[:SHOWN])}{more}: {reason}")
+        return told
+
+    def _leave_out(self, language: Language, reason: str) -> None:
+        languages = self.left_out.setdefault(reason, [])
+        if str(language) not in languages:
+            languages.append(str(language))
+
     def _choices(self, section: str) -> list[Choice]:
         axes = [axis for axis in self.study.axes.values() if axis.section == section]
         return [
@@ -144,13 +161,14 @@ class _Planner:
         """A recipe of the study's settings; mistakes are kept and told at the end."""
         study = self.study
         published = preset_settings("published", section) if corner.published else []
+        settings = [one for one in study.settings.get(section, ()) if one[1] not in study.data]
         try:
             return resolve(
                 SECTIONS[section],
                 section,
                 preset=default_preset(corner.base, study.preset),
                 task=task,
-                given=[*published, *study.settings.get(section, ()), *given],
+                given=[*published, *settings, *given],
             )
         except InputError as error:
             self.mistakes.append(error.message)
@@ -162,7 +180,7 @@ class _Planner:
         """The data of one name for a language: as it is, or a run that builds it, or one that cuts it."""
         place = self.study.data[name].get(language)
         if place is None:
-            self.left_out.append(f"{language}: no data '{name}'")
+            self._leave_out(language, f"no data '{name}'")
             return None
         where = {"base": None, "language": str(language), "data": name}
         source: Source
@@ -215,7 +233,13 @@ class _Planner:
             fixed.append((study.axes["objective"].line, "objective", objective))
         if not any(key == "seed" for _, key, _ in study.settings.get(study.training, ())):
             fixed.append((study.axes["seed"].line, "seed", corner.seed))
-        recipe = self._recipe(corner, study.training, [*fixed, *choice.settings(study.training)])
+        own = [
+            (line, name, value)
+            for line, block, settings in study.settings.get(study.training, ())
+            if block == data and isinstance(settings, dict)
+            for name, value in settings.items()
+        ]
+        recipe = self._recipe(corner, study.training, [*own, *fixed, *choice.settings(study.training)])
         if recipe is None:
             return None
         languages = [language] if language is not None else list(study.languages)
@@ -225,7 +249,7 @@ class _Planner:
             if None in parts:
                 return None
             if recipe.objective == "targeted" and not any(map(_has_triples, parts)):
-                self.left_out.append(f"{one}: targeted on '{data}', which has no triples")
+                self._leave_out(one, f"targeted on '{data}', which has no triples")
                 return None
             sources[f"data:{one}"] = tuple(part for part in parts if part is not None)
         cell = {
@@ -284,7 +308,7 @@ class _Planner:
         self._score(corner, language, model, where, trained)
         for name, task in self.study.tasks.items():
             if language not in task.data:
-                self.left_out.append(f"{language}: no data for {name}")
+                self._leave_out(language, f"no data for {name}")
                 continue
             uses = [use for use in task.use if (use == "stacked") == (trained is not None) and use != "fused"]
             for use in uses:
@@ -341,7 +365,7 @@ class _Planner:
                 continue
             adapter = use in ("stacked", "fused") and where["method"] != "full"
             if recipe.method == "full" and adapter:
-                self.left_out.append(f"{name}: the whole model does not train on top of an adapter ({use})")
+                self._leave_out(language, f"{name} ({use}): the whole model does not train on top of an adapter")
                 continue
             unused = TASKS[name].unused
             settings = {
@@ -369,10 +393,10 @@ class _Planner:
                 continue
             first = members[0][1]
             if len(members) < 2:
-                self.left_out.append(f"{language}: fusion needs two adapters, and there is one")
+                self._leave_out(language, f"fusion needs two adapters, and there is one")
                 continue
             if first.cell["method"] in ("lora", "full"):
-                self.left_out.append(f"{language}: {first.cell['method']} has no adapter that can be fused")
+                self._leave_out(language, f"{first.cell['method']} has no adapter that can be fused")
                 continue
             model = {"base": (base_model(corner.base),), "adapters": tuple(step for _, step in members)}
             where = {**first.cell, "data": ",".join(data for data, _ in members)}

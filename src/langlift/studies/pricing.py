@@ -20,7 +20,8 @@ from langlift.training.step_time import step_time
 CALIBRATION_SECONDS = 30.0
 """For all kinds of training together, the loading of models not counted."""
 UTILISATION = 0.2
-"""The share of a GPU's peak that small models in small batches reach: an assumption."""
+STEP_SECONDS = 0.03
+"""Assumptions: the share of a GPU's peak that is reached, and the least that a step takes, however small the batch."""
 HEAD_SHARE = 0.15
 """The share of tokens that the masked head is computed for."""
 FUSION = 1.5
@@ -55,6 +56,7 @@ class RunPrice:
     flops: float | None
     disk_bytes: int | None
     seconds: float | None
+    steps: int | None = None
 
     def shown(self) -> tuple[str, str, str, str]:
         """Cells of a table."""
@@ -131,12 +133,20 @@ def price_plan(
     if any(one.tokens is None and not one.finished for one in runs):
         remarks.append("? is not known: downloading and building of corpora, graphs and vocabularies is not priced")
     total = _total(runs)
-    gpu_seconds = {gpu.name: (total.flops or 0.0) / (gpu.tflops * 1e12 * UTILISATION) for gpu in gpus}
+    gpu_seconds = {gpu.name: sum(_on_gpu(one, gpu) for one in runs) for gpu in gpus}
     if gpus:
-        remarks.append(f"GPU times assume {UTILISATION:.0%} of the peak in the data sheet (facts/gpus.csv)")
+        remarks.append(
+            f"GPU times assume {UTILISATION:.0%} of the peak in the data sheet (facts/gpus.csv), and at least "
+            f"{1000 * STEP_SECONDS:.0f} ms a step; one run at a time"
+        )
     return PlanPrice(
         plan.study.name, runs, total, gpu_seconds, list(dict.fromkeys(remarks)), list(plan.left_out)
     )
+
+
+def _on_gpu(price: RunPrice, gpu: Gpu) -> float:
+    by_operations = (price.flops or 0.0) / (gpu.tflops * 1e12 * UTILISATION)
+    return max(by_operations, STEP_SECONDS * (price.steps or 0))
 
 
 def _trainings(step: Step) -> list[tuple[str, str]]:
@@ -205,7 +215,8 @@ def _priced(
         remarks.append(f"tokens are a guess for {work.assumed}")
     factor = FUSION if step.kind == "fuse" else 1.0
     equivalent = factor * (work.trained + speed.forward * work.read)
-    disk = 0 if step.kind == "score" else BYTES * speed.trained * (2 if step.kind in ("task", "fuse") else 1)
+    copies = 2 if {"trained", "adapters"} & step.inputs.keys() and step.cell["method"] != "full" else 1
+    disk = 0 if step.kind == "score" else BYTES * speed.trained * copies
     seconds = None if speed.seconds_a_token is None else equivalent * speed.seconds_a_token + speed.overhead
     return RunPrice(
         step.name,
@@ -215,6 +226,7 @@ def _priced(
         equivalent * speed.flops_per_token,
         disk,
         seconds,
+        work.steps,
     )
 
 

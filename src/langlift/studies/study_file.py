@@ -100,7 +100,11 @@ class _Reader(YamlReader):
                 self.mistakes.append(f"{found[section][0]}: {why} the settings are those of {training}:")
         preset = self._preset(found)
         data = self._data(found.get("data"))
-        settings = {name: self._settings(name, *found[name]) for name in SECTIONS if name in found}
+        settings = {
+            name: self._settings(name, *found[name], tuple(data) if name == training else ())
+            for name in SECTIONS
+            if name in found
+        }
         axes = self._axes(found.get("axes"), training, data)
         if "data" not in axes and data:
             axes["data"] = Axis("data", "", "", tuple(data), "default")
@@ -187,11 +191,11 @@ class _Reader(YamlReader):
             self.mistakes.append(f"{found['preset'][0]}: {error.message} ({error.hint})")
         return text or None
 
-    def _settings(self, section: str, place: str, node: yaml.Node) -> tuple[Given, ...]:
-        """A block of settings; blocks of tasks and methods within it are checked when they are opened."""
+    def _settings(self, section: str, place: str, node: yaml.Node, data: Sequence[str]) -> tuple[Given, ...]:
+        """A block of settings; blocks of tasks, methods and data within it are checked when they are opened."""
         kind = SECTIONS[section]
         names = [one.name for one in fields(kind)]
-        blocks = [*(TASK_EPOCHS if section == "task" else ()), *METHODS]
+        blocks = [*(TASK_EPOCHS if section == "task" else ()), *METHODS, *data]
         given: list[Given] = []
         for key, (where, value_node) in self._block(place, section, node).items():
             value = self.loader.construct_object(value_node, deep=True)
@@ -221,10 +225,14 @@ class _Reader(YamlReader):
                 self.mistakes.append(
                     f"{place}: a name of data is made of letters, digits, _, . and -, not '{name}'"
                 )
+            if name in METHODS or any(name in [one.name for one in fields(kind)] for kind in SECTIONS.values()):
+                self.mistakes.append(f"{place}: data cannot be called '{name}', which is a method or a setting")
             data[name] = self._places(place, node, ("path", "graph", "corpus"))
         return data
 
-    def _places(self, place: str, node: yaml.Node, kinds: Sequence[str]) -> dict[Language, Place]:
+    def _places(
+        self, place: str, node: yaml.Node, kinds: Sequence[str], languages: Sequence[Language] | None = None
+    ) -> dict[Language, Place]:
         """For each language a path, or a list of sources: one pattern for all, or LANG: PATH lines."""
         if isinstance(node, yaml.MappingNode):
             found: dict[Language, Place] = {}
@@ -237,7 +245,7 @@ class _Reader(YamlReader):
                 if language in self.languages:
                     found |= self._one_place(where, value, kinds, [language])
             return found
-        return self._one_place(place, node, kinds, self.languages)
+        return self._one_place(place, node, kinds, self.languages if languages is None else languages)
 
     def _one_place(
         self, place: str, node: yaml.Node, kinds: Sequence[str], languages: Sequence[Language]
@@ -422,7 +430,7 @@ class _Reader(YamlReader):
             parts = {"data": (where, value)}
             if isinstance(value, yaml.MappingNode):
                 parts = self._block(where, "task", value)
-                self._known(parts, ("data", "train_data", "use"), f"key of {name}")
+                self._known(parts, ("data", "train_data", "use", "languages"), f"key of {name}")
             if "data" not in parts:
                 self.mistakes.append(f"{where}: {name} has no data")
                 continue
@@ -430,9 +438,28 @@ class _Reader(YamlReader):
             for one in use:
                 if one not in USES:
                     self.mistakes.append(f"{parts['use'][0]}: unknown use '{one}' ({', '.join(USES)})")
-            train = self._places(*parts["train_data"], ("path", "hub", "built")) if "train_data" in parts else {}
-            tasks[name] = TaskUse(self._places(*parts["data"], ("path", "hub")), train, use)
+            languages = self._some_languages(parts.get("languages"))
+            train = {}
+            if "train_data" in parts:
+                train = self._places(*parts["train_data"], ("path", "hub", "built"), languages)
+            tasks[name] = TaskUse(self._places(*parts["data"], ("path", "hub"), languages), train, use)
         return tasks
+
+    def _some_languages(self, found: tuple[str, yaml.Node] | None) -> list[Language] | None:
+        """Those of the study's languages that a task names; None if it names none."""
+        if found is None:
+            return None
+        some = []
+        for place, text in self._texts(found, "languages"):
+            try:
+                language = find_language(text)
+            except InputError as error:
+                self.mistakes.append(f"{place}: {error.message}")
+                continue
+            if language not in self.languages:
+                self.mistakes.append(f"{place}: {language.name} ({language}) is not one of the study's languages")
+            some.append(language)
+        return some
 
     def _all_languages(self, place: str, what: str, places: Mapping[Language, Any]) -> None:
         missing = [str(language) for language in self.languages if language not in places]

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from langlift.backbones.loading import load_tokenizer
 from langlift.corpus.text_data import load_text_data, texts_to_score
+from langlift.errors import InputError
 from langlift.progress import heard_by
 from langlift.studies.step import Input, Step
 from langlift.tasks.known import TASKS
@@ -25,10 +27,14 @@ ASSUMED_EXAMPLES = {"graph": 5_000, "corpus": 10_000, "task": 1_000}
 
 @dataclass(frozen=True)
 class Workload:
-    """``trained`` tokens go forward and backward, ``read`` ones only forward; ``assumed`` says what was not there."""
+    """``trained`` tokens go forward and backward in ``steps``, ``read`` ones only forward.
+
+    ``assumed`` says what was not there to be measured.
+    """
 
     trained: float = 0.0
     read: float = 0.0
+    steps: int = 0
     assumed: str = ""
 
 
@@ -57,17 +63,18 @@ def workload_of(step: Step, base: str) -> Workload:
             steps = ceil(settings["tokens"] / (tokens * size))
         validations = 1 + ceil(steps / min(settings["validate_every"], ceil(steps / 4)))
         dev = min(sum(one.dev for one in lengths), settings["validation_examples"] * max(1, len(step.inputs) - 1))
-        return Workload(steps * size * tokens, validations * dev * tokens, assumed)
+        return Workload(steps * size * tokens, validations * dev * tokens, steps, assumed)
     if step.kind == "score":
         lengths_of_text = _score_lengths(step, base)
         tokens = lengths_of_text.test * lengths_of_text.squared
-        return Workload(0.0, tokens, lengths_of_text.assumed)
+        return Workload(0.0, tokens, 0, lengths_of_text.assumed)
     if step.kind in ("task", "fuse"):
         of_task = _task_lengths(step, base)
         train = min(of_task.train, settings["train_examples"] or of_task.train)
         epochs = settings["epochs"]
         read = (epochs * of_task.dev + of_task.test) * of_task.tokens
-        return Workload(epochs * train * of_task.tokens, read, of_task.assumed)
+        steps = ceil(epochs * train / settings["batch_size"])
+        return Workload(epochs * train * of_task.tokens, read, steps, of_task.assumed)
     return Workload()
 
 
@@ -132,7 +139,7 @@ def _words(one: Any) -> Sequence[str]:
     return [word if isinstance(word, str) else word.form for word in getattr(one, "words", one)]
 
 
-def _token_counts(base: str, texts: Sequence[str]) -> np.ndarray:
+def _token_counts(base: str, texts: Sequence[str]) -> npt.NDArray[np.int64]:
     """The tokens of each text, special ones included; without the base's tokenizer, one for each four letters."""
     tokenizer = _tokenizer(base)
     if tokenizer is None:
@@ -142,8 +149,6 @@ def _token_counts(base: str, texts: Sequence[str]) -> np.ndarray:
 
 @cache
 def _tokenizer(base: str) -> Any | None:
-    from langlift.errors import InputError
-
     try:
         return load_tokenizer(base)
     except InputError:
