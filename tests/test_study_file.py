@@ -63,7 +63,7 @@ def test_the_shipped_smoke_study_has_24_runs():
 
 def test_what_several_runs_have_in_common_is_there_once(write):
     plan = planned(write())
-    # Of each language: 2 methods x 2 seeds; these and the base are scored; alone x 2 seeds, stacked on each adapter.
+    # Of each language: 2 methods x 2 seeds; they and the base are scored; alone x 2 seeds, stacked on each.
     assert kinds(plan) == {"adapt": 8, "score": 10, "task": 12}
     shared = planned(write(adapt={"steps": 4, "seed": 7}))
     assert kinds(shared) == {"adapt": 4, "score": 6, "task": 12}, "one adapter for all seeds of the tasks"
@@ -87,7 +87,9 @@ def test_hashes_say_what_a_run_is(write, tmp_path):
     longer = planned(write(adapt={"steps": 5, "batch_size": 4}))
     same = {step.hash for step in before.steps} & {step.hash for step in longer.steps}
     assert {step.kind for step in before.steps if step.hash in same} == {"score", "task"}
-    assert all(step.cell["method"] is None for step in before.steps if step.hash in same), "those without an adapter"
+    assert all(step.cell["method"] is None for step in before.steps if step.hash in same), (
+        "those without an adapter"
+    )
     with (tmp_path / "mlt_Latn.txt").open("a") as file:
         file.write("Sentenza oħra.\n")
     changed = planned(write())
@@ -131,7 +133,9 @@ def test_one_kind_of_data_has_settings_of_its_own(write):
             axes={"data": ["text", "more", "text+more"]},
         )
     )
-    found = {(s.cell["data"], s.settings["steps"], s.settings["batch_size"]) for s in plan.steps if s.kind == "adapt"}
+    found = {
+        (s.cell["data"], s.settings["steps"], s.settings["batch_size"]) for s in plan.steps if s.kind == "adapt"
+    }
     assert found == {("text", 4, 4), ("more", 9, 2), ("text+more", 4, 4)}
 
 
@@ -218,7 +222,7 @@ seed: 2
         f"{path}:10: data 'grahp' is not described under data:",
         f"{path}:11: method must be one of seq_bn, seq_bn_inv, lora, mosa, full, not 'seq_bm'",
         f"{path}:12: a seed is a whole number from 0, not 'x'",
-        f"{path}:13: 'learning_rate' is a setting of several steps: write adapt.learning_rate or task.learning_rate",
+        f"{path}:13: 'learning_rate' is a setting of several steps: write adapt.learning_rate or",
         f"{path}:14: unknown axis 'alpha'",
         f"{path}:15: unknown axis 'lora_rnak' (did you mean lora_rank?)",
         f"{path}:16: lora_rank must be at least 1, not 0",

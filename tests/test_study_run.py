@@ -1,4 +1,4 @@
-"""Studies run, killed, failed and run again: what is missing is done, nothing twice, and the results are the same."""
+"""Studies run, killed, failed and run again: what is missing is done, nothing twice, with the same results."""
 
 import hashlib
 import json
@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import yaml
@@ -116,7 +115,10 @@ def test_every_run_says_what_it_is_and_what_it_found(whole, plan, file):
         metrics = json.loads((out / RUNS / step.name / "metrics.json").read_text())
         value, cost = run["result"]["value"], run["cost"]
         if step.kind == "adapt":
-            assert (value, run["result"]["before"]) == (metrics["validation_loss"], metrics["validation_loss_before"])
+            assert (value, run["result"]["before"]) == (
+                metrics["validation_loss"],
+                metrics["validation_loss_before"],
+            )
             assert cost["tokens"] == metrics["tokens"] > 0 and cost["flops"] == metrics["flops"] > 0
         elif step.kind == "score":
             assert value == metrics["pseudo_perplexity"] and metrics["sentences"] == 3
@@ -132,7 +134,9 @@ def test_every_run_says_what_it_is_and_what_it_found(whole, plan, file):
     assert len(fused["needs"]) == 2 and fused["cell"]["data"] == "text,graph"
     assert heard.names("started") == heard.names("ok") == [step.name for step in plan.steps]
     assert set(heard.names("progress")) <= set(heard.names("started"))
-    assert [s.hash for s in plan_study(read_study(out)).steps] == [s.hash for s in plan.steps], "its own study.yaml"
+    assert [s.hash for s in plan_study(read_study(out)).steps] == [s.hash for s in plan.steps], (
+        "its own study.yaml"
+    )
 
 
 def test_a_rerun_repeats_nothing(whole, plan):
@@ -313,4 +317,43 @@ def test_killed_twenty_times_it_ends_in_the_same_results(whole, plan, file, tmp_
         kills += 1
     subprocess.run(command(file, out), env=environment, check=True, stderr=subprocess.DEVNULL)
     assert kills >= 5, "the study was long enough to be killed"
+    assert results(out) == results(whole[0])
+
+
+@pytest.mark.slow
+def test_on_ray_with_two_workers_kills_change_nothing(whole, plan, file, tmp_path):
+    """The driver is killed three times and a worker once; the last command completes what is missing."""
+    pytest.importorskip("ray", reason="Ray is not installed (extra: studies)")
+    import psutil
+
+    out, moments = tmp_path / "ray", random.Random(5)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    arguments = command(file, out, "--ray", "local", "--workers", "2")
+
+    def workers(driver):
+        return [
+            one
+            for one in psutil.Process(driver).children(recursive=True)
+            if "ray::execute" in " ".join(one.cmdline())
+        ]
+
+    def waited_for(driver, what):
+        while driver.poll() is None and not (found := what()):
+            time.sleep(0.05)
+        assert driver.poll() is None
+        return found
+
+    for _ in range(3):
+        driver = subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL)
+        waited_for(driver, lambda: workers(driver.pid))  # noqa: B023
+        family = psutil.Process(driver.pid).children(recursive=True)
+        time.sleep(moments.uniform(0.2, 1.0) * whole[2] / 4)
+        driver.kill()
+        driver.wait()
+        psutil.wait_procs(family, timeout=60)
+    driver = subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL)
+    victim = waited_for(driver, lambda: workers(driver.pid))[0]
+    victim.kill()
+    assert driver.wait(timeout=900) == 0
+    assert all(is_done(out / RUNS, step) for step in plan.steps)
     assert results(out) == results(whole[0])

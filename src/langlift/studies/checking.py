@@ -1,6 +1,7 @@
 """What only reading the data can tell, before anything runs: all that is damaged or missing, at once."""
 
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 
 from langlift.backbones.loading import NANO, weightless_model
@@ -50,12 +51,12 @@ def _checks(step: Step) -> dict[tuple[str, ...], Check]:
             if path is None or not (path.exists() or str(path) == NANO):
                 continue
             if name == "base":
-                found["base", str(path)] = lambda path=path: weightless_model(str(path))
+                found["base", str(path)] = partial(weightless_model, str(path))
             elif name.startswith("data:") or name in ("of", "corpora"):
-                found["text", str(path), str(with_triples)] = lambda path=path: load_text_data(path, with_triples)
+                found["text", str(path), str(with_triples)] = partial(load_text_data, path, with_triples)
             elif name == "text":
                 split = step.settings["split"] if path.is_file() else None
-                found["score", str(path), str(split)] = lambda path=path, split=split: texts_to_score(path, split)
+                found["score", str(path), str(split)] = partial(texts_to_score, path, split)
     if "task" in step.settings:
         found |= _task_check(step)
     return found

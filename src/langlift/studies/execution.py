@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,12 +53,17 @@ def execute(step: Step, runs: Path) -> Outcome:
 
     What goes wrong is written into the folder and told by the outcome: only interrupts are raised.
     """
-    folder = runs / step.name
     try:
-        with held(folder, "run", WAIT):
-            if not is_done(runs, step):
-                made_ready(folder)
-                _do(step, runs, folder)
+        with held(runs / step.name, "run", WAIT):
+            return Outcome() if is_done(runs, step) else _tried(step, runs, runs / step.name)
+    except LangliftError as error:
+        return Outcome(error.message, error.hint)
+
+
+def _tried(step: Step, runs: Path, folder: Path) -> Outcome:
+    try:
+        made_ready(folder)
+        _do(step, runs, folder)
     except LangliftError as error:
         return _failed(folder, error.message, error.hint)
     except Exception as error:  # noqa: BLE001 - one run must not stop the others
@@ -67,10 +73,8 @@ def execute(step: Step, runs: Path) -> Outcome:
 
 
 def _failed(folder: Path, message: str, hint: str) -> Outcome:
-    try:
+    with suppress(LangliftError):  # a full disk may be why it failed: it is told at the end all the same
         write_failure(folder, message, hint)
-    except LangliftError:
-        pass  # a full disk is why it failed: what is told at the end still says so
     return Outcome(message, hint)
 
 
@@ -99,7 +103,7 @@ def _do(step: Step, runs: Path, folder: Path) -> None:
 
 
 Done = tuple[dict[str, Any], Mapping[str, Any] | None]
-"""The headline numbers (those of the cost among them are moved there), and metrics.json where the verb writes none."""
+"""The headline numbers (those of the cost are moved there), and metrics.json where the verb writes none."""
 
 
 def _paths(step: Step, runs: Path, name: str) -> list[Path]:

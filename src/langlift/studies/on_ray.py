@@ -1,5 +1,6 @@
 """Runs of a study as tasks of a Ray cluster; results lie in the study's folder, which all machines must see."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ def ray_engine(address: str, workers: int | None = None, cpus: float = 1, gpus: 
     options: dict[str, Any] = {"address": address}
     if address == LOCAL:
         options = {"address": LOCAL, "include_dashboard": False}
+        # By default Ray gives workers the lowest priority but four, and a busy machine starves them.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         if workers is not None:
             options["num_cpus"] = max(1, round(workers * cpus))
 

@@ -73,7 +73,9 @@ def plan_study(study: Study) -> StudyPlan:
     if planner.mistakes:
         raise InputError("; ".join(dict.fromkeys(planner.mistakes)), HINT)
     if not planner.steps:
-        raise InputError(f"{study.path}: no run: every combination is left out", "; ".join(planner.told_left_out()))
+        raise InputError(
+            f"{study.path}: no run: every combination is left out", "; ".join(planner.told_left_out())
+        )
     return StudyPlan(study, tuple(planner.steps.values()), tuple(planner.told_left_out()))
 
 
@@ -101,8 +103,8 @@ class _Planner:
         """All runs with one base, behaviour and seed."""
         study = self.study
         subjects: Sequence[Language | None] = study.languages if study.family is None else [None]
-        for language in study.languages:
-            self._measure(corner, language, None, {})
+        for measured in study.languages:
+            self._measure(corner, measured, None, {})
         for language in subjects:
             trained: dict[tuple[Any, ...], list[tuple[str, Step]]] = {}
             combinations = product(
@@ -228,7 +230,7 @@ class _Planner:
     ) -> Step | None:
         """The run that trains an adapter, or the family's model."""
         study = self.study
-        fixed = [(study.axes["method"].line, "method", method)]
+        fixed: list[Given] = [(study.axes["method"].line, "method", method)]
         if objective is not None:
             fixed.append((study.axes["objective"].line, "objective", objective))
         if not any(key == "seed" for _, key, _ in study.settings.get(study.training, ())):
@@ -393,12 +395,15 @@ class _Planner:
                 continue
             first = members[0][1]
             if len(members) < 2:
-                self._leave_out(language, f"fusion needs two adapters, and there is one")
+                self._leave_out(language, "fusion needs two adapters, and there is one")
                 continue
             if first.cell["method"] in ("lora", "full"):
                 self._leave_out(language, f"{first.cell['method']} has no adapter that can be fused")
                 continue
-            model = {"base": (base_model(corner.base),), "adapters": tuple(step for _, step in members)}
+            model: dict[str, tuple[Source, ...]] = {
+                "base": (base_model(corner.base),),
+                "adapters": tuple(step for _, step in members),
+            }
             where = {**first.cell, "data": ",".join(data for data, _ in members)}
             self._task(corner, language, name, task, "fused", model, where, kind="fuse")
 
@@ -435,7 +440,7 @@ def _source_file(text: str) -> Input:
 
 
 def _has_triples(source: Source | None) -> bool:
-    """Whether data holds triples: a graph that is built, or a built folder whose sentences have heads and tails."""
+    """Whether data holds triples: a graph to build, or a built folder whose sentences have heads and tails."""
     if isinstance(source, Step):
         return source.kind == "graph" or (source.kind == "cut" and _has_triples(source.inputs["of"][0]))
     if source is None or not (first := Path(source.path, "train.jsonl")).is_file():

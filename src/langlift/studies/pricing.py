@@ -21,7 +21,7 @@ CALIBRATION_SECONDS = 30.0
 """For all kinds of training together, the loading of models not counted."""
 UTILISATION = 0.2
 STEP_SECONDS = 0.03
-"""Assumptions: the share of a GPU's peak that is reached, and the least that a step takes, however small the batch."""
+"""Assumptions: the share of a GPU's peak that is reached, and the least that a step takes, however small."""
 HEAD_SHARE = 0.15
 """The share of tokens that the masked head is computed for."""
 FUSION = 1.5
@@ -74,7 +74,7 @@ class RunPrice:
 class PlanPrice:
     """All runs with their prices; ``total`` is over those that are not finished, as far as theirs are known.
 
-    ``gpu_seconds`` are by the name of a GPU; ``remarks`` say what was assumed, ``left_out`` what is not run and why.
+    ``gpu_seconds`` are by the name of a GPU; ``remarks`` say what was assumed, ``left_out`` what is not run.
     """
 
     study: str
@@ -118,7 +118,7 @@ def price_plan(
 ) -> PlanPrice:
     """Price every run of a plan that is not among the ``finished`` hashes.
 
-    With ``calibrate`` a few training steps of each base and method are timed on this machine, where it has the base.
+    With ``calibrate`` a few training steps of each base and method are timed here, where the base can be loaded.
     """
     missing = [step for step in plan.steps if step.hash not in finished and _trainings(step)]
     kinds = list(dict.fromkeys(kind for step in missing for kind in _trainings(step)))
@@ -131,7 +131,9 @@ def price_plan(
         speeds[kind] = _speed(*kind, text, CALIBRATION_SECONDS / len(kinds) if calibrate else None, remarks)
     runs = [_priced(step, step.hash in finished, speeds, remarks) for step in plan.steps]
     if any(one.tokens is None and not one.finished for one in runs):
-        remarks.append("? is not known: downloading and building of corpora, graphs and vocabularies is not priced")
+        remarks.append(
+            "? is not known: downloading and building of corpora, graphs and vocabularies is not priced"
+        )
     total = _total(runs)
     gpu_seconds = {gpu.name: sum(_on_gpu(one, gpu) for one in runs) for gpu in gpus}
     if gpus:
@@ -139,9 +141,7 @@ def price_plan(
             f"GPU times assume {UTILISATION:.0%} of the peak in the data sheet (facts/gpus.csv), and at least "
             f"{1000 * STEP_SECONDS:.0f} ms a step; one run at a time"
         )
-    return PlanPrice(
-        plan.study.name, runs, total, gpu_seconds, list(dict.fromkeys(remarks)), list(plan.left_out)
-    )
+    return PlanPrice(plan.study.name, runs, total, gpu_seconds, list(dict.fromkeys(remarks)), list(plan.left_out))
 
 
 def _on_gpu(price: RunPrice, gpu: Gpu) -> float:
@@ -182,9 +182,7 @@ def _speed(
                 recipe = AdaptRecipe(method=method)
                 found = step_time(base, text or [_BUNDLED_LINE], recipe, most_seconds=seconds)
             overhead = max(0.0, time.monotonic() - started - 6 * found.seconds)
-            return Speed(
-                found.flops_per_token, found.trained, forward, found.seconds / found.tokens, overhead
-            )
+            return Speed(found.flops_per_token, found.trained, forward, found.seconds / found.tokens, overhead)
         except InputError as error:
             remarks.append(f"not timed here: {error.message}")
     shape = base_shape(base)

@@ -26,7 +26,7 @@ UNSAFE = re.compile(r"[^\w.+-]+")
 
 @dataclass(frozen=True)
 class Input:
-    """Something that is there before the study: a file, a folder, a model or a data set of the hub, by its hash."""
+    """Something that is there before the study: a file, a folder, a model or a set of the hub, by its hash."""
 
     path: str
     sha256: str
@@ -51,7 +51,7 @@ class Step:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of kind, settings and inputs: the same for the same work, in every study and on every machine."""
+        """SHA-256 of kind, settings and inputs: the same for the same work, in every study, on every machine."""
         inputs = {
             name: [one.hash if isinstance(one, Step) else one.sha256 for one in some]
             for name, some in self.inputs.items()

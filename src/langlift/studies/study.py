@@ -46,7 +46,7 @@ class Scoring:
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: ``name`` as written, the ``section`` and ``setting`` it sets ('' for data, method and the like)."""
+    """One axis: ``name`` as written; the ``section`` and ``setting`` it sets (none: data, method, seed ...)."""
 
     name: str
     section: str

@@ -55,8 +55,8 @@ def read_study(path: Path) -> Study:
     """Read a study file, or the one in a study's folder.
 
     ``$NAME`` in a path is an environment variable, ``bundled:`` the folder of data that langlift brings;
-    ``{language}`` stands for mlt_Latn, ``{iso639_3}`` for mlt and ``{iso639_1}`` for mt. Relative paths are relative
-    to the file's folder.
+    ``{language}`` stands for mlt_Latn, ``{iso639_3}`` for mlt and ``{iso639_1}`` for mt. Relative paths start at
+    the file's folder.
 
     Raises:
         InputError: naming every mistake in the file, each with its line.
@@ -371,9 +371,8 @@ class _Reader(YamlReader):
         if name == "data":
             unknown = [part for part in str(value).split("+") if part not in data]
             if unknown:
-                self.mistakes.append(
-                    f"{place}: data '{unknown[0]}' is not described under data: ({', '.join(data) or 'nothing is'})"
-                )
+                known = ", ".join(data) or "nothing is"
+                self.mistakes.append(f"{place}: data '{unknown[0]}' is not described under data: ({known})")
             return str(value)
         if name == "seed":
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_SEED:
@@ -397,7 +396,8 @@ class _Reader(YamlReader):
             self._known(parts, ("text", "variant", "sentences"), "key of score")
             if "text" not in parts:
                 self.mistakes.append(f"{place}: score has no text")
-        variants, sentences = ("default",), None
+        variants: tuple[str, ...] = ("default",)
+        sentences = None
         if "variant" in parts:
             variants = tuple(text for _, text in self._texts(parts["variant"], "variant"))
             for variant in variants:
