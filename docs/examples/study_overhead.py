@@ -1,6 +1,6 @@
 """What the runner of studies adds to a plain loop: the same runs both ways, in one process, taking turns.
 
-    python docs/examples/study_overhead.py [STUDY.yaml] [TURNS]
+    python docs/examples/study_overhead.py [TURNS] [STUDY.yaml]
 
 A turn is every run of the study (default: adapters of 60 steps, scores and topic classifiers, on the bundled data)
 once by a plain loop that calls langlift's verbs, and once as ``study run`` does it, with reading, checking and
@@ -69,9 +69,9 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         study = Path(folder) / "study.yaml"
         study.write_text(DEFAULT, encoding="utf-8")
-        if len(sys.argv) > 1:
-            study = Path(sys.argv[1])
-        turns = int(sys.argv[2]) if len(sys.argv) > 2 else 5
+        turns = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+        if len(sys.argv) > 2:
+            study = Path(sys.argv[2])
         timed(plain, study)
         seconds = []
         for turn in range(turns):

@@ -1,31 +1,19 @@
 """From a study to its runs: every combination of the axes, what several have in common once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from langlift.config.loading import Given, default_preset, preset_settings, resolve
-from langlift.config.recipes import MOSA_SETTINGS
 from langlift.errors import InputError
 from langlift.languages import Language
+from langlift.studies.choices import Choice, is_unread
 from langlift.studies.step import Input, Source, Step, base_model, existing
-from langlift.studies.study import Axis, Place, Study, TaskUse
+from langlift.studies.study import Place, Study, TaskUse
 from langlift.studies.study_file import HINT, SECTIONS
 from langlift.tasks.known import TASKS
-
-ONLY_FOR = {
-    "reduction_factor": ("seq_bn", "seq_bn_inv", "mosa"),
-    "inverse_at_head": ("seq_bn_inv",),
-    "lora_rank": ("lora",),
-    "lora_alpha": ("lora",),
-    **dict.fromkeys(MOSA_SETTINGS, ("mosa",)),
-    "freeze_share": ("full",),
-    "train_head": ("seq_bn", "seq_bn_inv", "lora", "mosa"),
-}
-"""Settings that only these methods read. In runs of others they are left out, so that they make no runs twice."""
-
 
 SHOWN = 3
 """So many languages are named where something is left out."""
@@ -38,25 +26,6 @@ class StudyPlan:
     study: Study
     steps: tuple[Step, ...]
     left_out: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One value for each of some axes: {axis name: (axis, value)}."""
-
-    values: Mapping[str, tuple[Axis, Any]] = field(default_factory=dict)
-
-    def settings(self, section: str) -> list[Given]:
-        """The settings of a section among them."""
-        return [(a.line, a.setting, value) for a, value in self.values.values() if a.section == section]
-
-    def cell(self, section: str, recipe: Any = None) -> dict[str, Any]:
-        """Axis -> value for the axes of a section; None where the recipe's method does not read the setting."""
-        return {
-            name: None if recipe is not None and _unread(recipe, axis.setting) else value
-            for name, (axis, value) in self.values.items()
-            if axis.section == section
-        }
 
 
 def plan_study(study: Study) -> StudyPlan:
@@ -268,7 +237,7 @@ class _Planner:
             **self._graph_cell(graph, languages, data),
         }
         inputs: dict[str, tuple[Source, ...]] = {"base": (base_model(corner.base),), **sources}
-        settings = {key: value for key, value in asdict(recipe).items() if not _unread(recipe, key)}
+        settings = {key: value for key, value in asdict(recipe).items() if not is_unread(recipe, key)}
         if language is not None:
             return self._add(corner, "adapt", settings | {"language": str(language)}, inputs, cell)
         if "vocab" in study.settings or vocab.values:
@@ -373,7 +342,7 @@ class _Planner:
             settings = {
                 key: value
                 for key, value in asdict(recipe).items()
-                if key not in unused and not _unread(recipe, key)
+                if key not in unused and not is_unread(recipe, key)
             }
             inputs = {**model, "data": (existing(task.data[language].paths[0]),)}
             if language in task.train_data:
@@ -409,17 +378,6 @@ class _Planner:
 
 
 _NOWHERE = Place("path", (), "")
-
-
-def _unread(recipe: Any, setting: str) -> bool:
-    """Whether the recipe's method or objective does not read a setting."""
-    if setting == "targeted_as_published":
-        return bool(recipe.objective != "targeted")
-    if setting == "masking_share":
-        return bool(recipe.objective == "targeted")
-    if setting == "path":
-        return True
-    return setting in ONLY_FOR and recipe.method not in ONLY_FOR[setting]
 
 
 def _names(place: Place) -> list[str]:
