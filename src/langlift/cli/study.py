@@ -149,7 +149,7 @@ def show(
     """What one run of a study is: its place, its result, its cost, and what it was made from."""
     from langlift.studies.status import show_run
 
-    found = show_run(run)
+    found = asdict(show_run(run))
     if as_json:
         print_json(found)
         return

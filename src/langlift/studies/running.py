@@ -35,6 +35,19 @@ class Watcher(Protocol):
         """It is finished, has failed, or is skipped because a run it needs failed."""
 
 
+class Quiet:
+    """A watcher that keeps silent."""
+
+    def started(self, step: Step) -> None:
+        """Nothing."""
+
+    def progress(self, step: Step, what: str, done: int, total: int | None, note: str) -> None:
+        """Nothing."""
+
+    def ended(self, step: Step, outcome: Outcome) -> None:
+        """Nothing."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """A run that did not end well; ``skipped`` if it was not even started."""
@@ -63,7 +76,11 @@ Engine = Callable[[Sequence[Step], Path, Watcher], Iterator[tuple[Step, Outcome]
 
 
 def run_study(
-    plan: StudyPlan, out: Path, watcher: Watcher, engine: Engine | None = None, set_aside: bool = False
+    plan: StudyPlan,
+    out: Path,
+    watcher: Watcher | None = None,
+    engine: Engine | None = None,
+    set_aside: bool = False,
 ) -> StudyResult:
     """Do all runs of a plan that are not finished in the folder ``out``.
 
@@ -83,7 +100,7 @@ def run_study(
         missing = [step for step in plan.steps if not is_done(runs, step)]
         failures = [
             Failure(step.name, outcome.error, outcome.hint, outcome.skipped)
-            for step, outcome in (engine or in_this_process)(missing, runs, watcher)
+            for step, outcome in (engine or in_this_process)(missing, runs, watcher or Quiet())
             if not outcome.ok
         ]
     return StudyResult(

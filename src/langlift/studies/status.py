@@ -34,6 +34,26 @@ class StudyStatus:
     runs: list[RunState]
 
 
+@dataclass(frozen=True)
+class RunRecord:
+    """``run.json`` of a finished run, with the names of the runs that it ``needs``, and its metrics.
+
+    ``cell`` says where it stands among the study's axes, ``result`` has its headline numbers (``value``, and
+    ``before`` where there is one), ``cost`` its tokens, operations, seconds and peak memory. ``published`` is
+    true if published behaviours were on.
+    """
+
+    kind: str
+    name: str
+    hash: str
+    cell: dict[str, Any]
+    needs: list[str]
+    result: dict[str, Any]
+    cost: dict[str, Any]
+    published: bool | None
+    metrics: dict[str, Any]
+
+
 def status_of(plan: StudyPlan, out: Path) -> StudyStatus:
     """The state of every run of a plan in a study's folder."""
     states = [_state(step, out / RUNS) for step in plan.steps]
@@ -41,8 +61,8 @@ def status_of(plan: StudyPlan, out: Path) -> StudyStatus:
     return StudyStatus(str(out), {state: counted[state] for state in STATES}, states)
 
 
-def show_run(folder: Path) -> dict[str, Any]:
-    """run.json of a run and its metrics; ``needs`` are the names of the runs it was made from.
+def show_run(folder: Path) -> RunRecord:
+    """What a run of a study is.
 
     Raises:
         InputError: it is no finished run of a study.
@@ -51,9 +71,8 @@ def show_run(folder: Path) -> dict[str, Any]:
     if found is None:
         raise InputError(f"{folder}: not a finished run of a study (no {RUN})", "langlift study status STUDY")
     names = {run["hash"]: run["name"] for path in folder.resolve().parent.iterdir() if (run := read_run(path))}
-    found["needs"] = [names.get(one, one) for one in found["needs"]]
-    found["metrics"] = read_metrics(folder) if is_finished(folder) else {}
-    return found
+    needs = [names.get(one, one) for one in found["needs"]]
+    return RunRecord(**{**found, "needs": needs, "metrics": read_metrics(folder) if is_finished(folder) else {}})
 
 
 def _state(step: Step, runs: Path) -> RunState:

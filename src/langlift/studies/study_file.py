@@ -38,7 +38,7 @@ SECTIONS: dict[str, type] = {
     "vocab": VocabRecipe,
 }
 """The blocks of settings, and what they hold."""
-NOT_AXES = ("method", "objective", "seed", "seeds", "path", "precision", "save_steps", "validate_every")
+NOT_AXES = ("method", "objective", "seed", "seeds", "path", "precision", "save_steps")
 """Settings that are axes of their own, or change no result."""
 HINT = "docs/studies.md explains study files; docs/studies/smoke.yaml is a short one"
 
