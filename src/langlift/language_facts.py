@@ -129,6 +129,12 @@ def base_languages() -> Mapping[str, frozenset[str]]:
     return seen
 
 
+def base_shape(base: str) -> tuple[int, int, int] | None:
+    """Hidden size, layers and vocabulary of a base model of the tables; None of others."""
+    entry = _base_models().get(base, {}).get("shape")
+    return None if entry is None else (entry["hidden_size"], entry["layers"], entry["vocabulary"])
+
+
 @cache
 def _base_models() -> Mapping[str, dict[str, Any]]:
     content: dict[str, dict[str, Any]] = yaml.safe_load(

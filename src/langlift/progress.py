@@ -2,12 +2,29 @@
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 SECONDS_BETWEEN_LINES = 10.0
+
+Listener = Callable[[str, int, int | None, str], None]
+"""Is told what is done, how many units of it, of how many, and the note."""
+_listener: Listener | None = None
+
+
+@contextmanager
+def heard_by(listener: Listener) -> Iterator[None]:
+    """Within, progress goes to ``listener`` and not to the screen, and nothing is said."""
+    global _listener
+    before, _listener = _listener, listener
+    try:
+        yield
+    finally:
+        _listener = before
 
 
 class ProgressBar:
@@ -23,7 +40,7 @@ class ProgressBar:
         self._bar: Progress | None = None
 
     def __enter__(self) -> "ProgressBar":
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and _listener is None:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
@@ -45,7 +62,7 @@ class ProgressBar:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-        elif kind is None and time.monotonic() - self._started > 2:
+        elif kind is None and _listener is None and time.monotonic() - self._started > 2:
             self._print_line()
 
     def advance(self, units: int = 1, note: str | None = None) -> None:
@@ -53,7 +70,9 @@ class ProgressBar:
         self._done += units
         if note is not None:
             self._note = note
-        if self._bar is not None:
+        if _listener is not None:
+            _listener(self._what, self._done, self._total, self._note)
+        elif self._bar is not None:
             self._bar.update(self._task, completed=self._done, note=self._note)
         elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._print_line()
@@ -89,4 +108,5 @@ def readable_seconds(seconds: float) -> str:
 
 def say(text: str) -> None:
     """One plain line on stderr, for what a run decides by itself."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    if _listener is None:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -26,6 +26,7 @@ from langlift.cli import (
     pretrain,
     report,
     score,
+    study,
     task,
     vocab,
 )
@@ -55,6 +56,7 @@ app.command("fuse")(fuse.fuse)
 app.add_typer(task.app, name="task")
 app.command("predict")(predict.predict)
 app.command("pretrain")(pretrain.pretrain)
+app.add_typer(study.app, name="study")
 app.command("costs")(costs.costs)
 app.command("report")(report.report)
 app.add_typer(bench.app, name="bench")

@@ -28,6 +28,9 @@ from langlift.graph.building import GraphResult
 from langlift.language_facts import LanguageTable
 from langlift.reports.costs import CostTable
 from langlift.reports.study_page import ReportResult
+from langlift.studies.pricing import PlanPrice
+from langlift.studies.running import StudyResult
+from langlift.studies.status import RunRecord, StudyStatus
 from langlift.tasks.prediction_files import PredictResult
 from langlift.tasks.runner import TaskResult
 from langlift.training.adaptation import AdaptResult
@@ -57,6 +60,10 @@ RESULTS: dict[str, type] = {
     "task dependencies": TaskResult,
     "predict": PredictResult,
     "pretrain": PretrainResult,
+    "study plan": PlanPrice,
+    "study run": StudyResult,
+    "study status": StudyStatus,
+    "study show": RunRecord,
     "costs": CostTable,
     "report": ReportResult,
     "bench train": TrainBench,

@@ -1,7 +1,6 @@
 """FAMILY.yaml: the languages that share one model, their texts, the base, and settings of the training."""
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +10,11 @@ import yaml
 
 from langlift.config.loading import Given, default_preset, resolve, yaml_readable
 from langlift.config.recipes import FamilyRecipe
+from langlift.config.yaml_reader import YamlReader
 from langlift.errors import InputError
 from langlift.languages import Language, find_language
 
 SECTION = "adapt-family"
-VARIABLE = re.compile(r"\$(\w+|\{\w*\})")
 HINT = "a family file has base, languages (LANG: FILE or [FILE, FILE]) and settings; docs/families.md"
 
 
@@ -86,49 +85,19 @@ def read_family(
 
 
 @dataclass
-class _Found:
+class _Found(YamlReader):
     """What was read so far."""
 
-    path: Path
     name: str = ""
     base: str = ""
     vocabulary: str = ""
     data: dict[Language, tuple[Path, ...]] = field(default_factory=dict)
     settings: list[Given] = field(default_factory=list)
-    mistakes: list[str] = field(default_factory=list)
-
-    def pairs(self, mapping: yaml.MappingNode, what: str) -> Iterator[tuple[str, str, yaml.Node]]:
-        """(FILE:LINE, key, value) of each pair; a key that comes twice is a mistake."""
-        seen = set()
-        for key, value in mapping.value:
-            place = f"{self.path}:{key.start_mark.line + 1}"
-            if not isinstance(key, yaml.ScalarNode):
-                self.mistakes.append(f"{place}: a {what} needs a name")
-            elif key.value in seen:
-                self.mistakes.append(f"{place}: the {what} '{key.value}' is given twice")
-            else:
-                seen.add(key.value)
-                yield place, key.value, value
 
     def beside(self, name: str) -> str:
         """The folder of this name beside the file, if there is one; else the name as it is, such as a hub id."""
         folder = Path(self.path.parent, os.path.expanduser(name))  # noqa: PTH111 - leaves what names no user as it is
         return str(folder) if name and folder.is_dir() else name
-
-    def text(self, place: str, what: str, node: yaml.Node) -> str:
-        """A scalar with its variables put in; else a mistake and nothing."""
-        if not isinstance(node, yaml.ScalarNode) or not node.value.strip():
-            self.mistakes.append(f"{place}: {what} must be one text")
-            return ""
-        missing = [
-            name for name in (n.strip("{}") for n in VARIABLE.findall(node.value)) if name not in os.environ
-        ]
-        if missing:
-            self.mistakes.append(
-                f"{place}: the environment variable {missing[0] or '(without a name)'} is not set"
-            )
-            return ""
-        return os.path.expandvars(node.value.strip())
 
     def read_languages(self, place: str, node: yaml.Node) -> None:
         """The block of languages, each with its data."""

@@ -94,6 +94,21 @@ def default_preset(base: str, preset: str | None) -> str | None:
     return "nano" if preset is None and base == "langlift-nano" else preset
 
 
+def preset_settings(name: str, section: str) -> list[Given]:
+    """The settings that a preset has for one command, such as ``published`` for ``task``."""
+    return _from_file(preset_path(name), section)
+
+
+def check_setting(kind: type, name: str, value: Any) -> Any:
+    """One setting's value as its type, within its limits.
+
+    Raises:
+        ValueError: saying what is wrong with it.
+    """
+    limits = next(f.metadata for f in fields(kind) if f.name == name)
+    return _checked(value, get_type_hints(kind)[name], limits)
+
+
 def recorded(command: str, inputs: Mapping[str, Any], recipe: Any) -> dict[str, Any]:
     """What recipe.yaml says of a run: plain YAML types, itself a valid --config file."""
     settings = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(recipe).items()}

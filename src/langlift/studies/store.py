@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from langlift.errors import InputError
-
-RUN = "run.json"
-RUNS = "runs"
-STUDY = "study.yaml"
+from langlift.studies.folder import RUN, RUNS
+from langlift.studies.study_file import STUDY
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ RECIPE = "recipe.yaml"
 VERSIONS = "versions.json"
 METRICS = "metrics.json"
 PROGRESS = "progress.jsonl"
+BEFORE_THE_RECIPE = (VERSIONS, f".{VERSIONS}.writing", f".{RECIPE}.writing")
+"""What a process that was killed at once may leave."""
 TORCH_WRITER = re.compile("PytorchStreamWriter|inline_container")
 """What torch.save's errors mention when the system does not let it write."""
 
@@ -136,11 +138,7 @@ def open_run(
         return
     if folder.is_file():
         raise InputError(f"{folder}: is a file", "choose a folder for --out")
-    foreign = (
-        [p.name for p in folder.iterdir() if p.name not in (VERSIONS, f".{RECIPE}.writing")]
-        if folder.exists()
-        else []
-    )
+    foreign = [p.name for p in folder.iterdir() if p.name not in BEFORE_THE_RECIPE] if folder.exists() else []
     if foreign:
         raise InputError(f"{folder}: holds other files ({min(foreign)})", "choose a new or empty folder for --out")
     write_json(folder / VERSIONS, _versions())

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from langlift.adapters.composition import attach, train_only
 from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer, longest_input
@@ -12,6 +14,7 @@ from langlift.config.recipes import AdaptRecipe
 from langlift.masking.masked_language_model import MaskedLanguageModel
 from langlift.progress import ProgressBar
 from langlift.training.adaptation import adapter_config
+from langlift.training.cost import ATTENTION_ON_CPU
 from langlift.training.encoding import encode
 from langlift.training.examples import OnePass, objective_examples
 from langlift.training.paths import masked_path
@@ -25,20 +28,32 @@ MOST_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class StepTime:
-    """``seconds`` of one step of the optimiser (the median of those measured) and the ``tokens`` it sees."""
+    """``seconds`` of one step of the optimiser (the median of those measured) and the ``tokens`` it sees.
+
+    ``flops`` are the floating point operations of the first step, for each of its tokens, as ``cost.py`` counts
+    them; ``trained`` is the number of parameters that train.
+    """
 
     seconds: float
     tokens: float
     method: str
     batch_size: int
     precision: str
+    flops_per_token: float = 0.0
+    trained: int = 0
 
 
-def step_time(base: str, texts: Sequence[str], recipe: AdaptRecipe, trust_remote_code: bool = False) -> StepTime:
+def step_time(
+    base: str,
+    texts: Sequence[str],
+    recipe: AdaptRecipe,
+    trust_remote_code: bool = False,
+    most_seconds: float = MOST_SECONDS,
+) -> StepTime:
     """Train a few steps as ``langlift adapt`` would with ``recipe`` on ``texts``, and throw the result away.
 
-    The first step, in which memory is laid out, does not count. Masking is that of masked language modelling:
-    another objective costs the same.
+    The first step, in which memory is laid out and operations are counted, does not count. Masking is
+    that of masked language modelling: another objective costs the same. Measuring stops after ``most_seconds``.
 
     Raises:
         InputError: the base cannot be used, or no text holds a token that it knows.
@@ -73,12 +88,14 @@ def step_time(base: str, texts: Sequence[str], recipe: AdaptRecipe, trust_remote
     optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate)
     model.train()
     seconds: list[float] = []
+    counter = FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_CPU)
     with ProgressBar("timing training steps", len(batches)) as bar:
         for number, batch in enumerate(batches):
             started = time.monotonic()
-            with autocast(device, arithmetic.bf16):
-                total, items = path.loss(model, batch)
-            (total / items.clamp(min=1)).backward()
+            with counter if number == 0 else nullcontext():
+                with autocast(device, arithmetic.bf16):
+                    total, items = path.loss(model, batch)
+                (total / items.clamp(min=1)).backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
             optimizer.zero_grad()
@@ -87,7 +104,15 @@ def step_time(base: str, texts: Sequence[str], recipe: AdaptRecipe, trust_remote
             if number or len(batches) == 1:
                 seconds.append(time.monotonic() - started)
             bar.advance()
-            if sum(seconds) > MOST_SECONDS:
+            if sum(seconds) > most_seconds:
                 break
     tokens = sum(len(row.ids) for row in rows) / len(batches)
-    return StepTime(sorted(seconds)[len(seconds) // 2], tokens, recipe.method, size, arithmetic.name)
+    return StepTime(
+        seconds=sorted(seconds)[len(seconds) // 2],
+        tokens=tokens,
+        method=recipe.method,
+        batch_size=size,
+        precision=arithmetic.name,
+        flops_per_token=counter.get_total_flops() / sum(len(row.ids) for row in rows[:size]),
+        trained=sum(parameter.numel() for parameter in trained),
+    )

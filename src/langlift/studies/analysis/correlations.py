@@ -17,7 +17,8 @@ from langlift.errors import InputError
 from langlift.language_facts import exposure
 from langlift.languages import find_language
 from langlift.studies.analysis.measures import BUILDS, PERPLEXITY, Condition, Results, language_of
-from langlift.studies.store import STUDY, StudyRun
+from langlift.studies.store import StudyRun
+from langlift.studies.study_file import STUDY
 
 FEWEST_LANGUAGES = 4
 """Of three points almost any two rows correlate."""

@@ -1,0 +1,253 @@
+"""One run of a study, done or gone on with: langlift's verbs, and run.json at the end."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from langlift.config.family import Family
+from langlift.config.recipes import AdaptRecipe, FamilyRecipe, GraphRecipe, TaskRecipe, VocabRecipe
+from langlift.corpus.building import build_corpus
+from langlift.corpus.text_data import texts_to_score
+from langlift.errors import LangliftError
+from langlift.evaluation.pseudo_perplexity import score_model
+from langlift.graph.building import build_graph
+from langlift.languages import find_language
+from langlift.studies.cutting import cut_data
+from langlift.studies.folder import held, is_done, made_ready, write_failure, write_run
+from langlift.studies.step import Step
+from langlift.tasks.fused import train_fused
+from langlift.tasks.known import TASKS
+from langlift.tasks.runner import TaskResult, train_task
+from langlift.training.adaptation import adapt
+from langlift.training.family import adapt_family
+from langlift.training.memory import forget_peak_memory, peak_memory_bytes
+from langlift.training.run_folder import METRICS, write_json, write_text
+from langlift.vocab.building import build_vocabulary
+
+WAIT = 60.0
+"""Seconds that a run waits for a dying process to let go of its folder."""
+SENTENCES = "sentences.jsonl"
+"""Of a score run: tokens and log-probability of each sentence, in order, so that runs can be compared pairwise."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: ``error`` (one line) and ``hint`` say why it failed or was ``skipped``, or are empty."""
+
+    error: str = ""
+    hint: str = ""
+    skipped: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is finished."""
+        return not self.error
+
+
+def execute(step: Step, runs: Path) -> Outcome:
+    """Do one run in its folder ``runs/NAME``, or go on with it; a finished one is left as it is.
+
+    What goes wrong is written into the folder and told by the outcome: only interrupts are raised.
+    """
+    try:
+        with held(runs / step.name, "run", WAIT):
+            return Outcome() if is_done(runs, step) else _tried(step, runs, runs / step.name)
+    except LangliftError as error:
+        return Outcome(error.message, error.hint)
+
+
+def _tried(step: Step, runs: Path, folder: Path) -> Outcome:
+    try:
+        made_ready(folder)
+        _do(step, runs, folder)
+    except LangliftError as error:
+        return _failed(folder, error.message, error.hint)
+    except Exception as error:  # noqa: BLE001 - one run must not stop the others
+        reason = " ".join(str(error).split()) or "no message"
+        return _failed(folder, f"{type(error).__name__}: {reason}", "")
+    return Outcome()
+
+
+def _failed(folder: Path, message: str, hint: str) -> Outcome:
+    with suppress(LangliftError):  # a full disk may be why it failed: it is told at the end all the same
+        write_failure(folder, message, hint)
+    return Outcome(message, hint)
+
+
+def _do(step: Step, runs: Path, folder: Path) -> None:
+    forget_peak_memory()
+    started = time.monotonic()
+    result, metrics = KINDS[step.kind](step, runs, folder)
+    if metrics is not None:
+        write_json(folder / METRICS, metrics)
+    seconds = time.monotonic() - started
+    cost = {"tokens": None, "flops": None, "seconds": seconds, "peak_memory_bytes": peak_memory_bytes()}
+    cost |= {key: result.pop(key) for key in cost.keys() & result.keys()}
+    write_run(
+        folder,
+        {
+            "kind": step.kind,
+            "name": step.name,
+            "hash": step.hash,
+            "cell": dict(step.cell),
+            "needs": [one.hash for one in step.needs],
+            "result": result,
+            "cost": cost,
+            "published": step.published,
+        },
+    )
+
+
+Done = tuple[dict[str, Any], Mapping[str, Any] | None]
+"""The headline numbers (those of the cost are moved there), and metrics.json where the verb writes none."""
+
+
+def _paths(step: Step, runs: Path, name: str) -> list[Path]:
+    return [one.made_in(runs) if isinstance(one, Step) else Path(one.path) for one in step.inputs.get(name, ())]
+
+
+def _base(step: Step) -> str:
+    base = step.inputs["base"][0]
+    if isinstance(base, Step):
+        raise TypeError("the base of a run is a model that is there")
+    return base.path
+
+
+def _model(step: Step, runs: Path) -> tuple[str, Path | None]:
+    """The base and the adapter on it; a model that was trained whole is itself the base."""
+    for trained in step.inputs.get("trained", ()):
+        made = trained.made_in(runs) if isinstance(trained, Step) else Path(trained.path)
+        return (str(made), None) if step.cell["method"] == "full" else (_base(step), made)
+    return _base(step), None
+
+
+def _settings(step: Step, kind: type) -> Any:
+    """The recipe; what the method does not read has its default."""
+    extra = ("language", "family", "task", "sources")
+    return kind(**{name: value for name, value in step.settings.items() if name not in extra})
+
+
+def _sources(step: Step) -> list[str]:
+    return [one.path for one in step.inputs["sources"] if not isinstance(one, Step)]
+
+
+def _corpus(step: Step, runs: Path, folder: Path) -> Done:
+    language = find_language(step.settings["language"])
+    out = step.made_in(runs)
+    result = build_corpus(language, _sources(step), out, exclude=_paths(step, runs, "exclude"))
+    return {"value": result.kept["bytes"], "before": result.read["bytes"], "seconds": result.seconds}, asdict(
+        result
+    )
+
+
+def _graph(step: Step, runs: Path, folder: Path) -> Done:
+    language = find_language(step.settings["language"])
+    result = build_graph(language, _sources(step), step.made_in(runs), _settings(step, GraphRecipe))
+    return {"value": result.kept, "before": result.rows, "seconds": result.seconds}, asdict(result)
+
+
+def _cut(step: Step, runs: Path, folder: Path) -> Done:
+    result = cut_data(_paths(step, runs, "of")[0], step.made_in(runs), step.settings["max_bytes"])
+    return {"value": result.bytes, "before": result.of_bytes}, asdict(result)
+
+
+def _vocab(step: Step, runs: Path, folder: Path) -> Done:
+    result = build_vocabulary(
+        step.settings["family"],
+        _base(step),
+        _paths(step, runs, "corpora"),
+        step.made_in(runs),
+        _settings(step, VocabRecipe),
+    )
+    return {"value": result.size, "before": None}, asdict(result)
+
+
+def _adapt(step: Step, runs: Path, folder: Path) -> Done:
+    language = step.settings["language"]
+    data = _paths(step, runs, f"data:{language}")
+    result = adapt(find_language(language), _base(step), data, folder, _settings(step, AdaptRecipe), resume=True)
+    found = {"value": result.validation_loss, "before": result.validation_loss_before}
+    return found | _cost(asdict(result)), None
+
+
+def _family(step: Step, runs: Path, folder: Path) -> Done:
+    data = {
+        find_language(name.removeprefix("data:")): tuple(_paths(step, runs, name))
+        for name in step.inputs
+        if name.startswith("data:")
+    }
+    vocabulary = next(iter(_paths(step, runs, "vocabulary")), None)
+    family = Family(step.settings["family"], _base(step), data, None if vocabulary is None else str(vocabulary))
+    result = adapt_family(family, folder, _settings(step, FamilyRecipe), resume=True)
+    found = {"value": result.validation_loss, "before": result.validation_loss_before}
+    return found | _cost(asdict(result)), None
+
+
+def _score(step: Step, runs: Path, folder: Path) -> Done:
+    base, adapter = _model(step, runs)
+    settings = step.settings
+    text = _paths(step, runs, "text")[0]
+    split = settings["split"] if text.is_file() else None
+    texts = texts_to_score(text, split, settings["sentences"])
+    result = score_model(base, texts, adapter, settings["variant"], precision=settings["precision"])
+    metrics = asdict(result)
+    each = [{key: one[key] for key in ("tokens", "log_probability")} for one in metrics.pop("per_sentence")]
+    write_text(folder / SENTENCES, "".join(json.dumps(one) + "\n" for one in each))
+    names = ("per_character", "per_byte", "unknown_share", "byte_share", "sentences")
+    found = {"value": result.pseudo_perplexity, "before": None, **{name: metrics[name] for name in names}}
+    return found | {"tokens": result.tokens, "seconds": result.seconds}, metrics
+
+
+def _task(step: Step, runs: Path, folder: Path) -> Done:
+    base, adapter = _model(step, runs)
+    result = train_task(
+        TASKS[step.settings["task"]],
+        base,
+        _paths(step, runs, "data")[0],
+        folder,
+        _settings(step, TaskRecipe),
+        adapter,
+        _paths(step, runs, "train_data"),
+        resume=True,
+    )
+    return _task_numbers(result), None
+
+
+def _fuse(step: Step, runs: Path, folder: Path) -> Done:
+    result = train_fused(
+        TASKS[step.settings["task"]],
+        _paths(step, runs, "adapters"),
+        _base(step),
+        _paths(step, runs, "data")[0],
+        folder,
+        _settings(step, TaskRecipe),
+        _paths(step, runs, "train_data"),
+        resume=True,
+    )
+    return _task_numbers(result), None
+
+
+def _task_numbers(result: TaskResult) -> dict[str, Any]:
+    further = {name: measured["mean"] for name, measured in result.further.items()}
+    return {"value": result.mean, "before": None, **further, "baseline": result.baseline} | _cost(asdict(result))
+
+
+def _cost(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: metrics[name] for name in ("tokens", "flops", "seconds", "peak_memory_bytes") if name in metrics}
+
+
+KINDS: dict[str, Callable[[Step, Path, Path], Done]] = {
+    "corpus": _corpus,
+    "graph": _graph,
+    "cut": _cut,
+    "vocab": _vocab,
+    "adapt": _adapt,
+    "family": _family,
+    "score": _score,
+    "task": _task,
+    "fuse": _fuse,
+}

@@ -1,0 +1,105 @@
+"""A study's folder: study.yaml, and a folder for each run, which is finished when it holds run.json."""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from langlift.errors import LangliftError
+from langlift.studies.step import Step
+from langlift.training.run_folder import RECIPE, write_json
+
+RUNS, RUN, FAILED = "runs", "run.json", "failed.json"
+
+
+def is_done(runs: Path, step: Step) -> bool:
+    """Whether a run is finished: run.json is there, whole, and tells of this run."""
+    return (read_run(runs / step.name) or {}).get("hash") == step.hash
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """What run.json says; None where there is none, or where a power cut damaged it."""
+    return _read(folder / RUN)
+
+
+def failure(runs: Path, step: Step) -> str | None:
+    """Why a run failed last, in one line; None if it did not."""
+    found = None if is_done(runs, step) else _read(runs / step.name / FAILED)
+    return None if found is None else str(found.get("error"))
+
+
+def write_failure(folder: Path, message: str, hint: str) -> None:
+    """Say that a run failed, and why; the next try removes it."""
+    write_json(folder / FAILED, {"error": message, "hint": hint})
+
+
+def write_run(folder: Path, content: Mapping[str, Any]) -> None:
+    """Finish a run: everything in its folder reaches the disk, then run.json, which vouches for it."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    write_json(folder / RUN, content)
+
+
+def made_ready(folder: Path) -> None:
+    """Empty a folder in which nothing that can be resumed stands; of others, only forget how they failed."""
+    (folder / FAILED).unlink(missing_ok=True)
+    if (folder / RECIPE).exists():
+        return
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@contextmanager
+def held(folder: Path, what: str, wait: float = 0.0) -> Iterator[None]:
+    """Keep other processes out of a folder. The lock goes when the process does, however it ends.
+
+    Raises:
+        LangliftError: another process still holds it after ``wait`` seconds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(handle, folder, what, wait)
+        yield
+    finally:
+        os.close(handle)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process works in a folder."""
+    if not folder.exists():
+        return False
+    try:
+        with held(folder, ""):
+            return False
+    except LangliftError:
+        return True
+
+
+def _lock(handle: int, folder: Path, what: str, wait: float) -> None:
+    until = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise LangliftError(
+                    f"{folder}: another process works on this {what}", "wait for it, or stop it"
+                ) from None
+            time.sleep(0.1)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

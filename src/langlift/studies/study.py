@@ -1,0 +1,114 @@
+"""A study: what is compared, on which languages and data, and by what."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from langlift.config.loading import Given
+from langlift.languages import Language
+
+USES = ("alone", "stacked", "fused", "full")
+"""How a task is trained: a task adapter alone on the base, on a language adapter, on several fused ones, or the
+whole base model without any adapter."""
+BEHAVIOURS = ("corrected", "published")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A data set for one language: paths or sources, and whether they are used, or a graph or corpus is built."""
+
+    kind: str
+    paths: tuple[str, ...]
+    line: str
+
+
+@dataclass(frozen=True)
+class TaskUse:
+    """A task of a study: its data and perhaps other training data by language, and how it is trained."""
+
+    data: Mapping[Language, Place]
+    train_data: Mapping[Language, Place]
+    use: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What pseudo-perplexity is measured on: a name of ``data`` or places of its own; how, and of how much."""
+
+    on: str
+    places: Mapping[Language, Place]
+    variants: tuple[str, ...]
+    sentences: int | None
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis: ``name`` as written; the ``section`` and ``setting`` it sets (none: data, method, seed ...)."""
+
+    name: str
+    section: str
+    setting: str
+    values: tuple[Any, ...]
+    line: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as written: all of it is checked, but for what only reading the data can tell."""
+
+    name: str
+    path: Path
+    bases: tuple[str, ...]
+    languages: tuple[Language, ...]
+    family: str | None
+    data: Mapping[str, Mapping[Language, Place]]
+    axes: Mapping[str, Axis]
+    score: Scoring | None
+    tasks: Mapping[str, TaskUse]
+    settings: Mapping[str, tuple[Given, ...]]
+    preset: str | None
+
+    @property
+    def training(self) -> str:
+        """The section of settings that adapters, or the family's model, are trained by."""
+        return "adapt" if self.family is None else "adapt-family"
+
+    def values(self, name: str) -> tuple[Any, ...]:
+        """The values of an axis; nothing (None) of one that the study does not have."""
+        return self.axes[name].values if name in self.axes else (None,)
+
+
+def study_text(study: Study) -> str:
+    """The study as a file that gives the same study from any folder: paths whole, languages by code."""
+
+    def places(some: Mapping[Language, Place]) -> dict[str, Any]:
+        return {str(language): list(place.paths) for language, place in some.items()}
+
+    content: dict[str, Any] = {"name": study.name}
+    if study.preset is not None:
+        content["preset"] = study.preset
+    content |= {"base": list(study.bases), "languages": [str(language) for language in study.languages]}
+    if study.family is not None:
+        content["family"] = study.family
+    content["data"] = {name: places(some) for name, some in study.data.items()}
+    content["axes"] = {name: list(axis.values) for name, axis in study.axes.items()}
+    if study.score is not None:
+        content["score"] = {
+            "text": study.score.on or places(study.score.places),
+            "variant": list(study.score.variants),
+            **({"sentences": study.score.sentences} if study.score.sentences else {}),
+        }
+    content["tasks"] = {
+        name: {
+            "data": places(task.data),
+            **({"train_data": places(task.train_data)} if task.train_data else {}),
+            "use": list(task.use),
+        }
+        for name, task in study.tasks.items()
+    }
+    for section, given in study.settings.items():
+        content[section] = {key: value for _, key, value in given}
+    return yaml.safe_dump({k: v for k, v in content.items() if v != {}}, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,161 @@
+"""How much a run computes: tokens that train and tokens that are only read, from a sample of its data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from langlift.backbones.loading import load_tokenizer
+from langlift.corpus.text_data import load_text_data, texts_to_score
+from langlift.errors import InputError
+from langlift.progress import heard_by
+from langlift.studies.step import Input, Step
+from langlift.tasks.known import TASKS
+
+SAMPLE = 500
+"""So many texts are cut into tokens to learn how long they are."""
+ASSUMED_TOKENS = {"graph": 14.0, "corpus": 48.0, "task": 32.0}
+"""Tokens of an example where the data is not built or not here."""
+ASSUMED_EXAMPLES = {"graph": 5_000, "corpus": 10_000, "task": 1_000}
+"""Examples of the dev split, or of a task, where the data is not here."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """``trained`` tokens go forward and backward in ``steps``, ``read`` ones only forward.
+
+    ``assumed`` says what was not there to be measured.
+    """
+
+    trained: float = 0.0
+    read: float = 0.0
+    steps: int = 0
+    assumed: str = ""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Examples of each split, and their mean tokens; ``squared`` is the mean of the test examples' squares."""
+
+    train: int
+    dev: int
+    test: int
+    tokens: float
+    squared: float
+    assumed: str = ""
+
+
+def workload_of(step: Step, base: str) -> Workload:
+    """What a run will compute; of builds nothing is known."""
+    settings = step.settings
+    if step.kind in ("adapt", "family"):
+        parts = [one for name, some in step.inputs.items() if name.startswith("data:") for one in some]
+        lengths = [_text_lengths(one, base, int(settings["max_tokens"])) for one in parts]
+        tokens = float(np.average([one.tokens for one in lengths], weights=[one.train for one in lengths]))
+        assumed = next((one.assumed for one in lengths if one.assumed), "")
+        steps, size = settings["steps"], settings["batch_size"] * settings.get("accumulation", 1)
+        if settings.get("tokens"):
+            steps = ceil(settings["tokens"] / (tokens * size))
+        validations = 1 + ceil(steps / min(settings["validate_every"], ceil(steps / 4)))
+        dev = min(sum(one.dev for one in lengths), settings["validation_examples"] * max(1, len(step.inputs) - 1))
+        return Workload(steps * size * tokens, validations * dev * tokens, steps, assumed)
+    if step.kind == "score":
+        lengths_of_text = _score_lengths(step, base)
+        tokens = lengths_of_text.test * lengths_of_text.squared
+        return Workload(0.0, tokens, 0, lengths_of_text.assumed)
+    if step.kind in ("task", "fuse"):
+        of_task = _task_lengths(step, base)
+        train = min(of_task.train, settings["train_examples"] or of_task.train)
+        epochs = settings["epochs"]
+        read = (epochs * of_task.dev + of_task.test) * of_task.tokens
+        steps = ceil(epochs * train / settings["batch_size"])
+        return Workload(epochs * train * of_task.tokens, read, steps, of_task.assumed)
+    return Workload()
+
+
+def _text_lengths(source: Any, base: str, most: int) -> Lengths:
+    if not isinstance(source, Input):
+        kind = "graph" if source.kind == "graph" else "corpus"
+        if source.kind == "cut":
+            return _text_lengths(source.inputs["of"][0], base, most)
+        tokens, examples = ASSUMED_TOKENS[kind], ASSUMED_EXAMPLES[kind]
+        return Lengths(10 * examples, examples, examples, tokens, tokens**2, f"a {kind} that is not built yet")
+    return _lengths_of_file(source.path, base, most)
+
+
+@cache
+def _lengths_of_file(path: str, base: str, most: int) -> Lengths:
+    texts = load_text_data(Path(path))
+    counted = np.minimum(_token_counts(base, _some(texts.train)), most)
+    return Lengths(
+        len(texts.train), len(texts.dev), len(texts.test), float(counted.mean()), float((counted**2).mean())
+    )
+
+
+def _score_lengths(step: Step, base: str) -> Lengths:
+    (source,) = step.inputs["text"]
+    if not isinstance(source, Input):
+        return _text_lengths(source, base, 512)
+    path = Path(source.path)
+    split = step.settings["split"] if path.is_file() else None
+    texts = texts_to_score(path, split, step.settings["sentences"])
+    counted = _token_counts(base, _some(texts))
+    return Lengths(0, 0, len(texts), float(counted.mean()), float((counted.astype(float) ** 2).mean()))
+
+
+def _task_lengths(step: Step, base: str) -> Lengths:
+    paths = [one.path for one in step.inputs["data"] if isinstance(one, Input)]
+    train = [one.path for one in step.inputs.get("train_data", ()) if isinstance(one, Input)]
+    if not all(Path(path).exists() for path in (*paths, *train)):
+        examples, tokens = ASSUMED_EXAMPLES["task"], ASSUMED_TOKENS["task"]
+        return Lengths(examples, examples // 8, examples // 4, tokens, tokens**2, "task data of the hub")
+    return _lengths_of_task(step.settings["task"], paths[0], tuple(train), base)
+
+
+@cache
+def _lengths_of_task(task: str, data: str, train: tuple[str, ...], base: str) -> Lengths:
+    with heard_by(lambda *report: None):
+        splits = TASKS[task].read(data, list(train), False)
+    rows = [" ".join(map(str, _words(one))) for one in _some(_inputs(splits.train))]
+    counted = _token_counts(base, rows)
+    return Lengths(
+        len(splits.train), len(splits.dev), len(splits.test), float(counted.mean()), float((counted**2).mean())
+    )
+
+
+def _inputs(split: Any) -> Sequence[Any]:
+    """The texts of a split, or its sentences of words."""
+    return next(getattr(split, name) for name in ("texts", "words", "sentences") if hasattr(split, name))
+
+
+def _words(one: Any) -> Sequence[str]:
+    if isinstance(one, str):
+        return [one]
+    return [word if isinstance(word, str) else word.form for word in getattr(one, "words", one)]
+
+
+def _token_counts(base: str, texts: Sequence[str]) -> npt.NDArray[np.int64]:
+    """The tokens of each text, special ones included; without the base's tokenizer, one for each four letters."""
+    tokenizer = _tokenizer(base)
+    if tokenizer is None:
+        return np.array([max(3, len(text) // 4) for text in texts] or [3])
+    return np.array([len(ids) for ids in tokenizer(list(texts), verbose=False)["input_ids"]] or [3])
+
+
+@cache
+def _tokenizer(base: str) -> Any | None:
+    try:
+        return load_tokenizer(base)
+    except InputError:
+        return None
+
+
+def _some(texts: Sequence[Any]) -> list[Any]:
+    if len(texts) <= SAMPLE:
+        return list(texts)
+    return [texts[int(i)] for i in np.linspace(0, len(texts) - 1, SAMPLE)]

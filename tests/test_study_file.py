@@ -1,0 +1,373 @@
+"""Study files: read whole or refused with every mistake and its line; and the runs they come to."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from langlift.backbones.loading import load_tokenizer
+from langlift.corpus.text_data import load_text_data
+from langlift.errors import InputError
+from langlift.studies.checking import check_data
+from langlift.studies.cutting import cut_data
+from langlift.studies.planning import plan_study
+from langlift.studies.pricing import STEP_SECONDS, gpus_by_name, known_gpus, price_plan
+from langlift.studies.step import Input, Step
+from langlift.studies.study import study_text
+from langlift.studies.study_file import read_study
+
+SMOKE = Path(__file__).parent.parent / "docs/studies/smoke.yaml"
+
+
+@pytest.fixture
+def write(tmp_path, maltese_lines, tiny_xlm_roberta, topic_folder):
+    """Write a study file with a text for Maltese and one for Swahili beside it; its base is the tiny model."""
+    blocks = ["\n".join(maltese_lines[i : i + 5]) for i in range(0, 100, 5)]
+    for code in ("mlt_Latn", "swh_Latn"):
+        (tmp_path / f"{code}.txt").write_text("\n\n".join(blocks) + f"\n\n{code}\n")
+
+    def written(file="study.yaml", **changes):
+        content = {
+            "base": str(tiny_xlm_roberta),
+            "languages": ["mlt", "Swahili"],
+            "data": {"text": "{language}.txt"},
+            "axes": {"method": ["seq_bn", "lora"], "seed": [1, 2]},
+            "score": "text",
+            "tasks": {"topic": {"data": str(topic_folder), "use": ["alone", "stacked"]}},
+            "adapt": {"steps": 4, "batch_size": 4},
+            "task": {"epochs": 1},
+        } | changes
+        path = tmp_path / file
+        path.write_text(yaml.safe_dump({k: v for k, v in content.items() if v is not None}, sort_keys=False))
+        return path
+
+    return written
+
+
+def planned(path):
+    return plan_study(read_study(path))
+
+
+def kinds(plan):
+    return {kind: sum(step.kind == kind for step in plan.steps) for kind in sorted({s.kind for s in plan.steps})}
+
+
+def test_the_shipped_smoke_study_has_24_runs():
+    plan = planned(SMOKE)
+    assert kinds(plan) == {"adapt": 6, "fuse": 2, "graph": 1, "score": 7, "task": 8}
+    assert len(plan.steps) == 24 and not plan.left_out
+    check_data(plan)
+
+
+def test_what_several_runs_have_in_common_is_there_once(write):
+    plan = planned(write())
+    # Of each language: 2 methods x 2 seeds; they and the base are scored; alone x 2 seeds, stacked on each.
+    assert kinds(plan) == {"adapt": 8, "score": 10, "task": 12}
+    shared = planned(write(adapt={"steps": 4, "seed": 7}))
+    assert kinds(shared) == {"adapt": 4, "score": 6, "task": 12}, "one adapter for all seeds of the tasks"
+    stacked = [step for step in shared.steps if step.cell.get("use") == "stacked"]
+    assert {step.cell["seed"] for step in stacked} == {1, 2}
+    assert {one.cell["seed"] for step in stacked for one in step.needs} == {7}
+    places = {step.hash: i for i, step in enumerate(plan.steps)}
+    assert all(places[one.hash] < places[step.hash] for step in plan.steps for one in step.needs)
+    assert len({step.name for step in plan.steps}) == len(plan.steps) == len(places)
+    cell = next(step.cell for step in plan.steps if step.cell.get("use") == "alone")
+    assert (cell["method"], cell["data"], cell["metric"], cell["base"]) == (
+        None, None, "macro_f1", read_study(write()).bases[0],
+    )  # fmt: skip
+
+
+def test_hashes_say_what_a_run_is(write, tmp_path):
+    before = planned(write())
+    again = planned(write("other.yaml", name="another name"))
+    assert [step.hash for step in before.steps] == [step.hash for step in again.steps]
+    assert [step.name for step in before.steps] == [step.name for step in again.steps]
+    longer = planned(write(adapt={"steps": 5, "batch_size": 4}))
+    same = {step.hash for step in before.steps} & {step.hash for step in longer.steps}
+    assert {step.kind for step in before.steps if step.hash in same} == {"score", "task"}
+    assert all(step.cell["method"] is None for step in before.steps if step.hash in same), (
+        "those without an adapter"
+    )
+    with (tmp_path / "mlt_Latn.txt").open("a") as file:
+        file.write("Sentenza oħra.\n")
+    changed = planned(write())
+    assert all(
+        (step.hash in {one.hash for one in before.steps})
+        == (step.cell["language"] == "swh_Latn" or step.cell.get("use") == "alone")
+        for step in changed.steps
+    )
+
+
+def test_the_hash_of_a_run_stays_what_it_was():
+    """Finished studies must not begin anew with the next version: change this value only with good reason."""
+    first = Step("adapt", {"steps": 5, "rate": 1e-4}, {"base": (Input("here", "ab" * 32),)}, {"seed": 1})
+    second = Step("score", {"split": None}, {"trained": (first,)}, {"seed": 1})
+    assert first.hash == "f84f6741eaff0dd56bf8abdb12e6ef99e5d4bdb0b8516a94698a27da3590055c"
+    assert second.hash == "cf79c2f482123b3731265f6d269ccd29cc27df14e758bb4f50a41dda0081b91a"
+    assert replace(first, cell={"seed": 9}).hash == first.hash
+    assert first.name == f"adapt-1-{first.hash[:8]}"
+
+
+def test_any_setting_is_an_axis(write):
+    plan = planned(write(axes={"lora_rank": [2, 4], "method": ["lora", "seq_bn"], "train_examples": [8, 0]}))
+    lora = [step for step in plan.steps if step.kind == "adapt" and step.cell["method"] == "lora"]
+    other = [step for step in plan.steps if step.kind == "adapt" and step.cell["method"] == "seq_bn"]
+    assert sorted(step.cell["lora_rank"] for step in lora) == [2, 2, 4, 4]
+    assert [step.cell["lora_rank"] for step in other] == [None, None], "what a method does not read makes no runs"
+    tasks = [step for step in plan.steps if step.kind == "task"]
+    assert {step.cell["train_examples"] for step in tasks} == {8, 0}
+    assert {step.settings["train_examples"] for step in tasks} == {8, 0}
+    assert {step.cell["lora_rank"] for step in tasks if step.cell["method"] == "lora"} == {2, 4}
+    named = planned(write(axes={"task.learning_rate": [1e-3, 1e-4]}))
+    assert {s.settings["learning_rate"] for s in named.steps if s.kind == "task"} == {1e-3, 1e-4}
+    assert {s.settings["learning_rate"] for s in named.steps if s.kind == "adapt"} == {1e-4}
+
+
+def test_one_kind_of_data_has_settings_of_its_own(write):
+    plan = planned(
+        write(
+            data={"text": "{language}.txt", "more": "bundled:mlt_Latn.txt"},
+            adapt={"steps": 4, "batch_size": 4, "more": {"steps": 9, "batch_size": 2}},
+            axes={"data": ["text", "more", "text+more"]},
+        )
+    )
+    found = {
+        (s.cell["data"], s.settings["steps"], s.settings["batch_size"]) for s in plan.steps if s.kind == "adapt"
+    }
+    assert found == {("text", 4, 4), ("more", 9, 2), ("text+more", 4, 4)}
+
+
+def test_a_task_may_be_for_some_languages(write, topic_folder):
+    data = {"data": str(topic_folder), "languages": ["Swahili"], "use": ["alone"]}
+    plan = planned(write(tasks={"topic": data}))
+    assert {step.cell["language"] for step in plan.steps if step.kind == "task"} == {"swh_Latn"}
+    with pytest.raises(InputError, match=r"Hausa \(hau_Latn\) is not one of the study's languages"):
+        read_study(write(tasks={"topic": {**data, "languages": ["hau"]}}))
+
+
+def test_behaviour_is_an_axis_of_two_columns(write):
+    plan = planned(write(axes={"behaviour": ["corrected", "published"], "method": ["seq_bn_inv"]}))
+    adapters = {step.cell["behaviour"]: step for step in plan.steps if step.kind == "adapt"}
+    assert adapters["published"].published is True and adapters["corrected"].published is None
+    assert adapters["published"].settings["inverse_at_head"] is False
+    assert adapters["corrected"].settings["inverse_at_head"] is True
+    scores = {step.cell["behaviour"]: step.settings["variant"] for step in plan.steps if step.kind == "score"}
+    assert scores == {"published": "published", "corrected": "default"}
+
+
+def test_families_train_one_model_for_all_languages(write):
+    plan = planned(
+        write(
+            family="Both", axes={"alpha": [0.1, 0.4], "vocab.size": ["none", 300]}, adapt=None,
+            **{"adapt-family": {"steps": 4}},
+        )
+    )  # fmt: skip
+    assert kinds(plan) == {"family": 4, "score": 10, "task": 10, "vocab": 1}
+    families = [step for step in plan.steps if step.kind == "family"]
+    assert {(s.cell["alpha"], s.cell["vocab.size"]) for s in families} == {
+        (0.1, "none"), (0.1, 300), (0.4, "none"), (0.4, 300),
+    }  # fmt: skip
+    assert all(step.cell["language"] == "Both" and step.cell["method"] == "full" for step in families)
+    assert {"data:mlt_Latn", "data:swh_Latn"} <= set(families[0].inputs)
+
+
+def test_every_mistake_is_told_at_once_with_its_line(tmp_path, topic_folder, monkeypatch, langlift):
+    monkeypatch.delenv("NOWHERE", raising=False)
+    (tmp_path / "a.txt").write_text("x\n")
+    path = tmp_path / "study.yaml"
+    path.write_text(f"""\
+nmae: wrong
+preset: 9999.1
+languages: [mlt, mt, xqz]
+data:
+  text: missing-{{language}}.txt
+  graph: conceptnet:$NOWHERE/x.tsv
+  mixed: [a.txt, cldr]
+  odd: a{{script}}.txt
+axes:
+  data: [text, grahp]
+  method: [seq_bm]
+  seed: [1, x]
+  learning_rate: [1e-3]
+  alpha: [0.1]
+  lora_rnak: [4]
+  lora_rank: [0]
+  max_bytes: [big]
+  noise: []
+score: {{text: text, variant: best, sentnces: 3}}
+tasks:
+  topic: {{data: {topic_folder}, use: [stacked, fuzed]}}
+  sentimnt: x
+  ner: nowhere.txt
+adapt: {{steps: 0, method: seq_bn, stepz: 3}}
+adapt-family: {{steps: 5}}
+vocab: {{size: 500}}
+seed: 1
+seed: 2
+""")
+    result = langlift("study", "plan", path, "--json")
+    assert result.code == 2
+    told = result.error["error"]
+    for expected in (
+        f"{path}:1: unknown key 'nmae' (did you mean name?)",
+        f"{path}:2: --preset 9999.1: no such preset",
+        f"{path}:3: Maltese (mlt_Latn) is there already",
+        f"{path}:3: unknown language 'xqz'",
+        f"{path}:5: {tmp_path}/missing-mlt_Latn.txt: no such file or folder",
+        f"{path}:6: the environment variable NOWHERE is not set",
+        f"{path}:7: files and sources to build from do not mix",
+        f"{path}:8: unknown placeholder {{script}} (language, iso639_3, iso639_1)",
+        f"{path}:10: data 'grahp' is not described under data:",
+        f"{path}:11: method must be one of seq_bn, seq_bn_inv, lora, mosa, full, not 'seq_bm'",
+        f"{path}:12: a seed is a whole number from 0, not 'x'",
+        f"{path}:13: 'learning_rate' is a setting of several steps: write adapt.learning_rate or",
+        f"{path}:14: unknown axis 'alpha'",
+        f"{path}:15: unknown axis 'lora_rnak' (did you mean lora_rank?)",
+        f"{path}:16: lora_rank must be at least 1, not 0",
+        f"{path}:17: max_bytes 'big' is not a size",
+        f"{path}:18: the axis 'noise' is empty",
+        f"{path}:19: unknown variant 'best'",
+        f"{path}:19: unknown key of score 'sentnces' (did you mean sentences?)",
+        f"{path}:21: unknown use 'fuzed'",
+        f"{path}:22: unknown task 'sentimnt' (did you mean sentiment?)",
+        f"{path}:23: {tmp_path}/nowhere.txt: no such file or folder",
+        f"{path}:24: steps must be at least 1, not 0",
+        f"{path}:24: unknown setting 'stepz' (did you mean steps?)",
+        f"{path}:25: without 'family:' the settings are those of adapt:",
+        f"{path}:26: a vocabulary is for families ('family:')",
+        f"{path}:27: unknown key 'seed'",
+        f"{path}:28: the key 'seed' is given twice",
+        f"{path}: no base",
+    ):
+        assert expected in told, expected
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"languages": None}, "no languages"),
+        ({"data": None}, "no data"),
+        ({"score": None, "tasks": None}, "nothing would be measured"),
+        ({"base": "./none"}, "./none: no such model folder"),
+        ({"tasks": {"topic": {"data": "."}}}, "."),
+        ({"tasks": {"topic": {"data": "SIB", "use": ["fused"]}}}, "fused needs adapters on two data sets"),
+        ({"axes": {"seed": [1, 1]}}, "the axis 'seed' has the same value twice"),
+        ({"score": {"text": {"mlt": "mlt_Latn.txt"}}}, "score has nothing for swh_Latn"),
+        ({"axes": ["seed"]}, "axes must hold 'key: value' lines"),
+    ],
+)
+def test_what_cannot_be_is_refused(write, changes, message):
+    path = write(**changes)
+    with pytest.raises(InputError) as refusal:
+        check_data(planned(path))
+    assert message in refusal.value.message
+
+
+def test_damaged_data_of_all_languages_is_told_before_anything_runs(write, tmp_path, topic_folder):
+    (tmp_path / "mlt_Latn.txt").write_text("One line.\n")
+    (tmp_path / "swh_Latn.txt").write_bytes(b"good\nb\xffd\n")
+    bad = tmp_path / "topic"
+    bad.mkdir()
+    for split in ("train", "dev", "test"):
+        (bad / f"{split}.tsv").write_text("index_id\tcategory\ttext\n1\tsports\n")
+    path = write(tasks={"topic": {"data": {"mlt": str(bad), "swh": str(topic_folder)}}})
+    with pytest.raises(InputError) as refusal:
+        check_data(planned(path))
+    for expected in ("mlt_Latn.txt: too little text", "swh_Latn.txt:2: not valid UTF-8", "topic/train.tsv:2"):
+        assert expected in refusal.value.message
+
+
+def test_what_makes_no_sense_is_left_out_and_said(write):
+    plan = planned(
+        write(
+            axes={"objective": ["mlm", "targeted"], "method": ["lora", "seq_bn"], "data": ["text", "more"]},
+            data={"text": "{language}.txt", "more": {"mlt": "mlt_Latn.txt"}},
+            tasks={"topic": {"data": "SIB/200", "use": ["fused"]}},
+        )
+    )
+    assert "mlt_Latn, swh_Latn: targeted on 'text', which has no triples" in plan.left_out
+    assert "swh_Latn: no data 'more'" in plan.left_out
+    assert "mlt_Latn: lora has no adapter that can be fused" in plan.left_out
+    assert "swh_Latn: fusion needs two adapters, and there is one" in plan.left_out
+    assert kinds(plan)["fuse"] == 1
+
+
+def test_the_resolved_study_is_the_same_study(write, tmp_path, monkeypatch, topic_folder):
+    monkeypatch.setenv("TOPICS", str(topic_folder.parent))
+    path = write(
+        axes={"max_bytes": ["1KB", 2000], "behaviour": ["published", "corrected"], "data": ["text+more"]},
+        data={"text": "{language}.txt", "more": "bundled:mlt_Latn.txt"},
+        tasks={"topic": {"data": "$TOPICS/" + topic_folder.name, "use": ["alone"]}},
+        score={"text": "{language}.txt", "variant": ["default", "within_word_l2r"], "sentences": 3},
+        preset="2502.10140",
+    )
+    elsewhere = tmp_path / "elsewhere" / "study.yaml"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text(study_text(read_study(path)))
+    assert [s.hash for s in planned(path).steps] == [s.hash for s in planned(elsewhere.parent).steps]
+    assert study_text(read_study(elsewhere)) == elsewhere.read_text()
+    assert {s.cell["max_bytes"] for s in planned(path).steps if s.kind == "cut"} == {1000, 2000}
+
+
+def test_cut_data_keep_dev_and_test_and_lie_in_one_another(tmp_path, maltese_lines):
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join("\n".join(maltese_lines[i : i + 4]) for i in range(0, 200, 4)))
+    small, large, all_of_it = (
+        cut_data(text, tmp_path / str(size), size) for size in (500, 2000, 10**9)
+    )  # fmt: skip
+    read = {
+        (size, split): (tmp_path / size / f"{split}.jsonl").read_text().splitlines()
+        for size in ("500", "2000", "1000000000")
+        for split in ("train", "dev", "test")
+    }
+    assert set(read["500", "train"]) < set(read["2000", "train"]) < set(read["1000000000", "train"])
+    assert read["500", "dev"] == read["2000", "dev"] and read["500", "test"] == read["1000000000", "test"]
+    assert 400 < small.bytes <= 500 and 1800 < large.bytes <= 2000
+    assert all_of_it.sentences == all_of_it.of_sentences == small.of_sentences == len(read["1000000000", "train"])
+    assert small.bytes == sum(len(json.loads(row)["text"].encode()) + 1 for row in read["500", "train"])
+    again = cut_data(tmp_path / "2000", tmp_path / "again", 500)
+    assert again.bytes <= 500 and set((tmp_path / "again/train.jsonl").read_text().splitlines()) < set(
+        read["2000", "train"]
+    )
+
+
+def test_prices_add_up_and_need_no_model(write):
+    plan = planned(write())
+    price = price_plan(plan, gpus=gpus_by_name(["a100", "H100"]), calibrate=False)
+    assert [one.name for one in price.runs] == [step.name for step in plan.steps]
+    # The tiny model has no published shape: tokens only where a kind of training is priced.
+    assert price.total.flops == 0 and any("size is not known" in remark for remark in price.remarks)
+    timed = price_plan(plan, {plan.steps[0].hash}, gpus_by_name(["a100", "H100"]))
+    assert timed.runs[0].finished and timed.runs[0].seconds is None
+    rest = timed.runs[1:]
+    assert all(one.tokens > 0 and one.flops > 0 and one.seconds > 0 for one in rest)
+    assert timed.total.tokens == sum(one.tokens for one in rest)
+    assert timed.total.seconds == pytest.approx(sum(one.seconds for one in rest))
+    assert timed.gpu_seconds["A100"] >= timed.gpu_seconds["H100"] >= STEP_SECONDS * sum(one.steps for one in rest)
+    adapt = next(one for one in rest if one.kind == "adapt")
+    step = next(step for step in plan.steps if step.name == adapt.name)
+    text = load_text_data(Path(step.inputs["data:mlt_Latn"][0].path))
+    ids = load_tokenizer(read_study(write()).bases[0])(text.train)["input_ids"]
+    # 4 steps of 4 sentences, and a validation before the first and at each of them.
+    expected = sum(map(len, ids)) / len(ids) * (4 * 4 + 5 * len(text.dev))
+    assert step.kind == "adapt" and adapt.tokens == pytest.approx(expected, rel=0.01)
+    with pytest.raises(InputError, match="--gpu Z80: not in the table"):
+        gpus_by_name(["Z80"])
+    assert all(gpu.tflops > 0 and gpu.source for gpu in known_gpus().values())
+
+
+def test_a_published_base_is_priced_by_its_shape(write):
+    plan = planned(write(base="FacebookAI/xlm-roberta-base", axes={"method": ["seq_bn", "full"]}, tasks=None))
+    price = price_plan(plan, calibrate=False)
+    by_method = {
+        step.cell["method"]: one
+        for step, one in zip(plan.steps, price.runs, strict=True)
+        if step.kind == "adapt" and step.cell["language"] == "mlt_Latn"
+    }
+    assert by_method["seq_bn"].disk_bytes == pytest.approx(4 * 894_528, rel=0.02)
+    assert by_method["full"].disk_bytes == pytest.approx(4 * 278e6, rel=0.01)
+    assert by_method["full"].flops > by_method["seq_bn"].flops > 0
+    assert price.total.seconds is None
