@@ -333,11 +333,11 @@ def test_on_ray_with_two_workers_kills_change_nothing(whole, plan, file, tmp_pat
     arguments = command(file, out, "--ray", "local", "--workers", "2")
 
     def workers(driver):
-        return [
-            one
-            for one in psutil.Process(driver).children(recursive=True)
-            if "ray::execute" in " ".join(one.cmdline())
-        ]
+        found = []
+        for one in psutil.Process(driver).children(recursive=True):
+            with suppress(psutil.Error):  # it may have ended meanwhile
+                found += [one] if "ray::execute" in " ".join(one.cmdline()) else []
+        return found
 
     def waited_for(driver, what):
         while driver.poll() is None and not (found := what()):

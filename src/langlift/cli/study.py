@@ -31,9 +31,9 @@ def plan(
     gpu: Annotated[
         list[str] | None, typer.Option("--gpu", metavar="NAME", help="Also hours on this GPU, such as A100.")
     ] = None,
-    calibrate: Annotated[
-        bool, typer.Option("--calibrate/--no-calibrate", help="Time this machine for about 30 seconds.")
-    ] = True,
+    no_calibrate: Annotated[
+        bool, typer.Option("--no-calibrate", help="Do not time this machine, which takes about 30 seconds.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -49,7 +49,7 @@ def plan(
     check_data(planned)
     folder = file if file.is_dir() and out is None else out
     finished = {step.hash for step in planned.steps if folder is not None and is_done(folder / RUNS, step)}
-    price = price_plan(planned, finished, gpus, calibrate)
+    price = price_plan(planned, finished, gpus, not no_calibrate)
     if as_json:
         print_json(asdict(price))
         return

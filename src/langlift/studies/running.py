@@ -1,6 +1,5 @@
 """Run what is missing of a study: in this process, or on a Ray cluster."""
 
-import gc
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -123,7 +122,6 @@ def in_this_process(steps: Sequence[Step], runs: Path, watcher: Watcher) -> Iter
             watcher.started(step)
             with heard_by(lambda *report, step=step: watcher.progress(step, *report)):
                 outcome = execute(step, runs)
-            gc.collect()  # a model that hangs in a cycle would stay beside the next one
         if not outcome.ok:
             bad[step.hash] = step.name
         watcher.ended(step, outcome)
