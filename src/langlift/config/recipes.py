@@ -134,6 +134,9 @@ class FamilyRecipe(AdaptRecipe):
     vocabulary_init: str = _setting(
         "focus", "vocabulary: how tokens begin that the base does not hold", choices=VOCABULARY_INITS
     )
+    vector_least_count: int = _setting(
+        10, "vocabulary, focus: times a piece must occur to get a fastText vector", least=1
+    )
     validation_examples: int = _setting(
         250, "most dev sentences of each language measured at a validation", least=1
     )

@@ -233,7 +233,12 @@ def read_family_result(out: Path) -> FamilyResult:
 def _with_vocabulary(family: Family, vocabulary: str, out: Path, recipe: FamilyRecipe) -> Path:
     """The base with the vocabulary put in, written if it is not there yet."""
     if not out.exists():
-        how = VocabRecipe(init=recipe.vocabulary_init, alpha=recipe.alpha, seed=recipe.seed)
+        how = VocabRecipe(
+            init=recipe.vocabulary_init,
+            vector_least_count=recipe.vector_least_count,
+            alpha=recipe.alpha,
+            seed=recipe.seed,
+        )
         corpus = [path for paths in family.data.values() for path in paths]
         apply_vocabulary(family.base, vocabulary, out, how, corpus)
     return out
