@@ -27,12 +27,14 @@ def playground(
     debug: Debug = False,
 ) -> None:
     """A page on this machine to try finished runs: fill gaps, see what surprises base and adapted model, label."""
+    from dataclasses import asdict
+
     from langlift.playground.page import launch, new_page
     from langlift.playground.runs import read_playground
 
     page = new_page(read_playground(runs, text, base, trust_remote_code))
-    address = launch(page, port, open_browser, wait=False)
+    served = launch(page, port, open_browser)
     if as_json:
-        print_json({"address": address})
-    note(f"The playground is at {address} (Ctrl-C ends it)")
+        print_json(asdict(served))
+    note(f"The playground is at {served.address} (Ctrl-C ends it)")
     page.block_thread()

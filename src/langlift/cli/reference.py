@@ -26,6 +26,7 @@ from langlift.diagnosis.diagnosing import Diagnosis
 from langlift.evaluation.pseudo_perplexity import Score
 from langlift.graph.building import GraphResult
 from langlift.language_facts import LanguageTable
+from langlift.playground.page import Served
 from langlift.reports.costs import CostTable
 from langlift.reports.study_page import ReportResult
 from langlift.studies.pricing import PlanPrice
@@ -65,6 +66,7 @@ RESULTS: dict[str, type] = {
     "study status": StudyStatus,
     "study show": RunRecord,
     "costs": CostTable,
+    "playground": Served,
     "report": ReportResult,
     "bench train": TrainBench,
     "bench score": ScoreBench,

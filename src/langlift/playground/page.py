@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
 MOST_CHARACTERS = 1000
 GUESSES = 6
 EXTRA = "pip install 'langlift[playground]'"
+
+
+@dataclass(frozen=True)
+class Served:
+    """Where the page is, until Ctrl-C ends it."""
+
+    address: str
 
 
 def answer_html(playground: Playground, text: str) -> str:
@@ -91,8 +99,8 @@ def new_page(playground: Playground) -> "Blocks":
     return page
 
 
-def launch(page: "Blocks", port: int, open_browser: bool, wait: bool = True) -> str:
-    """Serve the page on this machine only; returns its address, at once if not to ``wait`` for Ctrl-C.
+def launch(page: "Blocks", port: int, open_browser: bool) -> Served:
+    """Serve the page on this machine only, and return at once; ``page.block_thread`` waits for Ctrl-C.
 
     Raises:
         LangliftError: the port is taken.
@@ -106,7 +114,7 @@ def launch(page: "Blocks", port: int, open_browser: bool, wait: bool = True) -> 
             server_port=port,
             share=False,
             inbrowser=open_browser,
-            prevent_thread_lock=not wait,
+            prevent_thread_lock=True,
             quiet=True,
             footer_links=[],
             theme=gradio.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"]),
@@ -114,7 +122,7 @@ def launch(page: "Blocks", port: int, open_browser: bool, wait: bool = True) -> 
         )
     except OSError as error:
         raise LangliftError(f"port {port} cannot be used ({error})", "choose another with --port") from error
-    return str(address)
+    return Served(str(address))
 
 
 def _head(playground: Playground) -> str:
