@@ -1,10 +1,7 @@
 """A tiny causal model with a chat template, and a real server for it."""
 
 import contextlib
-import os
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -57,27 +54,21 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def served(model: Path) -> Iterator[str]:
-    """The base URL of ``transformers serve`` with the model, in a process of its own."""
+    """The base URL of ``transformers serve`` with the model, in a thread of this process."""
+    from transformers.cli.serve import Serve
+
     port = free_port()
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(model), "--device", "cpu"]
-    command += ["--dtype", "float32", "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    server = Serve(
+        force_model=str(model), device="cpu", dtype="float32", host="127.0.0.1", port=port, non_blocking=True
     )
     try:
         for _ in range(600):
-            if process.poll() is not None:
-                raise RuntimeError(process.stdout.read() if process.stdout else "")
             with (
                 contextlib.suppress(OSError),
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5),
             ):
                 break
-            time.sleep(0.2)
-        else:
-            raise RuntimeError("the server does not answer")
+            time.sleep(0.1)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        process.kill()
-        process.wait()
+        server.kill_server()

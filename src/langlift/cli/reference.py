@@ -101,9 +101,9 @@ an object `{"error": ..., "hint": ...}`. Exit codes: 0 done, 1 failed, 2 bad usa
 
 Settings come, later ones winning, from the defaults below, `--preset` (a shipped one such as `nano`, or a YAML
 file), `--config` (a YAML file of the same form; a run's `recipe.yaml` is one), `--set key=value`, and flags. A
-settings file has a section for each command (`adapt:`, `task:`, `prompt:`, `pretrain:`, `graph:`), in which a block
-named after a method (`full:`) holds settings for that method alone; in `task:` so does one named after a task
-(`ner:`).
+settings file has a section for each command (`adapt:`, `task:`, `prompt:`, `pretrain:`, `graph:`), in which a
+block named after a method (`full:`) holds settings for that method alone; in `task:` so does one named after a
+task (`ner:`).
 For `--base langlift-nano` the preset `nano` is in force by itself.
 
 LANG is an ISO 639 code (`mlt`, `mt`), a code with a script (`mlt_Latn`) or an English name (`Maltese`).

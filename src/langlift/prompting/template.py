@@ -1,7 +1,7 @@
 """What a model is asked, as a file that a person can read and change: instruction, question and answer."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -32,7 +32,7 @@ class PromptTemplate:
     def messages(
         self,
         common: Mapping[str, Any],
-        shots: list[tuple[Mapping[str, Any], Mapping[str, Any]]],
+        shots: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
         asked: Mapping[str, Any],
     ) -> list[Message]:
         """The turns of a prompt: every shot a question and its answer, then the question.
