@@ -35,12 +35,12 @@ class Asked:
 class Handler(BaseHTTPRequestHandler):
     asked: Asked
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.reply(
             200, {"object": "list", "data": [{"id": "wise", "object": "model", "created": 1, "owned_by": "me"}]}
         )
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         asked = self.asked
         self.question = question_of(body)

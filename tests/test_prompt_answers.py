@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langlift.evaluation.classification import macro_f1
@@ -13,12 +13,8 @@ from langlift.studies.analysis.item_counts import labels_counted
 
 TOPICS = ["entertainment", "geography", "health", "politics", "science/technology", "sports", "travel"]
 TYPES = ["DATE", "LOC", "ORG", "PER"]
-ANYTHING = st.text(
-    st.sampled_from(
-        list('{}[]",:.`* \n')
-        + ["PER", "LOC", "sports", "travel", "label", "<think>", "</think>", "type", "text", "ħ", "\ud800"]
-    )
-)
+PIECES = ["PER", "LOC", "sports", "travel", "label", "<think>", "</think>", "type", "text", "ħ", "\ud800"]
+ANYTHING = st.text() | st.lists(st.sampled_from([*'{}[]",:.`* \n', *PIECES])).map("".join)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +105,8 @@ def test_entities_find_their_words() -> None:
     assert missed == 3  # a third Dodoma, and ends that are not ends of words
 
 
-@given(ANYTHING | st.text())
+@settings(deadline=None)
+@given(ANYTHING)
 def test_no_answer_breaks_the_readers(text: str) -> None:
     rest = without_thinking(text)
     assert read_label(rest, TOPICS) in [*TOPICS, None]
@@ -129,6 +126,7 @@ WORDS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(
     SPANS,
     WORDS,
@@ -146,16 +144,13 @@ def test_entities_come_back_as_they_were(spans: list[tuple[str, int]], words: li
     assert tags_of(words, found) == (tags, 0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["a", "b", "c", None])), min_size=1))
 def test_no_answer_is_wrong_and_no_class_of_its_own(pairs: list[tuple[str, str | None]]) -> None:
     gold, predicted = [g for g, _ in pairs], [p for _, p in pairs]
     value = macro_f1(gold, predicted)
     counted = labels_counted([{"gold": g, "predicted": p} for g, p in pairs])
     assert abs(value - counted.total()) < 1e-9
-    if None not in predicted:
-        return
-    some_wrong = [next(c for c in "abc" if c != g) if p is None else p for g, p in pairs]
-    assert sum(p == g for g, p in zip(gold, some_wrong, strict=True)) == sum(p == g for g, p in pairs)
 
 
 def test_macro_f1_with_half_of_the_answers_missing() -> None:
