@@ -194,7 +194,7 @@ class _Asking:
                 self._require_quota(error)
                 reason = f"HTTP {error.status_code}"
                 wait = _retry_after(error.response.headers)
-                last = self._server.plain(error.message)
+                last = self._server.plain(_told(error))
             except (self._openai.APITimeoutError, TimeoutError):
                 reason = last = f"no answer within {self._recipe.timeout:g} s"
             except self._openai.APIConnectionError as error:
@@ -225,7 +225,7 @@ class _Asking:
 
     def _refused(self, sent: dict[str, Any], error: Any) -> str:
         """What was sent that may be left out, so that the prompt is asked again without it."""
-        status, told = error.status_code, self._server.plain(error.message)
+        status, told = error.status_code, self._server.plain(_told(error))
         if status not in (401, 403) and (parameter := _refused_parameter(sent, error)):
             return parameter
         if status in FATAL:
@@ -238,7 +238,7 @@ class _Asking:
     def _require_quota(self, error: Any) -> None:
         if getattr(error, "code", None) == "insufficient_quota":
             raise LangliftError(
-                f"{self._server.identity}: {self._server.plain(error.message)}",
+                f"{self._server.identity}: {self._server.plain(_told(error))}",
                 "what was answered is kept: with credit, the same command with --resume asks only for the rest",
             ) from None
 
@@ -275,6 +275,12 @@ def _refused_parameter(sent: dict[str, Any], error: Any) -> str | None:
             if name in told:
                 return name
     return "response_format" if "response_format" in optional and error.status_code != 404 else None
+
+
+def _told(error: Any) -> str:
+    """What a server says of its refusal, without what the client puts around it."""
+    told = error.body.get("message") if isinstance(error.body, dict) else None
+    return str(told or error.message)
 
 
 def _parts(url: str) -> Any:
