@@ -134,6 +134,9 @@ class FamilyRecipe(AdaptRecipe):
     vocabulary_init: str = _setting(
         "focus", "vocabulary: how tokens begin that the base does not hold", choices=VOCABULARY_INITS
     )
+    vector_least_count: int = _setting(
+        10, "vocabulary, focus: times a piece must occur to get a fastText vector", least=1
+    )
     validation_examples: int = _setting(
         250, "most dev sentences of each language measured at a validation", least=1
     )
@@ -162,7 +165,9 @@ class TaskRecipe:
     consistency: float = _consistency()
     patience: int = _setting(0, "epochs without a better dev score that end training (0: none do)", least=0)
     pooling: str = _setting(
-        "first", "vector of a sentence (dependencies: of a word): first token, or mean", choices=("first", "mean")
+        "first",
+        "vector of a sentence, or where words are labelled of a word: first token, or mean",
+        choices=("first", "mean"),
     )
     decoding: str = _setting(
         "mst",
