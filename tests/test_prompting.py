@@ -400,6 +400,18 @@ def test_shots_come_from_train_by_seed_and_go_round_the_labels(topic_folder: Pat
     assert sorted(form_of("ner", entities.labels).draw(entities.train, 4, 1, True)) == [0, 1, 2, 3]
 
 
+@pytest.mark.data
+def test_entities_of_a_whole_test_split_come_back(data_folder: Path) -> None:
+    data = TASKS["ner"].read(str(data_folder / "eval" / "ner" / "swh_Latn"), None, False)
+    form, template = form_of("ner", data.labels), load_template("ner", None, placeholders_of("ner"))
+    read = [
+        form.read(template.answer(form.common, form.solved(data.test, number)), data.test, number)
+        for number in range(len(data.test))
+    ]
+    assert sum(missed for _, missed in read) == 0
+    assert form.task.score(data.test, form.answers([tags for tags, _ in read])) == 100.0
+
+
 def test_templates_are_checked_before_anything_is_asked(
     langlift: Langlift, topic_folder: Path, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Generic
 import numpy as np
 
 from langlift.errors import InputError
+from langlift.evaluation.classification import macro_f1
 from langlift.evaluation.entities import entity_spans
 from langlift.prompting.answers import read_entities, read_label, tags_of
 from langlift.tasks.known import TASKS
@@ -69,6 +70,14 @@ class Form(ABC, Generic[Data]):
     def answers(self, found: Sequence[Any]) -> Any:
         """Answers as the task's own ``score`` and ``rows`` take them."""
 
+    def score(self, split: Data, found: Sequence[Any]) -> float:
+        """The task's measure, 0 to 100."""
+        return self.task.score(split, self.answers(found))
+
+    def published_score(self, split: Data, found: Sequence[Any]) -> float:
+        """The measure of readable answers as the published script takes it; 0 where there are none."""
+        return self.score(split, found) if len(split) else 0.0
+
     @abstractmethod
     def draw(self, train: Data, count: int, seed: int, balanced: bool) -> list[int]:
         """Numbers of training examples, in random order, none twice."""
@@ -115,6 +124,10 @@ class SentenceForm(Form[LabelledText]):
     def answers(self, found: Sequence[str | None]) -> list[str | None]:
         """The same."""
         return list(found)
+
+    def published_score(self, split: LabelledText, found: Sequence[str]) -> float:
+        """Macro-F1 over all labels, also those that occur neither in the data nor in the answers."""
+        return macro_f1(split.labels, found, self.labels) if len(split) else 0.0
 
     def draw(self, train: LabelledText, count: int, seed: int, balanced: bool) -> list[int]:
         """Balanced: the labels in random order, again and again, a random example of each."""

@@ -246,16 +246,15 @@ class _Run:
         found = [answer for answer, _ in read]
         readable = [number for number, answer in enumerate(found) if answer is not None]
         unreadable = [n for n, answer in enumerate(found) if answer is None and answers[n] is not None]
-        counted = readable if recipe.unparsed == "left_out" else range(len(test))
+        left_out = recipe.unparsed == "left_out"
+        counted = readable if left_out else list(range(len(test)))
         whole = [form.wrong(test, number) if answer is None else answer for number, answer in enumerate(found)]
-        split, chosen = test.chosen(list(counted)), form.answers([whole[number] for number in counted])
+        split, chosen = test.chosen(counted), [whole[number] for number in counted]
+        published = form.published_score(test.chosen(readable), [whole[number] for number in readable])
         metrics = {
             "seed": seed,
-            f"test_{task.metric}": _score(form, split, chosen),
-            "published": {
-                task.metric: _score(form, test.chosen(readable), form.answers([whole[n] for n in readable])),
-                "left_out": len(test) - len(readable),
-            },
+            f"test_{task.metric}": published if left_out else form.score(split, chosen),
+            "published": {task.metric: published, "left_out": len(test) - len(readable)},
             "test_examples": len(test),
             "unparsed": len(unreadable),
             "unparsed_examples": [
@@ -266,7 +265,7 @@ class _Run:
             "misplaced": sum(missed for _, missed in read),
         }
         with atomic_file(folder / PREDICTIONS) as path, path.open("w", encoding="utf-8") as file:
-            for row in task.rows(split, chosen):
+            for row in task.rows(split, form.answers(chosen)):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
         card = prompt_card(task, inputs, recipe, self.data.labels, metrics, prompts[0].messages)
         write_text(folder / "README.md", card)
@@ -315,11 +314,6 @@ class _Run:
             repaired=self.data.repaired,
             remarks=[*self.data.remarks, *told.remarks],
         )
-
-
-def _score(form: Form[Any], split: Any, answers: Any) -> float:
-    """The task's measure; 0 where nothing is left to measure."""
-    return form.task.score(split, answers) if len(split) else 0.0
 
 
 def _shortened(answer: Answer | None) -> str:
