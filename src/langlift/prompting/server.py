@@ -54,7 +54,7 @@ class Server:
             raise InputError(
                 f"--key-variable {key_variable}: the environment has no such variable", "set it first"
             )
-        self._secret = os.environ.get(key_variable or KEY_VARIABLE, "")
+        self._secret = os.environ.get(key_variable or KEY_VARIABLE, "").strip()
         if self._secret and parts.scheme == "http" and parts.hostname not in OWN_MACHINE:
             say(f"The key goes to {parts.hostname} unencrypted: http, not https")
         self._url, self._recipe = url.rstrip("/"), recipe
@@ -243,6 +243,8 @@ class _Asking:
             ) from None
 
     def _read(self, completion: Any, structured: bool, seconds: float) -> Answer:
+        if not getattr(completion, "choices", None):
+            raise ValueError("it is no chat completion")
         choice = completion.choices[0]
         message, usage = choice.message, completion.usage
         extra = getattr(message, "model_extra", None) or {}
