@@ -28,6 +28,8 @@ from langlift.prompting.pace import Pace
 from langlift.prompting.running import _Run, prompt
 from langlift.prompting.server import _retry_after
 from langlift.prompting.template import load_template
+from langlift.studies.analysis.item_counts import read_items
+from langlift.studies.single_runs import read_single
 from langlift.tasks.known import TASKS
 
 SECRET = "sk-very-secret-0123456789"
@@ -159,6 +161,7 @@ def test_unreadable_answers_are_wrong_or_left_out(langlift: Langlift, topic_fold
     assert wrong.json["published"]["mean"] == out.json["mean"] == 100.0
     assert [row["predicted"] for row in rows_of(tmp_path / "wrong")][:3] == [None, None, "sports"]
     assert len(rows_of(tmp_path / "out")) == 10
+    assert read_items(read_single(tmp_path / "wrong")) is not None
     # The items in the file give the same number, so that runs can be compared item by item.
     result = langlift("report", tmp_path / "wrong", tmp_path / "out", "--out", tmp_path / "r.html", "--json")
     assert result.code == 0, result.err

@@ -22,7 +22,15 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 LONGEST_WAIT = 60.0
 GONE_AFTER = 3
 """So many prompts in a row given up, with no answer between them: the server is taken to be gone."""
-FATAL = {401: "refuses the key", 403: "refuses access", 404: "knows no such model or address"}
+FATAL = {
+    401: ("refuses the key", f"set it in the environment ({KEY_VARIABLE}, or --key-variable NAME)"),
+    403: (
+        "refuses access",
+        f"check --model-name and the key in the environment ({KEY_VARIABLE}, or --key-variable NAME)",
+    ),
+    404: ("knows no such model or address", "check --model-name, and --model: most base URLs end in /v1"),
+}
+"""What these answers of a server mean, and what to do."""
 AGAIN = (408, 409, 425, 429)
 OPTIONAL = ("response_format", "max_tokens", "temperature", "seed")
 FORM_WORDS = ("response_format", "schema", "guided", "grammar")
@@ -229,10 +237,8 @@ class _Asking:
         if status not in (401, 403) and (parameter := _refused_parameter(sent, error)):
             return parameter
         if status in FATAL:
-            raise LangliftError(
-                f"{self._server.identity}: {FATAL[status]} (HTTP {status}: {told})",
-                f"check --model, --model-name and the key in the environment ({KEY_VARIABLE}, or --key-variable)",
-            ) from None
+            meaning, hint = FATAL[status]
+            raise LangliftError(f"{self._server.identity}: {meaning} (HTTP {status}: {told})", hint) from None
         raise _GaveUpError(f"HTTP {status}: {told}")
 
     def _require_quota(self, error: Any) -> None:

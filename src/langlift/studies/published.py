@@ -29,7 +29,7 @@ TABLES = {
     ("ner", "entity_f1"): "ner",
 }
 """(task, metric) -> the file of published figures."""
-LARGE = {("topic", "macro_f1"): "llm_tc"}
+LARGE: Mapping[tuple[str | None, str], str] = {("topic", "macro_f1"): "llm_tc"}
 """(task, metric) -> the file of figures published for prompted models."""
 LARGE_PLACE = f"{SOURCE}, table 24"
 ZERO_SHOT_COLUMNS = ("GPT-3.5-turbo-0613", "GPT-4-0613")
