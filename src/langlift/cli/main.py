@@ -25,6 +25,7 @@ from langlift.cli import (
     playground,
     predict,
     pretrain,
+    prompt,
     report,
     score,
     study,
@@ -34,7 +35,7 @@ from langlift.cli import (
 from langlift.errors import LangliftError
 
 INTERRUPTED = 130
-RESUMABLE = ("adapt", "adapt-family", "fuse", "pretrain", "task")
+RESUMABLE = ("adapt", "adapt-family", "fuse", "pretrain", "prompt", "task")
 """The commands with --resume."""
 
 app = typer.Typer(
@@ -56,6 +57,7 @@ app.command("score")(score.score)
 app.command("fuse")(fuse.fuse)
 app.add_typer(task.app, name="task")
 app.command("predict")(predict.predict)
+app.command("prompt")(prompt.prompt)
 app.command("pretrain")(pretrain.pretrain)
 app.add_typer(study.app, name="study")
 app.command("costs")(costs.costs)

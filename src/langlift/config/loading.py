@@ -153,7 +153,7 @@ def _from_file(path: Path, section: str) -> list[Given]:
     content = content or {}
     if not isinstance(content, dict):
         raise InputError(f"{path}: must hold sections such as 'adapt:'", "docs/cli.md describes settings files")
-    sections = ("adapt", "adapt-family", "task", "pretrain", "graph", "vocab")
+    sections = ("adapt", "adapt-family", "task", "prompt", "pretrain", "graph", "vocab")
     unknown = [key for key in content if key not in (*sections, *NOT_SETTINGS)]
     if unknown:
         raise InputError(f"{path}: unknown section '{unknown[0]}'", f"sections: {', '.join(sections)}")

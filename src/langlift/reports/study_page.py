@@ -219,8 +219,7 @@ def _published(analysis: Analysis) -> Section | None:
     found = []
     for results in analysis.results:
         table = tables.published_table(results, what_differs(results, analysis.runs))
-        if table is not None:
-            found.append(table)
+        found += [one for one in (table, tables.large_models_table(results)) if one is not None]
     texts = ["Published figures stand beside ours for orientation; below each table is what differs."]
     return Section("published", "Beside the published figures", [Part(found)], texts) if found else None
 

@@ -13,7 +13,8 @@ from langlift.studies.analysis.curves import AxisCurves
 from langlift.studies.analysis.measures import Measure, Results, label, settings_of
 from langlift.studies.analysis.regression import Regression
 from langlift.studies.analysis.spread import Spread
-from langlift.studies.published import published_figures
+from langlift.studies.published import LARGE_PLACE, large_figures, published_figures, shots_of
+from langlift.studies.single_runs import PROMPTED
 from langlift.studies.store import StudyRun
 
 NONE = Cell("–", value="")
@@ -164,12 +165,40 @@ def published_table(results: Results, differs: Sequence[str]) -> Table | None:
         ]
         for language, condition, ours, values, figure in rows
     ]
-    source = rows[0][4].place
+    source = "; ".join(dict.fromkeys(figure.place for *_, figure in rows))
     head = ["language", "condition", "here", *(f"published, {model}" for model in columns), "published column"]
     notes = [f"Published: {source}. Not the same experiment:", *differs]
     caption = f"{_capital(results.measure.title)}: here and as published"
     text = frozenset({0, 1, len(head) - 1})
     return Table(f"{results.measure.name}-published", caption, head, cells, text, notes)
+
+
+def large_models_table(results: Results) -> Table | None:
+    """The figures published for prompted models, best first; only beside prompted models of one's own."""
+    if not any(condition.settings.get("use") == PROMPTED for condition in results.conditions):
+        return None
+    by_language = {name: found for name in results.languages if (found := large_figures(results.measure, name))}
+    if not by_language:
+        return None
+    means = {
+        model: mean(found[model] for found in by_language.values()) for model in next(iter(by_language.values()))
+    }
+    rows = [
+        [
+            *words(model, shots_of(model)),
+            *(Cell(number(found[model], results.measure), found[model]) for found in by_language.values()),
+        ]
+        for model in sorted(means, key=lambda model: -means[model])
+    ]
+    columns = ["model", "asked", *(language_name(language) for language in by_language)]
+    notes = [
+        f"Published: {LARGE_PLACE}: 3-shot by Ji et al. (2024), GPT zero-shot by Adelani et al. (2024); the "
+        "source says F1. Prompts, examples and test sentences there are not those here.",
+    ]
+    caption = f"{_capital(results.measure.title)}: large models as published"
+    return Table(
+        f"{results.measure.name}-large-models", caption, columns, rows, frozenset({0, 1}), notes, folded=True
+    )
 
 
 def correlation_table(found: Sequence[Correlation]) -> Table:
