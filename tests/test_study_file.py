@@ -338,11 +338,11 @@ def test_prices_add_up_and_need_no_model(write):
     plan = planned(write())
     price = price_plan(plan, gpus=gpus_by_name(["a100", "H100"]), calibrate=False)
     assert [one.name for one in price.runs] == [step.name for step in plan.steps]
-    # The tiny model has no published shape: tokens only where a kind of training is priced.
-    assert price.total.flops == 0 and any("size is not known" in remark for remark in price.remarks)
+    assert price.total.seconds is None and not any("not known without it" in remark for remark in price.remarks)
     timed = price_plan(plan, {plan.steps[0].hash}, gpus_by_name(["a100", "H100"]))
     assert timed.runs[0].finished and timed.runs[0].seconds is None
     rest = timed.runs[1:]
+    assert [one.disk_bytes for one in rest] == [one.disk_bytes for one in price.runs[1:]], "the same weights train"
     assert all(one.tokens > 0 and one.flops > 0 and one.seconds > 0 for one in rest)
     assert timed.total.tokens == sum(one.tokens for one in rest)
     assert timed.total.seconds == pytest.approx(sum(one.seconds for one in rest))
@@ -357,6 +357,20 @@ def test_prices_add_up_and_need_no_model(write):
     with pytest.raises(InputError, match="--gpu Z80: not in the table"):
         gpus_by_name(["Z80"])
     assert all(gpu.tflops > 0 and gpu.source for gpu in known_gpus().values())
+
+
+def test_the_bundled_base_is_priced_by_its_config():
+    price = price_plan(planned(SMOKE), calibrate=False)
+    adapt = next(one for one in price.runs if one.kind == "adapt")
+    # Six layers of 12 x 256^2 weights, and the head for 15 % of the tokens; forward, and backward through them.
+    assert adapt.flops / adapt.tokens == pytest.approx(4 * (6 * 12 + 0.15 * 63.5) * 256**2, rel=0.5)
+    assert adapt.disk_bytes == 4 * 6 * (2 * 256 * 16 + 16 + 256)
+    assert price.total.seconds is None
+
+
+def test_a_base_that_is_not_here_and_in_no_table_has_no_price(write):
+    price = price_plan(planned(write(base="someone/some-model")), calibrate=False)
+    assert price.total.flops == 0 and any("size is not known" in remark for remark in price.remarks)
 
 
 def test_a_published_base_is_priced_by_its_shape(write):
