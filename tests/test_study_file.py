@@ -54,6 +54,14 @@ def kinds(plan):
     return {kind: sum(step.kind == kind for step in plan.steps) for kind in sorted({s.kind for s in plan.steps})}
 
 
+def test_the_study_in_the_documentation_can_be_read():
+    text = (SMOKE.parent.parent / "studies.md").read_text(encoding="utf-8")
+    content = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    assert content["languages"] == ["Maltese", "swh"] and set(content["tasks"]) == {"topic", "sentiment"}
+    block = text.split("### Alignment\n")[1].split("\nEvery model")[0]
+    assert yaml.safe_load(block)["alignment"]["layers"] == "every"
+
+
 def test_the_shipped_smoke_study_has_24_runs():
     plan = planned(SMOKE)
     assert kinds(plan) == {"adapt": 6, "fuse": 2, "graph": 1, "score": 7, "task": 8}
@@ -139,12 +147,45 @@ def test_one_kind_of_data_has_settings_of_its_own(write):
     assert found == {("text", 4, 4), ("more", 9, 2), ("text+more", 4, 4)}
 
 
+def test_alignment_compares_languages_and_models(write, tiny_xlm_roberta, tiny_bert, tmp_path):
+    bases = [str(tiny_xlm_roberta), str(tiny_bert)]
+    alignment = {"text": "{language}.txt", "with": ["mlt", bases[0]], "sentences": 20}
+    path = write(base=bases, axes={"seed": [1, 2]}, alignment=alignment, score=None, tasks=None)
+    plan = planned(path)
+    found = [step for step in plan.steps if step.kind == "alignment"]
+    cells = {(s.cell["language"], s.cell["base"], s.cell["method"], s.cell["with"], s.cell["seed"]) for s in found}
+    # Swahili beside Maltese in each model; each model but the first base beside it, in both languages.
+    assert cells == {
+        *(("swh_Latn", base, *how) for base in bases for how in [(None, "mlt_Latn", None), ("seq_bn", "mlt_Latn", 1),
+                                                                 ("seq_bn", "mlt_Latn", 2)]),
+        *((code, base, "seq_bn", bases[0], seed) for code in ("mlt_Latn", "swh_Latn") for base in bases for seed in (1, 2)),
+        *((code, bases[1], None, bases[0], None) for code in ("mlt_Latn", "swh_Latn")),
+    }  # fmt: skip
+    check_data(plan)
+    price = price_plan(plan, calibrate=False)
+    assert all(one.tokens > 0 and one.disk_bytes == 0 for one in price.runs if one.kind == "alignment")
+    (tmp_path / "swh_Latn.txt").write_text((tmp_path / "swh_Latn.txt").read_text() + "one more\n")
+    with pytest.raises(InputError, match="not parallel line by line"):
+        check_data(planned(path))
+
+
+def test_a_study_without_data_measures_bases_alone(write, topic_folder):
+    plan = planned(write(data=None, axes=None, adapt=None, score={"text": "{language}.txt", "sentences": 3}))
+    assert kinds(plan) == {"score": 2, "task": 2}
+    assert {step.cell["use"] for step in plan.steps if step.kind == "task"} == {"alone"}
+    with pytest.raises(InputError, match=r"study\.yaml:\d+: no data to train on"):
+        read_study(write(data=None, score=None))
+
+
 def test_a_task_may_be_for_some_languages(write, topic_folder):
     data = {"data": str(topic_folder), "languages": ["Swahili"], "use": ["alone"]}
     plan = planned(write(tasks={"topic": data}))
     assert {step.cell["language"] for step in plan.steps if step.kind == "task"} == {"swh_Latn"}
     with pytest.raises(InputError, match=r"Hausa \(hau_Latn\) is not one of the study's languages"):
         read_study(write(tasks={"topic": {**data, "languages": ["hau"]}}))
+    each = {"data": {"mlt": str(topic_folder), "swh": str(topic_folder)}, "languages": ["mlt"]}
+    plan = planned(write(tasks={"topic": each}))
+    assert {step.cell["language"] for step in plan.steps if step.kind == "task"} == {"mlt_Latn"}
 
 
 def test_behaviour_is_an_axis_of_two_columns(write):
@@ -256,6 +297,16 @@ seed: 2
         ({"tasks": {"topic": {"data": "SIB", "use": ["fused"]}}}, "fused needs adapters on two data sets"),
         ({"axes": {"seed": [1, 1]}}, "the axis 'seed' has the same value twice"),
         ({"score": {"text": {"mlt": "mlt_Latn.txt"}}}, "score has nothing for swh_Latn"),
+        ({"alignment": "text"}, "alignment must hold 'key: value' lines"),
+        ({"alignment": {"text": "{language}.txt"}}, "alignment has no with"),
+        ({"alignment": {"text": "{language}.txt", "with": "eng"}}, "eng_Latn.txt: no such file"),
+        ({"alignment": {"text": {"mlt": "mlt_Latn.txt"}, "with": "swh"}}, "alignment has nothing for swh_Latn"),
+        ({"alignment": {"text": "{language}.txt", "with": "nano"}}, "neither a base of this study nor a language"),
+        ({"alignment": {"text": "{language}.txt", "with": "swh", "layers": 2}}, "layers must be last or every"),
+        (
+            {"alignment": {"text": "{language}.txt", "with": "swh", "sentences": 0}},
+            "must be a whole number above 0",
+        ),
         ({"axes": ["seed"]}, "axes must hold 'key: value' lines"),
     ],
 )

@@ -67,7 +67,9 @@ def sentence_vectors(
     found: list[Any] = [None] * len(sentences)
     with ProgressBar("sentence vectors", len(sentences), "sentences") as bar, torch.inference_mode():
         for batch in _batches([len(one) for one in ids]):
-            pooled = _pooled(model, tokenizer.pad_token_id, [ids[i] for i in batch], [special[i] for i in batch], layers)
+            pooled = _pooled(
+                model, tokenizer.pad_token_id, [ids[i] for i in batch], [special[i] for i in batch], layers
+            )
             for place, number in enumerate(batch):
                 found[number] = pooled[:, place]
             bar.advance(len(batch))

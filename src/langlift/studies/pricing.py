@@ -160,7 +160,7 @@ def _trainings(step: Step) -> list[tuple[str, str]]:
     """The (base, method) whose speed a run goes by."""
     if step.kind in ("adapt", "family", "task", "fuse"):
         return [(_base(step), str(step.settings["method"]))]
-    return [(_base(step), str(step.cell["method"] or "seq_bn"))] if step.kind == "score" else []
+    return [(_base(step), str(step.cell["method"] or "seq_bn"))] if step.kind in ("score", "alignment") else []
 
 
 def _base(step: Step) -> str:
@@ -241,7 +241,7 @@ def _priced(
     factor = FUSION if step.kind == "fuse" else 1.0
     equivalent = factor * (work.trained + speed.forward * work.read)
     copies = 2 if {"trained", "adapters"} & step.inputs.keys() and step.cell["method"] != "full" else 1
-    disk = 0 if step.kind == "score" else BYTES * speed.trained * copies
+    disk = 0 if step.kind in ("score", "alignment") else BYTES * speed.trained * copies
     seconds = None if speed.seconds_a_token is None else equivalent * speed.seconds_a_token + speed.overhead
     return RunPrice(
         step.name,

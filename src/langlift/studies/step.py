@@ -16,7 +16,7 @@ DATA = "data"
 """The folder within a run's folder of what was built: a corpus, a graph, a cut data set, a vocabulary."""
 BUILDS = ("corpus", "graph", "cut", "vocab")
 """The kinds of runs that make something for others in ``DATA``; the others make it in their folder itself."""
-IN_NAME = ("task", "use", "language", "method", "data", "objective", "variant")
+IN_NAME = ("task", "use", "language", "method", "data", "objective", "variant", "with")
 """What of a cell stands in a run's name, in this order; other axes and the seed come after."""
 NOT_IN_NAME = ("base", "metric", "seed")
 PLAIN = "mlm"
