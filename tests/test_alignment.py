@@ -116,7 +116,7 @@ def test_what_cannot_be_compared_is_said():
 
 
 def test_vectors_are_means_of_the_tokens_alone(base, maltese_lines):
-    sentences = maltese_lines[:5] + [maltese_lines[5][:12]]
+    sentences = [*maltese_lines[:5], maltese_lines[5][:12]]
     every = sentence_vectors(str(base), sentences, layers="every")
     (last,) = sentence_vectors(str(base), sentences)
     np.testing.assert_array_equal(every[-1], last)

@@ -152,14 +152,14 @@ def test_alignment_compares_languages_and_models(write, tiny_xlm_roberta, tiny_b
     alignment = {"text": "{language}.txt", "with": ["mlt", bases[0]], "sentences": 20}
     path = write(base=bases, axes={"seed": [1, 2]}, alignment=alignment, score=None, tasks=None)
     plan = planned(path)
-    found = [step for step in plan.steps if step.kind == "alignment"]
+    found, codes = [step for step in plan.steps if step.kind == "alignment"], ("mlt_Latn", "swh_Latn")
     cells = {(s.cell["language"], s.cell["base"], s.cell["method"], s.cell["with"], s.cell["seed"]) for s in found}
     # Swahili beside Maltese in each model; each model but the first base beside it, in both languages.
     assert cells == {
-        *(("swh_Latn", base, *how) for base in bases for how in [(None, "mlt_Latn", None), ("seq_bn", "mlt_Latn", 1),
-                                                                 ("seq_bn", "mlt_Latn", 2)]),
-        *((code, base, "seq_bn", bases[0], seed) for code in ("mlt_Latn", "swh_Latn") for base in bases for seed in (1, 2)),
-        *((code, bases[1], None, bases[0], None) for code in ("mlt_Latn", "swh_Latn")),
+        *(("swh_Latn", base, None, "mlt_Latn", None) for base in bases),
+        *(("swh_Latn", base, "seq_bn", "mlt_Latn", seed) for base in bases for seed in (1, 2)),
+        *((code, base, "seq_bn", bases[0], seed) for code in codes for base in bases for seed in (1, 2)),
+        *((code, bases[1], None, bases[0], None) for code in codes),
     }  # fmt: skip
     check_data(plan)
     price = price_plan(plan, calibrate=False)
@@ -179,13 +179,11 @@ def test_a_study_without_data_measures_bases_alone(write, topic_folder):
 
 def test_a_task_may_be_for_some_languages(write, topic_folder):
     data = {"data": str(topic_folder), "languages": ["Swahili"], "use": ["alone"]}
-    plan = planned(write(tasks={"topic": data}))
-    assert {step.cell["language"] for step in plan.steps if step.kind == "task"} == {"swh_Latn"}
+    for folders in (str(topic_folder), {"mlt": str(topic_folder), "swh": str(topic_folder)}):
+        plan = planned(write(tasks={"topic": {**data, "data": folders}}))
+        assert {step.cell["language"] for step in plan.steps if step.kind == "task"} == {"swh_Latn"}
     with pytest.raises(InputError, match=r"Hausa \(hau_Latn\) is not one of the study's languages"):
         read_study(write(tasks={"topic": {**data, "languages": ["hau"]}}))
-    each = {"data": {"mlt": str(topic_folder), "swh": str(topic_folder)}, "languages": ["mlt"]}
-    plan = planned(write(tasks={"topic": each}))
-    assert {step.cell["language"] for step in plan.steps if step.kind == "task"} == {"mlt_Latn"}
 
 
 def test_behaviour_is_an_axis_of_two_columns(write):
@@ -196,6 +194,12 @@ def test_behaviour_is_an_axis_of_two_columns(write):
     assert adapters["corrected"].settings["inverse_at_head"] is True
     scores = {step.cell["behaviour"]: step.settings["variant"] for step in plan.steps if step.kind == "score"}
     assert scores == {"published": "published", "corrected": "default"}
+
+
+def test_scores_within_words_are_per_character(write):
+    plan = planned(write(score={"text": "text", "variant": ["default", "within_word_l2r"]}))
+    metrics = {(s.settings["variant"], s.cell["metric"]) for s in plan.steps if s.kind == "score"}
+    assert metrics == {("default", "pseudo_perplexity"), ("within_word_l2r", "per_character")}
 
 
 def test_families_train_one_model_for_all_languages(write):

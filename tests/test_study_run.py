@@ -49,7 +49,7 @@ class Heard:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory, maltese_lines, tiny_xlm_roberta, topic_folder):
-    """A study of 12 runs that take seconds: a graph, two adapters, scores, alignment, topics alone, stacked and fused."""
+    """A study of 12 runs that take seconds: a graph, two adapters, scores, alignment, topics in three uses."""
     folder = tmp_path_factory.mktemp("study")
     blocks = ["\n".join(maltese_lines[i : i + 5]) for i in range(0, 60, 5)]
     (folder / "text.txt").write_text("\n\n".join(blocks))
@@ -103,6 +103,20 @@ def without_volatile(content):
 
 def stamps(out):
     return {path: path.stat().st_mtime_ns for path in (out / RUNS).rglob("*") if path.is_file()}
+
+
+def test_a_score_within_words_counts_per_character(file, tmp_path):
+    content = yaml.safe_load(file.read_text())
+    content["score"]["variant"] = ["default", "within_word_l2r"]
+    other = file.parent / "variants.yaml"
+    other.write_text(yaml.safe_dump(content))
+    scores = [s for s in plan_study(read_study(other)).steps if s.kind == "score" and "trained" not in s.inputs]
+    found = {}
+    for step in scores:
+        assert execution.execute(step, tmp_path).ok
+        found[step.settings["variant"]] = json.loads((tmp_path / step.name / RUN).read_text())["result"]
+    assert found["within_word_l2r"]["value"] == found["within_word_l2r"]["per_character"]
+    assert found["default"]["value"] > found["default"]["per_character"]
 
 
 def test_every_run_says_what_it_is_and_what_it_found(whole, plan, file):

@@ -165,7 +165,9 @@ class TaskRecipe:
     consistency: float = _consistency()
     patience: int = _setting(0, "epochs without a better dev score that end training (0: none do)", least=0)
     pooling: str = _setting(
-        "first", "vector of a sentence (dependencies: of a word): first token, or mean", choices=("first", "mean")
+        "first",
+        "vector of a sentence, or where words are labelled of a word: first token, or mean",
+        choices=("first", "mean"),
     )
     decoding: str = _setting(
         "mst",

@@ -18,11 +18,11 @@ SHUFFLE_SEED = 0
 class Alignment:
     """How alike two sets of sentence vectors are, over all ``sentences``; ``width`` is that of the wider vectors.
 
-    ``cka`` is 1 for equal up to rotation and scale; ``cka_shuffled`` is what sentences that do not belong together
-    reach (well above 0 where there are few sentences for the width). ``residual`` is the share of the second's
-    variance that a rotation of the first, found on the first half of the sentences, leaves unexplained on the other
-    half: 0 is perfect, 1 no better than the mean. ``retrieval`` is the share of that half's sentences whose
-    counterpart is nearest after the rotation, the mean of both directions; by chance it is ``2 / sentences``.
+    ``cka`` is 1 for equal up to rotation and scale; ``cka_shuffled`` is what sentences that do not belong
+    together reach (well above 0 where there are few sentences for the width). ``residual`` is the share of the
+    second's variance that a rotation of the first, found on the first half of the sentences, leaves unexplained on
+    the other half: 0 is perfect, 1 no better than the mean. ``retrieval`` is the share of that half's sentences
+    whose counterpart is nearest after the rotation, the mean of both directions; by chance it is ``2 / sentences``.
     Where a half has fewer sentences than the width a rotation is not determined, and both tell little.
     """
 

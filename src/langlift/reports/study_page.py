@@ -246,8 +246,8 @@ def _alignment(analysis: Analysis) -> Section | None:
             figures.append(_heat_map(f"{name}-layers", title, charts.by_layer(found.layers), by_layer))
         parts.append(Part([tables.alignment_table(found)], figures, title=f"With {to}"))
     texts = [
-        "How alike vectors of parallel sentences are (the mean of their tokens' last hidden states): a language beside "
-        "another in the same model, or a model beside another on the same sentences."
+        "How alike vectors of parallel sentences are (the mean of their tokens' last hidden states): a language "
+        "beside another in the same model, or a model beside another on the same sentences."
     ]
     return Section("alignment", "Alignment", parts, texts) if parts else None
 

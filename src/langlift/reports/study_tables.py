@@ -256,11 +256,11 @@ def alignment_table(found: Aligned) -> Table:
     ]
     counts = {run.result["sentences"] for some in cka.cells.values() for run in some}
     notes = [
-        f"{' or '.join(f'{count:,}' for count in sorted(counts))} sentences. CKA: 1 is the same but for rotation and "
-        "scale; sentences that do not belong together reach what stands beside it.",
-        "Retrieved: share of sentences of the second half of the text whose counterpart is nearest, after a rotation "
-        f"found on the first half (by chance {2 / max(counts):.3f}). Residual: share of the variance there that the "
-        "rotation leaves unexplained; above 1 it is worse than none.",
+        f"{' or '.join(f'{count:,}' for count in sorted(counts))} sentences. CKA: 1 is the same but for rotation "
+        "and scale; sentences that do not belong together reach what stands beside it.",
+        "Retrieved: share of sentences of the second half of the text whose counterpart is nearest, after a "
+        f"rotation found on the first half (by chance {2 / max(counts):.3f}). Residual: share of the variance "
+        "there that the rotation leaves unexplained; above 1 it is worse than none.",
     ]
     if any(run.result["sentences"] < 2 * run.result["width"] for some in cka.cells.values() for run in some):
         notes.append("Half of the text has fewer sentences than vectors have dimensions: CKA alone tells much.")

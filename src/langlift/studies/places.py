@@ -82,7 +82,7 @@ class PlacesReader(YamlReader):
         self, place: str, node: yaml.Node, kinds: Sequence[str], languages: Sequence[Language] | None = None
     ) -> dict[Language, Place]:
         """For each language a path, or a list of sources: one pattern for all, or LANG: PATH lines."""
-        wanted = self.languages if languages is None else languages
+        languages = self.languages if languages is None else languages
         if isinstance(node, yaml.MappingNode):
             found: dict[Language, Place] = {}
             for where, key, value in self.pairs(node, "language"):
@@ -91,10 +91,10 @@ class PlacesReader(YamlReader):
                 except InputError as error:
                     self.mistakes.append(f"{where}: {error.message}")
                     continue
-                if language in wanted:
+                if language in languages:
                     found |= self._one_place(where, value, kinds, [language])
             return found
-        return self._one_place(place, node, kinds, wanted)
+        return self._one_place(place, node, kinds, languages)
 
     def _one_place(
         self, place: str, node: yaml.Node, kinds: Sequence[str], languages: Sequence[Language]
@@ -174,10 +174,9 @@ class PlacesReader(YamlReader):
         return some
 
     def _all_languages(
-        self, place: str, what: str, places: Mapping[Language, Any], needed: Sequence[Language] | None = None
+        self, place: str, what: str, places: Mapping[Language, Any], others: Sequence[Language] = ()
     ) -> None:
-        wanted = self.languages if needed is None else needed
-        missing = [str(language) for language in wanted if language not in places]
+        missing = [str(one) for one in [*self.languages, *others] if one not in places]
         if missing and not any(mistake.startswith(place) for mistake in self.mistakes):
             self.mistakes.append(f"{place}: {what} has nothing for {', '.join(missing)}")
 

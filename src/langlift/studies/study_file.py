@@ -305,9 +305,9 @@ class _Reader(PlacesReader):
                 self.mistakes.append(f"{parts['layers'][0]}: layers must be {' or '.join(LAYERS)}, not '{layers}'")
         places = {}
         if "text" in parts:
-            all_languages = list(dict.fromkeys([*self.languages, *others]))
-            places = self._places(*parts["text"], ("path",), all_languages)
-            self._all_languages(parts["text"][0], "alignment", places, all_languages)
+            others = [one for one in dict.fromkeys(others) if one not in self.languages]
+            places = self._places(*parts["text"], ("path",), [*self.languages, *others])
+            self._all_languages(parts["text"][0], "alignment", places, others)
         return Aligning(places, tuple(dict.fromkeys(to)), layers, self._count(parts, "sentences"))
 
     def _count(self, parts: Mapping[str, tuple[str, yaml.Node]], key: str) -> int | None:

@@ -122,7 +122,7 @@ class Dependencies(Task[Treebank]):
         path: str = "fast",
     ) -> ParserEncoder:
         """Words as they stand in running text; a long sentence is encoded in windows and parsed as a whole."""
-        words = WordEncoder(tokenizer, masked_model, max_tokens, settings["pooling"] == "mean", path)
+        words = WordEncoder(tokenizer, masked_model, max_tokens, settings["pooling"] == "mean", path=path)
         return ParserEncoder(words, ParserBatch(words.collate), DECODERS[settings["decoding"]])
 
     def examples(self, encoder: ParserEncoder, split: Treebank, labels: Sequence[str]) -> list[Example]:

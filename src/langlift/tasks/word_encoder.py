@@ -8,6 +8,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from langlift.backbones.loading import longest_input
+from langlift.heads.tokens import CONTINUED
 from langlift.masking.masked_language_model import IGNORED
 from langlift.training.examples import Example
 from langlift.training.paths import collate_for
@@ -29,15 +30,21 @@ class WordEncoder:
     """Tokenises words as they stand in running text, and finds the tokens of each by character offsets.
 
     So it works alike for WordPiece, BPE and Unigram, which need no word-by-word mode. The first token of
-    a word carries its label (``every``: all do). A sentence that is too long is cut between words into
-    windows, so that every word gets a label; a word without any token stands as the unknown token. The
-    model's attention is set for the path, in place.
+    a word carries its label (``every``: all do; ``continued``: the others are marked as its continuation). A
+    sentence that is too long is cut between words into windows, so that every word gets a label; a word
+    without any token stands as the unknown token. The model's attention is set for the path, in place.
     """
 
     def __init__(
-        self, tokenizer: Any, model: PreTrainedModel, max_tokens: int, every: bool = False, path: str = "fast"
+        self,
+        tokenizer: Any,
+        model: PreTrainedModel,
+        max_tokens: int,
+        every: bool = False,
+        continued: bool = False,
+        path: str = "fast",
     ) -> None:
-        self._tokenizer, self._every = tokenizer, every
+        self._tokenizer, self._every, self._continued = tokenizer, every, continued
         self._prefix, self._suffix = _special_tokens(tokenizer)
         self._room = min(max_tokens, longest_input(model, tokenizer)) - len(self._prefix) - len(self._suffix)
         unknown = tokenizer.unk_token_id
@@ -88,10 +95,16 @@ class WordEncoder:
         ids, labels = list(self._prefix), [IGNORED] * len(self._prefix)
         for piece, number in window:
             ids += piece
-            labels += [number] * len(piece) if self._every else [number] + [IGNORED] * (len(piece) - 1)
+            labels += [number, *[self._later(number)] * (len(piece) - 1)]
         ids += self._suffix
         labels += [IGNORED] * len(self._suffix)
         return {"input_ids": np.asarray(ids, dtype=np.int64), "labels": np.asarray(labels, dtype=np.int64)}
+
+    def _later(self, number: int) -> int:
+        """The label of a word's tokens behind the first."""
+        if self._every:
+            return number
+        return CONTINUED if self._continued and number != IGNORED else IGNORED
 
 
 def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -13,8 +13,8 @@ from langlift.training.run_folder import read_metrics
 class Aligned:
     """All runs compared ``to`` one language or base; ``results`` of each measure of ``SHARES``, by its name.
 
-    ``layers`` has the mean CKA of each layer over languages and seeds, by condition, lowest layer first; it is empty
-    where only the last layer was measured.
+    ``layers`` has the mean CKA of each layer over languages and seeds, by condition, lowest layer first; it is
+    empty where only the last layer was measured.
     """
 
     to: str
