@@ -22,7 +22,7 @@ class Alignment:
     together reach (well above 0 where there are few sentences for the width). ``residual`` is the share of the
     second's variance that a rotation of the first, found on the first half of the sentences, leaves unexplained on
     the other half: 0 is perfect, 1 no better than the mean. ``retrieval`` is the share of that half's sentences
-    whose counterpart is nearest after the rotation, the mean of both directions; by chance it is ``2 / sentences``.
+    whose counterpart is nearest after the rotation, the mean of both directions; by chance ``2 / sentences``.
     Where a half has fewer sentences than the width a rotation is not determined, and both tell little.
     """
 
