@@ -24,6 +24,7 @@ from langlift.config.recipes import PretrainRecipe
 from langlift.corpus.text_files import Document, read_documents, split_documents
 from langlift.errors import InputError
 from langlift.masking.masked_language_model import MaskedLanguageModel
+from langlift.processes import only_one
 from langlift.progress import ProgressBar
 from langlift.training.cost import flops_per_token
 from langlift.training.examples import OnePass, Schedule, masked_examples
@@ -89,6 +90,7 @@ def pretrain(corpus: Sequence[Path], out: Path, recipe: PretrainRecipe, resume: 
     Raises:
         InputError: no usable text, less of a language than its budget, or ``out`` holds another run.
     """
+    only_one("langlift pretrain")
     files = corpus_files(corpus, recipe.languages)
     train_documents, reserved, text_bytes = split_by_budget(files, recipe)
     inputs = {"corpus": [file.name for file in files], "corpus_sha256": sha256_of(files)}
