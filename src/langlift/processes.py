@@ -1,4 +1,4 @@
-"""One run in several processes, as ``accelerate launch`` starts them: which one writes, and waiting for each other."""
+"""One run in several processes, as ``accelerate launch`` starts them: who writes, and waiting for each other."""
 
 import os
 
