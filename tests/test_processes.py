@@ -1,4 +1,4 @@
-"""One run in several processes by ``accelerate launch``: the same steps, written once, resumed."""
+"""One run in several processes, as ``accelerate launch`` starts them: the same steps, written once, resumed."""
 
 import json
 import os
@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from langlift.errors import InputError
 from langlift.training.trainer import training_arguments
 
-LAUNCH = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
-          "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]  # fmt: skip
+LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+"""What ``accelerate launch`` starts for several GPUs; for several processes on CPUs it would need MPI."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,13 @@ def adapting(base: Path, out: Path, *more: str, processes: int) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    return {
+        **os.environ,
+        "CUDA_VISIBLE_DEVICES": "",
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
 
 
 def records(out: Path) -> list[dict]:
