@@ -2,9 +2,10 @@
 
 python docs/examples/graded_budgets.py CORPUS
 
-CORPUS is the folder of texts of langlift-nano's 25 languages. The budgets are evenly spaced on a logarithmic scale and
-drawn for the languages by the first seed, from 0, at which every language has so much text outside the reserved
-tenth, and Latin script goes with neither large nor small budgets (correlation with their logarithm below 0.1).
+CORPUS is the folder of texts of langlift-nano's 25 languages. The budgets are evenly spaced on a logarithmic scale
+and drawn for the languages by the first seed, from 0, at which every language has so much text outside the
+reserved tenth, and Latin script goes with neither large nor small budgets (correlation with their logarithm below
+0.1).
 Prints the table as it stands in the preset.
 """
 
