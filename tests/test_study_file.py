@@ -301,6 +301,7 @@ seed: 2
         ({"tasks": {"topic": {"data": "SIB", "use": ["fused"]}}}, "fused needs adapters on two data sets"),
         ({"axes": {"seed": [1, 1]}}, "the axis 'seed' has the same value twice"),
         ({"score": {"text": {"mlt": "mlt_Latn.txt"}}}, "score has nothing for swh_Latn"),
+        ({"axes": {"data": ["text+text"]}}, "'text+text' names the same data twice"),
         ({"alignment": "text"}, "alignment must hold 'key: value' lines"),
         ({"alignment": {"text": "{language}.txt"}}, "alignment has no with"),
         ({"alignment": {"text": "{language}.txt", "with": "eng"}}, "eng_Latn.txt: no such file"),

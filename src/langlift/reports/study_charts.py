@@ -148,7 +148,7 @@ def heat_map(shares: Mapping[str, Mapping[str, float]], across: str) -> Chart:
         for name, values in shares.items()
         for column, value in values.items()
     ]
-    columns = list(dict.fromkeys(row[across] for row in rows))
+    columns = list(dict.fromkeys(column for values in shares.values() for column in values))
     angle = 0 if max(map(len, columns)) < 4 else -60
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X(

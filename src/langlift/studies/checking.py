@@ -58,7 +58,7 @@ def _checks(step: Step) -> dict[tuple[str, ...], Check]:
             elif name == "other_base":
                 found["base", str(path)] = partial(weightless_model, str(path))
             elif step.kind == "alignment":
-                both = [Path(one.path) for key in ("text", "other") for one in step.inputs.get(key, ())]
+                both = step.texts("text", "other")
                 found["parallel", *map(str, both)] = partial(parallel_sentences, both[0], both[-1])
             elif name == "text":
                 split = step.settings["split"] if path.is_file() else None

@@ -208,7 +208,7 @@ def _score(step: Step, runs: Path, folder: Path) -> Done:
 def _alignment(step: Step, runs: Path, folder: Path) -> Done:
     base, adapter = _model(step, runs)
     layers, most = step.settings["layers"], step.settings["sentences"]
-    texts = _paths(step, runs, "text") + _paths(step, runs, "other")
+    texts = step.texts("text", "other")
     pairs = parallel_sentences(texts[0], texts[-1])[:most]
     ours, theirs = ([pair[side] for pair in pairs] for side in (0, 1))
     first = sentence_vectors(base, ours, adapter, layers)

@@ -76,6 +76,11 @@ class Step:
         found = [one for some in self.inputs.values() for one in some if isinstance(one, Step)]
         return list({one.hash: one for one in found}.values())
 
+    def texts(self, *names: str) -> list[Path]:
+        """The files among some inputs, which are there already."""
+        found = (one for name in names for one in self.inputs.get(name, ()))
+        return [Path(one.path) for one in found if isinstance(one, Input)]
+
     def made_in(self, runs: Path) -> Path:
         """The folder of what the run makes."""
         return runs / self.name / DATA if self.kind in BUILDS else runs / self.name

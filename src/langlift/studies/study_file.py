@@ -232,7 +232,10 @@ class _Reader(PlacesReader):
         if section:
             return self._checked(SECTIONS[section], place, setting, value)
         if name == "data":
-            unknown = [part for part in str(value).split("+") if part not in data]
+            parts = str(value).split("+")
+            unknown = [part for part in parts if part not in data]
+            if len(set(parts)) < len(parts):
+                self.mistakes.append(f"{place}: data '{value}' names the same data twice")
             if unknown:
                 known = ", ".join(data) or "nothing is"
                 self.mistakes.append(f"{place}: data '{unknown[0]}' is not described under data: ({known})")

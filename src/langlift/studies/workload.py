@@ -70,7 +70,7 @@ def workload_of(step: Step, base: str) -> Workload:
         tokens = lengths_of_text.test * lengths_of_text.squared
         return Workload(0.0, tokens, 0, lengths_of_text.assumed)
     if step.kind == "alignment":
-        texts = [Path(one.path) for name in ("text", "other") for one in step.inputs.get(name, ())]
+        texts = step.texts("text", "other")
         pairs = parallel_sentences(texts[0], texts[-1])[: settings["sentences"]]
         counted = [_token_counts(base, _some([pair[side] for pair in pairs])).mean() for side in (0, 1)]
         return Workload(0.0, float(len(pairs) * sum(counted)))
