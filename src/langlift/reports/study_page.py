@@ -158,7 +158,8 @@ def _overview(analysis: Analysis) -> Section:
     }
     numbers = {what if count == 1 else f"{what}s": f"{count:,}" for what, count in counts.items()}
     if sums["tokens"]:
-        numbers["tokens trained on"] = f"{sums['tokens'] / 1e6:,.1f} M"
+        tokens = sums["tokens"]
+        numbers["tokens trained on"] = f"{tokens / 1e6:,.1f} M" if tokens >= 100_000 else f"{tokens:,}"
     if sums["seconds"]:
         numbers["hours"] = f"{sums['seconds'] / 3600:,.1f}"
     texts = []

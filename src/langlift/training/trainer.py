@@ -168,8 +168,11 @@ class LiftTrainer(Trainer):
         return batch["input_ids"].numel() if mask is None else int(mask.sum())
 
     def _track_num_input_tokens(self, inputs: Batch) -> None:
-        tokens = torch.tensor(self.tokens_of(inputs), device=self.args.device)
-        self.state.num_input_tokens_seen += int(self.accelerator.gather(tokens).sum())
+        tokens = self.tokens_of(inputs)
+        if self.args.world_size > 1:
+            here = torch.tensor(tokens, device=self.args.device)
+            tokens = int(self.accelerator.gather(here).sum())
+        self.state.num_input_tokens_seen += tokens
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """All matrices; transformers would leave out our adapters, because they lie below a LayerNorm."""
