@@ -24,6 +24,7 @@ from langlift.cli import (
     graph,
     import_adapter,
     languages,
+    playground,
     predict,
     pretrain,
     report,
@@ -63,6 +64,7 @@ app.command("pretrain")(pretrain.pretrain)
 app.add_typer(study.app, name="study")
 app.command("costs")(costs.costs)
 app.command("report")(report.report)
+app.command("playground")(playground.playground)
 app.add_typer(bench.app, name="bench")
 app.command("import")(import_adapter.import_adapter)
 app.command("export")(export_adapter.export_adapter)
