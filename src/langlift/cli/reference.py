@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 import typer
@@ -157,6 +157,7 @@ def _settings(recipe: type) -> str:
         limits += [f"at least {meta['least']}"] if "least" in meta else []
         limits += [f"at most {meta['most']}"] if "most" in meta else []
         default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+        default = "" if default is MISSING else default
         limit = f" ({'; '.join(limits)})" if limits else ""
         rows.append(f"| `{field.name}` | `{default}` | {meta['meaning']}{limit} |\n")
     return "".join(rows)

@@ -186,6 +186,10 @@ def _checked(value: Any, hint: Any, limits: Mapping[str, Any]) -> Any:
     name = getattr(hint, "__name__", str(hint))
     if name == "tuple":
         return _checked_items(value, hint.__args__[0], limits)
+    if name == "dict":
+        if not isinstance(value, dict):
+            raise ValueError(f"must hold 'name: value' pairs, not {value!r}")
+        return {str(key): _checked(item, hint.__args__[1], limits) for key, item in value.items()}
     if hint is bool:
         if not isinstance(value, bool):
             raise ValueError(f"must be true or false, not {value!r}")

@@ -16,12 +16,13 @@ def _setting(
 ) -> Any:
     """A recipe's field: its default, one line of help, and the limits that validation checks.
 
-    ``items`` is the least length of a list; the other limits hold for each of its elements.
+    ``items`` is the least length of a list; the other limits hold for each of its elements, or of a mapping's.
     """
     limits = {"above": above, "least": least, "most": most, "choices": choices, "items": items}
-    return field(
-        default=default, metadata={"meaning": meaning, **{k: v for k, v in limits.items() if v is not None}}
-    )
+    metadata = {"meaning": meaning, **{k: v for k, v in limits.items() if v is not None}}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 MOST_SEED = 2**32 - 1
@@ -269,6 +270,9 @@ class PretrainRecipe:
     """How a base model is trained from scratch."""
 
     languages: tuple[str, ...] = _setting((), "file names (without .txt) to take from a folder (none: all)")
+    language_bytes: dict[str, int] = _setting(  # noqa: RUF009 - a field with a factory
+        {}, "most bytes of text to train on by file name, as `{eng_Latn: 64000}` (others: all there is)", least=1
+    )
     vocabulary_size: int = _setting(16_000, "entries of the tokenizer", least=300, most=65_536)
     byte_fallback: bool = _setting(True, "spell characters without a piece in bytes (off: they are unknown)")
     hidden_size: int = _setting(256, "width", least=8)
@@ -296,6 +300,9 @@ class PretrainRecipe:
     def mistakes(self) -> list[str]:
         """Settings that do not go together."""
         found = []
+        unknown = [name for name in self.language_bytes if self.languages and name not in self.languages]
+        if unknown:
+            found.append(f"language_bytes: {', '.join(unknown)} not among languages")
         if self.row_tokens > self.max_tokens:
             found.append(f"row_tokens ({self.row_tokens}) must not be above max_tokens ({self.max_tokens})")
         if self.hidden_size % (2 * self.attention_heads):
