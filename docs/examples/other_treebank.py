@@ -2,7 +2,7 @@
 
 python docs/examples/other_treebank.py TREEBANK RUN...
 
-Zero-shot on a second language costs no second training: TREEBANK is a folder of CoNLL-U files, each RUN a folder of
+Zero-shot on a second language costs no second training: TREEBANK is a folder of CoNLL-U files, each RUN a run of
 ``langlift task pos`` or ``dependencies``, or one of its seeds. Prints a JSON object a line.
 """
 
