@@ -38,7 +38,7 @@ def test_every_path_of_the_table_exists(architecture: str) -> None:
         model = AutoModelForMaskedLM.from_config(AutoConfig.for_model(architecture))
     assert backbone.model_type == architecture
     assert model.get_submodule(backbone.head_decoder) is model.get_output_embeddings()
-    head = [model.get_submodule(path) for path in backbone.masked_head]
+    head = [model.get_submodule(path) for path in backbone.head]
     in_head = {id(m) for module in head for m in module.modules()}
     assert id(model.get_output_embeddings()) in in_head
     outside = {id(m) for m in model.modules()} - {id(m) for m in model.base_model.modules()} - {id(model)}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langlift.config.recipes import AdaptRecipe, FamilyRecipe, TaskRecipe
+from langlift.config.recipes import CAUSAL, AdaptRecipe, FamilyRecipe, TaskRecipe
 from langlift.languages import Language
 
 LEARNING_CURVES = "learning_curves.svg"
@@ -12,12 +12,13 @@ METHOD_NAMES = {
     "seq_bn_inv": "sequential bottleneck adapter with an invertible adapter (Seq_bn_inv)",
     "lora": "LoRA adapter",
     "mosa": "sequential bottleneck adapter (Seq_bn) trained as a mixture of sparse adapters (MoSA)",
-    "full": "fully fine-tuned masked language model",
+    "full": "fully fine-tuned language model",
 }
 OBJECTIVE_NAMES = {
     "mlm": "masked language modelling",
     "full_word": "masked language modelling of full words",
     "targeted": "targeted masking of the arguments of triples",
+    "causal": "causal language modelling (the next token)",
 }
 TAGS = {
     "seq_bn": "adapter-transformers",
@@ -49,6 +50,9 @@ def adaptation_card(
         else "langlift score --base THIS_FOLDER --text your_sentences.txt"
     )
     start = f", starting from the adapter `{init}`" if init else ""
+    tag, loss = TAGS[recipe.method], "masked loss"
+    if recipe.objective == CAUSAL:
+        tag, loss = "text-generation" if recipe.method == "full" else tag, "loss"
     settings = "\n".join(
         f"| {name} | {getattr(recipe, field)} |"
         for name, field in (
@@ -63,7 +67,7 @@ def adaptation_card(
 language: {language.code}
 base_model: {base}
 library_name: langlift
-tags: [langlift, {TAGS[recipe.method]}, low-resource-languages]
+tags: [langlift, {tag}, low-resource-languages]
 ---
 
 # {language.name} ({language}): {METHOD_NAMES[recipe.method]} for {base}
@@ -74,8 +78,8 @@ Trained by langlift on {sources} with {OBJECTIVE_NAMES[recipe.objective]}{start}
 |---|---|
 | trainable parameters | {result.trainable_parameters:,} |
 | tokens seen | {result.tokens:,} |
-| masked loss on held-out text, before | {result.validation_loss_before:.4f} nats |
-| masked loss on held-out text, after (step {result.best_step}) | {result.validation_loss:.4f} nats |
+| {loss} on held-out text, before | {result.validation_loss_before:.4f} nats |
+| {loss} on held-out text, after (step {result.best_step}) | {result.validation_loss:.4f} nats |
 {settings}
 
 All settings are in `recipe.yaml`, library versions in `versions.json`, the course of training in
