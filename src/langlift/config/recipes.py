@@ -183,7 +183,10 @@ class TaskRecipe:
     consistency: float = _consistency()
     patience: int = _setting(0, "epochs without a better dev score that end training (0: none do)", least=0)
     pooling: str = _setting(
-        "first", "vector of a sentence (dependencies: of a word): first token, or mean", choices=("first", "mean")
+        "auto",
+        "vector of a sentence (dependencies: of a word): first token, mean, or last token; auto: last for decoders, "
+        "else first",
+        choices=("auto", "first", "mean", "last"),
     )
     decoding: str = _setting(
         "mst",
@@ -191,9 +194,10 @@ class TaskRecipe:
         choices=("mst", "greedy"),
     )
     label_subwords: str = _setting(
-        "first",
-        "NER: the tokens of a word that are labelled and scored (every: as published)",
-        choices=("first", "every"),
+        "auto",
+        "NER: the tokens of a word that are labelled and scored (every: as published); auto: last for decoders, "
+        "else first",
+        choices=("auto", "first", "last", "every"),
     )
     max_tokens: int = _setting(256, "longest example in tokens, special ones included", least=8)
     train_examples: int = _setting(0, "use only this many training examples, drawn by seed (0: all)", least=0)

@@ -63,8 +63,8 @@ class PartsOfSpeech(TaggingTask[Treebank]):
         return read_treebanks(data, train_data, LABELS, strict)
 
     def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
-        """The first token of a word carries its tag."""
-        return {"label_subwords": "first"}
+        """One token of a word carries its tag."""
+        return {"label_subwords": "last" if recipe.label_subwords == "last" else "first"}
 
     def score(self, split: Treebank, answers: Sequence[Tagged]) -> float:
         """The share of words with the right tag: the official CoNLL 2018 scorer's UPOS on gold words."""

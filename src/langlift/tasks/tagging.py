@@ -89,7 +89,7 @@ class TaggingTask(Task[Sentences], Generic[Sentences]):
         path: str = "fast",
     ) -> WordEncoder:
         """Words as they stand in running text, in windows where there are too many."""
-        return WordEncoder(tokenizer, masked_model, max_tokens, settings["label_subwords"] == "every", path)
+        return WordEncoder(tokenizer, masked_model, max_tokens, settings["label_subwords"], path)
 
     def examples(self, encoder: WordEncoder, split: Sentences, labels: Sequence[str]) -> list[Example]:
         """One for each window of each sentence; a tag that ``labels`` lacks is not looked at."""
