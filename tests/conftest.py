@@ -165,7 +165,7 @@ DECODERS = ["gemma", "gemma2", "gemma3_text", "llama", "qwen2", "qwen3"]
 
 @pytest.fixture(scope="session")
 def tiny_decoders(tmp_path_factory: pytest.TempPathFactory, maltese_lines: list[str]) -> dict[str, Path]:
-    """A tiny model folder of each decoder. The Qwens have a byte-level tokenizer without beginning-of-text or pad."""
+    """A tiny model folder of each decoder; the Qwens' tokenizer is byte-level, without beginning or padding."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast

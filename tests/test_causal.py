@@ -68,7 +68,7 @@ def test_the_naive_loss_is_the_models_own(decoder: Path, maltese_lines: list[str
     total, items, _ = loss_and_gradients(model, "naive", [row])
     ids = torch.tensor([row])
     assert items == len(row) - 1
-    assert total / items == pytest.approx(float(model(input_ids=ids, labels=ids).loss), rel=1e-5)
+    assert total / items == pytest.approx(model(input_ids=ids, labels=ids).loss.item(), rel=1e-5)
 
 
 def test_packed_loss_and_gradients_equal_padded_ones(decoder: Path, maltese_lines: list[str]) -> None:
@@ -107,8 +107,9 @@ def test_gradient_checkpointing_changes_nothing(decoder: Path, maltese_lines: li
     model = load_model(str(decoder))
     prepare_model(model, "mlt", SeqBnConfig(4, invertible=True), AdaptRecipe(objective="causal"))
     plain = loss_and_gradients(model.train(), "fast", rows)
-    model.gradient_checkpointing_enable({"use_reentrant": False})
-    assert model.is_gradient_checkpointing
+    recipe = AdaptRecipe(objective="causal", gradient_checkpointing=True)
+    prepare_model(model, "mlt", SeqBnConfig(4, invertible=True), recipe, fresh=False)
+    assert model.model.layers[0].gradient_checkpointing
     checkpointed = loss_and_gradients(model.train(), "fast", rows)
     assert checkpointed[0] == pytest.approx(plain[0], rel=1e-6)
     for name, gradient in plain[2].items():
@@ -116,7 +117,7 @@ def test_gradient_checkpointing_changes_nothing(decoder: Path, maltese_lines: li
 
 
 def test_adapters_sit_where_the_formulas_say(decoder: Path, maltese_lines: list[str]) -> None:
-    """Equal to transformers' own model with the formulas written out: s + A(s), the block and its inverse, LoRA."""
+    """Equal to transformers' own model with the formulas in hooks: s + A(s), the block and its inverse, LoRA."""
     ids = torch.tensor([rows_of(decoder, maltese_lines[:1])[0][:20]])
     model = with_adapter(decoder).eval()
     attach(model, "task", SeqBnConfig(reduction_factor=4))
@@ -197,7 +198,9 @@ def test_trainable_parameters_at_llama_3_8b(config, count: int) -> None:
 
 
 @pytest.mark.parametrize("method", ["seq_bn", "seq_bn_inv", "lora", "mosa", "full"])
-def test_adapting_lowers_the_loss_and_is_saved(tiny_decoders: dict[str, Path], tmp_path: Path, method: str) -> None:
+def test_adapting_lowers_the_loss_and_is_saved(
+    tiny_decoders: dict[str, Path], tmp_path: Path, method: str
+) -> None:
     recipe = AdaptRecipe(**{**QUICK.__dict__, "method": method, "steps": 16})
     base = str(tiny_decoders["llama"])
     result = adapt(find_language("mlt"), base, MALTESE, tmp_path / "a", recipe)
@@ -219,7 +222,9 @@ def test_other_decoders_adapt_too(tiny_decoders: dict[str, Path], tmp_path: Path
     assert result.validation_loss < result.validation_loss_before
 
 
-def test_objectives_and_architectures_that_do_not_go_together(langlift, tiny_bert, tiny_decoders, tmp_path) -> None:
+def test_objectives_and_architectures_that_do_not_go_together(
+    langlift, tiny_bert, tiny_decoders, tmp_path
+) -> None:
     llama = tiny_decoders["llama"]
 
     def error(*arguments: object) -> str:
@@ -311,7 +316,9 @@ def test_last_token_pooling_on_a_causal_language_adapter(
     assert run.json["mean"] > 80
     assert json.loads((tmp_path / "r/seed-1/head.json").read_text())["pooling"] == "last"
     (tmp_path / "texts.txt").write_text("Illum rajt il-futbol.\nIl-vapur u l-ajruport.\n", encoding="utf-8")
-    predicted = langlift("predict", tmp_path / "r", "--text", tmp_path / "texts.txt", "--out", tmp_path / "p.jsonl")
+    predicted = langlift(
+        "predict", tmp_path / "r", "--text", tmp_path / "texts.txt", "--out", tmp_path / "p.jsonl"
+    )
     assert predicted.code == 0, predicted.err
     trained = load_trained_task(tmp_path / "r")
     assert trained.task.name == "topic"
@@ -334,10 +341,12 @@ def test_padding_does_not_reach_a_sentences_vector(decoder: Path, maltese_lines:
 
 
 @pytest.mark.parametrize("task", ["pos", "dependencies"])
-def test_words_of_a_decoder_are_labelled_at_their_last_token(langlift, tiny_decoders, treebank, tmp_path, task) -> None:
+def test_words_of_a_decoder_are_labelled_at_their_last_token(
+    langlift, tiny_decoders, treebank, tmp_path, task
+) -> None:
     run = langlift(
-        "task", task, "--base", tiny_decoders["llama"], "--data", treebank, "--out", tmp_path / "r", "--seeds", "1",
-        "--set", "epochs=6", "--lr", "1e-2", "--set", "batch_size=4", "--precision", "float32", "--json",
+        "task", task, "--base", tiny_decoders["llama"], "--data", treebank, "--out", tmp_path / "r", "--seeds",
+        "1", "--set", "epochs=6", "--lr", "1e-2", "--set", "batch_size=4", "--precision", "float32", "--json",
     )  # fmt: skip
     assert run.code == 0, run.err
     assert run.json["mean"] > (70 if task == "pos" else 20)
@@ -350,7 +359,10 @@ def test_words_of_a_decoder_are_labelled_at_their_last_token(langlift, tiny_deco
 def test_a_task_recipe_without_choice_is_as_before(tiny_bert: Path) -> None:
     from langlift.tasks.runner import settled
 
-    assert (settled(TaskRecipe(), False).pooling, settled(TaskRecipe(), False).label_subwords) == ("first", "first")
+    assert (settled(TaskRecipe(), False).pooling, settled(TaskRecipe(), False).label_subwords) == (
+        "first",
+        "first",
+    )
     assert settled(TaskRecipe(pooling="mean"), True).pooling == "mean"
 
 

@@ -275,7 +275,7 @@ def make_setup(arch, flex):
 
 @torch.no_grad()
 def make_llama():
-    """Llama: as ``make_arch``, with the causal head. The static head never runs the inverse, the flexible one does."""
+    """Llama: as ``make_arch``, with the causal head. The static head never runs the inverse."""
     folder = HERE / "llama"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

@@ -52,11 +52,12 @@ def only_rows(model: PreTrainedModel, places: Tensor) -> Iterator[bool]:
     not chosen unfinished.
     """
     backbone, config = backbone_of(model), model.config
-    # Chunks have a fixed number of rows, and checkpointed layers are computed again when this is over.
-    if getattr(config, "chunk_size_feed_forward", 0) or model.is_gradient_checkpointing:
+    last = config.num_hidden_layers - 1
+    layer = model.base_model.get_submodule(f"{backbone.rows_from.partition('.{layer}')[0]}.{last}")
+    # Chunks have a fixed number of rows, and a checkpointed layer is computed again when this is over.
+    if getattr(config, "chunk_size_feed_forward", 0) or getattr(layer, "gradient_checkpointing", False):
         yield False
         return
-    last = config.num_hidden_layers - 1
     first_module = model.base_model.get_submodule(backbone.rows_from.format(layer=last))
 
     def narrow(module: Any, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

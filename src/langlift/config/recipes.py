@@ -184,8 +184,7 @@ class TaskRecipe:
     patience: int = _setting(0, "epochs without a better dev score that end training (0: none do)", least=0)
     pooling: str = _setting(
         "auto",
-        "vector of a sentence (dependencies: of a word): first token, mean, or last token; auto: last for decoders, "
-        "else first",
+        "vector of a sentence (dependencies: of a word): first or last token, or mean; auto: first, decoders last",
         choices=("auto", "first", "mean", "last"),
     )
     decoding: str = _setting(
@@ -195,8 +194,7 @@ class TaskRecipe:
     )
     label_subwords: str = _setting(
         "auto",
-        "NER: the tokens of a word that are labelled and scored (every: as published); auto: last for decoders, "
-        "else first",
+        "NER: tokens of a word that are labelled and scored (every: as published); auto: first, decoders last",
         choices=("auto", "first", "last", "every"),
     )
     max_tokens: int = _setting(256, "longest example in tokens, special ones included", least=8)

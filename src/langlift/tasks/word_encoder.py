@@ -29,8 +29,8 @@ class WordEncoder:
     """Tokenises words as they stand in running text, and finds the tokens of each by character offsets.
 
     So it works alike for WordPiece, BPE and Unigram, which need no word-by-word mode. The ``labelled`` token of
-    a word carries its label: ``first``, ``last`` or ``every``. A sentence that is too long is cut between words into
-    windows, so that every word gets a label; a word without any token stands as the unknown token. The
+    a word carries its label: ``first``, ``last`` or ``every``. A sentence that is too long is cut between words
+    into windows, so that every word gets a label; a word without any token stands as the unknown token. The
     model's attention is set for the path, in place.
     """
 

@@ -55,10 +55,11 @@ class AdaptResult:
     """What ``langlift adapt`` made. Losses are nats per predicted token of the dev split.
 
     Whatever a masked objective, they are those of plain masked language modelling, so that objectives can be
-    compared; of a causal model they are those of every next token. Of several data sets ``validation_losses`` has each one's. ``left_out`` counts the training
-    sentences of which a targeted objective could predict neither argument, ``one_argument`` those of which
-    it could predict only one. ``flops`` are the floating point operations of training (validation not
-    counted), ``seconds`` the time it took, validation and saving included.
+    compared; of a causal model they are those of every next token. Of several data sets ``validation_losses``
+    has each one's. ``left_out`` counts the training sentences of which a targeted objective could predict
+    neither argument, ``one_argument`` those of which it could predict only one. ``flops`` are the floating
+    point operations of training (validation not counted), ``seconds`` the time it took, validation and saving
+    included.
     """
 
     adapter: str

@@ -1,4 +1,4 @@
-"""Cross-entropy at the decoder of a language modelling head in chunks, without ever keeping the logits of a batch."""
+"""Cross-entropy at a language modelling head's last linear in chunks, never keeping the logits of a batch."""
 
 from collections.abc import Iterable
 from typing import Any

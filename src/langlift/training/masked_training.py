@@ -72,7 +72,9 @@ def prepare_model(
         mixture = mix(model, name, MosaConfig(recipe.experts, recipe.share, recipe.merge), fresh=fresh)
     train_only(model, None if config is None else name)
     if recipe.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        # Its name from some release of transformers 5 on; the old one then warns.
+        enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+        enable({"use_reentrant": False})
     if recipe.train_head:
         for parameter in head_parameters(model).values():
             parameter.requires_grad_(True)
@@ -94,7 +96,9 @@ def masked_trainer(
     """The Trainer of a run, with its report and arithmetic; the model is moved and cast in place."""
     examples_of = examples_for(tokenizer, recipe)
     device = default_device()
-    if model.device != device:  # a quantised model is there already
+    if recipe.quantised:  # and there already
+        model._hf_peft_config_loaded = True  # the Trainer takes quantised models with PEFT's adapters only
+    else:
         model.to(device)
     path = masked_path(recipe.path, model, tokenizer.pad_token_id)
     loss = path.loss
