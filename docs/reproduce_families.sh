@@ -1,23 +1,21 @@
 #!/usr/bin/env bash
 # Computes every figure of docs/results.md on language families, vocabularies, tags and trees. Finished runs are skipped,
-# stopped ones resumed. Results land in OUT as one JSON object a file.
+# stopped ones resumed.
 #
 #   LANGLIFT_DATA=... docs/reproduce_families.sh OUT [PART...]
-#   parts: corpora unseen_script uralic bantu treebanks zero_shot curves
+#   parts: corpora uralic alpha treebanks bantu unseen_script
 #
-# Parts may run beside each other, one process a part, each with its own cores. corpora comes first; treebanks,
-# zero_shot and curves want the models of uralic, or make what they miss.
+# corpora comes first; then parts may run beside each other, one process a part, each with its own cores. All but
+# unseen_script are studies (docs/studies/nano-*.yaml): `langlift report OUT/uralic --out uralic.html` shows what came out.
+# unseen_script leaves one JSON object a file in OUT.
 set -euo pipefail
 : "${LANGLIFT_DATA:?must name the folder of real data}"
 OUT=${1:?name a folder for the results}
 shift
-PARTS=${*:-corpora unseen_script uralic bantu treebanks zero_shot curves}
+PARTS=${*:-corpora uralic alpha treebanks bantu unseen_script}
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-SEEDS="1 2 3"
-URALIC="sme_Latn myv_Cyrl mdf_Cyrl kpv_Cyrl fin_Latn est_Latn hun_Latn"
-BANTU="swh_Latn sna_Latn zul_Latn xho_Latn"
 export CORPORA=$OUT/corpora
-mkdir -p "$OUT" "$CORPORA"
+mkdir -p "$CORPORA"
 
 # keep NAME COMMAND...: run a langlift command with --json, unless its result is there.
 keep() {
@@ -32,117 +30,10 @@ keep() {
 corpora() {
   [ -d "$OUT/reserved" ] ||
     python "$HERE/examples/reserved_text.py" "$LANGLIFT_DATA/corpus" "$OUT/reserved" fin_Latn est_Latn hun_Latn
-  for language in $URALIC; do
+  for language in sme_Latn myv_Cyrl mdf_Cyrl kpv_Cyrl fin_Latn est_Latn hun_Latn; do
     local file=$LANGLIFT_DATA/corpus/$language.txt
     [ -f "$OUT/reserved/$language.txt" ] && file=$OUT/reserved/$language.txt
     keep "corpus-$language" corpus build "$language" --source "file:$file" --out "$CORPORA/$language"
-  done
-}
-
-# vocabulary FAMILY SIZE: a unigram vocabulary of the family's own texts.
-vocabulary() {
-  local family=$1 size=$2 texts=()
-  if [ "$family" = uralic ]; then
-    for language in $URALIC; do texts+=(--corpus "$CORPORA/$language"); done
-  else
-    for language in $BANTU; do texts+=(--corpus "$LANGLIFT_DATA/corpus/$language.txt"); done
-  fi
-  keep "vocabulary-$family-$size" vocab build "$family" --base langlift-nano --size "$size" --alpha 0.4 \
-    "${texts[@]}" --out "$OUT/vocabulary-$family-$size"
-}
-
-# family FAMILY VOCABULARY ALPHA STEPS: three seeds; VOCABULARY is nano or the size of one of the family's own.
-family() {
-  local name=$1 size=$2 alpha=$3 steps=$4 with=()
-  if [ "$size" != nano ]; then
-    vocabulary "$name" "$size"
-    with=(--vocabulary "$OUT/vocabulary-$name-$size" --set vector_least_count=3)
-  fi
-  for seed in $SEEDS; do
-    local run=$name-$size-$alpha-$steps-$seed
-    keep "$run" adapt-family "$HERE/examples/$name.yaml" --set "alpha=$alpha" --steps "$steps" --seed "$seed" \
-      --precision bf16 --out "$OUT/$run" --resume "${with[@]}"
-    scores "$name" "$run" "$OUT/$run"
-  done
-}
-
-# scores FAMILY NAME MODEL: within-word pseudo-perplexity on held-out text, which vocabularies can be compared by.
-scores() {
-  local name=$1 run=$2 model=$3 text
-  for language in $([ "$name" = uralic ] && echo "$URALIC" || echo "$BANTU"); do
-    text=$LANGLIFT_DATA/eval/flores_text/$language.txt
-    [ "$name" = uralic ] && text=$CORPORA/$language
-    keep "score-$run-$language" score --base "$model" --variant within_word_l2r --sentences 50 --text "$text"
-  done
-}
-
-uralic() {
-  scores uralic uralic-base langlift-nano
-  family uralic nano 0.4 750
-  family uralic 16000 0.4 750
-  family uralic 16000 0.1 750
-  family uralic 8000 0.4 750
-  family uralic nano 0.4 250
-  family uralic 16000 0.4 250
-  family uralic 8000 0.4 250
-}
-
-bantu() {
-  scores bantu bantu-base langlift-nano
-  family bantu nano 0.4 750
-  family bantu 16000 0.4 750
-}
-
-# in_all_states COMMAND...: with the base untouched, after the family in its own vocabulary, and after it in a new one.
-in_all_states() {
-  local SEEDS=1
-  family uralic nano 0.4 750
-  family uralic 16000 0.4 750
-  "$@" base langlift-nano
-  "$@" nano "$OUT/uralic-nano-0.4-750-1"
-  "$@" 16000 "$OUT/uralic-16000-0.4-750-1"
-}
-
-# words TASK RUN MODEL OPTION...: the whole model is trained, three seeds.
-words() {
-  local task=$1 run=$2 model=$3
-  shift 3
-  keep "$run" task "$task" --base "$model" --preset nano --method full --epochs 10 --seeds 1,2,3 --precision bf16 \
-    --out "$OUT/$run" --resume "$@"
-}
-
-treebank() {
-  local name=$1 model=$2 data
-  for treebank in Erzya-JR North_Sami-Giella Hungarian-Szeged; do
-    data=$LANGLIFT_DATA/eval/ud/$treebank
-    for task in dependencies pos; do
-      words $task "$task-few-$treebank-$name" "$model" --data "$data" --train-examples 512
-      words $task "$task-full-$treebank-$name" "$model" --data "$data"
-    done
-  done
-}
-
-transferred() {
-  local name=$1 model=$2 train=()
-  for treebank in Hungarian-Szeged North_Sami-Giella Erzya-JR; do
-    train+=(--train-data "$LANGLIFT_DATA/eval/ud/$treebank")
-  done
-  for treebank in Moksha-JR Komi_Zyrian-Lattice; do
-    for task in dependencies pos; do
-      words $task "$task-zero-$treebank-$name" "$model" --data "$LANGLIFT_DATA/eval/ud/$treebank" "${train[@]}" \
-        --train-examples 1536
-    done
-  done
-}
-
-# How much a treebank helps: from 64 sentences to all.
-curve() {
-  local name=$1 model=$2
-  for examples in 64 128 256; do
-    for task in dependencies pos; do
-      words $task "$task-$examples-North_Sami-Giella-$name" "$model" --train-examples $examples \
-        --data "$LANGLIFT_DATA/eval/ud/North_Sami-Giella"
-    done
   done
 }
 
@@ -165,32 +56,31 @@ unseen_script() {
   amharic 8000 "$OUT/amharic-start-8000"
 }
 
-# amharic NAME MODEL: scores and topics before and after training on Amharic text.
+# amharic NAME MODEL: scores and topics before and after training on Amharic text, three seeds.
 amharic() {
   local name=$1 model=$2 run
-  judged "amharic-$name-untrained" "$model"
-  for seed in $SEEDS; do
+  judged "amharic-$name-untrained" "$model" 1,2,3
+  for seed in 1 2 3; do
     run=amharic-$name-$seed
-    keep "$run" adapt amh_Ethi --base "$model" --preset nano --method full --lr 5e-4 --seed "$seed" --precision bf16 \
+    keep "$run" adapt amh_Ethi --base "$model" --preset nano --method full --lr 5e-4 --steps 200 --seed "$seed" \
       --data "$LANGLIFT_DATA/corpus/amh_Ethi.txt" --out "$OUT/$run" --resume
-    judged "$run" "$OUT/$run"
+    judged "$run" "$OUT/$run" "$seed"
   done
 }
 
 judged() {
-  local name=$1 model=$2
+  local name=$1 model=$2 seeds=$3
   keep "score-$name" score --base "$model" --variant within_word_l2r --sentences 50 \
     --text "$LANGLIFT_DATA/eval/flores_text/amh_Ethi.txt"
-  keep "topic-$name" task topic --base "$model" --preset nano --method full --seeds 1,2,3 --precision bf16 \
+  keep "topic-$name" task topic --base "$model" --preset nano --method full --epochs 6 --seeds "$seeds" \
     --data "$LANGLIFT_DATA/eval/sib200/amh_Ethi" --out "$OUT/topic-$name" --resume
 }
 
 for part in $PARTS; do
   case $part in
-    corpora | uralic | bantu | unseen_script) "$part" ;;
-    treebanks) in_all_states treebank ;;
-    zero_shot) in_all_states transferred ;;
-    curves) in_all_states curve ;;
+    corpora | unseen_script) "$part" ;;
+    uralic | bantu) langlift study run "$HERE/studies/nano-$part.yaml" --out "$OUT/$part" ;;
+    alpha | treebanks) langlift study run "$HERE/studies/nano-uralic-$part.yaml" --out "$OUT/$part" ;;
     *)
       echo "unknown part $part" >&2
       exit 2

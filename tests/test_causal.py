@@ -351,7 +351,7 @@ def test_words_of_a_decoder_are_labelled_at_their_last_token(
     assert run.code == 0, run.err
     assert run.json["mean"] > (70 if task == "pos" else 20)
     head = json.loads((tmp_path / "r/seed-1/head.json").read_text())
-    assert head["label_subwords" if task == "pos" else "pooling"] == "last"
+    assert head["pooling"] == "last"
     predicted = langlift("predict", tmp_path / "r", "--text", MALTESE, "--out", tmp_path / "p.jsonl", "--json")
     assert predicted.code == 0, predicted.err
 
@@ -359,10 +359,7 @@ def test_words_of_a_decoder_are_labelled_at_their_last_token(
 def test_a_task_recipe_without_choice_is_as_before(tiny_bert: Path) -> None:
     from langlift.tasks.runner import settled
 
-    assert (settled(TaskRecipe(), False).pooling, settled(TaskRecipe(), False).label_subwords) == (
-        "first",
-        "first",
-    )
+    assert (settled(TaskRecipe(), False).pooling, settled(TaskRecipe(), True).pooling) == ("first", "last")
     assert settled(TaskRecipe(pooling="mean"), True).pooling == "mean"
 
 

@@ -219,7 +219,8 @@ def test_the_label_stands_on_a_words_first_token(tiny_xlm_roberta: Path):
     assert all(token.startswith("▁") for token, _ in labelled)
 
 
-def test_flat_batches_equal_padded_ones(base: Path):
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+def test_flat_batches_equal_padded_ones(base: Path, pooling: str):
     """Loss and adapter gradients on the fast path are those of the naive one."""
     sentences = [["Illum"], ["Marija", "marret", "Għawdex", "."], ["Toni", "mar", "il-Belt"]]
     split = TaggedWords(sentences, [["O"], ["B-PER", "O", "B-LOC", "O"], ["B-PER", "O", "B-LOC"]])
@@ -229,7 +230,7 @@ def test_flat_batches_equal_padded_ones(base: Path):
         model, tokenizer = load_masked_model(str(base)), load_tokenizer(str(base))
         torch.manual_seed(0)
         attach(model, "ner", SeqBnConfig(4))
-        settings_ = NER.settings(TaskRecipe())
+        settings_ = NER.settings(TaskRecipe(pooling=pooling))
         classifier = NER.new_model(model, len(labels), settings_).eval()
         train_only(classifier, "ner")
         classifier.head.requires_grad_(True)
@@ -247,6 +248,24 @@ def test_flat_batches_equal_padded_ones(base: Path):
     for name, gradient in naive_gradients.items():
         torch.testing.assert_close(fast_gradients[name], gradient, rtol=1e-4, atol=1e-5)
     assert naive_tags == fast_tags
+
+
+def test_mean_pooling_classifies_the_mean_of_a_words_tokens(tiny_bert: Path):
+    words, model = ["il-vapur", ",", "Valletta"], load_masked_model(str(tiny_bert))
+    tokenizer = load_tokenizer(str(tiny_bert))
+    settings_ = NER.settings(TaskRecipe(pooling="mean"))
+    classifier = NER.new_model(model, 4, settings_).eval()
+    encoder = NER.encoder(tokenizer, model, 64, settings_, "naive")
+    # A word whose tag training does not know is left out with all its tokens.
+    split = TaggedWords([words], [["A", "unknown", "B"]])
+    batch = encoder.collate(NER.examples(encoder, split, ["A", "B"]))
+    hidden = model.base_model(batch["input_ids"]).last_hidden_state[0]
+    counts = [len(tokenizer(word, add_special_tokens=False)["input_ids"]) for word in words]
+    assert counts[0] > 1 and counts[2] > 1
+    means = [hidden[1 : 1 + counts[0]].mean(dim=0), hidden[1 + sum(counts[:2]) : 1 + sum(counts)].mean(dim=0)]
+    torch.testing.assert_close(classifier(batch), classifier.head(torch.stack(means)))
+    with pytest.raises(InputError, match="no mean"):
+        NER.settings(TaskRecipe(pooling="mean", label_subwords="every"))
 
 
 @pytest.mark.parametrize(

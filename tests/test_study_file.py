@@ -141,8 +141,9 @@ def test_one_kind_of_data_has_settings_of_its_own(write):
 
 def test_a_task_may_be_for_some_languages(write, topic_folder):
     data = {"data": str(topic_folder), "languages": ["Swahili"], "use": ["alone"]}
-    plan = planned(write(tasks={"topic": data}))
-    assert {step.cell["language"] for step in plan.steps if step.kind == "task"} == {"swh_Latn"}
+    for folders in (str(topic_folder), {"mlt": str(topic_folder), "swh": str(topic_folder)}):
+        plan = planned(write(tasks={"topic": {**data, "data": folders}}))
+        assert {step.cell["language"] for step in plan.steps if step.kind == "task"} == {"swh_Latn"}
     with pytest.raises(InputError, match=r"Hausa \(hau_Latn\) is not one of the study's languages"):
         read_study(write(tasks={"topic": {**data, "languages": ["hau"]}}))
 
@@ -155,6 +156,12 @@ def test_behaviour_is_an_axis_of_two_columns(write):
     assert adapters["corrected"].settings["inverse_at_head"] is True
     scores = {step.cell["behaviour"]: step.settings["variant"] for step in plan.steps if step.kind == "score"}
     assert scores == {"published": "published", "corrected": "default"}
+
+
+def test_scores_within_words_are_per_character(write):
+    plan = planned(write(score={"text": "text", "variant": ["default", "within_word_l2r"]}))
+    metrics = {(s.settings["variant"], s.cell["metric"]) for s in plan.steps if s.kind == "score"}
+    assert metrics == {("default", "pseudo_perplexity"), ("within_word_l2r", "per_character")}
 
 
 def test_families_train_one_model_for_all_languages(write):

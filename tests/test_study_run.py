@@ -104,6 +104,20 @@ def stamps(out):
     return {path: path.stat().st_mtime_ns for path in (out / RUNS).rglob("*") if path.is_file()}
 
 
+def test_a_score_within_words_counts_per_character(file, tmp_path):
+    content = yaml.safe_load(file.read_text())
+    content["score"]["variant"] = ["default", "within_word_l2r"]
+    other = file.parent / "variants.yaml"
+    other.write_text(yaml.safe_dump(content))
+    scores = [s for s in plan_study(read_study(other)).steps if s.kind == "score" and "trained" not in s.inputs]
+    found = {}
+    for step in scores:
+        assert execution.execute(step, tmp_path).ok
+        found[step.settings["variant"]] = json.loads((tmp_path / step.name / RUN).read_text())["result"]
+    assert found["within_word_l2r"]["value"] == found["within_word_l2r"]["per_character"]
+    assert found["default"]["value"] > found["default"]["per_character"]
+
+
 def test_every_run_says_what_it_is_and_what_it_found(whole, plan, file):
     out, heard, _ = whole
     assert {path.name for path in out.iterdir()} == {STUDY, RUNS}

@@ -29,7 +29,7 @@ from langlift.training.encoding import EncodedRow, encode
 from langlift.training.examples import PadBatch, masked_examples
 from langlift.training.masked_loss import summed_masked_loss
 from langlift.training.masked_training import masked_trainer
-from langlift.training.optimizers import MuonWithAdamW
+from langlift.training.optimizers import Float32Muon, MuonWithAdamW
 from langlift.training.pretraining import pretrain
 from langlift.training.trainer import LiftTrainer, training_arguments
 from langlift.training.training_data import TrainingData
@@ -308,6 +308,23 @@ def test_muon_takes_the_matrices_and_adamw_the_rest(tiny_xlm_roberta: Path) -> N
     assert all(torch.equal(before[n], p) for n, p in model.named_parameters()), (
         "a scheduler's rate must reach both"
     )
+
+
+def test_float32_muon_is_torchs_up_to_bf16() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = [torch.randn(shape, generator=generator) for shape in ((16, 48), (48, 16), (24, 24))]
+    ours, theirs = ([nn.Parameter(w.clone()) for w in weights] for _ in range(2))
+    settings = {"lr": 0.1, "weight_decay": 0.1, "adjust_lr_fn": "match_rms_adamw"}
+    optimizers = Float32Muon(ours, **settings), torch.optim.Muon(theirs, **settings)
+    for _ in range(3):
+        for mine, reference in zip(ours, theirs, strict=True):
+            mine.grad = reference.grad = torch.randn(mine.shape, generator=generator)
+        for optimizer in optimizers:
+            optimizer.step()
+    for start, mine, reference in zip(weights, ours, theirs, strict=True):
+        torch.testing.assert_close(mine - start, reference - start, rtol=0.02, atol=0.01)
+    states = [optimizer.state_dict()["state"] for optimizer in optimizers]
+    assert all(torch.equal(a["momentum_buffer"], states[1][i]["momentum_buffer"]) for i, a in states[0].items())
 
 
 def test_another_recipe_does_not_overwrite_a_run(tiny_bert: Path, tmp_path: Path) -> None:

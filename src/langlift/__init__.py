@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 _PLACES = {
+    "Adapted": "langlift.adapted",
     "AdaptRecipe": "langlift.config.recipes",
     "FamilyRecipe": "langlift.config.recipes",
     "GraphRecipe": "langlift.config.recipes",

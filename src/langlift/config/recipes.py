@@ -152,6 +152,9 @@ class FamilyRecipe(AdaptRecipe):
     vocabulary_init: str = _setting(
         "focus", "vocabulary: how tokens begin that the base does not hold", choices=VOCABULARY_INITS
     )
+    vector_least_count: int = _setting(
+        10, "vocabulary, focus: times a piece must occur to get a fastText vector", least=1
+    )
     validation_examples: int = _setting(
         250, "most dev sentences of each language measured at a validation", least=1
     )
@@ -184,7 +187,8 @@ class TaskRecipe:
     patience: int = _setting(0, "epochs without a better dev score that end training (0: none do)", least=0)
     pooling: str = _setting(
         "auto",
-        "vector of a sentence (dependencies: of a word): first or last token, or mean; auto: first, decoders last",
+        "vector of a sentence, or where words are labelled of a word: first or last token, or mean; auto: first, "
+        "in decoders last",
         choices=("auto", "first", "mean", "last"),
     )
     decoding: str = _setting(
@@ -193,9 +197,9 @@ class TaskRecipe:
         choices=("mst", "greedy"),
     )
     label_subwords: str = _setting(
-        "auto",
-        "NER: tokens of a word that are labelled and scored (every: as published); auto: first, decoders last",
-        choices=("auto", "first", "last", "every"),
+        "first",
+        "NER: the tokens of a word that are labelled and scored (every: as published)",
+        choices=("first", "every"),
     )
     max_tokens: int = _setting(256, "longest example in tokens, special ones included", least=8)
     train_examples: int = _setting(0, "use only this many training examples, drawn by seed (0: all)", least=0)

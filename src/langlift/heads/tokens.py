@@ -1,4 +1,4 @@
-"""Classification of tokens on top of an encoder: one label for each labelled token."""
+"""Classification of tokens, or of words by the mean over their tokens, on top of an encoder."""
 
 from collections.abc import Mapping
 
@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from langlift.backbones.hidden_states import hidden_states
 from langlift.heads.task_model import TaskModel
 from langlift.masking.masked_language_model import IGNORED
+
+CONTINUED = -101
+"""The label of a token that belongs to the labelled one before it, so that the mean of both is classified."""
 
 
 class TokenHead(nn.Module):
@@ -31,13 +34,18 @@ class TokenClassifier(TaskModel):
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """A padded or a flat batch -> logits [tokens that have a label, labels], in the batch's order.
 
-        ``labels`` int64 is shaped as ``input_ids``; tokens without one hold ``IGNORED``. On the fast path
-        the end of the last layer is computed for labelled tokens only.
+        ``labels`` int64 is shaped as ``input_ids``; tokens without one hold ``IGNORED``, or ``CONTINUED``. On the
+        fast path the end of the last layer is computed for those two kinds of tokens only.
         """
-        labelled = batch["labels"] != IGNORED
+        used = batch["labels"] != IGNORED
         if "lengths" in batch:
-            hidden = hidden_states(self.body, batch, labelled)
+            hidden = hidden_states(self.body, batch, used)
         else:
-            hidden = hidden_states(self.body, batch)[labelled.reshape(-1)]
+            hidden = hidden_states(self.body, batch)[used.reshape(-1)]
+        starts = batch["labels"][used] != CONTINUED
+        if not bool(starts.all()):
+            words = starts.cumsum(dim=0) - 1
+            sums = hidden.new_zeros(int(words[-1]) + 1, hidden.shape[-1]).index_add(0, words, hidden)
+            hidden = sums / words.bincount()[:, None].to(hidden.dtype)
         logits: Tensor = self.head(hidden)
         return logits

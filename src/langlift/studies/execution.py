@@ -13,7 +13,7 @@ from langlift.config.recipes import AdaptRecipe, FamilyRecipe, GraphRecipe, Task
 from langlift.corpus.building import build_corpus
 from langlift.corpus.text_data import texts_to_score
 from langlift.errors import LangliftError
-from langlift.evaluation.pseudo_perplexity import score_model
+from langlift.evaluation.pseudo_perplexity import WITHIN_WORD, score_model
 from langlift.graph.building import build_graph
 from langlift.languages import find_language
 from langlift.studies.cutting import cut_data
@@ -198,7 +198,8 @@ def _score(step: Step, runs: Path, folder: Path) -> Done:
     each = [{key: one[key] for key in ("tokens", "log_probability")} for one in metrics.pop("per_sentence")]
     write_text(folder / SENTENCES, "".join(json.dumps(one) + "\n" for one in each))
     names = ("per_character", "per_byte", "unknown_share", "byte_share", "sentences")
-    found = {"value": result.pseudo_perplexity, "before": None, **{name: metrics[name] for name in names}}
+    value = result.per_character if result.variant == WITHIN_WORD else result.pseudo_perplexity
+    found = {"value": value, "before": None, **{name: metrics[name] for name in names}}
     return found | {"tokens": result.tokens, "seconds": result.seconds}, metrics
 
 

@@ -82,6 +82,7 @@ class PlacesReader(YamlReader):
         self, place: str, node: yaml.Node, kinds: Sequence[str], languages: Sequence[Language] | None = None
     ) -> dict[Language, Place]:
         """For each language a path, or a list of sources: one pattern for all, or LANG: PATH lines."""
+        languages = self.languages if languages is None else languages
         if isinstance(node, yaml.MappingNode):
             found: dict[Language, Place] = {}
             for where, key, value in self.pairs(node, "language"):
@@ -90,10 +91,10 @@ class PlacesReader(YamlReader):
                 except InputError as error:
                     self.mistakes.append(f"{where}: {error.message}")
                     continue
-                if language in self.languages:
+                if language in languages:
                     found |= self._one_place(where, value, kinds, [language])
             return found
-        return self._one_place(place, node, kinds, self.languages if languages is None else languages)
+        return self._one_place(place, node, kinds, languages)
 
     def _one_place(
         self, place: str, node: yaml.Node, kinds: Sequence[str], languages: Sequence[Language]

@@ -8,6 +8,7 @@ from typing import Any
 
 from langlift.config.loading import Given, default_preset, preset_settings, resolve
 from langlift.errors import InputError
+from langlift.evaluation.pseudo_perplexity import WITHIN_WORD
 from langlift.languages import Language
 from langlift.studies.choices import Choice, is_unread
 from langlift.studies.step import Input, Source, Step, base_model, existing
@@ -311,7 +312,8 @@ class _Planner:
                 "variant": variant,
                 "precision": "auto",
             }
-            cell = {**where, "task": None, "metric": "pseudo_perplexity"}
+            metric = "per_character" if variant == WITHIN_WORD else "pseudo_perplexity"
+            cell = {**where, "task": None, "metric": metric}
             cell["seed"] = trained.cell["seed"] if trained is not None else None
             if len(scoring.variants) > 1:
                 cell["variant"] = variant

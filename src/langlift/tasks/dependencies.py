@@ -16,8 +16,9 @@ from langlift.evaluation.attachment import AttachmentScores, attachment_scores, 
 from langlift.heads.biaffine import BiaffineHead, DependencyParser, summed_parsing_loss
 from langlift.heads.spanning_tree import Scores, greedy_tree, maximum_spanning_tree
 from langlift.tasks.baselines import most_frequent_label
-from langlift.tasks.conllu import DEPREL, HEAD, Sentence
+from langlift.tasks.conllu import DEPREL, HEAD, Sentence, sentence_of
 from langlift.tasks.inference import PREDICTION_BATCH
+from langlift.tasks.input_rows import words_of
 from langlift.tasks.sentence_windows import ParserBatch, sentence_examples
 from langlift.tasks.task import Row, Task, TaskData
 from langlift.tasks.treebanks import Treebank, WordLabels, read_sentence_rows, read_treebanks
@@ -183,6 +184,10 @@ class Dependencies(Task[Treebank]):
     ) -> list[Parse]:
         """A tree for each sentence."""
         return parsed(model, encoder, inputs, labels)
+
+    def input_of(self, text: str) -> Sentence:
+        """A sentence of its words."""
+        return sentence_of(words_of(text), text, 1)
 
     def read_inputs(self, source: Path) -> Iterator[tuple[Row, Sentence]]:
         """CoNLL-U, or text that is split into words."""

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from langlift.masking.masked_language_model import IGNORED
 from langlift.training.examples import Collate, Example, OnePass
 from langlift.training.precision import autocast
 from langlift.training.trainer import on_device
@@ -24,8 +23,8 @@ def probabilities_of(
 ) -> list[Probabilities]:
     """The class probabilities of each example's labelled items, in order; shape [items, classes] each.
 
-    A sentence is one item; of words, an item is each token whose label is not ``IGNORED`` (its value is
-    not looked at). ``bf16``: the model was trained so, and its frozen weights are.
+    A sentence is one item; of words, an item is each token with a label (its value is not looked at).
+    ``bf16``: the model was trained so, and its frozen weights are.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -39,7 +38,7 @@ def probabilities_of(
         shares = logits.float().softmax(dim=-1).cpu().numpy()
         # Sorted by length already, the batch keeps its order in either layout.
         places = by_length[done : done + PREDICTION_BATCH]
-        counts = [np.count_nonzero(examples[place]["labels"] != IGNORED) for place in places]
+        counts = [np.count_nonzero(examples[place]["labels"] >= 0) for place in places]
         for place, part in zip(places, np.split(shares, np.cumsum(counts)[:-1]), strict=True):
             found[place] = part
         done += len(places)

@@ -89,6 +89,12 @@ def text_lines(source: Path) -> Iterator[str]:
         raise InputError(f"{source}: cannot be read ({error.strerror})", "check the path given") from None
 
 
+def words_of(text: str) -> list[str]:
+    """The words of running text, the punctuation at their ends set apart."""
+    # Of the control characters that Python takes for spaces, WORD may match one alone.
+    return [word for word in WORD.findall(text) if not word.isspace()]
+
+
 def read_word_rows(source: Path) -> Iterator[tuple[Row, list[str]]]:
     """The rows of a file and the words of each: a ``.conll`` file has a word a line, others are split into words.
 
@@ -99,8 +105,7 @@ def read_word_rows(source: Path) -> Iterator[tuple[Row, list[str]]]:
     """
     if source.suffix.lower() != ".conll":
         for row in read_rows(source, ADDED_TO_WORDS):
-            # Of the control characters that Python takes for spaces, WORD may match one alone.
-            yield row, [word for word in WORD.findall(row[TEXT]) if not word.isspace()]
+            yield row, words_of(row[TEXT])
         return
     words: list[str] = []
     for number, line in enumerate(chain(text_lines(source), [""]), start=1):

@@ -11,7 +11,7 @@ from torch import nn
 from langlift.errors import InputError
 from langlift.evaluation.entities import entity_f1, entity_spans
 from langlift.tasks.baselines import most_frequent_label
-from langlift.tasks.input_rows import read_word_rows
+from langlift.tasks.input_rows import read_word_rows, words_of
 from langlift.tasks.tagged_words import OUTSIDE, TaggedWords, bio_labels, checked_tags, open_tagged, types_of
 from langlift.tasks.tagging import Tagged, TaggingTask, word_shares
 from langlift.tasks.task import Row, TaskData, digest
@@ -112,6 +112,10 @@ class NamedEntities(TaggingTask[TaggedWords]):
             ]
             found.append(FoundEntities(words, tags, probabilities, entities))
         return found
+
+    def input_of(self, text: str) -> list[str]:
+        """Its words."""
+        return words_of(text)
 
     def read_inputs(self, source: Path) -> Iterator[tuple[Row, list[str]]]:
         """Lines, or rows of a TSV file, split into words; or a file with a word a line."""

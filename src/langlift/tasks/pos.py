@@ -9,7 +9,8 @@ from torch import nn
 
 from langlift.config.recipes import TaskRecipe
 from langlift.tasks.baselines import most_frequent_label
-from langlift.tasks.conllu import UPOS, Sentence
+from langlift.tasks.conllu import UPOS, Sentence, sentence_of
+from langlift.tasks.input_rows import words_of
 from langlift.tasks.tagging import Tagged, TaggingTask, word_shares
 from langlift.tasks.task import Row, TaskData
 from langlift.tasks.treebanks import Treebank, WordLabels, read_sentence_rows, read_treebanks
@@ -63,8 +64,8 @@ class PartsOfSpeech(TaggingTask[Treebank]):
         return read_treebanks(data, train_data, LABELS, strict)
 
     def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
-        """One token of a word carries its tag."""
-        return {"label_subwords": "last" if recipe.label_subwords == "last" else "first"}
+        """What is classified: the first or last token of a word, or the mean over all of them."""
+        return {"label_subwords": "first", "pooling": recipe.pooling}
 
     def score(self, split: Treebank, answers: Sequence[Tagged]) -> float:
         """The share of words with the right tag: the official CoNLL 2018 scorer's UPOS on gold words."""
@@ -86,6 +87,10 @@ class PartsOfSpeech(TaggingTask[Treebank]):
             tags = [labels[number] for number in shares.shares.argmax(axis=1)]
             found.append(TaggedSentence(sentence, tags, [round(float(p), 6) for p in shares.shares.max(axis=1)]))
         return found
+
+    def input_of(self, text: str) -> Sentence:
+        """A sentence of its words."""
+        return sentence_of(words_of(text), text, 1)
 
     def read_inputs(self, source: Path) -> Iterator[tuple[Row, Sentence]]:
         """CoNLL-U, or text that is split into words."""

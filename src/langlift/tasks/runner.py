@@ -173,9 +173,9 @@ def train_task(
 
 def settled(recipe: TaskRecipe, causal: bool) -> TaskRecipe:
     """The recipe with what ``auto`` stands for: in a decoder only the last token has seen all of a text."""
-    place = "last" if causal else "first"
-    choices = {name: getattr(recipe, name) for name in ("pooling", "label_subwords")}
-    return replace(recipe, **{name: place if choice == "auto" else choice for name, choice in choices.items()})
+    if recipe.pooling != "auto":
+        return recipe
+    return replace(recipe, pooling="last" if causal else "first")
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,10 @@ class SentenceTask(Task[LabelledText]):
             found.append(Prediction(text, labels[int(row.argmax())], shares))
         return found
 
+    def input_of(self, text: str) -> str:
+        """The text."""
+        return text
+
     def read_inputs(self, source: Path) -> Iterator[tuple[Row, str]]:
         """Lines, or rows of a TSV file in the form of the task's data."""
         return ((row, row[TEXT]) for row in read_rows(source, quoted=self.form.quoted))

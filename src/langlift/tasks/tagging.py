@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from langlift.backbones.registry import backbone_of
 from langlift.config.recipes import TaskRecipe
+from langlift.errors import InputError
 from langlift.heads.classification import summed_class_loss
 from langlift.heads.tokens import TokenClassifier, TokenHead
 from langlift.masking.masked_language_model import IGNORED
@@ -63,14 +64,23 @@ Sentences = TypeVar("Sentences", bound=TaggedSplit)
 
 
 class TaggingTask(Task[Sentences], Generic[Sentences]):
-    """A linear head over the first token of each word, or over every token as published."""
+    """A linear head over the first or last token of each word, their mean, or every token as published."""
 
     tag = "token-classification"
-    unused = frozenset({"pooling", "decoding"})
+    unused = frozenset({"decoding"})
 
     def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
-        """Which tokens of a word carry its label."""
-        return {"label_subwords": recipe.label_subwords}
+        """Which tokens of a word carry its label, and what is classified.
+
+        Raises:
+            InputError: every token is to be labelled, and their mean.
+        """
+        if recipe.label_subwords == "every" and recipe.pooling == "mean":
+            raise InputError(
+                "label_subwords: every gives each token its own label, so that there is no mean to take",
+                "with it, set pooling to first",
+            )
+        return {"label_subwords": recipe.label_subwords, "pooling": recipe.pooling}
 
     def new_model(
         self, masked_model: PreTrainedModel, labels: int, settings: Mapping[str, Any]
@@ -89,7 +99,9 @@ class TaggingTask(Task[Sentences], Generic[Sentences]):
         path: str = "fast",
     ) -> WordEncoder:
         """Words as they stand in running text, in windows where there are too many."""
-        return WordEncoder(tokenizer, masked_model, max_tokens, settings["label_subwords"], path)
+        every = settings["label_subwords"] == "every"
+        labelled = "every" if every else settings.get("pooling", "first")
+        return WordEncoder(tokenizer, masked_model, max_tokens, labelled, path)
 
     def examples(self, encoder: WordEncoder, split: Sentences, labels: Sequence[str]) -> list[Example]:
         """One for each window of each sentence; a tag that ``labels`` lacks is not looked at."""
@@ -98,7 +110,7 @@ class TaggingTask(Task[Sentences], Generic[Sentences]):
 
     def loss(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy (nats) over labelled tokens."""
-        return summed_class_loss(output, batch["labels"][batch["labels"] != IGNORED])
+        return summed_class_loss(output, batch["labels"][batch["labels"] >= 0])
 
     def predict(
         self, model: nn.Module, encoder: WordEncoder, split: Sentences, labels: Sequence[str], bf16: bool

@@ -165,6 +165,10 @@ class Task(ABC, Generic[Data]):
         """New inputs labelled, in order: texts, or where words are tagged lists of words."""
 
     @abstractmethod
+    def input_of(self, text: str) -> Any:
+        """What ``label`` takes of a text: itself, or where words are labelled what it is split into."""
+
+    @abstractmethod
     def read_inputs(self, source: Path) -> Iterator[tuple[Row, Any]]:
         """The rows of a file to label, one at a time, and what of each is put in.
 

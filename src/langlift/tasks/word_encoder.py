@@ -8,6 +8,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from langlift.backbones.loading import longest_input
+from langlift.heads.tokens import CONTINUED
 from langlift.masking.masked_language_model import IGNORED
 from langlift.training.examples import Example
 from langlift.training.paths import collate_for
@@ -29,9 +30,10 @@ class WordEncoder:
     """Tokenises words as they stand in running text, and finds the tokens of each by character offsets.
 
     So it works alike for WordPiece, BPE and Unigram, which need no word-by-word mode. The ``labelled`` token of
-    a word carries its label: ``first``, ``last`` or ``every``. A sentence that is too long is cut between words
-    into windows, so that every word gets a label; a word without any token stands as the unknown token. The
-    model's attention is set for the path, in place.
+    a word carries its label: ``first``, ``last`` or ``every``; with ``mean`` the first does, and the others are
+    marked as its continuation. A sentence that is too long is cut between words into windows, so that every word
+    gets a label; a word without any token stands as the unknown token. The model's attention is set for the
+    path, in place.
     """
 
     def __init__(
@@ -88,15 +90,18 @@ class WordEncoder:
         ids, labels = list(self._prefix), [IGNORED] * len(self._prefix)
         for piece, number in window:
             ids += piece
-            others = [IGNORED] * (len(piece) - 1)
-            labels += {
-                "first": [number, *others],
-                "last": [*others, number],
-                "every": [number] * len(piece),
-            }[self._labelled]
+            labels += self._labels(number, len(piece))
         ids += self._suffix
         labels += [IGNORED] * len(self._suffix)
         return {"input_ids": np.asarray(ids, dtype=np.int64), "labels": np.asarray(labels, dtype=np.int64)}
+
+    def _labels(self, number: int, tokens: int) -> list[int]:
+        """The labels of a word's tokens."""
+        if self._labelled == "every":
+            return [number] * tokens
+        other = CONTINUED if self._labelled == "mean" and number != IGNORED else IGNORED
+        others = [other] * (tokens - 1)
+        return [*others, number] if self._labelled == "last" else [number, *others]
 
 
 def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 from transformers import set_seed
 
 from langlift.backbones.loading import load_masked_model, load_tokenizer, longest_input
@@ -46,7 +47,7 @@ from langlift.training.run_folder import (
     write_json,
     write_text,
 )
-from langlift.training.trainer import Validation, best_of, mean_validation_loss
+from langlift.training.trainer import LiftTrainer, Validation, best_of, mean_validation_loss
 from langlift.training.training_data import (
     EncodedSource,
     Source,
@@ -133,16 +134,7 @@ def adapt_family(
         for code, some in sources.items()
     }
     rows = _training_data(found, recipe)
-    languages = {
-        code: [{"data": one.path.name, "sha256": one.texts.sha256} for one in some]
-        for code, some in sources.items()
-    }
-    inputs: dict[str, Any] = {"family": family.name, "base": family.base, LANGUAGES: languages}
-    if family.vocabulary is not None:
-        inputs |= {
-            "vocabulary": Path(family.vocabulary).name,
-            "vocabulary_sha256": sha256_of([Path(family.vocabulary, "tokenizer.json")]),
-        }
+    inputs = _inputs(family, sources)
     open_run(out, recorded(SECTION, inputs, recipe), resume, frozenset({"path"}), LATER_SETTINGS)
     if is_finished(out):
         return read_family_result(out)
@@ -177,20 +169,17 @@ def adapt_family(
     best = best_of(out / CHECKPOINTS)
     before, after = report.first, best["measures"]
     tokens = int(trainer.state.num_input_tokens_seen)
-    operations = flops_per_token(trainer)
-    if frozen_steps:
-        with frozen(encoder):
-            operations += frozen_steps / steps * (flops_per_token(trainer) - operations)
-    seen = _tokens_seen(rows, recipe, steps)
     shares = {}
-    for (code, one), size, its_tokens in zip(found.items(), rows.sizes, seen, strict=True):
+    for language, its_tokens in zip(family.data, _tokens_seen(rows, recipe, steps), strict=True):
+        code = str(language)
         characters = sum(len(text) for source in sources[code] for text in source.texts.train)
+        examples = found[code].train
         shares[code] = LanguageShare(
-            name=next(language.name for language in family.data if str(language) == code),
-            examples=size,
+            name=language.name,
+            examples=len(examples),
             share=round(rows.shares[code], 6),
             tokens=its_tokens,
-            characters=round(characters * its_tokens / sum(len(row.ids) for row in one.train)),
+            characters=round(characters * its_tokens / sum(len(row.ids) for row in examples)),
             validation_loss_before=before[f"validation_loss_{code}"],
             validation_loss=after[f"loss_{code}"],
         )
@@ -208,7 +197,7 @@ def adapt_family(
         trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         tokens=tokens,
         characters=sum(share.characters for share in shares.values()),
-        flops=round(operations * tokens),
+        flops=round(_operations(trainer, encoder, frozen_steps / steps) * tokens),
         seconds=round(report.seconds, 1),
         tokens_per_second=round(report.tokens_per_second, 1),
         peak_memory_bytes=peak_memory_bytes(),
@@ -231,10 +220,37 @@ def read_family_result(out: Path) -> FamilyResult:
     return FamilyResult(**{**metrics, LANGUAGES: shares})
 
 
+def _inputs(family: Family, sources: Mapping[str, list[Source]]) -> dict[str, Any]:
+    """What a run's recipe says of the family and its data."""
+    languages = {
+        code: [{"data": one.path.name, "sha256": one.texts.sha256} for one in some]
+        for code, some in sources.items()
+    }
+    inputs: dict[str, Any] = {"family": family.name, "base": family.base, LANGUAGES: languages}
+    if family.vocabulary is not None:
+        inputs["vocabulary"] = Path(family.vocabulary).name
+        inputs["vocabulary_sha256"] = sha256_of([Path(family.vocabulary, "tokenizer.json")])
+    return inputs
+
+
+def _operations(trainer: LiftTrainer, encoder: Sequence[nn.Parameter], frozen_share: float) -> float:
+    """Floating point operations a token, of a training in whose first ``frozen_share`` the encoder was frozen."""
+    operations = flops_per_token(trainer)
+    if frozen_share:
+        with frozen(encoder):
+            operations += frozen_share * (flops_per_token(trainer) - operations)
+    return operations
+
+
 def _with_vocabulary(family: Family, vocabulary: str, out: Path, recipe: FamilyRecipe) -> Path:
     """The base with the vocabulary put in, written if it is not there yet."""
     if not out.exists():
-        how = VocabRecipe(init=recipe.vocabulary_init, alpha=recipe.alpha, seed=recipe.seed)
+        how = VocabRecipe(
+            init=recipe.vocabulary_init,
+            vector_least_count=recipe.vector_least_count,
+            alpha=recipe.alpha,
+            seed=recipe.seed,
+        )
         corpus = [path for paths in family.data.values() for path in paths]
         apply_vocabulary(family.base, vocabulary, out, how, corpus)
     return out

@@ -1,0 +1,181 @@
+"""A finished run as an object that takes strings: fill gaps, measure surprise, classify, tag and parse."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from threading import RLock
+from typing import Any, Self, overload
+
+from transformers import PreTrainedModel
+
+from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer
+from langlift.checkpoints.adapter_folder import load_adapter, read_identity
+from langlift.checkpoints.layouts import CONFIG_FILE
+from langlift.errors import InputError
+from langlift.evaluation.gap_words import WordGuess, most_likely_words
+from langlift.evaluation.surprise import WordSurprise, word_surprises
+from langlift.tasks.dependencies import Parse
+from langlift.tasks.ner import FoundEntities
+from langlift.tasks.pos import TaggedSentence
+from langlift.tasks.prediction import TrainedTask, load_trained_task
+from langlift.tasks.sentence_task import Prediction
+from langlift.training.run_folder import RECIPE, is_finished
+from langlift.vocab.overlap import canonical_forms
+
+CAN = {"topic": "classify", "sentiment": "classify", "ner": "tag", "pos": "tag", "dependencies": "parse"}
+"""The method that a task's trained runs have."""
+
+
+class Adapted:
+    """A finished run, or a base model, ready for strings and lists of strings.
+
+    Runs of ``adapt``, ``adapt-family`` and ``pretrain``, and models, ``fill`` gaps and tell the ``surprise`` of
+    words; runs of ``task`` and ``fuse`` ``classify``, ``tag`` or ``parse``. Nothing is loaded before the first
+    question. One object may be asked by many threads, which take turns.
+
+        model = Adapted.load("runs/maltese")
+        model.fill("Il-qattus ___ fuq is-sodda.")
+    """
+
+    def __init__(self, path: str, base: str | None, trust_remote_code: bool) -> None:
+        self.path = path
+        self._base, self._trust = base, trust_remote_code
+        self._turn = RLock()
+
+    @classmethod
+    def load(cls, path: str | Path, base: str | None = None, trust_remote_code: bool = False) -> Self:
+        """A run's folder, a model folder, a hub id, or ``langlift-nano``.
+
+        ``base`` stands in for the base model that the run recorded, where that has moved.
+
+        Raises:
+            InputError: the folder holds an unfinished run, or none.
+        """
+        folder = Path(path)
+        if folder.is_dir() and (folder / RECIPE).is_file() and not is_finished(folder):
+            raise InputError(f"{folder}: the run is not finished", "the same command with --resume goes on")
+        return cls(str(path), base, trust_remote_code)
+
+    @cached_property
+    def can(self) -> tuple[str, ...]:
+        """What this can be asked: the names of methods."""
+        return (CAN[self._trained.task.name],) if self._is_task else ("fill", "surprise")
+
+    @overload
+    def fill(self, texts: str, top: int = 5) -> list[WordGuess]: ...
+    @overload
+    def fill(self, texts: list[str], top: int = 5) -> list[list[WordGuess]]: ...
+    def fill(self, texts: str | list[str], top: int = 5) -> list[WordGuess] | list[list[WordGuess]]:
+        """The ``top`` most likely words for the gap ``___`` of each text, best first.
+
+        Raises:
+            InputError: a text has no gap or several, or the run has no language model.
+        """
+        model, tokenizer, forms = self._asked("fill")
+        return self._answer(
+            texts, lambda some: [most_likely_words(model, tokenizer, forms, text, top) for text in some]
+        )
+
+    @overload
+    def surprise(self, texts: str) -> list[WordSurprise]: ...
+    @overload
+    def surprise(self, texts: list[str]) -> list[list[WordSurprise]]: ...
+    def surprise(self, texts: str | list[str]) -> list[WordSurprise] | list[list[WordSurprise]]:
+        """The words of each text with their surprisal in bits: what the model expected least stands out.
+
+        Raises:
+            InputError: a text is empty, or the run has no language model.
+        """
+        model, tokenizer, _ = self._asked("surprise")
+        return self._answer(texts, lambda some: word_surprises(model, tokenizer, some))
+
+    @overload
+    def classify(self, texts: str) -> Prediction: ...
+    @overload
+    def classify(self, texts: list[str]) -> list[Prediction]: ...
+    def classify(self, texts: str | list[str]) -> Prediction | list[Prediction]:
+        """Each text's topic or sentiment, with the probability of every label.
+
+        Raises:
+            InputError: a text is empty, or the run is of another task.
+        """
+        found: Prediction | list[Prediction] = self._labelled("classify", texts)
+        return found
+
+    @overload
+    def tag(self, texts: str) -> FoundEntities | TaggedSentence: ...
+    @overload
+    def tag(self, texts: list[str]) -> list[FoundEntities | TaggedSentence]: ...
+    def tag(self, texts: str | list[str]) -> Any:
+        """Each text's words with their named entities, or with their parts of speech.
+
+        Raises:
+            InputError: a text is empty, or the run is of another task.
+        """
+        return self._labelled("tag", texts)
+
+    @overload
+    def parse(self, texts: str) -> Parse: ...
+    @overload
+    def parse(self, texts: list[str]) -> list[Parse]: ...
+    def parse(self, texts: str | list[str]) -> Parse | list[Parse]:
+        """Each text's words with their heads and relations.
+
+        Raises:
+            InputError: a text is empty, or the run is of another task.
+        """
+        found: Parse | list[Parse] = self._labelled("parse", texts)
+        return found
+
+    @cached_property
+    def _is_task(self) -> bool:
+        folder = Path(self.path)
+        return (folder / "head.json").is_file() or any(folder.glob("seed-*/head.json"))
+
+    @cached_property
+    def _trained(self) -> TrainedTask:
+        return load_trained_task(Path(self.path), base=self._base, trust_remote_code=self._trust)
+
+    @cached_property
+    def _language_model(self) -> tuple[PreTrainedModel, Any, Any]:
+        """The model with its adapter, its tokenizer and the forms of its pieces."""
+        folder = Path(self.path)
+        adapter = folder if (folder / CONFIG_FILE).is_file() else None
+        source = self.path if (folder / "config.json").is_file() else str(folder / "model")
+        if adapter is not None:
+            source = self._base or str(read_identity(adapter).get("model_name") or "")
+        elif not Path(source).is_dir():
+            source = self.path
+        tokenizer = load_tokenizer(source, self._trust)
+        model = load_masked_model(source, self._trust)
+        if adapter is not None:
+            load_adapter(model, adapter)
+        return model.to(default_device()).eval(), tokenizer, canonical_forms(tokenizer)
+
+    def _asked(self, method: str) -> tuple[PreTrainedModel, Any, Any]:
+        with self._turn:
+            if self._is_task:
+                raise self._wrong(method)
+            return self._language_model
+
+    def _labelled(self, method: str, texts: str | list[str]) -> Any:
+        with self._turn:
+            if not self._is_task or self.can != (method,):
+                raise self._wrong(method)
+            trained = self._trained
+        return self._answer(texts, lambda some: list(trained(map(trained.task.input_of, some))))
+
+    def _answer(self, texts: str | list[str], answers: Callable[[Sequence[str]], list[Any]]) -> Any:
+        some = [texts] if isinstance(texts, str) else list(texts)
+        if empty := [number for number, text in enumerate(some, start=1) if not text.strip()]:
+            raise InputError(f"text {empty[0]} is empty", "give text with words in it")
+        with self._turn:
+            found = answers(some)
+        return found[0] if isinstance(texts, str) else found
+
+    def _wrong(self, method: str) -> InputError:
+        can = " and ".join(self.can)
+        return InputError(
+            f"{self.path}: cannot {method}, it can {can}",
+            "runs of langlift adapt fill and tell surprise; runs of langlift task classify, tag or parse",
+        )

@@ -1,0 +1,105 @@
+"""The most likely words for a gap in a sentence, whatever number of pieces they are made of."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, log
+from typing import Any
+
+import regex
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from langlift.backbones.loading import longest_input
+from langlift.errors import InputError
+from langlift.training.masked_loss import logits_at
+from langlift.vocab.overlap import Form
+
+GAP = "___"
+MOST_PIECES = 4
+BEAMS = 12
+WORD = regex.compile(r"[\p{L}\p{M}][\p{L}\p{M}'’ʼ`-]*")
+PART = regex.compile(r"[\p{L}\p{M}'’ʼ`-]+")
+
+
+@dataclass(frozen=True)
+class WordGuess:
+    """A word for a gap; ``probability`` is the product of its pieces' probabilities, 0 to 1."""
+
+    word: str
+    probability: float
+    pieces: int
+
+    @property
+    def score(self) -> float:
+        """What words of different numbers of pieces are compared by."""
+        return log(self.probability) / ((5 + self.pieces) / 6)
+
+
+def most_likely_words(
+    model: PreTrainedModel, tokenizer: Any, forms: Mapping[int, Form], text: str, top: int = 5
+) -> list[WordGuess]:
+    """The ``top`` most likely words for the one ``___`` in a text, best first.
+
+    Words of one to four pieces are searched by beams, their pieces predicted from left to right with those to the
+    right masked. Between spaces only pieces that begin a word come first, and only pieces that continue one come
+    after. The summed log-probability would favour short words, its mean over pieces long ones, whose ends are
+    easily guessed; so words are compared by the sum over the length penalty (5 + pieces) / 6 (Wu et al. 2016,
+    equation 14). ``forms`` are the tokenizer's ``canonical_forms``.
+
+    Raises:
+        InputError: the text has no gap or several, or is too long for the model.
+    """
+    if text.count(GAP) != 1:
+        raise InputError(
+            f"a text with one gap is needed, and this has {text.count(GAP)}: {text[:60]!r}",
+            f"put {GAP} (three underscores) where the word is missing",
+        )
+    before, after = text.split(GAP)
+    allowed = _allowed(forms, len(tokenizer), between=not before or before[-1].isspace())
+    found: dict[str, WordGuess] = {}
+    for count in range(1, MOST_PIECES + 1):
+        ids = tokenizer(before + tokenizer.mask_token * count + after, verbose=False)["input_ids"]
+        if len(ids) > longest_input(model, tokenizer):
+            raise InputError(f"{len(ids)} tokens are too many for this model", "shorten the text around the gap")
+        for pieces, total in _beams(model, torch.tensor(ids), tokenizer.mask_token_id, allowed):
+            word = tokenizer.decode(pieces).strip()
+            guess = WordGuess(word, max(exp(total), sys.float_info.min), count)
+            if WORD.fullmatch(word) and (word not in found or guess.score > found[word].score):
+                found[word] = guess
+    return sorted(found.values(), key=lambda guess: -guess.score)[:top]
+
+
+def _allowed(forms: Mapping[int, Form], size: int, between: bool) -> tuple[Tensor, Tensor]:
+    """Which ids may come first and which after, bool [size] each."""
+    first, later = torch.zeros(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool)
+    for number, form in forms.items():
+        if form.byte is not None or PART.fullmatch(form.surface):
+            later[number] = not form.initial
+            first[number] = form.initial or not between
+    return first, later
+
+
+@torch.inference_mode()
+def _beams(
+    model: PreTrainedModel, ids: Tensor, mask: int, allowed: tuple[Tensor, Tensor]
+) -> Sequence[tuple[list[int], float]]:
+    """The best ways to fill a text's masks, int64 [length], with their summed log-probabilities."""
+    gaps = (ids == mask).nonzero().flatten().tolist()
+    device = next(model.parameters()).device
+    rows, totals = ids[None], torch.zeros(1)
+    for number, position in enumerate(gaps):
+        chosen = torch.zeros_like(rows, dtype=torch.bool)
+        chosen[:, position] = True
+        logits = logits_at(model, {"input_ids": rows.to(device)}, chosen.to(device)).float().cpu()
+        shares = logits.log_softmax(dim=-1)
+        possible = allowed[min(number, 1)][: shares.shape[1]]
+        shares[:, : len(possible)].masked_fill_(~possible, -torch.inf)
+        shares[:, len(possible) :] = -torch.inf
+        both = (totals[:, None] + shares).flatten()
+        best = both.topk(min(BEAMS, int(both.isfinite().sum())))
+        rows = rows[best.indices // shares.shape[1]].clone()
+        rows[:, position] = best.indices % shares.shape[1]
+        totals = best.values
+    return [(row[gaps].tolist(), total) for row, total in zip(rows, totals.tolist(), strict=True)]
