@@ -194,8 +194,8 @@ def test_every_word_is_labelled_once_and_no_input_is_too_long(
     for s, windows, counts in zip(sentences, encoded.windows, encoded.counts, strict=True):
         parts = [next(rest) for _ in range(windows)]
         labels = np.concatenate([part["labels"] for part in parts])
-        labelled = labels[labels != IGNORED]
-        assert labelled.tolist() == [n for n, count in enumerate(counts) for _ in range(count)]
+        numbered = labels[labels != IGNORED]
+        assert numbered.tolist() == [n for n, count in enumerate(counts) for _ in range(count)]
         assert len(counts) == len(s)
         assert labelled == "every" or set(counts) == {1}
         for part in parts:
