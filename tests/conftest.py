@@ -249,6 +249,30 @@ def topic_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def adapted_runs(
+    tiny_xlm_roberta: Path,
+    topic_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    maltese_lines: list[str],
+) -> Path:
+    """A folder of finished Maltese runs: a language adapter, a whole model and a topic classifier."""
+    from langlift.config.recipes import AdaptRecipe, TaskRecipe
+    from langlift.languages import find_language
+    from langlift.tasks.known import TASKS
+    from langlift.tasks.runner import train_task
+    from langlift.training.adaptation import adapt
+
+    folder = tmp_path_factory.mktemp("adapted-runs")
+    (folder / "text.txt").write_text("\n".join(maltese_lines[:60]), encoding="utf-8")
+    base, language = str(tiny_xlm_roberta), find_language("mlt")
+    for method in ("seq_bn_inv", "full"):
+        recipe = AdaptRecipe(method=method, steps=4, learning_rate=1e-2)
+        adapt(language, base, folder / "text.txt", folder / method, recipe)
+    train_task(TASKS["topic"], base, str(topic_folder), folder / "topic", TaskRecipe(epochs=1, seeds=(1,)))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def treebank(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small treebank of a made-up grammar, with multiword tokens, empty nodes and enhanced columns."""
     folder = tmp_path_factory.mktemp("UD_Maltese-Small")

@@ -62,6 +62,29 @@ class StudyFolder:
         return folder
 
 
+def add_alignment(study: StudyFolder) -> None:
+    """Two languages beside English, before and after adaptation with two seeds, by layer; and beside the base."""
+    for place, language in enumerate(LANGUAGES[:2]):
+        for method, seed, to in (
+            (None, None, "eng_Latn"),
+            *(("seq_bn", s, t) for s in (1, 2) for t in ("eng_Latn", BASE)),
+        ):
+            cka = 0.3 + 0.1 * place + (0.2 + 0.02 * seed if seed else 0)
+            found = {
+                "sentences": 100,
+                "width": 32,
+                "cka": cka,
+                "cka_shuffled": 0.05,
+                "residual": 0.8,
+                "retrieval": 0.25,
+            }
+            cell = {"language": language, "base": BASE, "method": method, "data": method and "text", "with": to,
+                    "seed": seed, "metric": "cka", "task": None}  # fmt: skip
+            folder = study.run("alignment", cell, {"value": cka, "before": None, **found})
+            metrics = {**found, "by_layer": [{**found, "cka": 0.9}, found]}
+            (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+
+
 def write_recipe(folder: Path, section: str, settings: dict[str, Any]) -> None:
     """A recipe.yaml."""
     content = {"command": section, "inputs": {}, section: settings}

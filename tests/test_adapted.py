@@ -9,14 +9,12 @@ import torch
 
 from langlift import Adapted, InputError, adapted
 from langlift.backbones.loading import load_masked_model, load_tokenizer
-from langlift.config.recipes import AdaptRecipe, TaskRecipe
+from langlift.config.recipes import TaskRecipe
 from langlift.evaluation.gap_words import _allowed, _beams, most_likely_words
 from langlift.evaluation.pseudo_perplexity import score_sentences
 from langlift.evaluation.surprise import word_surprises
-from langlift.languages import find_language
 from langlift.tasks.known import TASKS
 from langlift.tasks.runner import train_task
-from langlift.training.adaptation import adapt
 from langlift.vocab.overlap import canonical_forms
 
 TEXTS = ["Il-qattus ___ fuq is-sodda.", "___ marret id-dar."]
@@ -76,22 +74,9 @@ def test_what_the_model_cannot_read_is_said(tiny_bert: Path):
         most_likely_words(model, tokenizer, canonical_forms(tokenizer), "Illum " * 100 + "___")
 
 
-@pytest.fixture(scope="module")
-def runs(tiny_xlm_roberta: Path, topic_folder: Path, tmp_path_factory, maltese_lines) -> Path:
-    """A language adapter, a whole model and a topic classifier."""
-    folder = tmp_path_factory.mktemp("runs")
-    (folder / "text.txt").write_text("\n".join(maltese_lines[:60]), encoding="utf-8")
-    base, language = str(tiny_xlm_roberta), find_language("mlt")
-    for method in ("seq_bn_inv", "full"):
-        recipe = AdaptRecipe(method=method, steps=4, learning_rate=1e-2)
-        adapt(language, base, folder / "text.txt", folder / method, recipe)
-    train_task(TASKS["topic"], base, str(topic_folder), folder / "topic", TaskRecipe(epochs=1, seeds=(1,)))
-    return folder
-
-
 @pytest.mark.parametrize("method", ["seq_bn_inv", "full"])
-def test_an_adapted_model_fills_and_tells_surprise(runs: Path, tiny_xlm_roberta: Path, method: str):
-    model, base = Adapted.load(runs / method), Adapted.load(str(tiny_xlm_roberta))
+def test_an_adapted_model_fills_and_tells_surprise(adapted_runs: Path, tiny_xlm_roberta: Path, method: str):
+    model, base = Adapted.load(adapted_runs / method), Adapted.load(str(tiny_xlm_roberta))
     assert model.can == base.can == ("fill", "surprise")
     one, many = model.fill(TEXTS[0], top=3), model.fill(TEXTS)
     assert len(one) == 3 and one == many[0][:3] and len(many) == 2
@@ -99,8 +84,8 @@ def test_an_adapted_model_fills_and_tells_surprise(runs: Path, tiny_xlm_roberta:
     assert model.surprise(TEXTS[1]) == model.surprise(TEXTS)[1] != base.surprise(TEXTS[1])
 
 
-def test_a_task_run_classifies_and_says_what_it_cannot(runs: Path):
-    model = Adapted.load(runs / "topic")
+def test_a_task_run_classifies_and_says_what_it_cannot(adapted_runs: Path):
+    model = Adapted.load(adapted_runs / "topic")
     assert model.can == ("classify",)
     answers = model.classify(["Illum rajt il-futbol.", "Il-gvern iddeċieda."])
     assert [answer.text for answer in answers] == ["Illum rajt il-futbol.", "Il-gvern iddeċieda."]
@@ -109,7 +94,7 @@ def test_a_task_run_classifies_and_says_what_it_cannot(runs: Path):
         with pytest.raises(InputError, match="it can classify"):
             ask("Illum")
     with pytest.raises(InputError, match="it can fill and surprise"):
-        Adapted.load(runs / "full").classify("Illum")
+        Adapted.load(adapted_runs / "full").classify("Illum")
 
 
 def test_words_are_tagged_and_parsed(tiny_bert: Path, treebank: Path, tmp_path: Path):
@@ -123,11 +108,11 @@ def test_words_are_tagged_and_parsed(tiny_bert: Path, treebank: Path, tmp_path: 
         assert len(answer.tags if task == "pos" else answer.heads) == 5
 
 
-def test_many_threads_get_the_answers_of_one_and_load_once(runs: Path, monkeypatch: pytest.MonkeyPatch):
+def test_many_threads_get_the_answers_of_one_and_load_once(adapted_runs: Path, monkeypatch: pytest.MonkeyPatch):
     loads = []
     load = adapted.load_masked_model
     monkeypatch.setattr(adapted, "load_masked_model", lambda *given: loads.append(given) or load(*given))
-    model = Adapted.load(runs / "seq_bn_inv")
+    model = Adapted.load(adapted_runs / "seq_bn_inv")
     assert not loads, "nothing is loaded before the first question"
     found = {}
 
@@ -144,8 +129,8 @@ def test_many_threads_get_the_answers_of_one_and_load_once(runs: Path, monkeypat
     assert all(found[number] == (model.fill(t), model.surprise(t)) for number, t in enumerate(TEXTS * 3))
 
 
-def test_what_cannot_be_asked_is_refused(runs: Path, tmp_path: Path, tiny_xlm_roberta: Path):
-    model = Adapted.load(runs / "full")
+def test_what_cannot_be_asked_is_refused(adapted_runs: Path, tmp_path: Path, tiny_xlm_roberta: Path):
+    model = Adapted.load(adapted_runs / "full")
     with pytest.raises(InputError, match="this has 0"):
         model.fill("Illum")
     with pytest.raises(InputError, match="this has 2"):
@@ -157,5 +142,5 @@ def test_what_cannot_be_asked_is_refused(runs: Path, tmp_path: Path, tiny_xlm_ro
     (tmp_path / "recipe.yaml").write_text("command: adapt\n")
     with pytest.raises(InputError, match="not finished"):
         Adapted.load(tmp_path)
-    moved = Adapted.load(runs / "seq_bn_inv", base=str(tiny_xlm_roberta))
-    assert moved.fill(TEXTS[0]) == Adapted.load(runs / "seq_bn_inv").fill(TEXTS[0])
+    moved = Adapted.load(adapted_runs / "seq_bn_inv", base=str(tiny_xlm_roberta))
+    assert moved.fill(TEXTS[0]) == Adapted.load(adapted_runs / "seq_bn_inv").fill(TEXTS[0])

@@ -200,6 +200,21 @@ def test_settings_that_do_not_go_together_are_refused():
         resolve(AdaptRecipe, "adapt", flags={"seed": 5_000_000_000})
 
 
+def test_budgets_of_languages_are_a_mapping(tmp_path):
+    path = written(tmp_path / "c.yaml", "pretrain: {languages: [mlt_Latn], language_bytes: {mlt_Latn: 5e3}}")
+    assert resolve(PretrainRecipe, "pretrain", config=path).language_bytes == {"mlt_Latn": 5000}
+    given_flag = resolve(PretrainRecipe, "pretrain", assignments=["language_bytes={swh_Latn: 9}"])
+    assert given_flag.language_bytes == {"swh_Latn": 9}
+    for text, message in (
+        ("{mlt_Latn: 0}", "must be at least 1"),
+        ("{mlt_Latn: 64KB}", "must be a whole number"),
+        ("64000", "must hold 'name: value' pairs"),
+        ("{swh_Latn: 5}", "swh_Latn not among languages"),
+    ):
+        with pytest.raises(InputError, match=message):
+            resolve(PretrainRecipe, "pretrain", config=path, assignments=[f"language_bytes={text}"])
+
+
 positive = st.floats(1e-12, 1.0)
 recipes = st.one_of(
     st.builds(
@@ -220,6 +235,7 @@ recipes = st.one_of(
         PretrainRecipe,
         languages=st.lists(st.from_regex(r"[a-z]{3}_[A-Z][a-z]{3}", fullmatch=True), max_size=3).map(tuple),
         decay_share=st.floats(0, 1),
+        language_bytes=st.dictionaries(st.just("mlt_Latn"), st.integers(1, 10**12)),
     ),
 )
 

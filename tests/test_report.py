@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from study_folder import make_study, write_recipe
+from study_folder import BASE, StudyFolder, add_alignment, make_study, write_recipe
 
 from langlift.errors import InputError
 from langlift.reports.study_page import write_report
@@ -48,6 +48,27 @@ def test_all_sections_are_there(page):
         "fusion", "training", "cost",
     ]  # fmt: skip
     assert result.unfinished == ["task-killed"]
+
+
+def test_alignment_has_a_section_with_tables_and_heat_maps(tmp_path):
+    study = StudyFolder(tmp_path / "study")
+    add_alignment(study)
+    (tmp_path / "study/study.yaml").write_text("name: made-up\n")
+    result = write_report([tmp_path / "study"], tmp_path / "page.html", exports=tmp_path)
+    assert result.sections == ["overview", "alignment", "cost"], "no table of conditions compares what is unlike"
+    assert {"alignment-eng-latn", "alignment-facebookai-xlm-roberta-base"} <= set(result.tables)
+    rows = list(csv.DictReader((tmp_path / "alignment-eng-latn.csv").open()))
+    assert [(row["language"], row["condition"]) for row in rows] == [
+        (code, who) for code in ("mlt_Latn", "swh_Latn") for who in ("no adapter", "seq_bn")
+    ]
+    assert float(rows[1]["Linear CKA"]) == pytest.approx(0.53) and rows[1]["Linear CKA seeds"] == "2"
+    assert float(rows[0]["Linear CKA"]) == pytest.approx(0.3) and rows[0]["Residual"] == "0.8"
+    page = (tmp_path / "page.html").read_text()
+    assert "seq_bn: mlt_Latn 0.53, swh_Latn 0.63" in page and "seq_bn: 1 0.90, 2 0.58" in page
+    (found, other) = analyse([tmp_path / "study"]).alignments
+    assert (found.to, other.to) == ("eng_Latn", BASE)
+    assert found.layers["seq_bn"] == pytest.approx([0.9, 0.58])
+    pytest.importorskip("html5lib").HTMLParser(strict=True).parse(page)
 
 
 def test_page_parses_strictly(page):

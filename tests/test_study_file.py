@@ -54,6 +54,14 @@ def kinds(plan):
     return {kind: sum(step.kind == kind for step in plan.steps) for kind in sorted({s.kind for s in plan.steps})}
 
 
+def test_the_study_in_the_documentation_can_be_read():
+    text = (SMOKE.parent.parent / "studies.md").read_text(encoding="utf-8")
+    content = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    assert content["languages"] == ["Maltese", "swh"] and set(content["tasks"]) == {"topic", "sentiment"}
+    block = text.split("### Alignment\n")[1].split("\nEvery model")[0]
+    assert yaml.safe_load(block)["alignment"]["layers"] == "every"
+
+
 def test_the_shipped_smoke_study_has_24_runs():
     plan = planned(SMOKE)
     assert kinds(plan) == {"adapt": 6, "fuse": 2, "graph": 1, "score": 7, "task": 8}
@@ -137,6 +145,36 @@ def test_one_kind_of_data_has_settings_of_its_own(write):
         (s.cell["data"], s.settings["steps"], s.settings["batch_size"]) for s in plan.steps if s.kind == "adapt"
     }
     assert found == {("text", 4, 4), ("more", 9, 2), ("text+more", 4, 4)}
+
+
+def test_alignment_compares_languages_and_models(write, tiny_xlm_roberta, tiny_bert, tmp_path):
+    bases = [str(tiny_xlm_roberta), str(tiny_bert)]
+    alignment = {"text": "{language}.txt", "with": ["mlt", bases[0]], "sentences": 20}
+    path = write(base=bases, axes={"seed": [1, 2]}, alignment=alignment, score=None, tasks=None)
+    plan = planned(path)
+    found, codes = [step for step in plan.steps if step.kind == "alignment"], ("mlt_Latn", "swh_Latn")
+    cells = {(s.cell["language"], s.cell["base"], s.cell["method"], s.cell["with"], s.cell["seed"]) for s in found}
+    # Swahili beside Maltese in each model; each model but the first base beside it, in both languages.
+    assert cells == {
+        *(("swh_Latn", base, None, "mlt_Latn", None) for base in bases),
+        *(("swh_Latn", base, "seq_bn", "mlt_Latn", seed) for base in bases for seed in (1, 2)),
+        *((code, base, "seq_bn", bases[0], seed) for code in codes for base in bases for seed in (1, 2)),
+        *((code, bases[1], None, bases[0], None) for code in codes),
+    }  # fmt: skip
+    check_data(plan)
+    price = price_plan(plan, calibrate=False)
+    assert all(one.tokens > 0 and one.disk_bytes == 0 for one in price.runs if one.kind == "alignment")
+    (tmp_path / "swh_Latn.txt").write_text((tmp_path / "swh_Latn.txt").read_text() + "one more\n")
+    with pytest.raises(InputError, match="not parallel line by line"):
+        check_data(planned(path))
+
+
+def test_a_study_without_data_measures_bases_alone(write, topic_folder):
+    plan = planned(write(data=None, axes=None, adapt=None, score={"text": "{language}.txt", "sentences": 3}))
+    assert kinds(plan) == {"score": 2, "task": 2}
+    assert {step.cell["use"] for step in plan.steps if step.kind == "task"} == {"alone"}
+    with pytest.raises(InputError, match=r"study\.yaml:\d+: no data to train on"):
+        read_study(write(data=None, score=None))
 
 
 def test_a_task_may_be_for_some_languages(write, topic_folder):
@@ -263,6 +301,17 @@ seed: 2
         ({"tasks": {"topic": {"data": "SIB", "use": ["fused"]}}}, "fused needs adapters on two data sets"),
         ({"axes": {"seed": [1, 1]}}, "the axis 'seed' has the same value twice"),
         ({"score": {"text": {"mlt": "mlt_Latn.txt"}}}, "score has nothing for swh_Latn"),
+        ({"axes": {"data": ["text+text"]}}, "'text+text' names the same data twice"),
+        ({"alignment": "text"}, "alignment must hold 'key: value' lines"),
+        ({"alignment": {"text": "{language}.txt"}}, "alignment has no with"),
+        ({"alignment": {"text": "{language}.txt", "with": "eng"}}, "eng_Latn.txt: no such file"),
+        ({"alignment": {"text": {"mlt": "mlt_Latn.txt"}, "with": "swh"}}, "alignment has nothing for swh_Latn"),
+        ({"alignment": {"text": "{language}.txt", "with": "nano"}}, "neither a base of this study nor a language"),
+        ({"alignment": {"text": "{language}.txt", "with": "swh", "layers": 2}}, "layers must be last or every"),
+        (
+            {"alignment": {"text": "{language}.txt", "with": "swh", "sentences": 0}},
+            "must be a whole number above 0",
+        ),
         ({"axes": ["seed"]}, "axes must hold 'key: value' lines"),
     ],
 )
@@ -345,11 +394,11 @@ def test_prices_add_up_and_need_no_model(write):
     plan = planned(write())
     price = price_plan(plan, gpus=gpus_by_name(["a100", "H100"]), calibrate=False)
     assert [one.name for one in price.runs] == [step.name for step in plan.steps]
-    # The tiny model has no published shape: tokens only where a kind of training is priced.
-    assert price.total.flops == 0 and any("size is not known" in remark for remark in price.remarks)
+    assert price.total.seconds is None and not any("not known without it" in remark for remark in price.remarks)
     timed = price_plan(plan, {plan.steps[0].hash}, gpus_by_name(["a100", "H100"]))
     assert timed.runs[0].finished and timed.runs[0].seconds is None
     rest = timed.runs[1:]
+    assert [one.disk_bytes for one in rest] == [one.disk_bytes for one in price.runs[1:]], "the same weights train"
     assert all(one.tokens > 0 and one.flops > 0 and one.seconds > 0 for one in rest)
     assert timed.total.tokens == sum(one.tokens for one in rest)
     assert timed.total.seconds == pytest.approx(sum(one.seconds for one in rest))
@@ -364,6 +413,20 @@ def test_prices_add_up_and_need_no_model(write):
     with pytest.raises(InputError, match="--gpu Z80: not in the table"):
         gpus_by_name(["Z80"])
     assert all(gpu.tflops > 0 and gpu.source for gpu in known_gpus().values())
+
+
+def test_the_bundled_base_is_priced_by_its_config():
+    price = price_plan(planned(SMOKE), calibrate=False)
+    adapt = next(one for one in price.runs if one.kind == "adapt")
+    # Six layers of 12 x 256^2 weights, and the head for 15 % of the tokens; forward, and backward through them.
+    assert adapt.flops / adapt.tokens == pytest.approx(4 * (6 * 12 + 0.15 * 63.5) * 256**2, rel=0.5)
+    assert adapt.disk_bytes == 4 * 6 * (2 * 256 * 16 + 16 + 256)
+    assert price.total.seconds is None
+
+
+def test_a_base_that_is_not_here_and_in_no_table_has_no_price(write):
+    price = price_plan(planned(write(base="someone/some-model")), calibrate=False)
+    assert price.total.flops == 0 and any("size is not known" in remark for remark in price.remarks)
 
 
 def test_a_published_base_is_priced_by_its_shape(write):

@@ -49,7 +49,7 @@ class Heard:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory, maltese_lines, tiny_xlm_roberta, topic_folder):
-    """A study of 10 runs that take seconds: a graph, two adapters, scores, topics alone, stacked and fused."""
+    """A study of 12 runs that take seconds: a graph, two adapters, scores, alignment, topics in three uses."""
     folder = tmp_path_factory.mktemp("study")
     blocks = ["\n".join(maltese_lines[i : i + 5]) for i in range(0, 60, 5)]
     (folder / "text.txt").write_text("\n\n".join(blocks))
@@ -59,6 +59,7 @@ def file(tmp_path_factory, maltese_lines, tiny_xlm_roberta, topic_folder):
         "data": {"text": "text.txt", "graph": "conceptnet:bundled:{language}_graph.tsv"},
         "axes": {"method": "seq_bn", "seed": [1]},
         "score": {"text": "text", "sentences": 3},
+        "alignment": {"text": {"mlt": "text.txt"}, "with": str(tiny_xlm_roberta), "layers": "every"},
         "tasks": {"topic": {"data": str(topic_folder), "use": ["alone", "stacked", "fused"]}},
         "adapt": {"steps": 6, "batch_size": 4, "save_steps": 2, "precision": "float32"},
         "task": {"epochs": 1, "precision": "float32"},
@@ -77,7 +78,7 @@ def whole(plan, tmp_path_factory):
     """The study run at one go: its folder, what was heard, and the seconds it took."""
     out, heard = tmp_path_factory.mktemp("whole") / "out", Heard()
     result = run_study(plan, out, heard)
-    assert result.failures == [] and result.finished_now == result.runs == len(plan.steps) == 10
+    assert result.failures == [] and result.finished_now == result.runs == len(plan.steps) == 12
     return out, heard, result.seconds
 
 
@@ -139,6 +140,9 @@ def test_every_run_says_what_it_is_and_what_it_found(whole, plan, file):
             assert value == metrics["pseudo_perplexity"] and metrics["sentences"] == 3
             rows = [json.loads(row) for row in (out / RUNS / step.name / "sentences.jsonl").open()]
             assert sum(row["tokens"] for row in rows) == metrics["tokens"]
+        elif step.kind == "alignment":
+            assert value == metrics["cka"] == metrics["by_layer"][1]["cka"] and 0.9 < value < 1 - 1e-6
+            assert len(metrics["by_layer"]) == 2 and metrics["by_layer"][0]["cka"] != value
         elif step.kind in ("task", "fuse"):
             assert value == metrics["mean"] == metrics["seeds"][0] and len(metrics["seeds"]) == 1
             assert (out / RUNS / step.name / "seed-1" / "test_predictions.jsonl").is_file()
@@ -157,7 +161,7 @@ def test_every_run_says_what_it_is_and_what_it_found(whole, plan, file):
 def test_a_rerun_repeats_nothing(whole, plan):
     out, before, heard = whole[0], stamps(whole[0]), Heard()
     result = run_study(plan, out, heard)
-    assert (result.finished_before, result.finished_now, heard.events) == (10, 0, [])
+    assert (result.finished_before, result.finished_now, heard.events) == (12, 0, [])
     assert stamps(out) == before
 
 
@@ -291,8 +295,8 @@ def test_a_folder_with_other_things_is_refused(plan, tmp_path):
 def test_status_and_show(whole, langlift, tmp_path):
     out = whole[0]
     found = langlift("study", "status", out, "--json").json
-    assert found["counts"]["finished"] == 10 and all(one["value"] is not None for one in found["runs"])
-    assert "10 of 10 finished" in langlift("study", "status", out).out
+    assert found["counts"]["finished"] == 12 and all(one["value"] is not None for one in found["runs"])
+    assert "12 of 12 finished" in langlift("study", "status", out).out
     fused = next((out / RUNS).glob("fuse-*"))
     shown = langlift("study", "show", fused, "--json").json
     assert len(shown["needs"]) == 2 and all(name.startswith("adapt-mlt_Latn") for name in shown["needs"])

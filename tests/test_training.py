@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import MALTESE
 from torch import nn
 from torch.utils.data import Dataset
@@ -19,6 +20,7 @@ from torch.utils.data import Dataset
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, train_only
 from langlift.backbones.loading import load_masked_model, load_tokenizer
+from langlift.config.loading import resolve
 from langlift.config.recipes import AdaptRecipe, PretrainRecipe
 from langlift.errors import InputError, LangliftError
 from langlift.languages import find_language
@@ -30,7 +32,7 @@ from langlift.training.examples import PadBatch, masked_examples
 from langlift.training.masked_loss import summed_masked_loss
 from langlift.training.masked_training import masked_trainer
 from langlift.training.optimizers import Float32Muon, MuonWithAdamW
-from langlift.training.pretraining import pretrain
+from langlift.training.pretraining import corpus_files, pretrain, split_by_budget, split_corpus
 from langlift.training.trainer import LiftTrainer, training_arguments
 from langlift.training.training_data import TrainingData
 
@@ -256,6 +258,54 @@ def test_pretraining_killed_and_resumed_ends_in_the_same_model(tmp_path: Path) -
     metrics = json.loads((whole / "metrics.json").read_text())
     first = json.loads((whole / "progress.jsonl").read_text().splitlines()[0])
     assert metrics["validation_loss"] < first["validation_loss"]
+
+
+def test_every_language_is_trained_on_within_its_budget(tmp_path: Path, maltese_lines: list[str]) -> None:
+    """Budgets cut the training text alone; a smaller one's text lies in a larger one's; the card says it."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for name in ("mlt_Latn", "swh_Latn"):
+        blocks = [f"{name} {i}\n" + "\n".join(maltese_lines[i : i + 6]) for i in range(0, 180, 6)]
+        (folder / f"{name}.txt").write_text("\n\n".join(blocks))
+    recipe = PretrainRecipe(
+        vocabulary_size=600, hidden_size=32, layers=1, feed_forward_size=64, row_tokens=32, max_tokens=64,
+        steps=2, batch_size=2, accumulation=1, validation_rows=4, validate_every=2, save_steps=2,
+    )  # fmt: skip
+
+    def split(**budgets: int) -> tuple[set[str], list[list[str]]]:
+        files = corpus_files([folder], ())
+        train, reserved, sizes = split_by_budget(files, dataclasses.replace(recipe, language_bytes=budgets))
+        assert all(budget - 400 < sizes[name] <= budget for name, budget in budgets.items())
+        assert sum(sizes.values()) == sum(len(line.encode()) + 1 for document in train for line in document)
+        return {line for document in train for line in document}, reserved
+
+    small, large, whole = split(mlt_Latn=1000), split(mlt_Latn=4000), split()
+    assert small[0] < large[0] < whole[0], "parts of each other"
+    assert small[1] == large[1] == whole[1] == split_corpus(corpus_files([folder], ()), recipe)[1]
+    for budgets, message in (({"swh_Latn": 10**6}, "wanted"), ({"xho_Latn": 5}, "no file xho_Latn.txt")):
+        with pytest.raises(InputError, match=message):
+            pretrain([folder], tmp_path / "out", dataclasses.replace(recipe, language_bytes=budgets))
+    result = pretrain([folder], tmp_path / "run", dataclasses.replace(recipe, language_bytes={"mlt_Latn": 1000}))
+    assert result.text_bytes["mlt_Latn"] <= 1000 < result.text_bytes["swh_Latn"]
+    recorded = yaml.safe_load((tmp_path / "run/recipe.yaml").read_text())
+    assert recorded["pretrain"]["language_bytes"] == {"mlt_Latn": 1000}
+    card = (tmp_path / "run/model/README.md").read_text()
+    assert f"| mlt_Latn | {result.text_bytes['mlt_Latn']:,} |" in card and "language: [mlt, swh]" in card
+
+
+@pytest.mark.data
+def test_the_graded_preset_is_what_its_script_draws(data_folder: Path) -> None:
+    script = Path(__file__).parent.parent / "docs/examples/graded_budgets.py"
+    drawn = subprocess.run(
+        [sys.executable, script, data_folder / "corpus"], capture_output=True, text=True, check=True
+    )
+    recipe = resolve(PretrainRecipe, "pretrain", preset="nano-graded")
+    assert yaml.safe_load(drawn.stdout) == recipe.language_bytes
+    nano = resolve(PretrainRecipe, "pretrain", preset="nano")
+    assert (recipe.languages, recipe.seed, recipe.reserved_share) == (
+        nano.languages, nano.seed, nano.reserved_share,
+    )  # fmt: skip
+    assert max(recipe.language_bytes.values()) > 50 * min(recipe.language_bytes.values())
 
 
 def test_a_stopped_pretraining_can_be_made_longer_and_a_finished_one_not(

@@ -4,7 +4,9 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 
 import typer
 from typer.exceptions import Abort, TyperException
@@ -22,8 +24,10 @@ from langlift.cli import (
     graph,
     import_adapter,
     languages,
+    playground,
     predict,
     pretrain,
+    prompt,
     report,
     score,
     study,
@@ -31,9 +35,11 @@ from langlift.cli import (
     vocab,
 )
 from langlift.errors import LangliftError
+from langlift.processes import is_writer
+from langlift.progress import heard_by
 
 INTERRUPTED = 130
-RESUMABLE = ("adapt", "adapt-family", "fuse", "pretrain", "task")
+RESUMABLE = ("adapt", "adapt-family", "fuse", "pretrain", "prompt", "task")
 """The commands with --resume."""
 
 app = typer.Typer(
@@ -55,10 +61,12 @@ app.command("score")(score.score)
 app.command("fuse")(fuse.fuse)
 app.add_typer(task.app, name="task")
 app.command("predict")(predict.predict)
+app.command("prompt")(prompt.prompt)
 app.command("pretrain")(pretrain.pretrain)
 app.add_typer(study.app, name="study")
 app.command("costs")(costs.costs)
 app.command("report")(report.report)
+app.command("playground")(playground.playground)
 app.add_typer(bench.app, name="bench")
 app.command("import")(import_adapter.import_adapter)
 app.command("export")(export_adapter.export_adapter)
@@ -69,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     try:
-        code = app(arguments or ["--help"], standalone_mode=False)
+        with _first_of_several_speaks():
+            code = app(arguments or ["--help"], standalone_mode=False)
     except Exception as error:  # noqa: BLE001 - the last place where an error can become one line
         code = _report(error, arguments)
     except KeyboardInterrupt:
@@ -81,6 +90,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             hint = "run the same command again"
         _say("interrupted", hint, arguments)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _first_of_several_speaks() -> Iterator[None]:
+    """Of several processes on one run only the first shows its result and progress; errors are told by all."""
+    if is_writer():
+        yield
+        return
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), heard_by(lambda *report: None):
+        yield
 
 
 def _report(error: Exception, arguments: Sequence[str]) -> int:

@@ -65,8 +65,9 @@ def print_table(table: "Table") -> None:
 
 
 def print_json(content: dict[str, Any]) -> None:
-    """Print one JSON object on one line of stdout."""
+    """Print one JSON object on one line of stdout, at once."""
     sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
 
 
 def note(text: str) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 import typer
@@ -17,6 +17,7 @@ from langlift.config.recipes import (
     FamilyRecipe,
     GraphRecipe,
     PretrainRecipe,
+    PromptRecipe,
     TaskRecipe,
     VocabRecipe,
 )
@@ -27,6 +28,8 @@ from langlift.evaluation.perplexity import Perplexity
 from langlift.evaluation.pseudo_perplexity import Score
 from langlift.graph.building import GraphResult
 from langlift.language_facts import LanguageTable
+from langlift.playground.page import Served
+from langlift.prompting.running import PromptResult
 from langlift.reports.costs import CostTable
 from langlift.reports.study_page import ReportResult
 from langlift.studies.pricing import PlanPrice
@@ -60,12 +63,14 @@ RESULTS: dict[str, type] = {
     "task pos": TaskResult,
     "task dependencies": TaskResult,
     "predict": PredictResult,
+    "prompt": PromptResult,
     "pretrain": PretrainResult,
     "study plan": PlanPrice,
     "study run": StudyResult,
     "study status": StudyStatus,
     "study show": RunRecord,
     "costs": CostTable,
+    "playground": Served,
     "report": ReportResult,
     "bench train": TrainBench,
     "bench score": ScoreBench,
@@ -85,6 +90,7 @@ RECIPES: dict[str, type] = {
     "task ner": TaskRecipe,
     "task pos": TaskRecipe,
     "task dependencies": TaskRecipe,
+    "prompt": PromptRecipe,
     "pretrain": PretrainRecipe,
 }
 
@@ -98,8 +104,9 @@ an object `{"error": ..., "hint": ...}`. Exit codes: 0 done, 1 failed, 2 bad usa
 
 Settings come, later ones winning, from the defaults below, `--preset` (a shipped one such as `nano`, or a YAML
 file), `--config` (a YAML file of the same form; a run's `recipe.yaml` is one), `--set key=value`, and flags. A
-settings file has a section for each command (`adapt:`, `task:`, `pretrain:`, `graph:`), in which a block named
-after a method (`full:`) holds settings for that method alone; in `task:` so does one named after a task (`ner:`).
+settings file has a section for each command (`adapt:`, `task:`, `prompt:`, `pretrain:`, `graph:`), in which a
+block named after a method (`full:`) holds settings for that method alone; in `task:` so does one named after a
+task (`ner:`).
 For `--base langlift-nano` the preset `nano` is in force by itself.
 
 LANG is an ISO 639 code (`mlt`, `mt`), a code with a script (`mlt_Latn`) or an English name (`Maltese`).
@@ -154,6 +161,7 @@ def _settings(recipe: type) -> str:
         limits += [f"at least {meta['least']}"] if "least" in meta else []
         limits += [f"at most {meta['most']}"] if "most" in meta else []
         default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+        default = "" if default is MISSING else default
         limit = f" ({'; '.join(limits)})" if limits else ""
         rows.append(f"| `{field.name}` | `{default}` | {meta['meaning']}{limit} |\n")
     return "".join(rows)

@@ -12,7 +12,9 @@ from langlift.cli.options import Debug, Json, note, print_json
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUNS...", help="Study folders, or run folders of adapt, task, fuse, pretrain."),
+        typer.Argument(
+            metavar="RUNS...", help="Study folders, or run folders of adapt, task, prompt, fuse, pretrain."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Page to write: report.html.")],
     tables: Annotated[

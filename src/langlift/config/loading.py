@@ -153,7 +153,7 @@ def _from_file(path: Path, section: str) -> list[Given]:
     content = content or {}
     if not isinstance(content, dict):
         raise InputError(f"{path}: must hold sections such as 'adapt:'", "docs/cli.md describes settings files")
-    sections = ("adapt", "adapt-family", "task", "pretrain", "graph", "vocab")
+    sections = ("adapt", "adapt-family", "task", "prompt", "pretrain", "graph", "vocab")
     unknown = [key for key in content if key not in (*sections, *NOT_SETTINGS)]
     if unknown:
         raise InputError(f"{path}: unknown section '{unknown[0]}'", f"sections: {', '.join(sections)}")
@@ -186,6 +186,10 @@ def _checked(value: Any, hint: Any, limits: Mapping[str, Any]) -> Any:
     name = getattr(hint, "__name__", str(hint))
     if name == "tuple":
         return _checked_items(value, hint.__args__[0], limits)
+    if name == "dict":
+        if not isinstance(value, dict):
+            raise ValueError(f"must hold 'name: value' pairs, not {value!r}")
+        return {str(key): _checked(item, hint.__args__[1], limits) for key, item in value.items()}
     if hint is bool:
         if not isinstance(value, bool):
             raise ValueError(f"must be true or false, not {value!r}")

@@ -16,12 +16,13 @@ def _setting(
 ) -> Any:
     """A recipe's field: its default, one line of help, and the limits that validation checks.
 
-    ``items`` is the least length of a list; the other limits hold for each of its elements.
+    ``items`` is the least length of a list; the other limits hold for each of its elements, or of a mapping's.
     """
     limits = {"above": above, "least": least, "most": most, "choices": choices, "items": items}
-    return field(
-        default=default, metadata={"meaning": meaning, **{k: v for k, v in limits.items() if v is not None}}
-    )
+    metadata = {"meaning": meaning, **{k: v for k, v in limits.items() if v is not None}}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 MOST_SEED = 2**32 - 1
@@ -213,6 +214,62 @@ class TaskRecipe:
 
 
 @dataclass(frozen=True)
+class PromptRecipe:
+    """How a large model is asked, and how its answers are counted."""
+
+    SERVING: ClassVar = (
+        "concurrency",
+        "timeout",
+        "retries",
+        "first_wait",
+        "requests_per_minute",
+        "tokens_per_minute",
+    )
+    """Settings that change no answer."""
+    shots: int = _setting(0, "solved examples in a prompt, drawn from the train split by the seed", least=0)
+    balanced: bool = _setting(True, "topic, sentiment: the examples go round the labels (false: any examples)")
+    seeds: tuple[int, ...] = _setting(
+        (1,), "one run for each: its draw of examples", least=0, most=MOST_SEED, items=1
+    )
+    temperature: float = _setting(0.0, "0: the most probable answer; above: drawn, by the seed", least=0, most=2)
+    answer_tokens: int = _setting(512, "longest answer in tokens, thinking included", least=1)
+    structured: str = _setting(
+        "auto", "server: have it keep to the answer's JSON schema where it can", choices=("auto", "off")
+    )
+    unparsed: str = _setting(
+        "wrong",
+        "answers that cannot be read: count as wrong, or are left out as published",
+        choices=("wrong", "left_out"),
+    )
+    failures: str = _setting(
+        "stop",
+        "prompts without an answer after all tries: the run stops, or they count as wrong",
+        choices=("stop", "wrong"),
+    )
+    concurrency: int = _setting(8, "server: prompts asked at the same time", least=1)
+    timeout: float = _setting(120.0, "server: seconds for one answer", above=0)
+    retries: int = _setting(6, "server: further tries of a prompt", least=0)
+    first_wait: float = _setting(1.0, "server: seconds before the second try; they double, up to 60", above=0)
+    requests_per_minute: float = _setting(0.0, "server: most prompts a minute (0: no limit)", least=0)
+    tokens_per_minute: float = _setting(
+        0.0, "server: most tokens a minute, answers included (0: no limit)", least=0
+    )
+    price_in: float = _setting(0.0, "price of a million tokens of prompts (0: not told)", least=0)
+    price_out: float = _setting(0.0, "price of a million tokens of answers, thinking included", least=0)
+    batch_size: int = _setting(8, "local model: prompts answered at once", least=1)
+    precision: str = _setting(
+        "auto", "local model: auto means bf16 on a GPU that has it, else float32", choices=PRECISIONS
+    )
+
+    def mistakes(self) -> list[str]:
+        """Settings that do not go together."""
+        found = [] if len(set(self.seeds)) == len(self.seeds) else ["seeds: the same seed twice"]
+        if len(self.seeds) > 1 and not self.shots and not self.temperature:
+            found.append("seeds: without shots and at temperature 0 all seeds ask the same: give one")
+        return found
+
+
+@dataclass(frozen=True)
 class GraphRecipe:
     """How triples become sentences. Published were last_segment, by_sentence and keep."""
 
@@ -238,6 +295,9 @@ class PretrainRecipe:
         "mlm", "what it learns: mlm (XLM-R's architecture) or causal (Llama's)", choices=("mlm", CAUSAL)
     )
     languages: tuple[str, ...] = _setting((), "file names (without .txt) to take from a folder (none: all)")
+    language_bytes: dict[str, int] = _setting(  # noqa: RUF009 - a field with a factory
+        {}, "most bytes of text to train on by file name, as `{eng_Latn: 64000}` (others: all there is)", least=1
+    )
     vocabulary_size: int = _setting(16_000, "entries of the tokenizer", least=300, most=65_536)
     byte_fallback: bool = _setting(True, "spell characters without a piece in bytes (off: they are unknown)")
     hidden_size: int = _setting(256, "width", least=8)
@@ -267,6 +327,9 @@ class PretrainRecipe:
     def mistakes(self) -> list[str]:
         """Settings that do not go together."""
         found = []
+        unknown = [name for name in self.language_bytes if self.languages and name not in self.languages]
+        if unknown:
+            found.append(f"language_bytes: {', '.join(unknown)} not among languages")
         if self.row_tokens > self.max_tokens:
             found.append(f"row_tokens ({self.row_tokens}) must not be above max_tokens ({self.max_tokens})")
         if self.hidden_size % (2 * self.attention_heads):

@@ -135,25 +135,38 @@ def training_chart(curves: Mapping[str, Sequence[tuple[float, float]]], names: S
     return _finished(chart, height=180)
 
 
-def attention_map(shares: Mapping[str, Sequence[float]]) -> Chart:
-    """Mean attention to each adapter (0 to 1) by layer, lowest layer on the left."""
+def by_layer(shares: Mapping[str, Sequence[float]]) -> Chart:
+    """Shares (0 to 1) by name and layer, lowest layer on the left."""
+    layers = {name: {str(i): value for i, value in enumerate(values, start=1)} for name, values in shares.items()}
+    return heat_map(layers, "layer")
+
+
+def heat_map(shares: Mapping[str, Mapping[str, float]], across: str) -> Chart:
+    """Shares (0 to 1): a row of cells for each name, written above it, and in it a cell for each column."""
     rows = [
-        {"adapter": name, "layer": layer, "share": value}
+        {"name": name, across: column, "share": value}
         for name, values in shares.items()
-        for layer, value in enumerate(values, start=1)
+        for column, value in values.items()
     ]
+    columns = list(dict.fromkeys(column for values in shares.values() for column in values))
+    angle = 0 if max(map(len, columns)) < 4 else -60
     base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, domain=False, ticks=False)),
-        y=alt.Y("adapter:N", sort=None, title=None, axis=None),
+        x=alt.X(
+            f"{across}:O", title=across, sort=columns, axis=alt.Axis(labelAngle=angle, domain=False, ticks=False)
+        ),
+        y=alt.Y("name:N", sort=None, title=None, axis=None),
     )
-    colour = alt.Color("share:Q", scale=alt.Scale(scheme="blues", domain=[0, 1]), legend=None)
+    colour = alt.Color("share:Q", scale=alt.Scale(scheme="blues", domain=[0, 1], clamp=True), legend=None)
     dark = alt.condition(alt.datum.share > 0.6, alt.value("white"), alt.value("#112"))
-    cells = base.mark_rect(height=24, yOffset=9).encode(color=colour, tooltip=["adapter:N", "layer:O", "share:Q"])
+    tips = ["name:N", f"{across}:O", "share:Q"]
+    cells = base.mark_rect(height=24, yOffset=9).encode(color=colour, tooltip=tips)
     numbers = base.mark_text(fontSize=11, dy=9).encode(text=alt.Text("share:Q", format=".2f"), color=dark)
-    names = base.transform_filter(alt.datum.layer == 1)
-    names = names.mark_text(align="left", dy=-13, fontSize=12, color=TEXT).encode(text="adapter:N", x=alt.value(0))
-    layers = max(len(values) for values in shares.values())
-    return _finished(alt.layer(cells, numbers, names), height=46 * len(shares), width=max(WIDTH, 34 * layers))
+    names = alt.Chart(alt.Data(values=[{"name": name} for name in shares])).encode(
+        y=alt.Y("name:N", sort=None, title=None, axis=None), x=alt.value(0), text="name:N"
+    )
+    names = names.mark_text(align="left", dy=-13, fontSize=12, color=TEXT)
+    width = max(WIDTH, 34 * len(columns))
+    return _finished(alt.layer(cells, numbers, names), height=46 * len(shares), width=width)
 
 
 def _log_axis(rows: Sequence[Mapping[str, Any]]) -> alt.Axis:

@@ -128,6 +128,7 @@ def sections(analysis: Analysis) -> list[Section]:
         _differences,
         _behaviour,
         _published,
+        _alignment,
         _correlations,
         _regressions,
         _curves,
@@ -157,7 +158,8 @@ def _overview(analysis: Analysis) -> Section:
     }
     numbers = {what if count == 1 else f"{what}s": f"{count:,}" for what, count in counts.items()}
     if sums["tokens"]:
-        numbers["tokens trained on"] = f"{sums['tokens'] / 1e6:,.1f} M"
+        tokens = sums["tokens"]
+        numbers["tokens trained on"] = f"{tokens / 1e6:,.1f} M" if tokens >= 100_000 else f"{tokens:,}"
     if sums["seconds"]:
         numbers["hours"] = f"{sums['seconds'] / 3600:,.1f}"
     texts = []
@@ -219,10 +221,43 @@ def _published(analysis: Analysis) -> Section | None:
     found = []
     for results in analysis.results:
         table = tables.published_table(results, what_differs(results, analysis.runs))
-        if table is not None:
-            found.append(table)
+        found += [one for one in (table, tables.large_models_table(results)) if one is not None]
     texts = ["Published figures stand beside ours for orientation; below each table is what differs."]
     return Section("published", "Beside the published figures", [Part(found)], texts) if found else None
+
+
+def _alignment(analysis: Analysis) -> Section | None:
+    parts = []
+    for found in analysis.alignments:
+        cka, to = found.results["cka"], tables.language_name(found.to)
+        shares = {
+            condition.label: {
+                language: s.mean
+                for language in cka.languages
+                if (s := cka.spread(language, condition)) is not None
+            }
+            for condition in cka.conditions
+        }
+        name = f"alignment-{found.to}"
+        figures = [_heat_map(name, f"Linear CKA with {to}", charts.heat_map(shares, "language"), shares)]
+        if found.layers:
+            by_layer = {who: dict(enumerate(values, start=1)) for who, values in found.layers.items()}
+            title = f"By layer, mean of {len(cka.languages)} languages"
+            figures.append(_heat_map(f"{name}-layers", title, charts.by_layer(found.layers), by_layer))
+        parts.append(Part([tables.alignment_table(found)], figures, title=f"With {to}"))
+    texts = [
+        "How alike vectors of parallel sentences are (the mean of their tokens' last hidden states): a language "
+        "beside another in the same model, or a model beside another on the same sentences."
+    ]
+    return Section("alignment", "Alignment", parts, texts) if parts else None
+
+
+def _heat_map(name: str, title: str, chart: dict[str, Any], shares: Mapping[str, Mapping[Any, float]]) -> Figure:
+    told = "; ".join(
+        f"{who}: {', '.join(f'{column} {value:.2f}' for column, value in values.items())}"
+        for who, values in shares.items()
+    )
+    return _figure(name, title, f"Heat map. {title}. {told}.", chart)
 
 
 def _correlations(analysis: Analysis) -> Section | None:
@@ -301,7 +336,7 @@ def _fusion(analysis: Analysis) -> Section | None:
         )
         alt = f"Heat map of attention by layer, from the lowest, {title}. {told}."
         note = f"mean of {len(same)} seed{'s' if len(same) > 1 else ''}"
-        chart = charts.attention_map(maps[title])
+        chart = charts.by_layer(maps[title])
         figures.append(_figure(f"fusion-{len(figures)}", _capital(title), alt, chart, note))
     texts = [
         "How much a fusion attends to each of its adapters, by layer (mean over test tokens; a column sums to 1)."

@@ -7,13 +7,15 @@ from typing import Any
 from langlift.errors import InputError
 from langlift.languages import find_language
 from langlift.reports.tables import Cell, Table, words
+from langlift.studies.analysis.alignments import Aligned
 from langlift.studies.analysis.bootstrap import Difference, Differences
 from langlift.studies.analysis.correlations import Correlation
 from langlift.studies.analysis.curves import AxisCurves
-from langlift.studies.analysis.measures import Measure, Results, label, settings_of
+from langlift.studies.analysis.measures import SHARES, Measure, Results, label, settings_of
 from langlift.studies.analysis.regression import Regression
 from langlift.studies.analysis.spread import Spread
-from langlift.studies.published import published_figures
+from langlift.studies.published import LARGE_PLACE, large_figures, published_figures, shots_of
+from langlift.studies.single_runs import PROMPTED
 from langlift.studies.store import StudyRun
 
 NONE = Cell("–", value="")
@@ -34,7 +36,7 @@ def number(value: float, measure: Measure) -> str:
         return f"{value:,.3f}"
     if measure.is_perplexity:
         return f"{value:,.{0 if value >= 1000 else 1 if value >= 100 else 2}f}"
-    return f"{value:.1f}"
+    return f"{value:.3f}" if measure.metric in SHARES else f"{value:.1f}"
 
 
 def spread_text(found: Spread, measure: Measure) -> str:
@@ -164,12 +166,40 @@ def published_table(results: Results, differs: Sequence[str]) -> Table | None:
         ]
         for language, condition, ours, values, figure in rows
     ]
-    source = rows[0][4].place
+    source = "; ".join(dict.fromkeys(figure.place for *_, figure in rows))
     head = ["language", "condition", "here", *(f"published, {model}" for model in columns), "published column"]
     notes = [f"Published: {source}. Not the same experiment:", *differs]
     caption = f"{_capital(results.measure.title)}: here and as published"
     text = frozenset({0, 1, len(head) - 1})
     return Table(f"{results.measure.name}-published", caption, head, cells, text, notes)
+
+
+def large_models_table(results: Results) -> Table | None:
+    """The figures published for prompted models, best first; only beside prompted models of one's own."""
+    if not any(condition.settings.get("use") == PROMPTED for condition in results.conditions):
+        return None
+    by_language = {name: found for name in results.languages if (found := large_figures(results.measure, name))}
+    if not by_language:
+        return None
+    means = {
+        model: mean(found[model] for found in by_language.values()) for model in next(iter(by_language.values()))
+    }
+    rows = [
+        [
+            *words(model, shots_of(model)),
+            *(Cell(number(found[model], results.measure), found[model]) for found in by_language.values()),
+        ]
+        for model in sorted(means, key=lambda model: -means[model])
+    ]
+    columns = ["model", "asked", *(language_name(language) for language in by_language)]
+    notes = [
+        f"Published: {LARGE_PLACE}: 3-shot by Ji et al. (2024), GPT zero-shot by Adelani et al. (2024); the "
+        "source says F1. Prompts, examples and test sentences there are not those here.",
+    ]
+    caption = f"{_capital(results.measure.title)}: large models as published"
+    return Table(
+        f"{results.measure.name}-large-models", caption, columns, rows, frozenset({0, 1}), notes, folded=True
+    )
 
 
 def correlation_table(found: Sequence[Correlation]) -> Table:
@@ -238,6 +268,34 @@ def curve_table(found: AxisCurves) -> Table:
     columns = ["language", "condition", axis, found.measure.title]
     name = f"{found.measure.name}-by-{found.axis}"
     return Table(name, caption, columns, rows, frozenset({0, 1}), folded=True)
+
+
+def alignment_table(found: Aligned) -> Table:
+    """How like vectors are to those of one language or base: a row for each language and condition."""
+    cka = found.results["cka"]
+    rows = [
+        [
+            Cell(language_name(language), language),
+            *words(condition.label),
+            *(spread_cell(r.spread(language, condition), r.measure) for r in found.results.values()),
+        ]
+        for language in cka.languages
+        for condition in cka.conditions
+        if cka.values(language, condition)
+    ]
+    counts = {run.result["sentences"] for some in cka.cells.values() for run in some}
+    notes = [
+        f"{' or '.join(f'{count:,}' for count in sorted(counts))} sentences. CKA: 1 is the same but for rotation "
+        "and scale; sentences that do not belong together reach what stands beside it.",
+        "Retrieved: share of sentences of the second half of the text whose counterpart is nearest, after a "
+        f"rotation found on the first half (by chance {2 / max(counts):.3f}). Residual: share of the variance "
+        "there that the rotation leaves unexplained; above 1 it is worse than none.",
+    ]
+    if any(run.result["sentences"] < 2 * run.result["width"] for some in cka.cells.values() for run in some):
+        notes.append("Half of the text has fewer sentences than vectors have dimensions: CKA alone tells much.")
+    columns = ["language", "condition", *(_capital(r.measure.title) for r in found.results.values())]
+    caption = f"Likeness to {language_name(found.to)}: mean ± standard deviation"
+    return Table(f"alignment-{_file_name(found.to)}", caption, columns, rows, frozenset({0, 1}), notes)
 
 
 def attention_table(maps: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:

@@ -7,6 +7,7 @@ from pathlib import Path
 from langlift.backbones.loading import NANO, weightless_model
 from langlift.corpus.text_data import load_text_data, texts_to_score
 from langlift.errors import InputError
+from langlift.evaluation.sentence_vectors import parallel_sentences
 from langlift.progress import ProgressBar, heard_by
 from langlift.studies.planning import StudyPlan
 from langlift.studies.step import Input, Step
@@ -54,6 +55,11 @@ def _checks(step: Step) -> dict[tuple[str, ...], Check]:
                 found["base", str(path)] = partial(weightless_model, str(path))
             elif name.startswith("data:") or name in ("of", "corpora"):
                 found["text", str(path), str(with_triples)] = partial(load_text_data, path, with_triples)
+            elif name == "other_base":
+                found["base", str(path)] = partial(weightless_model, str(path))
+            elif step.kind == "alignment":
+                both = step.texts("text", "other")
+                found["parallel", *map(str, both)] = partial(parallel_sentences, both[0], both[-1])
             elif name == "text":
                 split = step.settings["split"] if path.is_file() else None
                 found["score", str(path), str(split)] = partial(texts_to_score, path, split)

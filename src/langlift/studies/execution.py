@@ -13,7 +13,9 @@ from langlift.config.recipes import AdaptRecipe, FamilyRecipe, GraphRecipe, Task
 from langlift.corpus.building import build_corpus
 from langlift.corpus.text_data import texts_to_score
 from langlift.errors import LangliftError
+from langlift.evaluation.alignment import compare_vectors
 from langlift.evaluation.pseudo_perplexity import WITHIN_WORD, score_model
+from langlift.evaluation.sentence_vectors import parallel_sentences, sentence_vectors
 from langlift.graph.building import build_graph
 from langlift.languages import find_language
 from langlift.studies.cutting import cut_data
@@ -110,8 +112,8 @@ def _paths(step: Step, runs: Path, name: str) -> list[Path]:
     return [one.made_in(runs) if isinstance(one, Step) else Path(one.path) for one in step.inputs.get(name, ())]
 
 
-def _base(step: Step) -> str:
-    base = step.inputs["base"][0]
+def _base(step: Step, name: str = "base") -> str:
+    base = step.inputs[name][0]
     if isinstance(base, Step):
         raise TypeError("the base of a run is a model that is there")
     return base.path
@@ -203,6 +205,22 @@ def _score(step: Step, runs: Path, folder: Path) -> Done:
     return found | {"tokens": result.tokens, "seconds": result.seconds}, metrics
 
 
+def _alignment(step: Step, runs: Path, folder: Path) -> Done:
+    base, adapter = _model(step, runs)
+    layers, most = step.settings["layers"], step.settings["sentences"]
+    texts = step.texts("text", "other")
+    pairs = parallel_sentences(texts[0], texts[-1])[:most]
+    ours, theirs = ([pair[side] for pair in pairs] for side in (0, 1))
+    first = sentence_vectors(base, ours, adapter, layers)
+    (other, its_adapter) = (_base(step, "other_base"), None) if "other_base" in step.inputs else (base, adapter)
+    second = sentence_vectors(other, theirs, its_adapter, layers)
+    if len(first) != len(second):  # of models of different depth only the outputs belong together
+        first, second = first[-1:], second[-1:]
+    by_layer = [asdict(compare_vectors(one, two)) for one, two in zip(first, second, strict=True)]
+    last = by_layer[-1]
+    return {"value": last["cka"], "before": None, **last}, {**last, "by_layer": by_layer}
+
+
 def _task(step: Step, runs: Path, folder: Path) -> Done:
     base, adapter = _model(step, runs)
     result = train_task(
@@ -249,6 +267,7 @@ KINDS: dict[str, Callable[[Step, Path, Path], Done]] = {
     "adapt": _adapt,
     "family": _family,
     "score": _score,
+    "alignment": _alignment,
     "task": _task,
     "fuse": _fuse,
 }

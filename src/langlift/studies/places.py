@@ -173,8 +173,10 @@ class PlacesReader(YamlReader):
             some.append(language)
         return some
 
-    def _all_languages(self, place: str, what: str, places: Mapping[Language, Any]) -> None:
-        missing = [str(language) for language in self.languages if language not in places]
+    def _all_languages(
+        self, place: str, what: str, places: Mapping[Language, Any], others: Sequence[Language] = ()
+    ) -> None:
+        missing = [str(one) for one in [*self.languages, *others] if one not in places]
         if missing and not any(mistake.startswith(place) for mistake in self.mistakes):
             self.mistakes.append(f"{place}: {what} has nothing for {', '.join(missing)}")
 

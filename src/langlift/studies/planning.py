@@ -75,7 +75,7 @@ class _Planner:
         subjects: Sequence[Language | None] = study.languages if study.family is None else [None]
         for measured in study.languages:
             self._measure(corner, measured, None, {})
-        for language in subjects:
+        for language in subjects if study.data else ():
             trained: dict[tuple[Any, ...], list[tuple[str, Step]]] = {}
             combinations = product(
                 self._choices("graph"),
@@ -278,6 +278,7 @@ class _Planner:
         where = {"method": None, "data": None, "objective": None, **cell}
         where |= {"language": str(language), "base": corner.base}
         self._score(corner, language, model, where, trained)
+        self._align(corner, language, model, where, trained)
         for name, task in self.study.tasks.items():
             if language not in task.data:
                 self._leave_out(language, f"no data for {name}")
@@ -318,6 +319,29 @@ class _Planner:
             if len(scoring.variants) > 1:
                 cell["variant"] = variant
             self._add(corner, "score", settings, {**model, "text": (text,)}, cell)
+
+    def _align(
+        self,
+        corner: _Corner,
+        language: Language,
+        model: Mapping[str, tuple[Source, ...]],
+        where: Mapping[str, Any],
+        trained: Step | None,
+    ) -> None:
+        """The model's vectors of the language's sentences beside its own of a translation, or another base's."""
+        aligning = self.study.alignment
+        if aligning is None:
+            return
+        texts = {str(one): existing(place.paths[0]) for one, place in aligning.places.items()}
+        for other in aligning.to:
+            if other == str(language) or (other == corner.base and trained is None):
+                continue
+            inputs = {**model, "text": (texts[str(language)],)}
+            inputs |= {"other": (texts[other],)} if other in texts else {"other_base": (base_model(other),)}
+            settings = {"language": str(language), "layers": aligning.layers, "sentences": aligning.sentences}
+            cell = {**where, "task": None, "metric": "cka", "with": other}
+            cell["seed"] = trained.cell["seed"] if trained is not None else None
+            self._add(corner, "alignment", settings, inputs, cell)
 
     def _task(
         self,

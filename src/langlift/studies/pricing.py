@@ -6,7 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
+from torch import nn
+
+from langlift.adapters.composition import attach, train_only
+from langlift.backbones.loading import model_location, weightless_model
+from langlift.backbones.registry import backbone_of
 from langlift.config.recipes import AdaptRecipe
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
@@ -15,6 +21,7 @@ from langlift.progress import heard_by, readable_seconds, say
 from langlift.studies.planning import StudyPlan
 from langlift.studies.step import Input, Step
 from langlift.studies.workload import workload_of
+from langlift.training.adaptation import adapter_config
 from langlift.training.step_time import step_time
 
 CALIBRATION_SECONDS = 30.0
@@ -153,7 +160,7 @@ def _trainings(step: Step) -> list[tuple[str, str]]:
     """The (base, method) whose speed a run goes by."""
     if step.kind in ("adapt", "family", "task", "fuse"):
         return [(_base(step), str(step.settings["method"]))]
-    return [(_base(step), str(step.cell["method"] or "seq_bn"))] if step.kind == "score" else []
+    return [(_base(step), str(step.cell["method"] or "seq_bn"))] if step.kind in ("score", "alignment") else []
 
 
 def _base(step: Step) -> str:
@@ -185,6 +192,8 @@ def _speed(
             return Speed(found.flops_per_token, found.trained, forward, found.seconds / found.tokens, overhead)
         except InputError as error:
             remarks.append(f"not timed here: {error.message}")
+    if Path(model_location(base)).exists():
+        return _by_config(base, method, forward)
     shape = base_shape(base)
     if shape is None:
         remarks.append(f"{base}: its size is not known without it")
@@ -198,6 +207,24 @@ def _speed(
         "seq_bn_inv": layers * hidden * hidden // 8 + hidden * hidden // 2,
     }.get(method, layers * hidden * hidden // 8)
     return Speed(2 * (body + head) / forward, trained, forward)
+
+
+def _by_config(base: str, method: str, forward: float) -> Speed:
+    """Counted on the model without its weights: matrices that every token goes through, and the head for some."""
+    model = weightless_model(base)
+    body = _matrices(model.base_model) - _matrices(model.base_model.get_submodule(backbone_of(model).embeddings))
+    config: Any = model.config
+    head = HEAD_SHARE * config.hidden_size * (config.hidden_size + config.vocab_size)
+    adapter = adapter_config(AdaptRecipe(method=method))
+    if adapter is not None:
+        attach(model, "priced", adapter)
+    train_only(model, None if adapter is None else "priced")
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return Speed(2 * (body + head) / forward, trained, forward)
+
+
+def _matrices(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.ndim > 1)
 
 
 _BUNDLED_LINE = "Ommi sajret borma kbira ta' minestra u missieri mar il-baħar biex jistad mal-ħbieb tiegħu."
@@ -214,7 +241,7 @@ def _priced(
     factor = FUSION if step.kind == "fuse" else 1.0
     equivalent = factor * (work.trained + speed.forward * work.read)
     copies = 2 if {"trained", "adapters"} & step.inputs.keys() and step.cell["method"] != "full" else 1
-    disk = 0 if step.kind == "score" else BYTES * speed.trained * copies
+    disk = 0 if step.kind in ("score", "alignment") else BYTES * speed.trained * copies
     seconds = None if speed.seconds_a_token is None else equivalent * speed.seconds_a_token + speed.overhead
     return RunPrice(
         step.name,

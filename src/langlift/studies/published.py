@@ -11,7 +11,7 @@ from typing import Any
 from langlift.errors import InputError
 from langlift.language_facts import seed_language_codes
 from langlift.studies.analysis.measures import PERPLEXITY, PUBLISHED, Condition, Measure, Results
-from langlift.studies.single_runs import read_recipe
+from langlift.studies.single_runs import PROMPTED, read_recipe
 from langlift.studies.store import StudyRun
 
 SOURCE = "arXiv 2502.10140"
@@ -29,6 +29,10 @@ TABLES = {
     ("ner", "entity_f1"): "ner",
 }
 """(task, metric) -> the file of published figures."""
+LARGE: Mapping[tuple[str | None, str], str] = {("topic", "macro_f1"): "llm_tc"}
+"""(task, metric) -> the file of figures published for prompted models."""
+LARGE_PLACE = f"{SOURCE}, table 24"
+ZERO_SHOT_COLUMNS = ("GPT-3.5-turbo-0613", "GPT-4-0613")
 PLACES = {"pppl": "tables 10, 11", "tc": "tables 15, 16", "sa": "tables 21, 22", "ner": "tables 18, 19"}
 GRAPHS, TEXTS = ("graph", "conceptnet"), ("text", "glotcc", "corpus")
 """What a study's data is called, in part, if it is a knowledge graph, or a corpus."""
@@ -52,6 +56,12 @@ class PublishedFigure:
 
 def published_figures(measure: Measure, condition: Condition, language: str) -> list[PublishedFigure]:
     """What was published for a condition in a language: for the same base if it has figures, else for both."""
+    if condition.settings.get("use") == PROMPTED:
+        return [
+            PublishedFigure(name, shots_of(name), value, LARGE_PLACE)
+            for name, value in large_figures(measure, language).items()
+            if Path(str(condition.settings.get("base"))).name.casefold() == name.casefold()
+        ]
     table = TABLES.get((measure.task, measure.metric))
     column = column_of(measure, condition)
     if table is None or column is None:
@@ -63,6 +73,18 @@ def published_figures(measure: Measure, condition: Condition, language: str) -> 
         if text and base in (None, model):
             found.append(PublishedFigure(name, column, float(text), f"{SOURCE}, {PLACES[table]}"))
     return found
+
+
+def large_figures(measure: Measure, language: str) -> dict[str, float]:
+    """Model -> the figure published for it in a language when prompted; nothing where none is."""
+    table = LARGE.get((measure.task, measure.metric))
+    row = _large_rows(table).get(language, {}) if table else {}
+    return {model: float(text) for model, text in row.items() if model != "language" and text}
+
+
+def shots_of(model: str) -> str:
+    """How a model of those figures was asked."""
+    return "zero-shot" if model in ZERO_SHOT_COLUMNS else "3-shot"
 
 
 def column_of(measure: Measure, condition: Condition) -> str | None:
@@ -97,7 +119,9 @@ def what_differs(results: Results, runs: Sequence[StudyRun]) -> list[str]:
     """Why a measure's figures and the published ones are not the same experiment, line by line; never empty."""
     own = [run for cell in results.cells.values() for run in cell]
     adapting = [run for run in runs if run.kind == "adapt"]
-    bases = sorted({str(c.settings.get("base")) for c in results.conditions if c.settings.get("base")})
+    prompted = [run for run in own if run.cell.get("use") == PROMPTED]
+    adapted = [c for c in results.conditions if c.settings.get("use") != PROMPTED]
+    bases = sorted({str(c.settings.get("base")) for c in adapted if c.settings.get("base")})
     lines = []
     if others := [base for base in bases if base not in BASES]:
         lines.append(f"Base model: {', '.join(others)} here; mBERT and XLM-R (base) there.")
@@ -115,6 +139,11 @@ def what_differs(results: Results, runs: Sequence[StudyRun]) -> list[str]:
         lines.append("Training and test sets: the study's own here, those of the paper there.")
         if results.measure.task == "ner" and not all(run.published for run in own):
             lines.append("Entities: scored on words here; on every subword there (label_subwords: every).")
+    if prompted:
+        lines.append(
+            "Prompted models: prompts, examples and how answers are read are langlift's here; there 3-shot "
+            "figures of Ji et al. (2024), and for GPT zero-shot ones of Adelani et al. (2024), called F1."
+        )
     if adapting:
         lines += _settings_differ("Adapters", adapting, "adapt", ADAPT)
         bottlenecks = [run for run in adapting if run.cell.get("method") in ("seq_bn", "seq_bn_inv")]
@@ -159,3 +188,12 @@ def _rows(table: str) -> Mapping[tuple[str, str], dict[str, str]]:
     path = Path(str(files("langlift") / "facts" / f"published_{table}.csv"))
     with path.open(encoding="utf-8", newline="") as file:
         return {(row["model"], codes[row["language"]]): row for row in csv.DictReader(file)}
+
+
+@cache
+def _large_rows(table: str) -> Mapping[str, dict[str, str]]:
+    """FLORES code of the language -> the row of a table of prompted models."""
+    codes = seed_language_codes()
+    path = Path(str(files("langlift") / "facts" / f"published_{table}.csv"))
+    with path.open(encoding="utf-8", newline="") as file:
+        return {codes[row["language"]]: row for row in csv.DictReader(file)}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from langlift.errors import InputError
+from langlift.processes import only_one
 from langlift.progress import heard_by
 from langlift.studies.execution import Outcome, execute
 from langlift.studies.folder import RUNS, held, is_done
@@ -90,6 +91,7 @@ def run_study(
         InputError: ``out`` holds something else, or runs that the plan does not have.
         LangliftError: another process runs the study, or the folder cannot be written.
     """
+    only_one("langlift study")
     started = time.monotonic()
     runs = out / RUNS
     _check_folder(out)

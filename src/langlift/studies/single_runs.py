@@ -1,4 +1,4 @@
-"""Runs of earlier commands (adapt, task, fuse, adapt-family, pretrain), as if they were a study's."""
+"""Runs of earlier commands (adapt, task, prompt, fuse, adapt-family, pretrain), as if they were a study's."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,8 @@ from langlift.training.run_folder import METRICS, RECIPE, VERSIONS, is_finished,
 PARTS_OF_COST = ("tokens", "flops", "seconds", "peak_memory_bytes")
 LANGUAGE_CODE = re.compile(r"[-_.]?[a-z]{3}_[A-Z][a-z]{3}[-_.]?")
 RUN_NUMBER = re.compile(r"-?\d+$")
+PROMPTED = "prompted"
+"""How a large model is used that is only asked."""
 LOSS = "validation_loss"
 """The measure of runs that train on unlabelled text: masked loss on their own dev split, nats."""
 
@@ -22,7 +24,7 @@ LOSS = "validation_loss"
 def read_runs(folders: Sequence[Path]) -> tuple[list[StudyRun], list[str]]:
     """All finished runs of study folders and single run folders, and the names of those that are not finished.
 
-    A task run of several seeds becomes a run for each seed.
+    A task or prompt run of several seeds becomes a run for each seed.
 
     Raises:
         InputError: a folder is neither, or is damaged; all are named.
@@ -45,12 +47,14 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[StudyRun], list[str]]:
         except InputError as error:
             mistakes.append(error.message)
     if mistakes:
-        raise InputError("; ".join(mistakes), "name folders of langlift study, adapt, task, fuse or pretrain")
+        raise InputError(
+            "; ".join(mistakes), "name folders of langlift study, adapt, task, prompt, fuse or pretrain"
+        )
     return finished, unfinished
 
 
 def read_single(folder: Path) -> list[StudyRun]:
-    """What one finished run folder of an earlier command holds; a task run, one for each seed.
+    """What one finished run folder of an earlier command holds; a task or prompt run, one for each seed.
 
     Raises:
         InputError: it is no run folder.
@@ -59,7 +63,9 @@ def read_single(folder: Path) -> list[StudyRun]:
     command, inputs = str(recipe.get("command")), dict(recipe.get("inputs") or {})
     settings = dict(recipe.get(command) or {})
     if command == "task":
-        return _task_runs(folder, inputs, settings, metrics)
+        return _task_runs(folder, inputs, settings)
+    if command == "prompt":
+        return _prompt_runs(folder, inputs, settings)
     cell = {
         "language": inputs.get("language"),
         "base": inputs.get("base"),
@@ -99,11 +105,8 @@ def data_kind(data: Any) -> str | None:
     return "+".join(dict.fromkeys(kinds))
 
 
-def _task_runs(
-    folder: Path, inputs: Mapping[str, Any], settings: Mapping[str, Any], metrics: Mapping[str, Any]
-) -> list[StudyRun]:
+def _task_runs(folder: Path, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> list[StudyRun]:
     """A run for each seed of a task, described by the adapter it stands on."""
-    seeds = [inputs["seed"]] if "seed" in inputs else list(settings["seeds"])
     cell: dict[str, Any] = {"language": _language_of(inputs.get("data")), "base": inputs.get("base")}
     adapter, fused = inputs.get("language_adapter"), inputs.get("fused_adapters")
     if fused:
@@ -116,6 +119,32 @@ def _task_runs(
         cell["task_method"] = settings.get("method")
     cell["task"] = inputs.get("task")
     published = True if settings.get("label_subwords") == "every" else None
+    return _seed_runs(folder, "task", inputs, settings, cell, published)
+
+
+def _prompt_runs(folder: Path, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> list[StudyRun]:
+    """A run for each seed of a prompted model."""
+    cell = {
+        "language": _language_of(inputs.get("data")),
+        "base": inputs.get("model_name") or inputs.get("model"),
+        "use": PROMPTED,
+        "shots": settings.get("shots"),
+        "task": inputs.get("task"),
+    }
+    published = True if settings.get("unparsed") == "left_out" else None
+    return _seed_runs(folder, "prompt", inputs, settings, cell, published)
+
+
+def _seed_runs(
+    folder: Path,
+    kind: str,
+    inputs: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    cell: Mapping[str, Any],
+    published: bool | None,
+) -> list[StudyRun]:
+    """A run for each seed folder of a run, or the one of a seed's folder itself."""
+    seeds = [inputs["seed"]] if "seed" in inputs else list(settings["seeds"])
     runs = []
     for seed in seeds:
         own = folder if "seed" in inputs else folder / f"seed-{seed}"
@@ -124,7 +153,7 @@ def _task_runs(
         result = {"value": measured[f"test_{metric}"], "dev": measured.get(f"dev_{metric}")}
         part = {**cell, "metric": metric, "seed": seed}
         name = folder.name if own == folder else f"{folder.name}/{own.name}"
-        runs.append(_run(own, "task", name, part, result, measured, published))
+        runs.append(_run(own, kind, name, part, result, measured, published))
     return runs
 
 

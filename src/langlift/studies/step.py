@@ -16,7 +16,7 @@ DATA = "data"
 """The folder within a run's folder of what was built: a corpus, a graph, a cut data set, a vocabulary."""
 BUILDS = ("corpus", "graph", "cut", "vocab")
 """The kinds of runs that make something for others in ``DATA``; the others make it in their folder itself."""
-IN_NAME = ("task", "use", "language", "method", "data", "objective", "variant")
+IN_NAME = ("task", "use", "language", "method", "data", "objective", "variant", "with")
 """What of a cell stands in a run's name, in this order; other axes and the seed come after."""
 NOT_IN_NAME = ("base", "metric", "seed")
 PLAIN = "mlm"
@@ -75,6 +75,11 @@ class Step:
         """The runs that this one builds on, each once."""
         found = [one for some in self.inputs.values() for one in some if isinstance(one, Step)]
         return list({one.hash: one for one in found}.values())
+
+    def texts(self, *names: str) -> list[Path]:
+        """The files among some inputs, which are there already."""
+        found = (one for name in names for one in self.inputs.get(name, ()))
+        return [Path(one.path) for one in found if isinstance(one, Input)]
 
     def made_in(self, runs: Path) -> Path:
         """The folder of what the run makes."""

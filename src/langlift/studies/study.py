@@ -45,6 +45,19 @@ class Scoring:
 
 
 @dataclass(frozen=True)
+class Aligning:
+    """Parallel sentences, and what their vectors are compared ``to``: languages (by code) and base models.
+
+    ``places`` has the text of the study's languages, and of those compared with.
+    """
+
+    places: Mapping[Language, Place]
+    to: tuple[str, ...]
+    layers: str
+    sentences: int | None
+
+
+@dataclass(frozen=True)
 class Axis:
     """One axis: ``name`` as written; the ``section`` and ``setting`` it sets (none: data, method, seed ...)."""
 
@@ -67,6 +80,7 @@ class Study:
     data: Mapping[str, Mapping[Language, Place]]
     axes: Mapping[str, Axis]
     score: Scoring | None
+    alignment: Aligning | None
     tasks: Mapping[str, TaskUse]
     settings: Mapping[str, tuple[Given, ...]]
     preset: str | None
@@ -100,6 +114,13 @@ def study_text(study: Study) -> str:
             "text": study.score.on or places(study.score.places),
             "variant": list(study.score.variants),
             **({"sentences": study.score.sentences} if study.score.sentences else {}),
+        }
+    if study.alignment is not None:
+        content["alignment"] = {
+            "text": places(study.alignment.places),
+            "with": list(study.alignment.to),
+            "layers": study.alignment.layers,
+            **({"sentences": study.alignment.sentences} if study.alignment.sentences else {}),
         }
     content["tasks"] = {
         name: {

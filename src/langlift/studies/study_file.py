@@ -24,12 +24,13 @@ from langlift.config.recipes import (
 from langlift.corpus.byte_size import parse_bytes
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import VARIANTS
-from langlift.languages import Language
+from langlift.evaluation.sentence_vectors import LAYERS
+from langlift.languages import Language, find_language
 from langlift.studies.places import PlacesReader
-from langlift.studies.study import BEHAVIOURS, USES, Axis, Place, Scoring, Study, TaskUse
+from langlift.studies.study import BEHAVIOURS, USES, Aligning, Axis, Place, Scoring, Study, TaskUse
 
 STUDY = "study.yaml"
-KEYS = ("name", "preset", "base", "languages", "family", "data", "axes", "score", "tasks")
+KEYS = ("name", "preset", "base", "languages", "family", "data", "axes", "score", "alignment", "tasks")
 SECTIONS: dict[str, type] = {
     "adapt": AdaptRecipe,
     "adapt-family": FamilyRecipe,
@@ -75,8 +76,8 @@ class _Reader(PlacesReader):
         for needed in ("base", "languages"):
             if needed not in found:
                 self.mistakes.append(f"{self.path}: no {needed}")
-        if "score" not in found and "tasks" not in found:
-            self.mistakes.append(f"{self.path}: neither score nor tasks: nothing would be measured")
+        if not found.keys() & {"score", "alignment", "tasks"}:
+            self.mistakes.append(f"{self.path}: neither score nor alignment nor tasks: nothing would be measured")
         bases = [self._base(place, text) for place, text in self._texts(found.get("base"), "base")]
         for place, text in self._texts(found.get("languages"), "languages"):
             self._language(place, text)
@@ -87,7 +88,7 @@ class _Reader(PlacesReader):
                 why = "without 'family:'" if family is None else "with 'family:'"
                 self.mistakes.append(f"{found[section][0]}: {why} the settings are those of {training}:")
         preset = self._preset(found)
-        data = self._data(found.get("data"))
+        data = self._data(*found["data"]) if "data" in found else {}
         settings = {
             name: self._settings(name, *found[name], tuple(data) if name == training else ())
             for name in SECTIONS
@@ -99,6 +100,7 @@ class _Reader(PlacesReader):
         axes.setdefault("method", Axis("method", "", "", ("seq_bn" if family is None else "full",), "default"))
         axes.setdefault("seed", Axis("seed", "", "", (1,), "default"))
         score = self._score(*found["score"], data) if "score" in found else None
+        alignment = self._alignment(*found["alignment"], bases) if "alignment" in found else None
         tasks = self._tasks(*found["tasks"]) if "tasks" in found else {}
         self._together(axes, tasks, family, found)
         name = self.text(*self._at(found, "name")) if "name" in found else self.path.stem
@@ -111,6 +113,7 @@ class _Reader(PlacesReader):
             data,
             axes,
             score,
+            alignment,
             tasks,
             settings,
             preset,
@@ -156,12 +159,9 @@ class _Reader(PlacesReader):
             return value
         return list(checked) if isinstance(checked, tuple) else checked
 
-    def _data(self, found: tuple[str, yaml.Node] | None) -> dict[str, dict[Language, Place]]:
-        if found is None:
-            self.mistakes.append(f"{self.path}: no data")
-            return {}
+    def _data(self, where: str, block: yaml.Node) -> dict[str, dict[Language, Place]]:
         data = {}
-        for name, (place, node) in self._block(found[0], "data", found[1]).items():
+        for name, (place, node) in self._block(where, "data", block).items():
             if not re.fullmatch(r"\w[\w.-]*", name):
                 self.mistakes.append(
                     f"{place}: a name of data is made of letters, digits, _, . and -, not '{name}'"
@@ -232,7 +232,10 @@ class _Reader(PlacesReader):
         if section:
             return self._checked(SECTIONS[section], place, setting, value)
         if name == "data":
-            unknown = [part for part in str(value).split("+") if part not in data]
+            parts = str(value).split("+")
+            unknown = [part for part in parts if part not in data]
+            if len(set(parts)) < len(parts):
+                self.mistakes.append(f"{place}: data '{value}' names the same data twice")
             if unknown:
                 known = ", ".join(data) or "nothing is"
                 self.mistakes.append(f"{place}: data '{unknown[0]}' is not described under data: ({known})")
@@ -260,7 +263,6 @@ class _Reader(PlacesReader):
             if "text" not in parts:
                 self.mistakes.append(f"{place}: score has no text")
         variants: tuple[str, ...] = ("default",)
-        sentences = None
         if "variant" in parts:
             variants = tuple(text for _, text in self._texts(parts["variant"], "variant"))
             for variant in variants:
@@ -268,10 +270,7 @@ class _Reader(PlacesReader):
                     self.mistakes.append(
                         f"{parts['variant'][0]}: unknown variant '{variant}' ({', '.join(VARIANTS)})"
                     )
-        if "sentences" in parts:
-            sentences = self.loader.construct_object(parts["sentences"][1])
-            if isinstance(sentences, bool) or not isinstance(sentences, int) or sentences < 1:
-                self.mistakes.append(f"{parts['sentences'][0]}: sentences must be a whole number above 0")
+        sentences = self._count(parts, "sentences")
         if "text" not in parts:
             return Scoring("", {}, variants, sentences)
         where, text = parts["text"]
@@ -284,6 +283,44 @@ class _Reader(PlacesReader):
         places = self._places(where, text, ("path",))
         self._all_languages(where, "score", places)
         return Scoring("", places, variants, sentences)
+
+    def _alignment(self, place: str, node: yaml.Node, bases: Sequence[str]) -> Aligning:
+        parts = self._block(place, "alignment", node)
+        self._known(parts, ("text", "with", "layers", "sentences"), "key of alignment")
+        missing = [key for key in ("text", "with") if key not in parts]
+        if missing:
+            self.mistakes.append(f"{place}: alignment has no {' and no '.join(missing)}")
+        to, others = [], []
+        for where, text in self._texts(parts.get("with"), "with"):
+            if (base := text if text in bases else str(Path(self.path.parent, text).resolve())) in bases:
+                to.append(base)
+                continue
+            try:
+                others.append(find_language(text))
+            except InputError as error:
+                self.mistakes.append(f"{where}: neither a base of this study nor a language: {error.message}")
+                continue
+            to.append(str(others[-1]))
+        layers = "last"
+        if "layers" in parts:
+            layers = self.text(*self._at(parts, "layers"))
+            if layers not in LAYERS:
+                self.mistakes.append(f"{parts['layers'][0]}: layers must be {' or '.join(LAYERS)}, not '{layers}'")
+        places = {}
+        if "text" in parts:
+            others = [one for one in dict.fromkeys(others) if one not in self.languages]
+            places = self._places(*parts["text"], ("path",), [*self.languages, *others])
+            self._all_languages(parts["text"][0], "alignment", places, others)
+        return Aligning(places, tuple(dict.fromkeys(to)), layers, self._count(parts, "sentences"))
+
+    def _count(self, parts: Mapping[str, tuple[str, yaml.Node]], key: str) -> int | None:
+        if key not in parts:
+            return None
+        value = self.loader.construct_object(parts[key][1])
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            self.mistakes.append(f"{parts[key][0]}: {key} must be a whole number above 0")
+            return None
+        return value
 
     def _tasks(self, place: str, node: yaml.Node) -> dict[str, TaskUse]:
         tasks = {}
@@ -316,6 +353,14 @@ class _Reader(PlacesReader):
         found: Mapping[str, tuple[str, yaml.Node]],
     ) -> None:
         """What does not go together."""
+        if "data" not in found:  # then only bases are measured
+            training = [found[key][0] for key in ("family", "adapt", "adapt-family") if key in found]
+            training += [
+                axis.line
+                for name, axis in axes.items()
+                if axis.section.startswith("adapt") or name in ("objective", "max_bytes")
+            ]
+            self.mistakes += [f"{place}: no data to train on ('data:')" for place in dict.fromkeys(training)]
         fused = [name for name, task in tasks.items() if "fused" in task.use]
         if fused and "data" in axes and len([value for value in axes["data"].values if "+" not in value]) < 2:
             self.mistakes.append(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from langlift.backbones.loading import load_tokenizer
 from langlift.corpus.text_data import load_text_data, texts_to_score
 from langlift.errors import InputError
+from langlift.evaluation.sentence_vectors import parallel_sentences
 from langlift.progress import heard_by
 from langlift.studies.step import Input, Step
 from langlift.tasks.known import TASKS
@@ -68,6 +69,11 @@ def workload_of(step: Step, base: str) -> Workload:
         lengths_of_text = _score_lengths(step, base)
         tokens = lengths_of_text.test * lengths_of_text.squared
         return Workload(0.0, tokens, 0, lengths_of_text.assumed)
+    if step.kind == "alignment":
+        texts = step.texts("text", "other")
+        pairs = parallel_sentences(texts[0], texts[-1])[: settings["sentences"]]
+        counted = [_token_counts(base, _some([pair[side] for pair in pairs])).mean() for side in (0, 1)]
+        return Workload(0.0, float(len(pairs) * sum(counted)))
     if step.kind in ("task", "fuse"):
         of_task = _task_lengths(step, base)
         train = min(of_task.train, settings["train_examples"] or of_task.train)

@@ -26,6 +26,7 @@ from langlift.backbones.loading import (
 from langlift.config.loading import recorded
 from langlift.config.recipes import LATER_TASK_SETTINGS, TaskRecipe
 from langlift.errors import InputError
+from langlift.processes import only_one
 from langlift.progress import say
 from langlift.tasks.inference import PREDICTION_BATCH
 from langlift.tasks.setups import Setup, setup_for
@@ -113,6 +114,7 @@ def train_task(
     Raises:
         InputError: bad data, base, adapter or recipe, or ``out`` holds another run.
     """
+    only_one("training for a task")
     sources = [Path(name).resolve() if Path(name).exists() else name for name in train_data or ()]
     for name, source in zip(train_data or (), sources, strict=True):
         if sources.count(source) > 1:

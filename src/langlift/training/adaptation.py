@@ -1,7 +1,6 @@
 """Adapt a base model to a language: train an adapter, or the whole model, on its text."""
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,6 +38,7 @@ from langlift.training.run_folder import (
     is_finished,
     open_run,
     read_metrics,
+    remove_checkpoints,
     sha256_of,
     write_json,
     write_text,
@@ -211,7 +211,7 @@ def adapt(
     card = adaptation_card(language, base, names, recipe, result, inputs.get("init"), with_head)
     write_text(out / "README.md", card)
     write_json(out / METRICS, asdict(result))
-    shutil.rmtree(out / CHECKPOINTS)
+    remove_checkpoints(out)
     return result
 
 

@@ -1,7 +1,6 @@
 """Adapt a base model to a family of languages: one model, or one adapter, trained on the text of all of them."""
 
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
@@ -43,6 +42,7 @@ from langlift.training.run_folder import (
     is_finished,
     open_run,
     read_metrics,
+    remove_checkpoints,
     sha256_of,
     write_json,
     write_text,
@@ -209,7 +209,7 @@ def adapt_family(
     save_weights(model, tokenizer, out, name, config, base, recipe.train_head)
     write_text(out / "README.md", family_card(recipe, result))
     write_json(out / METRICS, asdict(result))
-    shutil.rmtree(out / CHECKPOINTS)
+    remove_checkpoints(out)
     return result
 
 

@@ -1,11 +1,13 @@
 """Model cards: the README.md of a run folder, ready for the hub."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langlift.config.recipes import CAUSAL, AdaptRecipe, FamilyRecipe, TaskRecipe
+from langlift.config.recipes import CAUSAL, AdaptRecipe, FamilyRecipe, PretrainRecipe, TaskRecipe
 from langlift.languages import Language
 
+FLORES_CODE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
 LEARNING_CURVES = "learning_curves.svg"
 METHOD_NAMES = {
     "seq_bn": "sequential bottleneck adapter (Seq_bn)",
@@ -93,6 +95,50 @@ All settings are in `recipe.yaml`, library versions in `versions.json`, the cour
 
 It knows its language only from the text named above; whoever trained it should say here where that
 text comes from, under which licence, and what it leaves out.
+"""
+
+
+def pretraining_card(recipe: PretrainRecipe, result: Any) -> str:
+    """The card of ``langlift pretrain``; ``result`` is its PretrainResult."""
+    languages = "\n".join(f"| {name} | {count:,} |" for name, count in sorted(result.text_bytes.items()))
+    codes = [name.partition("_")[0] for name in result.text_bytes if FLORES_CODE.fullmatch(name)]
+    known = f"language: [{', '.join(dict.fromkeys(codes))}]\n" if codes else ""
+    shape = f"{recipe.layers} layers x {recipe.hidden_size}, {recipe.attention_heads} heads"
+    spelled = "byte fallback" if recipe.byte_fallback else "no byte fallback"
+    kind, pipeline, architecture, loss = ("masked", "fill-mask", "XLM-R", "masked loss")
+    if recipe.objective == CAUSAL:
+        kind, pipeline, architecture, loss = ("causal", "text-generation", "Llama", "loss")
+    return f"""---
+{known}library_name: transformers
+pipeline_tag: {pipeline}
+tags: [langlift, {"llama" if recipe.objective == CAUSAL else "xlm-roberta"}]
+---
+
+# A {kind} language model pre-trained by langlift
+
+| | |
+|---|---|
+| architecture | {architecture}: {shape}, at most {recipe.max_tokens} tokens |
+| parameters | {result.parameters:,} |
+| vocabulary | {result.vocabulary_size:,} unigram pieces, {spelled} |
+| steps | {result.steps:,} of {recipe.batch_size * recipe.accumulation} rows of {recipe.row_tokens} tokens |
+| tokens seen | {result.tokens:,} |
+| {loss} on reserved text | {result.validation_loss:.4f} nats |
+
+Text that was there to train on. {recipe.reserved_share:.0%} of the documents of each file are reserved, and not
+counted:
+
+| file | bytes |
+|---|--:|
+{languages}
+| all | {sum(result.text_bytes.values()):,} |
+
+All settings are in the run's `recipe.yaml`, the course of training in `progress.jsonl`.
+
+## Limits
+
+It knows languages only from these files; whoever trained it should say here where they come from, under which
+licence, and what they leave out.
 """
 
 

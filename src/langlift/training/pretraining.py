@@ -3,7 +3,7 @@
 import shutil
 from array import array
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -28,11 +28,13 @@ from langlift.config.recipes import CAUSAL, PretrainRecipe
 from langlift.corpus.text_files import Document, read_documents, split_documents
 from langlift.errors import InputError
 from langlift.masking.masked_language_model import MaskedLanguageModel
+from langlift.processes import only_one
 from langlift.progress import ProgressBar
 from langlift.training.cost import flops_per_token
 from langlift.training.examples import ExampleOf, OnePass, Schedule, causal_examples, masked_examples
 from langlift.training.initialisation import see_neighbours
 from langlift.training.memory import peak_memory_bytes
+from langlift.training.model_cards import pretraining_card
 from langlift.training.optimizers import MuonWithAdamW
 from langlift.training.paths import masked_path
 from langlift.training.precision import prepare_arithmetic
@@ -62,7 +64,7 @@ MODEL = "model"
 class PretrainResult:
     """What ``langlift pretrain`` made. Losses in nats per predicted token; rates in tokens per second.
 
-    ``flops`` and ``seconds`` as in ``AdaptResult``.
+    ``flops`` and ``seconds`` as in ``AdaptResult``. ``text_bytes`` are the bytes of text trained on, by file name.
     """
 
     model: str
@@ -77,25 +79,28 @@ class PretrainResult:
     vocabulary_size: int = 0
     flops: int = 0
     seconds: float = 0.0
+    text_bytes: dict[str, int] = field(default_factory=dict)
 
 
 def pretrain(corpus: Sequence[Path], out: Path, recipe: PretrainRecipe, resume: bool = False) -> PretrainResult:
     """Train a base model on text files, or go on with a run that was stopped.
 
-    ``out/model`` receives an ordinary model folder (half precision); ``out`` also keeps the run's
+    ``out/model`` receives an ordinary model folder (half precision) with a card; ``out`` also keeps the run's
     recipe, progress and metrics.
 
     The learning rate is constant between warm-up and decay, so a stopped run may be resumed with
     another number of ``steps``: it then decays at the new end.
 
     Raises:
-        InputError: no usable text, or ``out`` holds another run.
+        InputError: no usable text, less of a language than its budget, or ``out`` holds another run.
     """
+    only_one("langlift pretrain")
     files = corpus_files(corpus, recipe.languages)
-    train_documents, reserved = split_corpus(files, recipe)
+    train_documents, reserved, text_bytes = split_by_budget(files, recipe)
     inputs = {"corpus": [file.name for file in files], "corpus_sha256": sha256_of(files)}
     record = recorded("pretrain", inputs, recipe)
-    open_run(out, record, resume, frozenset({"steps", "decay_share", "path"}), {"objective": "mlm"})
+    may_change = frozenset({"steps", "decay_share", "path"})
+    open_run(out, record, resume, may_change, absent={"language_bytes": {}, "objective": "mlm"})
     if is_finished(out):
         return PretrainResult(**read_metrics(out))
     tokenizer = _tokenizer(out, train_documents, recipe)
@@ -148,7 +153,6 @@ def pretrain(corpus: Sequence[Path], out: Path, recipe: PretrainRecipe, resume: 
     finally:
         report.close()
     flops = flops_per_token(trainer)  # before the weights are halved
-    _save_model(out / MODEL, model, tokenizer)
     best = best_of(out / CHECKPOINTS)
     result = PretrainResult(
         model=str(out / MODEL),
@@ -163,7 +167,9 @@ def pretrain(corpus: Sequence[Path], out: Path, recipe: PretrainRecipe, resume: 
         vocabulary_size=len(tokenizer),
         flops=round(flops * trainer.state.num_input_tokens_seen),
         seconds=round(report.seconds, 1),
+        text_bytes=text_bytes,
     )
+    _save_model(out / MODEL, model, tokenizer, pretraining_card(recipe, result))
     write_json(out / METRICS, asdict(result))
     shutil.rmtree(out / CHECKPOINTS)
     return result
@@ -194,17 +200,62 @@ def split_corpus(files: Sequence[Path], recipe: PretrainRecipe) -> tuple[list[Do
     Every file is split by itself, so that each language is reserved in proportion and a later study can
     take the reserved part of one language without reading the others.
     """
+    train, reserved, _ = split_by_budget(files, recipe)
+    return train, reserved
+
+
+def split_by_budget(
+    files: Sequence[Path], recipe: PretrainRecipe
+) -> tuple[list[Document], list[Document], dict[str, int]]:
+    """As ``split_corpus``, and the bytes of training text by file name, at most ``language_bytes`` of each.
+
+    The reserved documents do not depend on budgets, and the text of a smaller budget is part of a larger one's.
+
+    Raises:
+        InputError: a budget is for no file, or larger than the file's training text.
+    """
     train: list[Document] = []
     reserved: list[Document] = []
+    sizes: dict[str, int] = {}
+    mistakes = [f"no file {name}.txt" for name in recipe.language_bytes if name not in {f.stem for f in files}]
     shares = (1 - recipe.reserved_share, recipe.reserved_share)
     for file in files:
         mine, kept = split_documents(read_documents(file), shares, recipe.seed)
+        budget = recipe.language_bytes.get(file.stem)
+        if budget is not None:
+            if (there := bytes_of(mine)) < budget:
+                mistakes.append(f"{file.stem}: {budget:,} bytes wanted, {there:,} there")
+            cut = beginning(mine, budget)
+            mine = [*cut, *[[] for _ in mine[len(cut) :]]]  # so many draws as without a budget
+        sizes[file.stem] = sizes.get(file.stem, 0) + bytes_of(mine)
         train.extend(mine)
         reserved.extend(kept)
+    if mistakes:
+        raise InputError(f"language_bytes: {'; '.join(mistakes)}", "lower the budgets, or give more text")
     random = np.random.default_rng(recipe.seed)
-    return [train[i] for i in random.permutation(len(train))], [
-        reserved[i] for i in random.permutation(len(reserved))
-    ]
+    ordered = [train[i] for i in random.permutation(len(train))]
+    kept = [reserved[i] for i in random.permutation(len(reserved))]
+    return [document for document in ordered if document], kept, sizes
+
+
+def beginning(documents: Sequence[Document], most_bytes: int) -> list[Document]:
+    """The first lines of documents that have at most so many bytes together; the last document may be cut."""
+    found: list[Document] = []
+    left = most_bytes
+    for document in documents:
+        sizes = np.cumsum([len(line.encode()) + 1 for line in document])
+        lines = int(np.searchsorted(sizes, left, side="right"))
+        if lines:
+            found.append(document[:lines])
+        if lines < len(document):
+            break
+        left -= int(sizes[-1])
+    return found
+
+
+def bytes_of(documents: Sequence[Document]) -> int:
+    """Bytes of text in UTF-8, line ends included."""
+    return sum(len(line.encode()) + 1 for document in documents for line in document)
 
 
 def _examples(
@@ -313,10 +364,11 @@ def _rows(
     return stored
 
 
-def _save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def _save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: str) -> None:
     """Write half-precision weights; the customary dropout of XLM-R is set for those who fine-tune."""
     if not backbone_of(model).causal:
         model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = SHIPPED_DROPOUT
     with atomic_folder(folder) as staging, quiet_transformers():
         model.half().save_pretrained(staging)
         tokenizer.save_pretrained(staging)
+        (staging / "README.md").write_text(card, encoding="utf-8")

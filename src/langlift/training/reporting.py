@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from langlift.processes import is_writer
 from langlift.progress import ProgressBar
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.run_folder import PROGRESS, write_text, writing
@@ -101,8 +102,9 @@ class TrainingReport(TrainerCallback):
         for name in SHOWN:
             if name in record:
                 self._shown[name] = f"{name.replace('_', ' ')} {record[name]:.3f}"
-        with writing(self._path), self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        if is_writer():
+            with writing(self._path), self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -15,6 +16,7 @@ import yaml
 from safetensors import SafetensorError
 
 from langlift.errors import InputError, LangliftError
+from langlift.processes import is_writer, wait_for_all
 
 CHECKPOINTS = "checkpoints"
 RECIPE = "recipe.yaml"
@@ -45,7 +47,14 @@ def writing(target: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``target``; rename it to ``target`` on success, remove it on failure."""
+    """Yield a temporary path beside ``target``; rename it to ``target`` on success, remove it on failure.
+
+    Of several processes only the writer's file counts; what the others write is thrown away.
+    """
+    if not is_writer():
+        with tempfile.TemporaryDirectory() as nowhere:
+            yield Path(nowhere, target.name)
+        return
     staging = target.with_name(f".{target.name}.writing")
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +83,14 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_files(folder: Path) -> Iterator[Path]:
-    """Yield an empty staging folder; on success each file in it is renamed into ``folder``, one by one."""
+    """Yield an empty staging folder; on success each file in it is renamed into ``folder``, one by one.
+
+    Of several processes only the writer's files count.
+    """
+    if not is_writer():
+        with tempfile.TemporaryDirectory() as nowhere:
+            yield Path(nowhere)
+        return
     staging = folder / ".writing"
     with writing(folder):
         shutil.rmtree(staging, ignore_errors=True)
@@ -110,12 +126,25 @@ def open_run(
 
     Settings named in ``may_change`` may differ when a run that is not finished is resumed; the recipe is
     then recorded anew. In a finished run they may only be missing, if it is older than the setting.
-    ``absent`` says of settings that came later what a run did whose recipe lacks them.
+    ``absent`` says of settings that came later what a run did whose recipe lacks them. Of several processes the
+    writer does it, and the others wait.
 
     Raises:
         InputError: the folder holds another run; or a resumed run's recipe differs from the recorded one.
         LangliftError: the folder cannot be written.
     """
+    if is_writer():
+        _open_run(folder, recipe, resume, may_change, absent)
+    wait_for_all()
+
+
+def _open_run(
+    folder: Path,
+    recipe: Mapping[str, Any],
+    resume: bool,
+    may_change: frozenset[str],
+    absent: Mapping[str, Any] | None,
+) -> None:
     recorded = folder / RECIPE
     text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
     if recorded.exists():
@@ -143,6 +172,13 @@ def open_run(
         raise InputError(f"{folder}: holds other files ({min(foreign)})", "choose a new or empty folder for --out")
     write_json(folder / VERSIONS, _versions())
     write_text(recorded, text)
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a finished run, once no process reads them any more."""
+    wait_for_all()
+    if is_writer():
+        shutil.rmtree(folder / CHECKPOINTS)
 
 
 def is_finished(folder: Path) -> bool:

@@ -4,11 +4,13 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from transformers.trainer_utils import get_last_checkpoint
 
 from langlift.errors import InputError, LangliftError
+from langlift.processes import count, is_writer, wait_for_all
 from langlift.training.precision import autocast
 from langlift.training.run_folder import CHECKPOINTS, atomic_file, writing
 
@@ -31,7 +34,7 @@ Validation = Callable[[nn.Module], Mapping[str, float]]
 
 
 class LiftTrainer(Trainer):
-    """transformers' Trainer with four changes.
+    """transformers' Trainer with five changes.
 
     - The loss is a sum over items divided by the items of the whole step, so that gradient
       accumulation changes nothing but memory.
@@ -39,6 +42,8 @@ class LiftTrainer(Trainer):
       its place and renamed: a kill at any moment leaves the last complete one.
     - The best weights by a validation measure are kept in one file apart from the checkpoints.
     - bf16, where chosen, wraps exactly the loss; what trains and its optimiser stay float32.
+    - Several processes share each batch, and sum the gradients of what trains after its last part: nothing is
+      wrapped, so that every way of computing a loss does. The first process validates and writes.
     """
 
     loss_is_scaled_for_ga = True
@@ -69,6 +74,8 @@ class LiftTrainer(Trainer):
             optimizers=(optimizer, None),
         )
         self.remove_callback(PrinterCallback)  # our report shows the logs
+        # Gradients are summed by ``training_step``; DistributedDataParallel would have to see the model called.
+        self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
         self.model_accepts_loss_kwargs = True  # makes the Trainer count a step's labelled items
         self._loss, self._validation, self._bf16 = loss, validation, bf16
         self._best_by, self._sign = best_by, 1.0 if greater_is_better else -1.0
@@ -87,8 +94,18 @@ class LiftTrainer(Trainer):
         # Also measures the untouched model; a resumed run has that behind it.
         self.args.eval_on_start = newest is None
         self.train(resume_from_checkpoint=newest)
+        wait_for_all()
         if (output / BEST).exists():
             load_trainable(self.model, output / BEST)
+
+    def training_step(
+        self, model: nn.Module, inputs: Batch, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """As the Trainer's; with several processes the loss is that of all, and so are the gradients of a step."""
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        if self.args.world_size > 1 and self.accelerator.sync_gradients:
+            _sum_gradients(model)
+        return loss * self.args.world_size  # the Trainer logs the mean over processes
 
     def compute_loss(
         self,
@@ -107,12 +124,15 @@ class LiftTrainer(Trainer):
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Measure on the validation set and keep the weights if they are the best so far."""
-        self.model.eval()
-        with torch.inference_mode(), autocast(self.args.device, self._bf16):
-            measures = dict(self._validation(self.model))
-        self.model.train()
-        self._require_finite(measures[self._best_by], f"validation {self._best_by}")
-        self._keep_if_best(measures)
+        measures: dict[str, float] = {}
+        if is_writer():
+            self.model.eval()
+            with torch.inference_mode(), autocast(self.args.device, self._bf16):
+                measures = dict(self._validation(self.model))
+            self.model.train()
+            self._require_finite(measures[self._best_by], f"validation {self._best_by}")
+            self._keep_if_best(measures)
+        measures = broadcast_object_list([measures])[0]
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in measures.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -148,7 +168,11 @@ class LiftTrainer(Trainer):
         return batch["input_ids"].numel() if mask is None else int(mask.sum())
 
     def _track_num_input_tokens(self, inputs: Batch) -> None:
-        self.state.num_input_tokens_seen += self.tokens_of(inputs)
+        tokens = self.tokens_of(inputs)
+        if self.args.world_size > 1:
+            here = torch.tensor(tokens, device=self.args.device)
+            tokens = int(self.accelerator.gather(here).sum())
+        self.state.num_input_tokens_seen += tokens
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """All matrices; transformers would leave out our adapters, because they lie below a LayerNorm."""
@@ -168,15 +192,20 @@ class LiftTrainer(Trainer):
         self._staging = output / ".writing"
         with writing(output):
             try:
-                shutil.rmtree(self._staging, ignore_errors=True)
-                super()._save_checkpoint(model, trial)
-                if (output / name).exists():
-                    shutil.rmtree(output / name)
-                (self._staging / name).replace(output / name)
+                if is_writer():
+                    shutil.rmtree(self._staging, ignore_errors=True)
+                wait_for_all()
+                super()._save_checkpoint(model, trial)  # every process adds the state of its random numbers
+                wait_for_all()
+                if is_writer():
+                    if (output / name).exists():
+                        shutil.rmtree(output / name)
+                    (self._staging / name).replace(output / name)
             finally:
-                shutil.rmtree(self._staging, ignore_errors=True)
+                if is_writer():
+                    shutil.rmtree(self._staging, ignore_errors=True)
                 self._staging = None
-            for older in output.glob("checkpoint-*"):
+            for older in output.glob("checkpoint-*") if is_writer() else ():
                 if older.name != name:
                     shutil.rmtree(older)
 
@@ -220,14 +249,22 @@ def training_arguments(
 ) -> TrainingArguments:
     """The TrainingArguments of a run in ``folder``; nothing is reported to services on the network.
 
+    ``batch_size`` is that of all processes together, so that their number changes no step.
+
     Raises:
-        LangliftError: started as one of several processes.
+        InputError: the batch cannot be shared evenly by the processes.
     """
+    processes = count()
+    if batch_size % processes:
+        raise InputError(
+            f"a batch of {batch_size} cannot be shared by {processes} processes",
+            f"choose a --batch-size that is a multiple of {processes}: it is that of all together",
+        )
     arguments = TrainingArguments(
         output_dir=str(folder / CHECKPOINTS),
         max_steps=steps,
         learning_rate=learning_rate,
-        per_device_train_batch_size=batch_size,
+        per_device_train_batch_size=batch_size // processes,
         gradient_accumulation_steps=accumulation,
         warmup_steps=round(warmup_share * steps),
         weight_decay=weight_decay,
@@ -246,10 +283,17 @@ def training_arguments(
         include_num_input_tokens_seen="non_padding",
         dataloader_pin_memory=torch.cuda.is_available(),
     )
-    if arguments.world_size > 1:
-        raise LangliftError("training in several processes is not supported yet", "start one process")
     arguments._n_gpu = min(arguments.n_gpu, 1)  # a second GPU would be used by splitting batches unasked
     return arguments
+
+
+def _sum_gradients(model: nn.Module) -> None:
+    """Add up what the processes found, parameter by parameter; one that a process did not use counts as 0."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            torch.distributed.all_reduce(parameter.grad)
 
 
 def validation_loss(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from langlift.errors import InputError
 from langlift.progress import ProgressBar
+from langlift.studies.analysis.alignments import Aligned, alignments
 from langlift.studies.analysis.bootstrap import Differences, compare
 from langlift.studies.analysis.correlations import Correlation, correlate
 from langlift.studies.analysis.curves import AxisCurves, curves_of, numeric_axes
@@ -26,6 +27,7 @@ class Analysis:
     correlations: list[Correlation]
     regressions: list[Regression]
     curves: list[AxisCurves]
+    alignments: list[Aligned]
 
 
 def analyse(folders: Sequence[Path], axes: Sequence[str] = ()) -> Analysis:
@@ -66,4 +68,5 @@ def analyse(folders: Sequence[Path], axes: Sequence[str] = ()) -> Analysis:
         correlations=correlate(all_results, runs),
         regressions=[one for results in all_results if (one := regress(results)) is not None],
         curves=curves,
+        alignments=alignments(runs),
     )

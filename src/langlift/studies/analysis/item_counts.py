@@ -59,9 +59,9 @@ def predictions_of(run: StudyRun) -> Path | None:
 
 
 def labels_counted(rows: Sequence[Row]) -> Items:
-    """Macro-F1: for every class the right, the predicted and the gold items."""
+    """Macro-F1: for every class the right, the predicted and the gold items. None predicted is no class."""
     gold, predicted = [row["gold"] for row in rows], [row["predicted"] for row in rows]
-    classes = sorted({*gold, *predicted})
+    classes = sorted({*gold, *predicted} - {None})
     is_gold = np.array([[label == name for name in classes] for label in gold], dtype=float)
     is_predicted = np.array([[label == name for name in classes] for label in predicted], dtype=float)
     return Items(gold, np.hstack([is_gold * is_predicted, is_predicted, is_gold]), _macro_f1)

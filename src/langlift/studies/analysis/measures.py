@@ -15,6 +15,8 @@ IDENTITY = ("language", "seed", "task", "metric", "behaviour")
 """Entries of a cell that are no settings, or are told otherwise (published behaviour)."""
 BUILDS = ("corpus", "graph", "cut", "vocab")
 """Kinds of runs that make something for others: their number is a size, and measures no model."""
+ALIGNMENT = "alignment"
+"""The kind of runs that compare vectors: they are sorted by ``alignments.py``."""
 PERPLEXITY = "pseudo_perplexity"
 PUBLISHED = "published"
 WITHOUT = ("alone", "none")
@@ -32,9 +34,15 @@ METRICS = {
     "per_character": "pseudo-perplexity per character",
     "per_byte": "pseudo-perplexity per byte",
     LOSS: "held-out loss",
+    "cka": "linear CKA",
+    "cka_shuffled": "CKA of shuffled sentences",
+    "retrieval": "retrieved",
+    "residual": "residual",
 }
 TASKS = {"ner": "NER", "pos": "POS"}
 LOWER = (PERPLEXITY, "per_character", "per_byte", LOSS)
+SHARES = ("cka", "cka_shuffled", "retrieval", "residual")
+"""Measures of alignment, of which 1 is the whole."""
 
 
 @dataclass(frozen=True)
@@ -186,10 +194,10 @@ def sort_results(runs: Sequence[StudyRun]) -> list[Results]:
     """One ``Results`` for each measure: perplexities first, then tasks, then losses."""
     by_measure: dict[Measure, list[StudyRun]] = {}
     for run in runs:
-        if run.value is not None and run.kind not in BUILDS:
+        if run.value is not None and run.kind not in (*BUILDS, ALIGNMENT):
             by_measure.setdefault(measure_of(run), []).append(run)
     order = sorted(by_measure, key=lambda m: (m.is_loss, m.task is not None, m.name))
-    return [_results(measure, by_measure[measure]) for measure in order]
+    return [results_of(measure, by_measure[measure]) for measure in order]
 
 
 def measure_of(run: StudyRun) -> Measure:
@@ -229,7 +237,8 @@ def label(settings: Mapping[str, Any], varied: Sequence[str]) -> str:
     return ", ".join(parts)
 
 
-def _results(measure: Measure, runs: Sequence[StudyRun]) -> Results:
+def results_of(measure: Measure, runs: Sequence[StudyRun]) -> Results:
+    """Runs of one measure, sorted by language and condition."""
     all_settings = [settings_of(run) for run in runs]
     keys = list(dict.fromkeys(key for settings in all_settings for key in settings))
     varied = [key for key in keys if len({json.dumps(s.get(key), default=str) for s in all_settings}) > 1]

@@ -1,0 +1,109 @@
+"""What the page knows of the runs it was given: what they can be asked, their scores, sentences to begin with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from langlift.adapted import CAN, Adapted
+from langlift.corpus.text_data import load_text_data
+from langlift.errors import InputError
+from langlift.languages import Language, find_language
+from langlift.studies.single_runs import read_recipe
+from langlift.tasks.known import TASKS
+from langlift.training.run_folder import METRICS, is_finished, read_metrics
+
+EXAMPLES = 5
+EXAMPLE_CHARACTERS = (30, 120)
+
+
+@dataclass(frozen=True)
+class ShownRun:
+    """A run as the page shows it: ``name``, what was done (``title``), ``task`` (None: it adapted a model), its
+    scores as (name, value), and the run itself; of an adapted model also its base."""
+
+    name: str
+    title: str
+    task: str | None
+    scores: list[tuple[str, str]]
+    run: Adapted
+    base: Adapted | None
+
+
+@dataclass(frozen=True)
+class Playground:
+    """All runs of a page, the name of their language ("" if they name none), and sentences in it."""
+
+    language: str
+    runs: list[ShownRun]
+    examples: list[str]
+
+
+def read_playground(
+    folders: Sequence[Path], text: Path | None = None, base: str | None = None, trust_remote_code: bool = False
+) -> Playground:
+    """Look at finished runs of ``adapt``, ``adapt-family``, ``task`` and ``fuse``; nothing is loaded yet.
+
+    ``text``, a file or built folder, gives the sentences to begin with, of its test split; without it langlift's
+    own text does, if the language has one. ``base`` stands in for the recorded base, where that has moved.
+
+    Raises:
+        InputError: a folder is no finished run, or they are of different languages.
+    """
+    shown: list[ShownRun] = []
+    languages: list[Language] = []
+    for folder in dict.fromkeys(folders):
+        if not is_finished(folder):
+            raise InputError(
+                f"{folder}: not a finished run (no {METRICS})",
+                "give folders that langlift adapt, adapt-family, task or fuse wrote",
+            )
+        recipe = read_recipe(folder)
+        inputs = dict(recipe.get("inputs") or {})
+        shown.append(_shown(folder, recipe, inputs, base, trust_remote_code))
+        if inputs.get("language"):
+            languages.append(find_language(str(inputs["language"])))
+    if len(set(languages)) > 1:
+        raise InputError(
+            f"the runs are of several languages: {', '.join(dict.fromkeys(one.name for one in languages))}",
+            "show those of one language; start another playground with --port for the other",
+        )
+    if text is None and languages:
+        bundled = Path(str(files("langlift"))) / "bundled" / f"{languages[0]}.txt"
+        text = bundled if bundled.is_file() else None
+    examples = [] if text is None else _examples(text)
+    return Playground(languages[0].name if languages else "", shown, examples)
+
+
+def _shown(
+    folder: Path, recipe: dict[str, Any], inputs: dict[str, Any], base: str | None, trust_remote_code: bool
+) -> ShownRun:
+    metrics, command = read_metrics(folder), str(recipe.get("command"))
+    name = folder.resolve().name
+    if command == "task":
+        task = TASKS.get(str(inputs.get("task")))
+        if task is None or task.name not in CAN:
+            raise InputError(f"{folder}: a run of no task that is known", "was it made by a newer langlift?")
+        measured = metrics.get("mean", metrics.get(f"test_{task.metric}"))
+        scores = [(task.metric_title, f"{measured:.1f}")] if measured is not None else []
+        run = Adapted.load(folder, base, trust_remote_code)
+        return ShownRun(name, task.title, task.name, scores, run, None)
+    before, after = metrics.get("validation_loss_before"), metrics.get("validation_loss")
+    scores = [] if before is None else [("held-out masked loss", f"{before:.2f} → {after:.2f}")]
+    of = str(base or inputs.get("base") or "")
+    settings = dict(recipe.get(command) or {})
+    title = f"{settings.get('method', command)} on {Path(of).name}"
+    whole = settings.get("method") == "full"
+    run = Adapted.load(folder, None if whole else base, trust_remote_code)
+    return ShownRun(name, title, None, scores, run, Adapted.load(of, None, trust_remote_code) if of else None)
+
+
+def _examples(text: Path) -> list[str]:
+    """A few sentences that no training has seen, neither short nor long."""
+    least, most = EXAMPLE_CHARACTERS
+    fitting = [sentence for sentence in load_text_data(text).test if least <= len(sentence) <= most]
+    drawn = np.random.default_rng(0).permutation(len(fitting))[:EXAMPLES]
+    return [fitting[number] for number in sorted(drawn)]

@@ -1,0 +1,119 @@
+"""One run in several processes, as ``accelerate launch`` starts them: the same steps, written once, resumed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import MALTESE
+from safetensors.torch import load_file
+
+from langlift.errors import InputError
+from langlift.training.trainer import training_arguments
+
+LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+"""What ``accelerate launch`` starts for several GPUs; for several processes on CPUs it would need MPI."""
+
+
+@pytest.fixture(scope="module")
+def still(tmp_path_factory, tiny_xlm_roberta) -> Path:
+    """The tiny model without dropout, of which each process would draw its own."""
+    folder = tmp_path_factory.mktemp("still") / "model"
+    shutil.copytree(tiny_xlm_roberta, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def adapting(base: Path, out: Path, *more: str, processes: int) -> list[str]:
+    command = ["-m", "langlift", "adapt", "mlt", "--base", str(base), "--data", str(MALTESE), "--out", str(out),
+               "--steps", "12", "--batch-size", "8", "--save-steps", "3", "--lr", "1e-2", "--precision", "float32",
+               "--set", "validate_every=3", "--json", *more]  # fmt: skip
+    return [sys.executable, *(LAUNCH if processes > 1 else []), *command]
+
+
+def environment() -> dict[str, str]:
+    return {
+        **os.environ,
+        "CUDA_VISIBLE_DEVICES": "",
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def records(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "progress.jsonl").read_text().splitlines()]
+
+
+def the_same(one: Path, two: Path, tolerance: float = 1e-5) -> None:
+    """Losses at every step, tokens and weights agree, but for the order of sums."""
+    ours, theirs = records(one), records(two)
+    assert [r["step"] for r in ours] == [r["step"] for r in theirs]
+    for a, b in zip(ours, theirs, strict=True):
+        assert a["tokens"] == b["tokens"]
+        for name in ("loss", "validation_loss", "grad_norm"):
+            assert a.get(name, 0) == pytest.approx(b.get(name, 0), rel=1e-4), (a["step"], name)
+    weights, other = (load_file(next(out.glob("*adapter*.safetensors"))) for out in (one, two))
+    assert weights.keys() == other.keys()
+    assert all(torch.allclose(weights[name], other[name], rtol=1e-3, atol=tolerance) for name in weights)
+    assert not [path for path in two.rglob("*") if "writing" in path.name or path.name == "checkpoints"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["seq_bn", "mosa"])
+def test_two_processes_make_the_steps_of_one(still, tmp_path, method):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for out, processes in ((one, 1), (two, 2)):
+        command = adapting(still, out, "--method", method, processes=processes)
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        lines = done.stdout.strip().splitlines()
+        assert len(lines) == 1, "one process tells the result"
+        result = json.loads(lines[0])
+    assert result["validation_loss"] < result["validation_loss_before"]
+    the_same(one, two)
+    assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
+
+
+@pytest.mark.slow
+def test_a_run_in_two_processes_that_was_killed_goes_on(still, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    subprocess.run(adapting(still, one, processes=1), env=environment(), check=True, capture_output=True)
+    running = subprocess.Popen(
+        adapting(still, two, processes=2), env=environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    until = time.monotonic() + 120
+    while not list(two.glob("checkpoints/checkpoint-[369]")) and time.monotonic() < until:
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    (checkpoint,) = two.glob("checkpoints/checkpoint-*")
+    assert {"rng_state_0.pth", "rng_state_1.pth"} <= {path.name for path in checkpoint.iterdir()}
+    assert not (two / "metrics.json").exists()
+    done = subprocess.run(
+        adapting(still, two, "--resume", processes=2), env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [r["step"] for r in records(two)] == sorted(r["step"] for r in records(two)), "no record twice"
+    ours, theirs = records(one)[-1], records(two)[-1]
+    assert ours["validation_loss"] == pytest.approx(theirs["validation_loss"], rel=1e-4)
+
+
+def test_a_batch_must_be_shared_evenly_and_tasks_take_one_process(tmp_path, monkeypatch, langlift, topic_folder):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("RANK", "0")
+    settings = {"steps": 1, "learning_rate": 1e-3, "accumulation": 1, "warmup_share": 0, "weight_decay": 0}
+    with pytest.raises(InputError, match="a batch of 8 cannot be shared by 3 processes"):
+        training_arguments(tmp_path, batch_size=8, validate_every=1, save_every=1, seed=1, **settings)
+    base = ["--base", "langlift-nano", "--data", topic_folder, "--out", tmp_path / "run"]
+    refused = langlift("task", "topic", *base, "--json")
+    assert refused.code == 1 and "does not run in several processes" in refused.error["error"]
