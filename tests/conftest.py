@@ -160,6 +160,61 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return _saved(ModernBertForMaskedLM(config), tokenizer, folder)
 
 
+DECODERS = ["gemma", "gemma2", "gemma3_text", "llama", "qwen2", "qwen3"]
+
+
+@pytest.fixture(scope="session")
+def tiny_decoders(tmp_path_factory: pytest.TempPathFactory, maltese_lines: list[str]) -> dict[str, Path]:
+    """A tiny model folder of each decoder; the Qwens' tokenizer is byte-level, without beginning or padding."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    from langlift.vocab.tokenizer_training import train_unigram_tokenizer
+
+    unigram = train_unigram_tokenizer(maltese_lines, vocabulary_size=600, model_max_length=64, closed=False)
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    bpe.train_from_iterator(
+        maltese_lines,
+        trainers.BpeTrainer(
+            vocab_size=600,
+            special_tokens=["<|endoftext|>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    byte_level = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|endoftext|>", model_max_length=64)
+    folders = {}
+    for number, name in enumerate(DECODERS):
+        torch.manual_seed(number)
+        config = AutoConfig.for_model(
+            name, vocab_size=600, max_position_embeddings=64, num_key_value_heads=1, head_dim=16, **SHAPE
+        )
+        config.bos_token_id, config.eos_token_id, config.pad_token_id = 0, 2, 1
+        config.sliding_window = WINDOW
+        if name == "gemma2":  # small enough to bite
+            config.attn_logit_softcapping, config.final_logit_softcapping = 0.5, 0.5
+        tokenizer = byte_level if name.startswith("qwen") else unigram
+        model = AutoModelForCausalLM.from_config(config)
+        with torch.no_grad():
+            for path, parameter in model.named_parameters():
+                if "norm" in path:
+                    parameter.add_(0.1 * torch.randn_like(parameter))
+                else:
+                    parameter.copy_(0.2 * torch.randn_like(parameter))
+        model.save_pretrained(folder := tmp_path_factory.mktemp(f"tiny-{name}"))
+        tokenizer.save_pretrained(folder)
+        folders[name] = folder
+    return folders
+
+
+@pytest.fixture(params=DECODERS)
+def decoder(request: pytest.FixtureRequest, tiny_decoders: dict[str, Path]) -> Path:
+    """Each of the tiny decoders in turn."""
+    return tiny_decoders[request.param]
+
+
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 
 

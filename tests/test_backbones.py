@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ARCHITECTURES, MALTESE, WINDOW
+from conftest import ARCHITECTURES, DECODERS, MALTESE, WINDOW
 from huggingface_hub.utils import logging as hub_logging
 from test_training import masked_batch
-from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, attached, bottleneck_places, train_only
@@ -32,13 +32,14 @@ QUICK = AdaptRecipe(
 
 @pytest.mark.parametrize("architecture", sorted(BACKBONES))
 def test_every_path_of_the_table_exists(architecture: str) -> None:
-    assert sorted(BACKBONES) == ARCHITECTURES, "every row has a tiny model in conftest.py"
+    assert sorted(BACKBONES) == sorted([*ARCHITECTURES, *DECODERS]), "every row has a tiny model in conftest.py"
     backbone = BACKBONES[architecture]
     with torch.device("meta"):
-        model = AutoModelForMaskedLM.from_config(AutoConfig.for_model(architecture))
+        of_kind = AutoModelForCausalLM if backbone.causal else AutoModelForMaskedLM
+        model = of_kind.from_config(AutoConfig.for_model(architecture))
     assert backbone.model_type == architecture
     assert model.get_submodule(backbone.head_decoder) is model.get_output_embeddings()
-    head = [model.get_submodule(path) for path in backbone.masked_head]
+    head = [model.get_submodule(path) for path in backbone.head]
     in_head = {id(m) for module in head for m in module.modules()}
     assert id(model.get_output_embeddings()) in in_head
     outside = {id(m) for m in model.modules()} - {id(m) for m in model.base_model.modules()} - {id(model)}

@@ -174,18 +174,18 @@ words = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1,
 @given(
     sentences=st.lists(st.lists(words, min_size=1, max_size=40), min_size=1, max_size=3),
     family=st.sampled_from(["wordpiece", "unigram", "bpe"]),
-    every=st.booleans(),
+    labelled=st.sampled_from(["first", "last", "every"]),
     longest=st.integers(8, 30),
 )
 def test_every_word_is_labelled_once_and_no_input_is_too_long(
-    model_of_64, tiny_bert, tiny_xlm_roberta, bpe_tokenizer, sentences, family, every, longest
+    model_of_64, tiny_bert, tiny_xlm_roberta, bpe_tokenizer, sentences, family, labelled, longest
 ):
     tokenizer = {
         "wordpiece": lambda: AutoTokenizer.from_pretrained(tiny_bert),
         "unigram": lambda: AutoTokenizer.from_pretrained(tiny_xlm_roberta),
         "bpe": lambda: bpe_tokenizer,
     }[family]()
-    encoder = WordEncoder(tokenizer, model_of_64, longest, every)
+    encoder = WordEncoder(tokenizer, model_of_64, longest, labelled)
     numbers = [list(range(len(s))) for s in sentences]
     encoded = encoder(sentences, numbers)
     assert all(len(e["input_ids"]) == len(e["labels"]) <= longest for e in encoded.examples)
@@ -194,10 +194,10 @@ def test_every_word_is_labelled_once_and_no_input_is_too_long(
     for s, windows, counts in zip(sentences, encoded.windows, encoded.counts, strict=True):
         parts = [next(rest) for _ in range(windows)]
         labels = np.concatenate([part["labels"] for part in parts])
-        labelled = labels[labels != IGNORED]
-        assert labelled.tolist() == [n for n, count in enumerate(counts) for _ in range(count)]
+        numbered = labels[labels != IGNORED]
+        assert numbered.tolist() == [n for n, count in enumerate(counts) for _ in range(count)]
         assert len(counts) == len(s)
-        assert every or set(counts) == {1}
+        assert labelled == "every" or set(counts) == {1}
         for part in parts:
             assert part["input_ids"][0] in special and part["input_ids"][-1] in special
         whole = tokenizer(" ".join(s), add_special_tokens=False)["input_ids"]

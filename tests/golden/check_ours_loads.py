@@ -17,12 +17,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import adapters
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForMaskedLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
 
 @torch.no_grad()
 def main(base_folder, adapter_folder, expected_file, use_safetensors):
-    model = AutoModelForMaskedLM.from_pretrained(base_folder, attn_implementation="eager")
+    causal = AutoConfig.from_pretrained(base_folder).model_type == "llama"
+    of_kind = AutoModelForCausalLM if causal else AutoModelForMaskedLM
+    model = of_kind.from_pretrained(base_folder, attn_implementation="eager")
     adapters.init(model)
     info = {}
     name = model.load_adapter(adapter_folder, use_safetensors=use_safetensors, with_head=False, loading_info=info)

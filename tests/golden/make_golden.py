@@ -22,9 +22,11 @@ from adapters import AutoAdapterModel, LoRAConfig, SeqBnConfig, SeqBnInvConfig
 from adapters.composition import Stack
 from safetensors.torch import save_file
 from transformers import (
+    AutoModelForCausalLM,
     AutoModelForMaskedLM,
     BertConfig,
     DistilBertConfig,
+    LlamaConfig,
     ModernBertConfig,
     RobertaConfig,
     XLMRobertaConfig,
@@ -60,6 +62,13 @@ MODERNBERT = ModernBertConfig(
     cls_token_id=1, sep_token_id=2, reference_compile=False,
 )  # fmt: skip
 
+# Two key and value heads for four queries, as in Llama 3.
+LLAMA = LlamaConfig(
+    vocab_size=96, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+    intermediate_size=48, max_position_embeddings=40, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+    tie_word_embeddings=False,
+)  # fmt: skip
+
 ADAPTERS = {
     "seq_bn": SeqBnConfig(reduction_factor=4),
     "seq_bn_inv": SeqBnInvConfig(reduction_factor=4),
@@ -84,7 +93,7 @@ CASES = {
 def randomise_base(model):
     """All weights clearly away from their defaults. Tied tensors are drawn once."""
     for module in model.modules():
-        norm = isinstance(module, torch.nn.LayerNorm)
+        norm = type(module).__name__.endswith("Norm")
         for name, p in module.named_parameters(recurse=False):
             if norm and name == "weight":
                 p.copy_(1 + 0.2 * torch.randn_like(p))
@@ -264,6 +273,50 @@ def make_setup(arch, flex):
     flex.save_adapter_setup(str(HERE / arch / "setup"), Stack("seq_bn_inv", "task"), use_safetensors=True)
 
 
+@torch.no_grad()
+def make_llama():
+    """Llama: as ``make_arch``, with the causal head. The static head never runs the inverse."""
+    folder = HERE / "llama"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    torch.manual_seed(20260)
+    static = AutoModelForCausalLM.from_config(LLAMA, attn_implementation="eager").eval()
+    randomise_base(static)
+    static.save_pretrained(folder / "base")
+    inputs = make_inputs(LLAMA.pad_token_id)
+    plain, body = static(**inputs).logits, copy.deepcopy(static.base_model.state_dict())
+    adapters.init(static)
+    for name, adapter_config in ADAPTERS.items():
+        static.add_adapter(name, config=adapter_config)
+        randomise_adapter(static, name)
+        static.save_adapter(str(folder / name), name, with_head=False, use_safetensors=True)
+    static.save_adapter(str(folder / "seq_bn_bin"), "seq_bn", with_head=False)
+    static.eval()
+    flex = AutoAdapterModel.from_config(copy.deepcopy(LLAMA), attn_implementation="eager")
+    flex.base_model.load_state_dict(body)  # before the adapters come
+    flex.add_causal_lm_head("clm", layers=1)
+    (decoder,) = flex.heads["clm"].children()
+    decoder.weight.copy_(static.lm_head.weight)
+    decoder.bias.zero_()
+    for name in ADAPTERS:
+        flex.load_adapter(str(folder / name), use_safetensors=True)
+    flex.active_head = "clm"
+    flex.eval()
+    expected = dict(inputs)
+    for case, (active, flexible) in CASES.items():
+        logits, hidden = run(flex if flexible else static, active, inputs)
+        expected[case], expected[f"hidden.{case}"] = logits.contiguous(), hidden.contiguous()
+    assert torch.allclose(expected["base"], plain, atol=1e-6, rtol=0)
+    for case in ("base", "seq_bn", "stack", "lora"):
+        logits, hidden = run(flex, CASES[case][0], inputs)
+        assert torch.allclose(logits, expected[case], atol=1e-6, rtol=0), case
+    assert torch.allclose(expected["hidden.seq_bn_inv"], expected["hidden.seq_bn_inv_forward_only"], atol=1e-6)
+    for i, a in enumerate(CASES):
+        for b in list(CASES)[:i]:
+            assert (expected[a] - expected[b]).abs().max() > 0.01, (a, b)
+    save_file(expected, folder / "expected.safetensors")
+
+
 def bottleneck(weights, s):
     return torch.relu(s @ weights["down"].T + weights["down_bias"]) @ weights["up"].T + weights["up_bias"]
 
@@ -409,5 +462,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     for arch, config in ARCHS.items():
         make_arch(arch, config)
+    make_llama()
     make_modernbert()
     parameter_counts()

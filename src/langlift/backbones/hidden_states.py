@@ -21,7 +21,11 @@ def hidden_states(model: PreTrainedModel, batch: Mapping[str, Tensor], rows: Ten
     the last layer.
     """
     body = model.base_model
-    inputs: dict[str, Any] = {"input_ids": batch["input_ids"], "attention_mask": batch.get("attention_mask")}
+    kept: dict[str, Any] = {"use_cache": False} if backbone_of(model).causal else {}
+    inputs: dict[str, Any] = {
+        "input_ids": batch["input_ids"],
+        "attention_mask": batch.get("attention_mask"),
+    } | kept
     if "lengths" in batch:
         inputs["position_ids"] = batch["position_ids"]
         inputs["segments"] = Segments(tuple(batch["lengths"].tolist()))
@@ -31,6 +35,8 @@ def hidden_states(model: PreTrainedModel, batch: Mapping[str, Tensor], rows: Ten
         every: Tensor = body(**inputs).last_hidden_state
         return every.reshape(-1, every.shape[-1])
     places = rows.reshape(-1).nonzero().squeeze(1)
+    if 2 * len(places) > rows.numel():  # little to leave out, as where every next token is predicted
+        return hidden_states(model, batch).index_select(0, places)
     with only_rows(model, places) as narrowed:
         output: Tensor = body(**inputs).last_hidden_state
     output = output.reshape(-1, output.shape[-1])
@@ -46,10 +52,12 @@ def only_rows(model: PreTrainedModel, places: Tensor) -> Iterator[bool]:
     not chosen unfinished.
     """
     backbone, config = backbone_of(model), model.config
-    if getattr(config, "chunk_size_feed_forward", 0):  # chunks have a fixed number of rows
+    last = config.num_hidden_layers - 1
+    layer = model.base_model.get_submodule(f"{backbone.rows_from.partition('.{layer}')[0]}.{last}")
+    # Chunks have a fixed number of rows, and a checkpointed layer is computed again when this is over.
+    if getattr(config, "chunk_size_feed_forward", 0) or getattr(layer, "gradient_checkpointing", False):
         yield False
         return
-    last = config.num_hidden_layers - 1
     first_module = model.base_model.get_submodule(backbone.rows_from.format(layer=last))
 
     def narrow(module: Any, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

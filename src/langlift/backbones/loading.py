@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from langlift.backbones.registry import backbone_of, backbone_of_type
+from langlift.backbones.segmented_attention import caps_attention
 from langlift.errors import InputError
 
 NANO = "langlift-nano"
@@ -49,37 +50,65 @@ def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
         raise _unloadable(name, error) from error
     if not tokenizer.is_fast:
         raise InputError(f"{name}: has no fast tokenizer", "convert it to tokenizer.json first")
+    if tokenizer.pad_token_id is None:
+        # Many decoders have none. Padding is never looked at here, so that any token will do.
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer
 
 
 def load_masked_model(name: str, trust_remote_code: bool = False, head_needed: bool = True) -> PreTrainedModel:
-    """A model with its masked language modelling head, float32, in evaluation mode.
+    """As ``load_model``, for what works with masked language models alone.
+
+    Raises:
+        InputError: as there, or it is a decoder.
+    """
+    config = _config(name, trust_remote_code)
+    if backbone_of_type(config.model_type).causal:
+        raise InputError(
+            f"{name}: a causal model ({config.model_type}), and this works with masked language models only",
+            "docs/causal.md tells what works with causal ones: adapt, score, task and predict",
+        )
+    return _loaded(name, config, trust_remote_code, head_needed, quantised=False)
+
+
+def load_model(
+    name: str, trust_remote_code: bool = False, head_needed: bool = True, quantised: bool = False
+) -> PreTrainedModel:
+    """A model with its language modelling head, masked or causal, float32, in evaluation mode.
 
     Where only the body is used (tasks), ``head_needed=False`` also takes checkpoints without a head;
-    the head is then freshly initialised.
+    the head is then freshly initialised. ``quantised`` loads it onto the GPU with its layers in 4 bits.
 
     Raises:
         InputError: it cannot be found or read, its architecture is not in the table of backbones, or
-            weights that are needed are missing.
+            weights that are needed are missing; for ``quantised`` also without GPU or bitsandbytes.
     """
-    from transformers import AutoConfig, AutoModelForMaskedLM
+    return _loaded(name, _config(name, trust_remote_code), trust_remote_code, head_needed, quantised)
 
-    location = model_location(name)
+
+def is_causal(name: str, trust_remote_code: bool = False) -> bool:
+    """Whether a model is a decoder, by its configuration alone; errors as ``load_model``."""
+    return backbone_of_type(_config(name, trust_remote_code).model_type).causal
+
+
+def _loaded(
+    name: str, config: Any, trust_remote_code: bool, head_needed: bool, quantised: bool
+) -> PreTrainedModel:
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+
+    causal = backbone_of_type(config.model_type).causal
+    in_bits = _four_bits(name) if quantised else {}
     try:
         with quiet_transformers():
-            config = AutoConfig.from_pretrained(location, trust_remote_code=trust_remote_code)
-    except Exception as error:
-        raise _unloadable(name, error) from error
-    backbone_of_type(config.model_type)
-    try:
-        with quiet_transformers():
-            model, info = AutoModelForMaskedLM.from_pretrained(
-                location,
+            model, info = (AutoModelForCausalLM if causal else AutoModelForMaskedLM).from_pretrained(
+                model_location(name),
                 config=config,
                 dtype=torch.float32,
-                attn_implementation="sdpa",  # never flash attention, which has no float32
+                # Never flash attention, which has no float32.
+                attn_implementation="eager" if caps_attention(config) else "sdpa",
                 trust_remote_code=trust_remote_code,
                 output_loading_info=True,
+                **in_bits,
             )
     except Exception as error:
         raise _unloadable(name, error) from error
@@ -88,27 +117,49 @@ def load_masked_model(name: str, trust_remote_code: bool = False, head_needed: b
     if missing:
         raise InputError(
             f"{name}: has no weights for {missing[0]} ({len(missing)} missing in all)",
-            "give a model with its masked language modelling head; sentence encoders have lost it",
+            "give a model with its language modelling head; sentence encoders have lost it",
         )
     loaded: PreTrainedModel = model.eval()
     return loaded
 
 
-def weightless_model(name: str) -> PreTrainedModel:
-    """A model with its masked head and no weights (on the meta device), for names and shapes alone.
-
-    Raises:
-        InputError: its configuration cannot be found or read, or its architecture is not in the table.
-    """
+def _config(name: str, trust_remote_code: bool = False) -> Any:
     from transformers import AutoConfig
 
     location = model_location(name)
     try:
         with quiet_transformers():
-            config = AutoConfig.from_pretrained(location)
+            return AutoConfig.from_pretrained(location, trust_remote_code=trust_remote_code)
     except Exception as error:
         raise _unloadable(name, error) from error
-    return _weightless(config)
+
+
+def _four_bits(name: str) -> dict[str, Any]:
+    """What ``from_pretrained`` needs for NF4 weights with double quantisation (QLoRA, Dettmers et al. 2023)."""
+    from importlib.util import find_spec
+
+    from transformers import BitsAndBytesConfig
+
+    if not torch.cuda.is_available():
+        raise InputError(f"{name}: quantised needs a GPU, and this machine has none", "leave quantised out")
+    if find_spec("bitsandbytes") is None:
+        raise InputError(f"{name}: quantised needs bitsandbytes", "pip install 'langlift[quantised]'")
+    settings = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return {"quantization_config": settings, "device_map": {"": torch.cuda.current_device()}}
+
+
+def weightless_model(name: str) -> PreTrainedModel:
+    """A model with its head and no weights (on the meta device), for names and shapes alone.
+
+    Raises:
+        InputError: its configuration cannot be found or read, or its architecture is not in the table.
+    """
+    return _weightless(_config(name))
 
 
 def weightless_model_of(model_type: str, hidden_size: int, layers: int) -> PreTrainedModel:
@@ -119,7 +170,7 @@ def weightless_model_of(model_type: str, hidden_size: int, layers: int) -> PreTr
     """
     from transformers import AutoConfig
 
-    backbone_of_type(model_type)
+    further = {"num_key_value_heads": 1} if backbone_of_type(model_type).causal else {}
     try:
         with quiet_transformers():
             config = AutoConfig.for_model(
@@ -129,6 +180,7 @@ def weightless_model_of(model_type: str, hidden_size: int, layers: int) -> PreTr
                 num_attention_heads=1,
                 vocab_size=8,
                 pad_token_id=0,
+                **further,
             )
         return _weightless(config)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -139,11 +191,11 @@ def weightless_model_of(model_type: str, hidden_size: int, layers: int) -> PreTr
 
 
 def _weightless(config: Any) -> PreTrainedModel:
-    from transformers import AutoModelForMaskedLM
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
-    backbone_of_type(config.model_type)
+    causal = backbone_of_type(config.model_type).causal
     with torch.device("meta"), quiet_transformers():
-        model: PreTrainedModel = AutoModelForMaskedLM.from_config(config)
+        model: PreTrainedModel = (AutoModelForCausalLM if causal else AutoModelForMaskedLM).from_config(config)
     return model
 
 

@@ -16,7 +16,7 @@ def head_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     decoder = {id(parameter) for parameter in model.get_submodule(backbone.head_decoder).parameters()}
     return {
         f"{path}.{name}": parameter
-        for path in backbone.masked_head
+        for path in backbone.head
         for name, parameter in model.get_submodule(path).named_parameters()
         if id(parameter) not in decoder
     }

@@ -16,7 +16,7 @@ from langlift.errors import InputError
 class Backbone:
     """Where things are in one architecture.
 
-    Paths marked (body) start at ``model.base_model``, the others at the model with its masked head.
+    Paths marked (body) start at ``model.base_model``, the others at the model with its language modelling head.
     """
 
     model_type: str
@@ -34,8 +34,8 @@ class Backbone:
     """(body) the embeddings; their output passes through the invertible adapter."""
     lora_targets: tuple[str, ...]
     """Names of the linear modules that LoRA adapts."""
-    masked_head: tuple[str, ...]
-    """The modules of the masked language modelling head, in order, from hidden states to logits."""
+    head: tuple[str, ...]
+    """The modules of the language modelling head, in order, from hidden states to logits."""
     head_decoder: str
     """The last linear of that head; the inverse of an invertible adapter runs on its input."""
     positions_follow_padding: bool
@@ -48,6 +48,8 @@ class Backbone:
     """AdapterHub's place for a layer's bottleneck adapters, behind the model's prefix."""
     adapterhub_agrees: bool = True
     """Whether the ``adapters`` library (1.3.0) computes the same with the same weights."""
+    causal: bool = False
+    """Whether it is a decoder: each token sees those before it, and the head predicts the next one."""
 
 
 _BERT = Backbone(
@@ -58,7 +60,7 @@ _BERT = Backbone(
     rows_until=None,
     embeddings="embeddings",
     lora_targets=("query", "value"),
-    masked_head=("cls",),
+    head=("cls",),
     head_decoder="cls.predictions.decoder",
     positions_follow_padding=False,
     dropout="hidden_dropout_prob",
@@ -68,7 +70,7 @@ _BERT = Backbone(
 _ROBERTA = replace(
     _BERT,
     model_type="roberta",
-    masked_head=("lm_head",),
+    head=("lm_head",),
     head_decoder="lm_head.decoder",
     positions_follow_padding=True,
 )
@@ -81,7 +83,7 @@ _DISTILBERT = Backbone(
     rows_until=None,
     embeddings="embeddings",
     lora_targets=("q_lin", "v_lin"),
-    masked_head=("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),
+    head=("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),
     head_decoder="vocab_projector",
     positions_follow_padding=False,
     dropout="dropout",
@@ -96,7 +98,7 @@ _MODERNBERT = Backbone(
     rows_until="layers.{layer}.mlp",  # its result is added to the residual of all tokens
     embeddings="embeddings",
     lora_targets=("Wqkv",),  # query, key and value are one matrix
-    masked_head=("head", "decoder"),
+    head=("head", "decoder"),
     head_decoder="decoder",
     positions_follow_padding=False,
     dropout="classifier_dropout",
@@ -105,8 +107,42 @@ _MODERNBERT = Backbone(
     adapterhub_agrees=False,  # there the adapter reads mlp_norm(h) + mlp(h), not the layer's output
 )
 
+_LLAMA = Backbone(
+    model_type="llama",
+    bottleneck="layers.{layer}",
+    pre_layer_norm=True,
+    rows_from="layers.{layer}.post_attention_layernorm",
+    rows_until="layers.{layer}.mlp",
+    embeddings="embed_tokens",
+    lora_targets=("q_proj", "v_proj"),
+    head=("lm_head",),  # behind the final norm, which belongs to the body
+    head_decoder="lm_head",
+    positions_follow_padding=False,
+    dropout="attention_dropout",  # these models have no other; the adapters library takes it too
+    attention_dropout="attention_dropout",
+    adapterhub_bottleneck="layers.{layer}.output_adapters.adapters",
+    causal=True,
+)
+# The adapters library has no Qwen and no Gemma of its own.
+_QWEN2 = replace(_LLAMA, model_type="qwen2", adapterhub_agrees=False)
+_QWEN3 = replace(_QWEN2, model_type="qwen3")
+_GEMMA = replace(
+    _QWEN2, model_type="gemma"
+)  # its embed_tokens scales, so the invertible block sees what the layers see
+_GEMMA2 = replace(
+    _GEMMA,
+    model_type="gemma2",
+    rows_from="layers.{layer}.pre_feedforward_layernorm",
+    rows_until="layers.{layer}.post_feedforward_layernorm",  # one norm more, before the residual is added
+)
+_GEMMA3 = replace(_GEMMA2, model_type="gemma3_text")
+
 BACKBONES: dict[str, Backbone] = {
-    row.model_type: row for row in (_BERT, _ROBERTA, _XLM_ROBERTA, _DISTILBERT, _MODERNBERT)
+    row.model_type: row
+    for row in (
+        *(_BERT, _ROBERTA, _XLM_ROBERTA, _DISTILBERT, _MODERNBERT),
+        *(_LLAMA, _QWEN2, _QWEN3, _GEMMA, _GEMMA2, _GEMMA3),
+    )
 }
 
 

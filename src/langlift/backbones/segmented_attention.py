@@ -51,11 +51,40 @@ class Segments:
         return torch.tensor((0, *self.lengths), device="cuda").cumsum(0).to(torch.int32)
 
 
+@dataclass(frozen=True)
+class Sight:
+    """Which tokens i sees: none at ``window`` or more from it, and none behind it where it is ``causal``."""
+
+    causal: bool
+    window: int | None
+
+    def limits(self, length: int) -> bool:
+        """Whether some tokens of a sentence do not see each other."""
+        return self.causal or (self.window is not None and length > self.window)
+
+    def unseen(self, length: int, device: torch.device) -> Tensor:
+        """Boolean [length, length]: true where the first token does not see the second."""
+        places = torch.arange(length, device=device)
+        distance = places[:, None] - places
+        hidden = distance < 0 if self.causal else torch.zeros_like(distance, dtype=torch.bool)
+        return hidden if self.window is None else hidden | (distance.abs() >= self.window)
+
+
 def takes_flat_batches(model: PreTrainedModel) -> bool:
-    """Whether a model hands the work to a registered attention function and takes explicit positions."""
+    """Whether a model hands the work to a registered attention function and takes explicit positions.
+
+    Gemma 2 caps its attention scores, which PyTorch's kernels cannot: it keeps transformers' own attention.
+    """
     body = model.base_model
+    if caps_attention(model.config):
+        return False
     handed_on = getattr(type(body), "_supports_attention_backend", False)
     return bool(handed_on) and "position_ids" in inspect.signature(body.forward).parameters
+
+
+def caps_attention(config: Any) -> bool:
+    """Whether a model squeezes its attention scores through a tanh (Gemma 2)."""
+    return getattr(config, "attn_logit_softcapping", None) is not None
 
 
 def use_flat_attention(model: PreTrainedModel) -> None:
@@ -79,7 +108,8 @@ def flat_attention(
 ) -> tuple[Tensor, None]:
     """transformers' attention interface: [1, heads, tokens, d] -> [1, tokens, heads, d].
 
-    ``sliding_window`` w lets tokens i and j see each other where |i - j| < w.
+    ``sliding_window`` w lets tokens i and j see each other where |i - j| < w. Where the module is causal, no
+    token sees later ones. Key and value may have fewer heads, each for as many queries.
     """
     if segments is None:
         ordinary: tuple[Tensor, None] = sdpa_attention_forward(
@@ -87,10 +117,13 @@ def flat_attention(
         )
         return ordinary
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if (shared := query.shape[1] // key.shape[1]) > 1:
+        key, value = (x.repeat_interleave(shared, dim=1) for x in (key, value))
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    sight = Sight(module.is_causal, sliding_window)  # type: ignore[arg-type]
     if query.is_cuda or (query.dtype == torch.float32 and not torch.is_grad_enabled()):
-        return _fused(q, k, v, segments, scale, dropout, sliding_window)[None], None
-    return SegmentedAttention.apply(q, k, v, segments.runs, scale, dropout, sliding_window)[None], None
+        return _fused(q, k, v, segments, scale, dropout, sight)[None], None
+    return SegmentedAttention.apply(q, k, v, segments.runs, scale, dropout, sight)[None], None
 
 
 class SegmentedAttention(torch.autograd.Function):
@@ -109,7 +142,7 @@ class SegmentedAttention(torch.autograd.Function):
         runs: tuple[Run, ...],
         scale: float,
         dropout: float,
-        window: int | None,
+        sight: Sight,
     ) -> Tensor:
         """Shapes [tokens, heads, d] -> the same."""
         output = torch.empty(query.shape, dtype=query.dtype, device=query.device)
@@ -117,8 +150,8 @@ class SegmentedAttention(torch.autograd.Function):
         for run in runs:
             q, k, v = (_products(x, run) for x in (query, key, value))
             scores = torch.bmm(q, k.transpose(1, 2)).mul_(scale)
-            if window is not None and run[2] > window:
-                scores.masked_fill_(_distant(run[2], window, scores.device), -torch.inf)
+            if sight.limits(run[2]):
+                scores.masked_fill_(sight.unseen(run[2], scores.device), -torch.inf)
             shares = scores.softmax(dim=-1)
             kept.append(shares)
             if dropout:
@@ -174,12 +207,6 @@ def _put(target: Tensor, run: Run, products: Tensor) -> None:
     place.copy_(products.view(count, heads, length, width).transpose(1, 2))
 
 
-def _distant(length: int, window: int, device: torch.device) -> Tensor:
-    """Boolean [length, length]: true where two tokens are too far apart to see each other."""
-    places = torch.arange(length, device=device)
-    return (places[:, None] - places).abs() >= window
-
-
 def _fused(
     query: Tensor,
     key: Tensor,
@@ -187,15 +214,16 @@ def _fused(
     segments: Segments,
     scale: float,
     dropout: float,
-    window: int | None,
+    sight: Sight,
 ) -> Tensor:
     """The same with fused kernels: on a GPU in half precision one call for all lengths, else one for each."""
     kernel = _variable_length_kernel() if query.is_cuda else None
     if kernel is not None and query.dtype in (torch.float16, torch.bfloat16) and not dropout:
         boundaries, longest = segments.gpu_boundaries, max(segments.lengths)
-        sight = (-1, -1) if window is None else (window - 1, window - 1)
+        behind = -1 if sight.window is None else sight.window - 1
+        window = (behind, 0 if sight.causal else behind)
         output: Tensor = kernel(
-            query, key, value, boundaries, boundaries, longest, longest, scale=scale, window_size=sight
+            query, key, value, boundaries, boundaries, longest, longest, scale=scale, window_size=window
         )
         return output
     sizes = [count * length for _, count, length in segments.runs]
@@ -204,8 +232,11 @@ def _fused(
         segments.runs, *(x.split(sizes) for x in (query, key, value)), strict=True
     ):
         q, k, v = (x.unflatten(0, (count, length)).transpose(1, 2) for x in parts)
-        near = None if window is None or length <= window else ~_distant(length, window, q.device)
-        attended = scaled_dot_product_attention(q, k, v, attn_mask=near, dropout_p=dropout, scale=scale)
+        plain = sight.window is None or length <= sight.window
+        seen = None if plain else ~sight.unseen(length, q.device)
+        attended = scaled_dot_product_attention(
+            q, k, v, attn_mask=seen, dropout_p=dropout, scale=scale, is_causal=plain and sight.causal
+        )
         outputs.append(attended.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)
 

@@ -186,6 +186,11 @@ def _read(folder: Path, base: str | None, inverse_at_head: bool, name: str | Non
         hidden_size = description.get("hidden_size")
         if isinstance(hidden_size, bool) or not isinstance(hidden_size, int) or hidden_size < 2:
             raise InputError(f"{path}: does not say its hidden_size", "give the base model with --base")
+        if isinstance(config, LoraConfig) and backbone_of_type(model_type).causal:
+            # Llama's value projection may be narrower than the model.
+            raise InputError(
+                f"{path}: the shapes of LoRA in a {model_type} differ by model", "give it with --base"
+            )
         model = weightless_model_of(model_type, hidden_size, _depth(weights, folder))
     if from_peft:
         weights = full_peft_keys(model, weights)

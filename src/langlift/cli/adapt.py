@@ -46,7 +46,10 @@ def adapt(
     ] = None,
     method: Annotated[str | None, typer.Option("--method", help="seq_bn, seq_bn_inv, lora, mosa or full.")] = None,
     objective: Annotated[
-        str | None, typer.Option("--objective", help="What it learns to predict: mlm, full_word or targeted.")
+        str | None,
+        typer.Option(
+            "--objective", help="What it learns to predict: mlm, full_word or targeted; causal for decoders."
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")] = None,
@@ -91,6 +94,7 @@ def adapt(
 
     weights = None if data_weights is None else _weights(data_weights)
     result = adaptation.adapt(found, base, data, out, recipe, resume, trust_remote_code, init, weights)
+    loss = "loss" if recipe.objective == "causal" else "masked loss"
     each = [(f"  of {name}", f"{loss:.3f}") for name, loss in result.validation_losses.items()]
     show(
         result,
@@ -98,8 +102,8 @@ def adapt(
         f"{found.name} ({found}): {recipe.method} on {base}",
         [
             ("trainable parameters", f"{result.trainable_parameters:,}"),
-            ("held-out masked loss before", f"{result.validation_loss_before:.3f}"),
-            ("held-out masked loss after", f"{result.validation_loss:.3f} (best at step {result.best_step})"),
+            (f"held-out {loss} before", f"{result.validation_loss_before:.3f}"),
+            (f"held-out {loss} after", f"{result.validation_loss:.3f} (best at step {result.best_step})"),
             *each,
             ("tokens", f"{result.tokens:,} at {result.tokens_per_second:,.0f} a second"),
             ("peak memory", f"{result.peak_memory_bytes / 2**20:,.0f} MiB"),

@@ -24,6 +24,9 @@ def pretrain(
         list[Path], typer.Option("--corpus", metavar="FILE", help="Text file, or folder of them; may be repeated.")
     ],
     out: Out,
+    objective: Annotated[
+        str | None, typer.Option("--objective", help="mlm (XLM-R's architecture) or causal (Llama's).")
+    ] = None,
     steps: Annotated[
         int | None, typer.Option("--steps", help="Optimiser steps; may be raised or lowered with --resume.")
     ] = None,
@@ -51,6 +54,7 @@ def pretrain(
         config=config,
         assignments=assignments or (),
         flags={
+            "objective": objective,
             "steps": steps,
             "learning_rate": learning_rate,
             "batch_size": batch_size,
@@ -70,7 +74,10 @@ def pretrain(
         [
             ("parameters", f"{result.parameters:,}"),
             ("tokens seen", f"{result.tokens:,} at {result.tokens_per_second:,.0f} a second"),
-            ("masked loss on reserved text", f"{result.validation_loss:.3f}"),
+            (
+                f"{'loss' if recipe.objective == 'causal' else 'masked loss'} on reserved text",
+                f"{result.validation_loss:.3f}",
+            ),
             ("written to", result.model),
         ],
     )

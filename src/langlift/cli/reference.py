@@ -24,6 +24,7 @@ from langlift.config.recipes import (
 from langlift.corpus.building import CorpusResult
 from langlift.demonstration import DemoResult
 from langlift.diagnosis.diagnosing import Diagnosis
+from langlift.evaluation.perplexity import Perplexity
 from langlift.evaluation.pseudo_perplexity import Score
 from langlift.graph.building import GraphResult
 from langlift.language_facts import LanguageTable
@@ -125,6 +126,9 @@ def reference() -> str:
             )
         keys = ", ".join(f"`{field.name}`" for field in fields(RESULTS[name]))
         parts.append(f"JSON keys: {keys}.\n\n{_prose(RESULTS[name])}\n")
+        if name == "score":
+            keys = ", ".join(f"`{field.name}`" for field in fields(Perplexity))
+            parts.append(f"Of decoders: {keys}.\n\n{_prose(Perplexity)}\n")
     return "\n".join(parts)
 
 

@@ -38,15 +38,27 @@ def score(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Pseudo-perplexity of a text under a base model, with or without an adapter; lower is better."""
+    """Pseudo-perplexity (decoders: perplexity) of a text, with or without an adapter; lower is better."""
     from dataclasses import asdict
 
     from langlift.corpus.text_data import texts_to_score
+    from langlift.errors import InputError
 
     texts = texts_to_score(text, split, sentences)
-    from langlift.evaluation.pseudo_perplexity import score_model
+    from langlift.backbones.loading import is_causal
+    from langlift.evaluation.perplexity import Perplexity, score_causal_model
+    from langlift.evaluation.pseudo_perplexity import Score, score_model
 
-    result = score_model(base, texts, adapter, variant, trust_remote_code, path or "fast", precision or "auto")
+    way = (trust_remote_code, path or "fast", precision or "auto")
+    result: Score | Perplexity
+    if is_causal(base, trust_remote_code):
+        if variant != "default":
+            raise InputError(f"--variant {variant}: only for masked language models", "leave it out")
+        result = score_causal_model(base, texts, adapter, *way)
+        name, value = "perplexity", result.perplexity
+    else:
+        result = score_model(base, texts, adapter, variant, *way)
+        name, value = "pseudo-perplexity", result.pseudo_perplexity
     if as_json:
         content = asdict(result)
         if not per_sentence:
@@ -58,7 +70,7 @@ def score(
         False,
         f"{base}{f' + {adapter}' if adapter else ''} on {text}",
         [
-            ("pseudo-perplexity (per token)", f"{result.pseudo_perplexity:,.2f}"),
+            (f"{name} (per token)", f"{value:,.2f}"),
             ("per character", f"{result.per_character:.3f}"),
             ("per byte", f"{result.per_byte:.3f}"),
             ("unknown tokens", f"{result.unknown_share:.2%}"),
@@ -69,7 +81,8 @@ def score(
         ],
     )
     if per_sentence:
-        for sentence in result.per_sentence:
-            typer.echo(f"{sentence.pseudo_perplexity:.2f}\t{sentence.text}")
+        for sentence in asdict(result)["per_sentence"]:
+            own = sentence.get("perplexity", sentence.get("pseudo_perplexity"))
+            typer.echo(f"{own:.2f}\t{sentence['text']}")
     if result.truncated:
         note(f"{result.truncated} sentences were longer than the model's input and were cut")

@@ -27,7 +27,8 @@ def _setting(
 
 MOST_SEED = 2**32 - 1
 METHODS = ("seq_bn", "seq_bn_inv", "lora", "mosa", "full")
-OBJECTIVES = ("mlm", "full_word", "targeted")
+CAUSAL = "causal"
+OBJECTIVES = ("mlm", "full_word", "targeted", CAUSAL)
 PRECISIONS = ("auto", "float32", "bf16")
 PATHS = ("fast", "naive")
 VOCABULARY_KINDS = ("auto", "unigram", "bpe", "wordpiece")
@@ -107,8 +108,25 @@ class AdaptRecipe:
     validation_examples: int = _setting(1000, "most dev sentences measured at a validation", least=1)
     save_steps: int = _setting(500, "steps between checkpoints", least=1)
     seed: int = _setting(42, "seed of initialisation, order, masks and dropout", least=0, most=MOST_SEED)
+    gradient_checkpointing: bool = _setting(
+        False, "compute each layer again in the backward pass: less memory, a third more time"
+    )
+    quantised: bool = _setting(
+        False, "load the frozen base in 4 bits (a GPU, and pip install 'langlift[quantised]')"
+    )
     precision: str = _precision()
     path: str = _path()
+
+    def mistakes(self) -> list[str]:
+        """Settings that do not go together."""
+        found = []
+        if self.train_head and self.objective == CAUSAL:
+            found.append("train_head: a causal head is its decoder alone, which adapters do not train")
+        if self.gradient_checkpointing and self.method == "mosa" and self.consistency > 0:
+            found.append("gradient_checkpointing: not with the second pass of mosa (set consistency to 0)")
+        if self.quantised and self.method == "full":
+            found.append("quantised: only for adapters (method full trains the base itself)")
+        return found
 
 
 LATER_TASK_SETTINGS = {**MOSA_SETTINGS, "patience": 0, "decoding": "mst"}
@@ -144,9 +162,12 @@ class FamilyRecipe(AdaptRecipe):
 
     def mistakes(self) -> list[str]:
         """Settings that do not go together."""
+        found = super().mistakes()
         if self.targeted_as_published:
-            return ["targeted_as_published: only for one language (langlift adapt)"]
-        return []
+            found.append("targeted_as_published: only for one language (langlift adapt)")
+        if self.objective == CAUSAL or self.quantised:
+            found.append("causal and quantised models: only for one language (langlift adapt)")
+        return found
 
 
 @dataclass(frozen=True)
@@ -166,9 +187,10 @@ class TaskRecipe:
     consistency: float = _consistency()
     patience: int = _setting(0, "epochs without a better dev score that end training (0: none do)", least=0)
     pooling: str = _setting(
-        "first",
-        "vector of a sentence, or where words are labelled of a word: first token, or mean",
-        choices=("first", "mean"),
+        "auto",
+        "vector of a sentence, or where words are labelled of a word: first or last token, or mean; auto: first, "
+        "in decoders last",
+        choices=("auto", "first", "mean", "last"),
     )
     decoding: str = _setting(
         "mst",
@@ -269,6 +291,9 @@ class GraphRecipe:
 class PretrainRecipe:
     """How a base model is trained from scratch."""
 
+    objective: str = _setting(
+        "mlm", "what it learns: mlm (XLM-R's architecture) or causal (Llama's)", choices=("mlm", CAUSAL)
+    )
     languages: tuple[str, ...] = _setting((), "file names (without .txt) to take from a folder (none: all)")
     language_bytes: dict[str, int] = _setting(  # noqa: RUF009 - a field with a factory
         {}, "most bytes of text to train on by file name, as `{eng_Latn: 64000}` (others: all there is)", least=1
@@ -278,7 +303,9 @@ class PretrainRecipe:
     hidden_size: int = _setting(256, "width", least=8)
     layers: int = _setting(6, "depth", least=1)
     attention_heads: int = _setting(4, "attention heads", least=1)
-    feed_forward_size: int = _setting(1024, "width of the feed-forward layers", least=8)
+    feed_forward_size: int = _setting(
+        1024, "width of the feed-forward layers (causal: two thirds, in three matrices: as many weights)", least=8
+    )
     row_tokens: int = _setting(128, "length of a training row", least=16)
     max_tokens: int = _setting(256, "longest input of the finished model", least=16)
     steps: int = _setting(10_000, "optimiser steps", least=1)

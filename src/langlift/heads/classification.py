@@ -1,4 +1,4 @@
-"""Sentence classification on top of an encoder."""
+"""Sentence classification on top of an encoder or a decoder."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,8 @@ from langlift.heads.task_model import TaskModel
 class ClassificationHead(nn.Module):
     """Pool, then dropout, dense, tanh, dropout, linear: the head of RoBERTa and of AdapterHub.
 
-    ``pooling`` is ``first`` (the first token) or ``mean`` (over tokens that are not padding).
+    ``pooling`` is ``first`` (the first token), ``last`` (the last that is not padding: in a decoder the only one
+    that has seen the whole sentence) or ``mean`` (over tokens that are not padding).
     """
 
     def __init__(self, hidden_size: int, labels: int, dropout: float, pooling: str) -> None:
@@ -28,9 +29,16 @@ class ClassificationHead(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def pool(self, hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """Hidden states [batch, length, d], mask int64 [batch, length] or None -> sentence vectors [batch, d]."""
+        """Hidden states [batch, length, d], mask int64 [batch, length] or None -> sentence vectors [batch, d].
+
+        Padding is on the right.
+        """
         if self.pooling == "first":
             return hidden[:, 0]
+        if self.pooling == "last":
+            if attention_mask is None:
+                return hidden[:, -1]
+            return hidden[torch.arange(len(hidden), device=hidden.device), attention_mask.sum(dim=1) - 1]
         if attention_mask is None:
             return hidden.mean(dim=1)
         weights = attention_mask[:, :, None].to(hidden.dtype)
@@ -43,7 +51,7 @@ class ClassificationHead(nn.Module):
 
 
 class SentenceClassifier(TaskModel):
-    """An encoder body under a classification head."""
+    """A model's body under a classification head."""
 
     head: ClassificationHead
 
@@ -54,15 +62,16 @@ class SentenceClassifier(TaskModel):
 
     def _of_padded(self, batch: Mapping[str, Tensor]) -> Tensor:
         mask = batch.get("attention_mask")
-        hidden = self.body(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state
+        hidden = hidden_states(self.body, batch).view(*batch["input_ids"].shape, -1)
         return self.head.pool(hidden, mask)
 
     def _of_flat(self, batch: Mapping[str, Tensor]) -> Tensor:
         lengths = batch["lengths"]
-        if self.head.pooling == "first":
-            starts = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
-            starts[0, lengths.cumsum(0) - lengths] = True
-            return hidden_states(self.body, batch, starts)
+        if self.head.pooling in ("first", "last"):
+            ends = lengths.cumsum(0)
+            chosen = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
+            chosen[0, ends - lengths if self.head.pooling == "first" else ends - 1] = True
+            return hidden_states(self.body, batch, chosen)
         hidden = hidden_states(self.body, batch)
         runs = Segments(tuple(lengths.tolist())).runs
         parts = hidden.split([count * length for _, count, length in runs])

@@ -123,7 +123,8 @@ class Dependencies(Task[Treebank]):
         path: str = "fast",
     ) -> ParserEncoder:
         """Words as they stand in running text; a long sentence is encoded in windows and parsed as a whole."""
-        words = WordEncoder(tokenizer, masked_model, max_tokens, settings["pooling"] == "mean", path=path)
+        labelled = "every" if settings["pooling"] == "mean" else settings["pooling"]
+        words = WordEncoder(tokenizer, masked_model, max_tokens, labelled, path)
         return ParserEncoder(words, ParserBatch(words.collate), DECODERS[settings["decoding"]])
 
     def examples(self, encoder: ParserEncoder, split: Treebank, labels: Sequence[str]) -> list[Example]:

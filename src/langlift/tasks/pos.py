@@ -64,7 +64,7 @@ class PartsOfSpeech(TaggingTask[Treebank]):
         return read_treebanks(data, train_data, LABELS, strict)
 
     def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
-        """What is classified: the first token of a word, or the mean over all of them."""
+        """What is classified: the first or last token of a word, or the mean over all of them."""
         return {"label_subwords": "first", "pooling": recipe.pooling}
 
     def score(self, split: Treebank, answers: Sequence[Tagged]) -> float:

@@ -10,7 +10,7 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer
+from langlift.backbones.loading import default_device, load_model, load_tokenizer
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.heads.task_model import TaskModel
@@ -67,7 +67,7 @@ def load_trained_task(
         raise InputError("--base: this run trained the whole model and holds it itself", "leave --base out")
     source = str(folder) if full else base or recorded_base
     tokenizer = load_tokenizer(source, trust_remote_code)
-    masked_model = load_masked_model(source, trust_remote_code, head_needed=False)
+    masked_model = load_model(source, trust_remote_code, head_needed=False)
     if not full:
         load_trained(masked_model, task.name, folder, inputs)
     model = task.new_model(masked_model, len(labels), settings)

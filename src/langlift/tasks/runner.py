@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import ceil
 from pathlib import Path
 from statistics import mean, stdev
@@ -16,7 +16,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, set_seed
 
-from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer, quiet_transformers
+from langlift.backbones.loading import (
+    default_device,
+    is_causal,
+    load_model,
+    load_tokenizer,
+    quiet_transformers,
+)
 from langlift.config.loading import recorded
 from langlift.config.recipes import LATER_TASK_SETTINGS, TaskRecipe
 from langlift.errors import InputError
@@ -113,6 +119,7 @@ def train_task(
     for name, source in zip(train_data or (), sources, strict=True):
         if sources.count(source) > 1:
             raise InputError(f"--train-data {name}: given twice", "name each data set once")
+    recipe = settled(recipe, is_causal(base, trust_remote_code))
     setup = setup or setup_for(task.name, recipe, language_adapter)
     splits = task.read(str(data), [str(name) for name in train_data or ()], strict)
     for what, count in splits.repaired.items():
@@ -130,7 +137,7 @@ def train_task(
     tokenizer = load_tokenizer(base, trust_remote_code)
 
     def new_base() -> PreTrainedModel:
-        return load_masked_model(base, trust_remote_code, head_needed=False)
+        return load_model(base, trust_remote_code, head_needed=False)
 
     setup.attach(new_base())  # a base or adapter that does not fit is told before anything is written
     open_run(out, recorded("task", inputs, recipe), resume, _may_change(task), LATER_TASK_SETTINGS)
@@ -164,6 +171,13 @@ def train_task(
     )
     write_json(out / METRICS, asdict(result))
     return result
+
+
+def settled(recipe: TaskRecipe, causal: bool) -> TaskRecipe:
+    """The recipe with what ``auto`` stands for: in a decoder only the last token has seen all of a text."""
+    if recipe.pooling != "auto":
+        return recipe
+    return replace(recipe, pooling="last" if causal else "first")
 
 
 @dataclass(frozen=True)

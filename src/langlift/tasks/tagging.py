@@ -64,7 +64,7 @@ Sentences = TypeVar("Sentences", bound=TaggedSplit)
 
 
 class TaggingTask(Task[Sentences], Generic[Sentences]):
-    """A linear head over the first token of each word, the mean over its tokens, or every token as published."""
+    """A linear head over the first or last token of each word, their mean, or every token as published."""
 
     tag = "token-classification"
     unused = frozenset({"decoding"})
@@ -99,8 +99,9 @@ class TaggingTask(Task[Sentences], Generic[Sentences]):
         path: str = "fast",
     ) -> WordEncoder:
         """Words as they stand in running text, in windows where there are too many."""
-        every, mean = settings["label_subwords"] == "every", settings.get("pooling") == "mean"
-        return WordEncoder(tokenizer, masked_model, max_tokens, every, mean, path)
+        every = settings["label_subwords"] == "every"
+        labelled = "every" if every else settings.get("pooling", "first")
+        return WordEncoder(tokenizer, masked_model, max_tokens, labelled, path)
 
     def examples(self, encoder: WordEncoder, split: Sentences, labels: Sequence[str]) -> list[Example]:
         """One for each window of each sentence; a tag that ``labels`` lacks is not looked at."""

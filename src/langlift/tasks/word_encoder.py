@@ -29,26 +29,21 @@ class EncodedWords:
 class WordEncoder:
     """Tokenises words as they stand in running text, and finds the tokens of each by character offsets.
 
-    So it works alike for WordPiece, BPE and Unigram, which need no word-by-word mode. The first token of
-    a word carries its label (``every``: all do; ``continued``: the others are marked as its continuation). A
-    sentence that is too long is cut between words into windows, so that every word gets a label; a word
-    without any token stands as the unknown token. The model's attention is set for the path, in place.
+    So it works alike for WordPiece, BPE and Unigram, which need no word-by-word mode. The ``labelled`` token of
+    a word carries its label: ``first``, ``last`` or ``every``; with ``mean`` the first does, and the others are
+    marked as its continuation. A sentence that is too long is cut between words into windows, so that every word
+    gets a label; a word without any token stands as the unknown token. The model's attention is set for the
+    path, in place.
     """
 
     def __init__(
-        self,
-        tokenizer: Any,
-        model: PreTrainedModel,
-        max_tokens: int,
-        every: bool = False,
-        continued: bool = False,
-        path: str = "fast",
+        self, tokenizer: Any, model: PreTrainedModel, max_tokens: int, labelled: str = "first", path: str = "fast"
     ) -> None:
-        self._tokenizer, self._every, self._continued = tokenizer, every, continued
+        self._tokenizer, self._labelled = tokenizer, labelled
         self._prefix, self._suffix = _special_tokens(tokenizer)
         self._room = min(max_tokens, longest_input(model, tokenizer)) - len(self._prefix) - len(self._suffix)
-        unknown = tokenizer.unk_token_id
-        self._unknown = [tokenizer.mask_token_id if unknown is None else unknown]
+        stand_ins = (tokenizer.unk_token_id, tokenizer.mask_token_id, tokenizer.pad_token_id)
+        self._unknown = [next(token for token in stand_ins if token is not None)]
         self.collate = collate_for(path, model, tokenizer.pad_token_id)
 
     def __call__(self, sentences: Sequence[Sequence[str]], labels: Sequence[Sequence[int]]) -> EncodedWords:
@@ -74,7 +69,7 @@ class WordEncoder:
                 length += len(piece)
             done.examples.append(self._example(window))
             done.windows.append(len(done.examples) - begun)
-            done.counts.append([len(piece) if self._every else 1 for piece in pieces])
+            done.counts.append([len(piece) if self._labelled == "every" else 1 for piece in pieces])
         return done
 
     def _pieces(
@@ -95,16 +90,18 @@ class WordEncoder:
         ids, labels = list(self._prefix), [IGNORED] * len(self._prefix)
         for piece, number in window:
             ids += piece
-            labels += [number, *[self._later(number)] * (len(piece) - 1)]
+            labels += self._labels(number, len(piece))
         ids += self._suffix
         labels += [IGNORED] * len(self._suffix)
         return {"input_ids": np.asarray(ids, dtype=np.int64), "labels": np.asarray(labels, dtype=np.int64)}
 
-    def _later(self, number: int) -> int:
-        """The label of a word's tokens behind the first."""
-        if self._every:
-            return number
-        return CONTINUED if self._continued and number != IGNORED else IGNORED
+    def _labels(self, number: int, tokens: int) -> list[int]:
+        """The labels of a word's tokens."""
+        if self._labelled == "every":
+            return [number] * tokens
+        other = CONTINUED if self._labelled == "mean" and number != IGNORED else IGNORED
+        others = [other] * (tokens - 1)
+        return [*others, number] if self._labelled == "last" else [number, *others]
 
 
 def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:

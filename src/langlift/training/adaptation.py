@@ -10,18 +10,19 @@ from transformers import PreTrainedModel, set_seed
 
 from langlift.adapters.composition import AdapterConfig, method_of
 from langlift.adapters.lora import LoraConfig
-from langlift.backbones.loading import load_masked_model, load_tokenizer, longest_input
+from langlift.backbones.loading import is_causal, load_model, load_tokenizer, longest_input
 from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter, read_config
 from langlift.checkpoints.masked_head import MASKED_HEAD
 from langlift.config.loading import recorded
-from langlift.config.recipes import MOSA_SETTINGS, AdaptRecipe
+from langlift.config.recipes import CAUSAL, MOSA_SETTINGS, AdaptRecipe
 from langlift.errors import InputError
 from langlift.languages import Language
-from langlift.masking.masked_language_model import MaskedLanguageModel
 from langlift.training.cost import flops_per_token
 from langlift.training.encoding import EncodedRow
 from langlift.training.masked_training import (
+    LATER_SETTINGS,
+    ExamplesOf,
     adapter_config,
     dev_examples,
     masked_trainer,
@@ -45,19 +46,20 @@ from langlift.training.run_folder import (
 from langlift.training.trainer import Validation, best_of, mixed_validation_loss, validation_loss
 from langlift.training.training_data import TrainingData, encode_sources, read_sources
 
-LATER_SETTINGS = {"train_head": False, "targeted_as_published": False, **MOSA_SETTINGS}
+LATER_ADAPT_SETTINGS = {"train_head": False, "targeted_as_published": False, **MOSA_SETTINGS, **LATER_SETTINGS}
 """Settings that runs made before there were any of them lack, and what those runs did."""
 
 
 @dataclass(frozen=True)
 class AdaptResult:
-    """What ``langlift adapt`` made. Losses are nats per masked token of the dev split.
+    """What ``langlift adapt`` made. Losses are nats per predicted token of the dev split.
 
-    Whatever the objective, they are those of plain masked language modelling, so that objectives can be
-    compared. Of several data sets ``validation_losses`` has each one's. ``left_out`` counts the training
-    sentences of which a targeted objective could predict neither argument, ``one_argument`` those of which
-    it could predict only one. ``flops`` are the floating point operations of training (validation not
-    counted), ``seconds`` the time it took, validation and saving included.
+    Whatever a masked objective, they are those of plain masked language modelling, so that objectives can be
+    compared; of a causal model they are those of every next token. Of several data sets ``validation_losses``
+    has each one's. ``left_out`` counts the training sentences of which a targeted objective could predict
+    neither argument, ``one_argument`` those of which it could predict only one. ``flops`` are the floating
+    point operations of training (validation not counted), ``seconds`` the time it took, validation and saving
+    included.
     """
 
     adapter: str
@@ -80,6 +82,20 @@ class AdaptResult:
     vocabulary_size: int = 0
     flops: int = 0
     seconds: float = 0.0
+
+
+def require_objective(base: str, causal: bool, objective: str) -> None:
+    """Raise an InputError unless a causal or masked base can be trained with an objective."""
+    if causal and objective != CAUSAL:
+        raise InputError(
+            f"--objective {objective}: masks words, and {base} is a causal model, which predicts the next one",
+            "use --objective causal",
+        )
+    if not causal and objective == CAUSAL:
+        raise InputError(
+            f"--objective causal: predicts the next word, and {base} is a masked language model",
+            "use --objective mlm, full_word or targeted",
+        )
 
 
 def require_same_adapter(folder: Path, model: PreTrainedModel, config: AdapterConfig | None) -> None:
@@ -130,8 +146,9 @@ def adapt(
         LangliftError: the run failed, for example because ``out`` cannot be written.
     """
     sources = read_sources([data] if isinstance(data, Path) else data, data_weights, recipe.objective)
+    require_objective(base, is_causal(base, trust_remote_code), recipe.objective)
     tokenizer = load_tokenizer(base, trust_remote_code)
-    model = load_masked_model(base, trust_remote_code)
+    model = load_model(base, trust_remote_code, quantised=recipe.quantised)
     longest = min(recipe.max_tokens, longest_input(model, tokenizer))
     rows = encode_sources(sources, data_weights, tokenizer, longest, recipe)
     name, config = str(language), adapter_config(recipe)
@@ -150,7 +167,7 @@ def adapt(
         with_head |= (init / MASKED_HEAD).exists()
         weights = [*sorted(init.glob("adapter*.safetensors")), *init.glob(MASKED_HEAD)]
         inputs |= {"init": init.resolve().name, "init_sha256": sha256_of(weights)}
-    open_run(out, recorded("adapt", inputs, recipe), resume, frozenset({"path"}), LATER_SETTINGS)
+    open_run(out, recorded("adapt", inputs, recipe), resume, frozenset({"path"}), LATER_ADAPT_SETTINGS)
     if is_finished(out):
         return AdaptResult(**read_metrics(out))
 
@@ -198,11 +215,11 @@ def adapt(
     return result
 
 
-def _validation(rows: TrainingData, masking: MaskedLanguageModel, path: MaskedPath) -> tuple[Validation, str]:
+def _validation(rows: TrainingData, examples_of: ExamplesOf, path: MaskedPath) -> tuple[Validation, str]:
     """The losses measured on the dev splits, and the name of the one that says which weights are best."""
 
     def together(parts: Mapping[str, Sequence[EncodedRow]]) -> Validation:
-        examples = {name: dev_examples(part, masking) for name, part in parts.items()}
+        examples = {name: dev_examples(part, examples_of) for name, part in parts.items()}
         if len(examples) == 1:
             (alone,) = examples.values()
             return validation_loss(path.loss, alone, path.collate, batch_size=32)

@@ -10,7 +10,7 @@ from langlift.adapters.mosa import Mixture
 from langlift.backbones.hidden_states import hidden_states
 from langlift.masking.masked_language_model import IGNORED
 from langlift.training.decoder_loss import summed_cross_entropy, summed_symmetric_divergence
-from langlift.training.masked_loss import before_decoder, decoder_of, logits_at
+from langlift.training.masked_loss import before_decoder, decoder_of, logit_cap, logits_at
 from langlift.training.paths import MaskedLoss
 
 
@@ -31,7 +31,7 @@ def consistent_masked_loss(path: str, mixture: Mixture, weight: float) -> Masked
     """The masked loss of a pass plus ``weight`` times its divergence from a second one, both stochastic.
 
     The second pass draws other experts and other dropout; only the first is held to the labels. The
-    divergence is taken at the masked positions alone.
+    divergence is taken at the predicted positions alone.
     """
 
     def naive(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -44,6 +44,8 @@ def consistent_masked_loss(path: str, mixture: Mixture, weight: float) -> Masked
         return total + weight * symmetric_divergence(first, second), chosen.sum()
 
     def fast(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        if logit_cap(model) is not None:  # the divergence in chunks knows no cap
+            return naive(model, batch)
         chosen, decoder = batch["labels"] != IGNORED, decoder_of(model)
         first = before_decoder(model, hidden_states(model, batch, chosen))
         mixture.redraw()

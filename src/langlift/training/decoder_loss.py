@@ -1,4 +1,4 @@
-"""Cross-entropy at the masked head's decoder in chunks, without ever keeping the logits of a batch."""
+"""Cross-entropy at a language modelling head's last linear in chunks, never keeping the logits of a batch."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,14 +13,17 @@ LOGITS_IN_CACHE = 2**20
 """So many of those are worked on at a time in float32, small enough for the processor's cache."""
 
 
-def summed_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+def summed_cross_entropy(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, cap: float | None = None
+) -> Tensor:
     """The cross-entropy of ``hidden @ weight' + bias`` against ``targets``, summed (nats, float32 scalar).
 
     Shapes [rows, d], [vocabulary, d], [vocabulary], int64 [rows]. Gradients are computed on the way
     forward, chunk by chunk, so that nothing of the size of the vocabulary is left for the backward pass.
+    ``cap`` c squeezes each logit x to c tanh(x / c) (Gemma 2).
     """
     with_gradients = torch.is_grad_enabled()
-    total: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, bias, targets, with_gradients)
+    total: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, bias, targets, cap, with_gradients)
     return total
 
 
@@ -37,23 +40,36 @@ def summed_symmetric_divergence(first: Tensor, second: Tensor, weight: Tensor, b
 
 
 @torch.no_grad()
-def log_probabilities(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+def log_probabilities(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, cap: float | None = None
+) -> Tensor:
     """The log-probability (natural, float32 [rows]) of each row's target, from the same chunks."""
     found = []
     for rows in _chunks(hidden, weight):
         logits = linear(hidden[rows], weight, bias)
         for part, goal in _in_cache(logits, targets[rows]):
             values = part.float()
+            if cap is not None:
+                values = values.div_(cap).tanh_().mul_(cap)
             found.append(_at(values, goal) - values.logsumexp(dim=1))
     return torch.cat(found)
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
-    """With p = softmax(h W' + b) and y one-hot: dh = (p - y) W, dW = (p - y)' h, db = sum (p - y)."""
+    """With p = softmax(h W' + b) and y one-hot: dh = (p - y) W, dW = (p - y)' h, db = sum (p - y).
+
+    With a cap, p is of the capped logits z, and (p - y)(1 - (z / cap)^2) stands for p - y.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, with_gradients: bool
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        cap: float | None,
+        with_gradients: bool,
     ) -> Tensor:
         kind = hidden.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
@@ -68,12 +84,16 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             errors = linear(h[rows], w, b)
             for part, goal in _in_cache(errors, targets[rows]):
                 values = part.float()
+                slope = None
+                if cap is not None:
+                    squeezed = (values / cap).tanh_()
+                    values, slope = squeezed * cap, 1 - squeezed**2
                 top, right = values.amax(dim=1), _at(values, goal)
                 shares = values.softmax(dim=1)
                 total += (top - shares.amax(dim=1).log() - right).sum()  # the largest share is 1 / sum exp
                 if any(wanted):
                     shares[torch.arange(len(goal), device=goal.device), goal] -= 1
-                    part.copy_(shares)
+                    part.copy_(shares if slope is None else shares.mul_(slope))
             if of_hidden is not None:
                 torch.mm(errors, w, out=of_hidden[rows])
             if of_weight is not None:
@@ -91,7 +111,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             of_hidden = (of_hidden.float() * gradient).to(ctx.hidden_dtype)
         scaled = [None if g is None else g.mul_(gradient.to(g.dtype)) for g in (of_weight, of_bias)]
         ctx.gradients = None
-        return of_hidden, *scaled, None, None
+        return of_hidden, *scaled, None, None, None
 
 
 class _ChunkedDivergence(torch.autograd.Function):

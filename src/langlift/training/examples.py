@@ -49,6 +49,16 @@ def objective_examples(rows: Sequence[EncodedRow], masking: MaskedLanguageModel,
     return example
 
 
+def causal_examples(rows: Rows) -> ExampleOf:
+    """Rows of token ids, each token but the last labelled with the one that follows; the same in every epoch."""
+
+    def example(index: int, epoch: int) -> Example:
+        ids = np.asarray(rows[index], dtype=np.int64)
+        return {"input_ids": ids, "labels": np.append(ids[1:], IGNORED)}
+
+    return example
+
+
 def labelled_examples(rows: Rows, labels: Sequence[int]) -> ExampleOf:
     """Rows of token ids, each with the number of its class; the same in every epoch."""
 

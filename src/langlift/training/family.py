@@ -19,12 +19,13 @@ from langlift.config.recipes import FamilyRecipe, VocabRecipe
 from langlift.corpus.sampling import sampling_shares
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
-from langlift.masking.masked_language_model import MaskedLanguageModel
 from langlift.progress import say
 from langlift.training.cost import flops_per_token
 from langlift.training.examples import Schedule
 from langlift.training.freezing import FreezeAtStart, encoder_parameters, frozen
 from langlift.training.masked_training import (
+    LATER_SETTINGS,
+    ExamplesOf,
     adapter_config,
     arrangement,
     dev_examples,
@@ -133,7 +134,8 @@ def adapt_family(
         for code, some in sources.items()
     }
     rows = _training_data(found, recipe)
-    open_run(out, recorded(SECTION, _inputs(family, sources), recipe), resume, frozenset({"path"}))
+    inputs = _inputs(family, sources)
+    open_run(out, recorded(SECTION, inputs, recipe), resume, frozenset({"path"}), LATER_SETTINGS)
     if is_finished(out):
         return read_family_result(out)
 
@@ -304,9 +306,9 @@ def _training_data(found: Mapping[str, EncodedSource], recipe: FamilyRecipe) -> 
     )
 
 
-def _validation(rows: TrainingData, masking: MaskedLanguageModel, path: MaskedPath) -> tuple[Validation, str]:
+def _validation(rows: TrainingData, examples_of: ExamplesOf, path: MaskedPath) -> tuple[Validation, str]:
     """The mean over languages, so that a large one does not decide for the small ones."""
-    parts = {code: dev_examples(part, masking) for code, part in rows.dev.items()}
+    parts = {code: dev_examples(part, examples_of) for code, part in rows.dev.items()}
     return mean_validation_loss(path.loss, parts, path.collate, batch_size=32), "loss"
 
 

@@ -1,4 +1,4 @@
-"""The masked language modelling loss, with the head computed only where a token is predicted."""
+"""The language modelling loss, masked or causal, with the head computed only where a token is predicted."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from langlift.training.decoder_loss import summed_cross_entropy
 
 
 def logits_at(model: PreTrainedModel, inputs: dict[str, Tensor], rows: Tensor) -> Tensor:
-    """Logits of the masked head at chosen positions only: float32, shape [chosen, vocabulary].
+    """Logits of the language modelling head at chosen positions only: float32, shape [chosen, vocabulary].
 
     ``inputs`` are the model's (``input_ids`` int64 [batch, length], ``attention_mask`` optional);
     ``rows`` is a boolean mask [batch, length]. The same numbers as running the head everywhere and
@@ -23,9 +23,10 @@ def logits_at(model: PreTrainedModel, inputs: dict[str, Tensor], rows: Tensor) -
     """
     hidden = model.base_model(**inputs).last_hidden_state
     output: Tensor = hidden[rows]
-    for path in backbone_of(model).masked_head:
+    for path in backbone_of(model).head:
         output = model.get_submodule(path)(output)
-    return output.float()
+    cap = logit_cap(model)
+    return output.float() if cap is None else (output.float() / cap).tanh() * cap
 
 
 def summed_masked_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -44,12 +45,18 @@ def fast_masked_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[
     chosen = batch["labels"] != IGNORED
     before = before_decoder(model, hidden_states(model, batch, chosen))
     decoder = decoder_of(model)
-    total = summed_cross_entropy(before, decoder.weight, decoder.bias, batch["labels"][chosen])
+    total = summed_cross_entropy(before, decoder.weight, decoder.bias, batch["labels"][chosen], logit_cap(model))
     return total, chosen.sum()
 
 
+def logit_cap(model: PreTrainedModel) -> float | None:
+    """What a model caps its logits at by a tanh behind the decoder, if it does (Gemma 2)."""
+    cap: float | None = getattr(model.config, "final_logit_softcapping", None)
+    return cap
+
+
 def decoder_of(model: PreTrainedModel) -> nn.Linear:
-    """The last linear of the masked head."""
+    """The last linear of the language modelling head."""
     decoder = model.get_submodule(backbone_of(model).head_decoder)
     if not isinstance(decoder, nn.Linear):
         raise TypeError(f"{backbone_of(model).head_decoder} is a {type(decoder).__name__}, not a linear module")
@@ -57,9 +64,9 @@ def decoder_of(model: PreTrainedModel) -> nn.Linear:
 
 
 def before_decoder(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """The masked head up to the input of its decoder; shape [rows, d] -> [rows, d]."""
+    """The language modelling head up to the input of its decoder; shape [rows, d] -> [rows, d]."""
     with _passing_through(decoder_of(model)):
-        for path in backbone_of(model).masked_head:
+        for path in backbone_of(model).head:
             hidden = model.get_submodule(path)(hidden)
     return hidden
 

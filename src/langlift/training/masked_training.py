@@ -1,4 +1,4 @@
-"""The training of a masked language model that adaptation to one language and to many have in common."""
+"""The training of a language model that adaptation to one language and to many have in common."""
 
 from collections.abc import Callable, Sequence
 from math import ceil
@@ -16,11 +16,19 @@ from langlift.backbones.loading import default_device, quiet_transformers
 from langlift.backbones.masked_head import head_parameters
 from langlift.checkpoints.adapter_folder import save_adapter
 from langlift.checkpoints.masked_head import save_masked_head
-from langlift.config.recipes import AdaptRecipe
+from langlift.config.recipes import CAUSAL, AdaptRecipe
 from langlift.masking.masked_language_model import MaskedLanguageModel
 from langlift.training.consistency import DrawExperts, consistent_masked_loss
 from langlift.training.encoding import EncodedRow
-from langlift.training.examples import LengthGroups, OnePass, Rounds, Schedule, objective_examples
+from langlift.training.examples import (
+    ExampleOf,
+    LengthGroups,
+    OnePass,
+    Rounds,
+    Schedule,
+    causal_examples,
+    objective_examples,
+)
 from langlift.training.paths import MaskedPath, masked_path
 from langlift.training.precision import Arithmetic, prepare_arithmetic
 from langlift.training.reporting import TrainingReport
@@ -31,8 +39,13 @@ from langlift.training.training_data import DEV_SEED, TrainingData
 CHECKED_EXAMPLES = 16
 """So many dev examples, short and long ones, make the batch on which bf16 is checked."""
 
-ValidationOf = Callable[[TrainingData, MaskedLanguageModel, MaskedPath], tuple[Validation, str]]
-"""(data, masking, path) -> what is measured on the dev splits, and the measure that picks the weights kept."""
+LATER_SETTINGS = {"gradient_checkpointing": False, "quantised": False}
+"""Settings that runs made before there were any of them lack, and what those runs did."""
+
+ExamplesOf = Callable[[Sequence[EncodedRow], int], ExampleOf]
+"""(rows, seed) -> the rows with what is to be predicted in them."""
+ValidationOf = Callable[[TrainingData, ExamplesOf, MaskedPath], tuple[Validation, str]]
+"""(data, examples of rows, path) -> what is measured on the dev splits, and which measure picks the weights."""
 
 
 def adapter_config(recipe: AdaptRecipe) -> AdapterConfig | None:
@@ -58,6 +71,10 @@ def prepare_model(
     if recipe.method == "mosa":
         mixture = mix(model, name, MosaConfig(recipe.experts, recipe.share, recipe.merge), fresh=fresh)
     train_only(model, None if config is None else name)
+    if recipe.gradient_checkpointing:
+        # Its name from some release of transformers 5 on; the old one then warns.
+        enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+        enable({"use_reentrant": False})
     if recipe.train_head:
         for parameter in head_parameters(model).values():
             parameter.requires_grad_(True)
@@ -77,20 +94,18 @@ def masked_trainer(
     callbacks: Sequence[TrainerCallback] = (),
 ) -> tuple[LiftTrainer, TrainingReport, Arithmetic]:
     """The Trainer of a run, with its report and arithmetic; the model is moved and cast in place."""
-    masking = MaskedLanguageModel(
-        mask_token_id=tokenizer.mask_token_id,
-        special_ids=frozenset(tokenizer.all_special_ids),
-        vocabulary_size=len(tokenizer),
-        share=recipe.masking_share,
-    )
+    examples_of = examples_for(tokenizer, recipe)
     device = default_device()
-    model.to(device)
+    if recipe.quantised:  # and there already
+        model._hf_peft_config_loaded = True  # the Trainer takes quantised models with PEFT's adapters only
+    else:
+        model.to(device)
     path = masked_path(recipe.path, model, tokenizer.pad_token_id)
     loss = path.loss
     if mixture is not None and recipe.consistency > 0:
         loss = consistent_masked_loss(recipe.path, mixture, recipe.consistency)
-    validation, best_by = validation_of(rows, masking, path)
-    held_out = dev_examples(max(rows.dev.values(), key=len), masking)
+    validation, best_by = validation_of(rows, examples_of, path)
+    held_out = dev_examples(max(rows.dev.values(), key=len), examples_of)
     some = np.unique(np.linspace(0, len(held_out) - 1, CHECKED_EXAMPLES).astype(int))
     checked = on_device(path.collate([held_out[int(i)] for i in some]), device)
     arithmetic = prepare_arithmetic(recipe.precision, model, lambda: path.loss(model, checked)[0], device)
@@ -114,7 +129,7 @@ def masked_trainer(
         best_by=best_by,
         greater_is_better=False,
         train_dataset=Schedule(
-            objective_examples(rows.train, masking, recipe.seed),
+            examples_of(rows.train, recipe.seed),
             len(rows.train),
             recipe.seed,
             steps * recipe.batch_size * accumulation,
@@ -136,9 +151,22 @@ def arrangement(rows: TrainingData, recipe: AdaptRecipe) -> LengthGroups | Round
     return LengthGroups(np.asarray([len(row.ids) for row in rows.train]), recipe.batch_size)
 
 
-def dev_examples(part: Sequence[EncodedRow], masking: MaskedLanguageModel) -> OnePass:
-    """Dev rows, masked the same way at every validation of every run."""
-    return OnePass(objective_examples(part, masking, DEV_SEED), len(part))
+def examples_for(tokenizer: Any, recipe: AdaptRecipe) -> ExamplesOf:
+    """What a recipe's objective makes of rows."""
+    if recipe.objective == CAUSAL:
+        return lambda rows, seed: causal_examples([row.ids for row in rows])
+    masking = MaskedLanguageModel(
+        mask_token_id=tokenizer.mask_token_id,
+        special_ids=frozenset(tokenizer.all_special_ids),
+        vocabulary_size=len(tokenizer),
+        share=recipe.masking_share,
+    )
+    return lambda rows, seed: objective_examples(rows, masking, seed)
+
+
+def dev_examples(part: Sequence[EncodedRow], examples_of: ExamplesOf) -> OnePass:
+    """Dev rows, the same at every validation of every run."""
+    return OnePass(examples_of(part, DEV_SEED), len(part))
 
 
 def save_weights(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langlift.config.recipes import AdaptRecipe, FamilyRecipe, PretrainRecipe, TaskRecipe
+from langlift.config.recipes import CAUSAL, AdaptRecipe, FamilyRecipe, PretrainRecipe, TaskRecipe
 from langlift.languages import Language
 
 FLORES_CODE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
@@ -14,12 +14,13 @@ METHOD_NAMES = {
     "seq_bn_inv": "sequential bottleneck adapter with an invertible adapter (Seq_bn_inv)",
     "lora": "LoRA adapter",
     "mosa": "sequential bottleneck adapter (Seq_bn) trained as a mixture of sparse adapters (MoSA)",
-    "full": "fully fine-tuned masked language model",
+    "full": "fully fine-tuned language model",
 }
 OBJECTIVE_NAMES = {
     "mlm": "masked language modelling",
     "full_word": "masked language modelling of full words",
     "targeted": "targeted masking of the arguments of triples",
+    "causal": "causal language modelling (the next token)",
 }
 TAGS = {
     "seq_bn": "adapter-transformers",
@@ -51,6 +52,9 @@ def adaptation_card(
         else "langlift score --base THIS_FOLDER --text your_sentences.txt"
     )
     start = f", starting from the adapter `{init}`" if init else ""
+    tag, loss = TAGS[recipe.method], "masked loss"
+    if recipe.objective == CAUSAL:
+        tag, loss = "text-generation" if recipe.method == "full" else tag, "loss"
     settings = "\n".join(
         f"| {name} | {getattr(recipe, field)} |"
         for name, field in (
@@ -65,7 +69,7 @@ def adaptation_card(
 language: {language.code}
 base_model: {base}
 library_name: langlift
-tags: [langlift, {TAGS[recipe.method]}, low-resource-languages]
+tags: [langlift, {tag}, low-resource-languages]
 ---
 
 # {language.name} ({language}): {METHOD_NAMES[recipe.method]} for {base}
@@ -76,8 +80,8 @@ Trained by langlift on {sources} with {OBJECTIVE_NAMES[recipe.objective]}{start}
 |---|---|
 | trainable parameters | {result.trainable_parameters:,} |
 | tokens seen | {result.tokens:,} |
-| masked loss on held-out text, before | {result.validation_loss_before:.4f} nats |
-| masked loss on held-out text, after (step {result.best_step}) | {result.validation_loss:.4f} nats |
+| {loss} on held-out text, before | {result.validation_loss_before:.4f} nats |
+| {loss} on held-out text, after (step {result.best_step}) | {result.validation_loss:.4f} nats |
 {settings}
 
 All settings are in `recipe.yaml`, library versions in `versions.json`, the course of training in
@@ -101,22 +105,25 @@ def pretraining_card(recipe: PretrainRecipe, result: Any) -> str:
     known = f"language: [{', '.join(dict.fromkeys(codes))}]\n" if codes else ""
     shape = f"{recipe.layers} layers x {recipe.hidden_size}, {recipe.attention_heads} heads"
     spelled = "byte fallback" if recipe.byte_fallback else "no byte fallback"
+    kind, pipeline, architecture, loss = ("masked", "fill-mask", "XLM-R", "masked loss")
+    if recipe.objective == CAUSAL:
+        kind, pipeline, architecture, loss = ("causal", "text-generation", "Llama", "loss")
     return f"""---
 {known}library_name: transformers
-pipeline_tag: fill-mask
-tags: [langlift, xlm-roberta]
+pipeline_tag: {pipeline}
+tags: [langlift, {"llama" if recipe.objective == CAUSAL else "xlm-roberta"}]
 ---
 
-# A masked language model pre-trained by langlift
+# A {kind} language model pre-trained by langlift
 
 | | |
 |---|---|
-| architecture | XLM-R: {shape}, at most {recipe.max_tokens} tokens |
+| architecture | {architecture}: {shape}, at most {recipe.max_tokens} tokens |
 | parameters | {result.parameters:,} |
 | vocabulary | {result.vocabulary_size:,} unigram pieces, {spelled} |
 | steps | {result.steps:,} of {recipe.batch_size * recipe.accumulation} rows of {recipe.row_tokens} tokens |
 | tokens seen | {result.tokens:,} |
-| masked loss on reserved text | {result.validation_loss:.4f} nats |
+| {loss} on reserved text | {result.validation_loss:.4f} nats |
 
 Text that was there to train on. {recipe.reserved_share:.0%} of the documents of each file are reserved, and not
 counted:

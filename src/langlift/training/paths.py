@@ -1,4 +1,4 @@
-"""The two ways to compute the masked loss: fast, the default, and naive, its oracle; the same numbers."""
+"""The two ways to compute a language modelling loss: fast, and naive, its oracle; the same numbers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

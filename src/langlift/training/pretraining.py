@@ -1,4 +1,4 @@
-"""Train a small multilingual masked language model from scratch: tokenizer, then XLM-R architecture."""
+"""Train a small multilingual language model from scratch: tokenizer, then XLM-R's or Llama's architecture."""
 
 import shutil
 from array import array
@@ -12,6 +12,9 @@ import numpy.typing as npt
 import torch
 from transformers import (
     AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
     XLMRobertaConfig,
     XLMRobertaForMaskedLM,
@@ -19,15 +22,16 @@ from transformers import (
 )
 
 from langlift.backbones.loading import default_device, quiet_transformers
+from langlift.backbones.registry import backbone_of
 from langlift.config.loading import recorded
-from langlift.config.recipes import PretrainRecipe
+from langlift.config.recipes import CAUSAL, PretrainRecipe
 from langlift.corpus.text_files import Document, read_documents, split_documents
 from langlift.errors import InputError
 from langlift.masking.masked_language_model import MaskedLanguageModel
 from langlift.processes import only_one
 from langlift.progress import ProgressBar
 from langlift.training.cost import flops_per_token
-from langlift.training.examples import OnePass, Schedule, masked_examples
+from langlift.training.examples import ExampleOf, OnePass, Schedule, causal_examples, masked_examples
 from langlift.training.initialisation import see_neighbours
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.model_cards import pretraining_card
@@ -58,7 +62,7 @@ MODEL = "model"
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """What ``langlift pretrain`` made. Losses in nats per masked token; rates in tokens per second.
+    """What ``langlift pretrain`` made. Losses in nats per predicted token; rates in tokens per second.
 
     ``flops`` and ``seconds`` as in ``AdaptResult``. ``text_bytes`` are the bytes of text trained on, by file name.
     """
@@ -96,7 +100,7 @@ def pretrain(corpus: Sequence[Path], out: Path, recipe: PretrainRecipe, resume: 
     inputs = {"corpus": [file.name for file in files], "corpus_sha256": sha256_of(files)}
     record = recorded("pretrain", inputs, recipe)
     may_change = frozenset({"steps", "decay_share", "path"})
-    open_run(out, record, resume, may_change, absent={"language_bytes": {}})
+    open_run(out, record, resume, may_change, absent={"language_bytes": {}, "objective": "mlm"})
     if is_finished(out):
         return PretrainResult(**read_metrics(out))
     tokenizer = _tokenizer(out, train_documents, recipe)
@@ -106,16 +110,10 @@ def pretrain(corpus: Sequence[Path], out: Path, recipe: PretrainRecipe, resume: 
 
     set_seed(recipe.seed)
     model = new_model(tokenizer, recipe)
-    masking = MaskedLanguageModel(
-        mask_token_id=tokenizer.mask_token_id,
-        special_ids=frozenset(tokenizer.all_special_ids),
-        vocabulary_size=len(tokenizer),
-        share=recipe.masking_share,
-    )
     device = default_device()
     model.to(device)
     path = masked_path(recipe.path, model, tokenizer.pad_token_id)
-    reserved_examples = OnePass(masked_examples(held_out, masking, recipe.seed), len(held_out))
+    reserved_examples = OnePass(_examples(held_out, tokenizer, recipe), len(held_out))
     few = [reserved_examples[i] for i in range(min(CHECKED_ROWS, len(held_out)))]
     checked = on_device(path.collate(few), device)
     arithmetic = prepare_arithmetic(recipe.precision, model, lambda: path.loss(model, checked)[0], device)
@@ -144,9 +142,7 @@ def pretrain(corpus: Sequence[Path], out: Path, recipe: PretrainRecipe, resume: 
         validation=validation_loss(path.loss, reserved_examples, path.collate, recipe.batch_size),
         best_by="loss",
         greater_is_better=False,
-        train_dataset=Schedule(
-            masked_examples(train_rows, masking, recipe.seed), len(train_rows), recipe.seed, total
-        ),
+        train_dataset=Schedule(_examples(train_rows, tokenizer, recipe), len(train_rows), recipe.seed, total),
         collate=path.collate,
         bf16=arithmetic.bf16,
         optimizer=MuonWithAdamW(model, recipe.learning_rate, recipe.weight_decay),
@@ -262,8 +258,24 @@ def bytes_of(documents: Sequence[Document]) -> int:
     return sum(len(line.encode()) + 1 for document in documents for line in document)
 
 
-def new_model(tokenizer: PreTrainedTokenizerBase, recipe: PretrainRecipe) -> XLMRobertaForMaskedLM:
+def _examples(
+    rows: npt.NDArray[np.uint16], tokenizer: PreTrainedTokenizerBase, recipe: PretrainRecipe
+) -> ExampleOf:
+    if recipe.objective == CAUSAL:
+        return causal_examples(rows)
+    masking = MaskedLanguageModel(
+        mask_token_id=tokenizer.mask_token_id,
+        special_ids=frozenset(tokenizer.all_special_ids),
+        vocabulary_size=len(tokenizer),
+        share=recipe.masking_share,
+    )
+    return masked_examples(rows, masking, recipe.seed)
+
+
+def new_model(tokenizer: PreTrainedTokenizerBase, recipe: PretrainRecipe) -> PreTrainedModel:
     """A freshly initialised model of the recipe's shape, without dropout: a few passes do not overfit."""
+    if recipe.objective == CAUSAL:
+        return _new_llama(tokenizer, recipe)
     config = XLMRobertaConfig(
         vocab_size=len(tokenizer),
         hidden_size=recipe.hidden_size,
@@ -286,6 +298,23 @@ def new_model(tokenizer: PreTrainedTokenizerBase, recipe: PretrainRecipe) -> XLM
     return model
 
 
+def _new_llama(tokenizer: PreTrainedTokenizerBase, recipe: PretrainRecipe) -> LlamaForCausalLM:
+    """RoPE, RMSNorm and SwiGLU; input and output share their embeddings, as small Llama 3 models' do."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.hidden_size,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.attention_heads,
+        intermediate_size=max(8, round(recipe.feed_forward_size * 2 / 3 / 8) * 8),
+        max_position_embeddings=recipe.max_tokens,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return LlamaForCausalLM._from_config(config, attn_implementation="eager", dtype=torch.float32)
+
+
 def _tokenizer(out: Path, documents: Sequence[Document], recipe: PretrainRecipe) -> PreTrainedTokenizerBase:
     folder = out / TOKENIZER
     if not folder.exists():
@@ -295,6 +324,7 @@ def _tokenizer(out: Path, documents: Sequence[Document], recipe: PretrainRecipe)
                 recipe.vocabulary_size,
                 recipe.max_tokens,
                 byte_fallback=recipe.byte_fallback,
+                closed=recipe.objective != CAUSAL,
             )
             bar.advance()
         with atomic_folder(folder) as staging:
@@ -334,9 +364,10 @@ def _rows(
     return stored
 
 
-def _save_model(folder: Path, model: XLMRobertaForMaskedLM, tokenizer: PreTrainedTokenizerBase, card: str) -> None:
+def _save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: str) -> None:
     """Write half-precision weights; the customary dropout of XLM-R is set for those who fine-tune."""
-    model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = SHIPPED_DROPOUT
+    if not backbone_of(model).causal:
+        model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = SHIPPED_DROPOUT
     with atomic_folder(folder) as staging, quiet_transformers():
         model.half().save_pretrained(staging)
         tokenizer.save_pretrained(staging)

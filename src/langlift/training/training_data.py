@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from langlift.config.recipes import AdaptRecipe
+from langlift.config.recipes import CAUSAL, AdaptRecipe
 from langlift.corpus.text_data import TextData, Triple, load_text_data
 from langlift.errors import InputError
 from langlift.progress import say
@@ -82,7 +82,7 @@ def read_sources(paths: Sequence[Path], weights: Sequence[float] | None, objecti
     if objective == "targeted" and not any(texts.triples for texts in read):
         raise InputError(
             f"{paths[0]}: --objective targeted needs triples, and this is plain text",
-            "build a graph folder (langlift graph build), or use --objective mlm or full_word",
+            "build a graph folder (langlift graph build), or use --objective mlm, full_word or causal",
         )
     return [Source(*source) for source in zip(names, paths, read, strict=True)]
 
@@ -111,6 +111,8 @@ def encode_source(source: Source, tokenizer: Any, max_tokens: int, recipe: Adapt
         way = encode_words if recipe.objective == "full_word" else encode
         train = way(tokenizer, texts.train, max_tokens, here)
         dev = encode(tokenizer, texts.dev, max_tokens, there)
+        if recipe.objective == CAUSAL:
+            train, dev = _with_next(train, here), _with_next(dev, there)
         return EncodedSource(train, dev, dev)
     dev = encode(tokenizer, texts.dev, max_tokens, there)
     found, held_out = (
@@ -121,6 +123,14 @@ def encode_source(source: Source, tokenizer: Any, max_tokens: int, recipe: Adapt
         )
     )
     return EncodedSource(found.rows, dev, held_out.rows, len(texts.train), found.left_out, found.one_argument)
+
+
+def _with_next(rows: Sequence[EncodedRow], where: str) -> list[EncodedRow]:
+    """The rows in which some token follows another: of one token alone nothing can be predicted."""
+    kept = [row for row in rows if len(row.ids) > 1]
+    if not kept:
+        raise InputError(f"{where}: no text is longer than one token", "give running text")
+    return kept
 
 
 def _by_argument(

@@ -27,11 +27,13 @@ def train_unigram_tokenizer(
     model_max_length: int,
     character_coverage: float = CHARACTER_COVERAGE,
     byte_fallback: bool = True,
+    closed: bool = True,
 ) -> PreTrainedTokenizerFast:
     """Train a unigram vocabulary (Kudo 2018) of ``vocabulary_size`` entries.
 
     Those are the five special tokens, 256 byte tokens, which spell what no piece covers, and pieces. Without
     ``byte_fallback`` there are no byte tokens, and what no piece covers is unknown, as in XLM-R.
+    A text is put between ``<s>`` and ``</s>``; not ``closed``, as decoders have it, behind ``<s>`` alone.
     Text is normalised by NFKC and runs of white space count as one space, in training as in use.
 
     Raises:
@@ -45,8 +47,8 @@ def train_unigram_tokenizer(
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>",
-        pair="<s> $A </s> </s> $B </s>",
+        single="<s> $A </s>" if closed else "<s> $A",
+        pair="<s> $A </s> </s> $B </s>" if closed else "<s> $A $B",
         special_tokens=[("<s>", 0), ("</s>", 2)],
     )
     return PreTrainedTokenizerFast(

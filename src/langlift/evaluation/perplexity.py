@@ -1,0 +1,205 @@
+"""Perplexity of texts under causal language models: per token, per character and per byte."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from langlift.backbones.hidden_states import hidden_states
+from langlift.backbones.loading import default_device, load_model, load_tokenizer, longest_input
+from langlift.checkpoints.adapter_folder import load_adapter
+from langlift.config.recipes import PATHS, PRECISIONS
+from langlift.errors import InputError
+from langlift.evaluation.pseudo_perplexity import BYTE_TOKEN
+from langlift.masking.masked_language_model import IGNORED
+from langlift.progress import ProgressBar
+from langlift.training.decoder_loss import log_probabilities
+from langlift.training.examples import Example
+from langlift.training.masked_loss import before_decoder, decoder_of, logit_cap, logits_at
+from langlift.training.memory import peak_memory_bytes
+from langlift.training.paths import collate_for
+from langlift.training.precision import prepare_arithmetic
+from langlift.training.trainer import on_device
+
+TOKENS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class TextPerplexity:
+    """One text: its tokens scored, summed natural log-probability and own perplexity."""
+
+    text: str
+    tokens: int
+    log_probability: float
+    perplexity: float
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """Perplexities of texts (lower is better) and what they were computed from; fields as in ``Score``.
+
+    ``per_character`` and ``per_byte`` spread the same log-probability over the Unicode code points and UTF-8
+    bytes of what was scored. ``truncated`` counts texts cut at the model's longest input.
+    """
+
+    variant: str
+    perplexity: float
+    per_character: float
+    per_byte: float
+    unknown_share: float
+    byte_share: float
+    sentences: int
+    tokens: int
+    truncated: int
+    seconds: float
+    per_sentence: list[TextPerplexity]
+    path: str = "fast"
+    precision: str = "float32"
+    tokens_per_second: float = 0.0
+    peak_memory_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A text's token ids with labels for what is scored, and what that covers of it."""
+
+    example: Example
+    tokens: int
+    characters: int
+    bytes: int
+    truncated: bool
+
+
+def score_texts(
+    model: PreTrainedModel, tokenizer: Any, texts: Sequence[str], path: str = "fast", precision: str = "float32"
+) -> Perplexity:
+    """``exp(-sum log p(token | those before it) / tokens)`` over the ordinary tokens of all texts.
+
+    The first token is scored after the beginning-of-text token where the tokenizer puts one; without it, as in
+    Qwen, there is nothing to predict it from, and neither it nor its characters count. Special tokens are not
+    scored. ``precision`` bf16, or auto where it chooses bf16, casts the model to it, in place.
+
+    Raises:
+        InputError: unknown path or precision, or no text holds a token to score.
+    """
+    for name, value, choices in (("path", path, PATHS), ("precision", precision, PRECISIONS)):
+        if value not in choices:
+            raise InputError(f"unknown {name} '{value}'", f"one of {', '.join(choices)}")
+    started = time.monotonic()
+    scored = _encode(tokenizer, texts, longest_input(model, tokenizer))
+    chosen = [number for number, one in enumerate(scored) if one.tokens]
+    if not chosen:
+        raise InputError("no text holds a token to score", "give text with words in it")
+    collate = collate_for(path, model, tokenizer.pad_token_id)
+    way = _naive if path == "naive" else _fast
+    if precision != "float32":
+        model.requires_grad_(False)  # so that all of it is cast
+    device = next(model.parameters()).device
+    in_order = sorted(chosen, key=lambda number: len(scored[number].example["input_ids"]))
+    sample = on_device(collate([scored[in_order[len(in_order) // 2]].example]), device)
+    arithmetic = prepare_arithmetic(precision, model, lambda: -way(model, sample).sum(), device)
+    sums = dict.fromkeys(chosen, 0.0)
+    with torch.inference_mode(), ProgressBar("scoring", len(chosen), "texts") as bar:
+        for some in _batches(in_order, scored):
+            values = way(model, on_device(collate([scored[n].example for n in some]), device)).double().cpu()
+            for number, part in zip(some, values.split([scored[n].tokens for n in some]), strict=True):
+                sums[number] = float(part.sum())
+            bar.advance(len(some))
+    tokens, total = sum(scored[n].tokens for n in chosen), sum(sums.values())
+    ids = np.concatenate([e["labels"][e["labels"] != IGNORED] for e in (scored[n].example for n in chosen)])
+    byte_ids = [i for token, i in tokenizer.get_vocab().items() if BYTE_TOKEN.fullmatch(token)]
+    unknown = tokenizer.unk_token_id
+    return Perplexity(
+        variant="causal",
+        perplexity=exp(-total / tokens),
+        per_character=exp(-total / sum(scored[n].characters for n in chosen)),
+        per_byte=exp(-total / sum(scored[n].bytes for n in chosen)),
+        unknown_share=0.0 if unknown is None else float((ids == unknown).mean()),
+        byte_share=float(np.isin(ids, byte_ids).mean()),
+        sentences=len(chosen),
+        tokens=tokens,
+        truncated=sum(one.truncated for one in scored),
+        seconds=round(seconds := time.monotonic() - started, 2),
+        per_sentence=[
+            TextPerplexity(texts[n], scored[n].tokens, sums[n], exp(-sums[n] / scored[n].tokens)) for n in chosen
+        ],
+        path=path,
+        precision=arithmetic.name,
+        tokens_per_second=round(tokens / max(seconds, 1e-9), 1),
+        peak_memory_bytes=peak_memory_bytes(),
+    )
+
+
+def score_causal_model(
+    base: str,
+    texts: Sequence[str],
+    adapter: Path | None = None,
+    trust_remote_code: bool = False,
+    path: str = "fast",
+    precision: str = "auto",
+) -> Perplexity:
+    """Load a causal base model, attach an adapter if one is named, and score.
+
+    Raises:
+        InputError: a model, adapter or text that cannot be used.
+    """
+    tokenizer = load_tokenizer(base, trust_remote_code)
+    model = load_model(base, trust_remote_code)
+    if adapter is not None:
+        load_adapter(model, adapter)
+    return score_texts(model.to(default_device()).eval(), tokenizer, texts, path, precision)
+
+
+def _encode(tokenizer: Any, texts: Sequence[str], longest: int) -> list[_Scored]:
+    encodings = tokenizer(
+        list(texts), truncation=True, max_length=longest, return_offsets_mapping=True, verbose=False
+    )
+    special = list(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id})
+    found = []
+    for text, row, offsets in zip(texts, encodings["input_ids"], encodings["offset_mapping"], strict=True):
+        ids = np.asarray(row, dtype=np.int64)
+        ordinary = ~np.isin(ids, special)
+        labels = np.append(np.where(ordinary, ids, IGNORED)[1:], IGNORED)
+        end = max((end for _, end in offsets), default=0)
+        truncated = len(ids) == longest and end < len(text.rstrip())
+        start = offsets[0][1] if len(ids) and ordinary[0] else 0
+        covered = text[start : end if truncated else len(text)]
+        tokens = int((labels != IGNORED).sum())
+        found.append(
+            _Scored({"input_ids": ids, "labels": labels}, tokens, len(covered), len(covered.encode()), truncated)
+        )
+    return found
+
+
+def _batches(in_order: Sequence[int], scored: Sequence[_Scored]) -> list[list[int]]:
+    """Texts by length, in batches of about ``TOKENS_AT_ONCE`` tokens, padding included."""
+    batches: list[list[int]] = []
+    for number in in_order:
+        length = len(scored[number].example["input_ids"])
+        if batches and (len(batches[-1]) + 1) * length <= TOKENS_AT_ONCE:
+            batches[-1].append(number)
+        else:
+            batches.append([number])
+    return batches
+
+
+def _naive(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+    """The log-probability of every labelled token of a padded batch, in order: float32 [labelled]."""
+    rows = batch["labels"] != IGNORED
+    logits = logits_at(model, {name: value for name, value in batch.items() if name != "labels"}, rows)
+    return logits.log_softmax(dim=-1).gather(1, batch["labels"][rows][:, None]).squeeze(1)
+
+
+def _fast(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+    """The same for a flat or a padded batch, in chunks of the vocabulary's logits."""
+    rows = batch["labels"] != IGNORED
+    before = before_decoder(model, hidden_states(model, batch, rows))
+    decoder = decoder_of(model)
+    return log_probabilities(before, decoder.weight, decoder.bias, batch["labels"][rows], logit_cap(model))
