@@ -20,12 +20,12 @@ from peft import LoraConfig as PeftLoraConfig
 from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from test_golden import ADAPTERHUB, GOLDEN, outputs
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import AdapterConfig, attach
 from langlift.adapters.lora import LoraConfig
-from langlift.backbones.loading import load_masked_model
+from langlift.backbones.loading import load_model
 from langlift.backbones.registry import BACKBONES
 from langlift.checkpoints.adapter_folder import (
     load_adapter,
@@ -47,7 +47,7 @@ def base_of(architecture: str) -> Path:
 
 
 def imported_outputs(architecture: str, *folders: Path):
-    model = load_masked_model(str(base_of(architecture)))
+    model = load_model(str(base_of(architecture)))
     for folder in folders:
         load_adapter(model, folder)
     return outputs(model, load_file(GOLDEN / architecture / "expected.safetensors"))
@@ -56,7 +56,7 @@ def imported_outputs(architecture: str, *folders: Path):
 def saved(architecture: str, config: AdapterConfig, folder: Path, name: str = "mlt", seed: int = 0) -> Path:
     """A folder of ours with random weights for the tiny golden base."""
     torch.manual_seed(seed)
-    model = load_masked_model(str(base_of(architecture)))
+    model = load_model(str(base_of(architecture)))
     attach(model, name, config)
     with torch.no_grad():
         for path, parameter in model.named_parameters():
@@ -78,6 +78,10 @@ def test_an_imported_adapter_gives_the_librarys_outputs(
 ) -> None:
     expected = load_file(GOLDEN / architecture / "expected.safetensors")
     base = str(base_of(architecture)) if with_base else None
+    if case == "lora" and base is None and BACKBONES[architecture].causal:
+        with pytest.raises(InputError, match="shapes of LoRA in a llama differ by model"):
+            import_adapters(GOLDEN / architecture / case, tmp_path / "a")
+        return
     result = import_adapters(GOLDEN / architecture / case, tmp_path / "a", base)
     [adapter] = result.adapters
     assert adapter.method == {"lora": "lora", "seq_bn_inv": "seq_bn_inv"}.get(case, "seq_bn")
@@ -240,7 +244,7 @@ def test_a_stored_name_that_also_stands_elsewhere_in_the_keys(case: str, stored:
     if case == "lora":
         return
     # A folder of the library is loaded and exported as it is, too.
-    model = load_masked_model(str(base_of("bert")))
+    model = load_model(str(base_of("bert")))
     load_adapter(model, folder, name="mine")
     logits, _ = outputs(model, load_file(GOLDEN / "bert" / "expected.safetensors"))
     assert torch.allclose(logits, expected, atol=1e-5, rtol=0)
@@ -285,7 +289,8 @@ def test_export_then_import_changes_nothing(
         shutil.copytree(tmp_path / "out", source)
         (source / ({"adapter.safetensors", "pytorch_adapter.bin"} - {file}).pop()).unlink()
         inverse = getattr(config, "inverse_at_head", True)
-        import_adapters(source, source / "back", inverse_at_head=inverse)
+        base = str(base_of(architecture)) if BACKBONES[architecture].causal else None
+        import_adapters(source, source / "back", base, inverse_at_head=inverse)
         assert read_config(source / "back", BACKBONES[architecture]) == config
         for weights in own.glob("*.safetensors"):
             before, after = load_file(weights), load_file(source / "back" / weights.name)
@@ -308,7 +313,7 @@ def test_import_then_export_gives_the_librarys_own_files(tmp_path: Path) -> None
             assert written[field] == reference[field], (case, field)
 
 
-@pytest.mark.parametrize("architecture", sorted(BACKBONES))
+@pytest.mark.parametrize("architecture", [one for one in sorted(BACKBONES) if base_of(one).is_dir()])
 def test_peft_loads_what_is_exported_for_it(
     architecture: str, langlift: Callable[..., CommandResult], tmp_path: Path
 ) -> None:
@@ -316,7 +321,8 @@ def test_peft_loads_what_is_exported_for_it(
     result = langlift("export", own, "--to", "peft", "--out", tmp_path / "out", "--json")
     assert result.code == 0, result.err
     expected = load_file(GOLDEN / architecture / "expected.safetensors")
-    base = AutoModelForMaskedLM.from_pretrained(base_of(architecture), dtype=torch.float32)
+    kind = AutoModelForCausalLM if BACKBONES[architecture].causal else AutoModelForMaskedLM
+    base = kind.from_pretrained(base_of(architecture), dtype=torch.float32)
     logits, _ = outputs(PeftModel.from_pretrained(base, tmp_path / "out").eval(), expected)
     ours, _ = imported_outputs(architecture, own)
     real = expected["attention_mask"].bool()
@@ -363,7 +369,7 @@ def test_ways_to_start_a_lora_that_leave_the_base_alone(start: object, tmp_path:
 @pytest.mark.parametrize("start", ["pissa", "pissa_niter_4", "olora"])
 def test_ways_to_start_a_lora_that_change_the_base_are_refused(start: str, tmp_path: Path) -> None:
     folder, _ = pefts_own(False, tmp_path / "peft", init_lora_weights=start)
-    model = load_masked_model(str(base_of("bert")))
+    model = load_model(str(base_of("bert")))
     with pytest.raises(InputError, match=f"init_lora_weights is '{start}'"):
         load_adapter(model, folder)
 
@@ -413,7 +419,7 @@ def test_lora_in_pefts_bin_file(langlift: Callable[..., CommandResult], tmp_path
 
 def test_lora_of_one_architecture_is_refused_by_another_with_the_same_keys(tmp_path: Path) -> None:
     lora = saved("roberta", LoraConfig(), tmp_path / "lora")
-    model = load_masked_model(str(base_of("xlm-roberta")))
+    model = load_model(str(base_of("xlm-roberta")))
     with pytest.raises(InputError, match="model_type roberta, the base has xlm-roberta"):
         load_adapter(model, lora)
 
@@ -453,8 +459,8 @@ def test_another_width_is_told_the_same_way_by_import_and_load(tmp_path: Path) -
     AutoModelForMaskedLM.from_config(config).save_pretrained(wide)
     for use in (
         lambda: import_adapters(own, tmp_path / "a", str(wide)),
-        lambda: load_adapter(load_masked_model(str(wide)), own),
-        lambda: load_adapter(load_masked_model(str(wide)), lora),
+        lambda: load_adapter(load_model(str(wide)), own),
+        lambda: load_adapter(load_model(str(wide)), lora),
     ):
         with pytest.raises(InputError, match="with hidden_size 32, the base has 64") as raised:
             use()
@@ -674,7 +680,7 @@ def test_other_refusals(langlift: Callable[..., CommandResult], tmp_path: Path) 
     ):
         result = langlift(*arguments, "--json")
         assert result.code == 2 and message in result.error["error"], (arguments, result.err)
-    model = load_masked_model(str(base_of("bert")))
+    model = load_model(str(base_of("bert")))
     with pytest.raises(InputError, match="LoRA in AdapterHub's layout") as raised:
         load_adapter(model, GOLDEN / "bert" / "lora")
     assert "langlift import" in raised.value.hint
