@@ -20,7 +20,7 @@ from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.loading import NANO, load_masked_model, load_tokenizer
 from langlift.backbones.quick_dropout import QuickDropout, dropout_noise, use_quick_dropout
 from langlift.backbones.registry import backbone_of, first_position
-from langlift.backbones.segmented_attention import SegmentedAttention, Segments, _fused
+from langlift.backbones.segmented_attention import SegmentedAttention, Segments, Sight, _fused
 from langlift.config.loading import resolve
 from langlift.config.recipes import AdaptRecipe, TaskRecipe
 from langlift.errors import InputError
@@ -87,29 +87,36 @@ def cosine(left, right):
 # --- each trick by itself
 
 
-def separate_attention(q, k, v, lengths, scale, window):
+def separate_attention(q, k, v, lengths, scale, sight):
     outputs, start = [], 0
     for length in lengths:
         part = [x[start : start + length].transpose(0, 1) for x in (q, k, v)]
         places = torch.arange(length)
-        near = None if window is None else (places[:, None] - places).abs() < window
+        near = torch.ones(length, length, dtype=torch.bool)
+        if sight.window is not None:
+            near &= (places[:, None] - places).abs() < sight.window
+        if sight.causal:
+            near &= places[:, None] >= places
         outputs.append(scaled_dot_product_attention(*part, attn_mask=near, scale=scale).transpose(0, 1))
         start += length
     return torch.cat(outputs)
 
 
 @settings(derandomize=True, deadline=None, max_examples=30)
-@given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=8), window=st.sampled_from([None, 1, 4]))
-def test_segmented_attention_is_attention_in_each_sentence(lengths, window):
+@given(
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=8),
+    sight=st.builds(Sight, st.booleans(), st.sampled_from([None, 1, 4])),
+)
+def test_segmented_attention_is_attention_in_each_sentence(lengths, sight):
     random = torch.Generator().manual_seed(sum(lengths))
     q, k, v, g = (torch.randn(sum(lengths), 2, 4, generator=random, dtype=torch.float64) for _ in range(4))
     inputs = [x.requires_grad_() for x in (q, k, v)]
     runs = Segments(tuple(lengths)).runs
     assert sum(count for _, count, _ in runs) == len(lengths)
-    ours = SegmentedAttention.apply(*inputs, runs, 0.3, 0.0, window)
-    expected = separate_attention(*inputs, lengths, 0.3, window)
+    ours = SegmentedAttention.apply(*inputs, runs, 0.3, 0.0, sight)
+    expected = separate_attention(*inputs, lengths, 0.3, sight)
     assert torch.allclose(ours, expected)
-    fused = _fused(*inputs, Segments(tuple(lengths)), 0.3, 0.0, window)
+    fused = _fused(*inputs, Segments(tuple(lengths)), 0.3, 0.0, sight)
     assert torch.allclose(fused, expected)
     for mine, theirs in zip(
         torch.autograd.grad(ours, inputs, g), torch.autograd.grad(expected, inputs, g), strict=True
@@ -122,12 +129,12 @@ def test_segmented_attention_with_dropout_has_the_right_gradient():
 
     def attended(*inputs):
         torch.manual_seed(0)
-        return SegmentedAttention.apply(*inputs, Segments((3, 3, 2, 1)).runs, 0.5, 0.3, None)
+        return SegmentedAttention.apply(*inputs, Segments((3, 3, 2, 1)).runs, 0.5, 0.3, Sight(False, None))
 
     assert torch.autograd.gradcheck(attended, (q, k, v))
     torch.manual_seed(1)
     ones, runs = torch.ones(4000, 1, 1), Segments((40,) * 100).runs
-    dropped = SegmentedAttention.apply(ones, ones, ones, runs, 1.0, 0.25, None)
+    dropped = SegmentedAttention.apply(ones, ones, ones, runs, 1.0, 0.25, Sight(False, None))
     assert dropped.mean().item() == pytest.approx(1.0, abs=0.01)
     assert dropped.var().item() == pytest.approx(0.25 / 0.75 / 40, rel=0.1)
 
