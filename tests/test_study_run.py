@@ -222,18 +222,19 @@ def test_a_run_that_fails_does_not_stop_the_others(whole, plan, file, tmp_path, 
     assert failures == {
         ("adapt-mlt_Latn-seq_bn-graph-1", False),
         ("score-mlt_Latn-seq_bn-graph-1", True),
+        ("alignment-mlt_Latn-seq_bn-graph-tiny-xlm-roberta0-1", True),
         ("task-topic-stacked-mlt_Latn-seq_bn-graph-1", True),
         ("fuse-topic-fused-mlt_Latn-seq_bn-text_graph-1", True),
     }
-    assert result.json["finished_now"] == 6
+    assert result.json["finished_now"] == 7
     assert "failed  adapt-mlt_Latn-seq_bn-graph-1" in result.err
     found = status_of(plan, out)
-    assert found.counts == {"finished": 6, "running": 0, "stopped": 0, "failed": 1, "missing": 3}
+    assert found.counts == {"finished": 7, "running": 0, "stopped": 0, "failed": 1, "missing": 4}
     assert next(one.shown for one in found.runs if one.state == "failed") == "the loss became nan at step 3"
 
     monkeypatch.setattr(execution, "adapt", adapt)
     again = langlift("study", "run", out, "--json")  # the study's folder says all that is needed
-    assert (again.code, again.json["finished_before"], again.json["finished_now"]) == (0, 6, 4)
+    assert (again.code, again.json["finished_before"], again.json["finished_now"]) == (0, 7, 5)
     assert results(out) == results(whole[0]) and not list(out.rglob(FAILED))
 
 
@@ -269,7 +270,11 @@ def test_two_processes_do_not_run_one_study(plan, tmp_path):
 
 def test_runs_that_the_study_does_not_have_are_not_mixed_in(whole, file, tmp_path):
     other = tmp_path / "other.yaml"
-    content = yaml.safe_load(file.read_text()) | {"tasks": None, "axes": {"data": "text", "seed": 2}}
+    content = yaml.safe_load(file.read_text()) | {
+        "tasks": None,
+        "alignment": None,
+        "axes": {"data": "text", "seed": 2},
+    }
     content |= {"data": {"text": str(file.parent / "text.txt")}}
     other.write_text(yaml.safe_dump({k: v for k, v in content.items() if v is not None}))
     out, changed = tmp_path / "out", plan_study(read_study(other))
