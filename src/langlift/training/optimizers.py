@@ -65,7 +65,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
 class Float32Muon(torch.optim.Muon):
     """``torch.optim.Muon`` with its matrix products in float32 instead of bf16, the state being the same.
 
-    Where the processor has no bf16, those products took four fifths of the time of training langlift-nano.
+    Where the processor has no bf16, bf16 products are slow.
     """
 
     @torch.no_grad()
