@@ -149,7 +149,8 @@ def _options(command: Any) -> Iterator[str]:
         default = parameter.default
         shown = "" if parameter.is_flag or default in (None, (), []) else f" Default: `{default}`."
         needed = " **Required.**" if parameter.required else ""
-        yield f"| `{parameter.opts[0]}{value}` | {parameter.help}{shown}{needed} |\n"
+        meaning = (parameter.help or "").replace("[", "\\[")  # in Markdown "[...][...]" would be a link
+        yield f"| `{parameter.opts[0]}{value}` | {meaning}{shown}{needed} |\n"
 
 
 def _settings(recipe: type) -> str:
