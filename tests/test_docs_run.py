@@ -1,5 +1,6 @@
 """Every shell block of README and docs that is not marked otherwise, run in order, page by page, offline (slow)."""
 
+import csv
 import gzip
 import os
 import shutil
@@ -51,17 +52,12 @@ def examples(
 
 def _write_dump(folder: Path) -> None:
     """The bundled triples in the form of ConceptNet's dump, once for each of the pages' languages."""
-    triples = [line.split("\t")[:3] for line in (folder / "triples.tsv").read_text("utf-8").splitlines()[1:]]
-    rows = [
-        f"/a/[/r/{relation}/,{head},{tail}]\t/r/{relation}\t{head}\t{tail}\t{{\"weight\": 1.0}}\n"
-        for code in CODES
-        for head, relation, tail in (
-            (f"/c/{code}/{h.replace(' ', '_').replace('/', '')}", r, f"/c/{code}/{t.replace(' ', '_').replace('/', '')}")
-            for h, r, t in triples
-        )
-    ]
     with gzip.open(folder / "conceptnet.csv.gz", "wt", encoding="utf-8") as file:
-        file.writelines(rows)
+        for row in csv.DictReader((folder / "triples.tsv").open(encoding="utf-8"), delimiter="\t"):
+            for code in CODES:
+                relation = f"/r/{row['relation']}"
+                head, tail = (f"/c/{code}/{row[end].replace(' ', '_').replace('/', '-')}" for end in ("head", "tail"))
+                file.write(f"/a/[{relation}/,{head},{tail}]\t{relation}\t{head}\t{tail}\t{{\"weight\": 1.0}}\n")
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import typer
 
 from langlift.benchmarks.graph_running import GraphBench
 from langlift.benchmarks.running import ScoreBench, TrainBench
+from langlift.benchmarks.startup import StartupBench
 from langlift.checkpoints.exporting import ExportResult
 from langlift.checkpoints.importing import ImportResult
 from langlift.cli.main import app
@@ -75,6 +76,7 @@ RESULTS: dict[str, type] = {
     "bench train": TrainBench,
     "bench score": ScoreBench,
     "bench graph": GraphBench,
+    "bench startup": StartupBench,
     "import": ImportResult,
     "export": ExportResult,
 }
