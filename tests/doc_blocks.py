@@ -19,7 +19,20 @@ PAGES = sorted(
     if path.relative_to(ROOT).as_posix() not in GENERATED
 )
 SHELL = ("bash", "console", "sh", "shell")
-COMMANDS = ("accelerate", "git", "hf", "langlift", "make", "pip", "pytest", "python", "ray", "sbatch", "source", "torchrun")
+COMMANDS = (
+    "accelerate",
+    "git",
+    "hf",
+    "langlift",
+    "make",
+    "pip",
+    "pytest",
+    "python",
+    "ray",
+    "sbatch",
+    "source",
+    "torchrun",
+)
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\s*$")
 NOT_RUN = re.compile(r"<!-- not run: (?P<reason>.*?) -->", re.DOTALL)
 LIST = re.compile(r"^\s*([-*+]|\d+\.)\s")
@@ -40,8 +53,10 @@ class Block:
     def shell(self) -> bool:
         """Whether it holds commands for a reader to type."""
         starts = (re.sub(r"^([A-Za-z_]+=\S+\s+)+", "", line) for line in self.text.splitlines())
-        return self.setup or self.language in SHELL or (
-            not self.language and any(start.split(" ")[0] in COMMANDS for start in starts)
+        return (
+            self.setup
+            or self.language in SHELL
+            or (not self.language and any(start.split(" ")[0] in COMMANDS for start in starts))
         )
 
     def __str__(self) -> str:

@@ -130,7 +130,7 @@ def test_startup_is_measured_without_torch(monkeypatch: pytest.MonkeyPatch) -> N
     result = bench_startup(runs=1)
     assert result.help_seconds > 0 < result.import_seconds
     assert {name: len(values) for name, values in result.seconds.items()} == {"help": 1, "import": 1}
-    heavy = "torch transformers duckdb numpy pyarrow".split()
+    heavy = ["torch", "transformers", "duckdb", "numpy", "pyarrow"]
     program = f"import sys, langlift.cli.main; sys.exit(any(name in sys.modules for name in {heavy}))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
     monkeypatch.setitem(PROGRAMS, "help", ("-c", "raise SystemExit('broken')"))

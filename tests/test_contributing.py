@@ -38,7 +38,9 @@ def test_an_example_is_short_and_applies(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TESTS)
 def test_an_example_passes_its_own_tests(name: str, tmp_path: Path) -> None:
-    skipped = shutil.ignore_patterns("__pycache__", ".venv*", ".git", "site", "dist", "build", ".*_cache", ".hypothesis")
+    skipped = shutil.ignore_patterns(
+        "__pycache__", ".venv*", ".git", "site", "dist", "build", ".*_cache", ".hypothesis"
+    )
     shutil.copytree(ROOT, tmp_path / "tree", ignore=skipped)
     _apply(PATCHES / f"{name}.patch", tmp_path / "tree")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "tree" / "src")}

@@ -1,6 +1,5 @@
-"""Every shell block of README and docs that is not marked otherwise, run in order, page by page, offline (slow)."""
+"""Every shell block of the pages that is not marked otherwise, run in order, page by page, offline (slow)."""
 
-import csv
 import gzip
 import os
 import shutil
@@ -38,8 +37,7 @@ def examples(
     shutil.copytree(tiny_bert, folder / "tiny-bert")
     shutil.copytree(tiny_xlm_roberta, folder / "tiny-xlm-roberta")
     shutil.copytree(treebank, folder / "treebank")
-    shutil.copyfile(BUNDLED / "mlt_Latn_graph.tsv", folder / "triples.tsv")
-    _write_dump(folder)
+    _write_graphs(folder)
     (folder / "sentiment").mkdir()
     (folder / "ner").mkdir()
     for split, count in (("train", 24), ("dev", 8), ("test", 8)):
@@ -50,14 +48,17 @@ def examples(
     return folder
 
 
-def _write_dump(folder: Path) -> None:
-    """The bundled triples in the form of ConceptNet's dump, once for each of the pages' languages."""
+def _write_graphs(folder: Path) -> None:
+    """The bundled part of ConceptNet, once for each of the pages' languages; and its Maltese as a table."""
+    dump = (BUNDLED / "mlt_Latn_graph.tsv").read_text(encoding="utf-8")
     with gzip.open(folder / "conceptnet.csv.gz", "wt", encoding="utf-8") as file:
-        for row in csv.DictReader((folder / "triples.tsv").open(encoding="utf-8"), delimiter="\t"):
-            for code in CODES:
-                relation = f"/r/{row['relation']}"
-                head, tail = (f"/c/{code}/{row[end].replace(' ', '_').replace('/', '-')}" for end in ("head", "tail"))
-                file.write(f"/a/[{relation}/,{head},{tail}]\t{relation}\t{head}\t{tail}\t{{\"weight\": 1.0}}\n")
+        file.writelines(dump.replace("/c/mt/", f"/c/{code}/") for code in CODES)
+    edges = (line.split("\t")[1:4] for line in dump.splitlines())
+    rows = [
+        f"{head.split('/')[3]}\t{relation.removeprefix('/r/')}\t{tail.split('/')[3]}"
+        for relation, head, tail in edges
+    ]
+    (folder / "triples.tsv").write_text("\n".join(["head\trelation\ttail", *rows]) + "\n", encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,9 @@ def environment(
     home = tmp_path_factory.mktemp("home")
     for name, kind in STAND_INS.items():
         cached = home / "hub" / f"models--{name.replace('/', '--')}"
-        shutil.copytree({"tiny_bert": tiny_bert, "tiny_xlm_roberta": tiny_xlm_roberta}[kind], cached / "snapshots" / "0")
+        shutil.copytree(
+            {"tiny_bert": tiny_bert, "tiny_xlm_roberta": tiny_xlm_roberta}[kind], cached / "snapshots" / "0"
+        )
         (cached / "refs").mkdir()
         (cached / "refs" / "main").write_text("0")
     program = home / "bin" / "langlift"
@@ -97,6 +100,12 @@ def test_the_page_runs(page: Path, environment: dict[str, str], tmp_path: Path) 
         if block.shell and block.reason is None:
             script += [f"echo '=== {block}' >&2", block.text]
     run = subprocess.run(
-        ["bash"], input="\n".join(script) + "\n", cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        ["bash"],
+        input="\n".join(script) + "\n",
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 0, f"{run.stdout[-2000:]}\n{run.stderr[-4000:]}"

@@ -40,7 +40,9 @@ def test_the_licence_is_the_one_named() -> None:
     assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")[:200]
 
 
-def test_a_wheel_that_is_too_large_or_incomplete_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wheel_that_is_too_large_or_incomplete_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     release = module("release")
     wheel = tmp_path / "langlift-0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as file:

@@ -66,7 +66,9 @@ def try_wheel(wheel: Path, version: str) -> None:
         beside = alone | {"PYTHONPATH": os.pathsep.join([own, *libraries])}
         if "adapt-family" not in _said(folder, beside, command, "--help"):
             sys.exit(f"{wheel.name}: langlift --help does not list its commands")
-        program = "from importlib.metadata import version as v; import langlift; print(v('langlift'), langlift.__file__)"
+        program = (
+            "from importlib import metadata as m; import langlift as l; print(m.version('langlift'), l.__file__)"
+        )
         found, place = _said(folder, beside, python, "-c", program).split()
         if found != version or not place.startswith(own):
             sys.exit(f"{wheel.name}: ran langlift {found} from {place}")
