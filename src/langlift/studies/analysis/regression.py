@@ -55,8 +55,8 @@ def regress(results: Results) -> Regression | None:
 
     Perplexities are taken by their natural logarithm. A setting in words is compared with its first value.
     """
-    if results.measure.is_loss and "data" in results.varied:
-        return None  # losses on different data
+    if not results.comparable:
+        return None
     runs = [run for cell in results.cells.values() for run in cell if run.value is not None]
     settings = [settings_of(run) for run in runs]
     # What every adapted run has: conditions without adaptation have no settings to compare.
