@@ -3,7 +3,7 @@
 import csv
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,16 @@ HEAD_SHARE = 0.15
 """The share of tokens that the masked head is computed for; the causal one is for all."""
 FUSION = 1.5
 """A task on fused adapters costs about so much more than on one."""
+BYTES = 4
+"""Of a weight on the disk."""
 ASKED = (
     "prompted models: requests at most (what is in the study's answers/ is not asked again), and tokens of "
     "prompts where the model is here; answers come on top, and no time is told"
 )
-BYTES = 4
-"""Of a weight on the disk."""
+Training = tuple[str, AdaptRecipe]
+"""A base, and what is trained on it: steps and rates do not matter here."""
+ADAPTER_SHAPE = ("method", "reduction_factor", "lora_rank", "experts", "share")
+"""The settings that decide how many parameters train."""
 
 
 @dataclass(frozen=True)
@@ -138,20 +142,16 @@ def price_plan(
     """
     missing = [step for step in plan.steps if step.hash not in finished and _trainings(step)]
     kinds = list(dict.fromkeys(kind for step in missing for kind in _trainings(step)))
-    causal = {base: is_decoder(base, plan.study) for base, _ in kinds}
     text = next((text for step in missing if (text := _some_text(step))), None)
     remarks: list[str] = []
-    speeds: dict[tuple[str, str], Speed | None] = {}
+    speeds: dict[Training, Speed | None] = {}
     for kind in kinds:
         if calibrate:
-            say(f"timing {kind[1]} on {kind[0]} ...")
-        speeds[kind] = _speed(
-            AdaptRecipe(method=kind[1], objective=CAUSAL if causal[kind[0]] else "mlm"),
-            kind[0],
-            text,
-            CALIBRATION_SECONDS / len(kinds) if calibrate else None,
-            remarks,
-        )
+            say(f"timing {kind[1].method} on {kind[0]} ...")
+        base, recipe = kind
+        if is_decoder(base, plan.study):
+            recipe = replace(recipe, objective=CAUSAL)
+        speeds[kind] = _speed(base, recipe, text, CALIBRATION_SECONDS / len(kinds) if calibrate else None, remarks)
     runs = [_priced(step, step.hash in finished, speeds, remarks) for step in plan.steps]
     if any(one.kind == "prompt" and not one.finished for one in runs):
         remarks.append(ASKED)
@@ -174,11 +174,14 @@ def _on_gpu(price: RunPrice, gpu: Gpu) -> float:
     return max(by_operations, STEP_SECONDS * (price.steps or 0))
 
 
-def _trainings(step: Step) -> list[tuple[str, str]]:
-    """The (base, method) whose speed a run goes by."""
+def _trainings(step: Step) -> list[Training]:
+    """The training whose speed a run goes by."""
     if step.kind in ("adapt", "family", "task", "fuse"):
-        return [(_base(step), str(step.settings["method"]))]
-    return [(_base(step), str(step.cell["method"] or "seq_bn"))] if step.kind in ("score", "alignment") else []
+        shape = {name: step.settings[name] for name in ADAPTER_SHAPE if name in step.settings}
+        return [(_base(step), AdaptRecipe(**shape))]
+    if step.kind in ("score", "alignment"):
+        return [(_base(step), AdaptRecipe(method=str(step.cell["method"] or "seq_bn")))]
+    return []
 
 
 def _base(step: Step) -> str:
@@ -196,7 +199,7 @@ def _some_text(step: Step) -> list[str] | None:
 
 
 def _speed(
-    recipe: AdaptRecipe, base: str, text: Sequence[str] | None, seconds: float | None, remarks: list[str]
+    base: str, recipe: AdaptRecipe, text: Sequence[str] | None, seconds: float | None, remarks: list[str]
 ) -> Speed | None:
     """Timed on this machine, or worked out from the base's shape."""
     method = recipe.method
@@ -219,11 +222,12 @@ def _speed(
     hidden, layers, vocabulary = shape
     body = 12 * layers * hidden**2
     head = _head(hidden, vocabulary, recipe)
+    bottlenecks = round(layers * 2 * hidden * hidden / recipe.reduction_factor)
     trained = {
         "full": body + hidden * vocabulary,
-        "lora": layers * 2 * 2 * hidden * 8,
-        "seq_bn_inv": layers * hidden * hidden // 8 + hidden * hidden // 2,
-    }.get(method, layers * hidden * hidden // 8)
+        "lora": layers * 2 * 2 * hidden * recipe.lora_rank,
+        "seq_bn_inv": bottlenecks + hidden * hidden // 2,
+    }.get(method, bottlenecks)
     return Speed(2 * (body + head) / forward, trained, forward)
 
 
@@ -253,9 +257,7 @@ def _matrices(module: nn.Module) -> int:
 _BUNDLED_LINE = "Ommi sajret borma kbira ta' minestra u missieri mar il-baħar biex jistad mal-ħbieb tiegħu."
 
 
-def _priced(
-    step: Step, finished: bool, speeds: Mapping[tuple[str, str], Speed | None], remarks: list[str]
-) -> RunPrice:
+def _priced(step: Step, finished: bool, speeds: Mapping[Training, Speed | None], remarks: list[str]) -> RunPrice:
     if step.kind == "prompt" and not finished:
         requests, tokens = requests_of(step)
         return RunPrice(step.name, step.kind, False, tokens, None, None, None, None, requests)
