@@ -22,7 +22,7 @@ from langlift.masking.masked_language_model import IGNORED
 from langlift.progress import ProgressBar
 from langlift.training.decoder_loss import log_probabilities
 from langlift.training.examples import Example
-from langlift.training.masked_loss import before_decoder, decoder_of, logit_cap, logits_at
+from langlift.training.language_model_loss import before_decoder, decoder_of, logit_cap, logits_at
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.paths import collate_for
 from langlift.training.precision import prepare_arithmetic

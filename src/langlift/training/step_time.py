@@ -21,8 +21,8 @@ from langlift.progress import ProgressBar
 from langlift.training.cost import ATTENTION_ON_CPU
 from langlift.training.encoding import encode
 from langlift.training.examples import OnePass
-from langlift.training.masked_training import adapter_config, examples_for
-from langlift.training.paths import masked_path
+from langlift.training.language_model_training import adapter_config, examples_for
+from langlift.training.paths import loss_path
 from langlift.training.precision import autocast, prepare_arithmetic
 from langlift.training.trainer import on_device
 
@@ -77,7 +77,7 @@ def step_time(
     train_only(model, None if config is None else "measured")
     device = default_device()
     model.to(device)
-    path = masked_path(recipe.path, model, tokenizer.pad_token_id)
+    path = loss_path(recipe.path, model, tokenizer.pad_token_id)
     examples = OnePass(examples_for(tokenizer, recipe)(rows, recipe.seed), len(rows))
     batches = [
         on_device(path.collate([examples[i] for i in range(first, min(first + size, len(rows)))]), device)
