@@ -45,7 +45,6 @@ def ner_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sentences = []
         for _ in range(count):
             words = [str(random.choice([*NAMES, *OTHERS, "mar", "Illum"])) for _ in range(random.integers(3, 9))]
-            words[0] = str(random.choice(NAMES))
             sentences.append("\n".join(f"{word} {'B-PER' if word in NAMES else 'O'}" for word in words))
         (folder / f"{split}.conll").write_text("\n\n".join(sentences) + "\n", encoding="utf-8")
     return folder
@@ -77,7 +76,7 @@ def adapters(llama: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path
 
 def ner(langlift: Any, base: Path, data: Path, out: Path, *more: object) -> dict[str, Any]:
     run = langlift(
-        "task", "ner", "--base", base, "--data", data, "--out", out, *QUICK, "--set", "epochs=8",
+        "task", "ner", "--base", base, "--data", data, "--out", out, *QUICK, "--set", "epochs=16",
         "--set", "batch_size=8", "--set", "reduction_factor=2", "--set", "path=naive", *more,
     )  # fmt: skip
     assert run.code == 0, run.err
@@ -88,11 +87,11 @@ def test_a_word_is_labelled_where_it_has_been_seen_whole(
     langlift: Any, llama: Path, left_padded: Path, ner_folder: Path, tmp_path: Path
 ) -> None:
     tokenizer = load_tokenizer(str(llama))
-    pieces = [tokenizer(f"mar {word}", add_special_tokens=False)["input_ids"] for word in (NAMES[0], OTHERS[0])]
-    assert pieces[0][:-1] == pieces[1][:-1] and pieces[0][-1] != pieces[1][-1]
+    pieces = [tokenizer(word, add_special_tokens=False)["input_ids"] for word in (NAMES[0], OTHERS[0])]
+    assert pieces[0][0] == pieces[1][0] and pieces[0] != pieces[1]
     last = ner(langlift, llama, ner_folder, tmp_path / "last")
     first = ner(langlift, llama, ner_folder, tmp_path / "first", "--set", "pooling=first")
-    assert last["mean"] > 90 > first["mean"] + 10
+    assert last["mean"] > 85 > first["mean"] + 10, "at its first token a name is a guess: F1 67 at most"
     # On which side the tokenizer would pad is all the same.
     assert ner(langlift, left_padded, ner_folder, tmp_path / "left")["mean"] == last["mean"]
     rows = [(tmp_path / run / "seed-1" / "test_predictions.jsonl").read_bytes() for run in ("left", "last")]
@@ -138,10 +137,10 @@ def test_entities_on_the_fusion_of_causal_adapters(
 ) -> None:
     run = langlift(
         "fuse", *adapters, "--base", llama, "--task", "ner", "--data", ner_folder, "--out", tmp_path / "r", *QUICK,
-        "--set", "epochs=8", "--set", "batch_size=8", "--set", "reduction_factor=2",
+        "--set", "epochs=16", "--set", "batch_size=8", "--set", "reduction_factor=2",
     )  # fmt: skip
     assert run.code == 0, run.err
-    assert run.json["mean"] > 90
+    assert run.json["mean"] > 85
     attention = run.json["report"]["fusion_attention"]
     assert len(attention) == 2 and all(len(layers) == 2 for layers in attention.values())
     assert sum(layers[0] for layers in attention.values()) == pytest.approx(1, abs=1e-3)

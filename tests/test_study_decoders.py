@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from langlift.errors import InputError
-from langlift.studies import decoders
+from langlift.studies import decoders, pricing
 from langlift.studies.checking import check_data
 from langlift.studies.folder import RUN, RUNS
 from langlift.studies.planning import StudyPlan, plan_study
@@ -124,7 +124,8 @@ def test_published_behaviour_of_decoders(write: Any) -> None:
     assert len(of_kind(unread, "adapt")) == 1
 
 
-def test_decoders_are_priced(write: Any) -> None:
+def test_decoders_are_priced(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pricing, "CALIBRATION_SECONDS", 0.1)
     plan = planned(write())
     by_config = {one.kind: one for one in price_plan(plan, calibrate=False).runs}
     timed = {one.kind: one for one in price_plan(plan).runs}
