@@ -39,7 +39,7 @@ class CausalText(SentenceScore):
 
 @dataclass(frozen=True, kw_only=True)
 class Perplexity(TextScore):
-    """The perplexity of texts (lower is better), over all together, and that of each."""
+    """The perplexity of texts (lower is better), over all together; all else as for masked models."""
 
     perplexity: float
     per_sentence: list[CausalText]

@@ -38,7 +38,13 @@ class MaskedSentence(SentenceScore):
 
 @dataclass(frozen=True, kw_only=True)
 class Score(TextScore):
-    """The pseudo-perplexity of a text (lower is better) and that of each sentence."""
+    """The pseudo-perplexity of a text (lower is better), and what it was computed from.
+
+    ``per_character`` and ``per_byte`` spread the same log-probability over Unicode code points and
+    UTF-8 bytes. ``unknown_share`` and ``byte_share`` are the shares of tokens that are the unknown
+    token or byte-fallback tokens. ``truncated`` counts sentences cut at the model's longest input;
+    only what was scored counts as characters and bytes. ``per_sentence`` has each sentence's own.
+    """
 
     pseudo_perplexity: float
     per_sentence: list[MaskedSentence]

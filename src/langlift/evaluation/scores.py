@@ -21,13 +21,7 @@ class SentenceScore:
 
 @dataclass(frozen=True, kw_only=True)
 class TextScore:
-    """How a text was scored, and what the perplexity was computed from.
-
-    ``per_character`` and ``per_byte`` spread the log-probability over Unicode code points and UTF-8 bytes.
-    ``unknown_share`` and ``byte_share`` are the shares of tokens that are the unknown token or byte-fallback
-    tokens. ``truncated`` counts sentences cut at the model's longest input; only what was scored counts as
-    characters and bytes.
-    """
+    """What every way of scoring a text finds beside the perplexity itself; ``Score`` tells of the fields."""
 
     variant: str
     per_character: float
