@@ -274,9 +274,19 @@ def _prompt(step: Step, runs: Path, folder: Path) -> Done:
         resume=True,
         wait=True,
     )
-    names = ("unparsed", "cut", "failed", "misplaced", "asked", "kept", "prompt_tokens", "answer_tokens")
-    found = {"value": result.mean, "before": None, "baseline": result.baseline, "price": result.cost}
-    return found | {name: getattr(result, name) for name in names} | {"seconds": result.seconds}, None
+    names = (
+        "baseline",
+        "unparsed",
+        "cut",
+        "failed",
+        "misplaced",
+        "asked",
+        "kept",
+        "prompt_tokens",
+        "answer_tokens",
+    )
+    found: dict[str, Any] = {name: getattr(result, name) for name in names}
+    return {"value": result.mean, "before": None, **found, "price": result.cost, "seconds": result.seconds}, None
 
 
 def _task_numbers(result: TaskResult) -> dict[str, Any]:
