@@ -65,8 +65,8 @@ def step_time(
         InputError: the base cannot be used, or no text holds a token that it knows.
     """
     tokenizer = load_tokenizer(base, trust_remote_code)
-    load = load_model if recipe.objective == CAUSAL else load_masked_model
-    model = load(base, trust_remote_code)
+    causal = recipe.objective == CAUSAL
+    model = load_model(base, trust_remote_code) if causal else load_masked_model(base, trust_remote_code)
     longest = min(recipe.max_tokens, longest_input(model, tokenizer))
     size = recipe.batch_size
     needed = (MEASURED_STEPS + 1) * size
