@@ -73,9 +73,7 @@ class PromptBlockReader(PlacesReader):
         if found is None:
             asked = [name for name in tasks if name in PROMPTED]
             if not asked:
-                self.mistakes.append(
-                    f"{place}: no task of the study can be asked by prompts ({', '.join(PROMPTED)})"
-                )
+                self.mistakes.append(f"{place}: none of the tasks can be asked by prompts ({', '.join(PROMPTED)})")
             return asked
         asked = []
         for where, name in self._texts(found, "tasks"):
