@@ -10,7 +10,7 @@ from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parent.parent
 AT_ROOT = ("CONTRIBUTING.md", "CHANGELOG.md")
 """Pages of the site that stand in the repository's root, where people look for them."""
 EXCLUDED = (".py", ".sh")
