@@ -10,6 +10,7 @@ from pathlib import Path
 import regex
 
 from langlift.errors import InputError
+from langlift.tasks.labelled_text import QUOTING
 from langlift.tasks.task import Row
 
 STANDARD = Path("-")
@@ -66,9 +67,7 @@ def read_rows(source: Path, added: Sequence[str] = ADDED, quoted: bool = True) -
                 raise InputError(f"{source}:{reader.line_num}: empty {TEXT}", "fill it in or delete the row")
             yield dict(zip(header, row, strict=True))
     except csv.Error as error:
-        raise InputError(
-            f"{source}:{reader.line_num}: {error}", "fields with quotes or tabs need CSV quoting"
-        ) from None
+        raise InputError(f"{source}:{reader.line_num}: {error}", QUOTING) from None
 
 
 def text_lines(source: Path) -> Iterator[str]:

@@ -13,6 +13,10 @@ SPLITS = ("train", "dev", "test")
 TEXT = "text"
 HUB_TEXTS = ("text", "sentence", "review", "tweet", "content")
 """Names that the field of the sentence has in data sets of the hub."""
+QUOTING = (
+    'a field that begins with " needs CSV quoting: write "x" y as """x"" y" (spreadsheets do so by themselves)'
+)
+"""What to do about a table's damaged quotes."""
 
 
 @dataclass(frozen=True)
@@ -182,9 +186,7 @@ def _read_split(path: Path, known: Collection[str] | None, form: TableForm) -> L
             texts.append(text)
             labels.append(label)
     except csv.Error as error:
-        raise InputError(
-            f"{path}:{rows.line_num}: {error}", "fields with quotes or tabs need CSV quoting"
-        ) from None
+        raise InputError(f"{path}:{rows.line_num}: {error}", QUOTING) from None
     if not texts:
         raise InputError(f"{path}: no rows", "every split needs at least one labelled sentence")
     return LabelledText(texts, labels)
