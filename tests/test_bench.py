@@ -128,9 +128,9 @@ def test_both_sides_compute_the_same() -> None:
 
 def test_startup_is_measured_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     result = bench_startup(runs=1)
-    assert result.help_seconds > 0 < result.import_seconds
+    assert min(result.help_seconds, result.import_seconds, result.help_processor_seconds) > 0
     assert {name: len(values) for name, values in result.seconds.items()} == {"help": 1, "import": 1}
-    heavy = ["torch", "transformers", "duckdb", "numpy", "pyarrow"]
+    heavy = ["torch", "transformers", "duckdb", "numpy", "pyarrow", "rich"]
     program = f"import sys, langlift.cli.main; sys.exit(any(name in sys.modules for name in {heavy}))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
     monkeypatch.setitem(PROGRAMS, "help", ("-c", "raise SystemExit('broken')"))

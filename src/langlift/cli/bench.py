@@ -128,8 +128,11 @@ def startup(
         as_json,
         f"bench startup: medians of {result.runs}",
         [
-            ("langlift --help", f"{result.help_seconds:.3f} s"),
-            ("import langlift", f"{result.import_seconds:.3f} s"),
+            ("langlift --help", f"{result.help_seconds:.3f} s ({result.help_processor_seconds:.3f} s computing)"),
+            (
+                "import langlift",
+                f"{result.import_seconds:.3f} s ({result.import_processor_seconds:.3f} s computing)",
+            ),
         ],
     )
 
