@@ -42,7 +42,7 @@ class ProgressBar:
 
     def __enter__(self) -> "ProgressBar":
         if sys.stderr.isatty() and _listener is None:
-            # Not before a bar is shown: the command line would start a third slower.
+            # Not before a bar is shown: rich is slow to import, and every command imports this module.
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -47,8 +47,15 @@ def bench_startup(runs: int = 10) -> StartupBench:
                     seconds[name].append(round(taken, 4))
                     processor[name].append(round(computed, 4))
             progress.advance(1)
-    medians = [round(median(kind[name]), 3) for kind in (seconds, processor) for name in ("help", "import")]
-    return StartupBench(runs, *medians, seconds, processor)
+    return StartupBench(
+        runs=runs,
+        help_seconds=round(median(seconds["help"]), 3),
+        import_seconds=round(median(seconds["import"]), 3),
+        help_processor_seconds=round(median(processor["help"]), 3),
+        import_processor_seconds=round(median(processor["import"]), 3),
+        seconds=seconds,
+        processor_seconds=processor,
+    )
 
 
 def _seconds(arguments: tuple[str, ...]) -> tuple[float, float]:
