@@ -1,0 +1,140 @@
+"""What is exported: the model of a run, and the batches that show whether it is the same elsewhere."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from langlift.adapters.composition import attached
+from langlift.backbones.loading import load_model, longest_input
+from langlift.backbones.registry import backbone_of
+from langlift.checkpoints.language_models import load_language_model
+from langlift.errors import InputError
+from langlift.heads.tokens import means_over_words
+from langlift.masking.masked_language_model import IGNORED
+from langlift.sharing.parity import NEUTRAL, Computed
+from langlift.sharing.test_rows import neutral_split, recorded_split
+from langlift.tasks.prediction import TrainedTask, load_trained_task
+from langlift.tasks.task import Split
+from langlift.training.examples import Example, PadBatch
+from langlift.training.trainer import Batch
+
+AT_ONCE = 4
+TRIED_ON = 16
+"""So many sentences of a run's test split, the first ones, are tried."""
+GAPS = 100
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model on the CPU, without dropout, and padded batches to try it on.
+
+    ``computed`` is what the run itself computes of a batch. ``trained`` is the task's run, ``None`` of a language
+    model; ``test`` its test split as the run recorded it, or as ``--data`` has it.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    computed: Computed
+    batches: list[Batch]
+    sentences: list[str]
+    trained: TrainedTask | None = None
+    test: Split | None = None
+
+    @property
+    def adapters(self) -> list[str]:
+        """The names of the adapters in it."""
+        return attached(self.trained.model.body if self.trained else self.model)  # type: ignore[arg-type]
+
+
+def task_subject(run: Path, base: str | None, data: str | None, trust_remote_code: bool) -> Subject:
+    """The model of a task's run, and its test sentences, or those of ``data``.
+
+    Raises:
+        InputError: no finished run, or data that is not of its task.
+    """
+    trained = load_trained_task(run, base=base, trust_remote_code=trust_remote_code, path="naive")
+    model = trained.model.cpu()
+    if data is not None:
+        test: Split | None = trained.task.read(data, None, False).test
+    else:
+        test = recorded_split(trained.task, trained.folder)
+    tried = neutral_split(trained.task, NEUTRAL, trained.labels)
+    if test is not None:
+        tried = test.chosen(range(min(len(test), TRIED_ON)))
+    examples = trained.task.examples(trained.encoder, tried, trained.labels)
+    texts = tried.texts if hasattr(tried, "texts") else [" ".join(words) for words in tried.words]  # type: ignore[attr-defined]
+    return Subject(
+        model, trained.tokenizer, model, list(batches_of(examples, trained.encoder.collate)), texts, trained, test
+    )
+
+
+def language_model_subject(
+    run: Path, base: str | None, texts: Sequence[str] | None, trust_remote_code: bool
+) -> Subject:
+    """A language model, and sentences: those given, else neutral ones; a masked one has a gap for each token.
+
+    Raises:
+        InputError: no model and no adapter.
+    """
+    model, tokenizer = load_language_model(str(run), base, trust_remote_code, load_model)
+    sentences = list(texts or NEUTRAL)
+    longest = longest_input(model, tokenizer)
+    rows = [ids for text in sentences if len(ids := tokenizer(text)["input_ids"]) <= longest]
+    examples = _next_tokens(rows) if backbone_of(model).causal else _gaps(rows, tokenizer)
+    if not examples:
+        raise InputError(f"{run}: no sentence to try the model on fits into it", "give others with --data")
+
+    def computed(batch: Batch) -> Tensor:
+        return items_of(logits_of(model, batch), batch)
+
+    collate = PadBatch(tokenizer.pad_token_id)
+    return Subject(model.eval(), tokenizer, computed, list(batches_of(examples, collate)), sentences)
+
+
+def logits_of(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """A language model's logits [batch, length, vocabulary]."""
+    kept: dict[str, Any] = {"use_cache": False} if backbone_of(model).causal else {}
+    logits: Tensor = model(input_ids=batch["input_ids"], attention_mask=batch.get("attention_mask"), **kept).logits
+    return logits
+
+
+def batches_of(examples: Sequence[Example], collate: Callable[[Sequence[Example]], Batch]) -> Iterator[Batch]:
+    """The examples a few at a time, in their order, so that short ones stand beside long ones and are padded."""
+    return (collate(examples[start : start + AT_ONCE]) for start in range(0, len(examples), AT_ONCE))
+
+
+def items_of(logits: Tensor, batch: Batch) -> Tensor:
+    """The logits [items, classes] of a batch's labelled items.
+
+    From those of sentences [batch, classes], or of all tokens [batch, length, classes]; where a word is the mean
+    over its tokens, so are its logits, the head being linear.
+    """
+    if logits.dim() == 2:
+        return logits
+    used = batch["labels"] != IGNORED
+    return means_over_words(logits[used], batch["labels"][used])
+
+
+def _gaps(rows: Sequence[Sequence[int]], tokenizer: Any) -> list[Example]:
+    """Each row once for each of its tokens, masked; at most ``GAPS`` of them, evenly."""
+    special = set(tokenizer.all_special_ids)
+    examples = []
+    for row in rows:
+        for place, token in enumerate(row):
+            if token in special:
+                continue
+            ids, labels = np.asarray(row, dtype=np.int64), np.full(len(row), IGNORED, dtype=np.int64)
+            ids[place], labels[place] = tokenizer.mask_token_id, token
+            examples.append({"input_ids": ids, "labels": labels})
+    step = max(1, -(-len(examples) // GAPS))
+    return examples[::step]
+
+
+def _next_tokens(rows: Sequence[Sequence[int]]) -> list[Example]:
+    """Each row, with a label at every token."""
+    return [{"input_ids": np.asarray(row), "labels": np.asarray(row)} for row in rows if len(row)]
