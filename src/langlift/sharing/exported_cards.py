@@ -1,5 +1,6 @@
 """The README.md of exported models: how to use them without langlift, and what was checked."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,10 @@ def _card(
         kept.setdefault("base_model", origin["base"])
     front = {**kept, "library_name": library, "pipeline_tag": pipeline, "tags": ["langlift", pipeline]}
     head = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
-    about = f"\n## What the run said of itself\n\n{text}\n" if text else ""
+    # Its title becomes a line, and how the run itself is used is no use here.
+    text = re.sub(r"^## Use\n.*?(?=^## |\Z)", "", text, flags=re.MULTILINE | re.DOTALL).strip()
+    text = re.sub(r"\A# (.*)", r"**\1**", text)
+    about = f"\n## The run\n\n{text}\n" if text else ""
     return f"""---
 {head}---
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from langlift.backbones.loading import NANO, model_location
 from langlift.checkpoints import exporting
 from langlift.errors import InputError
 from langlift.hub_folders import local_folder
@@ -38,7 +39,7 @@ def export(
         raise InputError(f"--int8: not for --to {layout}", "8 bits are for --to onnx")
     if data is not None and layout not in ("transformers", "onnx"):
         raise InputError(f"--data: not for --to {layout}", "adapters are written as they are")
-    folder = local_folder(source)
+    folder = Path(model_location(NANO)) if str(source) == NANO else local_folder(source)
     if layout == "onnx":
         return export_onnx(folder, out, base, int8, data, trust_remote_code)
     if layout == "transformers":

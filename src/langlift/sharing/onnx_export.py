@@ -10,8 +10,7 @@ from tokenizers import Tokenizer
 
 from langlift.backbones.loading import longest_input
 from langlift.backbones.registry import backbone_of
-from langlift.corpus.text_data import texts_to_score
-from langlift.errors import InputError, LangliftError
+from langlift.errors import LangliftError
 from langlift.files import check_new_folder, new_folder
 from langlift.progress import say
 from langlift.sharing.exported import EXPORT_FILE, Exported, file_sizes, origin_of
@@ -19,14 +18,10 @@ from langlift.sharing.exported_cards import onnx_card
 from langlift.sharing.onnx_graph import MODEL_FILE, Graph, require_onnx, write_graph
 from langlift.sharing.onnx_session import INT8_FILE, OnnxModel, quantise
 from langlift.sharing.parity import answers_to, compared, require_parity
-from langlift.sharing.subjects import Subject, language_model_subject, task_subject
-from langlift.tasks.dependencies import DEPENDENCIES
-from langlift.tasks.prediction import is_task_run, seed_folder
+from langlift.sharing.subjects import Subject, subject_of
 from langlift.tasks.tagging import Tagged, TaggingTask
 
 LABELS_FILE, TOKENIZER_FILE = "labels.json", "tokenizer.json"
-SAMPLE = 50
-"""So many sentences of ``--data`` a language model is tried on."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +60,7 @@ def export_onnx(
     """
     require_onnx()
     check_new_folder(out)
-    if is_task_run(source):
-        _require_graph(source)
-        subject = task_subject(source, base, data, trust_remote_code)
-    else:
-        texts = (
-            None if data is None else texts_to_score(Path(data), "test" if Path(data).is_dir() else None, SAMPLE)
-        )
-        subject = language_model_subject(source, base, texts, trust_remote_code)
+    subject = subject_of(source, base, data, trust_remote_code)
     model = subject.trained.model.body if subject.trained else subject.model
     graph = Graph(model, subject.trained.model.head if subject.trained else None)
     with new_folder(out) as staging:
@@ -96,16 +84,6 @@ def export_onnx(
         (staging / "README.md").write_text(card, encoding="utf-8")
         sizes = file_sizes(staging)
     return Exported(str(out), origin["name"], "onnx", list(sizes), sizes, **asdict(parity), int8=loss)
-
-
-def _require_graph(source: Path) -> None:
-    """Raise an InputError for a run whose answers are more than a graph's output."""
-    head = json.loads((seed_folder(source) / "head.json").read_text(encoding="utf-8"))
-    if head.get("task") == DEPENDENCIES.name:
-        raise InputError(
-            f"{source}: a dependency parser searches a tree, which is no part of an ONNX graph",
-            "label text with 'langlift predict', or publish the run with 'langlift push'",
-        )
 
 
 def _write_tokenizer(subject: Subject, folder: Path) -> None:

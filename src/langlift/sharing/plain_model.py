@@ -32,8 +32,7 @@ from langlift.sharing.exported import EXPORT_FILE, MODEL_FILES, Exported, file_s
 from langlift.sharing.exported_cards import plain_card
 from langlift.sharing.parity import answers_to, compared, require_parity
 from langlift.sharing.stock_heads import sentence_head, token_head
-from langlift.sharing.subjects import Subject, items_of, language_model_subject, task_subject
-from langlift.tasks.dependencies import DEPENDENCIES
+from langlift.sharing.subjects import Subject, items_of, subject_of
 from langlift.tasks.prediction import TrainedTask, is_task_run, seed_folder
 from langlift.tasks.tagging import TaggingTask
 from langlift.training.trainer import Batch
@@ -51,15 +50,9 @@ def export_transformers(
         LangliftError: the model that was written does not compute what the run computes.
     """
     check_new_folder(out)
-    if is_task_run(source):
-        _require_plain(seed_folder(source), source)
-        subject = task_subject(source, base, data, trust_remote_code)
-        make = _stock_model
-    else:
-        if (source / CONFIG_FILE).is_file():
-            _require_plain(source, source)
-        subject = language_model_subject(source, base, None, trust_remote_code)
-        make = _merged
+    _require_plain(seed_folder(source) if is_task_run(source) else source, source)
+    subject = subject_of(source, base, data, trust_remote_code)
+    make = _stock_model if subject.trained else _merged
     with new_folder(out) as staging, quiet_transformers():
         expected = answers_to(subject.batches, subject.computed)
         kind = _copied(source, staging, subject) or _saved(make(subject, source), subject, staging)
@@ -90,16 +83,11 @@ def _require_plain(folder: Path, source: Path) -> None:
     else:
         config = read_config(folder, backbone_of_type(str(read_identity(folder).get("model_type"))))
         what = f"a bottleneck adapter ({method_of(config)}), whose relu no weight of the base can take in"
-    graph = "dependencies has neither" if _is_parser(folder) else "--to onnx holds everything in one file"
     raise InputError(
         f"{source}: {what}: it cannot be merged into a plain model",
-        f"{graph}; --to adapterhub keeps it an adapter; --method lora and full can be merged",
+        "--to onnx holds everything in one file; --to adapterhub keeps it an adapter; what --method lora and full "
+        "make can be plain",
     )
-
-
-def _is_parser(folder: Path) -> bool:
-    head = folder / "head.json"
-    return head.is_file() and json.loads(head.read_text(encoding="utf-8")).get("task") == DEPENDENCIES.name
 
 
 def _copied(source: Path, staging: Path, subject: Subject) -> Any:
@@ -144,11 +132,6 @@ def _stock_model(subject: Subject, source: Path) -> PreTrainedModel:
         raise TypeError("not a task's run")
     body, head = trained.model.body, trained.model.head
     model_type = str(body.config.model_type)
-    if trained.task.name == DEPENDENCIES.name:
-        raise InputError(
-            f"{source}: transformers has no dependency parser, so that no plain model can hold this head",
-            "label text with 'langlift predict', or publish the run with 'langlift push'",
-        )
     tags = isinstance(trained.task, TaggingTask)
     places = (
         token_head(model_type, source) if tags else sentence_head(model_type, trained.settings["pooling"], source)

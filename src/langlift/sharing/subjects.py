@@ -13,12 +13,16 @@ from langlift.adapters.composition import attached
 from langlift.backbones.loading import load_model, longest_input
 from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.language_models import load_language_model
+from langlift.corpus.text_data import texts_to_score
 from langlift.errors import InputError
 from langlift.heads.tokens import means_over_words
 from langlift.masking.masked_language_model import IGNORED
+from langlift.sharing.exported import read_json
 from langlift.sharing.parity import NEUTRAL, Computed
-from langlift.sharing.test_rows import neutral_split, recorded_split
-from langlift.tasks.prediction import TrainedTask, load_trained_task
+from langlift.sharing.tried_rows import inputs_of, neutral_inputs, recorded_split, unlabelled
+from langlift.tasks.dependencies import DEPENDENCIES
+from langlift.tasks.prediction import TrainedTask, is_task_run, load_trained_task, seed_folder
+from langlift.tasks.runner import HEAD
 from langlift.tasks.task import Split
 from langlift.training.examples import Example, PadBatch
 from langlift.training.trainer import Batch
@@ -26,6 +30,8 @@ from langlift.training.trainer import Batch
 AT_ONCE = 4
 TRIED_ON = 16
 """So many sentences of a run's test split, the first ones, are tried."""
+SAMPLE = 50
+"""So many sentences of the text that is given for a language model, drawn at random."""
 GAPS = 100
 
 
@@ -51,36 +57,43 @@ class Subject:
         return attached(self.trained.model.body if self.trained else self.model)  # type: ignore[arg-type]
 
 
-def task_subject(run: Path, base: str | None, data: str | None, trust_remote_code: bool) -> Subject:
-    """The model of a task's run, and its test sentences, or those of ``data``.
+def subject_of(run: Path, base: str | None, data: str | None, trust_remote_code: bool) -> Subject:
+    """What a run's folder holds; ``data`` is labelled data of a task, or text for a language model.
 
     Raises:
-        InputError: no finished run, or data that is not of its task.
+        InputError: no finished run and no model, or a dependency parser.
     """
+    if is_task_run(run):
+        return _task_subject(run, base, data, trust_remote_code)
+    texts = None if data is None else texts_to_score(Path(data), sample=SAMPLE)
+    return _language_model_subject(run, base, texts, trust_remote_code)
+
+
+def _task_subject(run: Path, base: str | None, data: str | None, trust_remote_code: bool) -> Subject:
+    """The model of a task's run, and its test sentences, or those of ``data``, or neutral ones."""
+    if read_json(seed_folder(run) / HEAD).get("task") == DEPENDENCIES.name:
+        raise InputError(
+            f"{run}: a dependency parser: its trees are searched outside of what ONNX or transformers can hold",
+            "label text with 'langlift predict', share the run with 'langlift push'",
+        )
     trained = load_trained_task(run, base=base, trust_remote_code=trust_remote_code, path="naive")
     model = trained.model.cpu()
     if data is not None:
         test: Split | None = trained.task.read(data, None, False).test
     else:
         test = recorded_split(trained.task, trained.folder)
-    tried = neutral_split(trained.task, NEUTRAL, trained.labels)
-    if test is not None:
-        tried = test.chosen(range(min(len(test), TRIED_ON)))
+    inputs = inputs_of(test)[:TRIED_ON] if test is not None else neutral_inputs(trained.task)
+    tried = unlabelled(trained.task, inputs, trained.labels)
     examples = trained.task.examples(trained.encoder, tried, trained.labels)
-    texts = tried.texts if hasattr(tried, "texts") else [" ".join(words) for words in tried.words]  # type: ignore[attr-defined]
-    return Subject(
-        model, trained.tokenizer, model, list(batches_of(examples, trained.encoder.collate)), texts, trained, test
-    )
+    texts = [one if isinstance(one, str) else " ".join(one) for one in inputs]
+    batches = list(batches_of(examples, trained.encoder.collate))
+    return Subject(model, trained.tokenizer, model, batches, texts, trained, test)
 
 
-def language_model_subject(
+def _language_model_subject(
     run: Path, base: str | None, texts: Sequence[str] | None, trust_remote_code: bool
 ) -> Subject:
-    """A language model, and sentences: those given, else neutral ones; a masked one has a gap for each token.
-
-    Raises:
-        InputError: no model and no adapter.
-    """
+    """A language model, and sentences: those given, else neutral ones; a masked one has a gap for each token."""
     model, tokenizer = load_language_model(str(run), base, trust_remote_code, load_model)
     sentences = list(texts or NEUTRAL)
     longest = longest_input(model, tokenizer)

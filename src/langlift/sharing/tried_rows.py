@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from langlift.errors import InputError
+from langlift.sharing.parity import NEUTRAL
 from langlift.tasks.input_rows import words_of
 from langlift.tasks.labelled_text import LabelledText
 from langlift.tasks.runner import PREDICTIONS
@@ -32,12 +33,20 @@ def recorded_split(task: Task[Any], folder: Path) -> Split | None:
     return split if len(split) else None
 
 
-def neutral_split(task: Task[Any], texts: Sequence[str], labels: Sequence[str]) -> Split:
-    """Texts of no language, with labels that mean nothing."""
-    if isinstance(task, SentenceTask):
-        return _split_of(task, texts, [labels[0]] * len(texts))
-    words = [words_of(text) for text in texts]
-    return _split_of(task, words, [[labels[0]] * len(some) for some in words])
+def inputs_of(split: Any) -> list[Any]:
+    """What of a split is put in: texts, or the words of each sentence."""
+    return list(split.texts) if isinstance(split, LabelledText) else list(split.words)
+
+
+def neutral_inputs(task: Task[Any]) -> list[Any]:
+    """The same of strings of no language."""
+    return [text if isinstance(task, SentenceTask) else words_of(text) for text in NEUTRAL]
+
+
+def unlabelled(task: Task[Any], inputs: Sequence[Any], labels: Sequence[str]) -> Split:
+    """A split with labels that mean nothing."""
+    gold = [labels[0] if isinstance(task, SentenceTask) else [labels[0]] * len(one) for one in inputs]
+    return _split_of(task, inputs, gold)
 
 
 def _split_of(task: Task[Any], inputs: Sequence[Any], gold: Sequence[Any]) -> Split:
