@@ -101,6 +101,16 @@ def test_what_a_base_saw():
     assert exposure("somebody/model", maltese) == Exposure(None, None, None, [])
 
 
+def test_a_model_that_pretrain_made_tells_what_it_saw(tmp_path):
+    (tmp_path / "metrics.json").write_text('{"text_bytes": {"mlt_Latn": 64000, "swh_Latn": 2000000}}')
+    (tmp_path / "model").mkdir()
+    maltese, hausa = find_language("mlt"), find_language("hau")
+    assert exposure(str(tmp_path / "model"), maltese) == Exposure(True, 0.064, str(tmp_path), ["swh_Latn"])
+    assert exposure(str(tmp_path), hausa) == Exposure(False, None, None, ["mlt_Latn", "swh_Latn"])
+    (tmp_path / "metrics.json").write_text('{"loss": 1}')
+    assert exposure(str(tmp_path / "model"), maltese) == Exposure(None, None, None, [])
+
+
 def text_of(size: int, own: float | None = 1.2, lines: int = 8000, **changes) -> LanguageText:
     text = LanguageText(
         language=find_language("Maltese"),

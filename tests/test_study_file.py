@@ -420,8 +420,17 @@ def test_the_bundled_base_is_priced_by_its_config():
     adapt = next(one for one in price.runs if one.kind == "adapt")
     # Six layers of 12 x 256^2 weights, and the head for 15 % of the tokens; forward, and backward through them.
     assert adapt.flops / adapt.tokens == pytest.approx(4 * (6 * 12 + 0.15 * 63.5) * 256**2, rel=0.5)
-    assert adapt.disk_bytes == 4 * 6 * (2 * 256 * 16 + 16 + 256)
+    assert adapt.disk_bytes == 4 * 6 * (2 * 256 * 64 + 64 + 256)  # the preset reduces by 4
     assert price.total.seconds is None
+
+
+def test_the_size_of_an_adapter_is_in_its_price(write):
+    axes = {"method": ["seq_bn"], "adapt.reduction_factor": [2, 8]}
+    plan = planned(write(base="FacebookAI/xlm-roberta-base", axes=axes, tasks=None))
+    prices = price_plan(plan, calibrate=False).runs
+    pairs = zip(plan.steps, prices, strict=True)
+    by_factor = {step.cell["adapt.reduction_factor"]: one.disk_bytes for step, one in pairs if step.kind == "adapt"}
+    assert by_factor[2] == pytest.approx(4 * by_factor[8])
 
 
 def test_a_base_that_is_not_here_and_in_no_table_has_no_price(write):

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import yaml
 from langlift.errors import InputError, LangliftError
 from langlift.studies import execution
 from langlift.studies.folder import FAILED, RUN, RUNS, held, is_done
+from langlift.studies.on_ray import ray_engine
 from langlift.studies.planning import plan_study
 from langlift.studies.running import run_study
 from langlift.studies.status import status_of
@@ -343,6 +345,15 @@ def test_killed_twenty_times_it_ends_in_the_same_results(whole, plan, file, tmp_
         kills += 1
     subprocess.run(command(file, out), env=environment, check=True, stderr=subprocess.DEVNULL)
     assert results(out) == results(whole[0])
+
+
+def test_an_address_where_no_cluster_is_is_told_at_once(plan, tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed (extra: studies)")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(LangliftError, match="nothing answers there"):
+        run_study(plan, tmp_path / "out", engine=ray_engine(address))
 
 
 @pytest.mark.slow

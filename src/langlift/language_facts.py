@@ -1,6 +1,7 @@
 """What is known of a language: codes, published sizes of its data, and which base models saw it."""
 
 import csv
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -86,11 +87,11 @@ def facts_of(language: Language) -> LanguageFacts:
 
 
 def exposure(base: str, language: Language) -> Exposure:
-    """What a base model saw of a language."""
+    """What a base model saw of a language: by the tables, or by its own run if ``langlift pretrain`` made it."""
     code = str(language)
     entry = next((e for name, e in _base_models().items() if base in (name, *e["also"])), None)
     if entry is None:
-        return Exposure(None, None, None, [])
+        return _as_pretrained_here(base, language)
     languages = base_languages()[base]
     related = sorted(other for other in languages - {code} if other.endswith(f"_{language.script}"))
     if code not in languages:
@@ -99,6 +100,19 @@ def exposure(base: str, language: Language) -> Exposure:
     size = _size(_seed_rows().get(code, {}), source) if source else None
     megabytes = size.megabytes if size else entry.get("most_megabytes")
     return Exposure(True, megabytes, source if size else None, related)
+
+
+def _as_pretrained_here(base: str, language: Language) -> Exposure:
+    """By the record that ``langlift pretrain`` left beside or in a model's folder; unknown without one."""
+    for folder in (Path(base), Path(base).parent):
+        try:
+            sizes = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["text_bytes"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        related = sorted(name for name in sizes if name.endswith(f"_{language.script}") and name != str(language))
+        seen = str(language) in sizes
+        return Exposure(seen, sizes[str(language)] / 1e6 if seen else None, str(folder) if seen else None, related)
+    return Exposure(None, None, None, [])
 
 
 def known_languages() -> list[LanguageFacts]:

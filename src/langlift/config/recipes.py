@@ -129,7 +129,7 @@ class AdaptRecipe:
         return found
 
 
-LATER_TASK_SETTINGS = {**MOSA_SETTINGS, "patience": 0, "decoding": "mst"}
+LATER_TASK_SETTINGS = {**MOSA_SETTINGS, "patience": 0, "decoding": "mst", "validation_examples": 0}
 """The same for all settings of tasks that came later."""
 
 
@@ -204,6 +204,9 @@ class TaskRecipe:
     )
     max_tokens: int = _setting(256, "longest example in tokens, special ones included", least=8)
     train_examples: int = _setting(0, "use only this many training examples, drawn by seed (0: all)", least=0)
+    validation_examples: int = _setting(
+        0, "most dev examples scored after each epoch, drawn once for all seeds (0: all)", least=0
+    )
     seeds: tuple[int, ...] = _setting((1, 2, 3), "one run for each", least=0, most=MOST_SEED, items=1)
     precision: str = _precision()
     path: str = _path()

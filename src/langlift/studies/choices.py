@@ -18,6 +18,7 @@ ONLY_FOR = {
     "train_head": ("seq_bn", "seq_bn_inv", "lora", "mosa"),
 }
 """Settings that only these methods read. In runs of others they are left out, so that they make no runs twice."""
+OFF_OR_ON = ("gradient_checkpointing", "quantised", "validation_examples")
 
 
 @dataclass(frozen=True)
@@ -47,4 +48,6 @@ def is_unread(recipe: Any, setting: str) -> bool:
         return bool(recipe.objective == "targeted")
     if setting == "path":
         return True
+    if setting in OFF_OR_ON:  # left out when off, so that runs from before they existed still count as the same
+        return not getattr(recipe, setting)
     return setting in ONLY_FOR and recipe.method not in ONLY_FOR[setting]

@@ -1,6 +1,7 @@
 """Runs of a study as tasks of a Ray cluster; results lie in the study's folder, which all machines must see."""
 
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ LOCAL = "local"
 RETRIES = 3
 """So often Ray starts a run again whose worker or machine died; it goes on from its checkpoint."""
 POLL = 1.0
+CONNECT = 10.0
+"""Seconds to wait for a cluster's machine to answer."""
 
 
 def ray_engine(address: str, workers: int | None = None, cpus: float = 1, gpus: float = 0) -> Engine:
@@ -38,6 +41,7 @@ def ray_engine(address: str, workers: int | None = None, cpus: float = 1, gpus: 
             options["num_cpus"] = max(1, round(workers * cpus))
 
     def engine(steps: Sequence[Step], runs: Path, watcher: Watcher) -> Iterator[tuple[Step, Outcome]]:
+        _knock(address)
         try:
             ray.init(**options, log_to_driver=False, logging_level="ERROR", configure_logging=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -49,6 +53,17 @@ def ray_engine(address: str, workers: int | None = None, cpus: float = 1, gpus: 
             ray.shutdown()
 
     return engine
+
+
+def _knock(address: str) -> None:
+    """Stop at an address where nothing listens: Ray itself would try again for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT).close()
+    except (OSError, OverflowError) as error:
+        raise LangliftError(f"--ray {address}: nothing answers there ({error})", "check the address") from error
 
 
 def _schedule(

@@ -35,6 +35,10 @@ FUSION = 1.5
 """A task on fused adapters costs about so much more than on one."""
 BYTES = 4
 """Of a weight on the disk."""
+Training = tuple[str, AdaptRecipe]
+"""A base, and what is trained on it: steps and rates do not matter here."""
+ADAPTER_SHAPE = ("method", "reduction_factor", "lora_rank", "experts", "share")
+"""The settings that decide how many parameters train."""
 
 
 @dataclass(frozen=True)
@@ -131,10 +135,10 @@ def price_plan(
     kinds = list(dict.fromkeys(kind for step in missing for kind in _trainings(step)))
     text = next((text for step in missing if (text := _some_text(step))), None)
     remarks: list[str] = []
-    speeds: dict[tuple[str, str], Speed | None] = {}
+    speeds: dict[Training, Speed | None] = {}
     for kind in kinds:
         if calibrate:
-            say(f"timing {kind[1]} on {kind[0]} ...")
+            say(f"timing {kind[1].method} on {kind[0]} ...")
         speeds[kind] = _speed(*kind, text, CALIBRATION_SECONDS / len(kinds) if calibrate else None, remarks)
     runs = [_priced(step, step.hash in finished, speeds, remarks) for step in plan.steps]
     if any(one.tokens is None and not one.finished for one in runs):
@@ -156,11 +160,14 @@ def _on_gpu(price: RunPrice, gpu: Gpu) -> float:
     return max(by_operations, STEP_SECONDS * (price.steps or 0))
 
 
-def _trainings(step: Step) -> list[tuple[str, str]]:
-    """The (base, method) whose speed a run goes by."""
+def _trainings(step: Step) -> list[Training]:
+    """The training whose speed a run goes by."""
     if step.kind in ("adapt", "family", "task", "fuse"):
-        return [(_base(step), str(step.settings["method"]))]
-    return [(_base(step), str(step.cell["method"] or "seq_bn"))] if step.kind in ("score", "alignment") else []
+        shape = {name: step.settings[name] for name in ADAPTER_SHAPE if name in step.settings}
+        return [(_base(step), AdaptRecipe(**shape))]
+    if step.kind in ("score", "alignment"):
+        return [(_base(step), AdaptRecipe(method=str(step.cell["method"] or "seq_bn")))]
+    return []
 
 
 def _base(step: Step) -> str:
@@ -178,22 +185,22 @@ def _some_text(step: Step) -> list[str] | None:
 
 
 def _speed(
-    base: str, method: str, text: Sequence[str] | None, seconds: float | None, remarks: list[str]
+    base: str, recipe: AdaptRecipe, text: Sequence[str] | None, seconds: float | None, remarks: list[str]
 ) -> Speed | None:
     """Timed on this machine, or worked out from the base's shape."""
+    method = recipe.method
     forward = 1 / 3 if method == "full" else 1 / 2
     if seconds is not None:
         try:
             started = time.monotonic()
             with heard_by(lambda *report: None):
-                recipe = AdaptRecipe(method=method)
                 found = step_time(base, text or [_BUNDLED_LINE], recipe, most_seconds=seconds)
             overhead = max(0.0, time.monotonic() - started - 6 * found.seconds)
             return Speed(found.flops_per_token, found.trained, forward, found.seconds / found.tokens, overhead)
         except InputError as error:
             remarks.append(f"not timed here: {error.message}")
     if Path(model_location(base)).exists():
-        return _by_config(base, method, forward)
+        return _by_config(base, recipe, forward)
     shape = base_shape(base)
     if shape is None:
         remarks.append(f"{base}: its size is not known without it")
@@ -201,21 +208,22 @@ def _speed(
     hidden, layers, vocabulary = shape
     body = 12 * layers * hidden**2
     head = HEAD_SHARE * (hidden**2 + hidden * vocabulary)
+    bottlenecks = round(layers * 2 * hidden * hidden / recipe.reduction_factor)
     trained = {
         "full": body + hidden * vocabulary,
-        "lora": layers * 2 * 2 * hidden * 8,
-        "seq_bn_inv": layers * hidden * hidden // 8 + hidden * hidden // 2,
-    }.get(method, layers * hidden * hidden // 8)
+        "lora": layers * 2 * 2 * hidden * recipe.lora_rank,
+        "seq_bn_inv": bottlenecks + hidden * hidden // 2,
+    }.get(method, bottlenecks)
     return Speed(2 * (body + head) / forward, trained, forward)
 
 
-def _by_config(base: str, method: str, forward: float) -> Speed:
+def _by_config(base: str, recipe: AdaptRecipe, forward: float) -> Speed:
     """Counted on the model without its weights: matrices that every token goes through, and the head for some."""
     model = weightless_model(base)
     body = _matrices(model.base_model) - _matrices(model.base_model.get_submodule(backbone_of(model).embeddings))
     config: Any = model.config
     head = HEAD_SHARE * config.hidden_size * (config.hidden_size + config.vocab_size)
-    adapter = adapter_config(AdaptRecipe(method=method))
+    adapter = adapter_config(recipe)
     if adapter is not None:
         attach(model, "priced", adapter)
     train_only(model, None if adapter is None else "priced")
@@ -231,7 +239,7 @@ _BUNDLED_LINE = "Ommi sajret borma kbira ta' minestra u missieri mar il-baħar b
 
 
 def _priced(
-    step: Step, finished: bool, speeds: Mapping[tuple[str, str], Speed | None], remarks: list[str]
+    step: Step, finished: bool, speeds: Mapping[Training, Speed | None], remarks: list[str]
 ) -> RunPrice:
     if finished or not (kinds := _trainings(step)) or (speed := speeds[kinds[0]]) is None:
         return RunPrice(step.name, step.kind, finished, None, None, None, None)

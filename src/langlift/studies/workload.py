@@ -77,8 +77,8 @@ def workload_of(step: Step, base: str) -> Workload:
     if step.kind in ("task", "fuse"):
         of_task = _task_lengths(step, base)
         train = min(of_task.train, settings["train_examples"] or of_task.train)
-        epochs = settings["epochs"]
-        read = (epochs * of_task.dev + of_task.test) * of_task.tokens
+        epochs, dev = settings["epochs"], min(of_task.dev, settings.get("validation_examples") or of_task.dev)
+        read = (epochs * dev + of_task.test) * of_task.tokens
         steps = ceil(epochs * train / settings["batch_size"])
         return Workload(epochs * train * of_task.tokens, read, steps, of_task.assumed)
     return Workload()

@@ -59,6 +59,8 @@ from langlift.training.trainer import (
 
 HEAD, HEAD_WEIGHTS = "head.json", "head.safetensors"
 PREDICTIONS = "test_predictions.jsonl"
+DEV_SEED = 0
+"""Of the draw of dev examples, the same for all seeds of a run."""
 
 
 @dataclass(frozen=True)
@@ -194,10 +196,7 @@ class _Run:
 
     def train_split(self, seed: int) -> Any:
         """The training examples of a seed: all, or as many as the recipe says, drawn without replacement."""
-        train, size = self.data.train, self.recipe.train_examples
-        if size == 0 or size >= len(train):
-            return train
-        return train.chosen(sorted(np.random.default_rng(seed).choice(len(train), size, replace=False)))
+        return _drawn(self.data.train, self.recipe.train_examples, seed)
 
     def train_seed(self, folder: Path, seed: int) -> dict[str, Any]:
         """Train, test and save one seed's run; a finished one is read back."""
@@ -226,9 +225,11 @@ class _Run:
         def loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
             return self.setup.loss(model, batch, task.loss)
 
+        dev = _drawn(self.data.dev, recipe.validation_examples, DEV_SEED)
+
         def validation(model: nn.Module) -> dict[str, float]:
-            answers = task.predict(model, encoder, self.data.dev, labels, arithmetic.bf16)
-            return {task.metric: task.score(self.data.dev, answers), **task.further(self.data.dev, answers)}
+            answers = task.predict(model, encoder, dev, labels, arithmetic.bf16)
+            return {task.metric: task.score(dev, answers), **task.further(dev, answers)}
 
         steps_an_epoch = max(1, round(len(examples) / recipe.batch_size))
         steps = ceil(recipe.epochs * len(examples) / recipe.batch_size)
@@ -313,6 +314,13 @@ class _Run:
         write_json(folder / METRICS, metrics)
         shutil.rmtree(folder / CHECKPOINTS)
         return metrics
+
+
+def _drawn(split: Any, size: int, seed: int) -> Any:
+    """A split, or where it has more than ``size`` (not 0) examples, so many of them drawn without replacement."""
+    if size == 0 or size >= len(split):
+        return split
+    return split.chosen(sorted(np.random.default_rng(seed).choice(len(split), size, replace=False)))
 
 
 def _over_seeds(scores: list[float]) -> dict[str, Any]:
