@@ -40,6 +40,6 @@ def merge(model: nn.Module) -> None:
 
     for path, module in list(model.named_modules()):
         if isinstance(module, LoraLayer):
-            module.merge(safe_merge=True)  # type: ignore[attr-defined]
+            module.merge(safe_merge=True)
             parent, _, leaf = path.rpartition(".")
             setattr(model.get_submodule(parent), leaf, module.get_base_layer())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from langlift.errors import LangliftError
 from langlift.sharing.published_files import Content
@@ -27,7 +28,7 @@ def upload(repository: str, files: Mapping[str, Content], private: bool, message
     with _in_words(repository, api.endpoint):
         api.whoami()  # a token that is not valid is told before anything else
         try:
-            known = api.repo_info(repository)
+            known: Any = api.repo_info(repository)
         except RepositoryNotFoundError:
             known = None
         if known is not None and private and known.private is False:

@@ -61,8 +61,7 @@ def export_onnx(
     require_onnx()
     check_new_folder(out)
     subject = subject_of(source, base, data, trust_remote_code)
-    model = subject.trained.model.body if subject.trained else subject.model
-    graph = Graph(model, subject.trained.model.head if subject.trained else None)
+    graph = Graph(subject.body, subject.trained.model.head if subject.trained else None)
     with new_folder(out) as staging:
         say(f"writing the graph and trying it on {len(subject.sentences)} sentences")
         _write_tokenizer(subject, staging)
@@ -90,8 +89,7 @@ def _write_tokenizer(subject: Subject, folder: Path) -> None:
     """One ``tokenizer.json`` that cuts long texts and pads batches by itself; it must give the run's token ids."""
     tokenizer = Tokenizer.from_str(subject.tokenizer.backend_tokenizer.to_str())
     trained = subject.trained
-    model: Any = trained.model.body if trained else subject.model
-    longest = longest_input(model, subject.tokenizer)
+    longest = longest_input(subject.body, subject.tokenizer)
     tokenizer.enable_truncation(min(longest, trained.max_tokens) if trained else longest)
     tokenizer.enable_padding(pad_id=subject.tokenizer.pad_token_id, pad_token=subject.tokenizer.pad_token)
     tokenizer.save(str(folder / TOKENIZER_FILE))
@@ -107,16 +105,15 @@ def _write_tokenizer(subject: Subject, folder: Path) -> None:
 
 def _described(subject: Subject) -> dict[str, Any]:
     """What a reader of the logits must know."""
-    model: Any = subject.trained.model.body if subject.trained else subject.model
     if subject.trained is None:
-        kind = "text-generation" if backbone_of(model).causal else "fill-mask"
+        kind = "text-generation" if backbone_of(subject.body).causal else "fill-mask"
         return {"task": kind, "mask_token": subject.tokenizer.mask_token}
     trained = subject.trained
     return {
         "task": trained.task.name,
         "labels": trained.labels,
         "one_label_for": "word" if isinstance(trained.task, TaggingTask) else "sentence",
-        "max_tokens": min(trained.max_tokens, longest_input(model, subject.tokenizer)),
+        "max_tokens": min(trained.max_tokens, longest_input(subject.body, subject.tokenizer)),
         **trained.settings,
     }
 

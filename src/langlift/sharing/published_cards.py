@@ -76,7 +76,8 @@ def published_card(readme: str, facts: CardFacts) -> str:
     }
     for title, content in sections.items():
         if content and not re.search(rf"^## {title}$", text, flags=re.MULTILINE):
-            text += f"\n\n## {title}\n\n{content.strip()}"
+            body = content.strip("\n")
+            text += f"\n\n## {title}\n\n{body}"
     return f"---\n{_front_matter(front, facts)}\n---\n\n{text}\n"
 
 
@@ -109,19 +110,22 @@ def _tags(front: Mapping[str, Any], facts: CardFacts) -> list[str]:
 
 def _results(facts: CardFacts) -> list[EvalResult]:
     """A task's measure on its test data."""
+    task, tested_on = facts.task, facts.tested_on
+    if task is None or tested_on is None:
+        return []
     found = [(key.removeprefix("test_"), value) for key, value in facts.metrics.items() if key.startswith("test_")]
     return [
         EvalResult(
-            task_type=PIPELINES[facts.task],
-            dataset_type=facts.tested_on,
-            dataset_name=facts.tested_on,
+            task_type=PIPELINES[task],
+            dataset_type=tested_on,
+            dataset_name=tested_on,
             dataset_split="test",
             metric_type=METRICS_OF_THE_HUB.get(name, name),
             metric_name=name,
             metric_value=round(float(value), 2),
         )
         for name, value in found
-        if facts.task in PIPELINES and facts.tested_on and isinstance(value, float)
+        if isinstance(value, float)
     ]
 
 

@@ -16,6 +16,7 @@ from langlift.checkpoints.layouts import (
     ADAPTERHUB_PICKLE,
     ADAPTERHUB_WEIGHTS,
     CONFIG_FILE,
+    FUSION_CONFIG,
     PEFT_WEIGHTS,
 )
 from langlift.checkpoints.masked_head import MASKED_HEAD
@@ -75,9 +76,9 @@ def gathered(source: Path) -> Gathered:
         files = _chosen(folder, (*TASK_FILES, *RUN_FILES))
         for name in BELOW:
             place = next((p for p in (folder.parent / name, folder / name) if p.is_dir()), None)
-            for path in sorted(place.rglob("*")) if place else ():
-                if path.name in ADAPTER_FILES:
-                    files[f"{name}/{path.relative_to(place).as_posix()}"] = path  # type: ignore[arg-type]
+            if place is not None:
+                adapters = (path for path in sorted(place.rglob("*")) if path.name in ADAPTER_FILES)
+                files |= {f"{name}/{path.relative_to(place).as_posix()}": path for path in adapters}
         return Gathered("task", folder, source, files)
     if (source / CONFIG_FILE).is_file():
         return Gathered("adapter", source, source, _chosen(source, (*ADAPTER_FILES, *RUN_FILES)))
@@ -123,7 +124,7 @@ def made_portable(files: Mapping[str, Content], before: str | None, base: str | 
             continue
         if path.name in (RECIPE, METRICS, EXPORT_FILE):
             ready[name] = _without_paths(path, before, base)
-        elif path.name.endswith("_config.json") and path.name in (CONFIG_FILE, *ADAPTERHUB_FUSIONS):
+        elif path.name in (CONFIG_FILE, FUSION_CONFIG):
             ready[name] = _with_base(path, before, base)
         elif path.name == PEFT_WEIGHTS and before != base:
             identity = json.loads(read_metadata(path).get(METADATA, "{}"))

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ def push(
         return result
     say(f"publishing {len(files)} files ({result.bytes / 1e6:,.1f} MB) as {repository}")
     url, commit = upload(repository, files, private, f"{found.kind} by langlift")
-    return Pushed(**{**vars(result), "url": url, "commit": commit})
+    return replace(result, url=url, commit=commit)
 
 
 def _without_paths(card: str, recipe: Mapping[str, Any], before: str | None, after: str | None) -> str:

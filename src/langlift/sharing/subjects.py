@@ -54,7 +54,12 @@ class Subject:
     @property
     def adapters(self) -> list[str]:
         """The names of the adapters in it."""
-        return attached(self.trained.model.body if self.trained else self.model)  # type: ignore[arg-type]
+        return attached(self.body)
+
+    @property
+    def body(self) -> Any:
+        """The model without the head of a task."""
+        return self.trained.model.body if self.trained else self.model
 
 
 def subject_of(run: Path, base: str | None, data: str | None, trust_remote_code: bool) -> Subject:
