@@ -238,7 +238,9 @@ def _matrices(module: nn.Module) -> int:
 _BUNDLED_LINE = "Ommi sajret borma kbira ta' minestra u missieri mar il-baħar biex jistad mal-ħbieb tiegħu."
 
 
-def _priced(step: Step, finished: bool, speeds: Mapping[Training, Speed | None], remarks: list[str]) -> RunPrice:
+def _priced(
+    step: Step, finished: bool, speeds: Mapping[Training, Speed | None], remarks: list[str]
+) -> RunPrice:
     if finished or not (kinds := _trainings(step)) or (speed := speeds[kinds[0]]) is None:
         return RunPrice(step.name, step.kind, finished, None, None, None, None)
     work = workload_of(step, kinds[0][0])
