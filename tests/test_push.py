@@ -186,7 +186,7 @@ def test_what_a_hub_refuses_is_one_line(
     hub.fails = fails
     result = langlift("push", adapted_runs / "seq_bn_inv", repository, "--json")
     assert result.code == 1 and said in result.error["error"], result.err
-    assert "no file was published" in result.error["error"] and result.error["hint"]
+    assert result.error["hint"] and ("no file was published" in result.error["error"] or fails == {"commit": 0})
     assert TOKEN not in result.err
     assert not any(known.files for known in hub.repositories.values())
 

@@ -31,9 +31,7 @@ def local_folder(name: str | Path) -> Path:
     if path.exists() or not REPOSITORY.fullmatch(str(name)) or path.parts[0] in (".", ".."):
         return path
     from huggingface_hub import snapshot_download
-    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
-    disable_progress_bars()
     try:
         return Path(snapshot_download(str(name), allow_patterns=list(PUBLISHED)))
     except (OSError, ValueError) as error:  # the hub's own errors are OSErrors, or ValueErrors of names
@@ -42,8 +40,6 @@ def local_folder(name: str | Path) -> Path:
             f"{name}: no such folder, and not to be had from the Hugging Face hub ({reason})",
             "give a folder that langlift wrote, or a repository such as owner/name",
         ) from None
-    finally:
-        enable_progress_bars()
 
 
 def run_in_repository(name: str | Path) -> Path | None:
