@@ -65,7 +65,7 @@ def _in_words(repository: str, endpoint: str) -> Iterator[None]:
         if any(isinstance(one, HTTPError | OSError) for one in _causes(error)):
             raise LangliftError(
                 f"{endpoint}: cannot be reached ({type(error).__name__})",
-                "check the network (and HF_ENDPOINT, if it is set), then run the same command again: it sends all anew",
+                "check the network (and HF_ENDPOINT, if it is set), then run the same command again",
             ) from error
         reason = " ".join(str(error).split())[:300]
         raise LangliftError(
