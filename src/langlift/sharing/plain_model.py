@@ -182,9 +182,9 @@ def _require_same_tokens(subject: Subject, folder: Path) -> None:
             )
 
 
-def _words(trained: TrainedTask) -> str | None:
+def _words(trained: TrainedTask | None) -> str | None:
     """Which token of a word has its label, of a tagger."""
-    if not isinstance(trained.task, TaggingTask):
+    if trained is None or not isinstance(trained.task, TaggingTask):
         return None
     every = trained.settings["label_subwords"] == "every"
     return "every" if every else str(trained.settings["pooling"])
