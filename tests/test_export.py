@@ -175,6 +175,9 @@ def test_a_whole_model_is_copied(
     AutoModelForMaskedLM.from_pretrained(tmp_path / "out")
     again = langlift("export", run, "--to", "transformers", "--out", tmp_path / "out", "--json")
     assert again.code == 2 and "not empty" in again.error["error"], "nothing is ever overwritten"
+    sent = langlift("push", tmp_path / "out", "anna/plain", "--dry-run", "--json").json
+    assert sent["kind"] == "model" and sorted(sent["files"]) == sorted(result.json["files"])
+    assert 'AutoModelForMaskedLM.from_pretrained("anna/plain")' in sent["card"]
 
 
 def test_what_no_plain_model_can_hold_is_said(
@@ -238,6 +241,12 @@ def test_a_tagger_as_onnx(
     [answer] = shares(run, NAMES[:1])
     printed = run_card(tmp_path / "out", {'["your", "sentence", "in", "words"]': repr(NAMES[0])}, capsys)
     assert printed.strip() == str(list(zip(NAMES[0], answer["tags"], strict=True)))
+    sent = langlift("push", tmp_path / "out", "anna/names", "--dry-run", "--json").json
+    assert sent["kind"] == "onnx" and sorted(sent["files"]) == sorted(result.json["files"])
+    front, text = split_front_matter(sent["card"])
+    assert front["library_name"] == "onnx" and front["pipeline_tag"] == "token-classification"
+    assert "hf download anna/names --local-dir THIS_FOLDER" in text
+    assert str(tmp_path) not in sent["card"] and str(tiny_bert) not in sent["card"]
 
 
 def test_a_graph_that_computes_something_else_is_not_kept(

@@ -37,7 +37,7 @@ def export(
         typer.Option(
             "--data",
             metavar="DATA",
-            help="transformers, onnx: what to compare on, if the run has no test sentences; else text.",
+            help="Compare and measure on this, labelled data or text, and not on what the run kept.",
         ),
     ] = None,
     trust_remote_code: TrustRemoteCode = False,
