@@ -24,6 +24,7 @@ from langlift.adapters.composition import method_of
 from langlift.adapters.lora import LoraConfig, merge
 from langlift.backbones.loading import quiet_transformers
 from langlift.backbones.registry import backbone_of, backbone_of_type
+from langlift.backbones.segmented_attention import caps_attention
 from langlift.checkpoints.adapter_folder import read_config, read_description, read_identity
 from langlift.checkpoints.layouts import CONFIG_FILE, FUSION_CONFIG
 from langlift.errors import InputError, LangliftError
@@ -56,17 +57,16 @@ def export_transformers(
     with new_folder(out) as staging, quiet_transformers():
         expected = answers_to(subject.batches, subject.computed)
         kind = _copied(source, staging, subject) or _saved(make(subject, source), subject, staging)
-        stock = kind.from_pretrained(staging, dtype=torch.float32, attn_implementation="sdpa").eval()
+        attention = "eager" if caps_attention(subject.body.config) else "sdpa"  # as the run computes
+        stock = kind.from_pretrained(staging, dtype=torch.float32, attn_implementation=attention).eval()
         parity = compared(expected, answers_to(subject.batches, lambda batch: _computed(stock, batch)))
         require_parity(parity, f"{source} as a plain model")
         _require_same_tokens(subject, staging)
         origin = origin_of(source, base)
         record = {"format": "transformers", **origin, "model_class": type(stock).__name__, **asdict(parity)}
         (staging / EXPORT_FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        trained = subject.trained
-        card = plain_card(
-            origin, kind.__name__, trained.task.tag if trained else None, _words(trained), parity, source
-        )
+        tag = subject.trained.task.tag if subject.trained else None
+        card = plain_card(origin, kind.__name__, tag, _words(subject.trained), attention, parity, source)
         (staging / "README.md").write_text(card, encoding="utf-8")
         sizes = file_sizes(staging)
     return Exported(str(out), origin["name"], "transformers", list(sizes), sizes, **asdict(parity))
@@ -142,7 +142,7 @@ def _stock_model(subject: Subject, source: Path) -> PreTrainedModel:
     config.label2id = {label: number for number, label in enumerate(trained.labels)}
     if not tags:
         config.problem_type = "single_label_classification"
-    stock: PreTrainedModel = kind.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+    stock: PreTrainedModel = kind.from_config(config, dtype=torch.float32)
     _fill(stock, body, head, places)
     return stock.eval()
 
