@@ -328,14 +328,22 @@ def test_decoders_as_plain_models_and_as_onnx(
 
 
 @pytest.mark.slow
-def test_a_tagger_on_a_decoder_as_transformers_own(
-    tiny_decoders: dict[str, Path], ner_folder: Path, langlift: Callable[..., CommandResult], tmp_path: Path
+def test_tasks_on_a_decoder(
+    tiny_decoders: dict[str, Path],
+    ner_folder: Path,
+    topic_folder: Path,
+    langlift: Callable[..., CommandResult],
+    tmp_path: Path,
 ) -> None:
     run = trained("ner", tiny_decoders["llama"], ner_folder, tmp_path / "run", method="full")
     result = langlift("export", run, "--to", "transformers", "--out", tmp_path / "out", "--json")
     assert result.code == 0 and result.json["difference"] < 1e-4, result.err
     _, text = split_front_matter((tmp_path / "out" / "README.md").read_text(encoding="utf-8"))
     assert "A word's label is that of its last token." in text
+    run = trained("topic", tiny_decoders["llama"], topic_folder, tmp_path / "topic")
+    result = langlift("export", run, "--to", "onnx", "--out", tmp_path / "onnx", "--json")
+    assert result.code == 0 and result.json["difference"] < 1e-4, result.err
+    assert json.loads((tmp_path / "onnx" / "labels.json").read_text())["pooling"] == "last"
 
 
 @pytest.mark.slow
