@@ -20,25 +20,15 @@ WORDS_ANSWER = {
 
 
 def plain_card(
-    origin: Mapping[str, Any],
-    kind: str,
-    tag: str | None,
-    words: str | None,
-    attention: str,
-    parity: Parity,
-    source: Path,
+    origin: Mapping[str, Any], kind: str, tag: str | None, words: str | None, parity: Parity, source: Path
 ) -> str:
-    """The card of a plain transformers model; ``words`` says which token of a word has its label, of a tagger.
-
-    ``attention`` is named where it must be ``eager``: others leave out that a model caps its attention (Gemma 2).
-    """
-    how = ', attn_implementation="eager"' if attention == "eager" else ""
+    """The card of a plain transformers model; ``words`` says which token of a word has its label, of a tagger."""
     pipeline = tag or ("text-generation" if kind == "AutoModelForCausalLM" else "fill-mask")
     answer = f"\n{WORDS_ANSWER[words]}\n" if words else ""
     use = f"""    from transformers import {kind}, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")
-    model = {kind}.from_pretrained("THIS_FOLDER"{how})
+    model = {kind}.from_pretrained("THIS_FOLDER")
 """
     return _card(origin, "transformers", pipeline, "a plain transformers model", use + answer, parity, source)
 

@@ -54,7 +54,17 @@ def quantise(folder: Path) -> None:
             per_channel=True,
             reduce_range=True,
             weight_type=QuantType.QInt8,
+            nodes_to_exclude=_with_vectors(folder / MODEL_FILE),
             use_external_data_format=(folder / WEIGHTS_FILE).exists(),
         )
     finally:
         root.setLevel(level)
+
+
+def _with_vectors(path: Path) -> list[str]:
+    """The products with a vector of weights (AdapterFusion has them): onnxruntime cannot compute these in 8 bits."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    vectors = {weight.name for weight in graph.initializer if len(weight.dims) < 2}
+    return [node.name for node in graph.node if node.op_type == "MatMul" and vectors.intersection(node.input)]

@@ -24,7 +24,6 @@ from langlift.adapters.composition import method_of
 from langlift.adapters.lora import LoraConfig, merge
 from langlift.backbones.loading import quiet_transformers
 from langlift.backbones.registry import backbone_of, backbone_of_type
-from langlift.backbones.segmented_attention import caps_attention
 from langlift.checkpoints.adapter_folder import read_config, read_description, read_identity
 from langlift.checkpoints.layouts import CONFIG_FILE, FUSION_CONFIG
 from langlift.errors import InputError, LangliftError
@@ -57,8 +56,7 @@ def export_transformers(
     with new_folder(out) as staging, quiet_transformers():
         expected = answers_to(subject.batches, subject.computed)
         kind = _copied(source, staging, subject) or _saved(make(subject, source), subject, staging)
-        attention = "eager" if caps_attention(subject.body.config) else "sdpa"  # as the run computes
-        stock = kind.from_pretrained(staging, dtype=torch.float32, attn_implementation=attention).eval()
+        stock = kind.from_pretrained(staging, dtype=torch.float32).eval()
         parity = compared(expected, answers_to(subject.batches, lambda batch: _computed(stock, batch)))
         require_parity(parity, f"{source} as a plain model")
         _require_same_tokens(subject, staging)
@@ -66,7 +64,7 @@ def export_transformers(
         record = {"format": "transformers", **origin, "model_class": type(stock).__name__, **asdict(parity)}
         (staging / EXPORT_FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
         tag = subject.trained.task.tag if subject.trained else None
-        card = plain_card(origin, kind.__name__, tag, _words(subject.trained), attention, parity, source)
+        card = plain_card(origin, kind.__name__, tag, _words(subject.trained), parity, source)
         (staging / "README.md").write_text(card, encoding="utf-8")
         sizes = file_sizes(staging)
     return Exported(str(out), origin["name"], "transformers", list(sizes), sizes, **asdict(parity))
