@@ -1,6 +1,7 @@
 """What an export is: its result, its files, and the run it came from."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,12 +66,11 @@ def file_sizes(folder: Path) -> dict[str, int]:
 def origin_of(source: Path, base: str | None = None) -> dict[str, Any]:
     """What an export says of the run: ``name``, ``method`` and ``base``, as far as the run recorded them."""
     recipe = read_recipe(source)
-    section = next((recipe[name] for name in SECTIONS if isinstance(recipe.get(name), dict)), {})
-    inputs = recipe.get("inputs") if isinstance(recipe.get("inputs"), dict) else {}
+    inputs = inputs_in(recipe)
     recorded = inputs.get("base")
     if (source / CONFIG_FILE).is_file():  # a family's adapter is for the base with the family's vocabulary
         recorded = read_identity(source).get("model_name") or recorded
-    return {"name": source.resolve().name, "method": section.get("method"), "base": base or recorded}
+    return {"name": source.resolve().name, "method": settings_in(recipe).get("method"), "base": base or recorded}
 
 
 def read_recipe(source: Path) -> dict[str, Any]:
@@ -84,6 +84,17 @@ def read_recipe(source: Path) -> dict[str, Any]:
         if isinstance(recipe, dict):
             return recipe
     return {}
+
+
+def inputs_in(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recipe says of base, language and data."""
+    inputs = recipe.get("inputs")
+    return inputs if isinstance(inputs, dict) else {}
+
+
+def settings_in(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in a recipe, whatever command they are of."""
+    return next((recipe[name] for name in SECTIONS if isinstance(recipe.get(name), dict)), {})
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -90,12 +90,13 @@ def _write_tokenizer(subject: Subject, folder: Path) -> None:
     tokenizer = Tokenizer.from_str(subject.tokenizer.backend_tokenizer.to_str())
     trained = subject.trained
     longest = longest_input(subject.body, subject.tokenizer)
-    tokenizer.enable_truncation(min(longest, trained.max_tokens) if trained else longest)
+    longest = min(longest, trained.max_tokens) if trained else longest
+    tokenizer.enable_truncation(longest)
     tokenizer.enable_padding(pad_id=subject.tokenizer.pad_token_id, pad_token=subject.tokenizer.pad_token)
     tokenizer.save(str(folder / TOKENIZER_FILE))
     alone = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
     for text in subject.sentences:
-        ids = subject.tokenizer(text, truncation=True, max_length=alone.truncation["max_length"])["input_ids"]
+        ids = subject.tokenizer(text, truncation=True, max_length=longest)["input_ids"]
         if alone.encode(text).ids != ids:
             raise LangliftError(
                 "tokenizer.json alone cuts text otherwise than the tokenizer of the run",

@@ -62,7 +62,7 @@ def quantise(folder: Path) -> None:
 
 
 def _with_vectors(path: Path) -> list[str]:
-    """The products with a vector of weights (AdapterFusion has them): onnxruntime cannot compute these in 8 bits."""
+    """The products with a vector of weights, as AdapterFusion has them: onnxruntime has none in 8 bits."""
     import onnx
 
     graph = onnx.load(path, load_external_data=False).graph

@@ -22,7 +22,7 @@ from langlift.checkpoints.layouts import (
 from langlift.checkpoints.masked_head import MASKED_HEAD
 from langlift.checkpoints.weight_files import read_metadata, read_safetensors
 from langlift.errors import InputError
-from langlift.sharing.exported import EXPORT_FILE, MODEL_FILES
+from langlift.sharing.exported import EXPORT_FILE, MODEL_FILES, inputs_in
 from langlift.tasks.prediction import is_task_run, seed_folder
 from langlift.tasks.runner import HEAD, HEAD_WEIGHTS
 from langlift.tasks.setups import FUSED_ADAPTERS, LANGUAGE_ADAPTER
@@ -40,8 +40,8 @@ ADAPTER_FILES = (
     *ADAPTERHUB_FUSIONS,
 )
 TASK_FILES = (HEAD, HEAD_WEIGHTS, *ADAPTER_FILES, *MODEL_FILES)
-ONNX_FILES = ("model.onnx", "model.onnx.data", "model_int8.onnx", "model_int8.onnx.data", "labels.json")
-ONNX_FILES += ("tokenizer.json",)
+ONNX_GRAPH = "model.onnx"
+ONNX_FILES = (ONNX_GRAPH, "model.onnx.data", "model_int8*.onnx*", "labels.json", "tokenizer.json")
 BELOW = (LANGUAGE_ADAPTER, FUSED_ADAPTERS)
 
 Content = Path | bytes
@@ -82,7 +82,7 @@ def gathered(source: Path) -> Gathered:
         return Gathered("task", folder, source, files)
     if (source / CONFIG_FILE).is_file():
         return Gathered("adapter", source, source, _chosen(source, (*ADAPTER_FILES, *RUN_FILES)))
-    if (source / ONNX_FILES[0]).is_file():
+    if (source / ONNX_GRAPH).is_file():
         return Gathered("onnx", source, source, _chosen(source, (*ONNX_FILES, *RUN_FILES)))
     model = next((place for place in (source, source / "model") if (place / "config.json").is_file()), None)
     if model is None:
@@ -108,8 +108,7 @@ def recorded_base(found: Gathered, recipe: Mapping[str, Any]) -> str | None:
         ).get("base_model_name_or_path")
         if name:
             return str(name)
-    inputs = recipe.get("inputs")
-    base = inputs.get("base") if isinstance(inputs, dict) else None
+    base = inputs_in(recipe).get("base")
     if base is None and EXPORT_FILE in found.files:
         base = json.loads((found.folder / EXPORT_FILE).read_text(encoding="utf-8")).get("base")
     return str(base) if base else None

@@ -13,7 +13,7 @@ from langlift.errors import InputError
 from langlift.hub_folders import REPOSITORY
 from langlift.languages import Language, find_language
 from langlift.progress import say
-from langlift.sharing.exported import EXPORT_FILE, SECTIONS, read_json, read_recipe
+from langlift.sharing.exported import EXPORT_FILE, inputs_in, read_json, read_recipe, settings_in
 from langlift.sharing.hub import upload
 from langlift.sharing.published_cards import CardFacts, DataSource, published_card
 from langlift.sharing.published_files import (
@@ -144,8 +144,7 @@ def _facts(
     data: Sequence[Path],
     remarks: list[str],
 ) -> CardFacts:
-    inputs = recipe.get("inputs") if isinstance(recipe.get("inputs"), dict) else {}
-    section = next((recipe[name] for name in SECTIONS if isinstance(recipe.get(name), dict)), {})
+    inputs, section = inputs_in(recipe), settings_in(recipe)
     metrics = {**read_json(found.whole / METRICS), **read_json(found.folder / METRICS)}
     exported = read_json(found.folder / EXPORT_FILE)
     task = read_json(found.folder / HEAD).get("task")
