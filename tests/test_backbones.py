@@ -23,7 +23,7 @@ from langlift.evaluation.pseudo_perplexity import score_model
 from langlift.languages import find_language
 from langlift.tasks.topic import train_topic
 from langlift.training.adaptation import adapt
-from langlift.training.masked_loss import logits_at, summed_masked_loss
+from langlift.training.language_model_loss import logits_at, summed_loss
 
 QUICK = AdaptRecipe(
     steps=16, batch_size=4, learning_rate=1e-2, validate_every=8, save_steps=8, max_tokens=48, reduction_factor=4
@@ -62,7 +62,7 @@ def test_sparse_loss_and_gradients_equal_the_plain_models(base: Path, maltese_li
     train_only(model, "mlt")
     batch = masked_batch(tokenizer, maltese_lines[:5])
     assert "attention_mask" in batch, "the batch must hold padding"
-    total, count = summed_masked_loss(model, batch)
+    total, count = summed_loss(model, batch)
     (total / count).backward()
     sparse = {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
     model.zero_grad()

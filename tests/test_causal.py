@@ -27,8 +27,8 @@ from langlift.tasks.prediction import load_trained_task
 from langlift.tasks.sentence_classifier import SentenceEncoder, class_probabilities, new_classifier
 from langlift.training.adaptation import adapt
 from langlift.training.examples import causal_examples
-from langlift.training.masked_training import prepare_model
-from langlift.training.paths import masked_path
+from langlift.training.language_model_training import prepare_model
+from langlift.training.paths import loss_path
 
 QUICK = AdaptRecipe(
     objective="causal", steps=8, batch_size=4, learning_rate=1e-2, validate_every=4, save_steps=4, max_tokens=48,
@@ -54,7 +54,7 @@ def with_adapter(folder: Path):
 
 
 def loss_and_gradients(model, path: str, rows) -> tuple[float, int, dict[str, torch.Tensor]]:
-    way = masked_path(path, model, 1)
+    way = loss_path(path, model, 1)
     of = causal_examples([np.asarray(row) for row in rows])
     model.zero_grad()
     total, items = way.loss(model, way.collate([of(i, 0) for i in range(len(rows))]))

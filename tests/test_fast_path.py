@@ -34,8 +34,8 @@ from langlift.training import decoder_loss, paths, precision
 from langlift.training.adaptation import adapt
 from langlift.training.decoder_loss import log_probabilities, summed_cross_entropy
 from langlift.training.examples import FlatBatch, labelled_examples, masked_examples
-from langlift.training.masked_loss import fast_masked_loss, summed_masked_loss
-from langlift.training.paths import masked_path
+from langlift.training.language_model_loss import fast_loss, summed_loss
+from langlift.training.paths import loss_path
 from langlift.training.precision import autocast, cast_frozen, prepare_arithmetic
 
 CPU = torch.device("cpu")
@@ -207,7 +207,7 @@ def test_flat_batches_are_sorted_and_unpadded():
 
 def test_the_last_layer_ends_with_the_rows_that_are_needed(base: Path, maltese_lines: list[str]) -> None:
     model, tokenizer = load_masked_model(str(base)), load_tokenizer(str(base))
-    batch = masked_path("fast", model, tokenizer.pad_token_id).collate(examples(tokenizer, maltese_lines[:4]))
+    batch = loss_path("fast", model, tokenizer.pad_token_id).collate(examples(tokenizer, maltese_lines[:4]))
     rows = batch["labels"] != IGNORED
     last = model.base_model.get_submodule(backbone_of(model).bottleneck.format(layer=1).split(".output")[0])
     counts = {}
@@ -230,7 +230,7 @@ def test_nothing_is_kept_below_the_first_trainable_module(base: Path, maltese_li
     model, tokenizer = prepared(base, "seq_bn"), load_tokenizer(str(base))
     for name, parameter in model.named_parameters():  # only the last layer's adapter trains
         parameter.requires_grad_(parameter.requires_grad and ".1." in name)
-    way = masked_path("fast", model, tokenizer.pad_token_id)
+    way = loss_path("fast", model, tokenizer.pad_token_id)
     batch = way.collate(examples(tokenizer, maltese_lines[:4]))
     seen = []
     layer = backbone_of(model).bottleneck.format(layer=0)
@@ -250,7 +250,7 @@ def test_inputs_of_frozen_linears_are_not_kept(tiny_xlm_roberta: Path, maltese_l
     kept = {}
     for method in ("seq_bn", "full"):
         model = prepared(tiny_xlm_roberta, method)
-        way = masked_path("fast", model, tokenizer.pad_token_id)
+        way = loss_path("fast", model, tokenizer.pad_token_id)
         batch = way.collate(examples(tokenizer, maltese_lines[:4]))
         weights = {p.data_ptr() for p in model.parameters()}
         pointers: dict[int, int] = {}
@@ -273,12 +273,12 @@ def test_inputs_of_frozen_linears_are_not_kept(tiny_xlm_roberta: Path, maltese_l
 def test_loss_and_gradients_equal_the_naive_path(base: Path, method: str, maltese_lines: list[str]) -> None:
     model, tokenizer = prepared(base, method), load_tokenizer(str(base))
     some = examples(tokenizer, [*maltese_lines[:6], "Iva.", maltese_lines[2]])
-    naive = masked_path("naive", model, tokenizer.pad_token_id)
+    naive = loss_path("naive", model, tokenizer.pad_token_id)
     batch = naive.collate(some)
     assert "attention_mask" in batch, "the naive batch must hold padding"
     loss, gradients = loss_and_gradients(model, naive.loss, batch)
-    padded_loss, padded_gradients = loss_and_gradients(model, fast_masked_loss, batch)
-    fast = masked_path("fast", model, tokenizer.pad_token_id)
+    padded_loss, padded_gradients = loss_and_gradients(model, fast_loss, batch)
+    fast = loss_path("fast", model, tokenizer.pad_token_id)
     flat = fast.collate(some)
     assert "attention_mask" not in flat and flat["input_ids"].shape[0] == 1
     flat_loss, flat_gradients = loss_and_gradients(model, fast.loss, flat)
@@ -287,7 +287,7 @@ def test_loss_and_gradients_equal_the_naive_path(base: Path, method: str, maltes
         assert cosine(gradients, others) > 0.99999
         for name, gradient in gradients.items():
             assert torch.allclose(others[name], gradient, rtol=1e-3, atol=1e-6), name
-    again, _ = loss_and_gradients(model, summed_masked_loss, batch)
+    again, _ = loss_and_gradients(model, summed_loss, batch)
     assert again == pytest.approx(loss, rel=1e-6), "the flat attention still takes ordinary batches"
 
 
@@ -298,9 +298,9 @@ def test_a_stack_on_a_frozen_adapter_equals_the_naive_path(base: Path, maltese_l
         attach(model, "second", SeqBnConfig(4))
         train_only(model, "second")
         some = examples(tokenizer, maltese_lines[:5])
-        naive = masked_path("naive", model, tokenizer.pad_token_id)
+        naive = loss_path("naive", model, tokenizer.pad_token_id)
         loss, gradients = loss_and_gradients(model, naive.loss, naive.collate(some))
-        fast = masked_path("fast", model, tokenizer.pad_token_id)
+        fast = loss_path("fast", model, tokenizer.pad_token_id)
         flat_loss, flat_gradients = loss_and_gradients(model, fast.loss, fast.collate(some))
         assert flat_loss == pytest.approx(loss, rel=1e-6)
         assert cosine(gradients, flat_gradients) > 0.99999
@@ -309,7 +309,7 @@ def test_a_stack_on_a_frozen_adapter_equals_the_naive_path(base: Path, maltese_l
 @pytest.mark.parametrize("method", sorted(CONFIGS))
 def test_bf16_stays_close_to_float32(base: Path, method: str, maltese_lines: list[str]) -> None:
     model, tokenizer = prepared(base, method), load_tokenizer(str(base))
-    fast = masked_path("fast", model, tokenizer.pad_token_id)
+    fast = loss_path("fast", model, tokenizer.pad_token_id)
     batch = fast.collate(examples(tokenizer, maltese_lines[:16]))
     loss, gradients = loss_and_gradients(model, fast.loss, batch)
     cast_frozen(model)
@@ -330,7 +330,7 @@ SENTENCES = [
 
 def test_a_sentence_comes_out_the_same_whatever_else_is_in_the_batch(base: Path) -> None:
     model, tokenizer = prepared(base, "seq_bn_inv").eval(), load_tokenizer(str(base))
-    masked_path("fast", model, tokenizer.pad_token_id)
+    loss_path("fast", model, tokenizer.pad_token_id)
     collate = FlatBatch(first_position(model))
     mine = SENTENCES[3] + " Hekk."
     alone = collate(examples(tokenizer, [mine]))

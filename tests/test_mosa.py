@@ -32,9 +32,9 @@ from langlift.tasks.setups import setup_for
 from langlift.tasks.topic import TOPIC, train_topic
 from langlift.training import decoder_loss
 from langlift.training.adaptation import adapt
-from langlift.training.consistency import consistent_masked_loss, symmetric_divergence
+from langlift.training.consistency import consistent_loss, symmetric_divergence
 from langlift.training.decoder_loss import summed_symmetric_divergence
-from langlift.training.paths import masked_path
+from langlift.training.paths import loss_path
 from langlift.training.trainer import LiftTrainer, trainable_parameters
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -318,11 +318,11 @@ def test_consistent_loss_and_gradients_on_both_paths(base: Path, share: str, mal
     some = examples(tokenizer, maltese_lines[:6])
     found = {}
     for path in ("naive", "fast"):
-        way = masked_path(path, model, tokenizer.pad_token_id)
+        way = loss_path(path, model, tokenizer.pad_token_id)
         batch = way.collate(some)
         for weight in (0.0, 2.0):
             mixture.draw(0, 3)
-            loss = consistent_masked_loss(path, mixture, weight)
+            loss = consistent_loss(path, mixture, weight)
             found[path, weight] = loss_and_gradients(model, loss, batch)
         mixture.draw(0, 3)
         plain = loss_and_gradients(model, way.loss, batch)

@@ -132,9 +132,10 @@ def test_published_figures_of_large_models_stand_beside(
         )  # fmt: skip
     assert result.code == 0, result.err
     assert langlift("report", run, "--out", tmp_path / "r.html", "--tables", tmp_path / "t").code == 0
-    large = (tmp_path / "t" / "topic-macro_f1-large-models.csv").read_text(encoding="utf-8").splitlines()
-    assert len(large) == 18
-    assert "Qwen2-7B,3-shot,56.1" in large
+    large = (tmp_path / "t" / "topic-macro_f1-small-and-large.csv").read_text(encoding="utf-8").splitlines()
+    assert len(large) == 1 + 1 + 17
+    assert any(line.startswith('Qwen2-7B,"published, 3-shot",56.1') for line in large)
+    assert large[1].startswith('"Qwen/Qwen2-7B, prompted",prompted here,100.0')
     beside = (tmp_path / "t" / "topic-macro_f1-published.csv").read_text(encoding="utf-8")
     assert "56.1" in beside
 

@@ -429,7 +429,9 @@ def test_the_size_of_an_adapter_is_in_its_price(write):
     plan = planned(write(base="FacebookAI/xlm-roberta-base", axes=axes, tasks=None))
     prices = price_plan(plan, calibrate=False).runs
     pairs = zip(plan.steps, prices, strict=True)
-    by_factor = {step.cell["adapt.reduction_factor"]: one.disk_bytes for step, one in pairs if step.kind == "adapt"}
+    by_factor = {
+        step.cell["adapt.reduction_factor"]: one.disk_bytes for step, one in pairs if step.kind == "adapt"
+    }
     assert by_factor[2] == pytest.approx(4 * by_factor[8])
 
 

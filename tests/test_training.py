@@ -29,8 +29,8 @@ from langlift.training import adaptation
 from langlift.training.adaptation import adapt
 from langlift.training.encoding import EncodedRow, encode
 from langlift.training.examples import PadBatch, masked_examples
-from langlift.training.masked_loss import summed_masked_loss
-from langlift.training.masked_training import masked_trainer
+from langlift.training.language_model_loss import summed_loss
+from langlift.training.language_model_training import language_model_trainer
 from langlift.training.optimizers import Float32Muon, MuonWithAdamW
 from langlift.training.pretraining import corpus_files, pretrain, split_by_budget, split_corpus
 from langlift.training.trainer import LiftTrainer, training_arguments
@@ -58,7 +58,7 @@ def test_sparse_loss_and_gradients_equal_the_plain_models(tiny_model: Path, malt
     batch = masked_batch(tokenizer, maltese_lines[:5])
     assert "attention_mask" in batch, "the batch must hold padding"
 
-    total, count = summed_masked_loss(model, batch)
+    total, count = summed_loss(model, batch)
     (total / count).backward()
     sparse = {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
     model.zero_grad()
@@ -161,7 +161,7 @@ def test_only_the_adapter_changes_and_all_of_it_decays(tiny_xlm_roberta: Path, t
     row = np.asarray(tokenizer("Il-baħar kien kalm.")["input_ids"])
     before = {n: p.clone() for n, p in model.named_parameters()}
     recipe = dataclasses.replace(QUICK, steps=2, weight_decay=0.1, precision="float32")
-    trainer, _, _ = masked_trainer(
+    trainer, _, _ = language_model_trainer(
         model, tokenizer, data_of(row), tmp_path, recipe, recipe.steps, adaptation._validation
     )
     trainer.train()
@@ -176,7 +176,7 @@ def test_only_the_adapter_changes_and_all_of_it_decays(tiny_xlm_roberta: Path, t
 def test_a_measure_that_is_not_a_number_never_becomes_the_best(tiny_bert: Path, tmp_path: Path) -> None:
     model, tokenizer = load_masked_model(str(tiny_bert)), load_tokenizer(str(tiny_bert))
     row = np.asarray(tokenizer("Il-baħar kien kalm.")["input_ids"])
-    trainer, _, _ = masked_trainer(
+    trainer, _, _ = language_model_trainer(
         model, tokenizer, data_of(row), tmp_path, QUICK, QUICK.steps, adaptation._validation
     )
     trainer._validation = lambda m: {"loss": float("nan")}

@@ -24,7 +24,7 @@ from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.checkpoints.layouts import adapterhub_keys
 from langlift.evaluation.masked_copies import EncodedText, MaskedCopies, scoring_path
 from langlift.files import process_peak_memory_bytes
-from langlift.training.paths import masked_path
+from langlift.training.paths import loss_path
 from langlift.training.precision import autocast, cast_frozen
 
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ class Training:
             self._trained[name] = parameter
         if task["bf16"]:
             cast_frozen(model)
-        self._way = masked_path("fast", model, model.config.pad_token_id)
+        self._way = loss_path("fast", model, model.config.pad_token_id)
         rows = zip(batch["input_ids"], batch["labels"], batch["attention_mask"].bool(), strict=True)
         self._batch = self._way.collate(
             [{"input_ids": ids[m].numpy(), "labels": labels[m].numpy()} for ids, labels, m in rows]

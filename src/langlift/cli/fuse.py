@@ -8,14 +8,21 @@ import typer
 from langlift.cli.options import (
     Assignments,
     Base,
+    BatchSize,
     ComputePath,
     Config,
     Debug,
+    Epochs,
     Json,
+    LearningRate,
     Out,
     Precision,
     Preset,
     Resume,
+    Seeds,
+    Strict,
+    TrainData,
+    TrainExamples,
     TrustRemoteCode,
     show,
 )
@@ -36,27 +43,16 @@ def fuse(
         str, typer.Option("--data", metavar="DATA", help="The task's labelled data, as for langlift task.")
     ],
     out: Out,
-    train_data: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--train-data",
-            metavar="DATA",
-            help="Take train and dev from here, test from --data; may be repeated, then merged.",
-        ),
-    ] = None,
+    train_data: TrainData = None,
     method: Annotated[
         str | None, typer.Option("--method", help="What the task adapter is, such as seq_bn.")
     ] = None,
-    seeds: Annotated[str | None, typer.Option("--seeds", help="One run for each, such as 1,2,3.")] = None,
-    train_examples: Annotated[
-        int | None, typer.Option("--train-examples", help="Use only so many, drawn by seed (0: all).")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the training examples.")] = None,
-    learning_rate: Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Examples a step.")] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Labels that could be mended are an error, by file and line.")
-    ] = False,
+    seeds: Seeds = None,
+    train_examples: TrainExamples = None,
+    epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = None,
+    strict: Strict = False,
     precision: Precision = None,
     path: ComputePath = None,
     preset: Preset = None,

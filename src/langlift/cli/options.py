@@ -42,6 +42,24 @@ ComputePath = Annotated[
     str | None, typer.Option("--path", help="fast, or naive: slower, the same numbers (to compare).")
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Run folder to write.")]
+TrainData = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--train-data",
+        metavar="DATA",
+        help="Take train and dev from here, test from --data; may be repeated, then merged.",
+    ),
+]
+Seeds = Annotated[str | None, typer.Option("--seeds", help="One run for each, such as 1,2,3.")]
+TrainExamples = Annotated[
+    int | None, typer.Option("--train-examples", help="Use only so many, drawn by seed (0: all).")
+]
+Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the training examples.")]
+LearningRate = Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")]
+BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Examples a step.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Labels that could be mended are an error, by file and line.")
+]
 
 
 def show(result: Any, as_json: bool, title: str, rows: Sequence[tuple[str, str]]) -> None:

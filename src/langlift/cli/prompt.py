@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from langlift.cli.options import Assignments, Config, Debug, Json, Out, Preset, Resume, TrustRemoteCode, note, show
-from langlift.cli.task import BASELINES
+from langlift.cli.task import BASELINES, over_seeds
 
 
 def prompt(
@@ -104,8 +104,8 @@ def prompt(
         as_json,
         f"{shown.title} on {data}: {shown.metric_title}",
         [
-            (f"{result.model}, {how}", _score(result.mean, result.std, result.seeds)),
-            ("unreadable answers left out (as published)", _score(**published)),
+            (f"{result.model}, {how}", over_seeds(result.mean, result.std, result.seeds)),
+            ("unreadable answers left out (as published)", over_seeds(**published)),
             *((BASELINES.get(kind, kind), f"{value:.1f}") for kind, value in result.baseline.items()),
             ("answers that could not be read", f"{result.unparsed} of {asked}"),
             *([("cut at answer_tokens", f"{result.cut} of {asked}")] if result.cut else []),
@@ -120,7 +120,3 @@ def prompt(
             ("written to", str(out)),
         ],
     )
-
-
-def _score(mean: float, std: float, seeds: list[float]) -> str:
-    return f"{mean:.1f} ± {std:.1f}  ({', '.join(f'{value:.1f}' for value in seeds)})"

@@ -10,7 +10,7 @@ from langlift.cli.options import Debug, Json, note, print_json, print_table
 
 if TYPE_CHECKING:
     from langlift.studies.planning import StudyPlan
-    from langlift.studies.pricing import PlanPrice
+    from langlift.studies.pricing import PlanPrice, RunPrice
 
 app = typer.Typer(help="Many runs from one file.", rich_markup_mode=None)
 
@@ -188,12 +188,18 @@ def _print_plan(planned: "StudyPlan", price: "PlanPrice") -> None:
 
     table = Table(title=f"{planned.study.name}: {len(price.runs)} runs", title_justify="left")
     table.add_column("run", overflow="fold")
-    for heading in ("tokens", "FLOPs", "disk", "here"):
+    asks = any(one.kind == "prompt" for one in price.runs)
+    for heading in (*(("requests",) if asks else ()), "tokens", "FLOPs", "disk", "here"):
         table.add_column(heading, justify="right", no_wrap=True)
+
+    def row(name: str, one: "RunPrice") -> None:
+        requests = "" if one.requests is None else f"{one.requests:,}"
+        table.add_row(name, *((requests,) if asks else ()), *one.shown())
+
     for one in price.runs:
-        table.add_row(one.name, *one.shown())
+        row(one.name, one)
     table.add_section()
-    table.add_row("all that is not finished", *price.total.shown())
+    row("all that is not finished", price.total)
     print_table(table)
     for reason in planned.left_out:
         note(f"left out: {reason}")

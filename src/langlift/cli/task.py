@@ -9,14 +9,21 @@ import typer
 from langlift.cli.options import (
     Assignments,
     Base,
+    BatchSize,
     ComputePath,
     Config,
     Debug,
+    Epochs,
     Json,
+    LearningRate,
     Out,
     Precision,
     Preset,
     Resume,
+    Seeds,
+    Strict,
+    TrainData,
+    TrainExamples,
     TrustRemoteCode,
     show,
 )
@@ -57,10 +64,12 @@ def scores(what: str, result: "TaskResult") -> list[tuple[str, str]]:
     """Rows of a table: the mean, the deviation and every seed, of the measure and of further ones."""
     rows = {what: (result.mean, result.std, result.seeds)}
     rows |= {f"{what}: {name.upper()}": (x["mean"], x["std"], x["seeds"]) for name, x in result.further.items()}
-    return [
-        (name, f"{mean:.1f} ± {std:.1f}  ({', '.join(f'{value:.1f}' for value in seeds)})")
-        for name, (mean, std, seeds) in rows.items()
-    ]
+    return [(name, over_seeds(*found)) for name, found in rows.items()]
+
+
+def over_seeds(mean: float, std: float, seeds: list[float]) -> str:
+    """A cell: the mean, the deviation and every seed."""
+    return f"{mean:.1f} ± {std:.1f}  ({', '.join(f'{value:.1f}' for value in seeds)})"
 
 
 @app.callback()
@@ -79,27 +88,16 @@ def _command(name: str) -> Callable[..., None]:
             Path | None,
             typer.Option("--language-adapter", metavar="FOLDER", help="Stack the task adapter on this."),
         ] = None,
-        train_data: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--train-data",
-                metavar="DATA",
-                help="Take train and dev from here, test from --data; may be repeated, then merged.",
-            ),
-        ] = None,
+        train_data: TrainData = None,
         method: Annotated[
             str | None, typer.Option("--method", help="seq_bn or mosa (task adapter), or full.")
         ] = None,
-        seeds: Annotated[str | None, typer.Option("--seeds", help="One run for each, such as 1,2,3.")] = None,
-        train_examples: Annotated[
-            int | None, typer.Option("--train-examples", help="Use only so many, drawn by seed (0: all).")
-        ] = None,
-        epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the training examples.")] = None,
-        learning_rate: Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")] = None,
-        batch_size: Annotated[int | None, typer.Option("--batch-size", help="Examples a step.")] = None,
-        strict: Annotated[
-            bool, typer.Option("--strict", help="Labels that could be mended are an error, by file and line.")
-        ] = False,
+        seeds: Seeds = None,
+        train_examples: TrainExamples = None,
+        epochs: Epochs = None,
+        learning_rate: LearningRate = None,
+        batch_size: BatchSize = None,
+        strict: Strict = False,
         precision: Precision = None,
         path: ComputePath = None,
         preset: Preset = None,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from langlift.training.masked_loss import logits_at
+from langlift.training.language_model_loss import logits_at
 
 
 @dataclass(frozen=True)

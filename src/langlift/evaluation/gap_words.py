@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from langlift.backbones.loading import longest_input
 from langlift.errors import InputError
-from langlift.training.masked_loss import logits_at
+from langlift.training.language_model_loss import logits_at
 from langlift.vocab.overlap import Form
 
 GAP = "___"

@@ -12,7 +12,7 @@ from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.registry import first_position
 from langlift.backbones.segmented_attention import FLAT, takes_flat_batches, use_flat_attention
 from langlift.training.decoder_loss import log_probabilities
-from langlift.training.masked_loss import before_decoder, decoder_of, logits_at
+from langlift.training.language_model_loss import before_decoder, decoder_of, logits_at
 
 TOKENS_AT_ONCE = 4096
 

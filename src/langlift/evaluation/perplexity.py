@@ -15,14 +15,13 @@ from transformers import PreTrainedModel
 from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.loading import default_device, load_model, load_tokenizer, longest_input
 from langlift.checkpoints.adapter_folder import load_adapter
-from langlift.config.recipes import PATHS, PRECISIONS
 from langlift.errors import InputError
-from langlift.evaluation.pseudo_perplexity import BYTE_TOKEN
+from langlift.evaluation.scores import SentenceScore, TextScore, byte_tokens, require_known
 from langlift.masking.masked_language_model import IGNORED
 from langlift.progress import ProgressBar
 from langlift.training.decoder_loss import log_probabilities
 from langlift.training.examples import Example
-from langlift.training.masked_loss import before_decoder, decoder_of, logit_cap, logits_at
+from langlift.training.language_model_loss import before_decoder, decoder_of, logit_cap, logits_at
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.paths import collate_for
 from langlift.training.precision import prepare_arithmetic
@@ -31,39 +30,19 @@ from langlift.training.trainer import on_device
 TOKENS_AT_ONCE = 4096
 
 
-@dataclass(frozen=True)
-class TextPerplexity:
-    """One text: its tokens scored, summed natural log-probability and own perplexity."""
+@dataclass(frozen=True, kw_only=True)
+class CausalText(SentenceScore):
+    """One text and its own perplexity."""
 
-    text: str
-    tokens: int
-    log_probability: float
     perplexity: float
 
 
-@dataclass(frozen=True)
-class Perplexity:
-    """Perplexities of texts (lower is better) and what they were computed from; fields as in ``Score``.
+@dataclass(frozen=True, kw_only=True)
+class Perplexity(TextScore):
+    """The perplexity of texts (lower is better), over all together; all else as for masked models."""
 
-    ``per_character`` and ``per_byte`` spread the same log-probability over the Unicode code points and UTF-8
-    bytes of what was scored. ``truncated`` counts texts cut at the model's longest input.
-    """
-
-    variant: str
     perplexity: float
-    per_character: float
-    per_byte: float
-    unknown_share: float
-    byte_share: float
-    sentences: int
-    tokens: int
-    truncated: int
-    seconds: float
-    per_sentence: list[TextPerplexity]
-    path: str = "fast"
-    precision: str = "float32"
-    tokens_per_second: float = 0.0
-    peak_memory_bytes: int = 0
+    per_sentence: list[CausalText]
 
 
 @dataclass(frozen=True)
@@ -89,9 +68,7 @@ def score_texts(
     Raises:
         InputError: unknown path or precision, or no text holds a token to score.
     """
-    for name, value, choices in (("path", path, PATHS), ("precision", precision, PRECISIONS)):
-        if value not in choices:
-            raise InputError(f"unknown {name} '{value}'", f"one of {', '.join(choices)}")
+    require_known(path, precision)
     started = time.monotonic()
     scored = _encode(tokenizer, texts, longest_input(model, tokenizer))
     chosen = [number for number, one in enumerate(scored) if one.tokens]
@@ -114,7 +91,6 @@ def score_texts(
             bar.advance(len(some))
     tokens, total = sum(scored[n].tokens for n in chosen), sum(sums.values())
     ids = np.concatenate([e["labels"][e["labels"] != IGNORED] for e in (scored[n].example for n in chosen)])
-    byte_ids = [i for token, i in tokenizer.get_vocab().items() if BYTE_TOKEN.fullmatch(token)]
     unknown = tokenizer.unk_token_id
     return Perplexity(
         variant="causal",
@@ -122,13 +98,19 @@ def score_texts(
         per_character=exp(-total / sum(scored[n].characters for n in chosen)),
         per_byte=exp(-total / sum(scored[n].bytes for n in chosen)),
         unknown_share=0.0 if unknown is None else float((ids == unknown).mean()),
-        byte_share=float(np.isin(ids, byte_ids).mean()),
+        byte_share=float(np.isin(ids, byte_tokens(tokenizer)).mean()),
         sentences=len(chosen),
         tokens=tokens,
         truncated=sum(one.truncated for one in scored),
         seconds=round(seconds := time.monotonic() - started, 2),
         per_sentence=[
-            TextPerplexity(texts[n], scored[n].tokens, sums[n], exp(-sums[n] / scored[n].tokens)) for n in chosen
+            CausalText(
+                text=texts[n],
+                tokens=scored[n].tokens,
+                log_probability=sums[n],
+                perplexity=exp(-sums[n] / scored[n].tokens),
+            )
+            for n in chosen
         ],
         path=path,
         precision=arithmetic.name,

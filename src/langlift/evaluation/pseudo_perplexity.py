@@ -1,6 +1,5 @@
 """Pseudo-perplexity of masked language models (Salazar et al. 2020; within words: Kauf and Ivanova 2023)."""
 
-import re
 import time
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -15,57 +14,40 @@ from transformers import PreTrainedModel
 
 from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer, longest_input
 from langlift.checkpoints.adapter_folder import load_adapter
-from langlift.config.recipes import PATHS, PRECISIONS
 from langlift.errors import InputError
 from langlift.evaluation.masked_copies import EncodedText, MaskedCopies, ScoringPath, scoring_path
+from langlift.evaluation.scores import SentenceScore, TextScore, byte_tokens, require_known
 from langlift.masking.words import Offsets, word_numbers
 from langlift.progress import ProgressBar
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.precision import prepare_arithmetic
 from langlift.training.trainer import on_device
 
-BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 CHECKED_COPIES = 32
 """So many masked copies make the batch on which bf16 is checked."""
 WITHIN_WORD = "within_word_l2r"
 VARIANTS = ("default", WITHIN_WORD, "published")
 
 
-@dataclass(frozen=True)
-class SentenceScore:
-    """One sentence: its tokens scored, summed natural log-probability and own pseudo-perplexity."""
+@dataclass(frozen=True, kw_only=True)
+class MaskedSentence(SentenceScore):
+    """One sentence and its own pseudo-perplexity."""
 
-    text: str
-    tokens: int
-    log_probability: float
     pseudo_perplexity: float
 
 
-@dataclass(frozen=True)
-class Score:
-    """Pseudo-perplexities of a text (lower is better) and what they were computed from.
+@dataclass(frozen=True, kw_only=True)
+class Score(TextScore):
+    """The pseudo-perplexity of a text (lower is better), and what it was computed from.
 
     ``per_character`` and ``per_byte`` spread the same log-probability over Unicode code points and
     UTF-8 bytes. ``unknown_share`` and ``byte_share`` are the shares of tokens that are the unknown
     token or byte-fallback tokens. ``truncated`` counts sentences cut at the model's longest input;
-    only what was scored counts as characters and bytes.
+    only what was scored counts as characters and bytes. ``per_sentence`` has each sentence's own.
     """
 
-    variant: str
     pseudo_perplexity: float
-    per_character: float
-    per_byte: float
-    unknown_share: float
-    byte_share: float
-    sentences: int
-    tokens: int
-    truncated: int
-    seconds: float
-    per_sentence: list[SentenceScore]
-    path: str = "fast"
-    precision: str = "float32"
-    tokens_per_second: float = 0.0
-    peak_memory_bytes: int = 0
+    per_sentence: list[MaskedSentence]
 
 
 def score_sentences(
@@ -90,9 +72,7 @@ def score_sentences(
     Raises:
         InputError: unknown variant, or no sentence holds a token.
     """
-    for name, value, choices in (("path", path, PATHS), ("precision", precision, PRECISIONS)):
-        if value not in choices:
-            raise InputError(f"unknown {name} '{value}'", f"one of {', '.join(choices)}")
+    require_known(path, precision)
     if variant not in VARIANTS:
         raise InputError(f"unknown variant '{variant}'", f"one of {', '.join(VARIANTS)}")
     started = time.monotonic()
@@ -111,9 +91,11 @@ def score_sentences(
     tokens = sum(len(e.positions) for e in encoded)
     total = sum(sums)
     ids = torch.tensor([e.ids[p] for e in encoded for p in e.positions])
-    byte_ids = [i for token, i in tokenizer.get_vocab().items() if BYTE_TOKEN.fullmatch(token)]
+    byte_ids = torch.tensor(byte_tokens(tokenizer), dtype=ids.dtype)
     details = [
-        SentenceScore(text, len(e.positions), s, exp(-s / len(e.positions)))
+        MaskedSentence(
+            text=text, tokens=len(e.positions), log_probability=s, pseudo_perplexity=exp(-s / len(e.positions))
+        )
         for text, e, s in zip(sentences, encoded, sums, strict=True)
         if e.positions
     ]
@@ -126,7 +108,7 @@ def score_sentences(
         per_character=exp(-total / sum(e.characters for e in encoded)),
         per_byte=exp(-total / sum(e.bytes for e in encoded)),
         unknown_share=float((ids == tokenizer.unk_token_id).double().mean()),
-        byte_share=float(torch.isin(ids, torch.tensor(byte_ids, dtype=ids.dtype)).double().mean()),
+        byte_share=float(torch.isin(ids, byte_ids).double().mean()),
         sentences=len(details),
         tokens=tokens,
         truncated=sum(e.truncated for e in encoded),

@@ -49,8 +49,8 @@ class AnswerStore:
 
 
 @contextmanager
-def open_answers(path: Path) -> Iterator[AnswerStore]:
-    """The store of a file, which is made if there is none; other processes are kept out.
+def open_answers(path: Path, wait: bool = False) -> Iterator[AnswerStore]:
+    """The store of a file, which is made if there is none; other processes are kept out, or waited for.
 
     Raises:
         LangliftError: another process has it, or it cannot be written.
@@ -60,7 +60,7 @@ def open_answers(path: Path) -> Iterator[AnswerStore]:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise LangliftError(
                 f"{path}: another process is adding answers to it", "wait for it, or stop it"

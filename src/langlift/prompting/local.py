@@ -54,12 +54,17 @@ class LocalModel:
     def require(self, prompts: Sequence[Prompt]) -> None:
         """Every prompt and its answer must fit the model's positions."""
         places = getattr(self._config, "max_position_embeddings", None)
-        longest = max((len(self._ids(prompt)) + prompt.answer_tokens for prompt in prompts), default=0)
+        lengths = zip(self.tokens(prompts), prompts, strict=True)
+        longest = max((tokens + prompt.answer_tokens for tokens, prompt in lengths), default=0)
         if places is not None and longest > places:
             raise InputError(
                 f"{self.name}: takes {places} tokens, and the longest prompt with its answer may have {longest}",
                 "give fewer --shots, or --set answer_tokens=N",
             )
+
+    def tokens(self, prompts: Sequence[Prompt]) -> list[int]:
+        """The length of each prompt."""
+        return [len(self._ids(prompt)) for prompt in prompts]
 
     def ask(self, prompts: dict[str, Prompt], answered: Answered) -> Outcome:
         """Ask all in batches of similar length."""

@@ -19,7 +19,7 @@ from langlift.prompting.asking import Answer, Model, Outcome, Prompt
 from langlift.prompting.cards import prompt_card
 from langlift.prompting.forms import PROMPTED, Form, form_of, placeholders_of
 from langlift.prompting.local import LocalModel
-from langlift.prompting.server import Server
+from langlift.prompting.server import Server, is_url
 from langlift.prompting.template import PromptTemplate, load_template
 from langlift.tasks.known import TASKS
 from langlift.tasks.runner import PREDICTIONS
@@ -93,13 +93,14 @@ def prompt(
     key_variable: str | None = None,
     resume: bool = False,
     trust_remote_code: bool = False,
+    wait: bool = False,
 ) -> PromptResult:
     """Ask a model about every test example, once for each seed; each seed is a run folder ``out/seed-N``.
 
     ``model`` is the base URL of a server, which knows the model as ``model_name``, or a causal model here.
     Solved examples come from train alone. Answers are kept in ``answers`` (by default in ``out``), and what is
     there is not asked again. The key of a server is the environment variable ``key_variable`` (by default
-    OPENAI_API_KEY).
+    OPENAI_API_KEY). With ``wait`` another process that adds to the same answers is waited for.
 
     Raises:
         InputError: bad data, model, template or recipe, or ``out`` holds another run.
@@ -107,11 +108,9 @@ def prompt(
     """
     if task not in PROMPTED:
         raise InputError(f"--task {task}: cannot be asked by prompts", f"one of {', '.join(PROMPTED)}")
-    asked_how = load_template(task, template, placeholders_of(task))
-    splits = TASKS[task].read(str(data), [str(name) for name in train_data or ()], False)
-    for what, count in splits.repaired.items():
+    run = _prepared(task, data, recipe, template, train_data)
+    for what, count in run.data.repaired.items():
         say(f"{data}: {what.replace('_', ' ')}: {count}")
-    run = _Run(form_of(task, splits.labels), splits, asked_how, recipe)
     prompts = {seed: run.prompts(seed) for seed in recipe.seeds}
     asked = open_model(model, model_name, key_variable, recipe, trust_remote_code)
     inputs = {
@@ -120,15 +119,15 @@ def prompt(
         "model_name": model_name,
         "data": _name_of(data),
         "train_data": ", ".join(map(_name_of, train_data)) if train_data else None,
-        "data_sha256": splits.sha256,
-        "template": asked_how.source,
+        "data_sha256": run.data.sha256,
+        "template": run.template.source,
     }
     if not is_finished(out):
         asked.require([one for some in prompts.values() for one in some])
     open_run(out, recorded("prompt", inputs, recipe), resume, MAY_CHANGE)
     if is_finished(out):
         return PromptResult(**read_metrics(out))
-    with open_answers(answers or out / ANSWERS) as store:
+    with open_answers(answers or out / ANSWERS, wait) as store:
         start = time.monotonic()
         keys = {seed: [one.key(asked.identity) for one in some] for seed, some in prompts.items()}
         wanted = {key: one for seed in recipe.seeds for key, one in zip(keys[seed], prompts[seed], strict=True)}
@@ -147,6 +146,35 @@ def prompt(
     return result
 
 
+def prompts_to_ask(
+    task: str,
+    data: str | Path,
+    recipe: PromptRecipe,
+    template: Path | None = None,
+    train_data: Sequence[str | Path] | None = None,
+) -> list[Prompt]:
+    """The prompts that a run would ask, each once.
+
+    Raises:
+        InputError: bad data or template.
+    """
+    run = _prepared(task, data, recipe, template, train_data)
+    prompts = [one for seed in recipe.seeds for one in run.prompts(seed)]
+    return list({one.key(""): one for one in prompts}.values())
+
+
+def _prepared(
+    task: str,
+    data: str | Path,
+    recipe: PromptRecipe,
+    template: Path | None,
+    train_data: Sequence[str | Path] | None,
+) -> "_Run":
+    asked_how = load_template(task, template, placeholders_of(task))
+    splits = TASKS[task].read(str(data), [str(name) for name in train_data or ()], False)
+    return _Run(form_of(task, splits.labels), splits, asked_how, recipe)
+
+
 def open_model(
     model: str, name: str | None, key_variable: str | None, recipe: PromptRecipe, trust_remote_code: bool
 ) -> Model:
@@ -155,7 +183,7 @@ def open_model(
     Raises:
         InputError: it is not to be had, or what was given does not go with it.
     """
-    if model.startswith(("http://", "https://")):
+    if is_url(model):
         return Server(model, name, key_variable, recipe)
     for flag, value in (("--model-name", name), ("--key-variable", key_variable)):
         if value is not None:
@@ -183,8 +211,8 @@ def _unanswered(failures: Mapping[str, str], total: int) -> LangliftError:
     reasons = "; ".join(f"{count} x {reason}" for reason, count in Counter(failures.values()).most_common(3))
     return LangliftError(
         f"{len(failures)} of {total} prompts got no answer: {reasons}",
-        "the other answers are kept: the same command with --resume asks only for these; with "
-        "--set failures=wrong they count as wrong",
+        "the other answers are kept: the same again (langlift prompt: with --resume) asks only for these; with "
+        "failures=wrong they count as wrong",
     )
 
 

@@ -57,7 +57,7 @@ class Server:
                 "--model with a URL needs the package openai", "pip install 'langlift[prompting]'"
             ) from None
         self._openai = openai
-        parts = _parts(url)
+        parts = url_parts(url)
         if key_variable is not None and not os.environ.get(key_variable):
             raise InputError(
                 f"--key-variable {key_variable}: the environment has no such variable", "set it first"
@@ -291,7 +291,12 @@ def _told(error: Any) -> str:
     return str(told or error.message)
 
 
-def _parts(url: str) -> Any:
+def is_url(model: str) -> bool:
+    """Whether a model is named by the base URL of a server."""
+    return model.startswith(("http://", "https://"))
+
+
+def url_parts(url: str) -> Any:
     """A base URL's parts.
 
     Raises:

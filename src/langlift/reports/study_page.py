@@ -16,7 +16,8 @@ from langlift.errors import InputError
 from langlift.progress import ProgressBar
 from langlift.reports import study_charts as charts
 from langlift.reports import study_tables as tables
-from langlift.reports.tables import Table, as_csv, as_latex
+from langlift.reports.model_tables import per_unit_table, small_and_large_table
+from langlift.reports.tables import Table, as_csv, as_latex, capital
 from langlift.studies.analysis.analysing import Analysis, analyse
 from langlift.studies.analysis.curves import MEAN, AxisCurves, Curve
 from langlift.studies.analysis.measures import Results, language_of, sort_results
@@ -175,13 +176,14 @@ def _overview(analysis: Analysis) -> Section:
 def _results(analysis: Analysis) -> Section | None:
     parts = []
     for results in analysis.results:
-        table, title = tables.results_table(results), _capital(results.measure.title)
+        table, title = tables.results_table(results), capital(results.measure.title)
         figures = [] if results.measure.is_loss else _bars(results)
         texts = []
         if figures:
             own = ", each language with its own scale" if results.measure.lower_is_better else ""
             texts = [f"Bars: means; dots: seeds; lines: 95 % intervals (Student's t){own}."]
-        parts += [Part([table], title=title), Part(figures=figures, texts=texts)]
+        by_unit = [per_unit_table(results)] if results.measure.of_decoders else []
+        parts += [Part([table, *by_unit], title=title), Part(figures=figures, texts=texts)]
     return Section("results", "Results", parts) if parts else None
 
 
@@ -220,8 +222,9 @@ def _behaviour(analysis: Analysis) -> Section | None:
 def _published(analysis: Analysis) -> Section | None:
     found = []
     for results in analysis.results:
-        table = tables.published_table(results, what_differs(results, analysis.runs))
-        found += [one for one in (table, tables.large_models_table(results)) if one is not None]
+        differs = what_differs(results, analysis.runs)
+        both = tables.published_table(results, differs), small_and_large_table(results, differs)
+        found += [table for table in both if table is not None]
     texts = ["Published figures stand beside ours for orientation; below each table is what differs."]
     return Section("published", "Beside the published figures", [Part(found)], texts) if found else None
 
@@ -271,7 +274,7 @@ def _correlations(analysis: Analysis) -> Section | None:
         note = f"r = {c.pearson:+.2f} (p {_p(c.pearson_p)}), ρ = {c.spearman:+.2f} (p {_p(c.spearman_p)})"
         alt = f"Scatter plot of {len(c.points)} languages: {c.y} in {c.measure}, {c.condition}, by {c.x}. {note}."
         chart = charts.scatter(c, unit, len(c.points) <= MOST_LABELS)
-        figures.append(_figure(f"correlation-{number}", f"{_capital(c.measure)}: {c.condition}", alt, chart, note))
+        figures.append(_figure(f"correlation-{number}", f"{capital(c.measure)}: {c.condition}", alt, chart, note))
     texts = ["Each dot is a language: the mean over seeds. The line is the least-squares fit."]
     return Section("correlations", "Correlations", [Part([tables.correlation_table(found)], figures)], texts)
 
@@ -308,12 +311,12 @@ def _axis_figures(found: AxisCurves) -> list[Figure]:
         )
         chart = charts.curve_chart(curves, conditions, axis, found.measure.title, found.wide)
         alt = f"Curve of {found.measure.title} by {axis}, {name}. {told}."
-        figures.append(_figure(f"{found.measure.name}-by-{found.axis}-{len(figures)}", _capital(name), alt, chart))
+        figures.append(_figure(f"{found.measure.name}-by-{found.axis}-{len(figures)}", capital(name), alt, chart))
     return figures
 
 
 def _axis_title(found: AxisCurves) -> str:
-    return f"{_capital(found.measure.title)} by {found.axis.replace('_', ' ')}"
+    return f"{capital(found.measure.title)} by {found.axis.replace('_', ' ')}"
 
 
 def _fusion(analysis: Analysis) -> Section | None:
@@ -337,7 +340,7 @@ def _fusion(analysis: Analysis) -> Section | None:
         alt = f"Heat map of attention by layer, from the lowest, {title}. {told}."
         note = f"mean of {len(same)} seed{'s' if len(same) > 1 else ''}"
         chart = charts.by_layer(maps[title])
-        figures.append(_figure(f"fusion-{len(figures)}", _capital(title), alt, chart, note))
+        figures.append(_figure(f"fusion-{len(figures)}", capital(title), alt, chart, note))
     texts = [
         "How much a fusion attends to each of its adapters, by layer (mean over test tokens; a column sums to 1)."
     ]
@@ -376,7 +379,7 @@ def _training(analysis: Analysis) -> Section | None:
             chart = charts.training_chart(lines, [c.label for c in results.conditions], what)
             figures.append(_figure(f"training-{measure.name}-{language}", name, alt, chart))
         if figures:
-            parts.append(Part(figures=figures, title=_capital(measure.title)))
+            parts.append(Part(figures=figures, title=capital(measure.title)))
     texts = ["Held-out loss, or the score on the dev split, in the course of training; means over seeds."]
     return Section("training", "Training curves", parts, texts) if parts else None
 
@@ -422,10 +425,6 @@ def _lead(analysis: Analysis) -> str:
 
 def _link(text: str, kind: str) -> Markup:
     return Markup(f"data:text/{kind};charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}")
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _p(p: float) -> str:

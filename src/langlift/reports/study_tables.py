@@ -6,7 +6,7 @@ from typing import Any
 
 from langlift.errors import InputError
 from langlift.languages import find_language
-from langlift.reports.tables import Cell, Table, words
+from langlift.reports.tables import Cell, Table, capital, words
 from langlift.studies.analysis.alignments import Aligned
 from langlift.studies.analysis.bootstrap import Difference, Differences
 from langlift.studies.analysis.correlations import Correlation
@@ -14,8 +14,7 @@ from langlift.studies.analysis.curves import AxisCurves
 from langlift.studies.analysis.measures import SHARES, Measure, Results, label, settings_of
 from langlift.studies.analysis.regression import Regression
 from langlift.studies.analysis.spread import Spread
-from langlift.studies.published import LARGE_PLACE, large_figures, published_figures, shots_of
-from langlift.studies.single_runs import PROMPTED
+from langlift.studies.published import published_figures
 from langlift.studies.store import StudyRun
 
 NONE = Cell("–", value="")
@@ -64,7 +63,7 @@ def spread_cell(found: Spread | None, measure: Measure, best: bool = False) -> C
 def results_table(results: Results) -> Table:
     """Languages in rows, conditions in columns, the best of a row in bold."""
     measure, rows = results.measure, []
-    ranked = not (measure.is_loss and "data" in results.varied)
+    ranked = results.comparable
     for language in results.languages:
         spreads = [results.spread(language, condition) for condition in results.conditions]
         rows.append([Cell(language_name(language), language), *_ranked(spreads, measure, ranked)])
@@ -76,11 +75,11 @@ def results_table(results: Results) -> Table:
             "Mean of the languages: only for what was run in all of them; ± is over seeds, of the seeds' means."
         )
     if not ranked:
-        notes.append("Losses on different data cannot be compared, so no best is marked.")
+        notes.append("Losses on other data, objectives or bases cannot be compared, so no best is marked.")
     if results.repeated:
         notes.append(f"Left out: {results.repeated} runs with the same settings and seed as another one.")
     columns = ["language", *(condition.label for condition in results.conditions)]
-    return Table(measure.name, f"{_capital(measure.title)}: mean ± standard deviation", columns, rows, notes=notes)
+    return Table(measure.name, f"{capital(measure.title)}: mean ± standard deviation", columns, rows, notes=notes)
 
 
 def differences_tables(results: Results, found: Differences) -> list[Table]:
@@ -99,7 +98,7 @@ def differences_tables(results: Results, found: Differences) -> list[Table]:
         (found.by_language, "differences-by-language", "by language"),
     ):
         if some:
-            caption = f"{_capital(results.measure.title)}: paired differences {where}"
+            caption = f"{capital(results.measure.title)}: paired differences {where}"
             columns = [
                 "condition",
                 "compared with",
@@ -138,7 +137,7 @@ def behaviour_table(results: Results) -> Table | None:
         return None
     columns = ["language", "condition", "as published", "corrected", "change"]
     notes = ["As published: with the behaviour of the papers' code (preset published)."]
-    caption = f"{_capital(measure.title)}: as published and corrected"
+    caption = f"{capital(measure.title)}: as published and corrected"
     return Table(f"{measure.name}-behaviour", caption, columns, rows, frozenset({0, 1}), notes)
 
 
@@ -169,37 +168,9 @@ def published_table(results: Results, differs: Sequence[str]) -> Table | None:
     source = "; ".join(dict.fromkeys(figure.place for *_, figure in rows))
     head = ["language", "condition", "here", *(f"published, {model}" for model in columns), "published column"]
     notes = [f"Published: {source}. Not the same experiment:", *differs]
-    caption = f"{_capital(results.measure.title)}: here and as published"
+    caption = f"{capital(results.measure.title)}: here and as published"
     text = frozenset({0, 1, len(head) - 1})
     return Table(f"{results.measure.name}-published", caption, head, cells, text, notes)
-
-
-def large_models_table(results: Results) -> Table | None:
-    """The figures published for prompted models, best first; only beside prompted models of one's own."""
-    if not any(condition.settings.get("use") == PROMPTED for condition in results.conditions):
-        return None
-    by_language = {name: found for name in results.languages if (found := large_figures(results.measure, name))}
-    if not by_language:
-        return None
-    means = {
-        model: mean(found[model] for found in by_language.values()) for model in next(iter(by_language.values()))
-    }
-    rows = [
-        [
-            *words(model, shots_of(model)),
-            *(Cell(number(found[model], results.measure), found[model]) for found in by_language.values()),
-        ]
-        for model in sorted(means, key=lambda model: -means[model])
-    ]
-    columns = ["model", "asked", *(language_name(language) for language in by_language)]
-    notes = [
-        f"Published: {LARGE_PLACE}: 3-shot by Ji et al. (2024), GPT zero-shot by Adelani et al. (2024); the "
-        "source says F1. Prompts, examples and test sentences there are not those here.",
-    ]
-    caption = f"{_capital(results.measure.title)}: large models as published"
-    return Table(
-        f"{results.measure.name}-large-models", caption, columns, rows, frozenset({0, 1}), notes, folded=True
-    )
 
 
 def correlation_table(found: Sequence[Correlation]) -> Table:
@@ -264,7 +235,7 @@ def curve_table(found: AxisCurves) -> Table:
         for point in curve.points
     ]
     axis = found.axis.replace("_", " ")
-    caption = f"{_capital(found.measure.title)} by {axis}"
+    caption = f"{capital(found.measure.title)} by {axis}"
     columns = ["language", "condition", axis, found.measure.title]
     name = f"{found.measure.name}-by-{found.axis}"
     return Table(name, caption, columns, rows, frozenset({0, 1}), folded=True)
@@ -293,7 +264,7 @@ def alignment_table(found: Aligned) -> Table:
     ]
     if any(run.result["sentences"] < 2 * run.result["width"] for some in cka.cells.values() for run in some):
         notes.append("Half of the text has fewer sentences than vectors have dimensions: CKA alone tells much.")
-    columns = ["language", "condition", *(_capital(r.measure.title) for r in found.results.values())]
+    columns = ["language", "condition", *(capital(r.measure.title) for r in found.results.values())]
     caption = f"Likeness to {language_name(found.to)}: mean ± standard deviation"
     return Table(f"alignment-{_file_name(found.to)}", caption, columns, rows, frozenset({0, 1}), notes)
 
@@ -400,10 +371,6 @@ def _better(measure: Measure) -> str:
 
 def _signed(value: float) -> str:
     return f"{'−' if value < 0 else '+'}{abs(value):.2f}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _file_name(text: str) -> str:

@@ -51,6 +51,11 @@ class Table:
     folded: bool = False
 
 
+def capital(text: str) -> str:
+    """The text with its first letter large, the others as they are."""
+    return text[:1].upper() + text[1:]
+
+
 def words(*texts: Any) -> list[Cell]:
     """Cells of plain text."""
     return [Cell(str(text)) for text in texts]

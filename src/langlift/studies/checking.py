@@ -9,8 +9,10 @@ from langlift.corpus.text_data import load_text_data, texts_to_score
 from langlift.errors import InputError
 from langlift.evaluation.sentence_vectors import parallel_sentences
 from langlift.progress import ProgressBar, heard_by
+from langlift.prompting.running import open_model, prompts_to_ask
+from langlift.studies.asking import asked_model, asked_recipe, template_file
 from langlift.studies.planning import StudyPlan
-from langlift.studies.step import Input, Step
+from langlift.studies.step import Input, Step, task_data
 from langlift.tasks.known import TASKS
 
 Check = Callable[[], object]
@@ -45,6 +47,8 @@ def check_data(plan: StudyPlan, finished: Collection[str] = ()) -> None:
 def _checks(step: Step) -> dict[tuple[str, ...], Check]:
     """The checks of one run, by what is checked, so that none is made twice."""
     found: dict[tuple[str, ...], Check] = {}
+    if step.kind == "prompt":
+        found |= _prompt_checks(step)
     with_triples = step.settings.get("objective") == "targeted"
     for name, sources in step.inputs.items():
         for source in sources:
@@ -68,13 +72,23 @@ def _checks(step: Step) -> dict[tuple[str, ...], Check]:
     return found
 
 
+def _prompt_checks(step: Step) -> dict[tuple[str, ...], Check]:
+    """Whether the model can be asked, and whether there are examples enough, for the first seed."""
+    found: dict[tuple[str, ...], Check] = {}
+    model, recipe = asked_model(step), asked_recipe(step)
+    if model[1] is not None or Path(model[0]).exists():
+        found["asked", *map(str, model)] = partial(open_model, *model, recipe, False)
+    if (what := task_data(step)) is not None:
+        data, train = what
+        task, template = step.settings["task"], template_file(step)
+        about = ("prompts", task, data, *train, str(recipe.shots), str(template))
+        found[about] = partial(prompts_to_ask, task, data, recipe, template, train)
+    return found
+
+
 def _task_check(step: Step) -> dict[tuple[str, ...], Check]:
     task = TASKS[step.settings["task"]]
-    paths = [
-        [one.path for one in step.inputs.get(name, ()) if isinstance(one, Input)]
-        for name in ("data", "train_data")
-    ]
-    data, train = paths[0][0], paths[1]
-    if not all(Path(path).exists() for path in (data, *train)):
+    if (what := task_data(step)) is None:
         return {}
+    data, train = what
     return {("task", task.name, data, *train): lambda: task.read(data, train, False)}

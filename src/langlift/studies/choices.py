@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langlift.config.loading import Given
-from langlift.config.recipes import MOSA_SETTINGS
+from langlift.config.recipes import CAUSAL, MOSA_SETTINGS
 from langlift.studies.study import Axis
 
 ONLY_FOR = {
@@ -45,7 +45,9 @@ def is_unread(recipe: Any, setting: str) -> bool:
     if setting == "targeted_as_published":
         return bool(recipe.objective != "targeted")
     if setting == "masking_share":
-        return bool(recipe.objective == "targeted")
+        return bool(recipe.objective in ("targeted", CAUSAL))
+    if setting == "train_head" and recipe.objective == CAUSAL:
+        return True
     if setting == "path":
         return True
     if setting in OFF_OR_ON:  # left out when off, so that runs from before they existed still count as the same

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from langlift.config.family import Family
-from langlift.config.recipes import AdaptRecipe, FamilyRecipe, GraphRecipe, TaskRecipe, VocabRecipe
+from langlift.config.recipes import CAUSAL, AdaptRecipe, FamilyRecipe, GraphRecipe, TaskRecipe, VocabRecipe
 from langlift.corpus.building import build_corpus
 from langlift.corpus.text_data import texts_to_score
 from langlift.errors import LangliftError
 from langlift.evaluation.alignment import compare_vectors
-from langlift.evaluation.pseudo_perplexity import WITHIN_WORD, score_model
+from langlift.evaluation.perplexity import Perplexity, score_causal_model
+from langlift.evaluation.pseudo_perplexity import WITHIN_WORD, Score, score_model
 from langlift.evaluation.sentence_vectors import parallel_sentences, sentence_vectors
 from langlift.graph.building import build_graph
 from langlift.languages import find_language
+from langlift.prompting.running import prompt
+from langlift.studies.asking import answers_file, asked_model, asked_recipe, template_file
 from langlift.studies.cutting import cut_data
 from langlift.studies.folder import held, is_done, made_ready, write_failure, write_run
 from langlift.studies.step import Step
@@ -195,13 +198,18 @@ def _score(step: Step, runs: Path, folder: Path) -> Done:
     text = _paths(step, runs, "text")[0]
     split = settings["split"] if text.is_file() else None
     texts = texts_to_score(text, split, settings["sentences"])
-    result = score_model(base, texts, adapter, settings["variant"], precision=settings["precision"])
+    result: Score | Perplexity
+    if settings["variant"] == CAUSAL:
+        result = score_causal_model(base, texts, adapter, precision=settings["precision"])
+        value = result.perplexity if settings["unit"] == "token" else result.per_character
+    else:
+        result = score_model(base, texts, adapter, settings["variant"], precision=settings["precision"])
+        value = result.per_character if result.variant == WITHIN_WORD else result.pseudo_perplexity
     metrics = asdict(result)
     each = [{key: one[key] for key in ("tokens", "log_probability")} for one in metrics.pop("per_sentence")]
     write_text(folder / SENTENCES, "".join(json.dumps(one) + "\n" for one in each))
-    names = ("per_character", "per_byte", "unknown_share", "byte_share", "sentences")
-    value = result.per_character if result.variant == WITHIN_WORD else result.pseudo_perplexity
-    found = {"value": value, "before": None, **{name: metrics[name] for name in names}}
+    names = ("perplexity", "per_character", "per_byte", "unknown_share", "byte_share", "sentences")
+    found = {"value": value, "before": None, **{name: metrics[name] for name in names if name in metrics}}
     return found | {"tokens": result.tokens, "seconds": result.seconds}, metrics
 
 
@@ -250,6 +258,37 @@ def _fuse(step: Step, runs: Path, folder: Path) -> Done:
     return _task_numbers(result), None
 
 
+def _prompt(step: Step, runs: Path, folder: Path) -> Done:
+    model, name, key_variable = asked_model(step)
+    result = prompt(
+        step.settings["task"],
+        _paths(step, runs, "data")[0],
+        model,
+        folder,
+        asked_recipe(step),
+        name,
+        template_file(step),
+        _paths(step, runs, "train_data"),
+        answers_file(step, runs),
+        key_variable,
+        resume=True,
+        wait=True,
+    )
+    names = (
+        "baseline",
+        "unparsed",
+        "cut",
+        "failed",
+        "misplaced",
+        "asked",
+        "kept",
+        "prompt_tokens",
+        "answer_tokens",
+    )
+    found: dict[str, Any] = {name: getattr(result, name) for name in names}
+    return {"value": result.mean, "before": None, **found, "price": result.cost, "seconds": result.seconds}, None
+
+
 def _task_numbers(result: TaskResult) -> dict[str, Any]:
     further = {name: measured["mean"] for name, measured in result.further.items()}
     return {"value": result.mean, "before": None, **further, "baseline": result.baseline} | _cost(asdict(result))
@@ -270,4 +309,5 @@ KINDS: dict[str, Callable[[Step, Path, Path], Done]] = {
     "alignment": _alignment,
     "task": _task,
     "fuse": _fuse,
+    "prompt": _prompt,
 }

@@ -6,18 +6,17 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from langlift.config.loading import Given, default_preset, preset_settings, resolve
+from langlift.config.loading import Given
+from langlift.config.recipes import CAUSAL
 from langlift.errors import InputError
-from langlift.evaluation.pseudo_perplexity import WITHIN_WORD
 from langlift.languages import Language
+from langlift.studies.asking import AskingSteps
 from langlift.studies.choices import Choice, is_unread
-from langlift.studies.step import Input, Source, Step, base_model, existing
-from langlift.studies.study import Place, Study, TaskUse
-from langlift.studies.study_file import HINT, SECTIONS
-from langlift.tasks.known import TASKS
-
-SHOWN = 3
-"""So many languages are named where something is left out."""
+from langlift.studies.measuring import MeasuringSteps
+from langlift.studies.step import Source, Step, base_model
+from langlift.studies.step_maker import Corner
+from langlift.studies.study import Study
+from langlift.studies.study_file import HINT
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,10 @@ def plan_study(study: Study) -> StudyPlan:
     for base in study.bases:
         for behaviour in study.values("behaviour"):
             for seed in study.values("seed"):
-                planner.add(_Corner(base, behaviour, seed))
+                planner.add(Corner(base, behaviour, seed))
+    for behaviour in study.values("behaviour"):
+        for seed in study.values("seed"):
+            planner.ask(behaviour, seed)
     if planner.mistakes:
         raise InputError("; ".join(dict.fromkeys(planner.mistakes)), HINT)
     if not planner.steps:
@@ -49,30 +51,16 @@ def plan_study(study: Study) -> StudyPlan:
     return StudyPlan(study, tuple(planner.steps.values()), tuple(planner.told_left_out()))
 
 
-@dataclass(frozen=True)
-class _Corner:
-    base: str
-    behaviour: str | None
-    seed: int
+class _Planner(MeasuringSteps, AskingSteps):
+    """All runs of a study."""
 
-    @property
-    def published(self) -> bool | None:
-        return True if self.behaviour == "published" else None
-
-
-class _Planner:
-    """Makes steps; one that is there already is used again."""
-
-    def __init__(self, study: Study) -> None:
-        self.study = study
-        self.steps: dict[str, Step] = {}
-        self.left_out: dict[str, list[str]] = {}
-        self.mistakes: list[str] = []
-
-    def add(self, corner: _Corner) -> None:
+    def add(self, corner: Corner) -> None:
         """All runs with one base, behaviour and seed."""
         study = self.study
         subjects: Sequence[Language | None] = study.languages if study.family is None else [None]
+        if study.family is not None and self.is_decoder(corner):
+            self.mistakes.append(f"{corner.base}: a decoder, and 'family:' is for masked language models")
+            return
         for measured in study.languages:
             self._measure(corner, measured, None, {})
         for language in subjects if study.data else ():
@@ -99,96 +87,9 @@ class _Planner:
                 for members in trained.values():
                     self._fuse(corner, language, members)
 
-    def told_left_out(self) -> list[str]:
-        """The reasons, each once, with the languages."""
-        told = []
-        for reason, languages in self.left_out.items():
-            more = f" and {len(languages) - SHOWN} more" if len(languages) > SHOWN else ""
-            told.append(f"{', '.join(languages[:SHOWN])}{more}: {reason}")
-        return told
-
-    def _leave_out(self, language: Language, reason: str) -> None:
-        languages = self.left_out.setdefault(reason, [])
-        if str(language) not in languages:
-            languages.append(str(language))
-
-    def _choices(self, section: str) -> list[Choice]:
-        axes = [axis for axis in self.study.axes.values() if axis.section == section]
-        return [
-            Choice({axis.name: (axis, value) for axis, value in zip(axes, values, strict=True)})
-            for values in product(*(axis.values for axis in axes))
-        ]
-
-    def _add(self, corner: _Corner, kind: str, settings: Any, inputs: Any, cell: dict[str, Any]) -> Step:
-        if self.study.axes.keys() & {"behaviour"}:
-            cell["behaviour"] = corner.behaviour
-        several = len(self.study.bases) > 1
-        published = corner.published or self.study.preset == "published" or None
-        step = Step(kind, settings, inputs, cell, published, several)
-        return self.steps.setdefault(step.hash, step)
-
-    def _recipe(
-        self, corner: _Corner, section: str, given: Sequence[Given], task: str | None = None
-    ) -> Any | None:
-        """A recipe of the study's settings; mistakes are kept and told at the end."""
-        study = self.study
-        published = preset_settings("published", section) if corner.published else []
-        settings = [one for one in study.settings.get(section, ()) if one[1] not in study.data]
-        try:
-            return resolve(
-                SECTIONS[section],
-                section,
-                preset=default_preset(corner.base, study.preset),
-                task=task,
-                given=[*published, *settings, *given],
-            )
-        except InputError as error:
-            self.mistakes.append(error.message)
-            return None
-
-    def _text(
-        self, corner: _Corner, language: Language, name: str, graph: Choice, max_bytes: int | None
-    ) -> Source | None:
-        """The data of one name for a language: as it is, or a run that builds it, or one that cuts it."""
-        place = self.study.data[name].get(language)
-        if place is None:
-            self._leave_out(language, f"no data '{name}'")
-            return None
-        where = {"base": None, "language": str(language), "data": name}
-        source: Source
-        if place.kind == "graph":
-            recipe = self._recipe(corner, "graph", graph.settings("graph"))
-            if recipe is None:
-                return None
-            settings = {"language": str(language), "sources": _names(place), **asdict(recipe)}
-            inputs = {"sources": tuple(map(_source_file, place.paths))}
-            source = self._add(corner, "graph", settings, inputs, where | graph.cell("graph"))
-        elif place.kind == "corpus":
-            source = self._corpus(corner, language, place, where)
-        else:
-            source = existing(place.paths[0])
-        if max_bytes is None:
-            return source
-        return self._add(
-            corner, "cut", {"max_bytes": max_bytes}, {"of": (source,)}, where | {"max_bytes": max_bytes}
-        )
-
-    def _corpus(self, corner: _Corner, language: Language, place: Place, where: dict[str, Any]) -> Step:
-        """A corpus built without the sentences that the study evaluates on."""
-        study = self.study
-        evaluation = [] if study.score is None else list(study.score.places.get(language, _NOWHERE).paths)
-        for task in study.tasks.values():
-            evaluation += task.data.get(language, _NOWHERE).paths
-        inputs = {
-            "sources": tuple(map(_source_file, place.paths)),
-            "exclude": tuple(existing(path) for path in dict.fromkeys(evaluation) if Path(path).exists()),
-        }
-        settings = {"language": str(language), "sources": _names(place)}
-        return self._add(corner, "corpus", settings, inputs, where)
-
     def _adapter(
         self,
-        corner: _Corner,
+        corner: Corner,
         language: Language | None,
         graph: Choice,
         choice: Choice,
@@ -215,6 +116,11 @@ class _Planner:
         if recipe is None:
             return None
         languages = [language] if language is not None else list(study.languages)
+        if (recipe.objective == CAUSAL) != self.is_decoder(corner):
+            kind = "masked language models" if self.is_decoder(corner) else "decoders"
+            for one in languages:
+                self._leave_out(one, f"{recipe.objective} with {Path(corner.base).name}: it is for {kind}")
+            return None
         sources: dict[str, tuple[Source, ...]] = {}
         for one in languages:
             parts = [self._text(corner, one, name, graph, max_bytes) for name in data.split("+")]
@@ -254,7 +160,7 @@ class _Planner:
 
     def _vocabulary(
         self,
-        corner: _Corner,
+        corner: Corner,
         vocab: Choice,
         inputs: Mapping[str, tuple[Source, ...]],
         sources: Mapping[str, tuple[Source, ...]],
@@ -270,120 +176,7 @@ class _Planner:
         settings = {"family": self.study.family, **asdict(recipe)}
         return self._add(corner, "vocab", settings, {"base": inputs["base"], "corpora": corpora}, cell)
 
-    def _measure(self, corner: _Corner, language: Language, trained: Step | None, cell: dict[str, Any]) -> None:
-        """Score and task runs of a trained model, or of the base alone."""
-        model: dict[str, tuple[Source, ...]] = {"base": (base_model(corner.base),)}
-        if trained is not None:
-            model = {"trained": (trained,), "base": (base_model(corner.base),)}
-        where = {"method": None, "data": None, "objective": None, **cell}
-        where |= {"language": str(language), "base": corner.base}
-        self._score(corner, language, model, where, trained)
-        self._align(corner, language, model, where, trained)
-        for name, task in self.study.tasks.items():
-            if language not in task.data:
-                self._leave_out(language, f"no data for {name}")
-                continue
-            uses = [use for use in task.use if (use == "stacked") == (trained is not None) and use != "fused"]
-            for use in uses:
-                self._task(corner, language, name, task, use, model, where)
-
-    def _score(
-        self,
-        corner: _Corner,
-        language: Language,
-        model: Mapping[str, tuple[Source, ...]],
-        where: Mapping[str, Any],
-        trained: Step | None,
-    ) -> None:
-        scoring = self.study.score
-        if scoring is None:
-            return
-        if scoring.on:
-            text, split = self._text(corner, language, scoring.on, Choice(), None), "test"
-        else:
-            text, split = existing(scoring.places[language].paths[0]), None
-        if text is None:
-            return
-        for variant in scoring.variants:
-            variant = "published" if corner.published and variant == "default" else variant
-            settings = {
-                "language": str(language),
-                "split": split,
-                "sentences": scoring.sentences,
-                "variant": variant,
-                "precision": "auto",
-            }
-            metric = "per_character" if variant == WITHIN_WORD else "pseudo_perplexity"
-            cell = {**where, "task": None, "metric": metric}
-            cell["seed"] = trained.cell["seed"] if trained is not None else None
-            if len(scoring.variants) > 1:
-                cell["variant"] = variant
-            self._add(corner, "score", settings, {**model, "text": (text,)}, cell)
-
-    def _align(
-        self,
-        corner: _Corner,
-        language: Language,
-        model: Mapping[str, tuple[Source, ...]],
-        where: Mapping[str, Any],
-        trained: Step | None,
-    ) -> None:
-        """The model's vectors of the language's sentences beside its own of a translation, or another base's."""
-        aligning = self.study.alignment
-        if aligning is None:
-            return
-        texts = {str(one): existing(place.paths[0]) for one, place in aligning.places.items()}
-        for other in aligning.to:
-            if other == str(language) or (other == corner.base and trained is None):
-                continue
-            inputs = {**model, "text": (texts[str(language)],)}
-            inputs |= {"other": (texts[other],)} if other in texts else {"other_base": (base_model(other),)}
-            settings = {"language": str(language), "layers": aligning.layers, "sentences": aligning.sentences}
-            cell = {**where, "task": None, "metric": "cka", "with": other}
-            cell["seed"] = trained.cell["seed"] if trained is not None else None
-            self._add(corner, "alignment", settings, inputs, cell)
-
-    def _task(
-        self,
-        corner: _Corner,
-        language: Language,
-        name: str,
-        task: TaskUse,
-        use: str,
-        model: Mapping[str, tuple[Source, ...]],
-        where: Mapping[str, Any],
-        kind: str = "task",
-    ) -> None:
-        for choice in self._choices("task"):
-            fixed = [("use", "method", "full")] if use == "full" else []
-            seeds = [(self.study.axes["seed"].line, "seeds", [corner.seed])]
-            recipe = self._recipe(corner, "task", [*choice.settings("task"), *fixed, *seeds], task=name)
-            if recipe is None:
-                continue
-            adapter = use in ("stacked", "fused") and where["method"] != "full"
-            if recipe.method == "full" and adapter:
-                self._leave_out(language, f"{name} ({use}): the whole model does not train on top of an adapter")
-                continue
-            unused = TASKS[name].unused
-            settings = {
-                key: value
-                for key, value in asdict(recipe).items()
-                if key not in unused and not is_unread(recipe, key)
-            }
-            inputs = {**model, "data": (existing(task.data[language].paths[0]),)}
-            if language in task.train_data:
-                inputs["train_data"] = tuple(map(existing, task.train_data[language].paths))
-            cell = {
-                **where,
-                "task": name,
-                "use": use,
-                "metric": TASKS[name].metric,
-                "seed": corner.seed,
-                **choice.cell("task", recipe),
-            }
-            self._add(corner, kind, {"language": str(language), "task": name, **settings}, inputs, cell)
-
-    def _fuse(self, corner: _Corner, language: Language, members: Sequence[tuple[str, Step]]) -> None:
+    def _fuse(self, corner: Corner, language: Language, members: Sequence[tuple[str, Step]]) -> None:
         """The tasks on the fusion of adapters that differ in their data alone."""
         for name, task in self.study.tasks.items():
             if "fused" not in task.use or language not in task.data:
@@ -401,26 +194,6 @@ class _Planner:
             }
             where = {**first.cell, "data": ",".join(data for data, _ in members)}
             self._task(corner, language, name, task, "fused", model, where, kind="fuse")
-
-
-_NOWHERE = Place("path", (), "")
-
-
-def _names(place: Place) -> list[str]:
-    """The sources without the folders they lie in: what a file is called may decide how it is read."""
-    found = []
-    for text in place.paths:
-        kind, colon, path = text.partition(":")
-        found.append(f"{kind}:{Path(path).name}" if colon and Path(path).is_absolute() else text)
-    return found
-
-
-def _source_file(text: str) -> Input:
-    """``KIND:PATH`` with the hash of the file; a source of the hub, or cldr, stands for itself."""
-    path = text.partition(":")[2]
-    if path and Path(path).is_absolute():
-        return Input(text, existing(path).sha256)
-    return Input(text, existing(text).sha256)
 
 
 def _has_triples(source: Source | None) -> bool:

@@ -3,7 +3,7 @@
 import csv
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,15 @@ from torch import nn
 from langlift.adapters.composition import attach, train_only
 from langlift.backbones.loading import model_location, weightless_model
 from langlift.backbones.registry import backbone_of
-from langlift.config.recipes import AdaptRecipe
+from langlift.config.recipes import CAUSAL, AdaptRecipe
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.language_facts import base_shape
 from langlift.progress import heard_by, readable_seconds, say
+from langlift.studies.decoders import is_decoder
 from langlift.studies.planning import StudyPlan
 from langlift.studies.step import Input, Step
-from langlift.studies.workload import workload_of
+from langlift.studies.workload import requests_of, workload_of
 from langlift.training.adaptation import adapter_config
 from langlift.training.step_time import step_time
 
@@ -30,11 +31,15 @@ UTILISATION = 0.2
 STEP_SECONDS = 0.03
 """Assumptions: the share of a GPU's peak that is reached, and the least that a step takes, however small."""
 HEAD_SHARE = 0.15
-"""The share of tokens that the masked head is computed for."""
+"""The share of tokens that the masked head is computed for; the causal one is for all."""
 FUSION = 1.5
 """A task on fused adapters costs about so much more than on one."""
 BYTES = 4
 """Of a weight on the disk."""
+ASKED = (
+    "prompted models: requests at most (what is in the study's answers/ is not asked again), and tokens of "
+    "prompts where the model is here; answers come on top, and no time is told"
+)
 Training = tuple[str, AdaptRecipe]
 """A base, and what is trained on it: steps and rates do not matter here."""
 ADAPTER_SHAPE = ("method", "reduction_factor", "lora_rank", "experts", "share")
@@ -58,7 +63,10 @@ class Speed:
 
 @dataclass(frozen=True)
 class RunPrice:
-    """One run: what it will compute, leave on the disk and take here; None where that is not known."""
+    """One run: what it will compute, leave on the disk and take here; None where that is not known.
+
+    ``requests`` are the prompts that a large model is asked at most; ``tokens`` are then those of the prompts.
+    """
 
     name: str
     kind: str
@@ -68,6 +76,7 @@ class RunPrice:
     disk_bytes: int | None
     seconds: float | None
     steps: int | None = None
+    requests: int | None = None
 
     def shown(self) -> tuple[str, str, str, str]:
         """Cells of a table."""
@@ -139,9 +148,14 @@ def price_plan(
     for kind in kinds:
         if calibrate:
             say(f"timing {kind[1].method} on {kind[0]} ...")
-        speeds[kind] = _speed(*kind, text, CALIBRATION_SECONDS / len(kinds) if calibrate else None, remarks)
+        base, recipe = kind
+        if is_decoder(base, plan.study):
+            recipe = replace(recipe, objective=CAUSAL)
+        speeds[kind] = _speed(base, recipe, text, CALIBRATION_SECONDS / len(kinds) if calibrate else None, remarks)
     runs = [_priced(step, step.hash in finished, speeds, remarks) for step in plan.steps]
-    if any(one.tokens is None and not one.finished for one in runs):
+    if any(one.kind == "prompt" and not one.finished for one in runs):
+        remarks.append(ASKED)
+    if any(one.tokens is None and not one.finished and one.kind != "prompt" for one in runs):
         remarks.append(
             "? is not known: downloading and building of corpora, graphs and vocabularies is not priced"
         )
@@ -207,7 +221,7 @@ def _speed(
         return None
     hidden, layers, vocabulary = shape
     body = 12 * layers * hidden**2
-    head = HEAD_SHARE * (hidden**2 + hidden * vocabulary)
+    head = _head(hidden, vocabulary, recipe)
     bottlenecks = round(layers * 2 * hidden * hidden / recipe.reduction_factor)
     trained = {
         "full": body + hidden * vocabulary,
@@ -217,12 +231,17 @@ def _speed(
     return Speed(2 * (body + head) / forward, trained, forward)
 
 
+def _head(hidden: int, vocabulary: int, recipe: AdaptRecipe) -> float:
+    """Weights of the head by the share of tokens it is computed for; of a decoder it is one matrix, for all."""
+    return hidden * vocabulary if recipe.objective == CAUSAL else HEAD_SHARE * (hidden**2 + hidden * vocabulary)
+
+
 def _by_config(base: str, recipe: AdaptRecipe, forward: float) -> Speed:
     """Counted on the model without its weights: matrices that every token goes through, and the head for some."""
     model = weightless_model(base)
     body = _matrices(model.base_model) - _matrices(model.base_model.get_submodule(backbone_of(model).embeddings))
     config: Any = model.config
-    head = HEAD_SHARE * config.hidden_size * (config.hidden_size + config.vocab_size)
+    head = _head(config.hidden_size, config.vocab_size, recipe)
     adapter = adapter_config(recipe)
     if adapter is not None:
         attach(model, "priced", adapter)
@@ -238,9 +257,10 @@ def _matrices(module: nn.Module) -> int:
 _BUNDLED_LINE = "Ommi sajret borma kbira ta' minestra u missieri mar il-baħar biex jistad mal-ħbieb tiegħu."
 
 
-def _priced(
-    step: Step, finished: bool, speeds: Mapping[Training, Speed | None], remarks: list[str]
-) -> RunPrice:
+def _priced(step: Step, finished: bool, speeds: Mapping[Training, Speed | None], remarks: list[str]) -> RunPrice:
+    if step.kind == "prompt" and not finished:
+        requests, tokens = requests_of(step)
+        return RunPrice(step.name, step.kind, False, tokens, None, None, None, None, requests)
     if finished or not (kinds := _trainings(step)) or (speed := speeds[kinds[0]]) is None:
         return RunPrice(step.name, step.kind, finished, None, None, None, None)
     work = workload_of(step, kinds[0][0])
@@ -275,4 +295,5 @@ def _total(runs: Sequence[RunPrice]) -> RunPrice:
         flops=sum(one.flops or 0.0 for one in missing),
         disk_bytes=sum(one.disk_bytes or 0 for one in missing),
         seconds=sum(seconds) if seconds or not missing else None,
+        requests=sum(one.requests or 0 for one in missing) if any(one.requests for one in missing) else None,
     )

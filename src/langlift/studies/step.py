@@ -39,7 +39,8 @@ Source = Union["Step", Input]
 class Step:
     """One run. ``kind`` is the verb, ``settings`` all that decides the result beside the ``inputs``.
 
-    ``cell`` says where the run stands among the axes, for people and tables: it is no part of the hash.
+    ``cell`` says where the run stands among the axes, for people and tables; ``serving`` is how a model is asked
+    (how many prompts at once, ...) as far as that changes no result. Neither is part of the hash.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Step:
     cell: Mapping[str, Any]
     published: bool | None = None
     several_bases: bool = field(default=False, compare=False)
+    serving: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @cached_property
     def hash(self) -> str:
@@ -84,6 +86,13 @@ class Step:
     def made_in(self, runs: Path) -> Path:
         """The folder of what the run makes."""
         return runs / self.name / DATA if self.kind in BUILDS else runs / self.name
+
+
+def task_data(step: Step) -> tuple[str, list[str]] | None:
+    """The task data and other training data of a run; None where some of it is not on this machine."""
+    (data,) = (str(path) for path in step.texts("data"))
+    train = [str(path) for path in step.texts("train_data")]
+    return (data, train) if all(Path(path).exists() for path in (data, *train)) else None
 
 
 def existing(path: str) -> Input:

@@ -58,6 +58,30 @@ class Aligning:
 
 
 @dataclass(frozen=True)
+class PromptedModel:
+    """A model that is asked: a causal model here, or the base URL of a server that knows it as ``model_name``."""
+
+    model: str
+    model_name: str | None
+    key_variable: str | None
+
+    @property
+    def name(self) -> str:
+        """For people and tables."""
+        return self.model_name or self.model
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """Models that are asked, about which of the study's tasks, with how many examples, by whose templates."""
+
+    models: tuple[PromptedModel, ...]
+    tasks: tuple[str, ...]
+    shots: tuple[int, ...]
+    templates: Mapping[str, Mapping[Language, Place]]
+
+
+@dataclass(frozen=True)
 class Axis:
     """One axis: ``name`` as written; the ``section`` and ``setting`` it sets (none: data, method, seed ...)."""
 
@@ -82,6 +106,7 @@ class Study:
     score: Scoring | None
     alignment: Aligning | None
     tasks: Mapping[str, TaskUse]
+    prompt: Prompting | None
     settings: Mapping[str, tuple[Given, ...]]
     preset: str | None
 
@@ -104,7 +129,8 @@ def study_text(study: Study) -> str:
     content: dict[str, Any] = {"name": study.name}
     if study.preset is not None:
         content["preset"] = study.preset
-    content |= {"base": list(study.bases), "languages": [str(language) for language in study.languages]}
+    content |= {"base": list(study.bases)} if study.bases else {}
+    content |= {"languages": [str(language) for language in study.languages]}
     if study.family is not None:
         content["family"] = study.family
     content["data"] = {name: places(some) for name, some in study.data.items()}
@@ -130,6 +156,16 @@ def study_text(study: Study) -> str:
         }
         for name, task in study.tasks.items()
     }
+    if study.prompt is not None:
+        content["prompt"] = {
+            "model": [
+                {key: text for key, text in vars(one).items() if text} if one.model_name else one.model
+                for one in study.prompt.models
+            ],
+            "tasks": list(study.prompt.tasks),
+            "shots": list(study.prompt.shots),
+            "template": {task: places(some) for task, some in study.prompt.templates.items()},
+        }
     for section, given in study.settings.items():
-        content[section] = {key: value for _, key, value in given}
+        content[section] = content.get(section, {}) | {key: value for _, key, value in given}
     return yaml.safe_dump({k: v for k, v in content.items() if v != {}}, sort_keys=False, allow_unicode=True)

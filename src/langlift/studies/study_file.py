@@ -18,6 +18,7 @@ from langlift.config.recipes import (
     AdaptRecipe,
     FamilyRecipe,
     GraphRecipe,
+    PromptRecipe,
     TaskRecipe,
     VocabRecipe,
 )
@@ -26,7 +27,8 @@ from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import VARIANTS
 from langlift.evaluation.sentence_vectors import LAYERS
 from langlift.languages import Language, find_language
-from langlift.studies.places import PlacesReader
+from langlift.studies.prompt_block import OWN as PROMPT_KEYS
+from langlift.studies.prompt_block import PromptBlockReader
 from langlift.studies.study import BEHAVIOURS, USES, Aligning, Axis, Place, Scoring, Study, TaskUse
 
 STUDY = "study.yaml"
@@ -37,6 +39,7 @@ SECTIONS: dict[str, type] = {
     "task": TaskRecipe,
     "graph": GraphRecipe,
     "vocab": VocabRecipe,
+    "prompt": PromptRecipe,
 }
 """The blocks of settings, and what they hold."""
 NOT_AXES = ("method", "objective", "seed", "seeds", "path", "precision", "save_steps")
@@ -68,13 +71,15 @@ def read_study(path: Path) -> Study:
     return study
 
 
-class _Reader(PlacesReader):
+class _Reader(PromptBlockReader):
     """Reads the parts of a study file one after the other."""
 
     def read(self, found: Mapping[str, tuple[str, yaml.Node]]) -> Study:
         self._known(found, (*KEYS, *SECTIONS), "key")
+        # Models that are only asked need no base beside them.
+        asked_alone = "prompt" in found and not found.keys() & {"data", "score", "alignment"}
         for needed in ("base", "languages"):
-            if needed not in found:
+            if needed not in found and not (needed == "base" and asked_alone):
                 self.mistakes.append(f"{self.path}: no {needed}")
         if not found.keys() & {"score", "alignment", "tasks"}:
             self.mistakes.append(f"{self.path}: neither score nor alignment nor tasks: nothing would be measured")
@@ -89,10 +94,11 @@ class _Reader(PlacesReader):
                 self.mistakes.append(f"{found[section][0]}: {why} the settings are those of {training}:")
         preset = self._preset(found)
         data = self._data(*found["data"]) if "data" in found else {}
+        blocks = {name: self._block(found[name][0], name, found[name][1]) for name in SECTIONS if name in found}
+        asked = {key: blocks["prompt"].pop(key) for key in PROMPT_KEYS if key in blocks.get("prompt", {})}
         settings = {
-            name: self._settings(name, *found[name], tuple(data) if name == training else ())
-            for name in SECTIONS
-            if name in found
+            name: self._settings(name, block, tuple(data) if name == training else ())
+            for name, block in blocks.items()
         }
         axes = self._axes(found.get("axes"), training, data)
         if "data" not in axes and data:
@@ -102,6 +108,7 @@ class _Reader(PlacesReader):
         score = self._score(*found["score"], data) if "score" in found else None
         alignment = self._alignment(*found["alignment"], bases) if "alignment" in found else None
         tasks = self._tasks(*found["tasks"]) if "tasks" in found else {}
+        prompt = self._prompting(found["prompt"][0], asked, tasks) if "prompt" in found else None
         self._together(axes, tasks, family, found)
         name = self.text(*self._at(found, "name")) if "name" in found else self.path.stem
         return Study(
@@ -115,6 +122,7 @@ class _Reader(PlacesReader):
             score,
             alignment,
             tasks,
+            prompt,
             settings,
             preset,
         )
@@ -135,13 +143,15 @@ class _Reader(PlacesReader):
             self.mistakes.append(f"{found['preset'][0]}: {error.message} ({error.hint})")
         return text or None
 
-    def _settings(self, section: str, place: str, node: yaml.Node, data: Sequence[str]) -> tuple[Given, ...]:
+    def _settings(
+        self, section: str, block: Mapping[str, tuple[str, yaml.Node]], data: Sequence[str]
+    ) -> tuple[Given, ...]:
         """A block of settings; blocks of tasks, methods and data within it are checked when they are opened."""
         kind = SECTIONS[section]
         names = [one.name for one in fields(kind)]
         blocks = [*(TASK_EPOCHS if section == "task" else ()), *METHODS, *data]
         given: list[Given] = []
-        for key, (where, value_node) in self._block(place, section, node).items():
+        for key, (where, value_node) in block.items():
             value = self.loader.construct_object(value_node, deep=True)
             if isinstance(value, dict) and key in blocks:
                 given.append((where, key, value))

@@ -5,17 +5,22 @@ from dataclasses import dataclass
 from functools import cache
 from math import ceil
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from langlift.backbones.loading import load_tokenizer
+from langlift.config.recipes import CAUSAL
 from langlift.corpus.text_data import load_text_data, texts_to_score
 from langlift.errors import InputError
 from langlift.evaluation.sentence_vectors import parallel_sentences
 from langlift.progress import heard_by
-from langlift.studies.step import Input, Step
+from langlift.prompting.local import LocalModel
+from langlift.prompting.running import prompts_to_ask
+from langlift.studies.asking import asked_model, asked_recipe, template_file
+from langlift.studies.step import Input, Step, task_data
 from langlift.tasks.known import TASKS
 
 SAMPLE = 500
@@ -67,7 +72,9 @@ def workload_of(step: Step, base: str) -> Workload:
         return Workload(steps * size * tokens, validations * dev * tokens, steps, assumed)
     if step.kind == "score":
         lengths_of_text = _score_lengths(step, base)
-        tokens = lengths_of_text.test * lengths_of_text.squared
+        # Of a masked model each token is masked in a copy of its own.
+        each = lengths_of_text.tokens if settings["variant"] == CAUSAL else lengths_of_text.squared
+        tokens = lengths_of_text.test * each
         return Workload(0.0, tokens, 0, lengths_of_text.assumed)
     if step.kind == "alignment":
         texts = step.texts("text", "other")
@@ -82,6 +89,19 @@ def workload_of(step: Step, base: str) -> Workload:
         steps = ceil(epochs * train / settings["batch_size"])
         return Workload(epochs * train * of_task.tokens, read, steps, of_task.assumed)
     return Workload()
+
+
+def requests_of(step: Step) -> tuple[int | None, int | None]:
+    """How many prompts a run asks, and their tokens where the model is here; None where that cannot be known."""
+    model, what = asked_model(step), task_data(step)
+    if what is None:
+        return None, None
+    with heard_by(lambda *report: None):
+        prompts = prompts_to_ask(step.settings["task"], what[0], asked_recipe(step), template_file(step), what[1])
+    if model[1] is not None or not Path(model[0]).exists():
+        return len(prompts), None
+    tokens = LocalModel(model[0], asked_recipe(step), False).tokens(_some(prompts))
+    return len(prompts), round(len(prompts) * mean(tokens))
 
 
 def _text_lengths(source: Any, base: str, most: int) -> Lengths:
@@ -115,12 +135,11 @@ def _score_lengths(step: Step, base: str) -> Lengths:
 
 
 def _task_lengths(step: Step, base: str) -> Lengths:
-    paths = [one.path for one in step.inputs["data"] if isinstance(one, Input)]
-    train = [one.path for one in step.inputs.get("train_data", ()) if isinstance(one, Input)]
-    if not all(Path(path).exists() for path in (*paths, *train)):
+    if (what := task_data(step)) is None:
         examples, tokens = ASSUMED_EXAMPLES["task"], ASSUMED_TOKENS["task"]
         return Lengths(examples, examples // 8, examples // 4, tokens, tokens**2, "task data of the hub")
-    return _lengths_of_task(step.settings["task"], paths[0], tuple(train), base)
+    data, train = what
+    return _lengths_of_task(step.settings["task"], data, tuple(train), base)
 
 
 @cache

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -23,29 +24,41 @@ from langlift.training.trainer import Batch
 
 @dataclass(frozen=True)
 class WordShares:
-    """The tags' probabilities in one sentence: a row for each labelled token, ``counts`` of them a word."""
+    """The tags' probabilities in one sentence: a row for each labelled token, ``counts`` of them a word.
+
+    ``at_end``: of several tokens the last one speaks for the word, else the first.
+    """
 
     shares: Probabilities
     counts: list[int]
+    at_end: bool = False
 
     @property
     def of_words(self) -> Probabilities:
-        """Those of each word's first token; shape [words, tags]."""
-        first: Probabilities = self.shares[np.cumsum([0, *self.counts[:-1]])]
-        return first
+        """Those of the token that speaks for each word; shape [words, tags]."""
+        chosen: Probabilities = self.shares[speaking(self.counts, self.at_end)]
+        return chosen
 
 
 @dataclass(frozen=True)
 class Tagged:
-    """Predicted tags of one sentence's labelled tokens, ``counts`` of them a word."""
+    """Predicted tags of one sentence's labelled tokens, ``counts`` of them a word; ``at_end`` as there."""
 
     tags: list[str]
     counts: list[int]
+    at_end: bool = False
 
     @property
     def of_words(self) -> list[str]:
-        """The tag of each word: its first token's."""
-        return [self.tags[first] for first in np.cumsum([0, *self.counts[:-1]])]
+        """The tag of each word: that of the token that speaks for it."""
+        return [self.tags[number] for number in speaking(self.counts, self.at_end)]
+
+
+def speaking(counts: Sequence[int], at_end: bool) -> npt.NDArray[np.int64]:
+    """The number of each word's first token (or last, which alone has seen the whole word in a decoder)."""
+    lengths = np.asarray(counts, dtype=np.int64)
+    ends = np.cumsum(lengths)
+    return ends - 1 if at_end else ends - lengths
 
 
 class TaggedSplit(Split, Protocol):
@@ -99,9 +112,11 @@ class TaggingTask(Task[Sentences], Generic[Sentences]):
         path: str = "fast",
     ) -> WordEncoder:
         """Words as they stand in running text, in windows where there are too many."""
+        pooling = settings.get("pooling", "first")
         every = settings["label_subwords"] == "every"
-        labelled = "every" if every else settings.get("pooling", "first")
-        return WordEncoder(tokenizer, masked_model, max_tokens, labelled, path)
+        return WordEncoder(
+            tokenizer, masked_model, max_tokens, "every" if every else pooling, path, at_end=pooling == "last"
+        )
 
     def examples(self, encoder: WordEncoder, split: Sentences, labels: Sequence[str]) -> list[Example]:
         """One for each window of each sentence; a tag that ``labels`` lacks is not looked at."""
@@ -117,7 +132,7 @@ class TaggingTask(Task[Sentences], Generic[Sentences]):
     ) -> list[Tagged]:
         """The most probable tags of each sentence."""
         found = word_shares(model, encoder, split.words, bf16)
-        return [Tagged([labels[best] for best in s.shares.argmax(axis=1)], s.counts) for s in found]
+        return [Tagged([labels[best] for best in s.shares.argmax(axis=1)], s.counts, s.at_end) for s in found]
 
     def rows(self, split: Sentences, answers: Sequence[Tagged]) -> Iterable[dict[str, Any]]:
         """Words, gold tags and predicted tags."""
@@ -137,4 +152,4 @@ def word_shares(
     encoded = encoder(sentences, [[0] * len(words) for words in sentences])
     found = iter(probabilities_of(model, encoded.examples, encoder.collate, bf16))
     for windows, counts in zip(encoded.windows, encoded.counts, strict=True):
-        yield WordShares(np.concatenate([next(found) for _ in range(windows)]), counts)
+        yield WordShares(np.concatenate([next(found) for _ in range(windows)]), counts, encoder.at_end)

@@ -31,15 +31,22 @@ class WordEncoder:
 
     So it works alike for WordPiece, BPE and Unigram, which need no word-by-word mode. The ``labelled`` token of
     a word carries its label: ``first``, ``last`` or ``every``; with ``mean`` the first does, and the others are
-    marked as its continuation. A sentence that is too long is cut between words into windows, so that every word
-    gets a label; a word without any token stands as the unknown token. The model's attention is set for the
-    path, in place.
+    marked as its continuation. Where every token has a label, that of the first, or with ``at_end`` of the last,
+    is the word's: in a decoder only the last one has seen the whole word. A sentence that is too long is cut
+    between words into windows, so that every word gets a label; a word without any token stands as the unknown
+    token. The model's attention is set for the path, in place.
     """
 
     def __init__(
-        self, tokenizer: Any, model: PreTrainedModel, max_tokens: int, labelled: str = "first", path: str = "fast"
+        self,
+        tokenizer: Any,
+        model: PreTrainedModel,
+        max_tokens: int,
+        labelled: str = "first",
+        path: str = "fast",
+        at_end: bool = False,
     ) -> None:
-        self._tokenizer, self._labelled = tokenizer, labelled
+        self._tokenizer, self._labelled, self.at_end = tokenizer, labelled, at_end
         self._prefix, self._suffix = _special_tokens(tokenizer)
         self._room = min(max_tokens, longest_input(model, tokenizer)) - len(self._prefix) - len(self._suffix)
         stand_ins = (tokenizer.unk_token_id, tokenizer.mask_token_id, tokenizer.pad_token_id)

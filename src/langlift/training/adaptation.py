@@ -20,18 +20,18 @@ from langlift.errors import InputError
 from langlift.languages import Language
 from langlift.training.cost import flops_per_token
 from langlift.training.encoding import EncodedRow
-from langlift.training.masked_training import (
+from langlift.training.language_model_training import (
     LATER_SETTINGS,
     ExamplesOf,
     adapter_config,
     dev_examples,
-    masked_trainer,
+    language_model_trainer,
     prepare_model,
     save_weights,
 )
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.model_cards import adaptation_card
-from langlift.training.paths import MaskedPath
+from langlift.training.paths import LossPath
 from langlift.training.run_folder import (
     CHECKPOINTS,
     METRICS,
@@ -173,7 +173,7 @@ def adapt(
 
     set_seed(recipe.seed)
     mixture = prepare_model(model, name, config, recipe, fresh=init is None)
-    trainer, report, arithmetic = masked_trainer(
+    trainer, report, arithmetic = language_model_trainer(
         model, tokenizer, rows, out, recipe, recipe.steps, _validation, mixture=mixture
     )
     try:
@@ -215,7 +215,7 @@ def adapt(
     return result
 
 
-def _validation(rows: TrainingData, examples_of: ExamplesOf, path: MaskedPath) -> tuple[Validation, str]:
+def _validation(rows: TrainingData, examples_of: ExamplesOf, path: LossPath) -> tuple[Validation, str]:
     """The losses measured on the dev splits, and the name of the one that says which weights are best."""
 
     def together(parts: Mapping[str, Sequence[EncodedRow]]) -> Validation:

@@ -10,8 +10,8 @@ from langlift.adapters.mosa import Mixture
 from langlift.backbones.hidden_states import hidden_states
 from langlift.masking.masked_language_model import IGNORED
 from langlift.training.decoder_loss import summed_cross_entropy, summed_symmetric_divergence
-from langlift.training.masked_loss import before_decoder, decoder_of, logit_cap, logits_at
-from langlift.training.paths import MaskedLoss
+from langlift.training.language_model_loss import before_decoder, decoder_of, logit_cap, logits_at
+from langlift.training.paths import SummedLoss
 
 
 class DrawExperts(TrainerCallback):
@@ -27,7 +27,7 @@ class DrawExperts(TrainerCallback):
         self._mixture.draw(args.seed, state.global_step)
 
 
-def consistent_masked_loss(path: str, mixture: Mixture, weight: float) -> MaskedLoss:
+def consistent_loss(path: str, mixture: Mixture, weight: float) -> SummedLoss:
     """The masked loss of a pass plus ``weight`` times its divergence from a second one, both stochastic.
 
     The second pass draws other experts and other dropout; only the first is held to the labels. The

@@ -1,17 +1,31 @@
 """What a run cost: tokens, floating point operations and time."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_flop
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from langlift.training.trainer import LiftTrainer, on_device
 
 COUNTED_BATCHES = 4
+Shape = Sequence[int]
+
+
+def _attention(query: Shape, key: Shape, value: Shape, *others: Any, **more: Any) -> int:
+    return int(sdpa_flop_count(query, key, value))
+
+
+def _attention_backward(gradient: Shape, query: Shape, key: Shape, value: Shape, *others: Any, **more: Any) -> int:
+    return int(sdpa_backward_flop_count(gradient, query, key, value))
+
+
 ATTENTION_ON_CPU = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
 }
-"""Kernels that PyTorch's counter does not know by itself."""
+"""Kernels that PyTorch's counter does not know by itself: attention without dropout."""
 
 
 def flops_per_token(trainer: LiftTrainer) -> float:

@@ -23,19 +23,19 @@ from langlift.progress import say
 from langlift.training.cost import flops_per_token
 from langlift.training.examples import Schedule
 from langlift.training.freezing import FreezeAtStart, encoder_parameters, frozen
-from langlift.training.masked_training import (
+from langlift.training.language_model_training import (
     LATER_SETTINGS,
     ExamplesOf,
     adapter_config,
     arrangement,
     dev_examples,
-    masked_trainer,
+    language_model_trainer,
     prepare_model,
     save_weights,
 )
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.model_cards import family_card
-from langlift.training.paths import MaskedPath
+from langlift.training.paths import LossPath
 from langlift.training.run_folder import (
     CHECKPOINTS,
     METRICS,
@@ -149,7 +149,7 @@ def adapt_family(
     mixture = prepare_model(model, name, config, recipe)
     encoder = encoder_parameters(model) if config is None else []
     frozen_steps = round(recipe.freeze_share * steps) if encoder else 0
-    trainer, report, arithmetic = masked_trainer(
+    trainer, report, arithmetic = language_model_trainer(
         model,
         tokenizer,
         rows,
@@ -306,7 +306,7 @@ def _training_data(found: Mapping[str, EncodedSource], recipe: FamilyRecipe) -> 
     )
 
 
-def _validation(rows: TrainingData, examples_of: ExamplesOf, path: MaskedPath) -> tuple[Validation, str]:
+def _validation(rows: TrainingData, examples_of: ExamplesOf, path: LossPath) -> tuple[Validation, str]:
     """The mean over languages, so that a large one does not decide for the small ones."""
     parts = {code: dev_examples(part, examples_of) for code, part in rows.dev.items()}
     return mean_validation_loss(path.loss, parts, path.collate, batch_size=32), "loss"

@@ -11,23 +11,23 @@ from langlift.backbones.registry import first_position
 from langlift.backbones.segmented_attention import takes_flat_batches, use_flat_attention
 from langlift.progress import say
 from langlift.training.examples import Collate, FlatBatch, PadBatch
-from langlift.training.masked_loss import fast_masked_loss, summed_masked_loss
+from langlift.training.language_model_loss import fast_loss, summed_loss
 
-MaskedLoss = Callable[[PreTrainedModel, dict[str, Tensor]], tuple[Tensor, Tensor]]
+SummedLoss = Callable[[PreTrainedModel, dict[str, Tensor]], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class MaskedPath:
+class LossPath:
     """How batches are laid out, and the summed loss over one of them."""
 
     collate: Collate
-    loss: MaskedLoss
+    loss: SummedLoss
 
 
-def masked_path(path: str, model: PreTrainedModel, pad_token_id: int) -> MaskedPath:
+def loss_path(path: str, model: PreTrainedModel, pad_token_id: int) -> LossPath:
     """The ``fast`` or the ``naive`` way for a model, whose attention is set accordingly, in place."""
     collate = collate_for(path, model, pad_token_id)
-    return MaskedPath(collate, summed_masked_loss if path == "naive" else fast_masked_loss)
+    return LossPath(collate, summed_loss if path == "naive" else fast_loss)
 
 
 def collate_for(path: str, model: PreTrainedModel, pad_token_id: int) -> Collate:

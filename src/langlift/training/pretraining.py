@@ -36,7 +36,7 @@ from langlift.training.initialisation import see_neighbours
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.model_cards import pretraining_card
 from langlift.training.optimizers import MuonWithAdamW
-from langlift.training.paths import masked_path
+from langlift.training.paths import loss_path
 from langlift.training.precision import prepare_arithmetic
 from langlift.training.reporting import TrainingReport
 from langlift.training.run_folder import (
@@ -112,7 +112,7 @@ def pretrain(corpus: Sequence[Path], out: Path, recipe: PretrainRecipe, resume: 
     model = new_model(tokenizer, recipe)
     device = default_device()
     model.to(device)
-    path = masked_path(recipe.path, model, tokenizer.pad_token_id)
+    path = loss_path(recipe.path, model, tokenizer.pad_token_id)
     reserved_examples = OnePass(_examples(held_out, tokenizer, recipe), len(held_out))
     few = [reserved_examples[i] for i in range(min(CHECKED_ROWS, len(held_out)))]
     checked = on_device(path.collate(few), device)

@@ -9,15 +9,20 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from langlift.adapters.composition import attach, train_only
-from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer, longest_input
-from langlift.config.recipes import AdaptRecipe
-from langlift.masking.masked_language_model import MaskedLanguageModel
+from langlift.backbones.loading import (
+    default_device,
+    load_masked_model,
+    load_model,
+    load_tokenizer,
+    longest_input,
+)
+from langlift.config.recipes import CAUSAL, AdaptRecipe
 from langlift.progress import ProgressBar
-from langlift.training.adaptation import adapter_config
 from langlift.training.cost import ATTENTION_ON_CPU
 from langlift.training.encoding import encode
-from langlift.training.examples import OnePass, objective_examples
-from langlift.training.paths import masked_path
+from langlift.training.examples import OnePass
+from langlift.training.language_model_training import adapter_config, examples_for
+from langlift.training.paths import loss_path
 from langlift.training.precision import autocast, prepare_arithmetic
 from langlift.training.trainer import on_device
 
@@ -53,13 +58,15 @@ def step_time(
     """Train a few steps as ``langlift adapt`` would with ``recipe`` on ``texts``, and throw the result away.
 
     The first step, in which memory is laid out and operations are counted, does not count. Masking is
-    that of masked language modelling: another objective costs the same. Measuring stops after ``most_seconds``.
+    that of masked language modelling, which costs what the other masked objectives do. Measuring stops after
+    ``most_seconds``.
 
     Raises:
         InputError: the base cannot be used, or no text holds a token that it knows.
     """
     tokenizer = load_tokenizer(base, trust_remote_code)
-    model = load_masked_model(base, trust_remote_code)
+    causal = recipe.objective == CAUSAL
+    model = load_model(base, trust_remote_code) if causal else load_masked_model(base, trust_remote_code)
     longest = min(recipe.max_tokens, longest_input(model, tokenizer))
     size = recipe.batch_size
     needed = (MEASURED_STEPS + 1) * size
@@ -71,14 +78,8 @@ def step_time(
     train_only(model, None if config is None else "measured")
     device = default_device()
     model.to(device)
-    path = masked_path(recipe.path, model, tokenizer.pad_token_id)
-    masking = MaskedLanguageModel(
-        mask_token_id=tokenizer.mask_token_id,
-        special_ids=frozenset(tokenizer.all_special_ids),
-        vocabulary_size=len(tokenizer),
-        share=recipe.masking_share,
-    )
-    examples = OnePass(objective_examples(rows, masking, recipe.seed), len(rows))
+    path = loss_path(recipe.path, model, tokenizer.pad_token_id)
+    examples = OnePass(examples_for(tokenizer, recipe)(rows, recipe.seed), len(rows))
     batches = [
         on_device(path.collate([examples[i] for i in range(first, min(first + size, len(rows)))]), device)
         for first in range(0, len(rows), size)

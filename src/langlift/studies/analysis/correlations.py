@@ -16,7 +16,14 @@ from langlift.data_folder import SPLITS
 from langlift.errors import InputError
 from langlift.language_facts import exposure
 from langlift.languages import find_language
-from langlift.studies.analysis.measures import BUILDS, PERPLEXITY, Condition, Results, language_of
+from langlift.studies.analysis.measures import (
+    BUILDS,
+    CAUSAL_PERPLEXITY,
+    PERPLEXITY,
+    Condition,
+    Results,
+    language_of,
+)
 from langlift.studies.store import StudyRun
 from langlift.studies.study_file import STUDY
 
@@ -28,7 +35,9 @@ BUILT = "data"
 """The folder within a run of what it built."""
 PRE_TRAINING = "pre-training data, MB"
 ADAPTATION = "adaptation data, MB"
-SURPRISE = "pseudo-perplexity before"
+SURPRISE = "perplexity before"
+PERPLEXITIES = (PERPLEXITY, CAUSAL_PERPLEXITY)
+"""Of masked models and of decoders."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ def correlate(all_results: Sequence[Results], runs: Sequence[StudyRun]) -> list[
                     for name in results.languages
                     if values[name] and sizes.get(name)
                 }
-                if x == SURPRISE and results.measure.metric == PERPLEXITY and y == "score":
+                if x == SURPRISE and results.measure.metric in PERPLEXITIES and y == "score":
                     continue  # with itself
                 if one := correlation(results.measure.title, condition.label, x, y, points):
                     found.append(one)
@@ -182,10 +191,10 @@ def pre_training_megabytes(base: str, language: str) -> float | None:
 
 
 def _surprise(all_results: Sequence[Results]) -> dict[tuple[str, str], float]:
-    """(base, language) -> pseudo-perplexity of the base before adaptation, as far as the study measured it."""
+    """(base, language) -> perplexity of the base before adaptation, as far as the study measured it."""
     found: dict[tuple[str, str], float] = {}
     for results in all_results:
-        if results.measure.metric != PERPLEXITY:
+        if results.measure.metric not in PERPLEXITIES:
             continue
         for condition in results.conditions:
             base = str(condition.settings.get("base", ""))

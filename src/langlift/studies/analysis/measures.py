@@ -8,7 +8,7 @@ from statistics import mean
 from typing import Any
 
 from langlift.studies.analysis.spread import Spread, spread
-from langlift.studies.single_runs import LOSS
+from langlift.studies.single_runs import LOSS, PROMPTED
 from langlift.studies.store import StudyRun
 
 IDENTITY = ("language", "seed", "task", "metric", "behaviour")
@@ -18,6 +18,8 @@ BUILDS = ("corpus", "graph", "cut", "vocab")
 ALIGNMENT = "alignment"
 """The kind of runs that compare vectors: they are sorted by ``alignments.py``."""
 PERPLEXITY = "pseudo_perplexity"
+CAUSAL_PERPLEXITY, CAUSAL_PER_CHARACTER = "perplexity", "perplexity_per_character"
+"""The measures of decoders, which cannot be compared with those of masked models."""
 PUBLISHED = "published"
 WITHOUT = ("alone", "none")
 """Ways to use an adapter, or methods, by which nothing was adapted: what other conditions are compared with."""
@@ -33,6 +35,8 @@ METRICS = {
     PERPLEXITY: "pseudo-perplexity",
     "per_character": "pseudo-perplexity per character",
     "per_byte": "pseudo-perplexity per byte",
+    CAUSAL_PERPLEXITY: "perplexity",
+    CAUSAL_PER_CHARACTER: "perplexity per character",
     LOSS: "held-out loss",
     "cka": "linear CKA",
     "cka_shuffled": "CKA of shuffled sentences",
@@ -40,14 +44,14 @@ METRICS = {
     "residual": "residual",
 }
 TASKS = {"ner": "NER", "pos": "POS"}
-LOWER = (PERPLEXITY, "per_character", "per_byte", LOSS)
+LOWER = (PERPLEXITY, "per_character", "per_byte", CAUSAL_PERPLEXITY, CAUSAL_PER_CHARACTER, LOSS)
 SHARES = ("cka", "cka_shuffled", "retrieval", "residual")
 """Measures of alignment, of which 1 is the whole."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What a number says: a task's metric (0 to 100), a pseudo-perplexity, or a masked loss in nats."""
+    """What a number says: a task's metric (0 to 100), a perplexity, or a held-out loss in nats."""
 
     task: str | None
     metric: str
@@ -72,6 +76,11 @@ class Measure:
     def is_perplexity(self) -> bool:
         """Whether ratios, not differences, are what counts."""
         return self.lower_is_better and not self.is_loss
+
+    @property
+    def of_decoders(self) -> bool:
+        """Whether it is a perplexity of decoders."""
+        return self.metric in (CAUSAL_PERPLEXITY, CAUSAL_PER_CHARACTER)
 
     @property
     def is_loss(self) -> bool:
@@ -132,6 +141,11 @@ class Results:
             )
         ]
         return max(found, key=lambda other: len(other.settings), default=None)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether conditions can be told better or worse: not by losses on other data or of another kind."""
+        return not (self.measure.is_loss and {"data", "objective", "base"} & set(self.varied))
 
     @cached_property
     def published(self) -> list[tuple[Condition, Condition]]:
@@ -280,7 +294,9 @@ def _telling(all_settings: Sequence[Mapping[str, Any]], varied: Sequence[str]) -
 
 def _fixed_label(settings: Mapping[str, Any]) -> str:
     """The name of a condition that stands alone."""
-    named = [str(settings[key]) for key in ("use", "method", "data") if settings.get(key)]
+    prompted = settings.get("use") == PROMPTED  # of which the model is what is to be told
+    keys = (*(("base",) if prompted else ()), "use", "method", "data")
+    named = [str(settings[key]) for key in keys if settings.get(key)]
     return ", ".join(named) or NOTHING
 
 

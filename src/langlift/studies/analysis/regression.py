@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langlift.studies.analysis.measures import WITHOUT, Results, language_of, settings_of
+from langlift.studies.single_runs import PROMPTED
 
 FEWEST_LANGUAGES = 3
 WIDE = 8
@@ -55,9 +56,11 @@ def regress(results: Results) -> Regression | None:
 
     Perplexities are taken by their natural logarithm. A setting in words is compared with its first value.
     """
-    if results.measure.is_loss and "data" in results.varied:
-        return None  # losses on different data
+    if not results.comparable:
+        return None
     runs = [run for cell in results.cells.values() for run in cell if run.value is not None]
+    # Prompted models share no setting with trained ones.
+    runs = [run for run in runs if run.cell.get("use") != PROMPTED] or runs
     settings = [settings_of(run) for run in runs]
     # What every adapted run has: conditions without adaptation have no settings to compare.
     share = {key: sum(key in s for s in settings) / len(settings) for key in results.varied}

@@ -29,7 +29,7 @@ def logits_at(model: PreTrainedModel, inputs: dict[str, Tensor], rows: Tensor) -
     return output.float() if cap is None else (output.float() / cap).tanh() * cap
 
 
-def summed_masked_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def summed_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """The summed cross-entropy (nats, float32 scalar) over the batch's labelled tokens, and their number.
 
     The naive path, for padded batches: what every other way of computing is measured against.
@@ -40,7 +40,7 @@ def summed_masked_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> tupl
     return cross_entropy(logits, batch["labels"][chosen], reduction="sum"), chosen.sum()
 
 
-def fast_masked_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def fast_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """The same numbers for a flat or a padded batch, with nothing computed that nobody reads."""
     chosen = batch["labels"] != IGNORED
     before = before_decoder(model, hidden_states(model, batch, chosen))

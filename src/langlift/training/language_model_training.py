@@ -18,7 +18,7 @@ from langlift.checkpoints.adapter_folder import save_adapter
 from langlift.checkpoints.masked_head import save_masked_head
 from langlift.config.recipes import CAUSAL, AdaptRecipe
 from langlift.masking.masked_language_model import MaskedLanguageModel
-from langlift.training.consistency import DrawExperts, consistent_masked_loss
+from langlift.training.consistency import DrawExperts, consistent_loss
 from langlift.training.encoding import EncodedRow
 from langlift.training.examples import (
     ExampleOf,
@@ -29,7 +29,7 @@ from langlift.training.examples import (
     causal_examples,
     objective_examples,
 )
-from langlift.training.paths import MaskedPath, masked_path
+from langlift.training.paths import LossPath, loss_path
 from langlift.training.precision import Arithmetic, prepare_arithmetic
 from langlift.training.reporting import TrainingReport
 from langlift.training.run_folder import atomic_files
@@ -44,7 +44,7 @@ LATER_SETTINGS = {"gradient_checkpointing": False, "quantised": False}
 
 ExamplesOf = Callable[[Sequence[EncodedRow], int], ExampleOf]
 """(rows, seed) -> the rows with what is to be predicted in them."""
-ValidationOf = Callable[[TrainingData, ExamplesOf, MaskedPath], tuple[Validation, str]]
+ValidationOf = Callable[[TrainingData, ExamplesOf, LossPath], tuple[Validation, str]]
 """(data, examples of rows, path) -> what is measured on the dev splits, and which measure picks the weights."""
 
 
@@ -81,7 +81,7 @@ def prepare_model(
     return mixture
 
 
-def masked_trainer(
+def language_model_trainer(
     model: PreTrainedModel,
     tokenizer: Any,
     rows: TrainingData,
@@ -100,10 +100,10 @@ def masked_trainer(
         model._hf_peft_config_loaded = True  # the Trainer takes quantised models with PEFT's adapters only
     else:
         model.to(device)
-    path = masked_path(recipe.path, model, tokenizer.pad_token_id)
+    path = loss_path(recipe.path, model, tokenizer.pad_token_id)
     loss = path.loss
     if mixture is not None and recipe.consistency > 0:
-        loss = consistent_masked_loss(recipe.path, mixture, recipe.consistency)
+        loss = consistent_loss(recipe.path, mixture, recipe.consistency)
     validation, best_by = validation_of(rows, examples_of, path)
     held_out = dev_examples(max(rows.dev.values(), key=len), examples_of)
     some = np.unique(np.linspace(0, len(held_out) - 1, CHECKED_EXAMPLES).astype(int))
