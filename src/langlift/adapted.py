@@ -51,10 +51,11 @@ class Adapted:
         Raises:
             InputError: the folder holds an unfinished run, or none.
         """
-        folder = run_in_repository(path) or Path(path)
+        name = str(run_in_repository(path) or path)
+        folder = Path(name)
         if folder.is_dir() and (folder / RECIPE).is_file() and not is_finished(folder):
             raise InputError(f"{folder}: the run is not finished", "the same command with --resume goes on")
-        return cls(str(folder), base, trust_remote_code)
+        return cls(name, base, trust_remote_code)
 
     @cached_property
     def can(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from langlift.errors import InputError
 
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 PUBLISHED = (
     "*.json",
     "*.yaml",
@@ -28,7 +28,7 @@ def local_folder(name: str | Path) -> Path:
         InputError: it looks like a repository (``owner/name``), and the hub has it not or cannot be reached.
     """
     path = Path(name)
-    if path.exists() or not REPOSITORY.fullmatch(str(name)) or path.parts[0] in (".", ".."):
+    if path.exists() or not REPOSITORY.fullmatch(str(name)):
         return path
     from huggingface_hub import snapshot_download
 
