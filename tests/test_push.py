@@ -101,6 +101,8 @@ def test_a_dry_run_sends_nothing_and_shows_all(
     result = langlift("push", adapted_runs / "full", "anna/whole", "--dry-run", "--json")
     assert result.code == 0 and not hub.requests
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= set(result.json["files"])
+    assert "base_model" not in split_front_matter(result.json["card"])[0], "a folder of this machine"
+    assert not any("--base" in remark for remark in result.json["remarks"]), "a whole model needs no base"
     assert result.json["dry_run"] and result.json["url"] is None
     assert result.json["bytes"] == sum(result.json["files"].values())
     shown = langlift("push", adapted_runs / "full", "anna/whole", "--dry-run")

@@ -166,7 +166,10 @@ def _scores(facts: CardFacts) -> str:
         for key, value in facts.metrics.items()
         if key.startswith("test_") and isinstance(value, float)
     ]
-    rows += [f"| {said} | {facts.metrics[key]:.4g} |" for key, said in SCORES if key in facts.metrics]
+    told = (
+        SCORES if len(facts.metrics.get("seeds", [])) != 1 else SCORES[:2]
+    )  # of one seed a mean says nothing new
+    rows += [f"| {said} | {facts.metrics[key]:.4g} |" for key, said in told if key in facts.metrics]
     baseline = facts.metrics.get("baseline")
     if isinstance(baseline, dict):
         rows += [f"| baseline {name} on the test split | {value:.2f} |" for name, value in baseline.items()]

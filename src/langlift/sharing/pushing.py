@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from langlift.backbones.loading import NANO, is_causal
+from langlift.checkpoints.layouts import CONFIG_FILE
 from langlift.corpus.text_data import load_text_data
 from langlift.data_folder import MANIFEST
 from langlift.errors import InputError
@@ -86,7 +87,8 @@ def push(
     before = recorded_base(found, recipe)
     remarks: list[str] = []
     after = _published_base(found, before, base, remarks)
-    facts = _facts(found, recipe, repository, after, language, licence, data, remarks)
+    public = after is not None and after != NANO and (base is not None or after == before)
+    facts = _facts(found, recipe, repository, after, public, language, licence, data, remarks)
     files = made_portable(found.files, before, after)
     card = published_card(_without_paths(readme_of(found), recipe, before, after), facts)
     files[README] = card.encode()
@@ -127,7 +129,7 @@ def _published_base(found: Gathered, before: str | None, base: str | None, remar
         return before
     if not is_local(before) and not Path(before).exists():
         return before
-    if found.kind in ("adapter", "task"):
+    if CONFIG_FILE in found.files:
         remarks.append(
             f"the base model {before} is a folder of this machine: publish it too, and give --base owner/name"
         )
@@ -139,6 +141,7 @@ def _facts(
     recipe: Mapping[str, Any],
     repository: str,
     base: str | None,
+    public: bool,
     language: Language | None,
     licence: str | None,
     data: Sequence[Path],
@@ -159,13 +162,12 @@ def _facts(
     if not sources:
         remarks.append("the card names no licences of the data: give the built data folder with --data")
     trained_on = _data_names(inputs)
-    public = base is not None and base != NANO and (REPOSITORY.fullmatch(base) is not None or "/" not in base)
     return CardFacts(
         repository=repository,
         kind=found.kind,
         languages=languages,
         base=base,
-        base_is_public=public and not (Path(base or "").exists()),
+        base_is_public=public,
         licence=licence,
         method=section.get("method"),
         task=task if task in ("topic", "sentiment", "ner", "pos", "dependencies") else None,
