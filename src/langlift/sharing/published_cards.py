@@ -1,8 +1,8 @@
 """The model card of what goes to the hub: the run's own card, and what a stranger needs beside it."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -47,7 +47,6 @@ class CardFacts:
     base: str | None
     base_is_public: bool
     licence: str | None
-    method: str | None
     task: str | None
     trained_on: list[str]
     tested_on: str | None
@@ -56,7 +55,6 @@ class CardFacts:
     metrics: Mapping[str, Any]
     layout: str | None = None
     causal: bool = False
-    files: Sequence[str] = field(default_factory=tuple)
 
 
 def published_card(readme: str, facts: CardFacts) -> str:
@@ -166,9 +164,8 @@ def _scores(facts: CardFacts) -> str:
         for key, value in facts.metrics.items()
         if key.startswith("test_") and isinstance(value, float)
     ]
-    told = (
-        SCORES if len(facts.metrics.get("seeds", [])) != 1 else SCORES[:2]
-    )  # of one seed a mean says nothing new
+    one_seed = len(facts.metrics.get("seeds", [])) == 1  # its mean says nothing new
+    told = SCORES[:2] if one_seed else SCORES
     rows += [f"| {said} | {facts.metrics[key]:.4g} |" for key, said in told if key in facts.metrics]
     baseline = facts.metrics.get("baseline")
     if isinstance(baseline, dict):

@@ -169,7 +169,6 @@ def _facts(
         base=base,
         base_is_public=public,
         licence=licence,
-        method=section.get("method"),
         task=task if task in ("topic", "sentiment", "ner", "pos", "dependencies") else None,
         trained_on=trained_on,
         tested_on=str(inputs["data"]) if task and inputs.get("data") else None,
@@ -178,7 +177,6 @@ def _facts(
         metrics=metrics,
         layout=exported.get("format"),
         causal=_is_causal(found, section),
-        files=tuple(found.files),
     )
 
 
