@@ -1,6 +1,7 @@
 """The benchmark: what it feeds both sides, what it says when something is wrong, and (slow) what it measures."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from langlift.benchmarks.reference_environment import VARIABLE, reference_python
 from langlift.benchmarks.running import ScoreBench, TrainBench, _compared_scores, _speed, bench
 from langlift.benchmarks.shapes import SHAPES
 from langlift.benchmarks.sides import Side
+from langlift.benchmarks.startup import PROGRAMS, bench_startup
 from langlift.benchmarks.workload import write_workload
 from langlift.errors import InputError, LangliftError
 
@@ -122,3 +124,15 @@ def test_both_sides_compute_the_same() -> None:
     score = bench("score", "nano", sentences=1, rounds=1, threads=1)
     assert isinstance(score, ScoreBench)
     assert score.max_logprob_difference < 1e-5
+
+
+def test_startup_is_measured_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = bench_startup(runs=1)
+    assert result.help_seconds > 0 < result.import_seconds
+    assert {name: len(values) for name, values in result.seconds.items()} == {"help": 1, "import": 1}
+    heavy = ["torch", "transformers", "duckdb", "numpy", "pyarrow"]
+    program = f"import sys, langlift.cli.main; sys.exit(any(name in sys.modules for name in {heavy}))"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+    monkeypatch.setitem(PROGRAMS, "help", ("-c", "raise SystemExit('broken')"))
+    with pytest.raises(LangliftError, match="broken"):
+        bench_startup(runs=1)

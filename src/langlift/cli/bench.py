@@ -113,6 +113,27 @@ def graph(
     )
 
 
+@app.command("startup")
+def startup(
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Starts of each.")] = 10,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """How long ``langlift --help`` and ``import langlift`` take, each in a new Python."""
+    from langlift.benchmarks.startup import bench_startup
+
+    result = bench_startup(runs)
+    show(
+        result,
+        as_json,
+        f"bench startup: medians of {result.runs}",
+        [
+            ("langlift --help", f"{result.help_seconds:.3f} s"),
+            ("import langlift", f"{result.import_seconds:.3f} s"),
+        ],
+    )
+
+
 def _speeds(result: Any) -> list[tuple[str, str]]:
     def times(ratio: float, spread: list[float]) -> str:
         return f"{ratio:.1f} times ({spread[0]:.1f} to {spread[1]:.1f})"

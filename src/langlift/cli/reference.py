@@ -9,6 +9,7 @@ import typer
 
 from langlift.benchmarks.graph_running import GraphBench
 from langlift.benchmarks.running import ScoreBench, TrainBench
+from langlift.benchmarks.startup import StartupBench
 from langlift.checkpoints.importing import ImportResult
 from langlift.cli.main import app
 from langlift.config.recipes import (
@@ -76,6 +77,7 @@ RESULTS: dict[str, type] = {
     "bench train": TrainBench,
     "bench score": ScoreBench,
     "bench graph": GraphBench,
+    "bench startup": StartupBench,
     "import": ImportResult,
     "export": Exported,
     "push": Pushed,
@@ -151,7 +153,8 @@ def _options(command: Any) -> Iterator[str]:
         default = parameter.default
         shown = "" if parameter.is_flag or default in (None, (), []) else f" Default: `{default}`."
         needed = " **Required.**" if parameter.required else ""
-        yield f"| `{parameter.opts[0]}{value}` | {parameter.help}{shown}{needed} |\n"
+        meaning = (parameter.help or "").replace("[", "\\[")  # in Markdown "[...][...]" would be a link
+        yield f"| `{parameter.opts[0]}{value}` | {meaning}{shown}{needed} |\n"
 
 
 def _settings(recipe: type) -> str:
