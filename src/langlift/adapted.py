@@ -8,16 +8,16 @@ from typing import Any, Self, overload
 
 from transformers import PreTrainedModel
 
-from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer
-from langlift.checkpoints.adapter_folder import load_adapter, read_identity
-from langlift.checkpoints.layouts import CONFIG_FILE
+from langlift.backbones.loading import default_device, load_masked_model
+from langlift.checkpoints.language_models import load_language_model
 from langlift.errors import InputError
 from langlift.evaluation.gap_words import WordGuess, most_likely_words
 from langlift.evaluation.surprise import WordSurprise, word_surprises
+from langlift.hub_folders import run_in_repository
 from langlift.tasks.dependencies import Parse
 from langlift.tasks.ner import FoundEntities
 from langlift.tasks.pos import TaggedSentence
-from langlift.tasks.prediction import TrainedTask, load_trained_task
+from langlift.tasks.prediction import TrainedTask, is_task_run, load_trained_task
 from langlift.tasks.sentence_task import Prediction
 from langlift.training.run_folder import RECIPE, is_finished
 from langlift.vocab.overlap import canonical_forms
@@ -44,17 +44,18 @@ class Adapted:
 
     @classmethod
     def load(cls, path: str | Path, base: str | None = None, trust_remote_code: bool = False) -> Self:
-        """A run's folder, a model folder, a hub id, or ``langlift-nano``.
+        """A run's folder, a model folder, a hub id (of a run, an adapter or a model), or ``langlift-nano``.
 
         ``base`` stands in for the base model that the run recorded, where that has moved.
 
         Raises:
             InputError: the folder holds an unfinished run, or none.
         """
-        folder = Path(path)
+        name = str(run_in_repository(path) or path)
+        folder = Path(name)
         if folder.is_dir() and (folder / RECIPE).is_file() and not is_finished(folder):
             raise InputError(f"{folder}: the run is not finished", "the same command with --resume goes on")
-        return cls(str(path), base, trust_remote_code)
+        return cls(name, base, trust_remote_code)
 
     @cached_property
     def can(self) -> tuple[str, ...]:
@@ -129,8 +130,7 @@ class Adapted:
 
     @cached_property
     def _is_task(self) -> bool:
-        folder = Path(self.path)
-        return (folder / "head.json").is_file() or any(folder.glob("seed-*/head.json"))
+        return is_task_run(Path(self.path))
 
     @cached_property
     def _trained(self) -> TrainedTask:
@@ -139,17 +139,7 @@ class Adapted:
     @cached_property
     def _language_model(self) -> tuple[PreTrainedModel, Any, Any]:
         """The model with its adapter, its tokenizer and the forms of its pieces."""
-        folder = Path(self.path)
-        adapter = folder if (folder / CONFIG_FILE).is_file() else None
-        source = self.path if (folder / "config.json").is_file() else str(folder / "model")
-        if adapter is not None:
-            source = self._base or str(read_identity(adapter).get("model_name") or "")
-        elif not Path(source).is_dir():
-            source = self.path
-        tokenizer = load_tokenizer(source, self._trust)
-        model = load_masked_model(source, self._trust)
-        if adapter is not None:
-            load_adapter(model, adapter)
+        model, tokenizer = load_language_model(self.path, self._base, self._trust, load_masked_model)
         return model.to(default_device()).eval(), tokenizer, canonical_forms(tokenizer)
 
     def _asked(self, method: str) -> tuple[PreTrainedModel, Any, Any]:

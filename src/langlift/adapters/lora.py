@@ -28,3 +28,18 @@ def inject(model: nn.Module, name: str, config: LoraConfig, targets: tuple[str, 
     from peft import inject_adapter_in_model
 
     inject_adapter_in_model(peft_config(config, targets), model, adapter_name=name)
+
+
+def merge(model: nn.Module) -> None:
+    """Add every update to the weights of its module, ``W + (alpha / rank) B A``, and remove it, in place.
+
+    Raises:
+        ValueError: the sum is not finite.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    for path, module in list(model.named_modules()):
+        if isinstance(module, LoraLayer):
+            module.merge(safe_merge=True)
+            parent, _, leaf = path.rpartition(".")
+            setattr(model.get_submodule(parent), leaf, module.get_base_layer())

@@ -24,7 +24,7 @@ def import_card(source: Path, identity: Mapping[str, Any], config: AdapterConfig
     behind = f"Not imported from the same folder: {', '.join(left)}.\n\n" if left else ""
     readme = source / "README.md"
     origin = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
-    facts, text = _split_front_matter(origin)
+    facts, text = split_front_matter(origin)
     original = f"\n## What its folder said of it\n\n{text}\n" if text else ""
     kept = "".join(
         f"{key}: {json.dumps(facts[key], default=str)}\n"
@@ -48,7 +48,7 @@ and licence.
 {original}"""
 
 
-def _split_front_matter(text: str) -> tuple[dict[str, Any], str]:
+def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     """The facts at the head of a hub's README, and the text below."""
     match = re.match(r"---\r?\n(.*?)\r?\n---\r?\n", text, flags=re.DOTALL)
     if match is None:

@@ -19,7 +19,7 @@ from langlift.cli import (
     costs,
     demo,
     diagnose,
-    export_adapter,
+    export,
     fuse,
     graph,
     import_adapter,
@@ -28,6 +28,7 @@ from langlift.cli import (
     predict,
     pretrain,
     prompt,
+    push,
     report,
     score,
     study,
@@ -69,7 +70,8 @@ app.command("report")(report.report)
 app.command("playground")(playground.playground)
 app.add_typer(bench.app, name="bench")
 app.command("import")(import_adapter.import_adapter)
-app.command("export")(export_adapter.export_adapter)
+app.command("export")(export.export)
+app.command("push")(push.push)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

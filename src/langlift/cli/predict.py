@@ -13,7 +13,10 @@ from langlift.cli.options import Debug, Json, TrustRemoteCode, note, print_json
 
 def predict(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder that 'langlift task --out' wrote, or one seed's.")
+        Path,
+        typer.Argument(
+            metavar="RUN", help="Folder that 'langlift task --out' wrote, or one seed's; or a hub repository."
+        ),
     ],
     text: Annotated[
         Path,
@@ -41,6 +44,7 @@ def predict(
 ) -> None:
     """Label your own text with a trained task run, with probabilities; any amount of text, row by row."""
     from langlift.errors import InputError
+    from langlift.hub_folders import local_folder
     from langlift.progress import ProgressBar
     from langlift.tasks.input_rows import STANDARD
     from langlift.tasks.prediction import load_trained_task
@@ -50,7 +54,7 @@ def predict(
         raise InputError("--json and predictions on stdout would mix", "name a file with --out")
     if STANDARD not in (text, out) and out.resolve() == text.resolve():
         raise InputError(f"--out {out}: is the file that is read", "choose another name")
-    trained = load_trained_task(run, seed, base, trust_remote_code)
+    trained = load_trained_task(local_folder(run), seed, base, trust_remote_code)
     started = time.monotonic()
     source = trained.task.read_inputs(text)
     first = next(source, None)

@@ -10,7 +10,6 @@ import typer
 from langlift.benchmarks.graph_running import GraphBench
 from langlift.benchmarks.running import ScoreBench, TrainBench
 from langlift.benchmarks.startup import StartupBench
-from langlift.checkpoints.exporting import ExportResult
 from langlift.checkpoints.importing import ImportResult
 from langlift.cli.main import app
 from langlift.config.recipes import (
@@ -33,6 +32,8 @@ from langlift.playground.page import Served
 from langlift.prompting.running import PromptResult
 from langlift.reports.costs import CostTable
 from langlift.reports.study_page import ReportResult
+from langlift.sharing.exported import Exported
+from langlift.sharing.pushing import Pushed
 from langlift.studies.pricing import PlanPrice
 from langlift.studies.running import StudyResult
 from langlift.studies.status import RunRecord, StudyStatus
@@ -78,7 +79,8 @@ RESULTS: dict[str, type] = {
     "bench graph": GraphBench,
     "bench startup": StartupBench,
     "import": ImportResult,
-    "export": ExportResult,
+    "export": Exported,
+    "push": Pushed,
 }
 RECIPES: dict[str, type] = {
     "vocab build": VocabRecipe,

@@ -14,7 +14,10 @@ def score(
         Path, typer.Option("--text", metavar="FILE", help="Sentences, one a line; or a built data folder.")
     ],
     adapter: Annotated[
-        Path | None, typer.Option("--adapter", metavar="FOLDER", help="Adapter folder, as written by adapt.")
+        Path | None,
+        typer.Option(
+            "--adapter", metavar="FOLDER", help="Adapter folder, as written by adapt; or a hub repository."
+        ),
     ] = None,
     split: Annotated[
         str | None,
@@ -48,16 +51,18 @@ def score(
     from langlift.backbones.loading import is_causal
     from langlift.evaluation.perplexity import Perplexity, score_causal_model
     from langlift.evaluation.pseudo_perplexity import Score, score_model
+    from langlift.hub_folders import local_folder
 
+    folder = local_folder(adapter) if adapter else None
     way = (trust_remote_code, path or "fast", precision or "auto")
     result: Score | Perplexity
     if is_causal(base, trust_remote_code):
         if variant != "default":
             raise InputError(f"--variant {variant}: only for masked language models", "leave it out")
-        result = score_causal_model(base, texts, adapter, *way)
+        result = score_causal_model(base, texts, folder, *way)
         name, value = "perplexity", result.perplexity
     else:
-        result = score_model(base, texts, adapter, variant, *way)
+        result = score_model(base, texts, folder, variant, *way)
         name, value = "pseudo-perplexity", result.pseudo_perplexity
     if as_json:
         content = asdict(result)

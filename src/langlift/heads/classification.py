@@ -38,7 +38,7 @@ class ClassificationHead(nn.Module):
         if self.pooling == "last":
             if attention_mask is None:
                 return hidden[:, -1]
-            return hidden[torch.arange(len(hidden), device=hidden.device), attention_mask.sum(dim=1) - 1]
+            return hidden[torch.arange(hidden.shape[0], device=hidden.device), attention_mask.sum(dim=1) - 1]
         if attention_mask is None:
             return hidden.mean(dim=1)
         weights = attention_mask[:, :, None].to(hidden.dtype)

@@ -42,10 +42,15 @@ class TokenClassifier(TaskModel):
             hidden = hidden_states(self.body, batch, used)
         else:
             hidden = hidden_states(self.body, batch)[used.reshape(-1)]
-        starts = batch["labels"][used] != CONTINUED
-        if not bool(starts.all()):
-            words = starts.cumsum(dim=0) - 1
-            sums = hidden.new_zeros(int(words[-1]) + 1, hidden.shape[-1]).index_add(0, words, hidden)
-            hidden = sums / words.bincount()[:, None].to(hidden.dtype)
-        logits: Tensor = self.head(hidden)
+        logits: Tensor = self.head(means_over_words(hidden, batch["labels"][used]))
         return logits
+
+
+def means_over_words(vectors: Tensor, labels: Tensor) -> Tensor:
+    """[tokens, d], labels int64 [tokens] -> [words, d]: each labelled token with those that continue it."""
+    starts = labels != CONTINUED
+    if bool(starts.all()):
+        return vectors
+    words = starts.cumsum(dim=0) - 1
+    sums = vectors.new_zeros(int(words[-1]) + 1, vectors.shape[-1]).index_add(0, words, vectors)
+    return sums / words.bincount()[:, None].to(vectors.dtype)

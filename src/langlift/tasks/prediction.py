@@ -1,6 +1,6 @@
 """Label new text with a trained run: a stream of texts in, a stream of labels with probabilities out."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,13 +26,19 @@ INPUTS_AT_ONCE = 512
 
 @dataclass(frozen=True)
 class TrainedTask:
-    """One seed of a ``langlift task`` run, ready to label new text."""
+    """One seed of a ``langlift task`` run, ready to label new text.
+
+    ``settings`` are those of its head, ``max_tokens`` is the longest input it was trained on.
+    """
 
     folder: Path
     task: Task[Any]
     labels: list[str]
     model: TaskModel
     encoder: Any
+    tokenizer: Any
+    settings: Mapping[str, Any]
+    max_tokens: int
 
     def __call__(self, inputs: Iterable[Any]) -> Iterator[Any]:
         """Label texts (of words: lists of words) one after the other, however many there are."""
@@ -41,17 +47,26 @@ class TrainedTask:
             yield from self.task.label(self.model, self.encoder, chunk, self.labels)
 
 
+def is_task_run(folder: Path) -> bool:
+    """Whether a folder holds a run of ``langlift task`` or ``fuse``: all its seeds, or one of them."""
+    return (folder / HEAD).is_file() or any(folder.glob(f"seed-*/{HEAD}"))
+
+
 def load_trained_task(
-    run: Path, seed: int | None = None, base: str | None = None, trust_remote_code: bool = False
+    run: Path,
+    seed: int | None = None,
+    base: str | None = None,
+    trust_remote_code: bool = False,
+    path: str = "fast",
 ) -> TrainedTask:
     """Load a trained run: the folder of all seeds (then the one best on dev, or ``seed``), or of one seed.
 
-    ``base`` stands in for the base model that the run recorded, where that has moved.
+    ``base`` stands in for the base model that the run recorded, where that has moved. ``path`` is as in recipes.
 
     Raises:
         InputError: the folder holds no finished run, the seed is not in it, or something in it is damaged.
     """
-    folder = _seed_folder(run, seed).resolve()
+    folder = seed_folder(run, seed).resolve()
     recorded, head = _recorded(folder / RECIPE), _recorded(folder / HEAD)
     try:
         method, max_tokens = recorded["task"]["method"], recorded["task"]["max_tokens"]
@@ -77,12 +92,17 @@ def load_trained_task(
         raise InputError(
             f"{folder / HEAD_WEIGHTS}: missing, damaged or of another model", "train it again"
         ) from None
-    encoder = task.encoder(tokenizer, masked_model, max_tokens, settings)
-    return TrainedTask(folder, task, labels, model.to(default_device()).eval(), encoder)
+    encoder = task.encoder(tokenizer, masked_model, max_tokens, settings, path)
+    model = model.to(default_device()).eval()
+    return TrainedTask(folder, task, labels, model, encoder, tokenizer, settings, max_tokens)
 
 
-def _seed_folder(run: Path, seed: int | None) -> Path:
-    """The folder of one finished seed."""
+def seed_folder(run: Path, seed: int | None = None) -> Path:
+    """The folder of one finished seed: the one best on dev where none is named.
+
+    Raises:
+        InputError: the folder holds no finished run, or the seed is not in it.
+    """
     if (run / HEAD).is_file():
         if seed is not None:
             raise InputError(f"--seed {seed}: {run} is the folder of one seed", "leave --seed out")

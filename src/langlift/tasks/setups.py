@@ -222,20 +222,23 @@ def load_trained(model: PreTrainedModel, task: str, folder: Path, inputs: Mappin
         InputError: something is missing, damaged or of another model.
     """
     if inputs[LANGUAGE_ADAPTER]:
-        adapter = folder.parent / LANGUAGE_ADAPTER
-        if not adapter.is_dir():
-            raise InputError(
-                f"{adapter}: missing; the run is stacked on that language adapter",
-                "keep the folder that 'langlift task --out' wrote together",
-            )
-        load_adapter(model, adapter, name=LANGUAGE)
+        load_adapter(
+            model, _kept(folder, LANGUAGE_ADAPTER, "stacked on that language adapter", "task"), name=LANGUAGE
+        )
     if fused := inputs.get(FUSED_ADAPTERS):
-        adapters = folder.parent / FUSED_ADAPTERS
-        if not adapters.is_dir():
-            raise InputError(
-                f"{adapters}: missing; the run is on top of the fusion of these adapters",
-                "keep the folder that 'langlift fuse --out' wrote together",
-            )
+        adapters = _kept(folder, FUSED_ADAPTERS, "on top of the fusion of these adapters", "fuse")
         load_members(model, [adapters / name for name in fused], list(fused))
         load_fusion(model, folder)
     load_adapter(model, folder, name=task)
+
+
+def _kept(folder: Path, name: str, where: str, command: str) -> Path:
+    """What ``Setup.keep`` copied: beside the seed's folder, or in it where one seed was published alone."""
+    places = (folder.parent / name, folder / name)
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        raise InputError(
+            f"{places[0]}: missing; the run is {where}",
+            f"keep the folder that 'langlift {command} --out' wrote together",
+        )
+    return found

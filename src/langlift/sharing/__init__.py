@@ -1,0 +1,1 @@
+"""Sharing what was trained: plain models, ONNX, the hub."""

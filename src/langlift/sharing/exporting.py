@@ -1,0 +1,48 @@
+"""``langlift export``: one door for every form a run can leave in."""
+
+from pathlib import Path
+
+from langlift.backbones.loading import NANO, model_location
+from langlift.checkpoints import exporting
+from langlift.errors import InputError
+from langlift.hub_folders import local_folder
+from langlift.sharing.exported import Exported, file_sizes
+from langlift.sharing.onnx_export import export_onnx
+from langlift.sharing.plain_model import export_transformers
+
+LAYOUTS = (*exporting.LAYOUTS, "transformers", "onnx")
+
+
+def export(
+    source: Path,
+    layout: str,
+    out: Path,
+    base: str | None = None,
+    int8: bool = False,
+    data: str | None = None,
+    trust_remote_code: bool = False,
+) -> Exported:
+    """Write a run for ``adapterhub``, ``peft``, ``transformers`` or ``onnx`` into the new folder ``out``.
+
+    ``source`` is a run, an adapter or a model folder, or a repository of the hub with one. ``base`` stands in
+    for the base model that was recorded; for adapters' layouts it must fit. ``int8`` (onnx) adds the graph in 8
+    bits, and what that costs. ``data`` is what the result is tried and measured on, where the run recorded no
+    test sentences: labelled data for a task, text for a language model.
+
+    Raises:
+        InputError: no such layout, or what is in ``source`` cannot be expressed in it.
+        LangliftError: the result does not compute what the run computes, or ``out`` cannot be written.
+    """
+    if layout not in LAYOUTS:
+        raise InputError(f"unknown layout '{layout}'", f"one of {', '.join(LAYOUTS)}")
+    if int8 and layout != "onnx":
+        raise InputError(f"--int8: not for --to {layout}", "8 bits are for --to onnx")
+    if data is not None and layout not in ("transformers", "onnx"):
+        raise InputError(f"--data: not for --to {layout}", "adapters are written as they are")
+    folder = Path(model_location(NANO)) if str(source) == NANO else local_folder(source)
+    if layout == "onnx":
+        return export_onnx(folder, out, base, int8, data, trust_remote_code)
+    if layout == "transformers":
+        return export_transformers(folder, out, base, data, trust_remote_code)
+    result = exporting.export_adapter(folder, layout, out, base)
+    return Exported(result.folder, result.name, layout, result.files, file_sizes(out))

@@ -1,0 +1,100 @@
+"""A model as an ONNX graph: token ids and attention mask in, logits out; adapters and heads are part of it."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib.util import find_spec
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from langlift.backbones.registry import backbone_of
+from langlift.errors import InputError, LangliftError
+from langlift.heads.classification import ClassificationHead
+
+INPUTS, OUTPUT = ("input_ids", "attention_mask"), "logits"
+MODEL_FILE, WEIGHTS_FILE = "model.onnx", "model.onnx.data"
+LARGEST_FILE = 1_900_000_000
+"""Bytes of weights beyond which they stand in a file of their own: an ONNX file cannot hold 2 GiB."""
+NEEDED = ("onnx", "onnxruntime", "onnxscript")
+
+
+class Graph(nn.Module):
+    """``input_ids`` and ``attention_mask``, int64 [batch, length] -> logits of sentences, or of all tokens.
+
+    ``head`` is what stands on the body, ``None`` for a language model, which has its own.
+    """
+
+    def __init__(self, model: PreTrainedModel, head: nn.Module | None) -> None:
+        super().__init__()
+        self.model, self.head = model, head
+        self._kept: dict[str, Any] = {"use_cache": False} if backbone_of(model).causal else {}
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """-> float32 [batch, classes] or [batch, length, classes]."""
+        output: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask, **self._kept)[0]
+        if isinstance(self.head, ClassificationHead):
+            output = self.head.pool(output, attention_mask)
+        return output if self.head is None else self.head(output)
+
+
+def require_onnx() -> None:
+    """Raise an InputError unless what writes and runs ONNX is installed."""
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise InputError(f"--to onnx needs {', '.join(missing)}", "pip install 'langlift[onnx]'")
+
+
+def write_graph(graph: Graph, folder: Path, pad_token_id: int) -> None:
+    """Write ``model.onnx`` for batches of any size and length into a folder.
+
+    Raises:
+        LangliftError: PyTorch cannot turn this architecture into a graph.
+    """
+    # Attention by plain products: of fused kernels the graph would hold one case only.
+    graph.model.set_attn_implementation("eager")
+    ids = torch.arange(22).view(2, 11) % max(2, graph.model.config.vocab_size)
+    mask = torch.ones_like(ids)
+    ids[1, 7:], mask[1, 7:] = pad_token_id, 0
+    sizes = {0: "batch", 1: "length"}  # as names, their bounds (a position table's) are found by themselves
+    try:
+        with torch.no_grad(), _quiet():
+            program: Any = torch.onnx.export(
+                graph.eval(),
+                (ids, mask),
+                dynamo=True,
+                input_names=list(INPUTS),
+                output_names=[OUTPUT],
+                dynamic_shapes=dict.fromkeys(INPUTS, sizes),
+                verbose=False,
+            )
+            weights = sum(p.numel() * p.element_size() for p in graph.parameters())
+            program.save(folder / MODEL_FILE, external_data=weights > LARGEST_FILE)
+    except OSError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise LangliftError(
+            f"{type(graph.model).__name__} cannot be written as ONNX ({type(error).__name__}: {reason})",
+            "the same command with --debug shows where; please report it",
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's running commentary off the screen; errors still raise."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,200 @@
+"""Which files of a run go to the hub, and under which names: a list of what is wanted, never all there is."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors.torch import save
+
+from langlift.checkpoints.adapter_folder import METADATA, read_identity
+from langlift.checkpoints.layouts import (
+    ADAPTERHUB_FUSIONS,
+    ADAPTERHUB_PICKLE,
+    ADAPTERHUB_WEIGHTS,
+    CONFIG_FILE,
+    FUSION_CONFIG,
+    PEFT_WEIGHTS,
+)
+from langlift.checkpoints.masked_head import MASKED_HEAD
+from langlift.checkpoints.weight_files import read_metadata, read_safetensors
+from langlift.errors import InputError
+from langlift.sharing.exported import EXPORT_FILE, MODEL_FILES, inputs_in
+from langlift.tasks.prediction import is_task_run, seed_folder
+from langlift.tasks.runner import HEAD, HEAD_WEIGHTS
+from langlift.tasks.setups import FUSED_ADAPTERS, LANGUAGE_ADAPTER
+from langlift.training.model_cards import LEARNING_CURVES
+from langlift.training.run_folder import METRICS, PROGRESS, RECIPE, VERSIONS, is_finished
+
+README = "README.md"
+RUN_FILES = (RECIPE, VERSIONS, METRICS, PROGRESS, LEARNING_CURVES, EXPORT_FILE)
+ADAPTER_FILES = (
+    CONFIG_FILE,
+    ADAPTERHUB_WEIGHTS,
+    ADAPTERHUB_PICKLE,
+    PEFT_WEIGHTS,
+    MASKED_HEAD,
+    *ADAPTERHUB_FUSIONS,
+)
+TASK_FILES = (HEAD, HEAD_WEIGHTS, *ADAPTER_FILES, *MODEL_FILES)
+ONNX_GRAPH = "model.onnx"
+ONNX_FILES = (ONNX_GRAPH, "model.onnx.data", "model_int8*.onnx*", "labels.json", "tokenizer.json")
+BELOW = (LANGUAGE_ADAPTER, FUSED_ADAPTERS)
+
+Content = Path | bytes
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """A run as it would be published.
+
+    ``kind`` is ``task``, ``adapter``, ``model`` or ``onnx``; ``folder`` has the recipe, ``whole`` the metrics of
+    all seeds of a task. ``files`` are by their name in the repository.
+    """
+
+    kind: str
+    folder: Path
+    whole: Path
+    files: dict[str, Content]
+
+
+def gathered(source: Path) -> Gathered:
+    """Find out what a folder is, and what of it goes to the hub. Of a task's seeds it is the best on dev.
+
+    Raises:
+        InputError: it holds nothing to publish, or a run that is not finished.
+    """
+    if not source.is_dir():
+        raise InputError(f"{source}: no such folder", "give the folder of a run, an adapter or a model")
+    if (source / RECIPE).is_file() and not is_finished(source):
+        raise InputError(f"{source}: the run is not finished", "the same command with --resume goes on")
+    if is_task_run(source):
+        folder = seed_folder(source)
+        files = _chosen(folder, (*TASK_FILES, *RUN_FILES))
+        for name in BELOW:
+            place = next((p for p in (folder.parent / name, folder / name) if p.is_dir()), None)
+            if place is not None:
+                adapters = (path for path in sorted(place.rglob("*")) if path.name in ADAPTER_FILES)
+                files |= {f"{name}/{path.relative_to(place).as_posix()}": path for path in adapters}
+        return Gathered("task", folder, source, files)
+    if (source / CONFIG_FILE).is_file():
+        return Gathered("adapter", source, source, _chosen(source, (*ADAPTER_FILES, *RUN_FILES)))
+    if (source / ONNX_GRAPH).is_file():
+        return Gathered("onnx", source, source, _chosen(source, (*ONNX_FILES, *RUN_FILES)))
+    model = next((place for place in (source, source / "model") if (place / "config.json").is_file()), None)
+    if model is None:
+        raise InputError(
+            f"{source}: holds no adapter, task run or model",
+            "give the folder that 'langlift adapt', 'task', 'export' or another command wrote with --out",
+        )
+    return Gathered("model", source, source, _chosen(model, MODEL_FILES) | _chosen(source, RUN_FILES))
+
+
+def readme_of(found: Gathered) -> str:
+    """The card that the run has, which its owner may have changed; empty where there is none."""
+    places = (found.folder / README, found.folder / "model" / README)
+    path = next((place for place in places if place.is_file()), None)
+    return path.read_text(encoding="utf-8", errors="replace") if path else ""
+
+
+def recorded_base(found: Gathered, recipe: Mapping[str, Any]) -> str | None:
+    """The base model of an adapter or a task, or the one a whole model started from, if that was recorded."""
+    if CONFIG_FILE in found.files:
+        name = read_identity(found.folder).get("model_name") or json.loads(
+            (found.folder / CONFIG_FILE).read_text(encoding="utf-8")
+        ).get("base_model_name_or_path")
+        if name:
+            return str(name)
+    base = inputs_in(recipe).get("base")
+    if base is None and EXPORT_FILE in found.files:
+        base = json.loads((found.folder / EXPORT_FILE).read_text(encoding="utf-8")).get("base")
+    return str(base) if base else None
+
+
+def made_portable(files: Mapping[str, Content], before: str | None, base: str | None) -> dict[str, Content]:
+    """The same files without paths of this machine: of these the names stay, and ``base`` is the base."""
+    ready: dict[str, Content] = {}
+    for name, path in files.items():
+        ready[name] = path
+        if not isinstance(path, Path):
+            continue
+        if path.name in (RECIPE, METRICS, EXPORT_FILE):
+            ready[name] = _without_paths(path, before, base)
+        elif path.name in (CONFIG_FILE, FUSION_CONFIG):
+            ready[name] = _with_base(path, before, base)
+        elif path.name == PEFT_WEIGHTS and before != base:
+            identity = json.loads(read_metadata(path).get(METADATA, "{}"))
+            if identity.get("model_name") == before:
+                metadata = {METADATA: json.dumps({**identity, "model_name": base})}
+                ready[name] = save(read_safetensors(path), metadata=metadata)
+    return ready
+
+
+def size_of(content: Content) -> int:
+    """Bytes."""
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+def local_paths(value: Any) -> Iterator[str]:
+    """The strings in a nested value that name files or folders of this machine."""
+    if isinstance(value, dict):
+        for part in value.values():
+            yield from local_paths(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from local_paths(part)
+    elif isinstance(value, str) and is_local(value):
+        yield value
+
+
+def is_local(value: str) -> bool:
+    """Whether a string is a path of this machine, and not a hub id or a plain word."""
+    if not value or "\n" in value or len(value) > 1000:
+        return False
+    path = Path(value)
+    return path.is_absolute() or value.startswith("~") or ("/" in value and path.exists())
+
+
+def _chosen(folder: Path, patterns: Sequence[str]) -> dict[str, Content]:
+    return {
+        path.name: path
+        for path in sorted(folder.iterdir())
+        if path.is_file() and any(fnmatch(path.name, pattern) for pattern in patterns)
+    }
+
+
+def _without_paths(path: Path, before: str | None, base: str | None) -> bytes:
+    text = path.read_text(encoding="utf-8")
+    content = yaml.safe_load(text) if path.name == RECIPE else json.loads(text)
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: changed(part) for key, part in value.items()}
+        if isinstance(value, list):
+            return [changed(part) for part in value]
+        if before is not None and value == before:
+            return base
+        return Path(value).name if isinstance(value, str) and is_local(value) else value
+
+    new = changed(content)
+    if new == content:
+        return text.encode()
+    if path.name == RECIPE:
+        return yaml.safe_dump(new, sort_keys=False, allow_unicode=True).encode()
+    return (json.dumps(new, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _with_base(path: Path, before: str | None, base: str | None) -> bytes:
+    text = path.read_text(encoding="utf-8")
+    content = json.loads(text)
+    changed = {
+        key: base
+        for key in ("model_name", "base_model_name_or_path")
+        if content.get(key) is not None and content[key] == before != base
+    }
+    if not changed:
+        return text.encode()
+    return (json.dumps({**content, **changed}, indent=2, sort_keys=True) + "\n").encode()

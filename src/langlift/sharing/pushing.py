@@ -1,0 +1,246 @@
+"""``langlift push``: publish a run, an adapter or a model, with a model card, in one commit."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from langlift.backbones.loading import NANO, is_causal
+from langlift.checkpoints.layouts import CONFIG_FILE
+from langlift.corpus.text_data import load_text_data
+from langlift.data_folder import MANIFEST
+from langlift.errors import InputError
+from langlift.hub_folders import REPOSITORY
+from langlift.languages import Language, find_language
+from langlift.progress import say
+from langlift.sharing.exported import EXPORT_FILE, inputs_in, read_json, read_recipe, settings_in
+from langlift.sharing.hub import upload
+from langlift.sharing.published_cards import CardFacts, DataSource, published_card
+from langlift.sharing.published_files import (
+    README,
+    Gathered,
+    gathered,
+    is_local,
+    local_paths,
+    made_portable,
+    readme_of,
+    recorded_base,
+    size_of,
+)
+from langlift.tasks.runner import HEAD
+from langlift.training.model_cards import FLORES_CODE
+from langlift.training.run_folder import METRICS
+
+NOT_STATED = "not stated"
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What ``langlift push`` sent, or with ``dry_run`` would send.
+
+    ``files`` are sizes in bytes by name. ``remarks`` say what the card lacks. ``url`` and ``commit`` are ``None``
+    of a dry run. ``card`` is the README.md.
+    """
+
+    repository: str
+    kind: str
+    files: dict[str, int]
+    bytes: int
+    private: bool
+    dry_run: bool
+    remarks: list[str] = field(default_factory=list)
+    url: str | None = None
+    commit: str | None = None
+    card: str = ""
+
+
+def push(
+    source: Path,
+    repository: str,
+    *,
+    private: bool = False,
+    dry_run: bool = False,
+    language: Language | None = None,
+    licence: str | None = None,
+    base: str | None = None,
+    data: Sequence[Path] = (),
+) -> Pushed:
+    """Publish what is in ``source`` as the hub's repository ``owner/name``, made if there is none.
+
+    Weights, settings, measures and the card go; checkpoints, training text and predictions never do, nor do
+    paths of this machine. ``language``, ``licence`` (an identifier such as ``cc-by-4.0``) and ``base`` (a hub id)
+    complete or replace what the run recorded; ``data`` names built data folders, whose manifests say the
+    sources' licences.
+    The token is the one of ``HF_TOKEN`` or ``hf auth login``, the hub that of ``HF_ENDPOINT``.
+
+    Raises:
+        InputError: nothing to publish, an unfinished run, or a name that no repository can have.
+        LangliftError: no token, a hub that refuses or cannot be reached; then nothing was published.
+    """
+    if not REPOSITORY.fullmatch(repository):
+        raise InputError(
+            f"{repository}: not the name of a repository", "write it as owner/name, such as anna/welsh-xlmr"
+        )
+    found = gathered(source)
+    recipe = read_recipe(found.folder)
+    before = recorded_base(found, recipe)
+    remarks: list[str] = []
+    after = _published_base(found, before, base, remarks)
+    public = after is not None and after != NANO and (base is not None or after == before)
+    facts = _facts(found, recipe, repository, after, public, language, licence, data, remarks)
+    files = made_portable(found.files, before, after)
+    card = published_card(_without_paths(readme_of(found), recipe, before, after), facts)
+    files[README] = card.encode()
+    files = dict(sorted(files.items()))
+    result = Pushed(
+        repository=repository,
+        kind=found.kind,
+        files={name: size_of(content) for name, content in files.items()},
+        bytes=sum(size_of(content) for content in files.values()),
+        private=private,
+        dry_run=dry_run,
+        remarks=remarks,
+        card=card,
+    )
+    for remark in remarks:
+        say(remark)
+    if dry_run:
+        return result
+    say(f"publishing {len(files)} files ({result.bytes / 1e6:,.1f} MB) as {repository}")
+    url, commit = upload(repository, files, private, f"{found.kind} by langlift")
+    return replace(result, url=url, commit=commit)
+
+
+def _without_paths(card: str, recipe: Mapping[str, Any], before: str | None, after: str | None) -> str:
+    """The run's card with the base's new name, and names in the place of paths of this machine."""
+    if before is not None and after is not None and before != after:
+        card = re.sub(rf"(?<![\w/.-]){re.escape(before)}(?![\w/-])", lambda _: after, card)
+    for path in local_paths(recipe):
+        card = card.replace(path, Path(path).name)
+    return card
+
+
+def _published_base(found: Gathered, before: str | None, base: str | None, remarks: list[str]) -> str | None:
+    """The base model as strangers can name it: a folder of this machine becomes its name."""
+    if base is not None:
+        return base
+    if before is None or before == NANO:
+        return before
+    if not is_local(before) and not Path(before).exists():
+        return before
+    if CONFIG_FILE in found.files:
+        remarks.append(
+            f"the base model {before} is a folder of this machine: publish it too, and give --base owner/name"
+        )
+    return Path(before).name
+
+
+def _facts(
+    found: Gathered,
+    recipe: Mapping[str, Any],
+    repository: str,
+    base: str | None,
+    public: bool,
+    language: Language | None,
+    licence: str | None,
+    data: Sequence[Path],
+    remarks: list[str],
+) -> CardFacts:
+    inputs, section = inputs_in(recipe), settings_in(recipe)
+    metrics = {**read_json(found.whole / METRICS), **read_json(found.folder / METRICS)}
+    exported = read_json(found.folder / EXPORT_FILE)
+    task = read_json(found.folder / HEAD).get("task")
+    if found.kind == "onnx":
+        task = read_json(found.folder / "labels.json").get("task")
+    languages = [language] if language is not None else _languages(inputs)
+    if not languages:
+        remarks.append("the card names no language: give --language")
+    if licence is None and "license:" not in readme_of(found).partition("\n---")[0]:
+        remarks.append("the card names no licence: give --license (such as cc-by-4.0)")
+    sources = _sources(data, inputs, remarks)
+    if not sources:
+        remarks.append("the card names no licences of the data: give the built data folder with --data")
+    trained_on = _data_names(inputs)
+    return CardFacts(
+        repository=repository,
+        kind=found.kind,
+        languages=languages,
+        base=base,
+        base_is_public=public,
+        licence=licence,
+        task=task if task in ("topic", "sentiment", "ner", "pos", "dependencies") else None,
+        trained_on=trained_on,
+        tested_on=str(inputs["data"]) if task and inputs.get("data") else None,
+        sources=sources,
+        settings=section,
+        metrics=metrics,
+        layout=exported.get("format"),
+        causal=_is_causal(found, section),
+    )
+
+
+def _is_causal(found: Gathered, section: Mapping[str, Any]) -> bool:
+    """Whether what is published is a decoder, or an adapter for one."""
+    if "config.json" not in found.files:
+        return section.get("objective") == "causal"
+    config = found.files["config.json"]
+    return isinstance(config, Path) and is_causal(str(config.parent))
+
+
+def _languages(inputs: Mapping[str, Any]) -> list[Language]:
+    """The languages that a run recorded; those of tasks by the names of their data, such as ``mlt_Latn``."""
+    of_family = inputs.get("languages")
+    codes = [*of_family] if isinstance(of_family, dict) else [inputs.get("language"), inputs.get("data")]
+    found = []
+    for code in codes:
+        if isinstance(code, str) and (FLORES_CODE.fullmatch(code) or code == inputs.get("language")):
+            found.append(find_language(code))
+    return found
+
+
+def _data_names(inputs: Mapping[str, Any]) -> list[str]:
+    """The names of what a run was trained on."""
+    if isinstance(of_family := inputs.get("languages"), dict):
+        return [str(one["data"]) for some in of_family.values() for one in some if isinstance(one, dict)]
+    data = inputs.get("train_data") or inputs.get("data") or []
+    names = data if isinstance(data, list) else str(data).split(", ")
+    return [str(name) for name in names]
+
+
+def _sources(folders: Sequence[Path], inputs: Mapping[str, Any], remarks: list[str]) -> list[DataSource]:
+    """What manifests of built folders say of sources and licences; a folder the run was not trained on is told.
+
+    Raises:
+        InputError: a folder has no manifest.
+    """
+    sources: list[DataSource] = []
+    recorded = _hashes(inputs)
+    for folder in folders:
+        manifest = read_json(folder / MANIFEST)
+        if not isinstance(manifest.get("sources"), list):
+            raise InputError(
+                f"{folder}: no {MANIFEST} that names sources",
+                "give a folder that 'langlift corpus build' or 'langlift graph build' wrote",
+            )
+        if recorded and load_text_data(folder).sha256 not in recorded:
+            remarks.append(f"{folder} is not the data that the run recorded (another hash)")
+        counted = manifest.get("licences")
+        in_graph = ", ".join(counted) if isinstance(counted, dict) else ""
+        for source in manifest["sources"]:
+            kind, name = str(source.get("kind") or "source"), str(source.get("id") or source.get("path") or "")
+            on_hub = name if REPOSITORY.fullmatch(name) and not Path(name).exists() and kind != "file" else None
+            title = kind if on_hub or not name else f"{kind} {Path(name).name}"
+            licence = str(source.get("licence") or in_graph or NOT_STATED)
+            sources.append(DataSource(title, on_hub, licence.replace("|", "/")))
+    return list(dict.fromkeys(sources))
+
+
+def _hashes(inputs: Mapping[str, Any]) -> set[str]:
+    """The hashes of the data that a run of adapt or adapt-family recorded."""
+    if isinstance(of_family := inputs.get("languages"), dict):
+        return {str(one["sha256"]) for some in of_family.values() for one in some if "sha256" in one}
+    if "language" not in inputs:
+        return set()
+    hashes = inputs.get("data_sha256")
+    return {str(one) for one in (hashes if isinstance(hashes, list) else [hashes]) if one}
