@@ -3,7 +3,7 @@
 # stopped ones resumed.
 #
 #   LANGLIFT_DATA=... docs/reproduce_families.sh OUT [PART...]
-#   parts: corpora uralic alpha treebanks bantu unseen_script
+#   parts: corpora uralic alpha treebanks full_treebanks bantu unseen_script
 #
 # corpora comes first; then parts may run beside each other, one process a part, each with its own cores. All but
 # unseen_script are studies (docs/studies/nano-*.yaml): `langlift report OUT/uralic --out uralic.html` shows what came out.
@@ -12,7 +12,7 @@ set -euo pipefail
 : "${LANGLIFT_DATA:?must name the folder of real data}"
 OUT=${1:?name a folder for the results}
 shift
-PARTS=${*:-corpora uralic alpha treebanks bantu unseen_script}
+PARTS=${*:-corpora uralic alpha treebanks full_treebanks bantu unseen_script}
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export CORPORA=$OUT/corpora
 mkdir -p "$CORPORA"
@@ -80,7 +80,7 @@ for part in $PARTS; do
   case $part in
     corpora | unseen_script) "$part" ;;
     uralic | bantu) langlift study run "$HERE/studies/nano-$part.yaml" --out "$OUT/$part" ;;
-    alpha | treebanks) langlift study run "$HERE/studies/nano-uralic-$part.yaml" --out "$OUT/$part" ;;
+    alpha | treebanks | full_treebanks) langlift study run "$HERE/studies/nano-uralic-${part/_/-}.yaml" --out "$OUT/$part" ;;
     *)
       echo "unknown part $part" >&2
       exit 2
