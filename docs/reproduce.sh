@@ -3,15 +3,16 @@
 # Finished runs are skipped, stopped ones resumed. Results land in OUT as one JSON object a file.
 #
 #   LANGLIFT_DATA=... docs/reproduce.sh OUT [PART...]
-#   parts: base mlt_Latn swh_Latn seq_bn_inv graph objectives mosa uyghur sentiment ner full
+#   parts: base mlt_Latn swh_Latn seq_bn_inv graph objectives mosa uyghur sentiment ner full causal
 #
 # Parts may run beside each other, one process a part, each with its own cores; sentiment, ner and full want the
 # adapters of swh_Latn, mlt_Latn and graph first, or make what they miss.
 set -euo pipefail
 : "${LANGLIFT_DATA:?must name the folder of real data}"
 OUT=${1:?name a folder for the results}
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 shift
-PARTS=${*:-base mlt_Latn swh_Latn seq_bn_inv graph objectives mosa uyghur sentiment ner full}
+PARTS=${*:-base mlt_Latn swh_Latn seq_bn_inv graph objectives mosa uyghur sentiment ner full causal}
 ALL_SEEDS="1 2 3"
 SEEDS=$ALL_SEEDS
 EXAMPLES=1000 # at most so many for training a task
@@ -113,6 +114,23 @@ full() {
     --seeds 1,2,3 --precision bf16 --resume --train-examples "$EXAMPLES"
 }
 
+# A small decoder, adapted to Swahili by Seq_bn and as a whole.
+causal() {
+  local base=$OUT/causal-base/model text=$LANGLIFT_DATA/corpus/swh_Latn.txt test=$LANGLIFT_DATA/eval/flores_text/swh_Latn.txt
+  keep causal-base pretrain --preset nano --objective causal --config "$HERE/examples/causal_sibling.yaml" \
+    --corpus "$LANGLIFT_DATA/corpus" --out "$OUT/causal-base" --resume
+  keep score-causal-base score --base "$base" --text "$test" --sentences 200
+  for seed in $SEEDS; do
+    for method in seq_bn full; do
+      local run=causal-$method-$seed adapted=(--base "$base" --adapter "$OUT/causal-$method-$seed") rate=3e-3
+      [ "$method" = full ] && adapted=(--base "$OUT/$run") rate=5e-4
+      keep "$run" adapt swh --objective causal --base "$base" --preset nano --method "$method" --lr "$rate" --steps 150 \
+        --set validate_every=150 --set validation_examples=200 --seed "$seed" --data "$text" --out "$OUT/$run" --resume
+      keep "score-$run" score "${adapted[@]}" --text "$test" --sentences 200
+    done
+  done
+}
+
 # task TASK NAME LANGUAGE OPTION...: few examples (EXAMPLES), three seeds.
 task() {
   local task=$1 name=$2 language=$3
@@ -186,6 +204,7 @@ for part in $PARTS; do
       EXAMPLES=1000
       ;;
     full) for language in mlt_Latn swh_Latn; do full "$language"; done ;;
+    causal) causal ;;
     *) target "$part" ;;
   esac
 done

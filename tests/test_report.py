@@ -160,6 +160,17 @@ def test_published_figures_come_with_what_differs(page, analysis):
     assert any("epochs 3 here; 25 there" in note for table in tables for note in table.notes)
 
 
+def test_a_task_without_published_figures_has_no_such_section(tmp_path):
+    study = StudyFolder(tmp_path / "study")
+    for seed in (1, 2, 3):
+        cell = {"language": "myv_Cyrl", "base": BASE, "task": "pos", "metric": "accuracy", "use": "alone"}
+        folder = study.run("task", cell | {"seed": seed}, {"value": 70.0 + seed, "before": None})
+        write_recipe(folder, "task", {"epochs": 10, "batch_size": 8, "learning_rate": 3e-4})
+    (tmp_path / "study/study.yaml").write_text("name: made-up\n")
+    result = write_report([tmp_path / "study"], tmp_path / "page.html")
+    assert "results" in result.sections and "published" not in result.sections
+
+
 def test_exports_parse(page, study):
     folder = study.parent / "tables"
     for name in page[0].tables:

@@ -152,7 +152,8 @@ def what_differs(results: Results, runs: Sequence[StudyRun]) -> list[str]:
             some = [run for run in adapting if data_source(str(run.cell.get("data"))) == kind]
             lines += _settings_differ(f"Adapters on {kind}", some, "adapt", {"steps": steps})
     if results.measure.task is not None:
-        there: dict[str, Any] = {**TASK, "epochs": EPOCHS.get(results.measure.task)}
+        epochs = EPOCHS.get(results.measure.task)
+        there: dict[str, Any] = {**TASK, **({"epochs": epochs} if epochs else {})}
         lines += _settings_differ("Task training", own, "task", there)
     counts = {len(cell) for (_, name), cell in results.cells.items()} if results.measure.task else set()
     if counts - {SEEDS}:
