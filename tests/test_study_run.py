@@ -385,7 +385,7 @@ def test_on_ray_with_two_workers_kills_change_nothing(whole, plan, file, tmp_pat
         if kill == 0:
             found[0].kill()
         family = psutil.Process(driver.pid).children(recursive=True)
-        time.sleep(moments.uniform(0.2, 1.0) * whole[2] / 4)
+        time.sleep(moments.uniform(0.1, 0.5) * whole[2] / 4)
         driver.kill()
         driver.wait()
         psutil.wait_procs(family, timeout=60)
