@@ -1,6 +1,7 @@
 """The runner of all tasks, seen with topic classification: what a way of training may plug in, and old runs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,18 @@ def test_a_setup_plugs_into_loss_steps_and_report(tiny_bert: Path, topic_folder:
     assert max(losses) > 10, "the further term is in the loss"
     again = train_task(TOPIC, str(tiny_bert), topic_folder, tmp_path / "run", RECIPE, setup=setup, resume=True)
     assert again == result
+
+
+def test_dev_may_be_a_draw_the_same_for_all_seeds_and_test_stays_whole(
+    tiny_bert: Path, topic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    scored, score = [], type(TOPIC).score
+    monkeypatch.setattr(type(TOPIC), "score", lambda *a: (scored.append(list(a[1].texts)), score(*a))[1])
+    recipe = replace(RECIPE, epochs=1, validation_examples=5)
+    train_task(TOPIC, str(tiny_bert), topic_folder, tmp_path / "run", recipe)
+    drawn = [texts for texts in scored if len(texts) == 5]
+    assert len(drawn) >= 4 and all(texts == drawn[0] for texts in drawn), "two seeds, before and after"
+    assert {len(texts) for texts in scored if len(texts) != 5} == {12}, "test"
 
 
 def test_the_recipe_names_the_setup(tmp_path: Path):
