@@ -19,6 +19,7 @@ ONLY_FOR = {
 }
 """Settings that only these methods read. In runs of others they are left out, so that they make no runs twice."""
 OFF_OR_ON = ("gradient_checkpointing", "quantised", "validation_examples")
+"""Settings that came later: off (false, 0) they are left out, so that runs from before they existed count as the same."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,6 @@ def is_unread(recipe: Any, setting: str) -> bool:
         return True
     if setting == "path":
         return True
-    if setting in OFF_OR_ON:  # left out when off, so that runs from before they existed still count as the same
+    if setting in OFF_OR_ON:
         return not getattr(recipe, setting)
     return setting in ONLY_FOR and recipe.method not in ONLY_FOR[setting]
