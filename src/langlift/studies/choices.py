@@ -19,7 +19,7 @@ ONLY_FOR = {
 }
 """Settings that only these methods read. In runs of others they are left out, so that they make no runs twice."""
 OFF_OR_ON = ("gradient_checkpointing", "quantised", "validation_examples")
-"""Settings that came later: off (false, 0) they are left out, so that runs from before they existed count as the same."""
+"""Settings that came later. Off (false, 0) they are left out, so that runs from before count as the same."""
 
 
 @dataclass(frozen=True)
