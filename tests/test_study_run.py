@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -289,6 +290,21 @@ def test_runs_that_the_study_does_not_have_are_not_mixed_in(whole, file, tmp_pat
     result = run_study(changed, out, Heard(), set_aside=True)
     assert result.finished_now == 3 and not result.failures
     assert (out / "set-aside" / strange.name / RUN).is_file() and not strange.exists()
+
+
+def test_one_more_axis_repeats_no_finished_run(whole, file, tmp_path):
+    content = yaml.safe_load(file.read_text())
+    content["axes"]["behaviour"] = "corrected"
+    more = file.parent / "more.yaml"
+    more.write_text(yaml.safe_dump(content, sort_keys=False))
+    plan, out = plan_study(read_study(more)), tmp_path / "out"
+    shutil.copytree(whole[0] / RUNS, out / RUNS)
+    assert sum(not is_done(out / RUNS, step) for step in plan.steps) > 6  # by other names
+    result = run_study(plan, out, Heard())
+    assert (result.finished_before, result.finished_now) == (12, 0)
+    cells = [json.loads((out / RUNS / step.name / RUN).read_text())["cell"] for step in plan.steps]
+    assert cells == [dict(step.cell) for step in plan.steps]
+    assert len(list((out / RUNS).iterdir())) == 12
 
 
 def test_a_folder_with_other_things_is_refused(plan, tmp_path):
