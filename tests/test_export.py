@@ -29,6 +29,7 @@ from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.sharing import onnx_graph, parity
 from langlift.sharing.stock_heads import SENTENCE_HEADS, TOKEN_HEADS, sentence_head, token_head
+from langlift.tasks.conllu import sentence_of
 from langlift.tasks.known import TASKS
 from langlift.tasks.prediction import load_trained_task
 from langlift.tasks.runner import train_task
@@ -249,6 +250,35 @@ def test_a_tagger_as_onnx(
     assert str(tmp_path) not in sent["card"] and str(tiny_bert) not in sent["card"]
 
 
+@pytest.mark.parametrize("pooling", ["mean", pytest.param("first", marks=pytest.mark.slow)])
+def test_a_parser_as_onnx(
+    pooling: str,
+    tiny_bert: Path,
+    treebank: Path,
+    langlift: Callable[..., CommandResult],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = {"train_examples": 8, "pooling": pooling, "max_tokens": 12}
+    run = trained("dependencies", tiny_bert, treebank, tmp_path / "run", **settings)
+    result = langlift("export", run, "--to", "onnx", "--out", tmp_path / "out", "--int8", "--json")
+    assert result.code == 0, result.err
+    metrics = json.loads((run / "seed-1" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["test_sentences_in_windows"] > 3, "sentences of several windows are among them"
+    answers = (run / "seed-1" / "test_predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    words = sum(len(json.loads(line)["words"]) for line in answers)
+    assert result.json["difference"] < 1e-4 and result.json["items"] == 2 * words  # heads and relations
+    loss = result.json["int8"]
+    assert loss["items"] == words and loss["metric"] == "las" and loss["bytes_int8"] < loss["bytes_float32"]
+    labels = json.loads((tmp_path / "out" / "labels.json").read_text(encoding="utf-8"))
+    assert labels["task"] == "dependencies" and "nsubj" in labels["labels"] and labels["decoding"] == "mst"
+    sentence = ["il-", "tifel", "iħobb", "ktieb"]
+    [answer] = load_trained_task(run)([sentence_of(sentence, " ".join(sentence), 1)])
+    printed = run_card(tmp_path / "out", {'["your", "sentence", "in", "words"]': repr(sentence)}, capsys)
+    expected = zip(range(1, 5), sentence, answer.heads, answer.relations, strict=True)
+    assert printed.splitlines() == [" ".join(map(str, row)) for row in expected]
+
+
 def test_a_graph_that_computes_something_else_is_not_kept(
     adapted_runs: Path, langlift: Callable[..., CommandResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,9 +309,8 @@ def test_usage(
     result = langlift("export", tmp_path / "none", "--to", "onnx", *out)
     assert result.code == 2, result.err
     parser = trained("dependencies", tiny_bert, treebank, tmp_path / "parser", method="full", train_examples=8)
-    for layout in ("onnx", "transformers"):
-        result = langlift("export", parser, "--to", layout, *out)
-        assert result.code == 2 and "parser" in result.error["error"], result.err
+    result = langlift("export", parser, "--to", "transformers", *out)
+    assert result.code == 2 and "parser" in result.error["error"] and "--to onnx" in result.error["hint"]
     monkeypatch.setattr(onnx_graph, "find_spec", lambda name: None if name == "onnxscript" else name)
     result = langlift("export", run, "--to", "onnx", *out)
     assert result.code == 2 and "onnxscript" in result.error["error"]

@@ -9,6 +9,7 @@ import yaml
 
 from langlift.checkpoints.cards import split_front_matter
 from langlift.sharing.parity import LIMIT, Parity
+from langlift.tasks.dependencies import DEPENDENCIES
 
 KEPT_FACTS = ("language", "license", "base_model", "datasets")
 WORDS_ANSWER = {
@@ -44,6 +45,9 @@ def onnx_card(
     task, end = str(described["task"]), ""
     if task in ("fill-mask", "text-generation"):
         pipeline, use = task, _language_model_use(described)
+    elif task == DEPENDENCIES.name:
+        pipeline, use = "token-classification", _parser_use(described)
+        end = f"\n{PARSER_ANSWER}\n"
     elif described["one_label_for"] == "sentence":
         pipeline, use = "text-classification", SENTENCE_USE
     else:
@@ -149,6 +153,54 @@ WORD_USE = """    # pip install onnxruntime tokenizers
             tokens[np.searchsorted(ends, max(start, end - 1), side="right")].append(place)
     print([(word, labels[WORD_LOGITS.argmax()]) for word, places in zip(words, tokens) if places])
 """
+
+
+PARSER_ANSWER = """The tree is the one with the highest sum of scores and a single root: langlift's decoding `mst`.
+A sentence longer than `max_tokens` goes in as several rows of words; `word_weights` is [words, rows, tokens]."""
+PARSER_USE = """    # pip install onnxruntime tokenizers networkx
+    import json
+    import networkx
+    import numpy as np
+    import onnxruntime
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file("THIS_FOLDER/tokenizer.json")
+    labels = json.load(open("THIS_FOLDER/labels.json", encoding="utf-8"))["labels"]
+    session = onnxruntime.InferenceSession("THIS_FOLDER/model.onnx")
+
+    words = ["your", "sentence", "in", "words"]
+    encoded = tokenizer.encode(" ".join(words))
+    ends = np.cumsum([len(word) + 1 for word in words]) - 1
+    tokens = [[] for _ in words]  # the places of each word's tokens
+    for place, (start, end) in enumerate(encoded.offsets):
+        if not encoded.special_tokens_mask[place]:
+            tokens[np.searchsorted(ends, max(start, end - 1), side="right")].append(place)
+    weights = np.zeros((len(words), 1, len(encoded.ids)), dtype=np.float32)
+    for word, places in enumerate(tokens):
+        weights[word, 0, WORD_PLACES] = 1
+    inputs = {
+        "input_ids": np.array([encoded.ids]),
+        "attention_mask": np.array([encoded.attention_mask]),
+        "word_weights": weights / weights.sum(axis=2, keepdims=True),
+    }
+    arcs, relations = session.run(["arcs", "relations"], inputs)
+
+    graph = networkx.DiGraph()  # from heads to words; 0 is the root, and hangs on one word alone
+    for word, scores in enumerate(arcs.tolist(), start=1):
+        possible = [(head, score) for head, score in enumerate(scores) if head != word]
+        graph.add_weighted_edges_from((head, word, score - 1e6 * (head == 0)) for head, score in possible)
+    heads = {word: head for head, word in networkx.maximum_spanning_arborescence(graph).edges}
+    of_root = np.array([label.split(":")[0] == "root" for label in labels])
+    for word, form in enumerate(words, start=1):
+        scores = np.where(of_root == (heads[word] == 0), relations[word - 1, heads[word]], -np.inf)
+        print(word, form, heads[word], labels[scores.argmax()])
+"""
+
+
+def _parser_use(described: Mapping[str, Any]) -> str:
+    """How the scores become a tree; of each word the tokens that the run looks at."""
+    places = {"last": "places[-1]", "mean": "places"}
+    return PARSER_USE.replace("WORD_PLACES", places.get(described["pooling"], "places[0]"))
 
 
 def _word_use(described: Mapping[str, Any]) -> str:

@@ -15,11 +15,13 @@ from langlift.files import check_new_folder, new_folder
 from langlift.progress import say
 from langlift.sharing.exported import EXPORT_FILE, Exported, file_sizes, origin_of
 from langlift.sharing.exported_cards import onnx_card
-from langlift.sharing.onnx_graph import MODEL_FILE, Graph, require_onnx, write_graph
-from langlift.sharing.onnx_session import INT8_FILE, OnnxModel, quantise
+from langlift.sharing.onnx_graph import MODEL_FILE, Graph, ParserGraph, require_onnx, write_graph
+from langlift.sharing.onnx_session import INT8_FILE, OnnxModel, OnnxParser, quantise
 from langlift.sharing.parity import answers_to, compared, require_parity
 from langlift.sharing.subjects import Subject, subject_of
-from langlift.tasks.tagging import Tagged, TaggingTask
+from langlift.tasks.dependencies import Parse
+from langlift.tasks.sentence_task import SentenceTask
+from langlift.tasks.tagging import Tagged
 
 LABELS_FILE, TOKENIZER_FILE = "labels.json", "tokenizer.json"
 
@@ -61,13 +63,13 @@ def export_onnx(
     require_onnx()
     check_new_folder(out)
     subject = subject_of(source, base, data, trust_remote_code)
-    graph = Graph(subject.body, subject.trained.model.head if subject.trained else None)
+    graph = (ParserGraph if subject.is_parser else Graph)(subject.body, subject.head)
     with new_folder(out) as staging:
         say(f"writing the graph and trying it on {len(subject.sentences)} sentences")
         _write_tokenizer(subject, staging)
         expected = answers_to(subject.batches, subject.computed)
         write_graph(graph, staging, subject.tokenizer.pad_token_id)
-        parity = compared(expected, answers_to(subject.batches, OnnxModel(staging / MODEL_FILE)))
+        parity = compared(expected, answers_to(subject.batches, _opened(subject, staging / MODEL_FILE)))
         require_parity(parity, f"{source} as ONNX")
         described = _described(subject)
         (staging / LABELS_FILE).write_text(_json(described), encoding="utf-8")
@@ -113,7 +115,7 @@ def _described(subject: Subject) -> dict[str, Any]:
     return {
         "task": trained.task.name,
         "labels": trained.labels,
-        "one_label_for": "word" if isinstance(trained.task, TaggingTask) else "sentence",
+        "one_label_for": "sentence" if isinstance(trained.task, SentenceTask) else "word",
         "max_tokens": min(trained.max_tokens, longest_input(subject.body, subject.tokenizer)),
         **trained.settings,
     }
@@ -121,7 +123,7 @@ def _described(subject: Subject) -> dict[str, Any]:
 
 def _int8_loss(subject: Subject, folder: Path) -> Int8Loss:
     """Both graphs on the whole test split where there is one, else on the batches the model is tried on."""
-    exact, small = OnnxModel(folder / MODEL_FILE), OnnxModel(folder / INT8_FILE)
+    exact, small = (_opened(subject, folder / name) for name in (MODEL_FILE, INT8_FILE))
     sizes = {"bytes_float32": _bytes(folder, MODEL_FILE), "bytes_int8": _bytes(folder, INT8_FILE)}
     trained, test = subject.trained, subject.test
     if trained is None or test is None:
@@ -141,9 +143,19 @@ def _int8_loss(subject: Subject, folder: Path) -> Int8Loss:
     )
 
 
-def _flat(answers: Iterable[Any]) -> list[str]:
-    """The labels in answers: one a sentence, or those of its words."""
-    return [label for answer in answers for label in (answer.tags if isinstance(answer, Tagged) else [answer])]
+def _opened(subject: Subject, path: Path) -> OnnxModel | OnnxParser:
+    return OnnxParser(path) if subject.is_parser else OnnxModel(path)
+
+
+def _flat(answers: Iterable[Any]) -> list[Any]:
+    """The labels in answers: one a sentence, or those of its words; of trees, each word's head and relation."""
+    flat: list[Any] = []
+    for answer in answers:
+        if isinstance(answer, Parse):
+            flat += answer.tree
+        else:
+            flat += answer.tags if isinstance(answer, Tagged) else [answer]
+    return flat
 
 
 def _bytes(folder: Path, name: str) -> int:

@@ -1,4 +1,7 @@
-"""A model as an ONNX graph: token ids and attention mask in, logits out; adapters and heads are part of it."""
+"""A model as an ONNX graph: token ids and attention mask in, logits out; adapters and heads are part of it.
+
+A dependency parser is a graph of its own.
+"""
 
 import logging
 import warnings
@@ -7,7 +10,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +18,9 @@ from transformers import PreTrainedModel
 
 from langlift.backbones.registry import backbone_of
 from langlift.errors import InputError, LangliftError
+from langlift.heads.biaffine import BiaffineHead
 from langlift.heads.classification import ClassificationHead
 
-INPUTS, OUTPUT = ("input_ids", "attention_mask"), "logits"
 MODEL_FILE, WEIGHTS_FILE = "model.onnx", "model.onnx.data"
 LARGEST_FILE = 1_900_000_000
 """Bytes of weights beyond which they stand in a file of their own: an ONNX file cannot hold 2 GiB."""
@@ -29,6 +32,9 @@ class Graph(nn.Module):
 
     ``head`` is what stands on the body, ``None`` for a language model, which has its own.
     """
+
+    inputs, outputs = ("input_ids", "attention_mask"), ("logits",)
+    axes: ClassVar = {"input_ids": {0: "batch", 1: "length"}, "attention_mask": {0: "batch", 1: "length"}}
 
     def __init__(self, model: PreTrainedModel, head: nn.Module | None) -> None:
         super().__init__()
@@ -42,6 +48,43 @@ class Graph(nn.Module):
             output = self.head.pool(output, attention_mask)
         return output if self.head is None else self.head(output)
 
+    def example(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """Inputs to trace it with, of padded rows of ids."""
+        return ids, mask
+
+
+class ParserGraph(nn.Module):
+    """A sentence, as one window of tokens or several, -> the scores of its arcs and their relations.
+
+    ``input_ids`` and ``attention_mask`` are int64 [windows, length], ``word_weights`` float32
+    [words, windows, length]: the share that each token has in each word. The tree is searched outside.
+    """
+
+    inputs, outputs = ("input_ids", "attention_mask", "word_weights"), ("arcs", "relations")
+    axes: ClassVar = {
+        "input_ids": {0: "windows", 1: "length"},
+        "attention_mask": {0: "windows", 1: "length"},
+        "word_weights": {0: "words", 1: "windows", 2: "length"},
+    }
+
+    def __init__(self, model: PreTrainedModel, head: BiaffineHead) -> None:
+        super().__init__()
+        self.model, self.head = model, head
+        self._kept: dict[str, Any] = {"use_cache": False} if backbone_of(model).causal else {}
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, word_weights: Tensor) -> tuple[Tensor, Tensor]:
+        """-> float32 [words, 1 + words] and [words, 1 + words, relations], the root being the first head."""
+        hidden: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask, **self._kept)[0]
+        words = word_weights.flatten(1) @ hidden.flatten(0, 1)
+        places = torch.arange(words.shape[0])
+        sentence = {"sentence": torch.zeros_like(places), "place": places + 1, "sizes": places[-1:] + 1}
+        placed = torch.cat([self.head.root[None], words])
+        return self.head.arcs(placed[None], sentence), self.head.relations_of_all_arcs(placed)
+
+    def example(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """Inputs to trace it with, of padded rows of ids."""
+        return ids, mask, torch.rand(7, *ids.shape)
+
 
 def require_onnx() -> None:
     """Raise an InputError unless what writes and runs ONNX is installed."""
@@ -49,8 +92,8 @@ def require_onnx() -> None:
         raise InputError(f"--to onnx needs {', '.join(missing)}", "pip install 'langlift[onnx]'")
 
 
-def write_graph(graph: Graph, folder: Path, pad_token_id: int) -> None:
-    """Write ``model.onnx`` for batches of any size and length into a folder.
+def write_graph(graph: Graph | ParserGraph, folder: Path, pad_token_id: int) -> None:
+    """Write ``model.onnx`` for inputs of any number and length into a folder.
 
     Raises:
         LangliftError: PyTorch cannot turn this architecture into a graph.
@@ -60,16 +103,15 @@ def write_graph(graph: Graph, folder: Path, pad_token_id: int) -> None:
     ids = torch.arange(22).view(2, 11) % max(2, graph.model.config.vocab_size)
     mask = torch.ones_like(ids)
     ids[1, 7:], mask[1, 7:] = pad_token_id, 0
-    sizes = {0: "batch", 1: "length"}  # as names, their bounds (a position table's) are found by themselves
     try:
         with torch.no_grad(), _quiet():
             program: Any = torch.onnx.export(
                 graph.eval(),
-                (ids, mask),
+                graph.example(ids, mask),
                 dynamo=True,
-                input_names=list(INPUTS),
-                output_names=[OUTPUT],
-                dynamic_shapes=dict.fromkeys(INPUTS, sizes),
+                input_names=list(graph.inputs),
+                output_names=list(graph.outputs),
+                dynamic_shapes=graph.axes,  # as names, their bounds (a position table's) are found by themselves
                 verbose=False,
             )
             weights = sum(p.numel() * p.element_size() for p in graph.parameters())

@@ -28,12 +28,14 @@ from langlift.checkpoints.adapter_folder import read_config, read_description, r
 from langlift.checkpoints.layouts import CONFIG_FILE, FUSION_CONFIG
 from langlift.errors import InputError, LangliftError
 from langlift.files import check_new_folder, new_folder
-from langlift.sharing.exported import EXPORT_FILE, MODEL_FILES, Exported, file_sizes, origin_of
+from langlift.sharing.exported import EXPORT_FILE, MODEL_FILES, Exported, file_sizes, origin_of, read_json
 from langlift.sharing.exported_cards import plain_card
 from langlift.sharing.parity import answers_to, compared, require_parity
 from langlift.sharing.stock_heads import sentence_head, token_head
 from langlift.sharing.subjects import Subject, items_of, subject_of
+from langlift.tasks.dependencies import DEPENDENCIES
 from langlift.tasks.prediction import TrainedTask, is_task_run, seed_folder
+from langlift.tasks.runner import HEAD
 from langlift.tasks.tagging import TaggingTask
 from langlift.training.trainer import Batch
 
@@ -50,6 +52,11 @@ def export_transformers(
         LangliftError: the model that was written does not compute what the run computes.
     """
     check_new_folder(out)
+    if is_task_run(source) and read_json(seed_folder(source) / HEAD).get("task") == DEPENDENCIES.name:
+        raise InputError(
+            f"{source}: a dependency parser, of which transformers has none",
+            "--to onnx gives the scores of its arcs; share the run itself with 'langlift push'",
+        )
     _require_plain(seed_folder(source) if is_task_run(source) else source, source)
     subject = subject_of(source, base, data, trust_remote_code)
     make = _stock_model if subject.trained else _merged

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from langlift.adapters.composition import attached
@@ -15,14 +18,12 @@ from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.language_models import load_language_model
 from langlift.corpus.text_data import texts_to_score
 from langlift.errors import InputError
+from langlift.heads.biaffine import NO_ARC, DependencyParser
 from langlift.heads.tokens import means_over_words
 from langlift.masking.masked_language_model import IGNORED
-from langlift.sharing.exported import read_json
 from langlift.sharing.parity import NEUTRAL, Computed
-from langlift.sharing.tried_rows import inputs_of, neutral_inputs, recorded_split, unlabelled
-from langlift.tasks.dependencies import DEPENDENCIES
-from langlift.tasks.prediction import TrainedTask, is_task_run, load_trained_task, seed_folder
-from langlift.tasks.runner import HEAD
+from langlift.sharing.tried_rows import inputs_of, neutral_inputs, recorded_split, text_of, unlabelled
+from langlift.tasks.prediction import TrainedTask, is_task_run, load_trained_task
 from langlift.tasks.task import Split
 from langlift.training.examples import Example, PadBatch
 from langlift.training.trainer import Batch
@@ -61,12 +62,22 @@ class Subject:
         """The model without the head of a task."""
         return self.trained.model.body if self.trained else self.model
 
+    @property
+    def head(self) -> Any:
+        """The head of a task; ``None`` of a language model."""
+        return self.trained.model.head if self.trained else None
+
+    @property
+    def is_parser(self) -> bool:
+        """Whether it is a dependency parser."""
+        return isinstance(self.model, DependencyParser)
+
 
 def subject_of(run: Path, base: str | None, data: str | None, trust_remote_code: bool) -> Subject:
     """What a run's folder holds; ``data`` is labelled data of a task, or text for a language model.
 
     Raises:
-        InputError: no finished run and no model, or a dependency parser.
+        InputError: no finished run and no model.
     """
     if is_task_run(run):
         return _task_subject(run, base, data, trust_remote_code)
@@ -76,11 +87,6 @@ def subject_of(run: Path, base: str | None, data: str | None, trust_remote_code:
 
 def _task_subject(run: Path, base: str | None, data: str | None, trust_remote_code: bool) -> Subject:
     """The model of a task's run, and its test sentences, or those of ``data``, or neutral ones."""
-    if read_json(seed_folder(run) / HEAD).get("task") == DEPENDENCIES.name:
-        raise InputError(
-            f"{run}: a dependency parser: its trees are searched outside of what ONNX or transformers can hold",
-            "label text with 'langlift predict', share the run with 'langlift push'",
-        )
     trained = load_trained_task(run, base=base, trust_remote_code=trust_remote_code, path="naive")
     model = trained.model.cpu()
     if data is not None:
@@ -90,9 +96,11 @@ def _task_subject(run: Path, base: str | None, data: str | None, trust_remote_co
     inputs = inputs_of(test)[:TRIED_ON] if test is not None else neutral_inputs(trained.task)
     tried = unlabelled(trained.task, inputs, trained.labels)
     examples = trained.task.examples(trained.encoder, tried, trained.labels)
-    texts = [one if isinstance(one, str) else " ".join(one) for one in inputs]
+    texts = [text_of(one) for one in inputs]
     batches = list(batches_of(examples, trained.encoder.collate))
-    return Subject(model, trained.tokenizer, model, batches, texts, trained, test)
+    parser = isinstance(model, DependencyParser)
+    computed = partial(parser_scores, model) if parser else model
+    return Subject(model, trained.tokenizer, computed, batches, texts, trained, test)
 
 
 def _language_model_subject(
@@ -112,6 +120,14 @@ def _language_model_subject(
 
     collate = PadBatch(tokenizer.pad_token_id)
     return Subject(model.eval(), tokenizer, computed, list(batches_of(examples, collate)), sentences)
+
+
+def parser_scores(parser: Any, batch: Batch) -> Tensor:
+    """A parser's scores [2 words, most]: of each word for all heads, and for all relations to the batch's head."""
+    vectors = parser.word_vectors(batch)
+    scores = [parser.head.arcs(vectors, batch), parser.head.relations(vectors, batch, batch["heads"])]
+    width = max(one.shape[1] for one in scores)
+    return torch.cat([pad(one, (0, width - one.shape[1]), value=NO_ARC) for one in scores])
 
 
 def logits_of(model: PreTrainedModel, batch: Batch) -> Tensor:

@@ -208,17 +208,18 @@ DEPENDENCIES = Dependencies()
 
 @torch.inference_mode()
 def parsed(
-    model: nn.Module,
+    parser: Any,
     encoder: ParserEncoder,
     sentences: Sequence[Sentence],
     labels: Sequence[str],
     bf16: bool = False,
 ) -> list[Parse]:
-    """The trees of sentences, in order; the relation ``root`` stands at the root and nowhere else."""
-    if not isinstance(model, DependencyParser):
-        raise TypeError(f"a {type(model).__name__} is no parser")
-    model.eval()
-    device = next(model.parameters()).device
+    """The trees of sentences, in order; the relation ``root`` stands at the root and nowhere else.
+
+    ``parser`` is a ``DependencyParser``, or what gives its scores otherwise.
+    """
+    parser.eval()
+    device = next(parser.parameters()).device
     examples = sentence_examples(encoder.words, sentences, labels)
     found: dict[int, Parse] = {}
     for numbers in _batches([len(example["heads"]) for example in examples]):
@@ -227,13 +228,13 @@ def parsed(
         order = np.lexsort((batch["place"].cpu().numpy(), batch["sentence"].cpu().numpy()))
         ends = np.cumsum([len(examples[number]["heads"]) for number in numbers])[:-1]
         with autocast(device, bf16):
-            placed = model.word_vectors(batch)
-            arcs = model.head.arcs(placed, batch).log_softmax(dim=-1).cpu().numpy()[order]
+            placed = parser.word_vectors(batch)
+            arcs = parser.head.arcs(placed, batch).log_softmax(dim=-1).cpu().numpy()[order]
             trees = [encoder.tree(rows[:, : len(rows) + 1]) for rows in np.split(arcs, ends)]
             in_order = np.concatenate([np.asarray(tree) for tree in trees])
             heads = np.empty(len(order), dtype=np.int64)
             heads[order] = in_order
-            scores = model.head.relations(placed, batch, torch.from_numpy(heads).to(device)).cpu().numpy()[order]
+            scores = parser.head.relations(placed, batch, torch.from_numpy(heads).to(device)).cpu().numpy()[order]
         shares = _relation_shares(scores, in_order, labels)
         sure = np.exp(arcs[np.arange(len(in_order)), in_order]) * shares.max(axis=1)
         best = np.split(shares.argmax(axis=1), ends)
