@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -70,11 +71,13 @@ def test_from_text_file_to_topic_score(
 
 
 def test_full_fine_tuning_and_transfer(langlift, tiny_bert: Path, topic_folder: Path, tmp_path: Path) -> None:
-    full = tmp_path / "full"
+    full = tmp_path / "two words"
     arguments = ["--steps", 6, "--batch-size", 4, "--lr", 1e-3, "--method", "full"]
     adapted = langlift("adapt", "mt", "--base", tiny_bert, "--data", MALTESE, "--out", full, *arguments)
     assert adapted.code == 0, adapted.err
-    assert f"langlift score --base {full}" in adapted.err
+    command = adapted.err.partition("Next: langlift ")[2].splitlines()[0]
+    scored = langlift(*shlex.split(command), "--json")
+    assert scored.code == 0 and 0 < scored.json["sentences"] <= 200, f"{command}: {scored.err}"
     result = langlift(
         "task", "topic", "--base", full, "--data", topic_folder, "--train-data", topic_folder, "--out",
         tmp_path / "topic", "--method", "full", "--epochs", 2, "--seeds", "7", "--train-examples", 10, "--json",

@@ -1,5 +1,6 @@
 """``langlift adapt``."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -111,9 +112,10 @@ def adapt(
         ],
     )
     if not as_json:
-        model = f"--base {base} --adapter {out}" if recipe.method != "full" else f"--base {out}"
+        run, text = shlex.quote(str(out)), shlex.quote(str(data[0]))
+        model = f"--base {shlex.quote(base)} --adapter {run}" if recipe.method != "full" else f"--base {run}"
         split = "" if data[0].is_dir() else " --split test"
-        note(f"Next: langlift score {model} --text {data[0]}{split}")
+        note(f"Next: langlift score {model} --text {text}{split} --sentences 200")
 
 
 def _weights(text: str) -> list[float]:

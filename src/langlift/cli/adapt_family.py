@@ -1,5 +1,6 @@
 """``langlift adapt-family``."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -109,7 +110,10 @@ def adapt_family(
     )
     if not as_json:
         _print_languages(result)
-        model = f"--base {out}" if result.method == "full" else f"--base {result.base} --adapter {out}"
+        run = shlex.quote(str(out))
+        model = (
+            f"--base {run}" if result.method == "full" else f"--base {shlex.quote(result.base)} --adapter {run}"
+        )
         note(f"Next: langlift score {model} --text YOUR_SENTENCES.txt")
 
 
