@@ -59,8 +59,9 @@ def execute(step: Step, runs: Path) -> Outcome:
     What goes wrong is written into the folder and told by the outcome: only interrupts are raised.
     """
     try:
-        with held(runs / step.name, "run", WAIT):
-            return Outcome() if is_done(runs, step) else _tried(step, runs, runs / step.name)
+        folder = step.folder_in(runs)
+        with held(folder, "run", WAIT):
+            return Outcome() if is_done(runs, step) else _tried(step, runs, folder)
     except LangliftError as error:
         return Outcome(error.message, error.hint)
 
@@ -96,7 +97,7 @@ def _do(step: Step, runs: Path, folder: Path) -> None:
         folder,
         {
             "kind": step.kind,
-            "name": step.name,
+            "name": folder.name,
             "hash": step.hash,
             "cell": dict(step.cell),
             "needs": [one.hash for one in step.needs],

@@ -19,7 +19,16 @@ RUNS, RUN, FAILED = "runs", "run.json", "failed.json"
 
 def is_done(runs: Path, step: Step) -> bool:
     """Whether a run is finished: run.json is there, whole, and tells of this run."""
-    return (read_run(runs / step.name) or {}).get("hash") == step.hash
+    return (read_run(step.folder_in(runs)) or {}).get("hash") == step.hash
+
+
+def place_anew(runs: Path, step: Step) -> None:
+    """Tell a finished run its place among the axes, which may have become more since."""
+    folder = step.folder_in(runs)
+    if is_done(runs, step) and (content := read_run(folder)) is not None:
+        now = content | {"cell": dict(step.cell), "published": step.published}
+        if now != content:
+            write_json(folder / RUN, now)
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:
@@ -29,7 +38,7 @@ def read_run(folder: Path) -> dict[str, Any] | None:
 
 def failure(runs: Path, step: Step) -> str | None:
     """Why a run failed last, in one line; None if it did not."""
-    found = None if is_done(runs, step) else _read(runs / step.name / FAILED)
+    found = None if is_done(runs, step) else _read(step.folder_in(runs) / FAILED)
     return None if found is None else str(found.get("error"))
 
 

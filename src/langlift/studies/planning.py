@@ -36,10 +36,10 @@ def plan_study(study: Study) -> StudyPlan:
     """
     planner = _Planner(study)
     for base in study.bases:
-        for behaviour in study.values("behaviour"):
+        for behaviour in sorted(study.values("behaviour"), key=str):  # what both share stands there as corrected
             for seed in study.values("seed"):
                 planner.add(Corner(base, behaviour, seed))
-    for behaviour in study.values("behaviour"):
+    for behaviour in sorted(study.values("behaviour"), key=str):
         for seed in study.values("seed"):
             planner.ask(behaviour, seed)
     if planner.mistakes:

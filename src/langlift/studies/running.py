@@ -11,12 +11,12 @@ from langlift.errors import InputError
 from langlift.processes import only_one
 from langlift.progress import heard_by
 from langlift.studies.execution import Outcome, execute
-from langlift.studies.folder import RUN, RUNS, held, is_done, read_run
+from langlift.studies.folder import RUNS, held, is_done, place_anew
 from langlift.studies.planning import StudyPlan
 from langlift.studies.step import Step
 from langlift.studies.study import study_text
 from langlift.studies.study_file import STUDY
-from langlift.training.run_folder import write_json, write_text
+from langlift.training.run_folder import write_text
 
 SET_ASIDE = "set-aside"
 """Where runs go that the study has no more."""
@@ -96,9 +96,10 @@ def run_study(
     runs = out / RUNS
     _check_folder(out)
     with held(out, "study"):
-        _renamed(plan, runs)
         _only_these(plan, out, set_aside)
         write_text(out / STUDY, study_text(plan.study))
+        for step in plan.steps:
+            place_anew(runs, step)
         missing = [step for step in plan.steps if not is_done(runs, step)]
         failures = [
             Failure(step.name, outcome.error, outcome.hint, outcome.skipped)
@@ -148,25 +149,11 @@ def _check_folder(out: Path) -> None:
             raise InputError(f"{out}: holds other files ({held_there[0]})", "choose a new folder for --out")
 
 
-def _renamed(plan: StudyPlan, runs: Path) -> None:
-    """Name finished runs as the plan does: one more axis changes the names of the runs that it does not touch."""
-    missing = {step.hash: step for step in plan.steps if not (runs / step.name).exists()}
-    for path in sorted(runs.glob("*")):
-        content = read_run(path) or {}
-        step = missing.pop(content.get("hash", ""), None)
-        if step is not None and path.name != step.name:
-            new = {"name": step.name, "cell": dict(step.cell), "published": step.published}
-            write_json(path / RUN, content | new)
-            path.replace(runs / step.name)
-
-
 def _only_these(plan: StudyPlan, out: Path, set_aside: bool) -> None:
     """No run may stay that is not the study's: a table would count it."""
-    mine = {step.name for step in plan.steps}
-    strange = sorted(path for path in (out / RUNS).glob("*") if path.is_dir() and path.name not in mine)
-    if not strange:
-        return
-    if not set_aside:
+    mine = {step.folder_in(out / RUNS) for step in plan.steps}
+    strange = sorted(path for path in (out / RUNS).glob("*") if path.is_dir() and path not in mine)
+    if strange and not set_aside:
         raise InputError(
             f"{out}: holds {len(strange)} runs that this study does not have, such as {strange[0].name}",
             f"settings or data were changed: choose another --out, or move them to {SET_ASIDE}/ with --set-aside",

@@ -76,15 +76,15 @@ def show_run(folder: Path) -> RunRecord:
 
 
 def _state(step: Step, runs: Path) -> RunState:
-    folder = runs / step.name
+    folder = step.folder_in(runs)
     if is_done(runs, step):
         result = (read_run(folder) or {})["result"]
         metric = str(step.cell.get("metric", "")).replace("_", " ")
         return RunState(
-            step.name, step.kind, "finished", result["value"], f"{metric} {result['value']:,.4g}".strip()
+            folder.name, step.kind, "finished", result["value"], f"{metric} {result['value']:,.4g}".strip()
         )
     if is_held(folder):
-        return RunState(step.name, step.kind, "running", None, "")
+        return RunState(folder.name, step.kind, "running", None, "")
     if (reason := failure(runs, step)) is not None:
-        return RunState(step.name, step.kind, "failed", None, reason)
-    return RunState(step.name, step.kind, "stopped" if folder.exists() else "missing", None, "")
+        return RunState(folder.name, step.kind, "failed", None, reason)
+    return RunState(folder.name, step.kind, "stopped" if folder.exists() else "missing", None, "")

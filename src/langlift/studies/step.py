@@ -85,7 +85,14 @@ class Step:
 
     def made_in(self, runs: Path) -> Path:
         """The folder of what the run makes."""
-        return runs / self.name / DATA if self.kind in BUILDS else runs / self.name
+        folder = self.folder_in(runs)
+        return folder / DATA if self.kind in BUILDS else folder
+
+    def folder_in(self, runs: Path) -> Path:
+        """The run's folder; it keeps the name that it got first, though the study may have more axes by now."""
+        mine = runs / self.name
+        others = () if mine.exists() else sorted(runs.glob(f"{self.kind}-*-{self.hash[:8]}"))
+        return next(iter(others), mine)
 
 
 def task_data(step: Step) -> tuple[str, list[str]] | None:
