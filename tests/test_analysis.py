@@ -12,8 +12,9 @@ from langlift.errors import InputError
 from langlift.evaluation.attachment import attachment_scores
 from langlift.evaluation.classification import macro_f1
 from langlift.evaluation.entities import entity_f1
+from langlift.reports.study_tables import results_table
 from langlift.studies.analysis.analysing import analyse
-from langlift.studies.analysis.bootstrap import compare, holm, resampled_means, two_sided_p
+from langlift.studies.analysis.bootstrap import compare, drawn_times, holm, randomisation_p, two_sided_p
 from langlift.studies.analysis.correlations import ADAPTATION, PRE_TRAINING, correlation, data_megabytes
 from langlift.studies.analysis.curves import curves_of
 from langlift.studies.analysis.item_counts import attachments_counted, entities_counted, labels_counted, read_items
@@ -109,6 +110,10 @@ def test_mixed_model_is_statsmodels_on_plain_columns():
     assert [e.p for e in found.effects] == pytest.approx(plain.pvalues[:3], rel=2e-2, abs=1e-12)
 
 
+def resampled_means(values, resamples):
+    return drawn_times(len(values), resamples) @ np.asarray(values) / len(values)
+
+
 def test_bootstrap_interval_is_scipys():
     differences = [b - a for a, b in zip(DRUG_1, DRUG_2, strict=True)]
     ours = np.percentile(resampled_means(differences, 20_000), [2.5, 97.5])
@@ -116,6 +121,23 @@ def test_bootstrap_interval_is_scipys():
         (differences,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(1)
     ).confidence_interval
     assert ours == pytest.approx([expected.low, expected.high], abs=0.05)
+
+
+@pytest.mark.parametrize("count", [2, 5, 10])
+def test_randomisation_test_is_scipys(count):
+    values = np.random.default_rng(count).normal(0.5, 1, count)
+    exact = scipy.stats.permutation_test(
+        (values, np.zeros(count)), lambda a, b: np.mean(a - b), permutation_type="samples", n_resamples=np.inf
+    )
+    assert randomisation_p(values) == pytest.approx(exact.pvalue)
+
+
+def test_few_languages_with_seeds_make_nothing_certain():
+    """No effect, but languages that differ: as languages are the units, p is below 0.05 in 5 % at most."""
+    random = np.random.default_rng(1)
+    p = [randomisation_p(random.normal(0, 1, 7)) for _ in range(400)]
+    assert np.mean(np.array(p) < 0.05) < 0.08
+    assert randomisation_p([1.0, 1.1, 0.9]) == 0.25
 
 
 def test_p_of_no_difference_is_spread_evenly():
@@ -202,10 +224,52 @@ def test_differences_say_what_was_built_in(analysis):
     same = found["stacked, text, alpha 0.1", "stacked, text, alpha 0.4"]
     assert same.low < 0 < same.high
     scores = {(d.than, d.better): d for d in compare(results_of(analysis, "pseudo_perplexity")).overall}
-    by_pairs = next(d for (than, _), d in scores.items() if than == "no adapter")
-    assert by_pairs.resampled == "languages × seeds" and by_pairs.units == 3 * len(LANGUAGES)
+    by_language = next(d for (than, _), d in scores.items() if than == "no adapter")
+    assert by_language.resampled == "languages" and by_language.units == len(LANGUAGES)
+    assert by_language.p == pytest.approx(2 / 2 ** len(LANGUAGES)), "five languages of one sign"
     alone = compare(results_of(analysis, "pseudo_perplexity")).by_language
-    assert all(d.p is None and d.low is None for d in alone)  # three pairs of runs: no p value
+    assert {(d.resampled, d.units, d.p) for d in alone} == {("seeds", 3, 0.25)}, "three seeds prove nothing"
+
+
+def test_sentences_of_scores_are_resampled(tmp_path):
+    """Where score runs kept their sentences, these are the units, whatever the variant."""
+    study, random = StudyFolder(tmp_path), np.random.default_rng(4)
+    shared = random.normal(40, 10, 30)
+    for variant in ("default", "published"):
+        for method, seed, factor in ((None, None, 1.0), *(("seq_bn", s, 0.8 + s / 100) for s in (1, 2, 3))):
+            tokens, surprise = 5 + np.arange(30) % 7, np.abs(shared) * factor
+            values = np.exp(surprise / tokens)
+            value = values.mean() if variant == "published" else np.exp(surprise.sum() / tokens.sum())
+            cell = {"language": "mlt_Latn", "base": "b", "task": None, "metric": "pseudo_perplexity",
+                    "method": method, "seed": seed, "variant": variant}  # fmt: skip
+            folder = study.run("score", cell, {"value": float(value), "before": None})
+            rows = [
+                {"tokens": int(t), "log_probability": -float(s)} for t, s in zip(tokens, surprise, strict=True)
+            ]
+            (folder / "sentences.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = sort_results(read_study(tmp_path)[0])
+    assert [results.measure.metric for results in found] == ["pseudo_perplexity", "pseudo_perplexity_published"]
+    for results in found:
+        plain, adapted = results.conditions
+        [d] = compare(results).by_language
+        assert (d.resampled, d.units) == ("test items and seeds", 30)
+        before, values = results.values("mlt_Latn", plain)[0], results.values("mlt_Latn", adapted)
+        assert d.difference == pytest.approx(100 * (1 - np.mean(values) / before))
+        assert 0 < d.low < d.difference < d.high and d.p < 0.01
+
+
+def test_further_metrics_and_baselines_have_their_tables(tmp_path):
+    study = StudyFolder(tmp_path)
+    for seed in (1, 2):
+        cell = {"language": "myv_Cyrl", "task": "dependencies", "use": "alone", "metric": "las", "seed": seed}
+        baseline = {"right_attach": 16.4, "right_attach_uas": 30.3}
+        study.run("task", cell, {"value": 20.0 + seed, "before": None, "uas": 40.0 + seed, "baseline": baseline})
+    las, uas = sort_results(read_study(tmp_path)[0])
+    assert las.measure.title == "dependencies, LAS" and las.baselines("myv_Cyrl") == {"right_attach": 16.4}
+    assert uas.measure.title == "dependencies, UAS" and uas.baselines("myv_Cyrl") == {"right_attach": 30.3}
+    assert uas.values("myv_Cyrl", uas.conditions[0]) == [41.0, 42.0]
+    table = results_table(uas)
+    assert table.columns[:2] == ["language", "baseline: right attach"] and table.rows[0][1].text == "30.3"
 
 
 def test_predictions_that_do_not_give_the_value_are_not_used(tmp_path):

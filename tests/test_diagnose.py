@@ -10,7 +10,7 @@ from conftest import MALTESE
 
 from langlift.backbones.loading import load_tokenizer
 from langlift.config.recipes import FamilyRecipe
-from langlift.diagnosis.advice import Advice, advise, plan, recipe_for
+from langlift.diagnosis.advice import Advice, advise, new_pieces, plan, recipe_for
 from langlift.diagnosis.family_advice import FamilyPlan, advise_family
 from langlift.diagnosis.measures import BaseMeasures, GraphSize, LanguageText, TextSize, read_language
 from langlift.errors import InputError
@@ -200,6 +200,11 @@ def test_a_family_gets_one_vocabulary_where_half_of_it_needs_one():
     assert family_advice([large, small], [well, badly]).vocabulary == "specialise"
     assert family_advice([large, small, large], [well, badly, well]).vocabulary == "extend"
     assert family_advice([small, small], [badly, badly]).vocabulary == "extend", "too little text for a new one"
+    assert family_advice([text_of(20_000)] * 2, [badly, badly]).vocabulary == "keep", (
+        "too little for any piece"
+    )
+    [build, _] = family_advice([small, small], [badly, badly]).commands
+    assert f"--pieces {new_pieces([small, small])}" in build and new_pieces([small, small]) < 4000
     advice = family_advice([large, small], [well, badly], steps=50, accumulation=10)
     assert (advice.steps, advice.seconds) == (50, pytest.approx(50 * 10 * 0.1))
     by_tokens = family_advice([large, small], [well, badly], tokens=100_000, accumulation=10)

@@ -125,7 +125,7 @@ def test_any_setting_is_an_axis(write):
     assert sorted(step.cell["lora_rank"] for step in lora) == [2, 2, 4, 4]
     assert [step.cell["lora_rank"] for step in other] == [None, None], "what a method does not read makes no runs"
     tasks = [step for step in plan.steps if step.kind == "task"]
-    assert {step.cell["train_examples"] for step in tasks} == {8, 0}
+    assert {step.cell["train_examples"] for step in tasks} == {8, "all examples"}
     assert {step.settings["train_examples"] for step in tasks} == {8, 0}
     assert {step.cell["lora_rank"] for step in tasks if step.cell["method"] == "lora"} == {2, 4}
     named = planned(write(axes={"task.learning_rate": [1e-3, 1e-4]}))
@@ -194,6 +194,12 @@ def test_behaviour_is_an_axis_of_two_columns(write):
     assert adapters["corrected"].settings["inverse_at_head"] is True
     scores = {step.cell["behaviour"]: step.settings["variant"] for step in plan.steps if step.kind == "score"}
     assert scores == {"published": "published", "corrected": "default"}
+
+
+def test_what_both_behaviours_share_is_corrected_whatever_comes_first(write):
+    plan = planned(write(axes={"behaviour": ["published", "corrected"], "method": ["seq_bn_inv"]}))
+    alone = [step for step in plan.steps if step.kind == "task" and step.cell["use"] == "alone"]
+    assert alone and all(step.cell["behaviour"] == "corrected" and step.published is None for step in alone)
 
 
 def test_scores_within_words_are_per_character(write):

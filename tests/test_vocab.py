@@ -26,7 +26,7 @@ from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError, LangliftError
 from langlift.vocab.applying import apply_vocabulary
 from langlift.vocab.building import build_vocabulary
-from langlift.vocab.corpora import read_corpora
+from langlift.vocab.corpora import MEASURED_LINES, evenly, read_corpora
 from langlift.vocab.extension import extended
 from langlift.vocab.parts import kind_of, load_vocabulary, special_ids, state_of
 from langlift.vocab.tokenizer_training import train_tokenizer, train_unigram_tokenizer
@@ -586,3 +586,10 @@ def test_mistakes(arguments, said, langlift, tmp_path, monkeypatch):
 def test_a_test_split_stays_unseen():
     """What is kept for testing does not go into the vocabulary."""
     assert read_corpora([MALTESE], 0.3).lines[0] == load_text_data(MALTESE).train
+
+
+def test_lines_to_measure_on_come_evenly_from_all_corpora():
+    lines = ["one"] * 2000 + ["two"] * 1999
+    found = evenly(lines)
+    assert len(found) == MEASURED_LINES and abs(found.count("two") - MEASURED_LINES // 2) <= 1
+    assert evenly(lines[:7]) == lines[:7] and evenly([]) == []

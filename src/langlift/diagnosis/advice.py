@@ -2,6 +2,7 @@
 
 import shlex
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -80,7 +81,7 @@ def plan(text: LanguageText, base: BaseMeasures) -> Plan:
     if reasons and enough:
         poor = 1 - fit.letter_coverage >= MOST_LETTERS.value or _times_own(text, base) >= TIMES_OWN.value
         vocabulary = SPECIALISE if own and poor else EXTEND
-        pieces = own_pieces(size.bytes) if vocabulary == SPECIALISE else _new_pieces(text)
+        pieces = own_pieces(size.bytes) if vocabulary == SPECIALISE else new_pieces([text])
         if vocabulary == EXTEND and not own:
             reasons.append(f"For a vocabulary from scratch the text is too small ({megabytes(size.bytes)}).")
         if vocabulary == EXTEND and own:
@@ -205,8 +206,9 @@ def own_pieces(size: int) -> int:
     return 64_000 if size >= 1e9 else 32_000 if size >= 1e8 else 16_000 if size >= 5e6 else 8_000
 
 
-def _new_pieces(text: LanguageText) -> int:
-    words = text.size.words or text.size.characters // 3
+def new_pieces(texts: Sequence[LanguageText]) -> int:
+    """How many pieces may be added by so much text."""
+    words = sum(text.size.words or text.size.characters // 3 for text in texts)
     return min(MOST_PIECES, max(100, round(words / WORDS_PER_PIECE.value / 100) * 100))
 
 

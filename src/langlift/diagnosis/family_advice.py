@@ -13,15 +13,14 @@ from langlift.diagnosis.advice import (
     Advice,
     command,
     megabytes,
+    new_pieces,
     own_pieces,
     troubles,
 )
 from langlift.diagnosis.measures import BaseMeasures, LanguageText
-from langlift.diagnosis.thresholds import TEXT_FOR_OWN
+from langlift.diagnosis.thresholds import TEXT_FOR_OWN, TEXT_FOR_PIECES
 from langlift.progress import readable_seconds
 from langlift.training.step_time import StepTime
-
-NEW_PIECES = 4000
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,11 @@ def advise_family(
     recipe = family.recipe
     troubled = [text.language.name for text, one in zip(texts, measures, strict=True) if troubles(text, one)]
     size = sum(text.size.bytes for text in texts)
-    if not troubled:
+    if troubled and size < TEXT_FOR_PIECES.value:
+        vocabulary = KEEP
+        rest = f"{megabytes(size)} of text is too little to learn new pieces from"
+        why = f"It does not fit {', '.join(troubled)}, but {rest}."
+    elif not troubled:
         vocabulary, why = KEEP, "It has the letters of all its languages and cuts none of them too finely."
     elif 2 * len(troubled) >= len(texts) and size >= TEXT_FOR_OWN.value:
         vocabulary = SPECIALISE
@@ -96,7 +99,7 @@ def _commands(
     if vocabulary == SPECIALISE:
         build = ["--base", base, "--size", str(max(16_000, own_pieces(size)))]
     else:
-        build = ["--extend", base, "--pieces", str(NEW_PIECES)]
+        build = ["--extend", base, "--pieces", str(new_pieces(texts))]
     alpha = ["--alpha", f"{family.recipe.alpha:g}"]
     return [
         command("vocab", "build", family.name, *build, *corpora, *alpha, "--out", target),

@@ -8,7 +8,7 @@ from langlift.errors import InputError
 from langlift.languages import find_language
 from langlift.reports.tables import Cell, Table, capital, words
 from langlift.studies.analysis.alignments import Aligned
-from langlift.studies.analysis.bootstrap import Difference, Differences
+from langlift.studies.analysis.bootstrap import TEST_ITEMS, Difference, Differences
 from langlift.studies.analysis.correlations import Correlation
 from langlift.studies.analysis.curves import AxisCurves
 from langlift.studies.analysis.measures import SHARES, Measure, Results, label, settings_of
@@ -64,13 +64,17 @@ def results_table(results: Results) -> Table:
     """Languages in rows, conditions in columns, the best of a row in bold."""
     measure, rows = results.measure, []
     ranked = results.comparable
-    for language in results.languages:
+    baselines = {language: results.baselines(language) for language in results.languages}
+    names = list(dict.fromkeys(name for found in baselines.values() for name in found))
+    for language, found in baselines.items():
         spreads = [results.spread(language, condition) for condition in results.conditions]
-        rows.append([Cell(language_name(language), language), *_ranked(spreads, measure, ranked)])
+        plain = [Cell(number(found[name], measure), found[name]) if name in found else NONE for name in names]
+        rows.append([Cell(language_name(language), language), *plain, *_ranked(spreads, measure, ranked)])
     overall = [results.overall(condition) for condition in results.conditions]
     notes = [f"{_better(measure)} ± is the standard deviation over seeds; the CSV also has 95 % intervals."]
     if any(overall):
-        rows.append([Cell("mean of the languages", "mean"), *_ranked(overall, measure, ranked)])
+        plain = [NONE] * len(names)
+        rows.append([Cell("mean of the languages", "mean"), *plain, *_ranked(overall, measure, ranked)])
         notes.append(
             "Mean of the languages: only for what was run in all of them; ± is over seeds, of the seeds' means."
         )
@@ -78,7 +82,10 @@ def results_table(results: Results) -> Table:
         notes.append("Losses on other data, objectives or bases cannot be compared, so no best is marked.")
     if results.repeated:
         notes.append(f"Left out: {results.repeated} runs with the same settings and seed as another one.")
-    columns = ["language", *(condition.label for condition in results.conditions)]
+    if names:
+        notes.append("Baselines: trained on the same data, without a language model.")
+    plain_columns = [f"baseline: {name.replace('_', ' ')}" for name in names]
+    columns = ["language", *plain_columns, *(condition.label for condition in results.conditions)]
     return Table(measure.name, f"{capital(measure.title)}: mean ± standard deviation", columns, rows, notes=notes)
 
 
@@ -86,12 +93,9 @@ def differences_tables(results: Results, found: Differences) -> list[Table]:
     """What is better than what: over all languages, and language by language."""
     name, unit = results.measure.name, results.measure.gain_unit
     notes = [
-        f"Differences in {unit}. Resampled {_what(found)}; p is two-sided; Holm's correction is for the table.",
+        f"Differences in {unit}. p is two-sided; Holm's correction is for the table. {_what(found)}",
         "Three seeds show little of what other seeds would give: take p values near a limit with care.",
     ]
-    few = [d for d in [*found.overall, *found.by_language] if d.p is None]
-    if few:
-        notes.append("No interval where there are fewer than five pairs of runs.")
     tables = []
     for some, suffix, where in (
         (found.overall, "differences", "over all languages"),
@@ -199,11 +203,11 @@ def regression_table(found: Regression) -> Table:
     rows = [
         [
             *words(e.term),
-            Cell(f"{e.estimate:.3f}", e.estimate),
-            Cell(f"{e.standard_error:.3f}", e.standard_error),
+            Cell(_digits(e.estimate), e.estimate),
+            Cell(_digits(e.standard_error), e.standard_error),
             Cell(f"{e.z:.2f}", e.z),
             p_value(e.p),
-            Cell(f"{e.low:.3f} to {e.high:.3f}", further={"low": e.low, "high": e.high}),
+            Cell(f"{_digits(e.low)} to {_digits(e.high)}", further={"low": e.low, "high": e.high}),
         ]
         for e in found.effects
     ]
@@ -361,8 +365,13 @@ def _costs(runs: Sequence[StudyRun]) -> list[Cell]:
 
 
 def _what(found: Differences) -> str:
-    units = dict.fromkeys(d.resampled for d in [*found.overall, *found.by_language])
-    return " or ".join(units) + " 2,000 times, the same for both sides"
+    units = {d.resampled for d in [*found.overall, *found.by_language]}
+    items = "Test items and seeds are resampled 2,000 times (paired bootstrap), the same for both sides."
+    others = (
+        "Where runs kept no items, units are languages (means of seeds) or one language's seeds, with Student's t "
+        "interval and an exact randomisation test: of n units of one sign p is 2 / 2ⁿ."
+    )
+    return " ".join([*([items] if TEST_ITEMS in units else []), *([others] if units - {TEST_ITEMS} else [])])
 
 
 def _better(measure: Measure) -> str:
@@ -371,6 +380,11 @@ def _better(measure: Measure) -> str:
 
 def _signed(value: float) -> str:
     return f"{'−' if value < 0 else '+'}{abs(value):.2f}"
+
+
+def _digits(value: float) -> str:
+    """Three decimals, or of what is small three digits: the effect of one step of hundreds is."""
+    return f"{value:.3g}" if 0 < abs(value) < 0.1 else f"{value:.3f}"
 
 
 def _file_name(text: str) -> str:

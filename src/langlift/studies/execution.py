@@ -22,7 +22,7 @@ from langlift.languages import find_language
 from langlift.prompting.running import prompt
 from langlift.studies.asking import answers_file, asked_model, asked_recipe, template_file
 from langlift.studies.cutting import cut_data
-from langlift.studies.folder import held, is_done, made_ready, write_failure, write_run
+from langlift.studies.folder import SENTENCES, held, is_done, made_ready, write_failure, write_run
 from langlift.studies.step import Step
 from langlift.tasks.fused import train_fused
 from langlift.tasks.known import TASKS
@@ -35,8 +35,6 @@ from langlift.vocab.building import build_vocabulary
 
 WAIT = 60.0
 """Seconds that a run waits for a dying process to let go of its folder."""
-SENTENCES = "sentences.jsonl"
-"""Of a score run: tokens and log-probability of each sentence, in order, so that runs can be compared pairwise."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +205,8 @@ def _score(step: Step, runs: Path, folder: Path) -> Done:
         result = score_model(base, texts, adapter, settings["variant"], precision=settings["precision"])
         value = result.per_character if result.variant == WITHIN_WORD else result.pseudo_perplexity
     metrics = asdict(result)
-    each = [{key: one[key] for key in ("tokens", "log_probability")} for one in metrics.pop("per_sentence")]
+    kept = ("tokens", "characters", "log_probability")
+    each = [{key: one[key] for key in kept if key in one} for one in metrics.pop("per_sentence")]
     write_text(folder / SENTENCES, "".join(json.dumps(one) + "\n" for one in each))
     names = ("perplexity", "per_character", "per_byte", "unknown_share", "byte_share", "sentences")
     found = {"value": value, "before": None, **{name: metrics[name] for name in names if name in metrics}}

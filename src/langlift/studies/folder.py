@@ -15,6 +15,8 @@ from langlift.studies.step import Step
 from langlift.training.run_folder import RECIPE, write_json
 
 RUNS, RUN, FAILED = "runs", "run.json", "failed.json"
+SENTENCES = "sentences.jsonl"
+"""Of a score run: tokens, characters and log-probability of each sentence."""
 
 
 def is_done(runs: Path, step: Step) -> bool:

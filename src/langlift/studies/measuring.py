@@ -156,6 +156,8 @@ class MeasuringSteps(StepMaker):
                 "seed": corner.seed,
                 **choice.cell("task", recipe),
             }
+            if cell.get("train_examples") == 0:  # as a number it would stand below every other
+                cell["train_examples"] = "all examples"
             self._add(corner, kind, {"language": str(language), "task": name, **settings}, inputs, cell)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from langlift.errors import InputError
 from langlift.language_facts import seed_language_codes
-from langlift.studies.analysis.measures import PERPLEXITY, PUBLISHED, Condition, Measure, Results
+from langlift.studies.analysis.measures import AS_PUBLISHED, PERPLEXITY, Condition, Measure, Results
 from langlift.studies.single_runs import PROMPTED, read_recipe
 from langlift.studies.store import StudyRun
 
@@ -24,6 +24,7 @@ BASES = {
 }
 TABLES = {
     (None, PERPLEXITY): "pppl",
+    (None, AS_PUBLISHED): "pppl",
     ("topic", "macro_f1"): "tc",
     ("sentiment", "macro_f1"): "sa",
     ("ner", "entity_f1"): "ner",
@@ -128,9 +129,9 @@ def what_differs(results: Results, runs: Sequence[StudyRun]) -> list[str]:
     data = sorted({str(c.settings["data"]) for c in results.conditions if c.settings.get("data")})
     if data:
         lines.append(f"Adaptation data: {', '.join(data)} here; GlotCC text and ConceptNet there.")
-    if results.measure.metric == PERPLEXITY:
+    if results.measure.metric in (PERPLEXITY, AS_PUBLISHED):
         lines.append("Test text: the study's own here; FLORES-200 devtest there.")
-        if not all(run.cell.get("variant") == PUBLISHED or run.published for run in own):
+        if results.measure.metric == PERPLEXITY and not all(run.published for run in own):
             lines.append(
                 "Pseudo-perplexity: one value over all tokens, special ones left out, here; the mean of the "
                 "sentences' values, special tokens masked too, there (--variant published)."

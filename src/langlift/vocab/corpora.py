@@ -96,5 +96,5 @@ def all_lines(paths: Sequence[Path]) -> tuple[list[str], list[dict[str, object]]
 
 def evenly(lines: Sequence[str]) -> list[str]:
     """At most ``MEASURED_LINES`` lines at even distances."""
-    step = max(1, len(lines) // MEASURED_LINES)
-    return list(lines[::step])[:MEASURED_LINES]
+    count = min(len(lines), MEASURED_LINES)
+    return [lines[number * len(lines) // count] for number in range(count)]

@@ -1,25 +1,26 @@
-"""Paired bootstrap (Efron and Tibshirani 1993; of test items: Koehn 2004): is a condition better than another?"""
+"""Is a condition better than another? Paired bootstrap of test items (Koehn 2004), or sign flips of languages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from langlift.studies.analysis.item_counts import Items, read_items
-from langlift.studies.analysis.measures import Condition, Results
+from langlift.studies.analysis.measures import Condition, Measure, Results
+from langlift.studies.analysis.spread import spread
 from langlift.studies.store import StudyRun
 
 RESAMPLES = 2000
 SEED_STREAM = 10_000
 """Seeds are drawn independently of the items."""
-FEWEST_PAIRS = 5
-"""With fewer pairs, resampling says more than is known: three of one sign would always come out as certain."""
+EXACT = 12
+"""With up to so many units all combinations of signs are tried."""
 MOST_CONDITIONS = 6
 """Up to so many conditions all pairs are compared; else each with the one without adaptation."""
-TEST_ITEMS, PAIRS = "test items and seeds", "languages × seeds"
+TEST_ITEMS, LANGUAGES, SEEDS = "test items and seeds", "languages", "seeds"
 ALL = "all languages"
 
 
@@ -27,8 +28,11 @@ ALL = "all languages"
 class Difference:
     """How much better ``better`` is than ``than``, in units of the measure's gain, with a 95 % interval.
 
-    ``p`` is two-sided: twice the share of resamples on the other side of 0. ``p_holm`` is corrected (Holm 1979)
-    for the other comparisons of the same list. Interval and p are None with fewer than ``FEWEST_PAIRS`` units.
+    ``units`` are what was ``resampled``: test items and seeds by the bootstrap, ``p`` being twice the share of
+    resamples on the other side of 0. Where runs kept no items: languages, each the mean of its seeds (or the
+    seeds of one language), with Student's t interval and the exact paired randomisation test (Fisher 1935), which
+    few units cannot make significant. ``p_holm`` is corrected (Holm 1979) for the other comparisons of the list.
+    Interval and p are None with a single unit.
     """
 
     language: str
@@ -74,20 +78,37 @@ def compare(results: Results) -> Differences:
         for language in both:
             ours, theirs = items[language, better.label], items[language, than.label]
             if _same_items(ours, theirs):
-                by_language.append(_of_items(language, names, [(ours, theirs)]))  # type: ignore[list-item]
+                by_language.append(_of_items(results.measure, language, names, [(ours, theirs)]))  # type: ignore[list-item]
             else:
-                by_language.append(_of_pairs(language, names, _pair_gains(results, [language], better, than)))
+                by_language.append(_of_units(language, names, _gains(results, language, better, than), SEEDS))
         if len(both) > 1:
             if len(counted) == len(both):
-                overall.append(_of_items(ALL, names, counted))  # type: ignore[arg-type]
+                overall.append(_of_items(results.measure, ALL, names, counted))  # type: ignore[arg-type]
             else:
-                overall.append(_of_pairs(ALL, names, _pair_gains(results, both, better, than)))
+                gains = [float(np.mean(_gains(results, language, better, than))) for language in both]
+                overall.append(_of_units(ALL, names, gains, LANGUAGES))
     return Differences(_corrected(overall), _corrected(by_language))
 
 
-def resampled_means(values: Sequence[float], resamples: int = RESAMPLES) -> NDArray[np.float64]:
-    """The means of resamples of ``values`` with replacement: float64 [resamples]."""
-    return _weights(len(values), resamples) @ np.asarray(values) / len(values)
+@lru_cache(maxsize=4)
+def drawn_times(count: int, resamples: int, stream: int = 0) -> NDArray[np.float64]:
+    """How often each of ``count`` units is drawn in each resample: the same draws in every call of a stream."""
+    drawn = np.random.default_rng(stream).integers(count, size=(resamples, count))
+    weights = np.zeros((resamples, count))
+    np.add.at(weights, (np.arange(resamples)[:, None], drawn), 1.0)
+    return weights
+
+
+def randomisation_p(values: Sequence[float]) -> float:
+    """Two-sided: the share of all combinations of signs whose mean is as far from 0 as the observed one."""
+    count = len(values)
+    if count <= EXACT:
+        signs = np.array(list(product((-1.0, 1.0), repeat=count)))
+    else:
+        drawn = np.random.default_rng(0).choice((-1.0, 1.0), size=(9_999, count))
+        signs = np.vstack([np.ones(count), drawn])
+    means = np.abs(signs @ np.asarray(values)) / count
+    return float(np.mean(means >= abs(float(np.mean(values))) * (1 - 1e-12)))
 
 
 def two_sided_p(differences: NDArray[np.float64]) -> float:
@@ -122,7 +143,7 @@ def _same_items(one: list[Items] | None, other: list[Items] | None) -> bool:
 
 
 def _of_items(
-    language: str, names: tuple[str, str], cells: Sequence[tuple[list[Items], list[Items]]]
+    measure: Measure, language: str, names: tuple[str, str], cells: Sequence[tuple[list[Items], list[Items]]]
 ) -> Difference:
     """Test items and seeds are resampled in each language by itself, the same ones for both conditions.
 
@@ -130,39 +151,28 @@ def _of_items(
     """
     observed, resampled, units = 0.0, np.zeros(RESAMPLES), 0
     for place, (ours, theirs) in enumerate(cells):
-        weights = _weights(len(ours[0].gold), RESAMPLES, place)
-        observed += _mean_total(ours) - _mean_total(theirs)
-        ours_drawn = _weights(len(ours), RESAMPLES, SEED_STREAM + place) / len(ours)
-        theirs_drawn = _weights(len(theirs), RESAMPLES, SEED_STREAM + place) / len(theirs)
-        resampled += (_scores(ours, weights) * ours_drawn).sum(axis=1)
-        resampled -= (_scores(theirs, weights) * theirs_drawn).sum(axis=1)
+        weights = drawn_times(len(ours[0].gold), RESAMPLES, place)
+        observed += measure.gain(_mean_total(ours), _mean_total(theirs))
+        ours_drawn = drawn_times(len(ours), RESAMPLES, SEED_STREAM + place) / len(ours)
+        theirs_drawn = drawn_times(len(theirs), RESAMPLES, SEED_STREAM + place) / len(theirs)
+        value = (_scores(ours, weights) * ours_drawn).sum(axis=1)
+        before = (_scores(theirs, weights) * theirs_drawn).sum(axis=1)
+        resampled += measure.gain(value, before)
         units += len(ours[0].gold)
-    return _difference(language, names, observed / len(cells), resampled / len(cells), TEST_ITEMS, units)
-
-
-def _of_pairs(language: str, names: tuple[str, str], gains: Sequence[float]) -> Difference:
-    observed = float(np.mean(gains))
-    if len(gains) < FEWEST_PAIRS:
-        return Difference(language, *names, observed, None, None, None, None, PAIRS, len(gains))
-    return _difference(language, names, observed, resampled_means(gains), PAIRS, len(gains))
-
-
-def _difference(
-    language: str,
-    names: tuple[str, str],
-    observed: float,
-    resampled: NDArray[np.float64],
-    what: str,
-    units: int,
-) -> Difference:
-    low, high = np.percentile(resampled, [2.5, 97.5])
+    resampled /= len(cells)
+    low, high = (float(edge) for edge in np.percentile(resampled, [2.5, 97.5]))
     p = two_sided_p(resampled)
-    return Difference(language, *names, observed, float(low), float(high), p, p, what, units)
+    return Difference(language, *names, observed / len(cells), low, high, p, p, TEST_ITEMS, units)
 
 
-def _pair_gains(results: Results, languages: Sequence[str], better: Condition, than: Condition) -> list[float]:
-    pairs = [pair for language in languages for pair in results.pairs(language, better, than)]
-    return [results.measure.gain(*pair) for pair in pairs]
+def _of_units(language: str, names: tuple[str, str], gains: Sequence[float], what: str) -> Difference:
+    found = spread(gains)
+    p = randomisation_p(gains) if len(gains) > 1 else None
+    return Difference(language, *names, found.mean, found.low, found.high, p, p, what, len(gains))
+
+
+def _gains(results: Results, language: str, better: Condition, than: Condition) -> list[float]:
+    return [results.measure.gain(*pair) for pair in results.pairs(language, better, than)]
 
 
 def _corrected(differences: Sequence[Difference]) -> list[Difference]:
@@ -182,12 +192,3 @@ def _scores(seeds: Sequence[Items], weights: NDArray[np.float64]) -> NDArray[np.
 
 def _seed(run: StudyRun) -> str:
     return str(run.cell.get("seed"))
-
-
-@lru_cache(maxsize=4)
-def _weights(count: int, resamples: int, stream: int = 0) -> NDArray[np.float64]:
-    """How often each of ``count`` units is drawn in each resample: the same draws in every call of a stream."""
-    drawn = np.random.default_rng(stream).integers(count, size=(resamples, count))
-    weights = np.zeros((resamples, count))
-    np.add.at(weights, (np.arange(resamples)[:, None], drawn), 1.0)
-    return weights

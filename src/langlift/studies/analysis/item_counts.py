@@ -1,4 +1,4 @@
-"""Test items and their share in a metric, from the predictions that a task run keeps."""
+"""Test items and their share in a metric, from the predictions or sentences' scores that a run keeps."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -11,18 +11,26 @@ from numpy.typing import NDArray
 
 from langlift.evaluation.attachment import universal
 from langlift.evaluation.entities import entity_spans
+from langlift.studies.analysis.measures import (
+    AS_PUBLISHED,
+    CAUSAL_PER_CHARACTER,
+    CAUSAL_PERPLEXITY,
+    PERPLEXITY,
+    measure_of,
+)
+from langlift.studies.folder import SENTENCES
 from langlift.studies.store import StudyRun
 from langlift.tasks.runner import PREDICTIONS
 
 Counts = NDArray[np.float64]
 Row = dict[str, Any]
-AGREEMENT = 1e-6
-"""The metric recounted from the predictions may differ so much (of 100) from the one the run recorded."""
+AGREEMENT = 1e-8
+"""The metric recounted from the items may differ from the run's by such a share (of 100 at least)."""
 
 
 @dataclass(frozen=True)
 class Items:
-    """``counts`` [items, k] of one seed; ``score`` turns sums over items [..., k] into the metric, 0 to 100."""
+    """``counts`` [items, k] of one seed; ``score`` turns sums over items [..., k] into the metric."""
 
     gold: list[Any]
     counts: Counts
@@ -37,21 +45,21 @@ def read_items(runs: Sequence[StudyRun]) -> list[Items] | None:
     """The test items of a cell's seeds; None where some are not there or do not give the recorded value."""
     found = []
     for run in runs:
-        metric, path = run.cell.get("metric"), predictions_of(run)
-        if metric not in COUNTING or path is None or run.value is None:
+        counting, path = _counting(run), items_of(run)
+        if counting is None or path is None or run.value is None:
             return None
         # Not splitlines: a text may hold what Unicode calls a line end.
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-        items = COUNTING[metric](rows)
-        if abs(items.total() - run.value) > AGREEMENT:
+        items = counting(rows)
+        if not abs(items.total() - run.value) <= AGREEMENT * max(100.0, run.value):
             return None
         found.append(items)
     return found or None
 
 
-def predictions_of(run: StudyRun) -> Path | None:
-    """The file of a run's test predictions, if there is exactly one."""
-    direct = run.folder / PREDICTIONS
+def items_of(run: StudyRun) -> Path | None:
+    """The file of a run's test predictions, or of its sentences' scores, if there is exactly one."""
+    direct = run.folder / (SENTENCES if run.kind == "score" else PREDICTIONS)
     if direct.exists():
         return direct
     inside = list(run.folder.glob(f"seed-*/{PREDICTIONS}"))
@@ -94,13 +102,47 @@ def attachments_counted(rows: Sequence[Row], labelled: bool = True) -> Items:
     return Items([row["gold"] for row in rows], np.array(counts, dtype=float), _share)
 
 
+def tokens_scored(rows: Sequence[Row]) -> Items:
+    """Pseudo-perplexity: log-probability and tokens of every sentence. Items are the same if they are as many."""
+    counts = [(row["log_probability"], row["tokens"]) for row in rows]
+    return Items(list(range(len(rows))), np.array(counts, dtype=float), _perplexity)
+
+
+def characters_scored(rows: Sequence[Row]) -> Items:
+    """The same per character, where the run kept their numbers."""
+    counts = [(row["log_probability"], row.get("characters", np.nan)) for row in rows]
+    return Items(list(range(len(rows))), np.array(counts, dtype=float), _perplexity)
+
+
+def sentences_scored(rows: Sequence[Row]) -> Items:
+    """The variant "published": the mean of the sentences' own values."""
+    counts = [(np.exp(-row["log_probability"] / row["tokens"]), 1) for row in rows]
+    return Items(list(range(len(rows))), np.array(counts, dtype=float), lambda sums: sums[..., 0] / sums[..., 1])
+
+
 COUNTING: dict[str, Callable[[Sequence[Row]], Items]] = {
     "macro_f1": labels_counted,
     "entity_f1": entities_counted,
     "accuracy": words_counted,
     "las": attachments_counted,
     "uas": lambda rows: attachments_counted(rows, labelled=False),
+    PERPLEXITY: tokens_scored,
+    AS_PUBLISHED: sentences_scored,
+    CAUSAL_PERPLEXITY: tokens_scored,
+    "per_character": characters_scored,
+    CAUSAL_PER_CHARACTER: characters_scored,
 }
+
+
+def _counting(run: StudyRun) -> Callable[[Sequence[Row]], Items] | None:
+    metric = measure_of(run).metric
+    if run.kind == "score" and metric == PERPLEXITY and run.published:
+        metric = AS_PUBLISHED
+    return COUNTING.get(metric)
+
+
+def _perplexity(sums: Counts) -> Counts:
+    return np.exp(-sums[..., 0] / sums[..., 1])
 
 
 def _macro_f1(sums: Counts) -> Counts:

@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import mean
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from langlift.studies.analysis.spread import Spread, spread
 from langlift.studies.single_runs import LOSS, PROMPTED
@@ -17,7 +20,8 @@ BUILDS = ("corpus", "graph", "cut", "vocab")
 """Kinds of runs that make something for others: their number is a size, and measures no model."""
 ALIGNMENT = "alignment"
 """The kind of runs that compare vectors: they are sorted by ``alignments.py``."""
-PERPLEXITY = "pseudo_perplexity"
+PERPLEXITY, AS_PUBLISHED = "pseudo_perplexity", "pseudo_perplexity_published"
+"""The second where a study has several variants: its values cannot be compared with the others'."""
 CAUSAL_PERPLEXITY, CAUSAL_PER_CHARACTER = "perplexity", "perplexity_per_character"
 """The measures of decoders, which cannot be compared with those of masked models."""
 PUBLISHED = "published"
@@ -33,6 +37,7 @@ METRICS = {
     "uas": "UAS",
     "f1": "F1",
     PERPLEXITY: "pseudo-perplexity",
+    AS_PUBLISHED: "pseudo-perplexity, variant published",
     "per_character": "pseudo-perplexity per character",
     "per_byte": "pseudo-perplexity per byte",
     CAUSAL_PERPLEXITY: "perplexity",
@@ -43,10 +48,15 @@ METRICS = {
     "retrieval": "retrieved",
     "residual": "residual",
 }
+FURTHER = ("uas",)
+"""Metrics that runs have beside their headline number; a table of their own each."""
 TASKS = {"ner": "NER", "pos": "POS"}
-LOWER = (PERPLEXITY, "per_character", "per_byte", CAUSAL_PERPLEXITY, CAUSAL_PER_CHARACTER, LOSS)
+LOWER = (PERPLEXITY, AS_PUBLISHED, "per_character", "per_byte", CAUSAL_PERPLEXITY, CAUSAL_PER_CHARACTER, LOSS)
 SHARES = ("cka", "cka_shuffled", "retrieval", "residual")
 """Measures of alignment, of which 1 is the whole."""
+
+
+Number = TypeVar("Number", float, NDArray[np.float64])
 
 
 @dataclass(frozen=True)
@@ -92,7 +102,7 @@ class Measure:
         """What gains are counted in."""
         return "% less" if self.is_perplexity else "nats less" if self.is_loss else "points more"
 
-    def gain(self, value: float, before: float) -> float:
+    def gain(self, value: Number, before: Number) -> Number:
         """How much better ``value`` is than ``before``, positive if it is: points, per cent less, or nats less."""
         if self.is_perplexity:
             return 100.0 * (1.0 - value / before)
@@ -170,6 +180,15 @@ class Results:
         values = self.values(language, condition)
         return spread(values) if values else None
 
+    def baselines(self, language: str) -> dict[str, float]:
+        """The means over all runs of what the language's baselines reach, by their names."""
+        found: dict[str, list[float]] = {}
+        for condition in self.conditions:
+            for run in self.runs(language, condition):
+                for name, value in (run.result.get("baseline") or {}).items():
+                    found.setdefault(name, []).append(float(value))
+        return {name: mean(values) for name, values in found.items()}
+
     def overall(self, condition: Condition) -> Spread | None:
         """Mean and spread over seeds of the mean over languages; None unless every language was run.
 
@@ -207,11 +226,30 @@ class Results:
 def sort_results(runs: Sequence[StudyRun]) -> list[Results]:
     """One ``Results`` for each measure: perplexities first, then tasks, then losses."""
     by_measure: dict[Measure, list[StudyRun]] = {}
-    for run in runs:
+    for run in (told for one in runs for told in (_headline(one), *_further(one))):
         if run.value is not None and run.kind not in (*BUILDS, ALIGNMENT):
             by_measure.setdefault(measure_of(run), []).append(run)
     order = sorted(by_measure, key=lambda m: (m.is_loss, m.task is not None, m.name))
     return [results_of(measure, by_measure[measure]) for measure in order]
+
+
+def _headline(run: StudyRun) -> StudyRun:
+    """The run with the baselines of its headline number alone."""
+    baseline = run.result.get("baseline") or {}
+    own = {name: value for name, value in baseline.items() if not name.endswith(tuple(f"_{m}" for m in FURTHER))}
+    return replace(run, result={**run.result, "baseline": own}) if baseline else run
+
+
+def _further(run: StudyRun) -> list[StudyRun]:
+    """The run once for each further metric that it has."""
+    baseline = run.result.get("baseline") or {}
+    found = []
+    for metric in (one for one in FURTHER if one in run.result):
+        end = f"_{metric}"
+        own = {name.removesuffix(end): value for name, value in baseline.items() if name.endswith(end)}
+        result = {"value": run.result[metric], "before": None, "baseline": own}
+        found.append(replace(run, cell={**run.cell, "metric": metric}, result=result))
+    return found
 
 
 def measure_of(run: StudyRun) -> Measure:
@@ -219,6 +257,8 @@ def measure_of(run: StudyRun) -> Measure:
     metric = run.cell.get("metric")
     if metric is None:
         metric = PERPLEXITY if run.kind == "score" else LOSS
+    if metric == PERPLEXITY and run.cell.get("variant") == PUBLISHED:
+        metric = AS_PUBLISHED
     return Measure(run.cell.get("task"), str(metric))
 
 
