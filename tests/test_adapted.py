@@ -6,11 +6,12 @@ from threading import Thread
 
 import pytest
 import torch
+from tiny_llama import make_tiny_llama
 
 from langlift import Adapted, InputError, adapted
 from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.config.recipes import TaskRecipe
-from langlift.evaluation.gap_words import _allowed, _beams, most_likely_words
+from langlift.evaluation.gap_words import PART, WORD, _allowed, _beams, most_likely_words
 from langlift.evaluation.pseudo_perplexity import score_sentences
 from langlift.evaluation.surprise import word_surprises
 from langlift.tasks.known import TASKS
@@ -56,7 +57,7 @@ def test_the_best_single_piece_is_found(tiny_bert: Path):
 
 def test_surprise_adds_up_to_the_score_within_words(base: Path, maltese_lines: list[str]):
     model, tokenizer = load_masked_model(str(base)), load_tokenizer(str(base))
-    texts = [*maltese_lines[:4], "ħħ 字字  ħ"]
+    texts = [*maltese_lines[:4], "ħħ ħ-ħ  ħ"]
     found = word_surprises(model, tokenizer, texts)
     scored = score_sentences(model, tokenizer, texts, "within_word_l2r", path="naive")
     for text, words, score in zip(texts, found, scored.per_sentence, strict=True):
@@ -64,6 +65,20 @@ def test_surprise_adds_up_to_the_score_within_words(base: Path, maltese_lines: l
         assert all(text[word.start : word.end] == word.word for word in words)
         total = -log(2) * sum(word.bits for word in words)
         assert total == pytest.approx(score.log_probability, rel=1e-4)
+
+
+def test_in_scripts_without_spaces_pieces_stand_for_words(tiny_bert: Path):
+    model, tokenizer = load_masked_model(str(tiny_bert)), load_tokenizer(str(tiny_bert))
+    text = "il-kelb 字字字 raqad"
+    (words,) = word_surprises(model, tokenizer, [text])
+    assert words[0].word == "il-kelb" and words[-1].word == "raqad"
+    assert [word.word for word in words[1:-1]] == ["字"] * 3
+    assert all(text[word.start : word.end] == word.word for word in words)
+
+
+@pytest.mark.parametrize("word", ["il-kelb", "o‘zbek", "תנ״ך", "col·lecció", "می\u200cشود", "ශ්\u200dරී", "ta’"])
+def test_words_of_all_scripts_can_fill_a_gap(word: str):
+    assert WORD.fullmatch(word) and PART.fullmatch(word)
 
 
 def test_what_the_model_cannot_read_is_said(tiny_bert: Path):
@@ -108,6 +123,13 @@ def test_words_are_tagged_and_parsed(tiny_bert: Path, treebank: Path, tmp_path: 
         assert len(answer.tags if task == "pos" else answer.heads) == 5
 
 
+def test_a_decoder_cannot_be_asked_and_says_so(tmp_path: Path, maltese_lines: list[str]):
+    model = Adapted.load(make_tiny_llama(tmp_path / "llama", maltese_lines[:50]))
+    assert model.can == ()
+    with pytest.raises(InputError, match="being a decoder"):
+        model.surprise("Illum")
+
+
 def test_many_threads_get_the_answers_of_one_and_load_once(adapted_runs: Path, monkeypatch: pytest.MonkeyPatch):
     loads = []
     load = adapted.load_masked_model
@@ -135,6 +157,8 @@ def test_what_cannot_be_asked_is_refused(adapted_runs: Path, tmp_path: Path, tin
         model.fill("Illum")
     with pytest.raises(InputError, match="this has 2"):
         model.fill("___ u ___")
+    assert model.fill("Il-qattus _____ fuq.") == model.fill("Il-qattus ___ fuq."), "a longer line is one gap"
+    assert model.fill([]) == model.surprise([]) == []
     with pytest.raises(InputError, match="text 2 is empty"):
         model.surprise(["Illum", " "])
     with pytest.raises(InputError, match="no such model folder"):

@@ -200,9 +200,7 @@ def test_a_family_gets_one_vocabulary_where_half_of_it_needs_one():
     assert family_advice([large, small], [well, badly]).vocabulary == "specialise"
     assert family_advice([large, small, large], [well, badly, well]).vocabulary == "extend"
     assert family_advice([small, small], [badly, badly]).vocabulary == "extend", "too little text for a new one"
-    assert family_advice([text_of(20_000)] * 2, [badly, badly]).vocabulary == "keep", (
-        "too little for any piece"
-    )
+    assert family_advice([text_of(20_000)] * 2, [badly, badly]).vocabulary == "keep", "too little for any piece"
     [build, _] = family_advice([small, small], [badly, badly]).commands
     assert f"--pieces {new_pieces([small, small])}" in build and new_pieces([small, small]) < 4000
     advice = family_advice([large, small], [well, badly], steps=50, accumulation=10)

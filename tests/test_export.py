@@ -311,6 +311,9 @@ def test_usage(
     parser = trained("dependencies", tiny_bert, treebank, tmp_path / "parser", method="full", train_examples=8)
     result = langlift("export", parser, "--to", "transformers", *out)
     assert result.code == 2 and "parser" in result.error["error"] and "--to onnx" in result.error["hint"]
+    # Of a task's run the adapter of the best seed, not an error that it has subfolders.
+    result = langlift("export", run, "--to", "adapterhub", "--out", tmp_path / "hub", "--json")
+    assert result.code == 0 and "adapter_config.json" in result.json["files"], result.err
     monkeypatch.setattr(onnx_graph, "find_spec", lambda name: None if name == "onnxscript" else name)
     result = langlift("export", run, "--to", "onnx", *out)
     assert result.code == 2 and "onnxscript" in result.error["error"]

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -140,6 +141,23 @@ def test_folders_that_cannot_be_shown_are_refused(adapted_runs: Path, tmp_path: 
     recipe.write_text(recipe.read_text().replace("mlt_Latn\n", "swh_Latn\n"))
     with pytest.raises(InputError, match="several languages: Maltese, Swahili"):
         read_playground([adapted_runs / "full", other])
+
+
+def test_the_language_of_families_and_tasks_is_known(adapted_runs: Path, tmp_path: Path):
+    runs = {}
+    for name, inputs in (
+        ("family", {"languages": {"mlt_Latn": [], "swh_Latn": []}, "base": "langlift-nano"}),
+        ("topic", {"task": "topic", "data": "mlt_Latn", "base": "langlift-nano"}),
+    ):
+        runs[name] = tmp_path / name
+        shutil.copytree(adapted_runs / ("full" if name == "family" else "topic"), runs[name])
+        command = "adapt-family" if name == "family" else "task"
+        (runs[name] / "recipe.yaml").write_text(yaml.safe_dump({"command": command, "inputs": inputs}))
+    assert read_playground([runs["family"], runs["topic"]]).language == "Maltese"
+    assert read_playground([runs["topic"]]).language == "Maltese"
+    assert read_playground([runs["family"]]).language == ""
+    both = read_playground([adapted_runs / "seq_bn_inv", adapted_runs / "full"])
+    assert both.runs[0].base is both.runs[1].base, "the base is there once"
 
 
 @pytest.mark.slow

@@ -70,6 +70,34 @@ def test_an_adapter_goes_out_and_comes_back(
     assert scores[0]["pseudo_perplexity"] == scores[1]["pseudo_perplexity"]
 
 
+def test_a_base_of_this_machine_is_no_repository_wherever_push_is_called(
+    hub: Hub,
+    tiny_bert: Path,
+    maltese_lines: list[str],
+    langlift: Callable[..., CommandResult],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Recorded as ``my-bert`` and ``models/my-bert``, names that only mean something in the folder of then."""
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (home / "models").mkdir(parents=True)
+    for name in ("my-bert", "models/my-bert"):
+        shutil.copytree(tiny_bert, home / name)
+    (home / "text.txt").write_text("\n".join(maltese_lines[:40]), encoding="utf-8")
+    for number, base in enumerate(("my-bert", "models/my-bert")):
+        monkeypatch.chdir(home)
+        arguments = ["--data", "text.txt", "--steps", 1, "--method", "seq_bn", "--out", f"run-{number}"]
+        assert langlift("adapt", "mlt", "--base", base, *arguments).code == 0
+        for folder in (home, elsewhere):
+            monkeypatch.chdir(folder)
+            result = langlift("push", home / f"run-{number}", "anna/m", "--dry-run", "--json")
+            assert any("publish it too" in remark for remark in result.json["remarks"]), (base, folder)
+            front, _ = split_front_matter(result.json["card"])
+            # A name such as models/my-bert cannot be told from a repository's elsewhere: the remark says so.
+            assert "base_model" not in front or (base, folder) == ("models/my-bert", elsewhere)
+
+
 def test_a_task_goes_out_as_its_best_seed_and_labels_from_the_hub(
     hub: Hub, adapted_runs: Path, tiny_xlm_roberta: Path, langlift: Callable[..., CommandResult], tmp_path: Path
 ) -> None:

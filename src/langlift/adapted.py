@@ -1,5 +1,6 @@
 """A finished run as an object that takes strings: fill gaps, measure surprise, classify, tag and parse."""
 
+import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -8,16 +9,18 @@ from typing import Any, Self, overload
 
 from transformers import PreTrainedModel
 
-from langlift.backbones.loading import default_device, load_masked_model
+from langlift.backbones.loading import default_device, is_causal, load_masked_model
 from langlift.checkpoints.language_models import load_language_model
 from langlift.errors import InputError
 from langlift.evaluation.gap_words import WordGuess, most_likely_words
 from langlift.evaluation.surprise import WordSurprise, word_surprises
 from langlift.hub_folders import run_in_repository
+from langlift.studies.single_runs import read_recipe
 from langlift.tasks.dependencies import Parse
 from langlift.tasks.ner import FoundEntities
 from langlift.tasks.pos import TaggedSentence
-from langlift.tasks.prediction import TrainedTask, is_task_run, load_trained_task
+from langlift.tasks.prediction import TrainedTask, is_task_run, load_trained_task, seed_folder
+from langlift.tasks.runner import HEAD
 from langlift.tasks.sentence_task import Prediction
 from langlift.training.run_folder import RECIPE, is_finished
 from langlift.vocab.overlap import canonical_forms
@@ -59,8 +62,16 @@ class Adapted:
 
     @cached_property
     def can(self) -> tuple[str, ...]:
-        """What this can be asked: the names of methods."""
-        return (CAN[self._trained.task.name],) if self._is_task else ("fill", "surprise")
+        """What this can be asked: the names of methods. A decoder has none of them. Nothing is loaded for it."""
+        folder = Path(self.path)
+        if self._is_task:
+            return (CAN[str(json.loads((seed_folder(folder) / HEAD).read_text(encoding="utf-8"))["task"])],)
+        if (folder / "config.json").is_file():
+            decoder = is_causal(self.path, self._trust)
+        else:
+            settings = read_recipe(folder) if (folder / RECIPE).is_file() else {}
+            decoder = dict(settings.get("adapt") or {}).get("objective") == "causal"
+        return () if decoder else ("fill", "surprise")
 
     @overload
     def fill(self, texts: str, top: int = 5) -> list[WordGuess]: ...
@@ -144,7 +155,7 @@ class Adapted:
 
     def _asked(self, method: str) -> tuple[PreTrainedModel, Any, Any]:
         with self._turn:
-            if self._is_task:
+            if method not in self.can:
                 raise self._wrong(method)
             return self._language_model
 
@@ -157,6 +168,8 @@ class Adapted:
 
     def _answer(self, texts: str | list[str], answers: Callable[[Sequence[str]], list[Any]]) -> Any:
         some = [texts] if isinstance(texts, str) else list(texts)
+        if not some:
+            return []
         if empty := [number for number, text in enumerate(some, start=1) if not text.strip()]:
             raise InputError(f"text {empty[0]} is empty", "give text with words in it")
         with self._turn:
@@ -164,7 +177,7 @@ class Adapted:
         return found[0] if isinstance(texts, str) else found
 
     def _wrong(self, method: str) -> InputError:
-        can = " and ".join(self.can)
+        can = " and ".join(self.can) or "do neither, being a decoder"
         return InputError(
             f"{self.path}: cannot {method}, it can {can}",
             "runs of langlift adapt fill and tell surprise; runs of langlift task classify, tag or parse",

@@ -1,7 +1,6 @@
 """Folders written whole or not at all, and the memory that a process needed."""
 
 import re
-import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -63,6 +62,8 @@ def process_peak_memory_bytes() -> int:
         found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text("ascii"))
         if found is not None:
             return int(found[1]) * 1024
+    import resource  # which Windows has not
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -47,7 +47,7 @@ def demo(
         )
     console = Console()
     console.print(table)
-    console.print(f'The gap: "{gap.before}____{gap.after}" (right: {gap.answer}; {gap.meaning})')
+    console.print(f'The gap: "{gap.before}___{gap.after}" (right: {gap.answer}; {gap.meaning})')
     console.print("Lower pseudo-perplexity is better: the model is less surprised by real Maltese.")
 
     topics = Table(title=f"\nSeven topics: macro-F1 on {result.topic_test} sentences", title_justify="left")

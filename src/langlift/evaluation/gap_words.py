@@ -17,10 +17,14 @@ from langlift.training.language_model_loss import logits_at
 from langlift.vocab.overlap import Form
 
 GAP = "___"
+GAPS = regex.compile("_{3,}")
+"""What stands for a gap: three underscores, or more."""
 MOST_PIECES = 4
 BEAMS = 12
-WORD = regex.compile(r"[\p{L}\p{M}][\p{L}\p{M}'’ʼ`-]*")
-PART = regex.compile(r"[\p{L}\p{M}'’ʼ`-]+")
+IN_WORDS = r"\p{L}\p{M}'’‘ʼ`׳״·\u200c\u200d-"
+"""Letters, and what stands between them: apostrophes, gershayim, the Catalan dot, joiners, hyphens."""
+WORD = regex.compile(rf"[\p{{L}}\p{{M}}][{IN_WORDS}]*")
+PART = regex.compile(rf"[{IN_WORDS}]+")
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,7 @@ def most_likely_words(
     Raises:
         InputError: the text has no gap or several, or is too long for the model.
     """
-    if text.count(GAP) != 1:
-        raise InputError(
-            f"a text with one gap is needed, and this has {text.count(GAP)}: {text[:60]!r}",
-            f"put {GAP} (three underscores) where the word is missing",
-        )
-    before, after = text.split(GAP)
+    before, after = around_gap(text)
     allowed = _allowed(forms, len(tokenizer), between=not before or before[-1].isspace())
     found: dict[str, WordGuess] = {}
     for count in range(1, MOST_PIECES + 1):
@@ -69,6 +68,21 @@ def most_likely_words(
             if WORD.fullmatch(word) and (word not in found or guess.score > found[word].score):
                 found[word] = guess
     return sorted(found.values(), key=lambda guess: -guess.score)[:top]
+
+
+def around_gap(text: str) -> tuple[str, str]:
+    """What stands before the one gap of a text, and after it.
+
+    Raises:
+        InputError: the text has no gap or several.
+    """
+    parts = GAPS.split(text)
+    if len(parts) != 2:
+        raise InputError(
+            f"a text with one gap is needed, and this has {len(parts) - 1}: {text[:60]!r}",
+            f"put {GAP} (three underscores) where the word is missing",
+        )
+    return parts[0], parts[1]
 
 
 def _allowed(forms: Mapping[int, Form], size: int, between: bool) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import log
 from typing import Any
 
@@ -11,6 +12,7 @@ from transformers import PreTrainedModel
 
 from langlift.backbones.loading import longest_input
 from langlift.evaluation.masked_copies import EncodedText, MaskedCopies, scoring_path
+from langlift.masking.words import UNSPACED
 from langlift.training.trainer import on_device
 
 BETWEEN_SPACES = regex.compile(r"\S+")
@@ -36,7 +38,10 @@ class WordSurprise:
 
 @torch.inference_mode()
 def word_surprises(model: PreTrainedModel, tokenizer: Any, texts: Sequence[str]) -> list[list[WordSurprise]]:
-    """Every text's words (what stands between spaces) with their surprisals, in order.
+    """Every text's words with their surprisals, in order: what stands between spaces.
+
+    In scripts without spaces between words the model's own pieces stand for words; a vocabulary that has none,
+    only bytes, leaves them one.
 
     A word's pieces are predicted one by one with all that follow in the same word masked too, as in within-word
     pseudo-perplexity (Kauf and Ivanova 2023, arXiv 2305.10588), so that they do not give each other away.
@@ -49,8 +54,9 @@ def word_surprises(model: PreTrainedModel, tokenizer: Any, texts: Sequence[str])
     words: list[list[tuple[int, int]]] = []
     encoded: list[EncodedText] = []
     for text, ids, offsets in zip(texts, encodings["input_ids"], encodings["offset_mapping"], strict=True):
-        words.append([found.span() for found in BETWEEN_SPACES.finditer(text)])
         scored = [p for p, i in enumerate(ids) if i not in special]
+        ends = sorted({offsets[p][1] for p in scored})
+        words.append([unit for found in BETWEEN_SPACES.finditer(text) for unit in _units(found, ends)])
         before = -1
         for start, end in words[-1]:
             # SentencePiece counts the space before a word in, and may have a token for it alone.
@@ -68,6 +74,15 @@ def word_surprises(model: PreTrainedModel, tokenizer: Any, texts: Sequence[str])
     for text, spans in zip(texts, words, strict=True):
         found.append([_surprise(text, span, *next(rest)) for span in spans])
     return found
+
+
+def _units(found: regex.Match[str], ends: Sequence[int]) -> list[tuple[int, int]]:
+    """What stands between spaces as one word, or where its script has no spaces cut where pieces end."""
+    start, end = found.span()
+    if not UNSPACED.search(found[0]):
+        return [(start, end)]
+    cuts = [start, *(one for one in ends if start < one < end), end]
+    return list(pairwise(cuts))
 
 
 def _surprise(text: str, span: tuple[int, int], encoded: EncodedText, total: float) -> WordSurprise:

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 from html import escape
 
-from langlift.evaluation.gap_words import GAP, WordGuess
+from langlift.evaluation.gap_words import WordGuess, around_gap
 from langlift.evaluation.surprise import WordSurprise
 from langlift.tasks.dependencies import Parse
 from langlift.tasks.ner import FoundEntities
@@ -21,7 +21,7 @@ def guesses_html(text: str, guesses: Sequence[WordGuess]) -> str:
     """The likely words for a gap as a list, the best one in the sentence, bold."""
     if not guesses:
         return "<p>No word of this vocabulary fits there.</p>"
-    before, after = text.split(GAP)
+    before, after = around_gap(text)
     rows = "".join(
         f"<li><bdi>{escape(guess.word)}</bdi>{_bar(guess.probability)}<span>{guess.probability:.1%}</span></li>"
         for guess in guesses

@@ -11,7 +11,8 @@ import numpy as np
 from langlift.adapted import CAN, Adapted
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
-from langlift.languages import Language, find_language
+from langlift.languages import Language
+from langlift.sharing.pushing import recorded_languages
 from langlift.studies.single_runs import read_recipe
 from langlift.tasks.known import TASKS
 from langlift.training.run_folder import METRICS, is_finished, read_metrics
@@ -54,7 +55,8 @@ def read_playground(
         InputError: a folder is no finished run, or they are of different languages.
     """
     shown: list[ShownRun] = []
-    languages: list[Language] = []
+    languages: list[set[Language]] = []
+    bases: dict[str, Adapted] = {}
     for folder in dict.fromkeys(folders):
         if not is_finished(folder):
             raise InputError(
@@ -63,42 +65,54 @@ def read_playground(
             )
         recipe = read_recipe(folder)
         inputs = dict(recipe.get("inputs") or {})
-        shown.append(_shown(folder, recipe, inputs, base, trust_remote_code))
-        if inputs.get("language"):
-            languages.append(find_language(str(inputs["language"])))
-    if len(set(languages)) > 1:
+        shown.append(_shown(folder, recipe, inputs, base, trust_remote_code, bases))
+        languages += [set(found)] if (found := recorded_languages(inputs)) else []
+    common = set.intersection(*languages) if languages else set()
+    if languages and not common:
+        named = sorted({one.name for some in languages for one in some})
         raise InputError(
-            f"the runs are of several languages: {', '.join(dict.fromkeys(one.name for one in languages))}",
+            f"the runs are of several languages: {', '.join(named)}",
             "show those of one language; start another playground with --port for the other",
         )
-    if text is None and languages:
-        bundled = Path(str(files("langlift"))) / "bundled" / f"{languages[0]}.txt"
+    language = next(iter(common)) if len(common) == 1 else None  # a family alone names no one language
+    if text is None and language is not None:
+        bundled = Path(str(files("langlift"))) / "bundled" / f"{language}.txt"
         text = bundled if bundled.is_file() else None
     examples = [] if text is None else _examples(text)
-    return Playground(languages[0].name if languages else "", shown, examples)
+    return Playground("" if language is None else language.name, shown, examples)
 
 
 def _shown(
-    folder: Path, recipe: dict[str, Any], inputs: dict[str, Any], base: str | None, trust_remote_code: bool
+    folder: Path,
+    recipe: dict[str, Any],
+    inputs: dict[str, Any],
+    base: str | None,
+    trust_remote_code: bool,
+    bases: dict[str, Adapted],
 ) -> ShownRun:
+    """One run; ``bases`` are the base models met so far by their names, which runs share."""
     metrics, command = read_metrics(folder), str(recipe.get("command"))
     name = folder.resolve().name
+    settings = dict(recipe.get(command) or {})
+    run = Adapted.load(folder, None if settings.get("method") == "full" else base, trust_remote_code)
+    if not run.can:
+        raise InputError(
+            f"{folder}: a decoder, which fills no gaps", "the page is for masked language models and tasks"
+        )
     if command == "task":
         task = TASKS.get(str(inputs.get("task")))
         if task is None or task.name not in CAN:
             raise InputError(f"{folder}: a run of no task that is known", "was it made by a newer langlift?")
         measured = metrics.get("mean", metrics.get(f"test_{task.metric}"))
         scores = [(task.metric_title, f"{measured:.1f}")] if measured is not None else []
-        run = Adapted.load(folder, base, trust_remote_code)
         return ShownRun(name, task.title, task.name, scores, run, None)
     before, after = metrics.get("validation_loss_before"), metrics.get("validation_loss")
     scores = [] if before is None else [("held-out masked loss", f"{before:.2f} → {after:.2f}")]
     of = str(base or inputs.get("base") or "")
-    settings = dict(recipe.get(command) or {})
     title = f"{settings.get('method', command)} on {Path(of).name}"
-    whole = settings.get("method") == "full"
-    run = Adapted.load(folder, None if whole else base, trust_remote_code)
-    return ShownRun(name, title, None, scores, run, Adapted.load(of, None, trust_remote_code) if of else None)
+    if of and of not in bases:
+        bases[of] = Adapted.load(of, None, trust_remote_code)
+    return ShownRun(name, title, None, scores, run, bases.get(of))
 
 
 def _examples(text: Path) -> list[str]:

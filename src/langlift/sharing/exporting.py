@@ -9,6 +9,7 @@ from langlift.hub_folders import local_folder
 from langlift.sharing.exported import Exported, file_sizes
 from langlift.sharing.onnx_export import export_onnx
 from langlift.sharing.plain_model import export_transformers
+from langlift.tasks.prediction import is_task_run, seed_folder
 
 LAYOUTS = (*exporting.LAYOUTS, "transformers", "onnx")
 
@@ -44,5 +45,7 @@ def export(
         return export_onnx(folder, out, base, int8, data, trust_remote_code)
     if layout == "transformers":
         return export_transformers(folder, out, base, data, trust_remote_code)
+    if is_task_run(folder):
+        folder = seed_folder(folder)
     result = exporting.export_adapter(folder, layout, out, base)
     return Exported(result.folder, result.name, layout, result.files, file_sizes(out))

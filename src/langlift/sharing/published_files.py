@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from huggingface_hub import try_to_load_from_cache
 from safetensors.torch import save
 
 from langlift.checkpoints.adapter_folder import METADATA, read_identity
@@ -22,7 +23,9 @@ from langlift.checkpoints.layouts import (
 from langlift.checkpoints.masked_head import MASKED_HEAD
 from langlift.checkpoints.weight_files import read_metadata, read_safetensors
 from langlift.errors import InputError
+from langlift.hub_folders import REPOSITORY
 from langlift.sharing.exported import EXPORT_FILE, MODEL_FILES, inputs_in
+from langlift.studies.published import BASES
 from langlift.tasks.prediction import is_task_run, seed_folder
 from langlift.tasks.runner import HEAD, HEAD_WEIGHTS
 from langlift.tasks.setups import FUSED_ADAPTERS, LANGUAGE_ADAPTER
@@ -138,6 +141,24 @@ def size_of(content: Content) -> int:
     return len(content) if isinstance(content, bytes) else content.stat().st_size
 
 
+def on_hub(name: str) -> bool:
+    """Whether a recorded base can only be a repository of the hub: as named there, and no folder here."""
+    return not Path(name).exists() and (REPOSITORY.fullmatch(name) is not None or name in BASES)
+
+
+def loaded_from_hub(name: str) -> bool:
+    """Whether this machine has a repository of the hub in its cache."""
+    return isinstance(try_to_load_from_cache(name, "config.json"), str)
+
+
+def recorded_paths(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """The strings in a recipe that name files or folders of this machine, be it from another working folder."""
+    yield from local_paths(recipe)
+    below = inputs_in(recipe).get(LANGUAGE_ADAPTER)
+    if below and "/" in str(below):
+        yield str(below)
+
+
 def local_paths(value: Any) -> Iterator[str]:
     """The strings in a nested value that name files or folders of this machine."""
     if isinstance(value, dict):
@@ -170,6 +191,8 @@ def _without_paths(path: Path, before: str | None, base: str | None) -> bytes:
     text = path.read_text(encoding="utf-8")
     content = yaml.safe_load(text) if path.name == RECIPE else json.loads(text)
 
+    paths = set(recorded_paths(content)) if path.name == RECIPE else set()
+
     def changed(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: changed(part) for key, part in value.items()}
@@ -177,7 +200,7 @@ def _without_paths(path: Path, before: str | None, base: str | None) -> bytes:
             return [changed(part) for part in value]
         if before is not None and value == before:
             return base
-        return Path(value).name if isinstance(value, str) and is_local(value) else value
+        return Path(value).name if isinstance(value, str) and (value in paths or is_local(value)) else value
 
     new = changed(content)
     if new == content:

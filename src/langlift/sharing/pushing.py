@@ -21,11 +21,12 @@ from langlift.sharing.published_files import (
     README,
     Gathered,
     gathered,
-    is_local,
-    local_paths,
+    loaded_from_hub,
     made_portable,
+    on_hub,
     readme_of,
     recorded_base,
+    recorded_paths,
     size_of,
 )
 from langlift.tasks.runner import HEAD
@@ -87,7 +88,7 @@ def push(
     before = recorded_base(found, recipe)
     remarks: list[str] = []
     after = _published_base(found, before, base, remarks)
-    public = after is not None and after != NANO and (base is not None or after == before)
+    public = after is not None and after != NANO and (base is not None or on_hub(after))
     facts = _facts(found, recipe, repository, after, public, language, licence, data, remarks)
     files = made_portable(found.files, before, after)
     card = published_card(_without_paths(readme_of(found), recipe, before, after), facts)
@@ -116,7 +117,7 @@ def _without_paths(card: str, recipe: Mapping[str, Any], before: str | None, aft
     """The run's card with the base's new name, and names in the place of paths of this machine."""
     if before is not None and after is not None and before != after:
         card = re.sub(rf"(?<![\w/.-]){re.escape(before)}(?![\w/-])", lambda _: after, card)
-    for path in local_paths(recipe):
+    for path in recorded_paths(recipe):
         card = card.replace(path, Path(path).name)
     return card
 
@@ -127,7 +128,12 @@ def _published_base(found: Gathered, before: str | None, base: str | None, remar
         return base
     if before is None or before == NANO:
         return before
-    if not is_local(before) and not Path(before).exists():
+    if on_hub(before):
+        if not loaded_from_hub(before):
+            remarks.append(
+                f"the base model {before} is taken for the hub's, which is not on this machine: "
+                "if it is a folder of yours, publish it too, and give --base owner/name"
+            )
         return before
     if CONFIG_FILE in found.files:
         remarks.append(
@@ -153,7 +159,7 @@ def _facts(
     task = read_json(found.folder / HEAD).get("task")
     if found.kind == "onnx":
         task = read_json(found.folder / "labels.json").get("task")
-    languages = [language] if language is not None else _languages(inputs)
+    languages = [language] if language is not None else recorded_languages(inputs)
     if not languages:
         remarks.append("the card names no language: give --language")
     if licence is None and "license:" not in readme_of(found).partition("\n---")[0]:
@@ -188,7 +194,7 @@ def _is_causal(found: Gathered, section: Mapping[str, Any]) -> bool:
     return isinstance(config, Path) and is_causal(str(config.parent))
 
 
-def _languages(inputs: Mapping[str, Any]) -> list[Language]:
+def recorded_languages(inputs: Mapping[str, Any]) -> list[Language]:
     """The languages that a run recorded; those of tasks by the names of their data, such as ``mlt_Latn``."""
     of_family = inputs.get("languages")
     codes = [*of_family] if isinstance(of_family, dict) else [inputs.get("language"), inputs.get("data")]
