@@ -1,6 +1,7 @@
 # `make demo` and `make test` set up what they need: a virtual environment in .venv, pinned by constraints.txt.
 
-PYTHON ?= python3.11
+# The first of these that is there; PYTHON=... names another.
+PYTHON ?= $(or $(firstword $(foreach version,3.11 3.12 3.13,$(if $(shell command -v python$(version)),python$(version)))),python3)
 VENV := .venv
 BIN := $(VENV)/bin
 REFERENCE := .venv-reference

@@ -1,6 +1,7 @@
 """The worked examples of CONTRIBUTING.md: real changes, which still apply, are short, and pass their own tests."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,14 @@ TESTS = {
     "task": ("tests/test_intent.py",),
     "graph-source": ("tests/test_wordnet.py",),
 }
+
+
+def test_the_map_names_every_room() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("| room |")[2].partition("\n\n")[0]
+    named = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    package = ROOT / "src" / "langlift"
+    rooms = {path.stem for path in package.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert named == {room for room in rooms if not room.startswith("__")} - {"py.typed"}
 
 
 def test_every_example_has_its_tests() -> None:

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -127,6 +128,8 @@ def test_what_cannot_be_answered_is_said_and_the_rest_is(adapted_runs: Path, tmp
     playground = read_playground([adapted_runs / "seq_bn_inv", adapted_runs / "topic"], base=str(tmp_path))
     answer = answer_html(playground, "Il-qattus raqad.")
     assert answer.count("not a model folder") == 3, "base, adapted and topic, each on its own"
+    broken = replace(playground.runs[0], run=SimpleNamespace(can=("fill", "surprise"), surprise=lambda _: 1 / 0))
+    assert "ZeroDivisionError" in answer_html(replace(playground, runs=[broken]), "Il-qattus raqad.")
     working = read_playground([adapted_runs / "topic"])
     both = replace(working, runs=[*playground.runs, *working.runs])
     assert "<ol class=guesses>" in answer_html(both, "Il-qattus raqad.")
@@ -135,6 +138,8 @@ def test_what_cannot_be_answered_is_said_and_the_rest_is(adapted_runs: Path, tmp
 def test_folders_that_cannot_be_shown_are_refused(adapted_runs: Path, tmp_path: Path, langlift):
     result = langlift("playground", tmp_path, "--json")
     assert result.code == 2 and "not a finished run" in result.error["error"]
+    with pytest.raises(InputError, match="no such folder"):
+        read_playground([tmp_path / "nowhere"])
     other = tmp_path / "swahili"
     shutil.copytree(adapted_runs / "full", other)
     recipe = other / "recipe.yaml"

@@ -161,6 +161,8 @@ def _safely(ask: Callable[[Adapted], str], run: Adapted) -> str:
         return ask(run)
     except LangliftError as error:
         return _message(f"{error.message} ({error.hint})" if error.hint else error.message)
+    except Exception as error:  # noqa: BLE001 - one run must not keep the others from answering
+        return _message(f"no answer: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
 
 def _message(text: str) -> str:

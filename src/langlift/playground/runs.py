@@ -59,8 +59,9 @@ def read_playground(
     bases: dict[str, Adapted] = {}
     for folder in dict.fromkeys(folders):
         if not is_finished(folder):
+            lacking = f"not a finished run (no {METRICS})" if folder.exists() else "no such folder"
             raise InputError(
-                f"{folder}: not a finished run (no {METRICS})",
+                f"{folder}: {lacking}",
                 "give folders that langlift adapt, adapt-family, task or fuse wrote",
             )
         recipe = read_recipe(folder)
