@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Computes every figure of docs/results.md and of langlift-nano's card: about five hours of one core with bf16.
+# Computes the figures of docs/results.md (but for families, trees and studies, which have their own commands there) and of
+# langlift-nano's card: about five hours of one core with bf16.
 # Finished runs are skipped, stopped ones resumed. Results land in OUT as one JSON object a file.
 #
 #   LANGLIFT_DATA=... docs/reproduce.sh OUT [PART...]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Computes every figure of docs/results.md on language families, vocabularies, tags and trees. Finished runs are skipped,
+# Computes the figures of docs/results.md on language families, vocabularies, tags and trees. Finished runs are skipped,
 # stopped ones resumed.
 #
 #   LANGLIFT_DATA=... docs/reproduce_families.sh OUT [PART...]
@@ -68,6 +68,16 @@ amharic() {
   done
 }
 
+# Moksha's parsers on Komi, which they were not trained for either.
+komi() {
+  [ -s "$OUT/komi.jsonl" ] && return
+  local treebanks=$LANGLIFT_DATA/eval/ud
+  python "$HERE/examples/other_treebank.py" "$treebanks/Komi_Zyrian-Lattice" \
+    "$treebanks/Hungarian-Szeged,$treebanks/North_Sami-Giella,$treebanks/Erzya-JR" \
+    "$OUT"/treebanks/runs/task-dependencies-*mdf_Cyrl* > "$OUT/komi.partial"
+  mv "$OUT/komi.partial" "$OUT/komi.jsonl"
+}
+
 judged() {
   local name=$1 model=$2 seeds=$3
   keep "score-$name" score --base "$model" --variant within_word_l2r --sentences 50 \
@@ -80,7 +90,11 @@ for part in $PARTS; do
   case $part in
     corpora | unseen_script) "$part" ;;
     uralic | bantu) langlift study run "$HERE/studies/nano-$part.yaml" --out "$OUT/$part" ;;
-    alpha | treebanks | full_treebanks) langlift study run "$HERE/studies/nano-uralic-${part/_/-}.yaml" --out "$OUT/$part" ;;
+    alpha | full_treebanks) langlift study run "$HERE/studies/nano-uralic-${part/_/-}.yaml" --out "$OUT/$part" ;;
+    treebanks)
+      langlift study run "$HERE/studies/nano-uralic-treebanks.yaml" --out "$OUT/treebanks"
+      komi
+      ;;
     *)
       echo "unknown part $part" >&2
       exit 2

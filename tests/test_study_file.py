@@ -16,9 +16,9 @@ from langlift.studies.planning import plan_study
 from langlift.studies.pricing import STEP_SECONDS, gpus_by_name, known_gpus, price_plan
 from langlift.studies.step import Input, Step
 from langlift.studies.study import study_text
-from langlift.studies.study_file import read_study
+from langlift.studies.study_file import SHIPPED, read_study
 
-SMOKE = Path(__file__).parent.parent / "docs/studies/smoke.yaml"
+SMOKE = SHIPPED / "smoke.yaml"
 
 
 @pytest.fixture
@@ -55,11 +55,21 @@ def kinds(plan):
 
 
 def test_the_study_in_the_documentation_can_be_read():
-    text = (SMOKE.parent.parent / "studies.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parent.parent / "docs" / "studies.md").read_text(encoding="utf-8")
     content = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
     assert content["languages"] == ["Maltese", "swh"] and set(content["tasks"]) == {"topic", "sentiment"}
     block = text.split("### Alignment\n")[1].split("\nEvery model")[0]
     assert yaml.safe_load(block)["alignment"]["layers"] == "every"
+
+
+def test_shipped_studies_are_found_by_name(langlift, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_study(Path("smoke")).name == "smoke"
+    (tmp_path / "smoke").write_text("name: mine\nbase: langlift-nano\nlanguages: [mlt]\nscore: x.txt\n")
+    (tmp_path / "x.txt").write_text("Il-kelb.\n")
+    assert read_study(Path("smoke")).name == "mine", "a file of this name comes first"
+    missing = langlift("study", "plan", "smokes", "--json")
+    assert missing.code == 2 and "smokes" in missing.error["error"]
 
 
 def test_the_shipped_smoke_study_has_24_runs():

@@ -1,8 +1,9 @@
 """Tests trained taggers or parsers on the test split of a treebank that they were not trained for.
 
-python docs/examples/other_treebank.py TREEBANK RUN...
+python docs/examples/other_treebank.py TREEBANK TRAINED_ON RUN...
 
-Zero-shot on a second language costs no second training: TREEBANK is a folder of CoNLL-U files, each RUN a run of
+Zero-shot on a second language costs no second training: TREEBANK is a folder of CoNLL-U files, TRAINED_ON are the
+folders that the runs were trained on, with commas between (the baseline learns from them), RUN is a run of
 ``langlift task pos`` or ``dependencies``, or one of its seeds. Prints a JSON object a line.
 """
 
@@ -12,9 +13,14 @@ from pathlib import Path
 
 from langlift.tasks.prediction import load_trained_task
 
-for run in map(Path, sys.argv[2:]):
+treebank, trained_on = sys.argv[1], sys.argv[2].split(",")
+for run in map(Path, sys.argv[3:]):
     trained = load_trained_task(run)
-    test = trained.task.read(sys.argv[1], [sys.argv[1]], strict=False).test
-    answers = list(trained(test.sentences))
-    scores = {trained.task.metric: trained.task.score(test, answers), **trained.task.further(test, answers)}
-    print(json.dumps({"run": run.name, "treebank": Path(sys.argv[1]).name, **scores}))  # noqa: T201
+    data = trained.task.read(treebank, trained_on, strict=False)
+    answers = list(trained(data.test.sentences))
+    scores = {
+        trained.task.metric: trained.task.score(data.test, answers),
+        **trained.task.further(data.test, answers),
+        "baseline": trained.task.baselines(data.train, data.test),
+    }
+    print(json.dumps({"run": run.name, "treebank": Path(treebank).name, **scores}))  # noqa: T201

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Many runs from one file.", rich_markup_mode=None)
 
-File = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, or the folder of a study.")]
+File = Annotated[
+    Path,
+    typer.Argument(
+        metavar="STUDY", help="A study file, a study's folder, or one that comes along, such as smoke."
+    ),
+]
 
 
 @app.callback()

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,13 @@ SECTIONS: dict[str, type] = {
 """The blocks of settings, and what they hold."""
 NOT_AXES = ("method", "objective", "seed", "seeds", "path", "precision", "save_steps")
 """Settings that are axes of their own, or change no result."""
-HINT = "docs/studies.md explains study files; docs/studies/smoke.yaml is a short one"
+SHIPPED = Path(str(files("langlift"))) / "presets" / "studies"
+"""Study files that come with langlift: a short one, and those of the papers."""
+HINT = f"docs/studies.md explains study files; {SHIPPED / 'smoke.yaml'} is a short one"
 
 
 def read_study(path: Path) -> Study:
-    """Read a study file, or the one in a study's folder.
+    """Read a study file, the one in a study's folder, or one that comes with langlift, by its name (``smoke``).
 
     ``$NAME`` in a path is an environment variable, ``bundled:`` the folder of data that langlift brings;
     ``{language}`` stands for mlt_Latn, ``{iso639_3}`` for mlt and ``{iso639_1}`` for mt. Relative paths start at
@@ -58,6 +61,8 @@ def read_study(path: Path) -> Study:
         InputError: naming every mistake in the file, each with its line.
     """
     path = path / STUDY if path.is_dir() else path
+    if not path.exists() and (shipped := SHIPPED / f"{path}.yaml").is_file():
+        path = shipped
     reader = _Reader(path)
     with yaml_readable(path):
         reader.loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
