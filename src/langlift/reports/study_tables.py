@@ -45,10 +45,10 @@ def spread_text(found: Spread, measure: Measure) -> str:
 
 
 def p_value(p: float | None) -> Cell:
-    """With three decimals, or as below 0.001."""
+    """With three decimals, or as below 0.001 where these are zeros."""
     if p is None:
         return NONE
-    return Cell("<0.001" if p < 0.001 else f"{p:.3f}", p)
+    return Cell("<0.001" if p < 0.0005 else f"{p:.3f}", p)
 
 
 def spread_cell(found: Spread | None, measure: Measure, best: bool = False) -> Cell:

@@ -280,12 +280,15 @@ def label(settings: Mapping[str, Any], varied: Sequence[str]) -> str:
         value = settings.get(key)
         if value is None:
             continue
+        name = key.replace("_", " ").replace(".", " ")
         if key == PUBLISHED:
             parts.append("as published")
+        elif value == "none":
+            parts.append(f"{name} none")
         elif isinstance(value, bool):
-            parts.append(key.replace("_", " ") if value else f"no {key.replace('_', ' ')}")
+            parts.append(name if value else f"no {name}")
         elif isinstance(value, int | float):
-            parts.append(f"{key.replace('_', ' ')} {value:,g}")
+            parts.append(f"{name} {value:,g}")
         else:
             parts.append(str(value))
     return ", ".join(parts)
