@@ -128,6 +128,12 @@ def test_a_decoder_cannot_be_asked_and_says_so(tmp_path: Path, maltese_lines: li
     assert model.can == ()
     with pytest.raises(InputError, match="being a decoder"):
         model.surprise("Illum")
+    for command in ("adapt", "pretrain"):  # a run tells by its recipe
+        run = tmp_path / command
+        run.mkdir()
+        (run / "recipe.yaml").write_text(f"command: {command}\n{command}: {{objective: causal}}\n")
+        (run / "metrics.json").write_text("{}")
+        assert Adapted.load(run).can == ()
 
 
 def test_many_threads_get_the_answers_of_one_and_load_once(adapted_runs: Path, monkeypatch: pytest.MonkeyPatch):

@@ -70,7 +70,8 @@ class Adapted:
             decoder = is_causal(self.path, self._trust)
         else:
             settings = read_recipe(folder) if (folder / RECIPE).is_file() else {}
-            decoder = dict(settings.get("adapt") or {}).get("objective") == "causal"
+            own = settings.get(str(settings.get("command"))) or {}
+            decoder = dict(own).get("objective") == "causal"
         return () if decoder else ("fill", "surprise")
 
     @overload
