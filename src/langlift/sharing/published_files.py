@@ -142,7 +142,7 @@ def size_of(content: Content) -> int:
 
 
 def on_hub(name: str) -> bool:
-    """Whether a recorded base can only be a repository of the hub: as named there, and no folder here."""
+    """Whether a recorded base is taken for a repository of the hub: named like one, and no folder here."""
     return not Path(name).exists() and (REPOSITORY.fullmatch(name) is not None or name in BASES)
 
 
