@@ -83,6 +83,9 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert (speed["ratio_float32"], speed["ratio_float32_spread"]) == (4.0, [3.0, 5.0])
     assert speed["peak_memory_ratio"] == 0.25
     assert speed["tokens_per_second"]["bf16"] == 100
+    assert speed["ratio_both_bf16"] is None
+    on_gpu = _speed("nano", {"reference_bf16": [4.0, 6.0, 5.0], **seconds}, memory, 100, 1)
+    assert (on_gpu["ratio_both_bf16"], on_gpu["ratio_both_bf16_spread"]) == (4.0, [3.0, 5.0])
     without = _speed("nano", {k: v for k, v in seconds.items() if k != "bf16"}, memory, 100, 1)
     assert without["ratio"] == without["ratio_float32"] == 4.0
 
@@ -103,6 +106,11 @@ def test_log_probabilities_are_compared_one_by_one() -> None:
 def test_what_cannot_be_used_is_told(tmp_path: Path, langlift) -> None:
     with pytest.raises(InputError, match="--shape tiny: no such shape"):
         bench("train", "tiny")
+    with pytest.raises(InputError, match="--device tpu: no such device"):
+        bench("train", "nano", device="tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="PyTorch sees no GPU here"):
+            bench("train", "nano", device="cuda")
     with pytest.raises(InputError, match="no such interpreter"):
         reference_python(tmp_path / "python")
     failed = langlift("bench", "score", "--shape", "tiny", "--json")
@@ -113,7 +121,7 @@ def test_what_cannot_be_used_is_told(tmp_path: Path, langlift) -> None:
 def test_both_sides_compute_the_same() -> None:
     if not os.environ.get(VARIABLE):
         pytest.skip(f"{VARIABLE} does not name the Python of the reference environment (make test-all)")
-    train = bench("train", "nano", sentences=4, rounds=1, threads=1)
+    train = bench("train", "nano", sentences=4, rounds=1, threads=1, device="cpu")
     assert isinstance(train, TrainBench)
     assert train.loss_relative_difference < 1e-6
     assert train.gradient_cosine > 0.99999
@@ -121,7 +129,7 @@ def test_both_sides_compute_the_same() -> None:
         assert train.loss_relative_difference_bf16 < 1e-3
         assert train.gradient_cosine_bf16 > 0.998
     assert train.ratio_processor_time > 1 and 0 < train.peak_share < 1.2
-    score = bench("score", "nano", sentences=1, rounds=1, threads=1)
+    score = bench("score", "nano", sentences=1, rounds=1, threads=1, device="cpu")
     assert isinstance(score, ScoreBench)
     assert score.max_logprob_difference < 1e-5
 

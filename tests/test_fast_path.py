@@ -20,7 +20,13 @@ from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.loading import NANO, load_masked_model, load_tokenizer
 from langlift.backbones.quick_dropout import QuickDropout, dropout_noise, use_quick_dropout
 from langlift.backbones.registry import backbone_of, first_position
-from langlift.backbones.segmented_attention import SegmentedAttention, Segments, Sight, _fused
+from langlift.backbones.segmented_attention import (
+    SegmentedAttention,
+    Segments,
+    Sight,
+    _fused_by_run,
+    _fused_padded,
+)
 from langlift.config.loading import resolve
 from langlift.config.recipes import AdaptRecipe, TaskRecipe
 from langlift.errors import InputError
@@ -116,12 +122,12 @@ def test_segmented_attention_is_attention_in_each_sentence(lengths, sight):
     ours = SegmentedAttention.apply(*inputs, runs, 0.3, 0.0, sight)
     expected = separate_attention(*inputs, lengths, 0.3, sight)
     assert torch.allclose(ours, expected)
-    fused = _fused(*inputs, Segments(tuple(lengths)), 0.3, 0.0, sight)
-    assert torch.allclose(fused, expected)
-    for mine, theirs in zip(
-        torch.autograd.grad(ours, inputs, g), torch.autograd.grad(expected, inputs, g), strict=True
-    ):
-        assert torch.allclose(mine, theirs)
+    wanted = torch.autograd.grad(expected, inputs, g, retain_graph=True)
+    fused = [way(*inputs, Segments(tuple(lengths)), 0.3, 0.0, sight) for way in (_fused_by_run, _fused_padded)]
+    for found in (ours, *fused):
+        assert torch.allclose(found, expected)
+        for mine, theirs in zip(torch.autograd.grad(found, inputs, g), wanted, strict=True):
+            assert torch.allclose(mine, theirs)
 
 
 def test_segmented_attention_with_dropout_has_the_right_gradient():

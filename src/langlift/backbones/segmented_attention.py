@@ -7,7 +7,7 @@ It is registered with transformers under the name ``FLAT`` and reads the sentenc
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -44,11 +44,6 @@ class Segments:
             runs.append((start, count, length))
             start += count * length
         return tuple(runs)
-
-    @cached_property
-    def gpu_boundaries(self) -> Tensor:
-        """Where sentences begin and end, int32 [sentences + 1], on the GPU for its variable-length kernel."""
-        return torch.tensor((0, *self.lengths), device="cuda").cumsum(0).to(torch.int32)
 
 
 @dataclass(frozen=True)
@@ -216,16 +211,31 @@ def _fused(
     dropout: float,
     sight: Sight,
 ) -> Tensor:
-    """The same with fused kernels: on a GPU in half precision one call for all lengths, else one for each."""
-    kernel = _variable_length_kernel() if query.is_cuda else None
-    if kernel is not None and query.dtype in (torch.float16, torch.bfloat16) and not dropout:
-        boundaries, longest = segments.gpu_boundaries, max(segments.lengths)
-        behind = -1 if sight.window is None else sight.window - 1
-        window = (behind, 0 if sight.causal else behind)
-        output: Tensor = kernel(
-            query, key, value, boundaries, boundaries, longest, longest, scale=scale, window_size=window
-        )
-        return output
+    """The same with fused kernels; on a GPU one call for all lengths, for there a call costs more than padding."""
+    if not query.is_cuda or len(segments.runs) == 1:
+        return _fused_by_run(query, key, value, segments, scale, dropout, sight)
+    kernel = _variable_length_kernel()
+    if kernel is None or query.dtype == torch.float32 or dropout:
+        return _fused_padded(query, key, value, segments, scale, dropout, sight)
+    boundaries, longest = _boundaries(segments.lengths, query.device), max(segments.lengths)
+    behind = -1 if sight.window is None else sight.window - 1
+    window = (behind, 0 if sight.causal else behind)
+    output: Tensor = kernel(
+        query, key, value, boundaries, boundaries, longest, longest, scale=scale, window_size=window
+    )
+    return output
+
+
+def _fused_by_run(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    segments: Segments,
+    scale: float,
+    dropout: float,
+    sight: Sight,
+) -> Tensor:
+    """One fused call for each run of equal length."""
     sizes = [count * length for _, count, length in segments.runs]
     outputs = []
     for (_, count, length), *parts in zip(
@@ -239,6 +249,51 @@ def _fused(
         )
         outputs.append(attended.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)
+
+
+def _fused_padded(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    segments: Segments,
+    scale: float,
+    dropout: float,
+    sight: Sight,
+) -> Tensor:
+    """One fused call for all sentences, padded to the longest here only."""
+    places, held = _grid(segments.lengths, query.device)
+    count, longest = held.shape
+    q, k, v = (
+        x.new_zeros(count * longest, *x.shape[1:])
+        .index_copy(0, places, x)
+        .unflatten(0, (count, longest))
+        .transpose(1, 2)
+        for x in (query, key, value)
+    )
+    seen = held[:, None, None]
+    if sight.limits(longest):
+        # Padding sees itself: a row that sees nothing would have no softmax, nor a gradient.
+        itself = torch.eye(longest, dtype=torch.bool, device=seen.device)
+        seen = (seen & ~sight.unseen(longest, seen.device)) | itself
+    attended = scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout, scale=scale)
+    return attended.transpose(1, 2).flatten(0, 1).index_select(0, places)
+
+
+@lru_cache(maxsize=4)
+def _boundaries(lengths: tuple[int, ...], device: torch.device) -> Tensor:
+    """Where sentences begin and end, int32 [sentences + 1]; all layers of a model share it."""
+    return torch.tensor((0, *lengths)).cumsum(0).to(device, torch.int32)
+
+
+@lru_cache(maxsize=4)
+def _grid(lengths: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Where a flat batch's tokens are in a padded one, int64 [tokens], and which of its places hold one.
+
+    The latter is boolean [sentences, longest], with ``longest`` a multiple of eight, as a GPU's kernels want it.
+    """
+    longest = -(-max(lengths) // 8) * 8
+    held = torch.arange(longest) < torch.tensor(lengths)[:, None]
+    return held.flatten().nonzero().squeeze(1).to(device), held.to(device)
 
 
 @cache

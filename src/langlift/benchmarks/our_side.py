@@ -26,9 +26,9 @@ from langlift.evaluation.masked_copies import EncodedText, MaskedCopies, scoring
 from langlift.files import process_peak_memory_bytes
 from langlift.training.paths import loss_path
 from langlift.training.precision import autocast, cast_frozen
+from langlift.training.trainer import on_device
 
-CPU = torch.device("cpu")
-PRODUCT = 2048
+PRODUCT = {"cpu": 2048, "cuda": 8192}
 """Width of the square matrices whose product is timed."""
 
 
@@ -36,7 +36,7 @@ class Training:
     """One optimiser step on the flat batch."""
 
     def __init__(self, model: PreTrainedModel, batch: dict[str, Tensor], task: dict[str, Any]) -> None:
-        self._model, self._task = model, task
+        self._model, self._task, self._device = model, task, torch.device(task["device"])
         train_only(model, ADAPTER)
         self._trained = dict(adapterhub_keys(model, ADAPTER))
         # The reference trains these too.
@@ -47,9 +47,8 @@ class Training:
             cast_frozen(model)
         self._way = loss_path("fast", model, model.config.pad_token_id)
         rows = zip(batch["input_ids"], batch["labels"], batch["attention_mask"].bool(), strict=True)
-        self._batch = self._way.collate(
-            [{"input_ids": ids[m].numpy(), "labels": labels[m].numpy()} for ids, labels, m in rows]
-        )
+        examples = [{"input_ids": ids[m].numpy(), "labels": labels[m].numpy()} for ids, labels, m in rows]
+        self._batch = on_device(self._way.collate(examples), self._device)
         self._optimizer = torch.optim.AdamW(self._trained.values(), lr=1e-4)
 
     def first(self) -> dict[str, Any]:
@@ -57,7 +56,7 @@ class Training:
         self._model.eval()
         loss = self._loss()
         loss.backward()
-        gradients = {n: p.grad.contiguous() for n, p in self._trained.items() if p.grad is not None}
+        gradients = {n: p.grad.cpu().contiguous() for n, p in self._trained.items() if p.grad is not None}
         save_file(gradients, self._task["gradients"])
         self._optimizer.zero_grad()
         self._model.train()
@@ -70,7 +69,7 @@ class Training:
         self._optimizer.zero_grad()
 
     def _loss(self) -> Tensor:
-        with autocast(CPU, self._task["bf16"]):
+        with autocast(self._device, self._task["bf16"]):
             total, count = self._way.loss(self._model, self._batch)
         return total / count
 
@@ -79,7 +78,7 @@ class Scoring:
     """Pseudo-perplexity with all copies of a length together."""
 
     def __init__(self, model: PreTrainedModel, batch: dict[str, Tensor], task: dict[str, Any]) -> None:
-        self._model = model.requires_grad_(False).eval()
+        self._model, self._device = model.requires_grad_(False).eval(), torch.device(task["device"])
         if task["bf16"]:
             cast_frozen(model)
         rows = [
@@ -101,7 +100,8 @@ class Scoring:
         """Mask each ordinary token alone."""
         found: dict[int, list[float]] = {}
         for owners, batch in self._copies.batches():
-            for owner, value in zip(owners, self._way(self._model, batch).tolist(), strict=True):
+            values = self._way(self._model, on_device(batch, self._device)).tolist()
+            for owner, value in zip(owners, values, strict=True):
                 found.setdefault(owner, []).append(value)
         return [value for owner in sorted(found) for value in found[owner]]
 
@@ -110,11 +110,13 @@ def main(task: dict[str, Any]) -> None:
     """Answer until stdin ends."""
     model = load_masked_model(task["base"])
     load_adapter(model, Path(task["adapter"]), ADAPTER)
+    device = torch.device(task["device"])
+    model.to(device)
     side = (Training if task["what"] == "train" else Scoring)(model, load_file(task["workload"]), task)
     for line in sys.stdin:
         command = line.strip()
         if command == "memory":
-            _answer({"peak_memory_bytes": process_peak_memory_bytes()})
+            _answer({"peak_memory_bytes": _peak_memory_bytes(device)})
         elif command == "first":
             _answer(side.first())
         elif command == "flops":
@@ -122,23 +124,37 @@ def main(task: dict[str, Any]) -> None:
                 side.work()
             _answer({"flops": counter.get_total_flops()})
         elif command == "peak":
-            _answer({"peak": _peak(torch.bfloat16 if task["bf16"] else torch.float32)})
+            _answer({"peak": _peak(torch.bfloat16 if task["bf16"] else torch.float32, device)})
         else:
             started, busy = time.perf_counter(), time.process_time()
             for _ in range(int(command)):
                 side.work()
+            _finish(device)
             seconds, busy = time.perf_counter() - started, time.process_time() - busy
             _answer({"seconds": seconds / int(command), "processor_seconds": busy / int(command)})
 
 
-def _peak(dtype: torch.dtype) -> float:
-    left, right = torch.randn(PRODUCT, PRODUCT).to(dtype), torch.randn(PRODUCT, PRODUCT).to(dtype)
+def _peak(dtype: torch.dtype, device: torch.device) -> float:
+    width = PRODUCT[device.type]
+    left, right = (torch.randn(width, width, device=device).to(dtype) for _ in range(2))
     fastest = float("inf")
     for _ in range(6):
+        _finish(device)
         started = time.perf_counter()
         torch.mm(left, right)
+        _finish(device)
         fastest = min(fastest, time.perf_counter() - started)
-    return 2 * PRODUCT**3 / fastest
+    return 2 * width**3 / fastest
+
+
+def _finish(device: torch.device) -> None:
+    """Wait for what a GPU still computes."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _peak_memory_bytes(device: torch.device) -> int:
+    return torch.cuda.max_memory_allocated() if device.type == "cuda" else process_peak_memory_bytes()
 
 
 def _answer(content: dict[str, Any]) -> None:

@@ -27,12 +27,15 @@ def main(task: dict[str, Any]) -> None:
     adapters.init(model)
     name = model.load_adapter(task["adapter"], use_safetensors=True, with_head=False)
     model.train_adapter(name)
-    batch = load_file(task["workload"])
+    device = torch.device(task["device"])
+    model.to(device)
+    batch = {name: tensor.to(device) for name, tensor in load_file(task["workload"]).items()}
     side = (Training if task["what"] == "train" else Scoring)(model, batch, task)
     for line in sys.stdin:
         command = line.strip()
         if command == "memory":
-            answer({"peak_memory_bytes": peak_memory_bytes()})
+            gpu = device.type == "cuda"
+            answer({"peak_memory_bytes": torch.cuda.max_memory_allocated() if gpu else peak_memory_bytes()})
             continue
         if command == "first":
             answer(side.first())
@@ -40,6 +43,8 @@ def main(task: dict[str, Any]) -> None:
         started, busy = time.perf_counter(), time.process_time()
         for _ in range(int(command)):
             side.work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         seconds, busy = time.perf_counter() - started, time.process_time() - busy
         answer({"seconds": seconds / int(command), "processor_seconds": busy / int(command)})
 
@@ -72,18 +77,23 @@ class Training:
     def first(self) -> dict[str, Any]:
         """The loss, and the gradients into a file."""
         self.model.eval()
-        loss = self.model(**self.batch).loss
+        loss = self.loss()
         loss.backward()
-        save_file({n: p.grad.contiguous() for n, p in self.trained.items()}, self.task["gradients"])
+        save_file({n: p.grad.cpu().contiguous() for n, p in self.trained.items()}, self.task["gradients"])
         self.model.zero_grad()
         self.model.train()
         return {"loss": loss.item(), "trainable": sum(p.numel() for p in self.trained.values())}
 
     def work(self) -> None:
         """Forward, backward, update."""
-        self.model(**self.batch).loss.backward()
+        self.loss().backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
+
+    def loss(self) -> torch.Tensor:
+        """As transformers' Trainer computes it, with ``bf16=True`` where asked."""
+        with torch.autocast(self.task["device"], torch.bfloat16, enabled=self.task["bf16"]):
+            return self.model(**self.batch).loss
 
 
 class Scoring:
@@ -91,6 +101,7 @@ class Scoring:
 
     def __init__(self, model: Any, batch: dict[str, torch.Tensor], task: dict[str, Any]) -> None:
         self.model, self.mask, self.special = model.eval(), task["mask_token_id"], set(task["special_ids"])
+        self.task = task
         rows = zip(batch["original_ids"], batch["attention_mask"], strict=True)
         self.sentences = [ids[mask.bool()] for ids, mask in rows]
 
@@ -108,7 +119,8 @@ class Scoring:
                     continue
                 masked = ids.clone()
                 masked[position] = self.mask
-                logits = self.model(input_ids=masked[None]).logits
+                with torch.autocast(self.task["device"], torch.bfloat16, enabled=self.task["bf16"]):
+                    logits = self.model(input_ids=masked[None]).logits.float()
                 found.append(logits[0, position].log_softmax(-1)[token].item())
         return found
 

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from langlift.backbones.loading import NANO, load_tokenizer
+from langlift.backbones.loading import NANO, default_device, load_tokenizer
 from langlift.benchmarks.reference_environment import reference_python
 from langlift.benchmarks.shapes import SHAPES, write_model
 from langlift.benchmarks.sides import Side
 from langlift.benchmarks.workload import write_workload
 from langlift.errors import InputError
 from langlift.progress import ProgressBar
-from langlift.training.precision import cpu_has_bf16
+from langlift.training.precision import has_bf16
 
 Seconds = dict[str, list[float]]
 """Seconds by side and round."""
@@ -32,9 +32,12 @@ SECONDS_A_TURN = 1.0
 class Speed:
     """Seconds of one unit of work (a step, or the whole text) on each side; medians over the rounds.
 
-    The ``processor`` ones count processor time: with one thread they hold on a busy machine too.
+    The ``processor`` ones count processor time: with one thread they hold on a busy machine too. On a GPU the
+    reference is also measured under bf16 autocast (``bf16=True`` of transformers' Trainer), and
+    ``ratio_both_bf16`` is that over our bf16; memory is then the GPU's.
     """
 
+    device: str
     shape: str
     rounds: int
     threads: int
@@ -43,6 +46,8 @@ class Speed:
     ratio_spread: list[float]
     ratio_float32: float
     ratio_float32_spread: list[float]
+    ratio_both_bf16: float | None
+    ratio_both_bf16_spread: list[float] | None
     ratio_processor_time: float
     ratio_processor_time_float32: float
     seconds: dict[str, float]
@@ -90,18 +95,22 @@ def bench(
     rounds: int = 5,
     threads: int | None = None,
     reference: Path | None = None,
+    device: str | None = None,
 ) -> TrainBench | ScoreBench:
-    """Measure ``train`` (one optimiser step) or ``score`` side by side with the reference library on this CPU.
+    """Measure ``train`` (one optimiser step) or ``score`` side by side with the reference library.
+
+    ``device`` is ``cpu`` or ``cuda``; by default the GPU when there is one.
 
     Both sides get the same weights, sentences (of ``text``; default: the bundled Maltese) and masks, and
     take turns, ``rounds`` times; ratios are taken within a round.
 
     Raises:
-        InputError: an unknown shape, or a text or interpreter that cannot be used.
+        InputError: an unknown shape, a device that is not there, or a text or interpreter that cannot be used.
         LangliftError: a side failed.
     """
     if shape not in SHAPES:
         raise InputError(f"--shape {shape}: no such shape", f"one of {', '.join(SHAPES)}")
+    where = _device(device)
     python = reference_python(reference)
     text = text or Path(str(files("langlift") / "bundled" / "mlt_Latn.txt"))
     threads = threads or torch.get_num_threads()
@@ -109,7 +118,7 @@ def bench(
         folder = Path(name)
         tokens, padded, masked = write_workload(text, sentences, folder / "workload.safetensors")
         base, adapter = write_model(SHAPES[shape], folder)
-        sides = _sides(what, folder, base, adapter, python, threads)
+        sides = _sides(what, folder, base, adapter, python, threads, where)
         for side in sides.values():
             stack.enter_context(side)
         first = {name: side.ask("first") for name, side in sides.items()}
@@ -121,6 +130,7 @@ def bench(
         scored = len(first["reference"].get("log_probabilities", ()))
         units = tokens if what == "train" else scored
         speed = _speed(shape, seconds, memory, units, threads) | {
+            "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu",
             "ratio_processor_time": median(busy["reference"]) / median(busy[best]),
             "ratio_processor_time_float32": median(busy["reference"]) / median(busy["float32"]),
             "processor_seconds": {name: median(values) for name, values in busy.items()},
@@ -139,12 +149,30 @@ def bench(
         )
 
 
-def _sides(what: str, folder: Path, base: Path, adapter: Path, python: Path, threads: int) -> dict[str, Side]:
-    """The reference, then ours in float32 and, where the processor has it, bf16."""
+def _device(name: str | None) -> torch.device:
+    if name not in (None, "cpu", "cuda"):
+        raise InputError(f"--device {name}: no such device", "one of cpu, cuda")
+    found = default_device()
+    if name == "cuda" and found.type == "cpu":
+        raise InputError(
+            "--device cuda: PyTorch sees no GPU here", "use --device cpu, or install a CUDA build of it"
+        )
+    return found if name is None else torch.device(name)
+
+
+def _sides(
+    what: str, folder: Path, base: Path, adapter: Path, python: Path, threads: int, device: torch.device
+) -> dict[str, Side]:
+    """The reference (on a GPU in bf16 too), then ours in float32 and, where the device has it, bf16."""
     tokenizer = load_tokenizer(NANO)
     script = str(files("langlift") / "benchmarks" / "reference_side.py")
     ours = [sys.executable, "-m", "langlift.benchmarks.our_side"]
-    commands = {"reference": [str(python), script], "float32": ours} | ({"bf16": ours} if cpu_has_bf16() else {})
+    theirs = [str(python), script]
+    rough = has_bf16(device)
+    commands = {"reference": theirs}
+    if rough and device.type == "cuda":
+        commands["reference_bf16"] = theirs
+    commands |= {"float32": ours} | ({"bf16": ours} if rough else {})
     return {
         name: Side(
             name,
@@ -157,7 +185,8 @@ def _sides(what: str, folder: Path, base: Path, adapter: Path, python: Path, thr
                 "gradients": str(folder / f"{name}-gradients.safetensors"),
                 "mask_token_id": tokenizer.mask_token_id,
                 "special_ids": tokenizer.all_special_ids,
-                "bf16": name == "bf16",
+                "bf16": name.endswith("bf16"),
+                "device": device.type,
             },
             folder,
             threads,
@@ -182,11 +211,12 @@ def _take_turns(sides: dict[str, Side], rounds: int, what: str) -> tuple[Seconds
 
 
 def _speed(shape: str, seconds: Seconds, memory: dict[str, int], units: int, threads: int) -> dict[str, Any]:
-    def ratios(name: str) -> list[float]:
-        return [theirs / ours for theirs, ours in zip(seconds["reference"], seconds[name], strict=True)]
+    def ratios(name: str, reference: str = "reference") -> list[float]:
+        return [theirs / ours for theirs, ours in zip(seconds[reference], seconds[name], strict=True)]
 
     best = list(seconds)[-1]
     fast, exact = ratios(best), ratios("float32")
+    rough = ratios("bf16", "reference_bf16") if "reference_bf16" in seconds else None
     return {
         "shape": shape,
         "rounds": len(fast),
@@ -196,6 +226,8 @@ def _speed(shape: str, seconds: Seconds, memory: dict[str, int], units: int, thr
         "ratio_spread": [min(fast), max(fast)],
         "ratio_float32": median(exact),
         "ratio_float32_spread": [min(exact), max(exact)],
+        "ratio_both_bf16": rough and median(rough),
+        "ratio_both_bf16_spread": rough and [min(rough), max(rough)],
         "seconds": {name: median(values) for name, values in seconds.items()},
         "tokens_per_second": {name: units / median(values) for name, values in seconds.items()},
         "peak_memory_bytes": memory,

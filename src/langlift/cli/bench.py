@@ -24,6 +24,7 @@ Reference = Annotated[
         help="Interpreter with adapters 1.3.0 (default: built once, in the cache).",
     ),
 ]
+Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda (default: the GPU when there is one).")]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, help="Turns of each side.")]
 
 
@@ -40,6 +41,7 @@ def train(
     rounds: Rounds = 5,
     threads: Threads = None,
     reference: Reference = None,
+    device: Device = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -47,14 +49,19 @@ def train(
     from langlift.benchmarks.running import TrainBench
     from langlift.benchmarks.running import bench as run
 
-    result = run("train", shape, text, sentences, rounds, threads, reference)
+    result = run("train", shape, text, sentences, rounds, threads, reference, device)
     if not isinstance(result, TrainBench):
         raise TypeError(type(result).__name__)
     exactness = [
         ("loss, relative difference", _by_arithmetic(result, "loss_relative_difference", ".1e")),
         ("gradients, cosine", _by_arithmetic(result, "gradient_cosine", ".6f")),
     ]
-    show(result, as_json, f"bench train: {shape}, {result.tokens} tokens", [*_speeds(result), *exactness])
+    show(
+        result,
+        as_json,
+        f"bench train: {shape}, {result.tokens} tokens, {result.device}",
+        [*_speeds(result), *exactness],
+    )
 
 
 @app.command("score")
@@ -65,6 +72,7 @@ def score(
     rounds: Rounds = 3,
     threads: Threads = None,
     reference: Reference = None,
+    device: Device = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -72,7 +80,7 @@ def score(
     from langlift.benchmarks.running import ScoreBench
     from langlift.benchmarks.running import bench as run
 
-    result = run("score", shape, text, sentences, rounds, threads, reference)
+    result = run("score", shape, text, sentences, rounds, threads, reference, device)
     if not isinstance(result, ScoreBench):
         raise TypeError(type(result).__name__)
     rough = result.pseudo_perplexity_relative_difference_bf16
@@ -80,7 +88,12 @@ def score(
         ("log-probabilities, largest difference (float32)", f"{result.max_logprob_difference:.1e}"),
         ("pseudo-perplexity, relative difference (bf16)", "-" if rough is None else f"{rough:.1e}"),
     ]
-    show(result, as_json, f"bench score: {shape}, {result.scored_tokens} tokens", [*_speeds(result), *exactness])
+    show(
+        result,
+        as_json,
+        f"bench score: {shape}, {result.scored_tokens} tokens, {result.device}",
+        [*_speeds(result), *exactness],
+    )
 
 
 @app.command("graph")
@@ -146,6 +159,9 @@ def _speeds(result: Any) -> list[tuple[str, str]]:
     rows = [("faster than the reference, float32", times(result.ratio_float32, result.ratio_float32_spread))]
     if "bf16" in result.seconds:
         rows.append(("faster than the reference, bf16", times(result.ratio, result.ratio_spread)))
+    if result.ratio_both_bf16 is not None:
+        both = times(result.ratio_both_bf16, result.ratio_both_bf16_spread)
+        rows.append(("faster than the reference, both in bf16", both))
     return [
         *rows,
         ("tokens a second", rates),

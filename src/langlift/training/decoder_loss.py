@@ -10,7 +10,7 @@ from torch.nn.functional import linear
 LOGITS_AT_ONCE = 2**26
 """So many logits are held at a time (268 rows of XLM-R's vocabulary); one product for all of them."""
 LOGITS_IN_CACHE = 2**20
-"""So many of those are worked on at a time in float32, small enough for the processor's cache."""
+"""So many of those are worked on at a time in float32, small enough for the processor's cache; all on a GPU."""
 
 
 def summed_cross_entropy(
@@ -152,6 +152,8 @@ def _chunks(hidden: Tensor, weight: Tensor) -> list[slice]:
 
 
 def _in_cache(logits: Tensor, targets: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
+    if logits.is_cuda:  # there it would only be more kernels to start
+        return [(logits, targets)]
     size = max(1, LOGITS_IN_CACHE // logits.shape[1])
     return zip(logits.split(size), targets.split(size), strict=True)
 

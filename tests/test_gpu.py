@@ -1,0 +1,123 @@
+"""On a GPU the same numbers as on the processor. (The other tests run on a GPU too, where there is one.)"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import MALTESE
+from safetensors.torch import load_file
+from test_training import masked_batch
+
+from langlift.backbones import segmented_attention
+from langlift.backbones.loading import load_masked_model, load_tokenizer
+from langlift.backbones.segmented_attention import Segments, Sight
+from langlift.training.paths import loss_path
+from langlift.training.precision import autocast, cast_frozen
+from langlift.training.trainer import on_device
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU here")
+
+LENGTHS = (3, 3, 17, 40, 64, 65, 130)
+SIGHTS = [Sight(False, None), Sight(True, None), Sight(False, 16), Sight(True, 16)]
+
+
+def attended(way, lengths, sight, dtype, device):
+    """The output and the gradients of query, key and value, in float64 on the processor."""
+    random = torch.Generator().manual_seed(1)
+    parts = [torch.randn(sum(lengths), 4, 32, generator=random).to(device, dtype) for _ in range(4)]
+    inputs = [part.requires_grad_() for part in parts[:3]]
+    output = way(*inputs, Segments(lengths), 0.2, 0.0, sight)
+    return [part.detach().double().cpu() for part in (output, *torch.autograd.grad(output, inputs, parts[3]))]
+
+
+@pytest.mark.parametrize("sight", SIGHTS, ids=str)
+@pytest.mark.parametrize("way", ["_fused", "_fused_by_run", "_fused_padded"])
+def test_attention_is_that_of_the_processor(way, sight):
+    expected = attended(segmented_attention._fused_by_run, LENGTHS, sight, torch.float64, "cpu")
+    for dtype, most in ((torch.float32, 1e-4), (torch.bfloat16, 2e-2)):
+        found = attended(getattr(segmented_attention, way), LENGTHS, sight, dtype, "cuda")
+        for ours, theirs in zip(found, expected, strict=True):
+            assert ((ours - theirs).norm() / theirs.norm()).item() < most
+
+
+def test_attention_drops_as_often_as_asked():
+    lengths = Segments((400, 512))
+    ones = torch.ones(sum(lengths.lengths), 8, 32, device="cuda", dtype=torch.bfloat16)
+    dropped = segmented_attention._fused(ones, ones, ones, lengths, 1.0, 0.25, Sight(False, None))[400:, :, 0]
+    assert dropped.float().mean().item() == pytest.approx(1.0, abs=0.01)
+    assert dropped.float().std().item() == pytest.approx((0.25 / 0.75 / 512) ** 0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_loss_and_gradients_are_those_of_the_processor(tiny_model: Path, maltese_lines: list[str], bf16: bool):
+    tokenizer = load_tokenizer(str(tiny_model))
+    examples = masked_batch(tokenizer, maltese_lines[:12])
+    found = {}
+    for where in ("cpu", "cuda"):
+        model = load_masked_model(str(tiny_model)).eval().to(where)
+        model.requires_grad_(False)
+        for parameter in (trained := [p for n, p in model.named_parameters() if "layer.1.output" in n]):
+            parameter.requires_grad_(True)
+        if bf16:
+            cast_frozen(model)
+        path = loss_path("fast", model, tokenizer.pad_token_id)
+        rows = zip(examples["input_ids"], examples["labels"], examples["attention_mask"].bool(), strict=True)
+        batch = path.collate(
+            [{"input_ids": ids[mask].numpy(), "labels": labels[mask].numpy()} for ids, labels, mask in rows]
+        )
+        with autocast(torch.device(where), bf16):
+            total, count = path.loss(model, on_device(batch, torch.device(where)))
+        gradients = torch.autograd.grad(total / count, trained)
+        found[where] = (total.item(), torch.cat([g.flatten().double().cpu() for g in gradients]))
+    (theirs, expected), (ours, gradient) = found["cpu"], found["cuda"]
+    assert ours == pytest.approx(theirs, rel=2e-3 if bf16 else 1e-5)
+    cosine = (gradient @ expected / gradient.norm() / expected.norm()).item()
+    assert cosine > (0.995 if bf16 else 0.999999)
+
+
+@pytest.mark.parametrize("method", ["seq_bn", "seq_bn_inv", "lora", "mosa"])
+def test_an_adapter_is_that_of_the_processor(method: str, tiny_xlm_roberta: Path, tmp_path: Path):
+    base = shutil.copytree(tiny_xlm_roberta, tmp_path / "base")
+    config = json.loads((base / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # else each device draws its own
+    (base / "config.json").write_text(json.dumps(config))
+    losses, scores, weights = {}, {}, {}
+    for where, visible in (("cpu", ""), ("cuda", os.environ.get("CUDA_VISIBLE_DEVICES", "0"))):
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": visible}
+        run = tmp_path / where
+
+        def langlift(*arguments, environment=environment):
+            command = [sys.executable, "-m", "langlift", *map(str, arguments), "--json"]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            return json.loads(done.stdout.splitlines()[-1])
+
+        adapted = langlift(
+            "adapt", "mlt", "--base", base, "--data", MALTESE, "--method", method, "--steps", 12,
+            "--batch-size", 8, "--precision", "float32", "--out", run,
+        )  # fmt: skip
+        losses[where] = adapted["validation_loss"]
+        scored = langlift(
+            "score",
+            "--base",
+            base,
+            "--adapter",
+            run,
+            "--text",
+            MALTESE,
+            "--sentences",
+            20,
+            "--precision",
+            "float32",
+        )
+        scores[where] = scored["pseudo_perplexity"]
+        weights[where] = load_file(next(run.glob("*.safetensors")))
+    assert losses["cuda"] == pytest.approx(losses["cpu"], rel=1e-4)
+    assert scores["cuda"] == pytest.approx(scores["cpu"], rel=1e-3)
+    for name, theirs in weights["cpu"].items():
+        assert torch.allclose(weights["cuda"][name], theirs, atol=2e-3), name
