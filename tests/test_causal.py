@@ -223,8 +223,9 @@ def test_other_decoders_adapt_too(tiny_decoders: dict[str, Path], tmp_path: Path
 
 
 def test_objectives_and_architectures_that_do_not_go_together(
-    langlift, tiny_bert, tiny_decoders, tmp_path
+    langlift, tiny_bert, tiny_decoders, tmp_path, monkeypatch
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     llama = tiny_decoders["llama"]
 
     def error(*arguments: object) -> str:

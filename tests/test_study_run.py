@@ -53,15 +53,18 @@ class Heard:
 @pytest.fixture(scope="module")
 def file(tmp_path_factory, maltese_lines, tiny_xlm_roberta, topic_folder):
     """A study of 12 runs that take seconds: a graph, two adapters, scores, alignment, topics in three uses."""
-    folder = tmp_path_factory.mktemp("study")
+    return study_file(tmp_path_factory.mktemp("study"), maltese_lines, tiny_xlm_roberta, topic_folder)
+
+
+def study_file(folder, maltese_lines, tiny_xlm_roberta, topic_folder, seeds=(1,), variants=("default",)):
     blocks = ["\n".join(maltese_lines[i : i + 5]) for i in range(0, 60, 5)]
     (folder / "text.txt").write_text("\n\n".join(blocks))
     content = {
         "base": str(tiny_xlm_roberta),
         "languages": "mlt",
         "data": {"text": "text.txt", "graph": "conceptnet:bundled:{language}_graph.tsv"},
-        "axes": {"method": "seq_bn", "seed": [1]},
-        "score": {"text": "text", "sentences": 3},
+        "axes": {"method": "seq_bn", "seed": list(seeds)},
+        "score": {"text": "text", "sentences": 3, "variant": list(variants)},
         "alignment": {"text": {"mlt": "text.txt"}, "with": str(tiny_xlm_roberta), "layers": "every"},
         "tasks": {"topic": {"data": str(topic_folder), "use": ["alone", "stacked", "fused"]}},
         "adapt": {"steps": 6, "batch_size": 4, "save_steps": 2, "precision": "float32"},
@@ -341,31 +344,46 @@ def test_status_and_show(whole, langlift, tmp_path):
         assert refused.code == 2 and said in refused.error["error"]
 
 
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory, maltese_lines, tiny_xlm_roberta, topic_folder):
+    """A study of 27 runs, run at one go: its file, its results, and the seconds it took."""
+    folder = tmp_path_factory.mktemp("larger")
+    variants = ("default", "within_word_l2r")
+    file = study_file(folder, maltese_lines, tiny_xlm_roberta, topic_folder, (1, 2), variants)
+    plan = plan_study(read_study(file))
+    result = run_study(plan, folder / "out", Heard())
+    assert result.failures == [] and result.finished_now == result.runs == len(plan.steps) == 27
+    return file, results(folder / "out"), result.seconds
+
+
 def command(file, out, *more):
     return [sys.executable, "-m", "langlift", "study", "run", str(file), "--out", str(out), *more]
 
 
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
 @pytest.mark.slow
-def test_killed_twenty_times_it_ends_in_the_same_results(whole, plan, file, tmp_path):
-    moments, environment = random.Random(11), {**os.environ, "OMP_NUM_THREADS": "1"}
+def test_killed_twenty_times_it_ends_in_the_same_results(larger, tmp_path):
+    (file, expected, seconds), moments = larger, random.Random(11)
     kills, rounds = 0, 1
     while kills < 20:
         out = tmp_path / str(rounds)
-        process = subprocess.Popen(command(file, out), env=environment, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command(file, out), env=ENVIRONMENT, stderr=subprocess.DEVNULL)
         while not (out / RUNS).exists() and process.poll() is None:
             time.sleep(0.05)
         # Mostly within the work of a few runs; now and then while the command still loads or checks.
         with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=max(0.0, moments.uniform(-0.1, 0.4)) * whole[2])
+            process.wait(timeout=max(0.0, moments.uniform(-0.1, 0.4)) * seconds)
         if process.poll() is not None:  # done before it could be killed: compare, and once more from the beginning
-            assert process.returncode == 0 and results(out) == results(whole[0])
+            assert process.returncode == 0 and results(out) == expected
             rounds += 1
             continue
         process.kill()
         process.wait()
         kills += 1
-    subprocess.run(command(file, out), env=environment, check=True, stderr=subprocess.DEVNULL)
-    assert results(out) == results(whole[0])
+    subprocess.run(command(file, out), env=ENVIRONMENT, check=True, stderr=subprocess.DEVNULL)
+    assert results(out) == expected
 
 
 def test_an_address_where_no_cluster_is_is_told_at_once(plan, tmp_path):
@@ -377,39 +395,89 @@ def test_an_address_where_no_cluster_is_is_told_at_once(plan, tmp_path):
         run_study(plan, tmp_path / "out", engine=ray_engine(address))
 
 
+def workers_below(process):
+    """The processes, of a driver's cluster or a node, that work on a run."""
+    import psutil
+
+    found = []
+    for one in psutil.Process(process).children(recursive=True):
+        with suppress(psutil.Error):  # it may have ended meanwhile
+            found += [one] if "ray::execute" in " ".join(one.cmdline()) else []
+    return found
+
+
+def waited_for(driver, what):
+    """What ``what`` finds at last, or nothing once the driver has ended."""
+    while driver.poll() is None:
+        if found := what():
+            return found
+        time.sleep(0.05)
+    return []
+
+
+def killed_with(family):
+    """What is left of a driver's cluster, or of a node, once its first process is killed."""
+    import psutil
+
+    _, left = psutil.wait_procs(family, timeout=5)
+    for one in left:
+        with suppress(psutil.Error):
+            one.kill()
+
+
 @pytest.mark.slow
-def test_on_ray_with_two_workers_kills_change_nothing(whole, plan, file, tmp_path):
-    """A worker is killed once and the driver three times; the last command completes what is missing."""
+def test_on_ray_with_two_workers_twenty_kills_change_nothing(larger, tmp_path):
+    """Ten times a worker is killed and a while later the driver with all below it."""
     pytest.importorskip("ray", reason="Ray is not installed (extra: studies)")
     import psutil
 
-    out, moments = tmp_path / "ray", random.Random(5)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    arguments = command(file, out, "--ray", "local", "--workers", "2")
-
-    def workers(driver):
-        found = []
-        for one in psutil.Process(driver).children(recursive=True):
-            with suppress(psutil.Error):  # it may have ended meanwhile
-                found += [one] if "ray::execute" in " ".join(one.cmdline()) else []
-        return found
-
-    def waited_for(driver, what):
-        while driver.poll() is None and not (found := what()):
-            time.sleep(0.05)
-        assert driver.poll() is None
-        return found
-
-    for kill in range(3):
-        driver = subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL)
-        found = waited_for(driver, lambda: workers(driver.pid))  # noqa: B023
-        if kill == 0:
-            found[0].kill()
+    (file, expected, seconds), moments = larger, random.Random(5)
+    kills, rounds = 0, 1
+    while kills < 20:
+        out = tmp_path / str(rounds)
+        arguments = command(file, out, "--ray", "local", "--workers", "2")
+        driver = subprocess.Popen(arguments, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+        for worker in waited_for(driver, lambda: workers_below(driver.pid))[:1]:  # noqa: B023
+            time.sleep(moments.uniform(0, 0.1) * seconds)
+            with suppress(psutil.Error):
+                worker.kill()
+                kills += 1
+        with suppress(subprocess.TimeoutExpired):
+            driver.wait(timeout=moments.uniform(0.05, 0.3) * seconds)
+        if driver.poll() is not None:
+            assert driver.returncode == 0 and results(out) == expected
+            rounds += 1
+            continue
         family = psutil.Process(driver.pid).children(recursive=True)
-        time.sleep(moments.uniform(0.1, 0.5) * whole[2] / 4)
         driver.kill()
         driver.wait()
-        psutil.wait_procs(family, timeout=60)
-    subprocess.run(arguments, env=environment, check=True, timeout=900, stderr=subprocess.DEVNULL)
-    assert all(is_done(out / RUNS, step) for step in plan.steps)
-    assert results(out) == results(whole[0])
+        killed_with(family)
+        kills += 1
+    subprocess.run(arguments, env=ENVIRONMENT, check=True, timeout=900, stderr=subprocess.DEVNULL)
+    assert results(out) == expected
+
+
+@pytest.mark.slow
+def test_on_a_cluster_that_loses_a_machine(larger, tmp_path, monkeypatch):
+    """Two nodes with a worker each; one is pulled while it works, and the other completes the study."""
+    pytest.importorskip("ray", reason="Ray is not installed (extra: studies)")
+    import psutil
+    from ray.cluster_utils import Cluster
+
+    (file, expected, _), out = larger, tmp_path / "out"
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        pulled = cluster.add_node(num_cpus=1)
+        (raylet,) = pulled.all_processes["raylet"]
+        arguments = command(file, out, "--ray", cluster.address)
+        driver = subprocess.Popen(arguments, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+        assert waited_for(driver, lambda: workers_below(raylet.process.pid)), "the node was given no run"
+        family = psutil.Process(raylet.process.pid).children(recursive=True)
+        cluster.remove_node(pulled, allow_graceful=False)
+        killed_with(family)
+        assert driver.wait(timeout=900) == 0
+    finally:
+        cluster.shutdown()
+    assert results(out) == expected

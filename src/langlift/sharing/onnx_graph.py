@@ -116,6 +116,7 @@ def write_graph(graph: Graph | ParserGraph, folder: Path, pad_token_id: int) -> 
             )
             weights = sum(p.numel() * p.element_size() for p in graph.parameters())
             program.save(folder / MODEL_FILE, external_data=weights > LARGEST_FILE)
+            _forget_weights_shapes(folder / MODEL_FILE)
     except OSError:
         raise
     except Exception as error:
@@ -124,6 +125,21 @@ def write_graph(graph: Graph | ParserGraph, folder: Path, pad_token_id: int) -> 
             f"{type(graph.model).__name__} cannot be written as ONNX ({type(error).__name__}: {reason})",
             "the same command with --debug shows where; please report it",
         ) from error
+
+
+def _forget_weights_shapes(path: Path) -> None:
+    """Leave the weights' shapes to the weights: what else notes them is wrong once onnxruntime transposes some.
+
+    Its versions before 1.32 could not write such a graph in 8 bits.
+    """
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    weights = {weight.name for weight in model.graph.initializer}
+    others = [noted for noted in model.graph.value_info if noted.name not in weights]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(others)
+    onnx.save(model, path)
 
 
 @contextmanager
