@@ -130,6 +130,17 @@ def test_segmented_attention_is_attention_in_each_sentence(lengths, sight):
             assert torch.allclose(mine, theirs)
 
 
+def test_attention_that_validation_asked_for_first_can_be_trained():
+    random = torch.Generator().manual_seed(3)
+    q, k, v = (torch.randn(12, 2, 4, generator=random) for _ in range(3))
+    segments = Segments((3, 9))
+    with torch.inference_mode():
+        expected = _fused_padded(q, k, v, segments, 0.5, 0.0, Sight(False, 2))
+    found = _fused_padded(q.requires_grad_(), k, v, segments, 0.5, 0.0, Sight(False, 2))
+    assert torch.allclose(found, expected)
+    assert torch.autograd.grad(found.sum(), q)[0].isfinite().all()
+
+
 def test_segmented_attention_with_dropout_has_the_right_gradient():
     q, k, v = (torch.randn(9, 2, 3, dtype=torch.float64, requires_grad=True) for _ in range(3))
 

@@ -279,13 +279,18 @@ def _fused_padded(
     return attended.transpose(1, 2).flatten(0, 1).index_select(0, places)
 
 
+# Not as inference tensors, though a validation may ask first: training saves them for its backward pass.
+
+
 @lru_cache(maxsize=4)
+@torch.inference_mode(mode=False)
 def _boundaries(lengths: tuple[int, ...], device: torch.device) -> Tensor:
     """Where sentences begin and end, int32 [sentences + 1]; all layers of a model share it."""
     return torch.tensor((0, *lengths)).cumsum(0).to(device, torch.int32)
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(mode=False)
 def _grid(lengths: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """Where a flat batch's tokens are in a padded one, int64 [tokens], and which of its places hold one.
 
