@@ -17,7 +17,7 @@ from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, train_only
 from langlift.adapters.lora import LoraConfig
 from langlift.backbones.hidden_states import hidden_states
-from langlift.backbones.loading import NANO, default_device, load_masked_model, load_tokenizer
+from langlift.backbones.loading import NANO, load_masked_model, load_tokenizer
 from langlift.backbones.quick_dropout import QuickDropout, dropout_noise, use_quick_dropout
 from langlift.backbones.registry import backbone_of, first_position
 from langlift.backbones.segmented_attention import (
@@ -374,9 +374,7 @@ def test_scores_equal_the_naive_path(base: Path, method: str) -> None:
     tokenizer = load_tokenizer(str(base))
     for variant in ("default", "published"):
         naive, fast, half = (
-            score_sentences(
-                prepared(base, method).to(default_device()), tokenizer, SENTENCES, variant, path, arithmetic
-            )
+            score_sentences(prepared(base, method), tokenizer, SENTENCES, variant, path, arithmetic)
             for path, arithmetic in (("naive", "float32"), ("fast", "float32"), ("fast", "bf16"))
         )
         assert (naive.path, fast.path, half.precision) == ("naive", "fast", "bf16")

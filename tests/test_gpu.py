@@ -53,6 +53,22 @@ def test_attention_drops_as_often_as_asked():
     assert dropped.float().std().item() == pytest.approx((0.25 / 0.75 / 512) ** 0.5, rel=0.1)
 
 
+@pytest.mark.parametrize("way", ["_fused_by_run", "_fused_padded"])
+def test_attention_with_dropout_has_the_right_gradient(way):
+    """With the same draw the output is linear in the values."""
+    random = torch.Generator().manual_seed(2)
+    q, k, v, change, g = (torch.randn(sum(LENGTHS), 4, 32, generator=random).to("cuda") for _ in range(5))
+
+    def output(values):
+        torch.manual_seed(0)
+        return getattr(segmented_attention, way)(q, k, values, Segments(LENGTHS), 0.2, 0.3, Sight(False, None))
+
+    before = output(v.requires_grad_())
+    (gradient,) = torch.autograd.grad((before * g).sum(), v)
+    moved = ((output(v.detach() + change) - before.detach()) * g).sum()
+    assert (gradient * change).sum().item() == pytest.approx(moved.item(), rel=1e-3, abs=0.05)
+
+
 @pytest.mark.parametrize("bf16", [False, True])
 def test_loss_and_gradients_are_those_of_the_processor(tiny_model: Path, maltese_lines: list[str], bf16: bool):
     tokenizer = load_tokenizer(str(tiny_model))
@@ -81,15 +97,14 @@ def test_loss_and_gradients_are_those_of_the_processor(tiny_model: Path, maltese
 
 
 @pytest.mark.parametrize("method", ["seq_bn", "seq_bn_inv", "lora", "mosa"])
-def test_an_adapter_is_that_of_the_processor(method: str, tiny_xlm_roberta: Path, tmp_path: Path):
-    base = shutil.copytree(tiny_xlm_roberta, tmp_path / "base")
+def test_an_adapter_is_that_of_the_processor(method: str, tmp_path: Path):
+    base = shutil.copytree(MALTESE.parent / "langlift-nano", tmp_path / "base")
     config = json.loads((base / "config.json").read_text())
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # else each device draws its own
     (base / "config.json").write_text(json.dumps(config))
-    losses, scores, weights = {}, {}, {}
+    found, weights = {}, {}
     for where, visible in (("cpu", ""), ("cuda", os.environ.get("CUDA_VISIBLE_DEVICES", "0"))):
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": visible}
-        run = tmp_path / where
 
         def langlift(*arguments, environment=environment):
             command = [sys.executable, "-m", "langlift", *map(str, arguments), "--json"]
@@ -97,27 +112,30 @@ def test_an_adapter_is_that_of_the_processor(method: str, tiny_xlm_roberta: Path
             assert done.returncode == 0, done.stderr
             return json.loads(done.stdout.splitlines()[-1])
 
-        adapted = langlift(
-            "adapt", "mlt", "--base", base, "--data", MALTESE, "--method", method, "--steps", 12,
-            "--batch-size", 8, "--precision", "float32", "--out", run,
-        )  # fmt: skip
-        losses[where] = adapted["validation_loss"]
+        for steps in (1, 30):
+            run = tmp_path / f"{where}-{steps}"
+            adapted = langlift(
+                "adapt", "mlt", "--base", base, "--data", MALTESE, "--method", method, "--steps", steps,
+                "--batch-size", 8, "--lr", 5e-3, "--precision", "float32", "--out", run,
+            )  # fmt: skip
+            weights[where, steps] = torch.cat(
+                [w.flatten() for w in load_file(next(run.glob("*.safetensors"))).values()]
+            )
         scored = langlift(
-            "score",
-            "--base",
-            base,
-            "--adapter",
-            run,
-            "--text",
-            MALTESE,
-            "--sentences",
-            20,
-            "--precision",
-            "float32",
-        )
-        scores[where] = scored["pseudo_perplexity"]
-        weights[where] = load_file(next(run.glob("*.safetensors")))
-    assert losses["cuda"] == pytest.approx(losses["cpu"], rel=1e-4)
-    assert scores["cuda"] == pytest.approx(scores["cpu"], rel=1e-3)
-    for name, theirs in weights["cpu"].items():
-        assert torch.allclose(weights["cuda"][name], theirs, atol=2e-3), name
+            "score", "--base", base, "--adapter", run, "--text", MALTESE, "--sentences", 20,
+            "--precision", "float32",
+        )  # fmt: skip
+        gain = adapted["validation_loss_before"] - adapted["validation_loss"]
+        found[where] = {
+            "before": adapted["validation_loss_before"],
+            "gain": gain,
+            "score": scored["pseudo_perplexity"],
+        }
+    theirs, ours = found["cpu"], found["cuda"]
+    # Which weights MoSA's experts take turns on last digits; on a processor two orders of the sums differ as much.
+    close, alike = (0.1, 0.7) if method == "mosa" else (0.005, 0.99)
+    assert ours["before"] == pytest.approx(theirs["before"], rel=1e-5)
+    assert theirs["gain"] > 0.5 and ours["gain"] == pytest.approx(theirs["gain"], rel=close)
+    assert ours["score"] == pytest.approx(theirs["score"], rel=close)
+    expected, moved = (weights[where, 30] - weights[where, 1] for where in ("cpu", "cuda"))
+    assert torch.cosine_similarity(moved, expected, dim=0) > alike

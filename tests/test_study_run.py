@@ -427,32 +427,37 @@ def killed_with(family):
 
 @pytest.mark.slow
 def test_on_ray_with_two_workers_twenty_kills_change_nothing(larger, tmp_path):
-    """Ten times a worker is killed and a while later the driver with all below it."""
+    """Ten workers are killed while they work on a run, and ten drivers with all below them."""
     pytest.importorskip("ray", reason="Ray is not installed (extra: studies)")
     import psutil
 
     (file, expected, seconds), moments = larger, random.Random(5)
-    kills, rounds = 0, 1
-    while kills < 20:
-        out = tmp_path / str(rounds)
+    workers = drivers = 0
+    rounds, out, finished = 0, tmp_path / "0", False
+    while workers < 10 or drivers < 10:
+        rounds += 1
+        assert rounds < 40, f"{workers} workers and {drivers} drivers killed"
+        if finished:  # before its driver could be killed: once more from the beginning
+            out = tmp_path / str(rounds)
         arguments = command(file, out, "--ray", "local", "--workers", "2")
         driver = subprocess.Popen(arguments, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
-        for worker in waited_for(driver, lambda: workers_below(driver.pid))[:1]:  # noqa: B023
-            time.sleep(moments.uniform(0, 0.1) * seconds)
-            with suppress(psutil.Error):
+        waited_for(driver, lambda: workers_below(driver.pid))  # noqa: B023
+        with suppress(subprocess.TimeoutExpired):
+            driver.wait(timeout=moments.uniform(0, 0.1) * seconds)
+        with suppress(psutil.Error):
+            for worker in workers_below(driver.pid)[:1]:
                 worker.kill()
-                kills += 1
+                workers += 1
         with suppress(subprocess.TimeoutExpired):
             driver.wait(timeout=moments.uniform(0.05, 0.3) * seconds)
-        if driver.poll() is not None:
+        if finished := driver.poll() is not None:
             assert driver.returncode == 0 and results(out) == expected
-            rounds += 1
             continue
         family = psutil.Process(driver.pid).children(recursive=True)
         driver.kill()
         driver.wait()
         killed_with(family)
-        kills += 1
+        drivers += 1
     subprocess.run(arguments, env=ENVIRONMENT, check=True, timeout=900, stderr=subprocess.DEVNULL)
     assert results(out) == expected
 
@@ -472,12 +477,15 @@ def test_on_a_cluster_that_loses_a_machine(larger, tmp_path, monkeypatch):
         pulled = cluster.add_node(num_cpus=1)
         (raylet,) = pulled.all_processes["raylet"]
         arguments = command(file, out, "--ray", cluster.address)
-        driver = subprocess.Popen(arguments, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
-        assert waited_for(driver, lambda: workers_below(raylet.process.pid)), "the node was given no run"
-        family = psutil.Process(raylet.process.pid).children(recursive=True)
-        cluster.remove_node(pulled, allow_graceful=False)
-        killed_with(family)
-        assert driver.wait(timeout=900) == 0
+        with subprocess.Popen(arguments, env=ENVIRONMENT, stderr=subprocess.DEVNULL) as driver:
+            try:
+                assert waited_for(driver, lambda: workers_below(raylet.process.pid)), "the node was given no run"
+                family = psutil.Process(raylet.process.pid).children(recursive=True)
+                cluster.remove_node(pulled, allow_graceful=False)
+                killed_with(family)
+                assert driver.wait(timeout=900) == 0
+            finally:
+                driver.kill()
     finally:
         cluster.shutdown()
     assert results(out) == expected

@@ -6,8 +6,8 @@ A turn is every run of the study (default: adapters of 60 steps, scores and topi
 once by a plain loop that calls langlift's verbs, and once as ``study run`` does it, with reading, checking and
 hashing of the study, locks, records and watching. Processor time is compared: other programs disturb it little.
 Prints JSON: seconds of both in each turn, the median of the ratios (``overhead``), and, since equal runs differ by
-some percent from turn to turn, what ``study run`` spent outside of the runs themselves, beside the time in them
-(``outside``, median).
+some percent from turn to turn, what ``study run`` spent outside of the runs themselves (all of the above but
+watching), beside the time in them (``outside``, median).
 """
 
 import json

@@ -211,11 +211,11 @@ def _fused(
     dropout: float,
     sight: Sight,
 ) -> Tensor:
-    """The same with fused kernels; on a GPU one call for all lengths, for there a call costs more than padding."""
+    """The same with fused kernels; on a GPU few calls for all lengths: a call costs more than some padding."""
     if not query.is_cuda or len(segments.runs) == 1:
         return _fused_by_run(query, key, value, segments, scale, dropout, sight)
     kernel = _variable_length_kernel()
-    if kernel is None or query.dtype == torch.float32 or dropout:
+    if kernel is None or dropout or query.dtype not in (torch.float16, torch.bfloat16):
         return _fused_padded(query, key, value, segments, scale, dropout, sight)
     boundaries, longest = _boundaries(segments.lengths, query.device), max(segments.lengths)
     behind = -1 if sight.window is None else sight.window - 1
@@ -260,7 +260,11 @@ def _fused_padded(
     dropout: float,
     sight: Sight,
 ) -> Tensor:
-    """One fused call for all sentences, padded to the longest here only."""
+    """One fused call for all sentences, padded here only, or one for each group of them."""
+    if len(groups := _padded_together(segments.lengths)) > 1:
+        sizes = [sum(group.lengths) for group in groups]
+        split = zip(*(x.split(sizes) for x in (query, key, value)), groups, strict=True)
+        return torch.cat([_fused_padded(*part, scale, dropout, sight) for part in split])
     places, held = _grid(segments.lengths, query.device)
     count, longest = held.shape
     q, k, v = (
@@ -270,26 +274,38 @@ def _fused_padded(
         .transpose(1, 2)
         for x in (query, key, value)
     )
-    seen = held[:, None, None]
-    if sight.limits(longest):
+    whole = sight.window is None or longest <= sight.window
+    seen: Tensor | None = held[:, None, None]
+    if sight.causal and whole:
+        seen = None  # padding stands behind all that is looked at
+    elif not whole:
         # Padding sees itself: a row that sees nothing would have no softmax, nor a gradient.
-        itself = torch.eye(longest, dtype=torch.bool, device=seen.device)
-        seen = (seen & ~sight.unseen(longest, seen.device)) | itself
-    attended = scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout, scale=scale)
+        itself = torch.eye(longest, dtype=torch.bool, device=held.device)
+        seen = (held[:, None, None] & ~sight.unseen(longest, held.device)) | itself
+    attended = scaled_dot_product_attention(
+        q, k, v, attn_mask=seen, dropout_p=dropout, scale=scale, is_causal=seen is None
+    )
     return attended.transpose(1, 2).flatten(0, 1).index_select(0, places)
+
+
+def _padded_together(lengths: tuple[int, ...]) -> list[Segments]:
+    """Neighbouring sentences to pad together: all, unless that were more padding than text."""
+    if len(lengths) * max(lengths) <= 2 * sum(lengths):
+        return [Segments(lengths)]
+    return [Segments(tuple(group)) for _, group in groupby(lengths, key=lambda length: (length - 1).bit_length())]
 
 
 # Not as inference tensors, though a validation may ask first: training saves them for its backward pass.
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 @torch.inference_mode(mode=False)
 def _boundaries(lengths: tuple[int, ...], device: torch.device) -> Tensor:
     """Where sentences begin and end, int32 [sentences + 1]; all layers of a model share it."""
     return torch.tensor((0, *lengths)).cumsum(0).to(device, torch.int32)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 @torch.inference_mode(mode=False)
 def _grid(lengths: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """Where a flat batch's tokens are in a padded one, int64 [tokens], and which of its places hold one.
@@ -303,7 +319,9 @@ def _grid(lengths: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tenso
 
 @cache
 def _variable_length_kernel() -> Callable[..., Any] | None:
-    """PyTorch's flash attention for sentences of unequal length, in the versions that can limit its sight."""
+    """PyTorch's flash attention for unequal lengths, where its version can limit what is seen and the GPU can."""
+    if torch.cuda.get_device_capability() < (8, 0):
+        return None
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:

@@ -10,7 +10,7 @@ from torch.nn.functional import linear
 LOGITS_AT_ONCE = 2**26
 """So many logits are held at a time (268 rows of XLM-R's vocabulary); one product for all of them."""
 LOGITS_IN_CACHE = 2**20
-"""So many of those are worked on at a time in float32, small enough for the processor's cache; all on a GPU."""
+"""So many of those a processor works on at a time in float32, small enough for its cache; a GPU on all of them."""
 
 
 def summed_cross_entropy(

@@ -6,9 +6,9 @@ from langlift.files import forget_process_peak, process_peak_memory_bytes
 
 
 def peak_memory_bytes() -> int:
-    """The most memory held so far: on the GPU when there is one, else by this process (resident)."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
+    """The most memory held so far: on the GPU where one was used, else by this process (resident)."""
+    if torch.cuda.is_available() and (held := torch.cuda.max_memory_allocated()):
+        return int(held)
     return process_peak_memory_bytes()
 
 
