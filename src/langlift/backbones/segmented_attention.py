@@ -263,8 +263,8 @@ def _fused_padded(
     """One fused call for all sentences, padded here only, or one for each group of them."""
     if len(groups := _padded_together(segments.lengths)) > 1:
         sizes = [sum(group.lengths) for group in groups]
-        split = zip(*(x.split(sizes) for x in (query, key, value)), groups, strict=True)
-        return torch.cat([_fused_padded(*part, scale, dropout, sight) for part in split])
+        parts = zip(query.split(sizes), key.split(sizes), value.split(sizes), groups, strict=True)
+        return torch.cat([_fused_padded(q, k, v, group, scale, dropout, sight) for q, k, v, group in parts])
     places, held = _grid(segments.lengths, query.device)
     count, longest = held.shape
     q, k, v = (
