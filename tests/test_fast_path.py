@@ -17,7 +17,7 @@ from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, train_only
 from langlift.adapters.lora import LoraConfig
 from langlift.backbones.hidden_states import hidden_states
-from langlift.backbones.loading import NANO, load_masked_model, load_tokenizer
+from langlift.backbones.loading import NANO, default_device, load_masked_model, load_tokenizer
 from langlift.backbones.quick_dropout import QuickDropout, dropout_noise, use_quick_dropout
 from langlift.backbones.registry import backbone_of, first_position
 from langlift.backbones.segmented_attention import (
@@ -42,7 +42,7 @@ from langlift.training.decoder_loss import log_probabilities, summed_cross_entro
 from langlift.training.examples import FlatBatch, labelled_examples, masked_examples
 from langlift.training.language_model_loss import fast_loss, summed_loss
 from langlift.training.paths import loss_path
-from langlift.training.precision import autocast, cast_frozen, prepare_arithmetic
+from langlift.training.precision import autocast, cast_frozen, has_bf16, prepare_arithmetic
 
 CPU = torch.device("cpu")
 CONFIGS = {
@@ -480,6 +480,7 @@ def test_a_topic_run_in_bf16_on_either_path(tiny_bert: Path, topic_folder: Path,
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not has_bf16(default_device()), reason="without bf16 in hardware this takes an hour")
 def test_bf16_training_ends_where_float32_does() -> None:
     """200 steps of the bundled model on real text, three seeds: mean validation loss within 0.5 %."""
     found: dict[str, list[float]] = {}
