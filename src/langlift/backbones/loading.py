@@ -1,6 +1,6 @@
 """Load a base model and its tokenizer by name: the bundled one, a folder, or a hub id."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -62,13 +62,27 @@ def load_masked_model(name: str, trust_remote_code: bool = False, head_needed: b
     Raises:
         InputError: as there, or it is a decoder.
     """
+    model, has_head = load_with_any_head(name, trust_remote_code)
+    if head_needed and not has_head:
+        raise _headless(name, causal=False)
+    return model
+
+
+def load_with_any_head(name: str, trust_remote_code: bool = False) -> tuple[PreTrainedModel, bool]:
+    """A masked model, float32, in evaluation mode, and whether its checkpoint has the masked head.
+
+    Sentence encoders have none; the model's is then freshly initialised.
+
+    Raises:
+        InputError: as ``load_masked_model``, but for a missing head.
+    """
     config = _config(name, trust_remote_code)
     if backbone_of_type(config.model_type).causal:
         raise InputError(
             f"{name}: a causal model ({config.model_type}), and this works with masked language models only",
             "docs/causal.md tells what works with causal ones: adapt, score, task and predict",
         )
-    return _loaded(name, config, trust_remote_code, head_needed, quantised=False)
+    return _loaded(name, config, trust_remote_code)
 
 
 def load_model(
@@ -83,7 +97,11 @@ def load_model(
         InputError: it cannot be found or read, its architecture is not in the table of backbones, or
             weights that are needed are missing; for ``quantised`` also without GPU or bitsandbytes.
     """
-    return _loaded(name, _config(name, trust_remote_code), trust_remote_code, head_needed, quantised)
+    config = _config(name, trust_remote_code)
+    model, has_head = _loaded(name, config, trust_remote_code, _four_bits(name) if quantised else {})
+    if head_needed and not has_head:
+        raise _headless(name, backbone_of_type(config.model_type).causal)
+    return model
 
 
 def is_causal(name: str, trust_remote_code: bool = False) -> bool:
@@ -92,12 +110,12 @@ def is_causal(name: str, trust_remote_code: bool = False) -> bool:
 
 
 def _loaded(
-    name: str, config: Any, trust_remote_code: bool, head_needed: bool, quantised: bool
-) -> PreTrainedModel:
+    name: str, config: Any, trust_remote_code: bool, further: Mapping[str, Any] | None = None
+) -> tuple[PreTrainedModel, bool]:
+    """The model, and whether the checkpoint has its head. ``further`` goes to ``from_pretrained``."""
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
     causal = backbone_of_type(config.model_type).causal
-    in_bits = _four_bits(name) if quantised else {}
     try:
         with quiet_transformers():
             model, info = (AutoModelForCausalLM if causal else AutoModelForMaskedLM).from_pretrained(
@@ -108,19 +126,32 @@ def _loaded(
                 attn_implementation="eager" if caps_attention(config) else "sdpa",
                 trust_remote_code=trust_remote_code,
                 output_loading_info=True,
-                **in_bits,
+                **(further or {}),
             )
     except Exception as error:
         raise _unloadable(name, error) from error
     prefix = f"{model.base_model_prefix}."
-    missing = sorted(key for key in info["missing_keys"] if head_needed or key.startswith(prefix))
-    if missing:
+    missing = info["missing_keys"]
+    if of_body := sorted(key for key in missing if key.startswith(prefix)):
         raise InputError(
-            f"{name}: has no weights for {missing[0]} ({len(missing)} missing in all)",
-            "give a model with its language modelling head; sentence encoders have lost it",
+            f"{name}: has no weights for {of_body[0]} ({len(missing)} missing in all)",
+            "the files are incomplete or another model's: fetch or save it again",
         )
-    loaded: PreTrainedModel = model.eval()
-    return loaded
+    return model.eval(), not missing
+
+
+def _headless(name: str, causal: bool) -> InputError:
+    if causal:
+        return InputError(
+            f"{name}: has no language modelling head (an embedding model?)",
+            "give the language model that it was made from",
+        )
+    return InputError(f"{name}: has no masked head (a sentence encoder?)", head_hint(name))
+
+
+def head_hint(name: str) -> str:
+    """What gives an encoder the masked head that it lacks."""
+    return f"langlift pretrain --from {name} --corpus TEXT --out FOLDER gives it one: FOLDER/model"
 
 
 def _config(name: str, trust_remote_code: bool = False) -> Any:
