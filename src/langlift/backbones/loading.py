@@ -1,5 +1,6 @@
 """Load a base model and its tokenizer by name: the bundled one, a folder, or a hub id."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
@@ -104,6 +105,14 @@ def load_model(
     return model
 
 
+def check_head(name: str) -> None:
+    """Raise an InputError unless a model has its language modelling head; its weights are not read."""
+    config = _config(name)
+    _, has_head = _loaded(name, config, trust_remote_code=False, further={"device_map": "meta"})
+    if not has_head:
+        raise _headless(name, backbone_of_type(config.model_type).causal)
+
+
 def is_causal(name: str, trust_remote_code: bool = False) -> bool:
     """Whether a model is a decoder, by its configuration alone; errors as ``load_model``."""
     return backbone_of_type(_config(name, trust_remote_code).model_type).causal
@@ -151,7 +160,7 @@ def _headless(name: str, causal: bool) -> InputError:
 
 def head_hint(name: str) -> str:
     """What gives an encoder the masked head that it lacks."""
-    return f"langlift pretrain --from {name} --corpus TEXT --out FOLDER gives it one: FOLDER/model"
+    return f"langlift pretrain --from {shlex.quote(name)} --corpus TEXT --out FOLDER gives it one: FOLDER/model"
 
 
 def _config(name: str, trust_remote_code: bool = False) -> Any:

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from langlift.backbones.loading import load_masked_model, load_tokenizer
+from langlift.backbones.loading import load_tokenizer, load_with_any_head
 from langlift.config.recipes import VocabRecipe
 from langlift.errors import InputError
 from langlift.files import check_new_folder
 from langlift.vocab.corpora import read_corpora
 from langlift.vocab.focus import Vectors, focus_weights
-from langlift.vocab.model_rows import row_count, save_model, with_vocabulary
+from langlift.vocab.model_rows import parameter_count, row_count, save_model, with_vocabulary
 from langlift.vocab.overlap import Form, canonical_forms, overlap, special_pairs, speller
 from langlift.vocab.parts import assembled, fertility, load_vocabulary, state_of
 from langlift.vocab.row_plan import RowPlan, row_plan
@@ -77,7 +77,7 @@ def apply_vocabulary(
         raise InputError(f"--vectors is for --init focus, not {recipe.init}", "leave --vectors out")
     corpora = read_corpora(corpus, recipe.alpha) if corpus else None
     source, target = load_tokenizer(base), load_vocabulary(vocabulary)
-    model = load_masked_model(base)
+    model, has_head = load_with_any_head(base)
     given: Vectors = {}
     if vectors is not None:
         given = read_vectors(vectors)
@@ -101,8 +101,8 @@ def apply_vocabulary(
         init=recipe.init,
         vocabulary_before=len(source),
         vocabulary_after=len(target),
-        parameters_before=sum(p.numel() for p in model.parameters()),
-        parameters_after=sum(p.numel() for p in changed.parameters()),
+        parameters_before=parameter_count(model, has_head),
+        parameters_after=parameter_count(changed, has_head),
         overlap=len(overlap(target, source)),
         **plan.counts(),
         before=fertility(source, sample) if sample else None,
@@ -119,7 +119,7 @@ def apply_vocabulary(
         "result": asdict(result) | {"model": out.name},
         "vocab": asdict(recipe),
     }
-    save_model(changed, tokenizer, base, out, lambda folder: write_record(folder, record))
+    save_model(changed, tokenizer, base, out, lambda folder: write_record(folder, record), has_head)
     return result
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from langlift.backbones.loading import model_location, quiet_transformers
 from langlift.backbones.registry import backbone_of
@@ -69,16 +69,44 @@ def with_vocabulary(model: PreTrainedModel, tokenizer: Any, rows: Callable[[Tens
 
 
 def save_model(
-    model: PreTrainedModel, tokenizer: Any, base: str, out: Path, record: Callable[[Path], None]
+    model: PreTrainedModel,
+    tokenizer: Any,
+    base: str,
+    out: Path,
+    record: Callable[[Path], None],
+    has_head: bool = True,
 ) -> None:
-    """Write an ordinary model folder, in the number format of the base's; ``record`` adds files to it."""
+    """Write an ordinary model folder, in the number format of the base's; ``record`` adds files to it.
+
+    Where the base has no head, neither has the folder; a pooler that stands in its place comes along.
+    """
     with quiet_transformers():
         stored = AutoConfig.from_pretrained(model_location(base)).dtype
+    dtype = stored if isinstance(stored, torch.dtype) else torch.float32
+    kept = _without_new_head(model, has_head).to(dtype)
+    state = None if has_head else _weights(base, dtype) | kept.state_dict()
     with new_folder(out) as staging:
         with quiet_transformers():
-            model.to(stored if isinstance(stored, torch.dtype) else torch.float32).save_pretrained(staging)
+            kept.save_pretrained(staging, state_dict=state)
             tokenizer.save_pretrained(staging)
         record(staging)
+
+
+def parameter_count(model: PreTrainedModel, has_head: bool) -> int:
+    """How many parameters a model has; a head that its checkpoint lacks does not count."""
+    return sum(parameter.numel() for parameter in _without_new_head(model, has_head).parameters())
+
+
+def _without_new_head(model: PreTrainedModel, has_head: bool) -> PreTrainedModel:
+    part: PreTrainedModel = model if has_head else model.base_model
+    return part
+
+
+def _weights(base: str, dtype: torch.dtype) -> dict[str, Tensor]:
+    """All weights of a model without head that its checkpoint has."""
+    with quiet_transformers():
+        model, info = AutoModel.from_pretrained(model_location(base), dtype=dtype, output_loading_info=True)
+    return {name: weight for name, weight in model.state_dict().items() if name not in info["missing_keys"]}
 
 
 def _shifted(table: Tensor, shift: int, pad: int) -> Tensor:
