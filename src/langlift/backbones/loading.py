@@ -1,30 +1,33 @@
-"""Load a base model and its tokenizer by name: the bundled one, a folder, or a hub id."""
+"""Load a base model and its tokenizer by name: a bundled one, a folder, or a hub id."""
 
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
+from langlift.backbones.eight_bits import has_eight_bits, read_eight_bits
 from langlift.backbones.registry import backbone_of, backbone_of_type
 from langlift.backbones.segmented_attention import caps_attention
+from langlift.bundled_models import BUNDLED, DEFAULT_BASE
+from langlift.bundled_models import NANO as NANO
 from langlift.errors import InputError
-
-NANO = "langlift-nano"
 
 
 def model_location(name: str) -> str:
-    """The folder or hub id behind a model's name; ``langlift-nano`` is the bundled base.
+    """The folder or hub id behind a model's name, which may be that of a bundled model (``langlift-nano``).
 
     Raises:
-        InputError: it looks like a path and is not a model folder.
+        InputError: it looks like a path and is not a model folder, or is a bundled model that is not there.
     """
-    if name == NANO:
-        return str(files("langlift") / "bundled" / NANO)
+    if name in BUNDLED:
+        folder = BUNDLED[name].folder
+        if not (folder / "config.json").is_file():
+            raise InputError(f"{name}: does not come with this version of langlift", _hint())
+        return str(folder)
     path = Path(name).expanduser()
     if path.exists():
         if not (path / "config.json").is_file():
@@ -106,8 +109,20 @@ def load_model(
 
 
 def check_head(name: str) -> None:
-    """Raise an InputError unless a model has its language modelling head; its weights are not read."""
-    config = _config(name)
+    """Raise an InputError unless a model has its language modelling head; its weights are not read.
+
+    Of the hub only those models are fetched for this whose configuration does not name a class with head, and one
+    that cannot be had passes.
+    """
+    here = Path(model_location(name)).exists()
+    try:
+        config = _config(name)
+    except InputError:
+        if here:
+            raise
+        return
+    if not here and any(not kind.endswith("Model") for kind in config.architectures or ()):
+        return
     _, has_head = _loaded(name, config, trust_remote_code=False, further={"device_map": "meta"})
     if not has_head:
         raise _headless(name, backbone_of_type(config.model_type).causal)
@@ -122,13 +137,15 @@ def _loaded(
     name: str, config: Any, trust_remote_code: bool, further: Mapping[str, Any] | None = None
 ) -> tuple[PreTrainedModel, bool]:
     """The model, and whether the checkpoint has its head. ``further`` goes to ``from_pretrained``."""
-    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
-
-    causal = backbone_of_type(config.model_type).causal
+    location = model_location(name)
+    weights = read_eight_bits(location) if has_eight_bits(location) else None
     try:
         with quiet_transformers():
-            model, info = (AutoModelForCausalLM if causal else AutoModelForMaskedLM).from_pretrained(
-                model_location(name),
+            # Weights at hand go to the model's own class, with nothing in the place of the folder.
+            kind = _class_for(config) if weights is None else type(_weightless(config))
+            model, info = kind.from_pretrained(
+                location if weights is None else None,
+                state_dict=weights,
                 config=config,
                 dtype=torch.float32,
                 # Never flash attention, which has no float32.
@@ -155,7 +172,7 @@ def _headless(name: str, causal: bool) -> InputError:
             f"{name}: has no language modelling head (an embedding model?)",
             "give the language model that it was made from",
         )
-    return InputError(f"{name}: has no masked head (a sentence encoder?)", head_hint(name))
+    return InputError(f"{name}: has no masked head (a sentence encoder, or trained for a task?)", head_hint(name))
 
 
 def head_hint(name: str) -> str:
@@ -231,12 +248,16 @@ def weightless_model_of(model_type: str, hidden_size: int, layers: int) -> PreTr
 
 
 def _weightless(config: Any) -> PreTrainedModel:
+    with torch.device("meta"), quiet_transformers():
+        model: PreTrainedModel = _class_for(config).from_config(config)
+    return model
+
+
+def _class_for(config: Any) -> Any:
+    """transformers' class that makes the model with its language modelling head."""
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
-    causal = backbone_of_type(config.model_type).causal
-    with torch.device("meta"), quiet_transformers():
-        model: PreTrainedModel = (AutoModelForCausalLM if causal else AutoModelForMaskedLM).from_config(config)
-    return model
+    return AutoModelForCausalLM if backbone_of_type(config.model_type).causal else AutoModelForMaskedLM
 
 
 def longest_input(model: PreTrainedModel, tokenizer: Any) -> int:
@@ -275,7 +296,7 @@ def quiet_transformers() -> Iterator[None]:
 
 def _unloadable(name: str, error: Exception) -> InputError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if not Path(name).exists() and name != NANO:
+    if not Path(name).exists() and name not in BUNDLED:
         return InputError(
             f"{name}: no such folder, and not to be had from the Hugging Face hub ({reason})", _hint()
         )
@@ -283,4 +304,5 @@ def _unloadable(name: str, error: Exception) -> InputError:
 
 
 def _hint() -> str:
-    return f"give '{NANO}', a folder written by save_pretrained, or a hub id such as FacebookAI/xlm-roberta-base"
+    others = "a folder written by save_pretrained, or a hub id such as FacebookAI/xlm-roberta-base"
+    return f"give '{DEFAULT_BASE}', {others}"

@@ -4,10 +4,12 @@ from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
-from langlift.backbones.loading import NANO, weightless_model
+from langlift.backbones.loading import check_head, weightless_model
+from langlift.bundled_models import BUNDLED
 from langlift.corpus.text_data import load_text_data, texts_to_score
 from langlift.errors import InputError
 from langlift.evaluation.sentence_vectors import parallel_sentences
+from langlift.language_facts import base_languages
 from langlift.progress import ProgressBar, heard_by
 from langlift.prompting.running import open_model, prompts_to_ask
 from langlift.studies.asking import asked_model, asked_recipe, template_file
@@ -16,6 +18,8 @@ from langlift.studies.step import Input, Step, task_data
 from langlift.tasks.known import TASKS
 
 Check = Callable[[], object]
+WITH_HEAD = ("adapt", "family", "score")
+"""The kinds of runs for which a base needs its language modelling head."""
 
 
 def check_data(plan: StudyPlan, finished: Collection[str] = ()) -> None:
@@ -53,7 +57,9 @@ def _checks(step: Step) -> dict[tuple[str, ...], Check]:
     for name, sources in step.inputs.items():
         for source in sources:
             path = Path(source.path) if isinstance(source, Input) else None
-            if path is None or not (path.exists() or str(path) == NANO):
+            if name == "base" and path is not None and step.kind in WITH_HEAD:
+                found["head", str(path)] = partial(_check_head, str(path))
+            if path is None or not (path.exists() or str(path) in BUNDLED):
                 continue
             if name == "base":
                 found["base", str(path)] = partial(weightless_model, str(path))
@@ -70,6 +76,11 @@ def _checks(step: Step) -> dict[tuple[str, ...], Check]:
     if "task" in step.settings:
         found |= _task_check(step)
     return found
+
+
+def _check_head(base: str) -> None:
+    if base not in base_languages():  # those all have one: nothing need be fetched
+        check_head(base)
 
 
 def _prompt_checks(step: Step) -> dict[tuple[str, ...], Check]:

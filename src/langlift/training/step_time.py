@@ -59,14 +59,15 @@ def step_time(
 
     The first step, in which memory is laid out and operations are counted, does not count. Masking is
     that of masked language modelling, which costs what the other masked objectives do. Measuring stops after
-    ``most_seconds``.
+    ``most_seconds``. A base without head gets one, which takes as long as any.
 
     Raises:
         InputError: the base cannot be used, or no text holds a token that it knows.
     """
     tokenizer = load_tokenizer(base, trust_remote_code)
     causal = recipe.objective == CAUSAL
-    model = load_model(base, trust_remote_code) if causal else load_masked_model(base, trust_remote_code)
+    load = load_model if causal else load_masked_model
+    model = load(base, trust_remote_code, head_needed=False)
     longest = min(recipe.max_tokens, longest_input(model, tokenizer))
     size = recipe.batch_size
     needed = (MEASURED_STEPS + 1) * size
