@@ -90,8 +90,12 @@ def diagnose(
         write_diagnosis(out, result)
     if as_json:
         print_json(asdict(result))
-        return
-    _show(result)
+    else:
+        _show(result)
+    for base, reason in result.failed.items():
+        note(f"{base} is not measured: {reason}")
+    if result.failed:
+        raise typer.Exit(1)
 
 
 def _show(result: "Diagnosis") -> None:
@@ -102,7 +106,7 @@ def _show(result: "Diagnosis") -> None:
         for base in result.ranking:
             print_table(_by_language(result, base))
     if len(result.ranking) > 1:
-        ranked = ", ".join(f"{_short(base)} ({value:.2f})" for base, value in result.ranking.items())
+        ranked = ", ".join(f"{_short(base)} ({_surprise(value)})" for base, value in result.ranking.items())
         _say(
             f"\nBest first, by within-word pseudo-perplexity per character (the only perplexity here that can be "
             f"compared between vocabularies): {ranked}."
@@ -134,7 +138,7 @@ def _by_base(language: "LanguageDiagnosis") -> "Table":
         table.add_column(_short(entry.measures.base), justify="right", overflow="fold")
     own = "" if language.own_fertility is None else f" (own vocabulary: {language.own_fertility:.2f})"
     rows = {
-        "within-word pseudo-perplexity per character": _surprise,
+        "within-word pseudo-perplexity per character": lambda e: _surprise(e.measures.per_character),
         "saw the language": _saw,
         "pieces in the vocabulary": lambda e: f"{e.measures.vocabulary.vocabulary_size:,}",
         f"tokens per word{own}": lambda e: _number(e.measures.vocabulary.fertility),
@@ -177,7 +181,7 @@ def _by_language(result: "Diagnosis", base: str) -> "Table":
             language.name,
             f"{language.text.bytes / 1e6:.2f}",
             {True: "yes", False: "no", None: "?"}[entry.measures.exposure.seen],
-            f"{entry.measures.per_character:.2f}",
+            _number(entry.measures.per_character),
             _number(fit.fertility),
             _number(language.own_fertility),
             _share(fit.whole_words),
@@ -188,14 +192,15 @@ def _by_language(result: "Diagnosis", base: str) -> "Table":
 
 
 COLUMNS = (
-    "saw: whether it saw the language in pre-training; surprise: within-word pseudo-perplexity per character; "
+    "saw: whether it saw the language in pre-training; surprise: within-word pseudo-perplexity per character "
+    "(- without masked head); "
     "pieces: tokens per word; own: those of a vocabulary of the language's own; whole: words kept whole; "
     "broken: unknown and byte tokens; lacks: letters it lacks, of all in the text"
 )
 
 
-def _surprise(entry: "BaseDiagnosis") -> str:
-    return f"{entry.measures.per_character:.2f}"
+def _surprise(per_character: float | None) -> str:
+    return "no masked head" if per_character is None else f"{per_character:.2f}"
 
 
 def _saw(entry: "BaseDiagnosis") -> str:

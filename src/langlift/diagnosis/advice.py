@@ -122,6 +122,7 @@ def advise(text: LanguageText, base: BaseMeasures, chosen: Plan, recipe: AdaptRe
     steps = max(1, min(schedule, most))
     seconds = None if base.step is None else steps * base.step.seconds
     sentences = [
+        "" if base.has_head else f"{base.base} {NO_HEAD}",
         f"{VERBS[chosen.vocabulary]} of {base.base}.",
         *chosen.reasons,
         _seen(text, base),
@@ -138,11 +139,15 @@ def advise(text: LanguageText, base: BaseMeasures, chosen: Plan, recipe: AdaptRe
         steps=steps,
         seconds=None if seconds is None else round(seconds, 1),
         text=" ".join(sentence for sentence in sentences if sentence),
-        commands=_commands(text, base.base, chosen, recipe, steps),
-        alternative=[] if chosen.vocabulary == KEEP else _commands(text, base.base, kept, kept_recipe, kept_steps),
+        commands=_commands(text, base, chosen, recipe, steps),
+        alternative=[] if chosen.vocabulary == KEEP else _commands(text, base, kept, kept_recipe, kept_steps),
     )
 
 
+NO_HEAD = (
+    "has no masked head (a sentence encoder, or trained for a task?). Tasks work with it as it is; to be adapted "
+    "or scored it needs a head, and the first command trains one."
+)
 VERBS = {KEEP: "Keep the vocabulary", EXTEND: "Extend the vocabulary", SPECIALISE: "Replace the vocabulary"}
 
 
@@ -295,20 +300,22 @@ def _warnings(text: LanguageText, base: BaseMeasures) -> list[str]:
 SOURCES = {"glotcc": "GlotCC", "wikipedia": "Wikipedia"}
 
 
-def _commands(text: LanguageText, base: str, chosen: Plan, recipe: AdaptRecipe, steps: int) -> list[str]:
-    language = str(text.language)
-    commands = []
+def _commands(
+    text: LanguageText, measured: BaseMeasures, chosen: Plan, recipe: AdaptRecipe, steps: int
+) -> list[str]:
+    language, base = str(text.language), measured.base
     corpora = [part for path in text.paths for part in ("--corpus", str(path))]
-    start = base
+    commands, start = with_head(measured, corpora)
     if chosen.vocabulary != KEEP:
-        vocabulary, start = f"{language}-vocabulary", f"{Path(base).name}-{language}"
+        vocabulary, result = f"{language}-vocabulary", f"{Path(base).name}-{language}"
         build = ["--base", base] if chosen.vocabulary == SPECIALISE else ["--extend", base]
         build += ["--size" if chosen.vocabulary == SPECIALISE else "--pieces", str(chosen.pieces)]
-        commands = [
+        commands += [
             command("vocab", "build", language, *build, *corpora, "--out", vocabulary),
-            command("vocab", "apply", "--base", base, "--vocabulary", vocabulary, "--init", "focus", *corpora,
-                     "--out", start),
+            command("vocab", "apply", "--base", start, "--vocabulary", vocabulary, "--init", "focus", *corpora,
+                     "--out", result),
         ]  # fmt: skip
+        start = result
     data = [part for path in text.paths for part in ("--data", str(path))]
     if text.graph_path is not None and chosen.objective == "targeted":
         data += ["--data", str(text.graph_path)]
@@ -320,6 +327,14 @@ def _commands(text: LanguageText, base: str, chosen: Plan, recipe: AdaptRecipe, 
     out = f"{language}-{chosen.method.replace('_', '-')}"
     commands.append(command("adapt", language, "--base", start, *data, *settings, "--out", out))
     return commands
+
+
+def with_head(measured: BaseMeasures, corpora: Sequence[str]) -> tuple[list[str], str]:
+    """The command that gives a base a masked head, where it has none, and the model to go on from."""
+    if measured.has_head:
+        return [], measured.base
+    out = f"{Path(measured.base).name}-with-head"
+    return [command("pretrain", "--from", measured.base, *corpora, "--out", out)], f"{out}/model"
 
 
 def command(*words: str) -> str:

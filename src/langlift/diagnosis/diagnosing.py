@@ -6,7 +6,7 @@ from math import exp, log
 from pathlib import Path
 from statistics import mean
 
-from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer
+from langlift.backbones.loading import default_device, load_tokenizer, load_with_any_head
 from langlift.diagnosis.advice import Advice, advise, plan, recipe_for
 from langlift.diagnosis.family_advice import FamilyPlan, advise_family
 from langlift.diagnosis.measures import BaseMeasures, GraphSize, LanguageText, TextSize, read_language
@@ -49,16 +49,18 @@ class Diagnosis:
     """What ``langlift diagnose`` found.
 
     ``ranking``: the base models, best first, with their within-word pseudo-perplexity per character (of several
-    languages the geometric mean), the only measure here that can be compared between vocabularies. ``advice`` is
-    for the best base model: for the one language, or for the family. Each entry of ``languages`` has language,
-    name, text, graph, published, own_fertility and bases, whose entries have measures and advice. ``thresholds``
-    are the limits that advice turns on. ``picture`` is the file written, if one was asked for.
+    languages the geometric mean), the only measure here that can be compared between vocabularies; those without
+    masked head have none and come last. ``advice`` is for the best base model: for the one language, or for the
+    family. Each entry of ``languages`` has language, name, text, graph, published, own_fertility and bases, whose
+    entries have measures and advice. ``thresholds`` are the limits that advice turns on. ``failed`` has base
+    models that could not be measured, with the reason. ``picture`` is the file written, if one was asked for.
     """
 
     languages: list[LanguageDiagnosis]
-    ranking: dict[str, float]
+    ranking: dict[str, float | None]
     advice: Advice
     thresholds: list[Threshold]
+    failed: dict[str, str]
     picture: str | None = None
 
 
@@ -76,10 +78,11 @@ def diagnose(
     """Measure each of ``bases`` on the text of each language, rank them and advise.
 
     ``data`` holds each language's text files or built folders, ``graph`` a built graph of the one language.
-    ``sentences`` is how many held-out sentences are scored. Without ``timing`` no time is told.
+    ``sentences`` is how many held-out sentences are scored. Without ``timing`` no time is told. A base that cannot
+    be measured does not stop the others.
 
     Raises:
-        InputError: no base or language, or one that cannot be used.
+        InputError: no base or language, or none that can be used.
     """
     if not bases:
         raise InputError("no base model is given", "name one or more with --base")
@@ -90,12 +93,12 @@ def diagnose(
     texts = [read_language(language, paths, graph, sentences) for language, paths in data.items()]
     if not texts:
         raise InputError("no language is given", "give a language, or a family file with languages")
-    found = {base: _measure(base, texts, precision, trust_remote_code) for base in bases}
+    found, failed = _measured(bases, texts, precision, trust_remote_code)
     ranking = _ranking(found)
     languages = []
     for number, text in enumerate(texts):
         diagnosed = []
-        for base in _best_first([found[base][number] for base in bases]):
+        for base in _best_first([each[number] for each in found.values()]):
             chosen = plan(text, base)
             recipe = recipe_for(base.base, chosen)
             if timing and family is None:
@@ -121,20 +124,47 @@ def diagnose(
             together = [line for text in texts for line in text.train]
             step = step_time(best, together, family.recipe, trust_remote_code)
         advice = advise_family(family, best, texts, found[best], step)
-    return Diagnosis(languages, ranking, advice, list(THRESHOLDS))
+    return Diagnosis(languages, ranking, advice, list(THRESHOLDS), failed)
 
 
 def _best_first(bases: Sequence[BaseMeasures]) -> list[BaseMeasures]:
-    """By pseudo-perplexity, those that cannot read the text behind the others."""
-    return sorted(bases, key=lambda base: (unread_share(base.vocabulary) >= UNREADABLE.value, base.per_character))
+    """By pseudo-perplexity, those that cannot read the text behind the others, those without head last."""
+    return sorted(bases, key=lambda base: _place(base.per_character, unread_share(base.vocabulary)))
 
 
-def _ranking(found: Mapping[str, Sequence[BaseMeasures]]) -> dict[str, float]:
-    """Base models, best first, with their mean over the languages; one that cannot read a language comes last."""
-    means = {base: exp(mean(log(one.per_character) for one in each)) for base, each in found.items()}
+def _ranking(found: Mapping[str, Sequence[BaseMeasures]]) -> dict[str, float | None]:
+    """Base models, best first, with their mean over the languages.
+
+    One that cannot read a language comes behind the others, one without head last.
+    """
+    means = {base: _mean([one.per_character for one in each]) for base, each in found.items()}
     unread = {base: max(unread_share(one.vocabulary) for one in each) for base, each in found.items()}
-    order = sorted(found, key=lambda base: (unread[base] >= UNREADABLE.value, means[base]))
+    order = sorted(found, key=lambda base: _place(means[base], unread[base]))
     return {base: means[base] for base in order}
+
+
+def _place(per_character: float | None, unread: float) -> tuple[bool, bool, float]:
+    return per_character is None, unread >= UNREADABLE.value, per_character or 0.0
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [log(value) for value in values if value is not None]
+    return exp(mean(known)) if known else None
+
+
+def _measured(
+    bases: Sequence[str], texts: Sequence[LanguageText], precision: str, trust_remote_code: bool
+) -> tuple[dict[str, list[BaseMeasures]], dict[str, str]]:
+    """The measures of each base on every language, and why there are none of some."""
+    found, errors = {}, {}
+    for base in bases:
+        try:
+            found[base] = _measure(base, texts, precision, trust_remote_code)
+        except InputError as error:
+            errors[base] = error
+    if not found:
+        raise next(iter(errors.values()))
+    return found, {base: f"{error.message}; {error.hint}" for base, error in errors.items()}
 
 
 def _measure(
@@ -143,18 +173,21 @@ def _measure(
     """One base on every language; the model is loaded once."""
     say(f"measuring {base}")
     tokenizer = load_tokenizer(base, trust_remote_code)
-    model = load_masked_model(base, trust_remote_code).to(default_device()).eval()
+    model, has_head = load_with_any_head(base, trust_remote_code)
+    model.to(default_device())
     measures = []
     for text in texts:
-        score = score_sentences(model, tokenizer, text.scored, WITHIN_WORD, "fast", precision)
-        precision = score.precision  # chosen once: the model is in it now
+        score = None
+        if has_head:
+            score = score_sentences(model, tokenizer, text.scored, WITHIN_WORD, "fast", precision)
+            precision = score.precision  # chosen once: the model is in it now
         measures.append(
             BaseMeasures(
                 base=base,
-                per_character=score.per_character,
-                sentences=score.sentences,
-                truncated=score.truncated,
-                precision=score.precision,
+                per_character=score.per_character if score else None,
+                sentences=score.sentences if score else 0,
+                truncated=score.truncated if score else 0,
+                precision=score.precision if score else None,
                 vocabulary=vocabulary_fit(tokenizer, text.measured, text.letters, text.spaced),
                 exposure=exposure(base, text.language),
                 step=None,

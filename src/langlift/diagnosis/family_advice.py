@@ -8,6 +8,7 @@ from langlift.config.recipes import FamilyRecipe
 from langlift.diagnosis.advice import (
     EXTEND,
     KEEP,
+    NO_HEAD,
     SPECIALISE,
     VERBS,
     Advice,
@@ -16,6 +17,7 @@ from langlift.diagnosis.advice import (
     new_pieces,
     own_pieces,
     troubles,
+    with_head,
 )
 from langlift.diagnosis.measures import BaseMeasures, LanguageText
 from langlift.diagnosis.thresholds import TEXT_FOR_OWN, TEXT_FOR_PIECES
@@ -76,25 +78,28 @@ def advise_family(
         f"{recipe.batch_size * recipe.accumulation} examples"
     )
     said += "." if seconds is None else f": about {readable_seconds(seconds)} on this machine."
+    head = "" if measures[0].has_head else f"{base} {NO_HEAD} "
     return Advice(
         vocabulary=vocabulary,
         method=recipe.method,
         objective=recipe.objective,
         steps=steps,
         seconds=None if seconds is None else round(seconds, 1),
-        text=f"{VERBS[vocabulary]} of {base}. {why} {said}",
-        commands=_commands(family, base, vocabulary, texts, size),
-        alternative=[] if vocabulary == KEEP else _commands(family, base, KEEP, texts, size),
+        text=f"{head}{VERBS[vocabulary]} of {base}. {why} {said}",
+        commands=_commands(family, measures[0], vocabulary, texts, size),
+        alternative=[] if vocabulary == KEEP else _commands(family, measures[0], KEEP, texts, size),
     )
 
 
 def _commands(
-    family: FamilyPlan, base: str, vocabulary: str, texts: Sequence[LanguageText], size: int
+    family: FamilyPlan, measured: BaseMeasures, vocabulary: str, texts: Sequence[LanguageText], size: int
 ) -> list[str]:
-    last = ["adapt-family", str(family.path), "--base", base]
-    if vocabulary == KEEP:
-        return [command(*last, "--out", f"{family.name}-model")]
+    base = measured.base
     corpora = [part for text in texts for path in text.paths for part in ("--corpus", str(path))]
+    commands, start = with_head(measured, corpora)
+    last = ["adapt-family", str(family.path), "--base", start]
+    if vocabulary == KEEP:
+        return [*commands, command(*last, "--out", f"{family.name}-model")]
     target = f"{family.name}-vocabulary"
     if vocabulary == SPECIALISE:
         build = ["--base", base, "--size", str(max(16_000, own_pieces(size)))]
@@ -102,6 +107,7 @@ def _commands(
         build = ["--extend", base, "--pieces", str(new_pieces(texts))]
     alpha = ["--alpha", f"{family.recipe.alpha:g}"]
     return [
+        *commands,
         command("vocab", "build", family.name, *build, *corpora, *alpha, "--out", target),
         command(*last, "--vocabulary", target, "--out", f"{family.name}-model"),
     ]

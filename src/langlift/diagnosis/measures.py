@@ -78,17 +78,22 @@ class BaseMeasures:
     """One base model on one language.
 
     ``per_character``: within-word pseudo-perplexity per character on ``sentences`` held-out sentences, of which
-    ``truncated`` were too long for the model and cut.
+    ``truncated`` were too long for the model and cut; None, like ``precision``, of a base without masked head.
     """
 
     base: str
-    per_character: float
+    per_character: float | None
     sentences: int
     truncated: int
-    precision: str
+    precision: str | None
     vocabulary: VocabularyFit
     exposure: Exposure
     step: StepTime | None
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the base has a masked head."""
+        return self.per_character is not None
 
 
 def read_language(

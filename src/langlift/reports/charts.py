@@ -56,14 +56,18 @@ def seeds_chart(scores: Mapping[str, Sequence[float]], references: Mapping[str, 
     return _svg(rules + names + means + dots, height=64 * len(scores))
 
 
-def bar_panels(panels: Mapping[str, Mapping[str, Mapping[str, float]]], title: Sequence[str]) -> str:
+def bar_panels(panels: Mapping[str, Mapping[str, Mapping[str, float | None]]], title: Sequence[str]) -> str:
     """Panels side by side with scales of their own: title of a panel -> name -> series -> value.
 
-    All panels have the same names and series; a series is a colour, told only where there are several. On white:
-    it is made to be opened by itself.
+    All panels have the same names and series; a series is a colour, told only where there are several. Where a
+    value is None stands "none", and a panel without any value is left out. On white: it is made to be opened by
+    itself.
     """
     charts: list[Any] = []
     for heading, names in panels.items():
+        known = [value for values in names.values() for value in values.values() if value is not None]
+        if not known:
+            continue
         rows = [
             {"name": name, "series": series, "value": value}
             for name, values in names.items()
@@ -72,16 +76,20 @@ def bar_panels(panels: Mapping[str, Mapping[str, Mapping[str, float]]], title: S
         series = list(dict.fromkeys(series for values in names.values() for series in values))
         several = len(series) > 1
         axis = alt.Axis(labelLimit=260) if not charts else alt.Axis(labels=False, ticks=False)
-        top = 1.25 * max(value for values in names.values() for value in values.values()) or 1.0
+        top = 1.25 * max(known) or 1.0
         base = alt.Chart(alt.Data(values=rows)).encode(
-            y=alt.Y("name:N", sort=None, title=None, axis=axis),
+            y=alt.Y("name:N", sort=list(names), title=None, axis=axis),
             x=alt.X("value:Q", title=None, scale=alt.Scale(domain=[0, top]), axis=alt.Axis(tickCount=3)),
         )
         if several:
-            base = base.encode(yOffset=alt.YOffset("series:N", sort=None))
+            base = base.encode(yOffset=alt.YOffset("series:N", sort=series))
         legend = alt.Legend(orient="bottom", columns=1, labelLimit=400) if several else None
         colour = alt.Color("series:N", sort=None, title=None, legend=legend, scale=alt.Scale(range=SERIES))
-        numbers = base.mark_text(align="left", dx=4, fontSize=12).encode(text=alt.Text("value:Q", format=".3~g"))
+        texts = base.mark_text(align="left", dx=4, fontSize=12)
+        numbers = texts.encode(text=alt.Text("value:Q", format=".3~g"))
+        if len(known) < len(rows):
+            absent = texts.transform_filter("datum.value === null")
+            numbers += absent.encode(text=alt.value("none"), x=alt.value(0))
         step = 24 if several else 34
         height = step * len(names) * len(series)
         charts.append(

@@ -41,7 +41,7 @@ def write_diagnosis(target: Path, diagnosis: Any) -> None:
 def diagnosis_chart(diagnosis: Any) -> str:
     """Measures in panels: of one language a bar for each base, of several a group of bars for each language."""
     alone = len(diagnosis.languages) == 1
-    panels: dict[str, dict[str, dict[str, float]]] = {}
+    panels: dict[str, dict[str, dict[str, float | None]]] = {}
     for language in diagnosis.languages:
         for entry in language.bases:
             fit = entry.measures.vocabulary
@@ -50,19 +50,24 @@ def diagnosis_chart(diagnosis: Any) -> str:
             if fit.fertility is None:
                 cut = {"characters per token": fit.characters_per_token}
             values = {
-                "surprise per character": entry.measures.per_character,
+                _SURPRISE: entry.measures.per_character,
                 **cut,
                 "unknown and byte tokens, %": _percent(fit.unknown_share + fit.byte_share),
                 "letters it lacks, %": _percent(1 - fit.letter_coverage),
             }
             for heading, value in values.items():
-                if value is not None:
-                    panels.setdefault(heading, {}).setdefault(name, {})[series] = round(value, 2)
+                if value is not None or heading == _SURPRISE:
+                    rounded = None if value is None else round(value, 2)
+                    panels.setdefault(heading, {}).setdefault(name, {})[series] = rounded
     name = diagnosis.languages[0].name if alone else f"{len(diagnosis.languages)} languages"
-    return bar_panels(panels, (f"{name}: how well each base model fits", *_CAPTION))
+    headless = any(not entry.measures.has_head for language in diagnosis.languages for entry in language.bases)
+    caption = (_CAPTION, _NO_HEAD) if headless else (_CAPTION,)
+    return bar_panels(panels, (f"{name}: how well each base model fits", *caption))
 
 
-_CAPTION = ("surprise: within-word pseudo-perplexity per character, lower is better",)
+_SURPRISE = "surprise per character"
+_CAPTION = "surprise: within-word pseudo-perplexity per character, lower is better"
+_NO_HEAD = "none: it has no masked head, and so no surprise"
 
 
 def _percent(share: float | None) -> float | None:
