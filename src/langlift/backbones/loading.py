@@ -66,8 +66,8 @@ def load_masked_model(name: str, trust_remote_code: bool = False, head_needed: b
     Raises:
         InputError: as there, or it is a decoder.
     """
-    model, has_head = load_with_any_head(name, trust_remote_code)
-    if head_needed and not has_head:
+    model, headed = load_with_any_head(name, trust_remote_code)
+    if head_needed and not headed:
         raise _headless(name, causal=False)
     return model
 
@@ -102,10 +102,19 @@ def load_model(
             weights that are needed are missing; for ``quantised`` also without GPU or bitsandbytes.
     """
     config = _config(name, trust_remote_code)
-    model, has_head = _loaded(name, config, trust_remote_code, _four_bits(name) if quantised else {})
-    if head_needed and not has_head:
+    model, headed = _loaded(name, config, trust_remote_code, _four_bits(name) if quantised else {})
+    if head_needed and not headed:
         raise _headless(name, backbone_of_type(config.model_type).causal)
     return model
+
+
+def has_head(name: str) -> bool:
+    """Whether a model's checkpoint has its language modelling head; its weights are not read.
+
+    Raises:
+        InputError: as ``load_model``, but for a missing head.
+    """
+    return _loaded(name, _config(name), trust_remote_code=False, further={"device_map": "meta"})[1]
 
 
 def check_head(name: str) -> None:
@@ -123,8 +132,7 @@ def check_head(name: str) -> None:
         return
     if not here and any(not kind.endswith("Model") for kind in config.architectures or ()):
         return
-    _, has_head = _loaded(name, config, trust_remote_code=False, further={"device_map": "meta"})
-    if not has_head:
+    if not has_head(name):
         raise _headless(name, backbone_of_type(config.model_type).causal)
 
 

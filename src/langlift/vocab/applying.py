@@ -77,7 +77,7 @@ def apply_vocabulary(
         raise InputError(f"--vectors is for --init focus, not {recipe.init}", "leave --vectors out")
     corpora = read_corpora(corpus, recipe.alpha) if corpus else None
     source, target = load_tokenizer(base), load_vocabulary(vocabulary)
-    model, has_head = load_with_any_head(base)
+    model, headed = load_with_any_head(base)
     given: Vectors = {}
     if vectors is not None:
         given = read_vectors(vectors)
@@ -101,8 +101,8 @@ def apply_vocabulary(
         init=recipe.init,
         vocabulary_before=len(source),
         vocabulary_after=len(target),
-        parameters_before=parameter_count(model, has_head),
-        parameters_after=parameter_count(changed, has_head),
+        parameters_before=parameter_count(model, headed),
+        parameters_after=parameter_count(changed, headed),
         overlap=len(overlap(target, source)),
         **plan.counts(),
         before=fertility(source, sample) if sample else None,
@@ -119,7 +119,7 @@ def apply_vocabulary(
         "result": asdict(result) | {"model": out.name},
         "vocab": asdict(recipe),
     }
-    save_model(changed, tokenizer, base, out, lambda folder: write_record(folder, record), has_head)
+    save_model(changed, tokenizer, base, out, lambda folder: write_record(folder, record))
     return result
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
-from langlift.backbones.loading import model_location, quiet_transformers
+from langlift.backbones.loading import has_head, model_location, quiet_transformers
 from langlift.backbones.registry import backbone_of
 from langlift.files import new_folder
 from langlift.vocab.parts import special_ids
@@ -69,12 +69,7 @@ def with_vocabulary(model: PreTrainedModel, tokenizer: Any, rows: Callable[[Tens
 
 
 def save_model(
-    model: PreTrainedModel,
-    tokenizer: Any,
-    base: str,
-    out: Path,
-    record: Callable[[Path], None],
-    has_head: bool = True,
+    model: PreTrainedModel, tokenizer: Any, base: str, out: Path, record: Callable[[Path], None]
 ) -> None:
     """Write an ordinary model folder, in the number format of the base's; ``record`` adds files to it.
 
@@ -83,8 +78,9 @@ def save_model(
     with quiet_transformers():
         stored = AutoConfig.from_pretrained(model_location(base)).dtype
     dtype = stored if isinstance(stored, torch.dtype) else torch.float32
-    kept = _without_new_head(model, has_head).to(dtype)
-    state = None if has_head else _weights(base, dtype) | kept.state_dict()
+    headed = has_head(base)
+    kept = _without_new_head(model, headed).to(dtype)
+    state = None if headed else _weights(base, dtype) | kept.state_dict()
     with new_folder(out) as staging:
         with quiet_transformers():
             kept.save_pretrained(staging, state_dict=state)
@@ -92,13 +88,13 @@ def save_model(
         record(staging)
 
 
-def parameter_count(model: PreTrainedModel, has_head: bool) -> int:
-    """How many parameters a model has; a head that its checkpoint lacks does not count."""
-    return sum(parameter.numel() for parameter in _without_new_head(model, has_head).parameters())
+def parameter_count(model: PreTrainedModel, headed: bool) -> int:
+    """How many parameters a model has; a head that its base does not have is not counted."""
+    return sum(parameter.numel() for parameter in _without_new_head(model, headed).parameters())
 
 
-def _without_new_head(model: PreTrainedModel, has_head: bool) -> PreTrainedModel:
-    part: PreTrainedModel = model if has_head else model.base_model
+def _without_new_head(model: PreTrainedModel, headed: bool) -> PreTrainedModel:
+    part: PreTrainedModel = model if headed else model.base_model
     return part
 
 
