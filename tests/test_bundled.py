@@ -1,4 +1,4 @@
-"""What the package ships: the base model langlift-nano, its tokenizer and the Maltese sample."""
+"""What the package ships: the base models, their tokenizers and the Maltese sample."""
 
 import dataclasses
 import re
@@ -10,12 +10,17 @@ import pytest
 import torch
 from conftest import MALTESE
 from safetensors.torch import load_file
+from test_release import module
 
-from langlift.backbones.loading import NANO, load_masked_model, load_tokenizer, model_location
+from langlift.backbones.eight_bits import EIGHT_BITS
+from langlift.backbones.loading import load_masked_model, load_tokenizer, model_location
+from langlift.bundled_models import BUNDLED, DEFAULT_BASE, MINI, NANO, BundledModel
 from langlift.config.recipes import TaskRecipe
 from langlift.corpus.text_data import load_text_data
+from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import longest_input, score_sentences
 from langlift.graph.building import build_graph
+from langlift.language_facts import base_languages
 from langlift.languages import find_language
 from langlift.tasks.labelled_text import read_labelled_text
 
@@ -32,6 +37,36 @@ def test_nano_is_small_half_precision_and_loads_as_float32() -> None:
     assert model.config.model_type == "xlm-roberta"
     assert (model.config.num_hidden_layers, model.config.hidden_size) == (6, 256)
     assert longest_input(model, load_tokenizer(NANO)) == 256
+
+
+@pytest.mark.skipif(not BUNDLED[MINI].folder.exists(), reason="langlift-mini does not come with langlift yet")
+def test_mini_is_small_and_named_wherever_it_must_be() -> None:
+    folder = Path(model_location(MINI))
+    assert {path.name for path in folder.iterdir()} == {
+        EIGHT_BITS, "README.md", "config.json", "tokenizer.json", "tokenizer_config.json"
+    }  # fmt: skip
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 50_000_000
+    model = load_masked_model(MINI)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert model.config.model_type == "bert"
+    assert (model.config.num_hidden_layers, model.config.hidden_size) == (12, 384)
+    assert longest_input(model, load_tokenizer(MINI)) == 512
+    assert DEFAULT_BASE == MINI
+    assert f"langlift/bundled/{MINI}/{EIGHT_BITS}" in module("release").NEEDED
+    assert MINI in base_languages()
+
+
+def test_a_bundled_model_that_is_not_there_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, langlift
+) -> None:
+    monkeypatch.setitem(BUNDLED, MINI, BundledModel(tmp_path / MINI, "mini"))
+    for load in (model_location, load_masked_model, load_tokenizer):
+        with pytest.raises(InputError, match="langlift-mini: does not come with this version") as error:
+            load(MINI)
+        assert error.value.hint.startswith(f"give '{DEFAULT_BASE}', a folder")
+    result = langlift("adapt", "mlt", "--base", MINI, "--data", MALTESE, "--out", tmp_path / "out", "--json")
+    assert result.code == 2 and "does not come with this version" in result.error["error"]
+    assert not (tmp_path / "out").exists()
 
 
 def test_nanos_tokenizer_spells_what_it_does_not_know() -> None:

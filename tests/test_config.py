@@ -7,6 +7,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from langlift.bundled_models import BUNDLED
 from langlift.config.loading import default_preset, preset_path, recorded, resolve
 from langlift.config.recipes import METHODS, PRECISIONS, AdaptRecipe, PretrainRecipe, TaskRecipe
 from langlift.errors import InputError
@@ -170,7 +171,9 @@ def test_the_shipped_preset_changes_every_command_and_is_valid(section):
     assert resolve(SECTIONS[section], section, preset="nano") != SECTIONS[section]()
 
 
-def test_the_bundled_model_brings_its_preset_unless_another_is_named():
+def test_a_bundled_model_brings_its_preset_unless_another_is_named():
+    for name, model in BUNDLED.items():
+        assert default_preset(name, None) == model.preset and preset_path(model.preset).is_file()
     assert default_preset("langlift-nano", None) == "nano"
     assert default_preset("xlm-roberta-base", None) is None
     assert default_preset("langlift-nano", "other.yaml") == "other.yaml"

@@ -47,7 +47,7 @@ class Adapted:
 
     @classmethod
     def load(cls, path: str | Path, base: str | None = None, trust_remote_code: bool = False) -> Self:
-        """A run's folder, a model folder, a hub id (of a run, an adapter or a model), or ``langlift-nano``.
+        """A run's folder, a model folder, a hub id (of a run, an adapter or a model), or a bundled model.
 
         ``base`` stands in for the base model that the run recorded, where that has moved.
 

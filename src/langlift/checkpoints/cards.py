@@ -11,7 +11,7 @@ import yaml
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import AdapterConfig, method_of
 from langlift.adapters.lora import LoraConfig
-from langlift.backbones.loading import NANO
+from langlift.bundled_models import BUNDLED
 
 KEPT_FACTS = ("license", "language", "datasets")
 """What of the facts at the head of an imported folder's README is carried over."""
@@ -70,13 +70,14 @@ def export_card(
     """The card of an exported adapter; ``language_adapter`` is the one that it was trained on top of."""
     base = identity.get("model_name") or ""
     place, where = repr(base or NO_BASE), ""
-    if base == NANO:
-        place = "'FOLDER_OF_LANGLIFT_NANO'"
+    if base in BUNDLED:
+        folder = f"FOLDER_OF_{base.upper().replace('-', '_')}"
+        place = repr(folder)
         where = f"""
-The base model {NANO} comes with langlift and is not on the hub. Where langlift is installed, this prints
-its folder:
+The base model {base} comes with langlift and is not on the hub. Where langlift is installed, this writes it
+as a folder for transformers:
 
-    python -c "from langlift.backbones.loading import model_location; print(model_location('{NANO}'))"
+    langlift export {base} --to transformers --out {folder}
 """
     model_class = identity.get("model_class") or "AutoModelForMaskedLM"
     stack, activate, below = "", 'model.set_active_adapters(model.load_adapter("THIS_FOLDER"))', ""

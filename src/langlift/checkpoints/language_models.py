@@ -20,7 +20,7 @@ def load_language_model(
 ) -> tuple[PreTrainedModel, Any]:
     """The model, its adapter attached if it is one, and its tokenizer.
 
-    ``name`` is the folder of an adapter or of a run, a model folder, a hub id or ``langlift-nano``. ``base``
+    ``name`` is the folder of an adapter or of a run, a model folder, a hub id or a bundled model. ``base``
     stands in for the base model that an adapter recorded. ``load`` says which kinds of models are welcome.
 
     Raises:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import yaml
 
+from langlift.bundled_models import BUNDLED
 from langlift.config.recipes import TASK_EPOCHS
 from langlift.errors import InputError
 
@@ -90,8 +91,8 @@ def resolve(
 
 
 def default_preset(base: str, preset: str | None) -> str | None:
-    """The preset in force: the one asked for, or for the bundled model the one made for it."""
-    return "nano" if preset is None and base == "langlift-nano" else preset
+    """The preset in force: the one asked for, or for a bundled model the one made for it."""
+    return BUNDLED[base].preset if preset is None and base in BUNDLED else preset
 
 
 def preset_settings(name: str, section: str) -> list[Given]:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from langlift.backbones.loading import NANO, model_location
+from langlift.backbones.loading import model_location
+from langlift.bundled_models import BUNDLED
 from langlift.checkpoints import exporting
 from langlift.errors import InputError
 from langlift.hub_folders import local_folder
@@ -25,10 +26,10 @@ def export(
 ) -> Exported:
     """Write a run for ``adapterhub``, ``peft``, ``transformers`` or ``onnx`` into the new folder ``out``.
 
-    ``source`` is a run, an adapter or a model folder, or a repository of the hub with one. ``base`` stands in
-    for the base model that was recorded; for adapters' layouts it must fit. ``int8`` (onnx) adds the graph in 8
-    bits, and what that costs. ``data`` is what the result is tried and measured on, where the run recorded no
-    test sentences: labelled data for a task, text for a language model.
+    ``source`` is a run, an adapter or a model folder, a bundled model, or a repository of the hub with one.
+    ``base`` stands in for the base model that was recorded; for adapters' layouts it must fit. ``int8`` (onnx)
+    adds the graph in 8 bits, and what that costs. ``data`` is what the result is tried and measured on, where
+    the run recorded no test sentences: labelled data for a task, text for a language model.
 
     Raises:
         InputError: no such layout, or what is in ``source`` cannot be expressed in it.
@@ -40,7 +41,7 @@ def export(
         raise InputError(f"--int8: not for --to {layout}", "8 bits are for --to onnx")
     if data is not None and layout not in ("transformers", "onnx"):
         raise InputError(f"--data: not for --to {layout}", "adapters are written as they are")
-    folder = Path(model_location(NANO)) if str(source) == NANO else local_folder(source)
+    folder = Path(model_location(str(source))) if str(source) in BUNDLED else local_folder(source)
     if layout == "onnx":
         return export_onnx(folder, out, base, int8, data, trust_remote_code)
     if layout == "transformers":

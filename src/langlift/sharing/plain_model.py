@@ -22,6 +22,7 @@ from transformers import (
 
 from langlift.adapters.composition import method_of
 from langlift.adapters.lora import LoraConfig, merge
+from langlift.backbones.eight_bits import has_eight_bits
 from langlift.backbones.loading import quiet_transformers
 from langlift.backbones.registry import backbone_of, backbone_of_type
 from langlift.checkpoints.adapter_folder import read_config, read_description, read_identity
@@ -59,7 +60,7 @@ def export_transformers(
         )
     _require_plain(seed_folder(source) if is_task_run(source) else source, source)
     subject = subject_of(source, base, data, trust_remote_code)
-    make = _stock_model if subject.trained else _merged
+    make = _stock_model if subject.trained else _plain
     with new_folder(out) as staging, quiet_transformers():
         expected = answers_to(subject.batches, subject.computed)
         kind = _copied(source, staging, subject) or _saved(make(subject, source), subject, staging)
@@ -97,9 +98,9 @@ def _require_plain(folder: Path, source: Path) -> None:
 
 def _copied(source: Path, staging: Path, subject: Subject) -> Any:
     """Copy a language model that is plain already; returns its kind, or ``None`` where there is more to do."""
-    if subject.trained is not None or subject.adapters:
-        return None
     folder = source if (source / "config.json").is_file() else source / "model"
+    if subject.trained is not None or subject.adapters or has_eight_bits(folder):
+        return None
     for path in sorted(folder.iterdir()):
         if any(fnmatch(path.name, pattern) for pattern in MODEL_FILES):
             shutil.copyfile(path, staging / path.name)
@@ -120,9 +121,11 @@ def _language_kind(model: Any) -> Any:
     return AutoModelForCausalLM if backbone_of(model).causal else AutoModelForMaskedLM
 
 
-def _merged(subject: Subject, source: Path) -> PreTrainedModel:
-    """The base with LoRA added to its weights: W + alpha / r B A."""
+def _plain(subject: Subject, source: Path) -> PreTrainedModel:
+    """The language model as it is, or its base with LoRA added to the weights: W + alpha / r B A."""
     model: Any = subject.model
+    if not subject.adapters:
+        return model
     config = read_config(source, backbone_of(model))
     if not isinstance(config, LoraConfig):
         raise TypeError(f"{method_of(config)} cannot be merged")

@@ -7,7 +7,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from langlift.backbones.loading import NANO
+from langlift.bundled_models import BUNDLED
 from langlift.checkpoints.cards import split_front_matter
 from langlift.languages import Language
 
@@ -224,8 +224,8 @@ From Python:
     model = langlift.Adapted.load("{repository}")
     model.fill("your text with a ___ in it")
 """
-    nano = f"\nThe base model `{NANO}` comes with langlift.\n" if base == NANO else ""
+    bundled = f"\nThe base model `{base}` comes with langlift.\n" if base in BUNDLED else ""
     return f"""With langlift:
 
     langlift score --base {base} --adapter {repository} --text your_sentences.txt
-{"" if facts.causal else filled}{nano}"""
+{"" if facts.causal else filled}{bundled}"""

@@ -1,6 +1,7 @@
 """Which files of a run go to the hub, and under which names: a list of what is wanted, never all there is."""
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -11,6 +12,7 @@ import yaml
 from huggingface_hub import try_to_load_from_cache
 from safetensors.torch import save
 
+from langlift.backbones.eight_bits import has_eight_bits
 from langlift.checkpoints.adapter_folder import METADATA, read_identity
 from langlift.checkpoints.layouts import (
     ADAPTERHUB_FUSIONS,
@@ -92,6 +94,11 @@ def gathered(source: Path) -> Gathered:
         raise InputError(
             f"{source}: holds no adapter, task run or model",
             "give the folder that 'langlift adapt', 'task', 'export' or another command wrote with --out",
+        )
+    if has_eight_bits(model):
+        raise InputError(
+            f"{source}: its weights are in langlift's 8 bits, which nobody else can load",
+            f"langlift export {shlex.quote(str(source))} --to transformers --out FOLDER, and publish FOLDER",
         )
     return Gathered("model", source, source, _chosen(model, MODEL_FILES) | _chosen(source, RUN_FILES))
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from langlift.backbones.loading import NANO, is_causal
+from langlift.backbones.loading import is_causal
+from langlift.bundled_models import BUNDLED
 from langlift.checkpoints.layouts import CONFIG_FILE
 from langlift.corpus.text_data import load_text_data
 from langlift.data_folder import MANIFEST
@@ -88,7 +89,7 @@ def push(
     before = recorded_base(found, recipe)
     remarks: list[str] = []
     after = _published_base(found, before, base, remarks)
-    public = after is not None and after != NANO and (base is not None or on_hub(after))
+    public = after is not None and after not in BUNDLED and (base is not None or on_hub(after))
     facts = _facts(found, recipe, repository, after, public, language, licence, data, remarks)
     files = made_portable(found.files, before, after)
     card = published_card(_without_paths(readme_of(found), recipe, before, after), facts)
@@ -126,7 +127,7 @@ def _published_base(found: Gathered, before: str | None, base: str | None, remar
     """The base model as strangers can name it: a folder of this machine becomes its name."""
     if base is not None:
         return base
-    if before is None or before == NANO:
+    if before is None or before in BUNDLED:
         return before
     if on_hub(before):
         if not loaded_from_hub(before):

@@ -1,0 +1,24 @@
+"""The base models that come with langlift: one table, light enough for the start of the command line."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+NANO, MINI = "langlift-nano", "langlift-mini"
+DEFAULT_BASE = NANO
+"""The base model that hints and examples recommend."""
+
+
+@dataclass(frozen=True)
+class BundledModel:
+    """Where a bundled model is, and the preset that is in force for it by itself."""
+
+    folder: Path
+    preset: str
+
+
+_FOLDERS = Path(__file__).parent / "bundled"
+BUNDLED = {
+    NANO: BundledModel(_FOLDERS / NANO, preset="nano"),
+    MINI: BundledModel(_FOLDERS / MINI, preset="mini"),
+}
+"""The bundled models by their names, which stand wherever a model is asked for."""
