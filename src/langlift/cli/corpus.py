@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from langlift.bundled_models import DEFAULT_BASE
 from langlift.cli.options import Debug, Json, note, print_json, print_table
 
 app = typer.Typer(help="Text to train on or to score.", rich_markup_mode=None)
@@ -112,6 +113,6 @@ def build(
         note(f"stopped at --max-bytes {max_bytes}: the next document did not fit")
     data, adapter = shlex.quote(str(out)), shlex.quote(f"{out}-adapter")
     if result.purpose == "scoring":
-        note(f"Next: langlift score --base langlift-nano --text {data}")
+        note(f"Next: langlift score --base {DEFAULT_BASE} --text {data}")
     else:
-        note(f"Next: langlift adapt {found} --base langlift-nano --data {data} --out {adapter}")
+        note(f"Next: langlift adapt {found} --base {DEFAULT_BASE} --data {data} --out {adapter}")

@@ -10,7 +10,8 @@ from langlift.cli.options import Debug, Json, TrustRemoteCode, show
 
 def export(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder of a run, an adapter or a model; or a hub repository.")
+        Path,
+        typer.Argument(metavar="RUN", help="A folder (run, adapter, model), a bundled model or a hub repository."),
     ],
     layout: Annotated[
         str,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from langlift.bundled_models import DEFAULT_BASE
 from langlift.cli.options import Assignments, Config, Debug, Json, Preset, note, show
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def build(
     )
     if not as_json:
         data, adapter = shlex.quote(str(out)), shlex.quote(f"{out}-adapter")
-        note(f"Next: langlift adapt {found} --base langlift-nano --data {data} --out {adapter}")
+        note(f"Next: langlift adapt {found} --base {DEFAULT_BASE} --data {data} --out {adapter}")
 
 
 def note_damage(result: "GraphResult | GraphsResult") -> None:

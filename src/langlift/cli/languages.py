@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from langlift.bundled_models import BUNDLED
 from langlift.cli.options import Debug, Json, note, print_json
 
 
@@ -39,7 +40,7 @@ def languages(
                 facts.iso639_1 or "",
                 "yes" if facts.flores_200 else "",
                 f"{size.megabytes:,.0f}" if size else "",
-                ", ".join(SHORT[base] for base in SHORT if facts.seen_by[base]),
+                ", ".join(SHORT[base] for base in SHORT if facts.seen_by.get(base)),
             )
         console.print(table)
         note(f"{len(found)} languages. Any other ISO 639-3 code works in every command, too.")
@@ -57,13 +58,14 @@ def languages(
     if not facts.sizes:
         table.add_row("data sizes", "not in the shipped table (30 languages)")
     for base, short in SHORT.items():
-        table.add_row(f"pre-training of {short}", "has it" if facts.seen_by[base] else "does not list it")
+        if base in facts.seen_by:
+            table.add_row(f"pre-training of {short}", "has it" if facts.seen_by[base] else "does not list it")
     console.print(table)
 
 
 SHORT = {
     "google-bert/bert-base-multilingual-cased": "mBERT",
     "FacebookAI/xlm-roberta-base": "XLM-R",
-    "langlift-nano": "langlift-nano",
+    **{name: name for name in BUNDLED},
 }
 SOURCE_NAMES = {"conceptnet": "ConceptNet", "glotcc": "GlotCC", "cc100": "CC-100", "wikipedia": "Wikipedia"}

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from langlift.bundled_models import DEFAULT_BASE
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -33,7 +35,7 @@ TrustRemoteCode = Annotated[
 ]
 Base = Annotated[
     str,
-    typer.Option("--base", metavar="MODEL", help="Base model: langlift-nano, a model folder or a hub id."),
+    typer.Option("--base", metavar="MODEL", help=f"Base model: {DEFAULT_BASE}, a model folder or a hub id."),
 ]
 Precision = Annotated[
     str | None, typer.Option("--precision", help="auto, float32 or bf16; auto checks whether bf16 is safe.")

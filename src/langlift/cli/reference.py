@@ -10,11 +10,13 @@ import typer
 from langlift.benchmarks.graph_running import GraphBench
 from langlift.benchmarks.running import ScoreBench, TrainBench
 from langlift.benchmarks.startup import StartupBench
+from langlift.bundled_models import BUNDLED
 from langlift.checkpoints.importing import ImportResult
 from langlift.cli.main import app
 from langlift.config.recipes import (
     AdaptRecipe,
     FamilyRecipe,
+    FurtherRecipe,
     GraphRecipe,
     PretrainRecipe,
     PromptRecipe,
@@ -98,20 +100,23 @@ RECIPES: dict[str, type] = {
     "pretrain": PretrainRecipe,
 }
 
-INTRODUCTION = """# Command line
+IN_FORCE = "\n".join(
+    f"For `--base {name}` the preset `{model.preset}` is in force by itself." for name, model in BUNDLED.items()
+)
+INTRODUCTION = f"""# Command line
 
 *Written by `make docs` from the commands themselves; a test keeps it true.*
 
 Every command takes `--json` (the result as one JSON object, the last line of stdout) and `--debug` (the
 traceback of an error). Progress and notes go to stderr. Errors are one line and a hint on stderr, under `--json`
-an object `{"error": ..., "hint": ...}`. Exit codes: 0 done, 1 failed, 2 bad usage or bad input, 130 interrupted.
+an object `{{"error": ..., "hint": ...}}`. Exit codes: 0 done, 1 failed, 2 bad usage or bad input, 130 interrupted.
 
 Settings come, later ones winning, from the defaults below, `--preset` (a shipped one such as `nano`, or a YAML
 file), `--config` (a YAML file of the same form; a run's `recipe.yaml` is one), `--set key=value`, and flags. A
 settings file has a section for each command (`adapt:`, `task:`, `prompt:`, `pretrain:`, `graph:`), in which a
 block named after a method (`full:`) holds settings for that method alone; in `task:` so does one named after a
 task (`ner:`).
-For `--base langlift-nano` the preset `nano` is in force by itself.
+{IN_FORCE}
 
 LANG is an ISO 639 code (`mlt`, `mt`), a code with a script (`mlt_Latn`) or an English name (`Maltese`).
 """
@@ -127,6 +132,11 @@ def reference() -> str:
             parts.append(
                 "Settings (`--set`):\n\n| setting | default | meaning |\n|---|---|---|\n"
                 + _settings(RECIPES[name])
+            )
+        if name == "pretrain":
+            parts.append(
+                "Settings with `--from`:\n\n| setting | default | meaning |\n|---|---|---|\n"
+                + _settings(FurtherRecipe)
             )
         keys = ", ".join(f"`{field.name}`" for field in fields(RESULTS[name]))
         parts.append(f"JSON keys: {keys}.\n\n{_prose(RESULTS[name])}\n")
