@@ -263,7 +263,7 @@ def test_diagnose_measures_what_needs_no_head(
     assert list(result.json["ranking"]) == [str(tiny_xlm_roberta), str(headless)]
     assert result.json["ranking"][str(headless)] is None and result.json["ranking"][str(tiny_xlm_roberta)] > 1
     assert list(result.json["failed"]) == [typo] and "no such model folder" in result.json["failed"][typo]
-    assert f"{typo} is not measured" in result.err
+    assert f"not measured: {typo}: no such model folder" in result.err
     alone = langlift("diagnose", "mlt", "--base", base, *arguments[8:], "--json").json["languages"][0]["bases"][0]
     found = result.json["languages"][0]["bases"][1]
     assert found["measures"]["vocabulary"] == alone["measures"]["vocabulary"]
@@ -275,7 +275,8 @@ def test_diagnose_measures_what_needs_no_head(
     assert "NaN" not in result.out
     assert "none: it has no masked head" in page.read_text() and typo in page.read_text()
     shown = langlift(*arguments)
-    assert "no masked head" in shown.out and "(no masked head)" in " ".join(shown.out.split())
+    said = " ".join(shown.out.split())
+    assert f"{headless.name} (no masked head)." in said and f"{headless.name} has no masked head: langlift" in said
 
 
 def test_diagnose_of_headless_bases_alone(langlift: Any, sentence_encoder: Path, tmp_path: Path):

@@ -92,14 +92,16 @@ def diagnose(
         print_json(asdict(result))
     else:
         _show(result)
-    for base, reason in result.failed.items():
-        note(f"{base} is not measured: {reason}")
+    for reason in result.failed.values():
+        note(f"not measured: {reason}")
     if result.failed:
         raise typer.Exit(1)
 
 
 def _show(result: "Diagnosis") -> None:
     """Tables, the advice in words, the next commands."""
+    from langlift.backbones.loading import head_hint
+
     if len(result.languages) == 1:
         print_table(_by_base(result.languages[0]))
     else:
@@ -111,6 +113,9 @@ def _show(result: "Diagnosis") -> None:
             f"\nBest first, by within-word pseudo-perplexity per character (the only perplexity here that can be "
             f"compared between vocabularies): {ranked}."
         )
+    for base in list(result.ranking)[1:]:
+        if result.ranking[base] is None:
+            _say(f"\n{_short(base)} has no masked head: {head_hint(base)}")
     _say(f"\n{result.advice.text}")
     typer.echo("\nNext:")
     for line in result.advice.commands:
