@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_corpus_sources import hub_folder
 
+from langlift.bundled_models import DEFAULT_BASE
 from langlift.corpus.building import build_corpus
 from langlift.corpus.language_identification import LanguageIdentifier
 from langlift.corpus.split_writer import SplitWriter
@@ -205,7 +206,7 @@ def test_the_table_for_people(langlift, tmp_path: Path) -> None:
     assert built.code == 0, built.err
     assert "near duplicate" in built.out
     assert "stopped at --max-bytes 5KB" in built.err
-    assert f"Next: langlift adapt mlt_Latn --base langlift-nano --data '{out}' --out '{out}-adapter'" in built.err
+    assert f"Next: langlift adapt mlt_Latn --base {DEFAULT_BASE} --data '{out}' --out '{out}-adapter'" in built.err
 
 
 def test_what_is_shown_of_dropped_texts_is_short_and_harmless(langlift, tmp_path: Path) -> None:

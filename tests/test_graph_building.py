@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from langlift.bundled_models import DEFAULT_BASE
 from langlift.config.recipes import GraphRecipe
 from langlift.corpus.text_data import load_text_data
 from langlift.data_folder import MEGABYTE, SPLITS
@@ -277,7 +278,7 @@ def test_the_command_from_dump_to_adapter(langlift, tiny_bert: Path, tmp_path: P
     shown = langlift(*arguments, tmp_path / "again", "--show-dropped")
     assert shown.code == 0, shown.err
     assert "self loop: qattus | Synonym | qattus" in shown.err
-    assert f"langlift adapt mlt_Latn --base langlift-nano --data {tmp_path / 'again'}" in shown.err
+    assert f"langlift adapt mlt_Latn --base {DEFAULT_BASE} --data {tmp_path / 'again'}" in shown.err
     for words in ("sentences kept", "dropped: self loop", "train 79", *RELATIONS[:20], "and 13 more relations"):
         assert words in shown.out
     adapted = langlift(
