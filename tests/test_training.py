@@ -32,7 +32,8 @@ from langlift.training.examples import PadBatch, masked_examples
 from langlift.training.language_model_loss import summed_loss
 from langlift.training.language_model_training import language_model_trainer
 from langlift.training.optimizers import Float32Muon, MuonWithAdamW
-from langlift.training.pretraining import corpus_files, pretrain, split_by_budget, split_corpus
+from langlift.training.pretraining import pretrain
+from langlift.training.pretraining_text import corpus_files, split_by_budget, split_corpus
 from langlift.training.trainer import LiftTrainer, training_arguments
 from langlift.training.training_data import TrainingData
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shlex
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,9 +29,9 @@ from langlift.vocab.applying import apply_vocabulary
 from langlift.vocab.building import build_vocabulary
 from langlift.vocab.corpora import MEASURED_LINES, evenly, read_corpora
 from langlift.vocab.extension import extended
-from langlift.vocab.parts import kind_of, load_vocabulary, special_ids, state_of
+from langlift.vocab.parts import assembled, kind_of, load_vocabulary, pieces_of, special_ids, state_of, token_ids
 from langlift.vocab.tokenizer_training import train_tokenizer, train_unigram_tokenizer
-from langlift.vocab.trimming import kept_ids, trim_vocabulary, trimmed_state, unknown_words
+from langlift.vocab.trimming import kept_ids, most_used_ids, trim_vocabulary, trimmed_state, unknown_words
 
 ENGLISH = [
     "The cat sat by the window and watched the rain fall on the harbour all afternoon.",
@@ -277,8 +278,6 @@ def test_an_extension_that_the_text_does_not_give(tokenizers, maltese_lines):
 @pytest.mark.parametrize("kind", KINDS)
 def test_trimmed_tokenizers_cut_the_corpus_as_before(kind, tokenizers, maltese_lines, tmp_path):
     """Also what is unknown: a trimmed WordPiece must not find another way through a word."""
-    from langlift.vocab.parts import assembled
-
     base = tokenizers[kind]
     for lines in (maltese_lines[:40], [*ENGLISH, *UNSEEN], ["Il-qattusħħ abjaḍ", *maltese_lines[7:9]]):
         state = state_of(base)
@@ -306,11 +305,48 @@ def test_a_trimmed_wordpiece_keeps_unknown_words_unknown():
     state["model"]["vocab"] = {**state["model"]["vocab"]}
     used = {number for line in [*lines, "abx"] for number in base(line)["input_ids"]} | {vocabulary.index("##bx")}
     without = [number for number in kept_ids(state, used, []) if vocabulary[number] != "ab"]
-    from langlift.vocab.parts import assembled
-
     assert tokens(assembled(trimmed_state(state, without), base), "abx") == ["a", "##bx"]
     keep = kept_ids(state, used, unknown_words(base, ["abx"]))
     assert tokens(assembled(trimmed_state(state, keep), base), "abx") == ["[UNK]"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_size_keeps_characters_and_the_pieces_in_most_use(kind, tokenizers, maltese_lines):
+    base = tokenizers[kind]
+    state = state_of(base)
+    use = Counter(number for ids in token_ids(base, maltese_lines) for number in ids)
+    least = len(most_used_ids(state, {}, len(base)))
+    size = (least + len(base)) // 2
+    keep = most_used_ids(state, use, size)
+    trimmed = assembled(trimmed_state(state, keep), base)
+    assert size - 3 <= len(keep) <= size and len(trimmed) == len(keep)
+    names = {number: piece for piece, number in pieces_of(state).items()}
+    dropped = [number for number in use if number in names and number not in keep]
+    chosen = [number for number in keep if number in use and len(names.get(number, "")) > 2]
+    assert dropped and max(use[n] for n in dropped) <= min(use[n] for n in chosen) + (9**9 if kind == "bpe" else 0)
+    for line in maltese_lines[:100]:
+        ids = trimmed(line, add_special_tokens=False)["input_ids"]
+        assert (trimmed.unk_token_id in ids) <= (
+            base.unk_token_id in base(line, add_special_tokens=False)["input_ids"]
+        )
+    with pytest.raises(InputError, match="single characters are"):
+        most_used_ids(state, use, least - 1)
+
+
+def test_corpora_count_alike_in_a_size(tmp_path, langlift, maltese_lines):
+    """A short corpus's words stay beside a long one's."""
+    (tmp_path / "long.txt").write_text("\n".join(maltese_lines * 3), encoding="utf-8")
+    (tmp_path / "short.txt").write_text("The quick brown fox jumps over the lazy dog\n" * 2, encoding="utf-8")
+    done = langlift(
+        "vocab", "trim", "--base", "langlift-nano", "--corpus", tmp_path / "long.txt", "--corpus",
+        tmp_path / "short.txt", "--size", 2500, "--out", tmp_path / "out", "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    result = json.loads(done.out.splitlines()[-1])
+    assert result["vocabulary_after"] == 2500 and 0 < result["lines_changed"] < 1
+    assert result["after"]["tokens_per_word"] > result["before"]["tokens_per_word"]
+    before, after = load_tokenizer("langlift-nano"), load_tokenizer(str(tmp_path / "out"))
+    assert after.tokenize("The quick brown fox") == before.tokenize("The quick brown fox")
 
 
 def test_trimming_changes_no_logit(base, tmp_path):
@@ -507,8 +543,6 @@ def test_positions_move_with_the_pad_token(tiny_xlm_roberta, maltese_lines, tmp_
     state["added_tokens"].sort(key=lambda entry: entry["id"])
     for token, entry in state["post_processor"]["special_tokens"].items():
         entry["ids"] = [order.index(token)]
-    from langlift.vocab.parts import assembled
-
     assembled(state, made).save_pretrained(tmp_path / "vocabulary")
     apply_vocabulary(
         str(tiny_xlm_roberta), str(tmp_path / "vocabulary"), tmp_path / "out", VocabRecipe(init="mean")

@@ -12,7 +12,7 @@ from pathlib import Path
 from langlift.config.loading import resolve
 from langlift.config.recipes import PretrainRecipe
 from langlift.progress import say
-from langlift.training.pretraining import split_corpus
+from langlift.training.pretraining_text import split_corpus
 
 corpus, out = map(Path, sys.argv[1:3])
 recipe = resolve(PretrainRecipe, "pretrain", preset="nano")

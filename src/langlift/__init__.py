@@ -14,6 +14,7 @@ _PLACES = {
     "GraphRecipe": "langlift.config.recipes",
     "InputError": "langlift.errors",
     "LangliftError": "langlift.errors",
+    "FurtherRecipe": "langlift.config.recipes",
     "PretrainRecipe": "langlift.config.recipes",
     "PromptRecipe": "langlift.config.recipes",
     "TaskRecipe": "langlift.config.recipes",

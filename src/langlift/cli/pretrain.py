@@ -15,8 +15,10 @@ from langlift.cli.options import (
     Precision,
     Preset,
     Resume,
+    TrustRemoteCode,
     show,
 )
+from langlift.errors import InputError
 
 
 def pretrain(
@@ -24,6 +26,14 @@ def pretrain(
         list[Path], typer.Option("--corpus", metavar="FILE", help="Text file, or folder of them; may be repeated.")
     ],
     out: Out,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            help="Go on from this encoder (folder or hub id), on its vocabulary; a missing masked head is made.",
+        ),
+    ] = None,
     objective: Annotated[
         str | None, typer.Option("--objective", help="mlm (XLM-R's architecture) or causal (Llama's).")
     ] = None,
@@ -40,21 +50,25 @@ def pretrain(
     config: Config = None,
     assignments: Assignments = None,
     resume: Resume = False,
+    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train a small base model from scratch, tokenizer included (how langlift-nano was made)."""
+    """Train a base model on text: a small new one, tokenizer included, or on from an encoder (--from)."""
     from langlift.config.loading import resolve
-    from langlift.config.recipes import PretrainRecipe
+    from langlift.config.recipes import FurtherRecipe, PretrainRecipe
 
+    if base is not None and objective not in (None, "mlm"):
+        raise InputError(f"--objective {objective}: --from goes on with masked training only", "leave it out")
+    kind: type[PretrainRecipe] | type[FurtherRecipe] = PretrainRecipe if base is None else FurtherRecipe
     recipe = resolve(
-        PretrainRecipe,
+        kind,
         "pretrain",
         preset=preset,
         config=config,
         assignments=assignments or (),
         flags={
-            "objective": objective,
+            "objective": objective if base is None else None,
             "steps": steps,
             "learning_rate": learning_rate,
             "batch_size": batch_size,
@@ -66,7 +80,9 @@ def pretrain(
     )
     from langlift.training import pretraining
 
-    result = pretraining.pretrain(corpus, out, recipe, resume)
+    result = pretraining.pretrain(corpus, out, recipe, resume, base, trust_remote_code)
+    before = "" if result.validation_loss_before is None else f"{result.validation_loss_before:.3f} -> "
+    causal = isinstance(recipe, PretrainRecipe) and recipe.objective == "causal"
     show(
         result,
         as_json,
@@ -75,9 +91,10 @@ def pretrain(
             ("parameters", f"{result.parameters:,}"),
             ("tokens seen", f"{result.tokens:,} at {result.tokens_per_second:,.0f} a second"),
             (
-                f"{'loss' if recipe.objective == 'causal' else 'masked loss'} on reserved text",
-                f"{result.validation_loss:.3f}",
+                f"{'loss' if causal else 'masked loss'} on reserved text",
+                f"{before}{result.validation_loss:.3f}",
             ),
+            *((("masked head", "made: the base had none"),) if result.made_head else ()),
             ("written to", result.model),
         ],
     )

@@ -191,13 +191,17 @@ def trim(
     base: Base,
     corpus: Corpora,
     out: NewFolder,
+    size: Annotated[
+        int | None,
+        typer.Option("--size", help="Keep so many entries: all single characters, and the pieces in most use."),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Drop the pieces that no line of the text uses: a smaller model that reads that text in the same way."""
     from langlift.vocab.trimming import trim_vocabulary
 
-    result = trim_vocabulary(base, corpus, out)
+    result = trim_vocabulary(base, corpus, out, size)
     show(
         result,
         as_json,
@@ -207,6 +211,8 @@ def trim(
             ("pieces used", f"{result.used:,}"),
             ("entries", f"{result.vocabulary_before:,} -> {result.vocabulary_after:,}"),
             ("parameters", f"{result.parameters_before:,} -> {result.parameters_after:,}"),
+            *(() if size is None else _cuts(result.before, result.after)),
+            *(() if size is None else (("lines cut differently", f"{result.lines_changed:.1%}"),)),
             ("written to", result.model),
         ],
     )

@@ -320,7 +320,7 @@ class PretrainRecipe:
     accumulation: int = _setting(4, "times batch_size make a step", least=1)
     masking_share: float = _setting(0.15, "share of the tokens that is predicted", above=0, most=1)
     reserved_share: float = _setting(0.1, "share of the documents kept for validation", above=0, most=0.5)
-    validation_rows: int = _setting(600, "rows measured at each validation", least=1)
+    validation_rows: int = _setting(600, "rows measured at each validation, of all files together", least=1)
     validate_every: int = _setting(250, "steps between validations", least=1)
     save_steps: int = _setting(250, "steps between checkpoints", least=1)
     seed: int = _setting(0, "seed of split, initialisation, order and masks", least=0, most=MOST_SEED)
@@ -338,6 +338,51 @@ class PretrainRecipe:
         if self.hidden_size % (2 * self.attention_heads):
             found.append(f"hidden_size ({self.hidden_size}) must be a multiple of twice attention_heads")
         return found
+
+
+@dataclass(frozen=True)
+class FurtherRecipe:
+    """How the pre-training of an encoder goes on, with a masked head made for it where it has none."""
+
+    languages: tuple[str, ...] = _setting((), "file names (without .txt) to take from a folder (none: all)")
+    language_bytes: dict[str, int] = _setting(  # noqa: RUF009 - a field with a factory
+        {}, "most bytes of text to train on by file name, as `{eng_Latn: 64000}` (others: all there is)", least=1
+    )
+    train_layers: int = _setting(
+        -1, "so many last layers train, beside the head (-1: all; 0: the head alone)", least=-1
+    )
+    train_embeddings: bool = _setting(True, "the embeddings train, and with them the decoder tied to them")
+    head_init: str = _setting(
+        "normal",
+        "a missing head's dense layer begins from N(0, 0.02), or as the identity",
+        choices=("normal", "identity"),
+    )
+    keep_states: float = _setting(
+        0.0,
+        "weight of a term that keeps the states of tokens that are not predicted as they were (0: none)",
+        least=0,
+    )
+    row_tokens: int = _setting(128, "length of a training row", least=16)
+    steps: int = _setting(1000, "optimiser steps", least=1)
+    decay_share: float = _setting(0.5, "share of the steps, at the end, that lower the rate", least=0, most=1)
+    warmup_share: float = _setting(0.05, "share of the steps that warm up", least=0, most=1)
+    learning_rate: float = _setting(3e-4, "peak learning rate (AdamW)", above=0, most=1)
+    weight_decay: float = _setting(0.01, "weight decay", least=0)
+    batch_size: int = _setting(16, "rows computed at once", least=1)
+    accumulation: int = _setting(2, "times batch_size make a step", least=1)
+    masking_share: float = _setting(0.15, "share of the tokens that is predicted", above=0, most=1)
+    reserved_share: float = _setting(0.1, "share of the documents kept for validation", above=0, most=0.5)
+    validation_rows: int = _setting(600, "rows measured at each validation, of all files together", least=1)
+    validate_every: int = _setting(250, "steps between validations", least=1)
+    save_steps: int = _setting(250, "steps between checkpoints", least=1)
+    seed: int = _setting(0, "seed of split, initialisation, order and masks", least=0, most=MOST_SEED)
+    precision: str = _precision("auto")
+    path: str = _path()
+
+    def mistakes(self) -> list[str]:
+        """Settings that do not go together."""
+        unknown = [name for name in self.language_bytes if self.languages and name not in self.languages]
+        return [f"language_bytes: {', '.join(unknown)} not among languages"] if unknown else []
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,10 @@ from langlift.training.encoding import EncodedRow
 Example = dict[str, npt.NDArray[np.int64]]
 ExampleOf = Callable[[int, int], Example]
 """(number of the example in its data set, epoch) -> the example as it is seen in that epoch."""
-Rows = Sequence[npt.NDArray[np.int64]] | npt.NDArray[np.uint16]
-"""Token ids: one array [length] for each example, or a matrix [examples, length]."""
+TokenMatrix = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+"""Token ids, [examples, length]: 16 bits where the vocabulary fits into them."""
+Rows = Sequence[npt.NDArray[np.int64]] | TokenMatrix
+"""Token ids: one array [length] for each example, or a matrix."""
 
 
 def masked_examples(rows: Rows, masking: MaskedLanguageModel, seed: int) -> ExampleOf:

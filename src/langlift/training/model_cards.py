@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langlift.config.recipes import CAUSAL, AdaptRecipe, FamilyRecipe, PretrainRecipe, TaskRecipe
+from langlift.config.recipes import CAUSAL, AdaptRecipe, FamilyRecipe, FurtherRecipe, PretrainRecipe, TaskRecipe
 from langlift.languages import Language
 
 FLORES_CODE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
@@ -139,6 +139,64 @@ All settings are in the run's `recipe.yaml`, the course of training in `progress
 
 It knows languages only from these files; whoever trained it should say here where they come from, under which
 licence, and what they leave out.
+"""
+
+
+def further_card(recipe: FurtherRecipe, result: Any, lineage: Sequence[str]) -> str:
+    """The card of ``langlift pretrain --from``; ``result`` is its PretrainResult.
+
+    ``lineage`` has a line for each step in which the base was made.
+    """
+    rows = "\n".join(
+        f"| {name} | {count:,} | {result.validation_losses.get(name, float('nan')):.4f} |"
+        for name, count in sorted(result.text_bytes.items())
+    )
+    codes = [name.partition("_")[0] for name in result.text_bytes if FLORES_CODE.fullmatch(name)]
+    known = f"language: [{', '.join(dict.fromkeys(codes))}]\n" if codes else ""
+    layers = "all layers" if recipe.train_layers < 0 else f"the last {recipe.train_layers} layers"
+    trained = layers if recipe.train_layers else "no layer"
+    head = "made here: the base had none" if result.made_head else "the base's, trained further"
+    kept = (
+        f"\n| term that keeps the states of tokens that are not predicted | weight {recipe.keep_states:g} |"
+        if recipe.keep_states
+        else ""
+    )
+    trained += f", the head{', the embeddings' if recipe.train_embeddings else ''}"
+    origins = "".join(f"\n- {line}" for line in lineage)
+    made_from = f"\nHow the base was made:\n{origins}\n" if origins else ""
+    before, after = f"{result.validation_loss_before:.4f}", f"{result.validation_loss:.4f}"
+    return f"""---
+{known}base_model: {result.base}
+library_name: transformers
+pipeline_tag: fill-mask
+tags: [langlift]
+---
+
+# A masked language model that langlift trained on from {result.base}
+
+| | |
+|---|---|
+| base | `{result.base}` |
+| masked head | {head} |
+| trained | {trained}: {result.trained_parameters:,} of {result.parameters:,} parameters |
+| vocabulary | {result.vocabulary_size:,} entries |
+| steps | {result.steps:,} of {recipe.batch_size * recipe.accumulation} rows of {recipe.row_tokens} tokens |
+| tokens seen here | {result.tokens:,} |{kept}
+| masked loss on reserved text, before and after | {before} and {after} nats (mean of the files) |
+{made_from}
+Text that was there to train on. {recipe.reserved_share:.0%} of the documents of each file are reserved for the
+losses, and not counted:
+
+| file | bytes | masked loss |
+|---|--:|--:|
+{rows}
+
+All settings are in the run's `recipe.yaml`, the course of training in `progress.jsonl`.
+
+## Limits
+
+Beside what its base has seen, it knows languages only from these files; whoever trained it should say here where
+they come from, under which licence, and what they leave out.
 """
 
 

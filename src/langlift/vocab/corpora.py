@@ -71,13 +71,13 @@ def read_corpora(paths: Sequence[Path], alpha: float) -> Corpora:
     return Corpora(paths, lines, [text.sha256 for text in texts], [float(share) for share in shares])
 
 
-def all_lines(paths: Sequence[Path]) -> tuple[list[str], list[dict[str, object]]]:
-    """Every line of text files, and of all splits of built folders; and what a record says of each.
+def all_lines(paths: Sequence[Path]) -> tuple[list[list[str]], list[dict[str, object]]]:
+    """Every line of text files, and of all splits of built folders, by corpus; and what a record says of each.
 
     Raises:
         InputError: nothing is given or found, or the content is damaged.
     """
-    lines: list[str] = []
+    lines: list[list[str]] = []
     described: list[dict[str, object]] = []
     for path in paths:
         if path.is_dir():
@@ -86,9 +86,9 @@ def all_lines(paths: Sequence[Path]) -> tuple[list[str], list[dict[str, object]]
         else:
             found = [line for line in read_lines(path) if line]
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        lines += found
+        lines.append(found)
         described.append({"corpus": path.name, "sha256": digest, "lines": len(found)})
-    if not lines:
+    if not any(lines):
         said = ", ".join(map(str, paths)) or "no corpus is given"
         raise InputError(f"{said}: no text", "name text files or built folders with --corpus")
     return lines, described

@@ -1,5 +1,6 @@
-"""Keep only the pieces that a corpus uses: a smaller model with the same logits."""
+"""Keep only the pieces that a corpus uses, or uses most: a smaller model with the same logits."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -7,20 +8,20 @@ from typing import Any
 
 import torch
 
-from langlift.backbones.loading import load_masked_model, load_tokenizer
-from langlift.errors import LangliftError
+from langlift.backbones.loading import load_tokenizer, load_with_any_head
+from langlift.errors import InputError, LangliftError
 from langlift.files import check_new_folder
 from langlift.progress import ProgressBar
 from langlift.vocab.applying import write_record
-from langlift.vocab.corpora import all_lines
-from langlift.vocab.model_rows import save_model, with_vocabulary
+from langlift.vocab.corpora import all_lines, evenly
+from langlift.vocab.model_rows import parameter_count, save_model, with_vocabulary
 from langlift.vocab.parts import (
     BYTE_PIECE,
-    LINES_TOGETHER,
     META,
     State,
     assembled,
     byte_characters,
+    fertility,
     greedy_pieces,
     is_byte_level,
     kind_of,
@@ -32,7 +33,11 @@ from langlift.vocab.parts import (
 
 @dataclass(frozen=True)
 class TrimResult:
-    """What ``langlift vocab trim`` made. ``used`` counts the pieces that occur in the corpus."""
+    """What ``langlift vocab trim`` made. ``used`` counts the pieces that occur in the corpus.
+
+    ``lines_changed`` is the share of lines that are cut otherwise than before (0 without a ``size``), ``before``
+    and ``after`` how finely the corpus is cut (``vocab.parts.fertility``, on a sample of its lines).
+    """
 
     model: str
     base: str
@@ -42,48 +47,71 @@ class TrimResult:
     vocabulary_after: int
     parameters_before: int
     parameters_after: int
+    lines_changed: float
+    before: dict[str, float]
+    after: dict[str, float]
 
 
-def trim_vocabulary(base: str, corpus: Sequence[Path], out: Path) -> TrimResult:
+def trim_vocabulary(base: str, corpus: Sequence[Path], out: Path, size: int | None = None) -> TrimResult:
     """Write a model folder: ``base`` without the pieces that no line of ``corpus`` uses.
 
     Special tokens and bytes stay. The lines are cut into the same pieces as before, which is checked, and so
     the model gives each kept piece the same logit. Probabilities rise a little: they are shares of what is left.
 
+    With ``size`` only so many entries are kept: special tokens, bytes and all single characters, and of the other
+    pieces those that the corpora use most, each corpus counting alike whatever its length. Some lines are then cut
+    into smaller pieces than before.
+
     Raises:
-        InputError: base or corpus cannot be read, or ``out`` is not free.
+        InputError: base or corpus cannot be read, ``size`` does not hold the characters, or ``out`` is not free.
         LangliftError: the check failed.
     """
     check_new_folder(out)
-    lines, corpora = all_lines(corpus)
-    tokenizer, model = load_tokenizer(base), load_masked_model(base)
+    by_corpus, corpora = all_lines(corpus)
+    lines = [line for some in by_corpus for line in some]
+    tokenizer, (model, has_head) = load_tokenizer(base), load_with_any_head(base)
     state = state_of(tokenizer)
-    used: set[int] = set()
+    use: dict[int, float] = defaultdict(float)
     unknown_lines: list[str] = []
     with ProgressBar("reading the corpus", len(lines), "lines") as bar:
-        for number, (line, ids) in enumerate(zip(lines, token_ids(tokenizer, lines), strict=True), start=1):
-            used.update(ids)
-            if tokenizer.unk_token_id in ids:
-                unknown_lines.append(line)
-            if number % LINES_TOGETHER == 0:
-                bar.advance(LINES_TOGETHER)
-    keep = kept_ids(state, used, unknown_words(tokenizer, unknown_lines))
+        for some in by_corpus:
+            counts: Counter[int] = Counter()
+            for line, ids in zip(some, token_ids(tokenizer, some), strict=True):
+                counts.update(ids)
+                if tokenizer.unk_token_id in ids:
+                    unknown_lines.append(line)
+            for number, count in counts.items():
+                use[number] += count / counts.total()
+            bar.advance(len(some))
+    if size is None:
+        keep = kept_ids(state, set(use), unknown_words(tokenizer, unknown_lines))
+    else:
+        keep = most_used_ids(state, use, size)
     trimmed = assembled(trimmed_state(state, keep), tokenizer)
-    _check(tokenizer, trimmed, lines, keep)
+    changed = _lines_changed(tokenizer, trimmed, lines, keep)
+    if changed and size is None:
+        raise LangliftError(
+            f"after trimming {len(changed)} lines would be cut differently, such as: {changed[0][:60]}",
+            "please report it with the base model's name; nothing was written",
+        )
     rows = torch.tensor(keep)
-    changed = with_vocabulary(model, trimmed, lambda tensor: tensor.detach()[rows])
+    smaller = with_vocabulary(model, trimmed, lambda tensor: tensor.detach()[rows])
+    sample = evenly(lines)
     result = TrimResult(
         model=str(out),
         base=base,
         lines=len(lines),
-        used=len(used),
+        used=len(use),
         vocabulary_before=len(tokenizer),
         vocabulary_after=len(trimmed),
-        parameters_before=sum(p.numel() for p in model.parameters()),
-        parameters_after=sum(p.numel() for p in changed.parameters()),
+        parameters_before=parameter_count(model, has_head),
+        parameters_after=parameter_count(smaller, has_head),
+        lines_changed=round(len(changed) / len(lines), 4),
+        before=fertility(tokenizer, sample),
+        after=fertility(trimmed, sample),
     )
     record = {"command": "vocab trim", "corpora": corpora, "result": asdict(result) | {"model": out.name}}
-    save_model(changed, trimmed, base, out, lambda folder: write_record(folder, record))
+    save_model(smaller, trimmed, base, out, lambda folder: write_record(folder, record))
     return result
 
 
@@ -122,6 +150,35 @@ def kept_ids(state: State, used: set[int], words: Iterable[str]) -> list[int]:
         kept.add(min(state["model"]["vocab"], key=lambda entry: entry[1])[0])
     added = {entry["id"] for entry in state["added_tokens"]}
     return sorted({pieces[piece] for piece in kept} | added)
+
+
+def most_used_ids(state: State, use: Mapping[int, float], size: int) -> list[int]:
+    """The ids of ``size`` entries to keep, in order: what ``kept_ids`` keeps of an unused text, all single
+    characters, and of the other pieces those of most ``use``, with what they are made with.
+
+    Raises:
+        InputError: ``size`` is too small for the characters, or the pieces in use are fewer.
+    """
+    pieces = pieces_of(state)
+    prefix = state["model"].get("continuing_subword_prefix") or ""
+    characters = {n for piece, n in pieces.items() if len(piece.removeprefix(prefix) if prefix else piece) == 1}
+    kept = set(kept_ids(state, characters, ()))
+    if len(kept) > size:
+        raise InputError(
+            f"--size {size:,}: the special tokens, bytes and single characters are {len(kept):,} already",
+            f"choose a size above {len(kept):,}",
+        )
+    names = {number: piece for piece, number in pieces.items()}
+    for number in sorted((n for n in use if n in names), key=lambda n: (-use[n], n)):
+        if number not in kept:
+            needed = {number}
+            if kind_of(state) == "bpe":
+                needed |= {pieces[part] for part in _parts({names[number]}, state)}
+            if len(kept | needed) <= size:
+                kept |= needed
+        if len(kept) == size:
+            break
+    return sorted(kept)
 
 
 def trimmed_state(state: State, keep: Sequence[int]) -> State:
@@ -183,11 +240,7 @@ def _renumbered(node: Any, vocabulary: Mapping[str, int]) -> Any:
     return changed
 
 
-def _check(before: Any, after: Any, lines: Sequence[str], keep: Sequence[int]) -> None:
-    """Raise unless every line is cut as before."""
-    for line, old, new in zip(lines, token_ids(before, lines), token_ids(after, lines), strict=True):
-        if old != [keep[number] for number in new]:
-            raise LangliftError(
-                f"after trimming a line would be cut differently: {line[:60]}",
-                "please report it with the base model's name; nothing was written",
-            )
+def _lines_changed(before: Any, after: Any, lines: Sequence[str], keep: Sequence[int]) -> list[str]:
+    """The lines that are not cut as before."""
+    pairs = zip(lines, token_ids(before, lines), token_ids(after, lines), strict=True)
+    return [line for line, old, new in pairs if old != [keep[number] for number in new]]

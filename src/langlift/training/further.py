@@ -1,0 +1,160 @@
+"""Pre-training that goes on from an encoder: a head where it has none, what trains, and what is to stay."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from langlift.backbones.hidden_states import hidden_states
+from langlift.backbones.loading import longest_input
+from langlift.backbones.registry import backbone_of
+from langlift.config.recipes import FurtherRecipe
+from langlift.errors import InputError
+from langlift.masking.masked_language_model import IGNORED
+from langlift.training.decoder_loss import summed_cross_entropy
+from langlift.training.examples import TokenMatrix
+from langlift.training.language_model_loss import before_decoder, decoder_of, logit_cap
+from langlift.training.paths import SummedLoss
+
+HEAD_DEVIATION = 0.02
+UNSEEN_COUNT = 0.5
+"""What a piece counts that does not occur, so that it has a logarithm."""
+
+
+def prepare_further(
+    model: PreTrainedModel, has_head: bool, counts: npt.NDArray[np.int64], recipe: FurtherRecipe
+) -> None:
+    """Make a missing head, switch dropout off (few passes do not overfit) and set what trains, in place."""
+    if not has_head:
+        make_head(model, counts, recipe.head_init)
+    without_dropout(model)
+    body, backbone = model.base_model, backbone_of(model)
+    if recipe.train_layers >= 0:
+        body.requires_grad_(False)
+        layers = list(body.get_submodule(backbone.rows_from.partition(".{layer}")[0]))
+        for layer in layers[len(layers) - min(recipe.train_layers, len(layers)) :]:
+            layer.requires_grad_(True)
+    body.get_submodule(backbone.embeddings).requires_grad_(recipe.train_embeddings)
+
+
+@torch.no_grad()
+def make_head(model: PreTrainedModel, counts: npt.NDArray[np.int64], init: str) -> None:
+    """Give a model a masked head in its architecture's form, in place.
+
+    The dense layer begins from N(0, 0.02), or with ``init`` identity as the identity; its bias at 0 and the
+    LayerNorm as the identity. The decoder is tied to the embeddings, and its bias is the log frequency of the
+    pieces (``counts`` int64 [vocabulary]), so that the first loss is about that of guessing by frequency.
+    """
+    model.config.tie_word_embeddings = True
+    model.tie_weights()
+    decoder = decoder_of(model)
+    for path in backbone_of(model).head:
+        for module in model.get_submodule(path).modules():
+            if isinstance(module, nn.Linear) and module is not decoder:
+                if init == "identity":
+                    nn.init.eye_(module.weight)
+                else:
+                    nn.init.normal_(module.weight, std=HEAD_DEVIATION)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.LayerNorm):
+                module.reset_parameters()
+    if decoder.bias is not None:
+        frequency = np.maximum(counts, UNSEEN_COUNT) / max(1, counts.sum())
+        decoder.bias.copy_(torch.from_numpy(np.log(frequency)))
+
+
+def piece_counts(rows: TokenMatrix, tokenizer: Any) -> npt.NDArray[np.int64]:
+    """How often each piece occurs in token rows, int64 [vocabulary]; special tokens, never predicted, count 0."""
+    size = max(tokenizer.get_vocab().values()) + 1
+    counts = np.zeros(size, dtype=np.int64)
+    for row in rows:
+        counts += np.bincount(row, minlength=size)
+    counts[tokenizer.all_special_ids] = 0
+    return counts
+
+
+def without_dropout(model: PreTrainedModel) -> None:
+    """Switch every dropout off, in place; the configuration keeps what it says for those who fine-tune."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0  # ModernBERT's attention holds a number
+
+
+def require_row(model: PreTrainedModel, tokenizer: Any, row_tokens: int) -> None:
+    """Raise an InputError unless the model takes rows of so many tokens."""
+    longest = longest_input(model, tokenizer)
+    if row_tokens > longest:
+        raise InputError(
+            f"row_tokens {row_tokens}: the model takes {longest} tokens at most", f"--set row_tokens={longest}"
+        )
+
+
+def state_keeping_loss(model: PreTrainedModel, weight: float) -> SummedLoss:
+    """The masked loss, and a term that keeps the encoder's last states at all other tokens as they are now.
+
+    With s the state of a token that is not predicted, in a text with masks, and t the untrained encoder's at the
+    same token of the whole text, the term is the mean of ``|s - t|^2 / |t|^2``, times ``weight`` and the number of
+    predicted tokens (the masked loss is a sum over these). So what was in the states of whole texts, as a sentence
+    encoder's meaning, stays, and the places of masks learn to say which word is missing. It is measured on the
+    first half of a batch's texts, which halves its cost.
+    """
+    teacher = copy.deepcopy(model).eval().requires_grad_(False)
+
+    def loss(student: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        chosen = batch["labels"] != IGNORED
+        states = hidden_states(student, batch)
+        half = first_half(batch)
+        with torch.no_grad():
+            labels = half["labels"]
+            wanted = hidden_states(
+                teacher, half | {"input_ids": torch.where(labels != IGNORED, labels, half["input_ids"])}
+            )
+        kept = labels == IGNORED
+        if (mask := half.get("attention_mask")) is not None:
+            kept = kept & mask.bool()
+        kept = kept.reshape(-1)
+        now, then = states[: len(kept)][kept].float(), wanted[kept].float()
+        change = ((now - then).square().sum(1) / then.square().sum(1)).mean()
+        decoder = decoder_of(student)
+        masked = summed_cross_entropy(
+            before_decoder(student, states[chosen.reshape(-1)]),
+            decoder.weight,
+            decoder.bias,
+            batch["labels"][chosen],
+            logit_cap(student),
+        )
+        return masked + weight * chosen.sum() * change, chosen.sum()
+
+    return loss
+
+
+def first_half(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The first half, rounded up, of a padded or flat batch's texts."""
+    if "lengths" not in batch:
+        return {name: tensor[: (len(tensor) + 1) // 2] for name, tensor in batch.items()}
+    lengths = batch["lengths"][: (len(batch["lengths"]) + 1) // 2]
+    tokens = int(lengths.sum())
+    return {name: lengths if name == "lengths" else tensor[:, :tokens] for name, tensor in batch.items()}
+
+
+def lineage(base: str) -> list[str]:
+    """From what a local model was made, newest first, as far as records beside it tell; lines for a card."""
+    lines: list[str] = []
+    while (record := Path(base).expanduser() / "vocabulary.json").is_file() and len(lines) < 9:
+        found = json.loads(record.read_text(encoding="utf-8"))
+        result = found.get("result", {})
+        after, origin = result.get("vocabulary_after"), result.get("base")
+        if not origin:
+            break
+        lines.append(f"`{Path(base).name}`: {found.get('command')} of `{Path(origin).name}` to {after:,} entries")
+        base = origin
+    return lines

@@ -1,0 +1,193 @@
+"""The text of pre-training: files, what of them is trained on and what is reserved, and the rows of tokens."""
+
+from array import array
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from langlift.config.recipes import FurtherRecipe, PretrainRecipe
+from langlift.corpus.text_files import Document, read_documents, split_documents
+from langlift.errors import InputError
+from langlift.progress import ProgressBar, say
+from langlift.training.examples import TokenMatrix
+from langlift.training.run_folder import atomic_file
+
+
+def corpus_files(corpus: Sequence[Path], languages: Sequence[str]) -> list[Path]:
+    """The text files named, and those in the folders named (only ``languages``, when given).
+
+    Raises:
+        InputError: nothing is found.
+    """
+    files: list[Path] = []
+    for place in corpus:
+        if not place.is_dir():
+            files.append(place)
+        elif languages:
+            files.extend(place / f"{language}.txt" for language in languages)
+        else:
+            files.extend(sorted(place.glob("*.txt")))
+    if not files:
+        raise InputError(f"{', '.join(map(str, corpus))}: no .txt files", "name text files or a folder of them")
+    return files
+
+
+def split_corpus(
+    files: Sequence[Path], recipe: PretrainRecipe | FurtherRecipe
+) -> tuple[list[Document], list[Document]]:
+    """(training documents, reserved documents), both shuffled; the same for the same files, share and seed.
+
+    Every file is split by itself, so that each language is reserved in proportion and a later study can
+    take the reserved part of one language without reading the others.
+    """
+    train, reserved, _ = split_by_budget(files, recipe)
+    return train, [document for documents in reserved.values() for document in documents]
+
+
+def split_by_budget(
+    files: Sequence[Path], recipe: PretrainRecipe | FurtherRecipe
+) -> tuple[list[Document], dict[str, list[Document]], dict[str, int]]:
+    """As ``split_corpus``, the reserved documents by file name, and the bytes of training text by file name.
+
+    There are at most ``language_bytes`` of each file.
+
+    The reserved documents do not depend on budgets, and the text of a smaller budget is part of a larger one's.
+
+    Raises:
+        InputError: a budget is for no file, or larger than the file's training text.
+    """
+    train: list[Document] = []
+    reserved: dict[str, list[Document]] = {}
+    sizes: dict[str, int] = {}
+    mistakes = [f"no file {name}.txt" for name in recipe.language_bytes if name not in {f.stem for f in files}]
+    shares = (1 - recipe.reserved_share, recipe.reserved_share)
+    for file in files:
+        mine, kept = split_documents(read_documents(file), shares, recipe.seed)
+        budget = recipe.language_bytes.get(file.stem)
+        if budget is not None:
+            if (there := bytes_of(mine)) < budget:
+                mistakes.append(f"{file.stem}: {budget:,} bytes wanted, {there:,} there")
+            cut = beginning(mine, budget)
+            mine = [*cut, *[[] for _ in mine[len(cut) :]]]  # so many draws as without a budget
+        sizes[file.stem] = sizes.get(file.stem, 0) + bytes_of(mine)
+        train.extend(mine)
+        reserved.setdefault(file.stem, []).extend(kept)
+    if mistakes:
+        raise InputError(f"language_bytes: {'; '.join(mistakes)}", "lower the budgets, or give more text")
+    random = np.random.default_rng(recipe.seed)
+    ordered = [train[i] for i in random.permutation(len(train))]
+    shuffled = {name: [kept[i] for i in random.permutation(len(kept))] for name, kept in reserved.items()}
+    return [document for document in ordered if document], shuffled, sizes
+
+
+def beginning(documents: Sequence[Document], most_bytes: int) -> list[Document]:
+    """The first lines of documents that have at most so many bytes together; the last document may be cut."""
+    found: list[Document] = []
+    left = most_bytes
+    for document in documents:
+        sizes = np.cumsum([len(line.encode()) + 1 for line in document])
+        lines = int(np.searchsorted(sizes, left, side="right"))
+        if lines:
+            found.append(document[:lines])
+        if lines < len(document):
+            break
+        left -= int(sizes[-1])
+    return found
+
+
+def bytes_of(documents: Sequence[Document]) -> int:
+    """Bytes of text in UTF-8, line ends included."""
+    return sum(len(line.encode()) + 1 for document in documents for line in document)
+
+
+def token_rows(
+    cache: Path, tokenizer: PreTrainedTokenizerBase, documents: Sequence[Document], length: int
+) -> TokenMatrix:
+    """Token rows of shape [rows, length]: `<s>`, then running text in which `</s>` closes each line.
+
+    Documents follow each other; a row may begin in the middle of a sentence, none holds padding.
+    Kept in ``cache`` so that a resumed run starts at once.
+
+    Raises:
+        InputError: the text does not fill a row.
+    """
+    if not cache.exists():
+        rows = _cut(tokenizer, documents, length, f"tokenising {cache.stem.replace('_', ' ')}")
+        if not len(rows):
+            raise InputError(
+                f"the text fills no row of {length} tokens", "give more text, or a smaller row_tokens"
+            )
+        with atomic_file(cache) as staging, staging.open("wb") as file:
+            np.save(file, rows)
+    stored: TokenMatrix = np.load(cache)
+    return stored
+
+
+def reserved_rows(
+    cache: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    reserved: Mapping[str, Sequence[Document]],
+    length: int,
+    most: int,
+) -> dict[str, TokenMatrix]:
+    """The rows measured at a validation, by file name: ``most`` in all, as many of each file; kept in ``cache``.
+
+    Raises:
+        InputError: no file's reserved text fills a row.
+    """
+    if not cache.exists():
+        share = max(1, most // len(reserved))
+        cut = {name: _cut(tokenizer, some, length, f"tokenising {name}", share) for name, some in reserved.items()}
+        if short := [name for name, rows in cut.items() if not len(rows)]:
+            say(f"no validation on {', '.join(short)}: what is reserved fills no row of {length} tokens")
+        if len(short) == len(cut):
+            raise InputError(
+                f"the reserved text fills no row of {length} tokens", "give more text, or a smaller row_tokens"
+            )
+        with atomic_file(cache) as staging, staging.open("wb") as file:
+            np.savez(file, allow_pickle=False, **{name: rows for name, rows in cut.items() if len(rows)})
+    with np.load(cache) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def _cut(
+    tokenizer: Any, documents: Sequence[Document], length: int, what: str, most: int | None = None
+) -> TokenMatrix:
+    """TokenMatrix of documents, at most so many."""
+    kind = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
+    first, last = beginning_and_end(tokenizer)
+    flat = array("H" if kind is np.uint16 else "I")
+    with ProgressBar(what, len(documents), "documents") as bar:
+        for start in range(0, len(documents), 200):
+            batch = documents[start : start + 200]
+            lines = list(chain.from_iterable(batch))
+            encoded = tokenizer(lines, add_special_tokens=False, verbose=False)["input_ids"]
+            for ids in encoded:
+                flat.extend(ids)
+                flat.append(last)
+            bar.advance(len(batch))
+            if most is not None and len(flat) >= most * (length - 1):
+                break
+    count = len(flat) // (length - 1)
+    count = count if most is None else min(count, most)
+    rows = np.full((count, length), first, dtype=kind)
+    rows[:, 1:] = np.frombuffer(flat, dtype=kind)[: count * (length - 1)].reshape(count, length - 1)
+    return rows
+
+
+def beginning_and_end(tokenizer: Any) -> tuple[int, int]:
+    """The ids of the tokens that begin a text and end it: BERT calls them cls and sep, others bos and eos."""
+    roles = (("bos", "cls"), ("eos", "sep"))
+    found = [
+        next((n for role in pair if (n := getattr(tokenizer, f"{role}_token_id")) is not None), None)
+        for pair in roles
+    ]
+    if found[0] is None or found[1] is None:
+        raise InputError(
+            "the tokenizer has no tokens for the beginning and the end of a text", "choose another base"
+        )
+    return found[0], found[1]
