@@ -55,10 +55,12 @@ def test_no_weight_moves_by_more_than_half_a_scale(base: Path, tmp_path: Path) -
         if weight.ndim != 2:
             assert moved.max() == 0, name
             continue
-        scales = stored[name + SCALES]
+        scales = stored[name + SCALES].float()
         assert stored[name].dtype == torch.int8 and scales.shape == weight.shape[:1]
         assert (moved <= 0.50001 * scales[:, None]).all(), name
-        assert torch.allclose(scales, weight.abs().amax(dim=1) / 127)
+        assert (stored[name].abs() <= 127).all()
+        least = weight.abs().amax(dim=1) / 127
+        assert (scales >= least).all() and (scales <= 1.01 * least + 1e-30).all()
         matrices += 1
     assert matrices >= 10 and after.dtype == torch.float32
     assert after.get_input_embeddings().weight is after.get_output_embeddings().weight, "tied"

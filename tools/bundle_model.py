@@ -5,6 +5,7 @@
 The folder is new or empty; its README.md is written by hand.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -18,6 +19,9 @@ def main(model: str, folder: Path) -> None:
     with new_folder(folder) as staging:
         write_eight_bits(load_masked_model(model), staging)
         load_tokenizer(model).save_pretrained(staging)
+        pieces = staging / "tokenizer.json"
+        content = json.loads(pieces.read_text(encoding="utf-8"))
+        pieces.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
     for path in sorted(folder.iterdir()):
         sys.stdout.write(f"{path}: {path.stat().st_size:,} bytes\n")
 

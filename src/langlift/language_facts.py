@@ -139,6 +139,7 @@ def base_languages() -> Mapping[str, frozenset[str]]:
     seen: dict[str, frozenset[str]] = {}
     for base, entry in _base_models().items():
         languages = frozenset(str(find_language(code)) for code in entry["languages"].split())
+        languages |= seen.get(entry.get("from", ""), frozenset())
         seen |= dict.fromkeys((base, *entry["also"]), languages)
     return seen
 

@@ -25,12 +25,12 @@ HINT = "the file is damaged or incomplete: fetch or write it again"
 def write_eight_bits(model: PreTrainedModel, folder: Path) -> None:
     """Write a model's configuration and its weights in 8 bits into ``folder``, which is made if need be.
 
-    A matrix W [rows, columns] becomes the matrix Q (int8) and a scale s (float32) for each row:
+    A matrix W [rows, columns] becomes the matrix Q (int8) and a scale s (bfloat16) for each row:
 
-        s_i = max_j |W_ij| / 127,   Q_ij = round(W_ij / s_i),   and it is read as   W'_ij = s_i Q_ij,
+        s_i >= max_j |W_ij| / 127,   Q_ij = round(W_ij / s_i),   and it is read as   W'_ij = s_i Q_ij,
 
-    so that no weight moves by more than half its row's scale. What is no matrix (biases, norms) stays as it is;
-    tied weights are stored once. The tokenizer is not written.
+    with s_i rounded up to bfloat16 (by less than 1 %), so that no weight moves by more than half its row's scale.
+    What is no matrix (biases, norms) stays as it is; tied weights are stored once. The tokenizer is not written.
 
     Raises:
         InputError: a weight is not a finite number.
@@ -84,10 +84,11 @@ def _once(model: PreTrainedModel) -> dict[str, Tensor]:
 
 
 def _rounded(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Q (int8) [rows, columns] and the scales (float32) [rows]."""
+    """Q (int8) [rows, columns] and the scales (bfloat16) [rows]."""
     matrix = matrix.float()
-    scales = matrix.abs().amax(dim=1) / LARGEST
-    steps = matrix / scales.clamp_min(torch.finfo(torch.float32).tiny)[:, None]  # a row may be all zeros
+    # A bfloat16 has 8 significant bits: one part in 256 more is never rounded to less than it was.
+    scales = (matrix.abs().amax(dim=1) / LARGEST * (1 + 2**-8)).to(torch.bfloat16)
+    steps = matrix / scales.float().clamp_min(torch.finfo(torch.float32).tiny)[:, None]  # a row may be all zeros
     return steps.round().to(torch.int8), scales
 
 
@@ -95,4 +96,4 @@ def _restored(path: Path, name: str, stored: Mapping[str, Tensor]) -> Tensor:
     matrix, scales = stored.get(name), stored[name + SCALES]
     if matrix is None or matrix.dtype != torch.int8 or scales.shape != matrix.shape[:1]:
         raise InputError(f"{path}: {name} and its scales do not fit together", HINT)
-    return matrix.float() * scales[:, None]
+    return matrix.float() * scales.float()[:, None]

@@ -8,7 +8,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from langlift.backbones.loading import NANO
+from langlift.bundled_models import BUNDLED, MINI, NANO
 from langlift.config.loading import default_preset, resolve
 from langlift.config.recipes import AdaptRecipe
 from langlift.diagnosis.measures import BaseMeasures, LanguageText
@@ -31,7 +31,7 @@ from langlift.progress import readable_seconds
 from langlift.vocab.diagnosis import unread_share
 
 KEEP, EXTEND, SPECIALISE = "keep", "extend", "specialise"
-FULL_RATES = {NANO: 3e-4}
+FULL_RATES = {NANO: 3e-4, MINI: 3e-4}
 """Peak learning rate of whole-model training: for others that of arXiv 2405.12413."""
 PUBLISHED_FULL_RATE = 1e-5
 MOST_PIECES = 4000
@@ -320,8 +320,8 @@ def _commands(
     if text.graph_path is not None and chosen.objective == "targeted":
         data += ["--data", str(text.graph_path)]
     settings = ["--method", chosen.method, "--objective", chosen.objective, "--steps", str(steps)]
-    if start != base and base == NANO:
-        settings += ["--preset", "nano"]  # in force by itself only under the model's own name
+    if start != base and base in BUNDLED:
+        settings += ["--preset", BUNDLED[base].preset]  # in force by itself only under the model's own name
     if chosen.method == "full":
         settings += ["--lr", f"{recipe.learning_rate:g}"]
     out = f"{language}-{chosen.method.replace('_', '-')}"
