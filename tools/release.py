@@ -15,7 +15,12 @@ from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parent.parent
 LARGEST_WHEEL = 60_000_000
-NEEDED = ("langlift/py.typed", "langlift/bundled/langlift-nano/model.safetensors", "langlift/presets/nano.yaml")
+NEEDED = (
+    "langlift/py.typed",
+    "langlift/bundled/langlift-mini/model-8bit.safetensors",
+    "langlift/bundled/langlift-nano/model.safetensors",
+    "langlift/presets/nano.yaml",
+)
 """Files that a wheel must hold, one of each kind of package data."""
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NANO, MINI = "langlift-nano", "langlift-mini"
-DEFAULT_BASE = NANO
+DEFAULT_BASE = MINI
 """The base model that hints and examples recommend."""
 
 

@@ -291,26 +291,14 @@ class GraphRecipe:
 
 
 @dataclass(frozen=True)
-class PretrainRecipe:
-    """How a base model is trained from scratch."""
+class _TextTraining:
+    """What the pre-training of any base model has in common."""
 
-    objective: str = _setting(
-        "mlm", "what it learns: mlm (XLM-R's architecture) or causal (Llama's)", choices=("mlm", CAUSAL)
-    )
     languages: tuple[str, ...] = _setting((), "file names (without .txt) to take from a folder (none: all)")
     language_bytes: dict[str, int] = _setting(  # noqa: RUF009 - a field with a factory
         {}, "most bytes of text to train on by file name, as `{eng_Latn: 64000}` (others: all there is)", least=1
     )
-    vocabulary_size: int = _setting(16_000, "entries of the tokenizer", least=300, most=65_536)
-    byte_fallback: bool = _setting(True, "spell characters without a piece in bytes (off: they are unknown)")
-    hidden_size: int = _setting(256, "width", least=8)
-    layers: int = _setting(6, "depth", least=1)
-    attention_heads: int = _setting(4, "attention heads", least=1)
-    feed_forward_size: int = _setting(
-        1024, "width of the feed-forward layers (causal: two thirds, in three matrices: as many weights)", least=8
-    )
     row_tokens: int = _setting(128, "length of a training row", least=16)
-    max_tokens: int = _setting(256, "longest input of the finished model", least=16)
     steps: int = _setting(10_000, "optimiser steps", least=1)
     decay_share: float = _setting(0.3, "share of the steps, at the end, that lower the rate", least=0, most=1)
     warmup_share: float = _setting(0.02, "share of the steps that warm up", least=0, most=1)
@@ -329,10 +317,30 @@ class PretrainRecipe:
 
     def mistakes(self) -> list[str]:
         """Settings that do not go together."""
-        found = []
         unknown = [name for name in self.language_bytes if self.languages and name not in self.languages]
-        if unknown:
-            found.append(f"language_bytes: {', '.join(unknown)} not among languages")
+        return [f"language_bytes: {', '.join(unknown)} not among languages"] if unknown else []
+
+
+@dataclass(frozen=True)
+class PretrainRecipe(_TextTraining):
+    """How a base model is trained from scratch."""
+
+    objective: str = _setting(
+        "mlm", "what it learns: mlm (XLM-R's architecture) or causal (Llama's)", choices=("mlm", CAUSAL)
+    )
+    vocabulary_size: int = _setting(16_000, "entries of the tokenizer", least=300, most=65_536)
+    byte_fallback: bool = _setting(True, "spell characters without a piece in bytes (off: they are unknown)")
+    hidden_size: int = _setting(256, "width", least=8)
+    layers: int = _setting(6, "depth", least=1)
+    attention_heads: int = _setting(4, "attention heads", least=1)
+    feed_forward_size: int = _setting(
+        1024, "width of the feed-forward layers (causal: two thirds, in three matrices: as many weights)", least=8
+    )
+    max_tokens: int = _setting(256, "longest input of the finished model", least=16)
+
+    def mistakes(self) -> list[str]:
+        """Settings that do not go together."""
+        found = super().mistakes()
         if self.row_tokens > self.max_tokens:
             found.append(f"row_tokens ({self.row_tokens}) must not be above max_tokens ({self.max_tokens})")
         if self.hidden_size % (2 * self.attention_heads):
@@ -341,48 +349,30 @@ class PretrainRecipe:
 
 
 @dataclass(frozen=True)
-class FurtherRecipe:
+class FurtherRecipe(_TextTraining):
     """How the pre-training of an encoder goes on, with a masked head made for it where it has none."""
 
-    languages: tuple[str, ...] = _setting((), "file names (without .txt) to take from a folder (none: all)")
-    language_bytes: dict[str, int] = _setting(  # noqa: RUF009 - a field with a factory
-        {}, "most bytes of text to train on by file name, as `{eng_Latn: 64000}` (others: all there is)", least=1
-    )
     train_layers: int = _setting(
         -1, "so many last layers train, beside the head (-1: all; 0: the head alone)", least=-1
     )
     train_embeddings: bool = _setting(True, "the embeddings train, and with them the decoder tied to them")
     head_init: str = _setting(
-        "normal",
-        "a missing head's dense layer begins from N(0, 0.02), or as the identity",
-        choices=("normal", "identity"),
+        "identity",
+        "a missing head's dense layer begins as the identity, or from N(0, 0.02)",
+        choices=("identity", "normal"),
     )
     keep_states: float = _setting(
         0.0,
         "weight of a term that keeps the states of tokens that are not predicted as they were (0: none)",
         least=0,
     )
-    row_tokens: int = _setting(128, "length of a training row", least=16)
     steps: int = _setting(1000, "optimiser steps", least=1)
-    decay_share: float = _setting(0.5, "share of the steps, at the end, that lower the rate", least=0, most=1)
-    warmup_share: float = _setting(0.05, "share of the steps that warm up", least=0, most=1)
+    decay_share: float = _setting(0.7, "share of the steps, at the end, that lower the rate", least=0, most=1)
     learning_rate: float = _setting(3e-4, "peak learning rate (AdamW)", above=0, most=1)
     weight_decay: float = _setting(0.01, "weight decay", least=0)
-    batch_size: int = _setting(16, "rows computed at once", least=1)
-    accumulation: int = _setting(2, "times batch_size make a step", least=1)
-    masking_share: float = _setting(0.15, "share of the tokens that is predicted", above=0, most=1)
-    reserved_share: float = _setting(0.1, "share of the documents kept for validation", above=0, most=0.5)
-    validation_rows: int = _setting(600, "rows measured at each validation, of all files together", least=1)
-    validate_every: int = _setting(250, "steps between validations", least=1)
-    save_steps: int = _setting(250, "steps between checkpoints", least=1)
-    seed: int = _setting(0, "seed of split, initialisation, order and masks", least=0, most=MOST_SEED)
+    batch_size: int = _setting(8, "rows computed at once", least=1)
+    accumulation: int = _setting(1, "times batch_size make a step", least=1)
     precision: str = _precision("auto")
-    path: str = _path()
-
-    def mistakes(self) -> list[str]:
-        """Settings that do not go together."""
-        unknown = [name for name in self.language_bytes if self.languages and name not in self.languages]
-        return [f"language_bytes: {', '.join(unknown)} not among languages"] if unknown else []
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Computes the figures of langlift-mini's card and of the pages about it. Finished runs are skipped, stopped ones resumed.
+# Results land in OUT as one JSON object a file; studies are folders of their own.
+#
+#   LANGLIFT_DATA=... docs/reproduce_mini.sh OUT [PART...]
+#   parts: card    pseudo-perplexity of langlift-mini and langlift-nano on FLORES-200 (20 languages of its masked training,
+#                  and the ten of the study)
+#          gate    topics on languages of its masked training, beside the encoder as it came; ENCODER names that (what
+#                  tools/make_mini.sh writes to OUT/encoder)
+#          ten     docs/studies/mini-ten-languages.yaml
+#          tasks   docs/studies/mini-tasks.yaml
+set -euo pipefail
+: "${LANGLIFT_DATA:?must name the folder of real data}"
+OUT=${1:?name a folder for the results}
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+shift
+PARTS=${*:-card gate ten tasks}
+BASE_LANGUAGES="eng_Latn fra_Latn spa_Latn fin_Latn est_Latn hun_Latn ind_Latn bul_Cyrl ell_Grek tur_Latn heb_Hebr slk_Latn \
+  lvs_Latn ukr_Cyrl rus_Cyrl hau_Latn som_Latn amh_Ethi zul_Latn xho_Latn"
+mkdir -p "$OUT"
+
+# keep NAME COMMAND...: run a langlift command with --json, unless its result is there.
+keep() {
+  local name=$1
+  shift
+  [ -s "$OUT/$name.json" ] && return
+  langlift "$@" --json > "$OUT/$name.partial"
+  mv "$OUT/$name.partial" "$OUT/$name.json"
+}
+
+card() {
+  for language in $BASE_LANGUAGES mlt_Latn yor_Latn ibo_Latn sna_Latn kab_Latn swh_Latn uig_Arab cym_Latn gla_Latn; do
+    for base in langlift-mini langlift-nano; do
+      keep "score-$base-$language" score --base "$base" --variant within_word_l2r --sentences 25 --precision auto \
+        --text "$LANGLIFT_DATA/eval/flores_text/$language.txt"
+    done
+  done
+}
+
+gate() {
+  for language in hau_Latn eng_Latn fin_Latn; do
+    for name in encoder langlift-mini; do
+      local base=$name
+      [ "$name" = encoder ] && base=${ENCODER:?name the encoder as it came}
+      keep "topic-$name-$language" task topic --base "$base" --preset mini --data "$LANGLIFT_DATA/eval/sib200/$language" \
+        --out "$OUT/topic-$name-$language" --seeds 1,2,3 --resume
+    done
+  done
+}
+
+for part in $PARTS; do
+  case $part in
+    card) card ;;
+    gate) gate ;;
+    ten) langlift study run "$HERE/studies/mini-ten-languages.yaml" --out "$OUT/mini-ten" ;;
+    tasks) langlift study run "$HERE/studies/mini-tasks.yaml" --out "$OUT/mini-tasks" ;;
+    *) echo "no such part: $part" >&2; exit 2 ;;
+  esac
+done
