@@ -17,11 +17,14 @@ from langlift.backbones.loading import load_masked_model, load_tokenizer, model_
 from langlift.bundled_models import BUNDLED, DEFAULT_BASE, MINI, NANO, BundledModel
 from langlift.config.recipes import TaskRecipe
 from langlift.corpus.text_data import load_text_data
+from langlift.demonstration import GAP_SENTENCES, GAP_WORDS, MEANINGS
 from langlift.errors import InputError
+from langlift.evaluation.gap_filling import frequent_words, gaps_in
 from langlift.evaluation.pseudo_perplexity import longest_input, score_sentences
 from langlift.graph.building import build_graph
 from langlift.language_facts import base_languages
 from langlift.languages import find_language
+from langlift.reports.demo_page import GAPS_SHOWN
 from langlift.tasks.labelled_text import read_labelled_text
 
 TOPIC, GRAPH = MALTESE.with_name("mlt_Latn_topic"), MALTESE.with_name("mlt_Latn_graph.tsv")
@@ -39,13 +42,12 @@ def test_nano_is_small_half_precision_and_loads_as_float32() -> None:
     assert longest_input(model, load_tokenizer(NANO)) == 256
 
 
-@pytest.mark.skipif(not BUNDLED[MINI].folder.exists(), reason="langlift-mini does not come with langlift yet")
 def test_mini_is_small_and_named_wherever_it_must_be() -> None:
     folder = Path(model_location(MINI))
     assert {path.name for path in folder.iterdir()} == {
         EIGHT_BITS, "README.md", "config.json", "tokenizer.json", "tokenizer_config.json"
     }  # fmt: skip
-    assert sum(path.stat().st_size for path in folder.iterdir()) <= 50_000_000
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 45_000_000
     model = load_masked_model(MINI)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert model.config.model_type == "bert"
@@ -110,25 +112,45 @@ def test_a_short_demo(langlift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         return dataclasses.replace(recipe, steps=20, validate_every=20)
 
     monkeypatch.setattr(demonstration, "resolve", shortened)
-    monkeypatch.setattr(demonstration, "score_sentences", lambda m, t, texts: score_sentences(m, t, texts[:8]))
+    monkeypatch.setattr(
+        demonstration, "score_sentences", lambda m, t, texts, **given: score_sentences(m, t, texts[:8], **given)
+    )
+    monkeypatch.setattr(demonstration, "gaps_in", lambda *given: gaps_in(*given)[:4])
     result = langlift("demo", "--out", tmp_path / "demo", "--json")
     assert result.code == 0, result.err
     assert {"language", "seconds", "pppl_per_character", "topic_f1", "report"} <= result.json.keys()
+    assert result.json["base"] == DEFAULT_BASE
     values = result.json["pppl_per_character"]
-    assert values.keys() == {"base", "seq_bn", "seq_bn_inv", "graph"}
-    assert max(values["seq_bn"], values["seq_bn_inv"]) < values["base"]
-    for condition in ("task_only", "stacked"):
-        assert {"mean", "std"} <= result.json["topic_f1"][condition].keys()
-        assert len(result.json["topic_f1"][condition]["seeds"]) == 2
-    assert all(gap["rank"].keys() == values.keys() for gap in result.json["gaps"])
+    assert list(values) == ["base", "seq_bn"]
+    assert values["seq_bn"] < values["base"]
+    for condition, short in (("task_only", "alone"), ("stacked", "stacked")):
+        f1 = result.json["topic_f1"][condition]
+        assert {"mean", "std"} <= f1.keys() and len(f1["seeds"]) == 2
+        assert result.json["topic"][short] == f1["mean"]
+    baseline = result.json["topic_f1"]["baseline"]
+    assert {name: result.json["topic"][name] for name in ("tfidf", "majority")} == baseline
+    gaps = result.json["gaps"]
+    assert len(gaps) == 4
+    for name in values:
+        ranks = [gap["rank"][name] for gap in gaps]
+        assert result.json["mean_rank"][name] == sum(ranks) / 4
+        assert result.json["filled_right"][name] == ranks.count(1)
+        for gap in gaps:
+            shares = [guess["probability"] for guess in gap["guesses"][name]]
+            assert shares == sorted(shares, reverse=True) and len(shares) == 3
+            first = gap["guesses"][name][0]["word"] == gap["answer"]
+            assert first == (gap["rank"][name] == 1)
     page = Path(result.json["report"]).read_text(encoding="utf-8")
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 2
     assert f"{values['base']:.2f}" in page, "the chart shows the measured value"
     outside = re.findall(r"(?:src|href)=.?https?://|<script|<link", page)
     assert outside == [], "the page must open offline"
     again = langlift("demo", "--out", tmp_path / "demo")
     assert again.code == 0
-    assert "Maltese" in again.out and "report.html" in again.out
+    order = [again.out.index(part) for part in ("Filling gaps", "Telling topics apart", "Surprise", "report.html")]
+    assert order == sorted(order)
+    assert all(verdict["text"] in " ".join(again.out.split()) for verdict in result.json["verdicts"].values())
+    assert f"langlift adapt Welsh --base {DEFAULT_BASE}" in again.out
     assert langlift("demo", "--out", tmp_path / "demo", "--seed", 7).code == 2, "another seed is another run"
 
 
@@ -138,9 +160,19 @@ def test_the_whole_demo(langlift, tmp_path: Path) -> None:
     assert result.code == 0, result.err
     values = result.json["pppl_per_character"]
     assert values["seq_bn"] < 0.9 * values["base"]
-    assert values["seq_bn_inv"] < 0.9 * values["base"]
-    majority = result.json["topic_f1"]["baseline"]["majority"]
-    assert result.json["topic_f1"]["task_only"]["mean"] > 2 * majority
+    topic = result.json["topic"]
+    assert max(topic["alone"], topic["stacked"]) > 2 * topic["majority"]
+    assert result.json["mean_rank"]["seq_bn"] < result.json["mean_rank"]["base"]
+
+
+def test_what_the_demo_says_of_the_base_and_shows_is_true() -> None:
+    assert "mlt_Latn" not in base_languages()[DEFAULT_BASE], "the demo says that it has never seen Maltese"
+    data = load_text_data(MALTESE)
+    gaps = gaps_in(data.test, frequent_words(data.train, GAP_WORDS), *GAP_SENTENCES)
+    sentences = [gap.before + gap.answer + gap.after for gap in gaps]
+    assert len(gaps) >= 30, "enough for a mean"
+    assert set(sentences) <= set(data.test) and len({gap.answer for gap in gaps}) == len(gaps)
+    assert sentences[:GAPS_SHOWN] == list(MEANINGS), "what is shown first has its meaning beside it"
 
 
 def test_the_topic_set_is_balanced_varied_and_ours() -> None:

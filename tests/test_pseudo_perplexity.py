@@ -9,7 +9,7 @@ import torch
 from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.errors import InputError
 from langlift.evaluation import masked_copies
-from langlift.evaluation.gap_filling import fill_gap, frequent_words, word_log_probability
+from langlift.evaluation.gap_filling import SentenceGap, fill_gap, frequent_words, gaps_in
 from langlift.evaluation.pseudo_perplexity import longest_input, score_sentences
 
 
@@ -145,34 +145,49 @@ def test_nothing_to_score_is_an_error(loaded) -> None:
         score_sentences(model, tokenizer, SENTENCES, variant="best")
 
 
-def test_a_word_in_a_gap_is_the_product_of_its_pieces(loaded) -> None:
+def test_a_gap_is_filled_as_if_each_word_were_tried_by_itself(loaded) -> None:
     model, tokenizer = loaded
-    before, word, after = "Illum xtrajna ", "il-ħobż", " frisk."
-    encoding = tokenizer(before + word + after, return_offsets_mapping=True)
-    gap = [
-        p
-        for p, (a, b) in enumerate(encoding["offset_mapping"])
-        if b > a and a < len(before + word) and b > len(before)
+    gap = SentenceGap("Illum xtrajna ", "il-ħobż", " frisk.")
+    words = ["ta'", "fuq", "kien", "il-baħar", "li"]
+    tried = [*words, gap.answer]
+    scores, lengths = {}, set()
+    for word in tried:
+        encoding = tokenizer(gap.before + word + gap.after, return_offsets_mapping=True)
+        start, end = len(gap.before), len(gap.before) + len(word)
+        pieces = [p for p, (a, b) in enumerate(encoding["offset_mapping"]) if b > a and a < end and b > start]
+        ids, score = torch.tensor([encoding["input_ids"]]), 0.0
+        for i, position in enumerate(pieces):
+            masked = ids.clone()
+            masked[0, pieces[i:]] = tokenizer.mask_token_id
+            with torch.no_grad():
+                logits = model(input_ids=masked).logits
+            score += logits[0, position].log_softmax(-1)[ids[0, position]].item()
+        scores[word] = score
+        lengths.add(len(pieces))
+    assert len(lengths) > 1, "the rows must differ in length"
+    best = sorted(tried, key=lambda word: -scores[word])
+    shares = torch.tensor([scores[word] for word in best]).softmax(0).tolist()
+    found = fill_gap(model, tokenizer, gap, words)
+    assert [candidate.word for candidate in found.candidates] == best
+    assert [candidate.probability for candidate in found.candidates] == pytest.approx(shares, rel=1e-3)
+    assert found.rank == best.index(gap.answer) + 1
+    assert fill_gap(model, tokenizer, gap, tried) == found, "a word is tried once"
+
+
+def test_the_rule_of_gaps_asks_for_length_and_hides_no_word_twice() -> None:
+    sentences = [
+        "Kien li.",
+        "Marru fuq il-bejt u raw il-baħar.",
+        "Iltqajna fuq il-pont u morna d-dar.",
+        "Ħarġu u daħlu u raqdu u qamu.",
+        "Din is-sentenza twila wisq biex tintgħażel għalhekk titħalla barra għal kollox.",
     ]
-    ids = torch.tensor([encoding["input_ids"]])
-    expected = 0.0
-    for i, position in enumerate(gap):
-        masked = ids.clone()
-        masked[0, gap[i:]] = tokenizer.mask_token_id
-        with torch.no_grad():
-            logits = model(input_ids=masked).logits
-        expected += logits[0, position].log_softmax(-1)[ids[0, position]].item()
-    assert len(gap) > 1
-    assert word_log_probability(model, tokenizer, before, word, after) == pytest.approx(expected, rel=1e-4)
-
-
-def test_a_gap_is_filled_with_the_most_probable_word(loaded) -> None:
-    model, tokenizer = loaded
-    words = ["ta'", "fuq", "kien", "il-baħar"]
-    scores = {w: word_log_probability(model, tokenizer, "Ommi ", w, " sajret.") for w in [*words, "li"]}
-    filling = fill_gap(model, tokenizer, "Ommi ", "li", " sajret.", words)
-    assert filling.filled == max(scores, key=lambda w: scores[w])
-    assert filling.rank == sorted(scores.values(), reverse=True).index(scores["li"]) + 1
+    found = gaps_in(sentences, ["u", "fuq", "biex", "li."], 6, 8)
+    assert found == [
+        SentenceGap("Marru ", "fuq", " il-bejt u raw il-baħar."),
+        SentenceGap("Iltqajna fuq il-pont ", "u", " morna d-dar."),
+    ]
+    assert gaps_in(["u u biex a b c"], ["u", "biex"], 6, 6) == [SentenceGap("u u ", "biex", " a b c")]
 
 
 def test_frequent_words_are_words() -> None:

@@ -1,12 +1,15 @@
 """Charts and pages say what the results say."""
 
-import json
 import re
 from pathlib import Path
 
-from langlift.demonstration import GAPS, NAMES, DemoResult, Gap
+import pytest
+
+from langlift.demonstration import DemoResult, Gap
+from langlift.evaluation.gap_filling import Candidate
 from langlift.reports.charts import bar_chart, line_chart, seeds_chart
-from langlift.reports.demo_page import write_demo_page
+from langlift.reports.demo_page import GAPS_SHOWN, write_demo_page
+from langlift.reports.demo_verdicts import Verdict, gap_verdict, surprise_verdict, topic_verdict
 
 
 def texts(svg: str) -> str:
@@ -35,44 +38,115 @@ def test_lines_and_seeds_are_drawn():
     assert len(re.findall(r'aria-roledescription="circle"', seeds)) == 3
 
 
-def test_the_page_shows_every_measure_and_escapes_names(tmp_path: Path):
-    runs = {}
-    for name in ("seq_bn", "seq_bn_inv", "graph"):
-        runs[name] = tmp_path / name
-        runs[name].mkdir()
-        records = [
-            {"step": 0, "validation_loss": 6.0},
-            {"step": 5, "loss": 5.5},
-            {"step": 9, "validation_loss": 5.1},
-        ]
-        (runs[name] / "progress.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    gaps = [Gap(*gap, filled=dict.fromkeys(NAMES, "<b>"), rank=dict.fromkeys(NAMES, 3)) for gap in GAPS]
-    spread = {"mean": 31.25, "std": 4.0, "seeds": [28.0, 31.0, 35.0]}
-    result = DemoResult(
+def demo_result(topic_f1, wins=(True, True, True)) -> DemoResult:
+    gap = Gap(
+        "Poġġejt il-ktieb ",
+        "ta'",
+        " fuq.",
+        "I put <it>.",
+        guesses={
+            "base": [Candidate("<b>", 0.5), Candidate("ta'", 0.25)],
+            "seq_bn": [Candidate("ta'", 0.75), Candidate("fuq", 0.125)],
+        },
+        rank={"base": 2, "seq_bn": 1},
+    )
+    verdicts = (
+        Verdict(win, f"said of {name}") for name, win in zip(("gaps", "topic", "surprise"), wins, strict=True)
+    )
+    return DemoResult(
         language="mlt_Latn",
+        base="some-base",
         seconds=12.0,
-        pppl_per_character=dict(zip(NAMES, (41.0, 9.5, 8.5, 30.5), strict=True)),
-        pseudo_perplexity=dict.fromkeys(NAMES, 1.0),
-        gaps=gaps,
+        gaps=[gap] * 9,
         gap_words=50,
-        topic_f1={"task_only": spread, "stacked": spread, "baseline": {"tfidf": 61.0, "majority": 3.6}},
+        mean_rank={"base": 24.9, "seq_bn": 7.3},
+        filled_right={"base": 3, "seq_bn": 8},
+        topic={"alone": 31.25, "stacked": 66.0, "tfidf": 61.0, "majority": 3.6},
+        topic_f1=topic_f1,
+        pppl_per_character={"base": 41.0, "seq_bn": 9.5},
+        pseudo_perplexity={"base": 500.0, "seq_bn": 50.0},
+        verdicts=dict(zip(("gaps", "topic", "surprise"), verdicts, strict=True)),
         sentences=55,
         train_sentences=418,
-        train_triples=232,
         topic_train=280,
         topic_test=140,
+        parameters=41_300_000,
+        adapter_parameters=400_000,
+        adapter_steps=250,
         seed=42,
         version="0",
         out="folder",
         report="folder/report.html",
     )
-    write_demo_page(tmp_path / "report.html", result, NAMES, runs)
+
+
+def topic_f1(alone, stacked, tfidf=61.0):
+    """Of two pairs of mean and deviation."""
+    spreads = (
+        {"mean": mean, "std": std, "seeds": [mean - std, mean, mean + std]} for mean, std in (alone, stacked)
+    )
+    names = ("task_only", "stacked")
+    return {**dict(zip(names, spreads, strict=True)), "baseline": {"tfidf": tfidf, "majority": 3.6}}
+
+
+def test_the_page_shows_every_measure_in_order_and_escapes_names(tmp_path: Path):
+    write_demo_page(tmp_path / "report.html", demo_result(topic_f1((31.25, 4.0), (66.0, 1.5))))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    for value in ("41.00", "9.50", "8.50", "30.50", "31.2 ± 4.0", "TF-IDF 61.0"):
-        assert value in page
-    assert "<b>" not in re.sub(r"<li><b>", "", page) and "&lt;b&gt;" in page
-    for before, answer, _, _ in GAPS:
-        assert (
-            f'{before.replace(chr(39), "&#39;")}<span class="gap">' in page
-            and answer.replace("'", "&#39;") in page
-        )
+    for value in (
+        "24.9 → 7.3",
+        "31.2 → 66.0",
+        "41.0 → 9.5",
+        "41.00",
+        "9.50",
+        "31.2 ± 4.0",
+        "66.0 ± 1.5",
+        "TF-IDF 61.0",
+    ):
+        assert value in page, value
+    assert "41 million parameters" in page and "adapt Welsh --base some-base" in page
+    parts = [
+        "<b>24.9",
+        "<b>31.2",
+        "<b>41.0",
+        "1. Filling",
+        "said of gaps",
+        "2. Telling",
+        "said of topic",
+        "3. How",
+    ]
+    assert [page.index(part) for part in parts] == sorted(page.index(part) for part in parts)
+    assert page.count("I put &lt;it&gt;.") == GAPS_SHOWN
+    assert "&lt;b&gt;" in page and "<span><b></span>" not in page
+    assert page.count('class="right"') == page.count('class="later"') == GAPS_SHOWN, "first, and not first"
+
+
+@pytest.mark.parametrize("wins", [(True, False, True), (False, False, False), (False, True, False)])
+def test_only_a_win_has_its_colour(tmp_path: Path, wins):
+    write_demo_page(tmp_path / "report.html", demo_result(topic_f1((31.25, 4.0), (66.0, 1.5)), wins))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    tiles = re.findall(r'<li( class="win")?><b>', page)
+    assert [bool(tile) for tile in tiles] == list(wins)
+
+
+@pytest.mark.parametrize(
+    ("alone", "stacked", "win", "said"),
+    [
+        ((50, 2), (66, 2), True, ["only the one on the adapter is better than TF-IDF", "adapter helps"]),
+        ((64, 1), (66, 2), False, ["Both classifiers are better", "no difference beyond the spread"]),
+        ((70, 1), (66, 2), False, ["Both classifiers are better", "the classifier alone is better"]),
+        ((66, 2), (50, 2), False, ["only the one alone is better than TF-IDF", "the classifier alone is better"]),
+        ((62, 4), (50, 2), False, ["is as good on these sentences", "the classifier alone is better"]),
+        ((20, 2), (50, 2), False, ["needs no language model, is better", "adapter helps"]),
+    ],
+)
+def test_the_demo_says_what_loses_to_what(alone, stacked, win, said):
+    verdict = topic_verdict(topic_f1(alone, stacked))
+    assert verdict.win == win
+    assert all(part in verdict.text for part in said), verdict.text
+
+
+def test_a_gain_must_exceed_chance():
+    assert gap_verdict([5, 6, 7, 4]).win
+    assert not gap_verdict([30, -25, 4, -3]).win
+    worse = surprise_verdict([-1.0, -1.5, -1.2])
+    assert not worse.win and "more with the adapter" in worse.text

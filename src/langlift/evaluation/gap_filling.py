@@ -1,4 +1,4 @@
-"""Fill a gap in a sentence with the word that a model finds most probable there."""
+"""Fill a gap in a sentence: candidate words, ordered by how probable a model finds them there."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -6,49 +6,99 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from langlift.training.language_model_loss import logits_at
 
 
 @dataclass(frozen=True)
-class GapFilling:
-    """``filled``: the most probable word; ``rank`` of the right word among all tried, 1 is best."""
+class Candidate:
+    """A word that was tried, and its probability among all that were, 0 to 1."""
 
-    filled: str
+    word: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class GapFilling:
+    """The words tried, best first; ``rank`` is the place of the right one, 1 is best."""
+
+    candidates: list[Candidate]
     rank: int
 
 
-def fill_gap(
-    model: PreTrainedModel, tokenizer: Any, before: str, answer: str, after: str, words: Sequence[str]
-) -> GapFilling:
-    """Try each of ``words`` (and ``answer``) between ``before`` and ``after``."""
-    scores = {
-        word: word_log_probability(model, tokenizer, before, word, after)
-        for word in dict.fromkeys([*words, answer])
-    }
-    ranking = sorted(scores, key=lambda word: -scores[word])
-    return GapFilling(ranking[0], ranking.index(answer) + 1)
+@dataclass(frozen=True)
+class SentenceGap:
+    """A sentence in which the word ``answer`` is hidden."""
+
+    before: str
+    answer: str
+    after: str
 
 
 @torch.inference_mode()
-def word_log_probability(model: PreTrainedModel, tokenizer: Any, before: str, word: str, after: str) -> float:
-    """log p(word | before, after), natural logarithm.
+def fill_gap(model: PreTrainedModel, tokenizer: Any, gap: SentenceGap, words: Sequence[str]) -> GapFilling:
+    """Try each of ``words`` (and the answer) in the gap.
 
-    The word's pieces are predicted from left to right, each with those to its right hidden too, as in
-    within-word pseudo-perplexity (Kauf & Ivanova 2023): no piece can give its neighbours away.
+    A word's pieces are predicted from left to right, each with those to its right hidden too, as in within-word
+    pseudo-perplexity (Kauf & Ivanova 2023): no piece can give its neighbours away. Most words look the same with
+    their pieces hidden, so each row is computed once for all words that need it, in one padded forward pass.
     """
-    encoding = tokenizer(before + word + after, return_offsets_mapping=True)
-    start, end = len(before), len(before) + len(word)
-    gap = [p for p, (a, b) in enumerate(encoding["offset_mapping"]) if a < end and b > start]
-    ids = torch.tensor([encoding["input_ids"]] * len(gap), device=next(model.parameters()).device)
-    targets = ids[0, gap]
-    chosen = torch.zeros_like(ids, dtype=torch.bool)
-    for row, position in enumerate(gap):
-        ids[row, gap[row:]] = tokenizer.mask_token_id
-        chosen[row, position] = True
-    logits = logits_at(model, {"input_ids": ids}, chosen)
-    return float(logits.log_softmax(dim=-1).gather(1, targets[:, None]).sum())
+    tried = list(dict.fromkeys([*words, gap.answer]))
+    rows: dict[tuple[tuple[int, ...], int], int] = {}
+    owners, needed, targets = [], [], []
+    for number, word in enumerate(tried):
+        ids, places = _pieces(tokenizer, gap, word)
+        for place in places:
+            hidden = tuple(tokenizer.mask_token_id if p in places and p >= place else i for p, i in enumerate(ids))
+            owners.append(number)
+            needed.append(rows.setdefault((hidden, place), len(rows)))
+            targets.append(ids[place])
+
+    device = next(model.parameters()).device
+    sequences = [torch.tensor(hidden) for hidden, _ in rows]
+    padded = pad_sequence(sequences, batch_first=True, padding_value=tokenizer.pad_token_id).to(device)
+    attended = pad_sequence([torch.ones_like(s) for s in sequences], batch_first=True).to(device)
+    chosen = torch.zeros_like(padded, dtype=torch.bool)
+    chosen[range(len(rows)), [place for _, place in rows]] = True
+    logits = logits_at(model, {"input_ids": padded, "attention_mask": attended}, chosen)
+    found = logits.log_softmax(dim=-1)[needed, targets].double().cpu()
+    scores = torch.zeros(len(tried), dtype=torch.float64).index_add(0, torch.tensor(owners), found)
+
+    probabilities = scores.softmax(dim=0).tolist()
+    order = scores.argsort(descending=True, stable=True).tolist()
+    return GapFilling(
+        [Candidate(tried[i], probabilities[i]) for i in order], order.index(tried.index(gap.answer)) + 1
+    )
+
+
+def _pieces(tokenizer: Any, gap: SentenceGap, word: str) -> tuple[list[int], list[int]]:
+    """The sentence with a word in its gap as token ids, and the places of the word's pieces."""
+    encoding = tokenizer(gap.before + word + gap.after, return_offsets_mapping=True)
+    start, end = len(gap.before), len(gap.before) + len(word)
+    return encoding["input_ids"], [
+        p for p, (a, b) in enumerate(encoding["offset_mapping"]) if a < end and b > start
+    ]
+
+
+def gaps_in(
+    sentences: Iterable[str], words: Iterable[str], fewest_words: int, most_words: int
+) -> list[SentenceGap]:
+    """One gap in each sentence that admits one, by a rule that asks no model.
+
+    In their order, each sentence of ``fewest_words`` to ``most_words`` words hides the first of ``words`` that
+    stands in it once and that no sentence before it has hidden.
+    """
+    left, gaps = set(words), []
+    for sentence in sentences:
+        parts = sentence.split()
+        places = [i for i, part in enumerate(parts) if part in left and parts.count(part) == 1]
+        if places and fewest_words <= len(parts) <= most_words:
+            before, answer, after = parts[: places[0]], parts[places[0]], parts[places[0] + 1 :]
+            gaps.append(SentenceGap("".join(f"{w} " for w in before), answer, "".join(f" {w}" for w in after)))
+            left.remove(answer)
+    return gaps
 
 
 def frequent_words(texts: Iterable[str], count: int) -> list[str]:

@@ -1,0 +1,70 @@
+"""What the demo's numbers say, each in a sentence, and whether it is a win: so that no loss is shown as one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import mean, stdev
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``win``: better by more than chance or the spread of seeds would explain."""
+
+    win: bool
+    text: str
+
+
+def gap_verdict(gains: Sequence[float]) -> Verdict:
+    """By how many places the right word moved up in each gap."""
+    return _verdict(
+        gains,
+        "With the adapter the right word is found sooner.",
+        "With the adapter the right word is found later than without it.",
+        "The right word is found no sooner with the adapter than chance would explain.",
+    )
+
+
+def surprise_verdict(gains: Sequence[float]) -> Verdict:
+    """By how much the log-probability of each sentence rose."""
+    return _verdict(
+        gains,
+        "Real Maltese surprises the model less with the adapter.",
+        "Real Maltese surprises the model more with the adapter than without it.",
+        "The adapter makes no difference here that chance would not explain.",
+    )
+
+
+def topic_verdict(topic_f1: Mapping[str, Mapping[str, Any]]) -> Verdict:
+    """The stacked classifier against TF-IDF and the one alone: a difference is one beyond their deviations."""
+    alone, stacked, tfidf = topic_f1["task_only"], topic_f1["stacked"], topic_f1["baseline"]["tfidf"]
+    beats = [f1["mean"] - f1["std"] > tfidf for f1 in (alone, stacked)]
+    if all(beats):
+        baseline = "Both classifiers are better than TF-IDF, which needs no language model."
+    elif any(beats):
+        which = ("alone", "on the adapter")[beats.index(True)]
+        baseline = (
+            f"Of the two classifiers only the one {which} is better than TF-IDF, which needs no language model."
+        )
+    elif max(alone["mean"], stacked["mean"]) < tfidf:
+        baseline = "On these sentences TF-IDF, which needs no language model, is better."
+    else:
+        baseline = (
+            "TF-IDF, which needs no language model, is as good on these sentences, by the spread of the seeds."
+        )
+    difference, spread = stacked["mean"] - alone["mean"], stacked["std"] + alone["std"]
+    if difference > spread:
+        adapter = "The Maltese adapter helps: the classifier on it is better than the one alone."
+    elif difference < -spread:
+        adapter = "The Maltese adapter does not help here: the classifier alone is better."
+    else:
+        adapter = "The Maltese adapter makes no difference beyond the spread of the seeds."
+    return Verdict(beats[1] and difference > spread, f"{baseline} {adapter}")
+
+
+def _verdict(gains: Sequence[float], better: str, worse: str, same: str) -> Verdict:
+    """Of a mean gain at more than two standard errors from zero."""
+    gain, error = mean(gains), stdev(gains) / sqrt(len(gains))
+    if abs(gain) <= 2 * error:
+        return Verdict(False, same)
+    return Verdict(gain > 0, better if gain > 0 else worse)
