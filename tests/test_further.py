@@ -20,11 +20,12 @@ from langlift.config.recipes import FurtherRecipe, PretrainRecipe
 from langlift.errors import InputError
 from langlift.masking.masked_language_model import IGNORED, MaskedLanguageModel
 from langlift.training.examples import OnePass, masked_examples
-from langlift.training.further import make_head, piece_counts, prepare_further, state_keeping_loss
+from langlift.training.further import make_head, piece_counts, prepare_further
 from langlift.training.language_model_loss import decoder_of
 from langlift.training.paths import loss_path
 from langlift.training.pretraining import pretrain
 from langlift.training.pretraining_text import reserved_rows, token_rows
+from langlift.training.state_keeping import frozen_copy, state_keeping_loss
 from langlift.training.trainer import LiftTrainer
 
 QUICK = FurtherRecipe(
@@ -126,7 +127,7 @@ def test_states_that_are_kept(headless: Path, maltese_lines: list[str]):
         prepare_further(model, has_head, np.ones(len(tokenizer), dtype=np.int64), QUICK)
         batch = batch_of(model, tokenizer, way, lines)
         plain, items = loss_path(way, model, tokenizer.pad_token_id).loss(model, batch)
-        total, same_items = state_keeping_loss(model, weight=2e4)(model, batch)
+        total, same_items = state_keeping_loss(frozen_copy(model), weight=2e4)(model, batch)
         assert items == same_items
         losses[way] = float(total.detach().double() - plain.detach().double()) / (2e4 * int(items))
     whole = [tokenizer(line)["input_ids"][:40] for line in lines]
@@ -156,7 +157,7 @@ def test_kept_states_hold_the_encoder_back(headless: Path, maltese_lines: list[s
         prepare_further(model, has_head, np.ones(len(tokenizer), dtype=np.int64), QUICK)
         with torch.no_grad():
             then = hidden_states(model, whole)
-        loss = state_keeping_loss(model, weight)
+        loss = state_keeping_loss(frozen_copy(model), weight)
         batch = batch_of(model, tokenizer, "naive", maltese_lines[:9])
         optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-3)
         for _ in range(15):
@@ -230,3 +231,31 @@ def test_usage(tiny_bert: Path, tmp_path: Path, langlift: Any):
     assert not hasattr(FurtherRecipe(), "hidden_size")
     with pytest.raises(InputError, match="unknown setting 'keep_states'"):
         resolve(PretrainRecipe, "pretrain", assignments=["keep_states=1"])
+
+
+@pytest.mark.parametrize("way", ["fast", "naive"])
+def test_adapters_can_keep_states_too(base: Path, tmp_path: Path, langlift: Any, way: str):
+    """The first step's loss is the masked loss and the term, whose teacher is the base without the adapter."""
+    losses = {}
+    for weight in (0, 10):
+        out = tmp_path / f"{way}-{weight}"
+        done = langlift(
+            "adapt", "mlt", "--base", base, "--data", MALTESE, "--out", out, "--steps", 2, "--path", way,
+            "--precision", "float32", "--set", f"keep_states={weight}", "--json",
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        records = [json.loads(line) for line in (out / "progress.jsonl").read_text(encoding="utf-8").splitlines()]
+        losses[weight] = next(record["loss"] for record in records if "loss" in record)
+    assert losses[10] > losses[0]
+
+
+def test_what_keeping_states_does_not_go_with(langlift: Any, tmp_path: Path):
+    for settings, said in (
+        (["--objective", "causal"], "keep_states: only for masked objectives"),
+        (["--method", "mosa"], "keep_states: not with the second pass of mosa"),
+    ):
+        refused = langlift(
+            "adapt", "mlt", "--base", "langlift-nano", "--data", MALTESE, "--out", tmp_path / "run",
+            "--set", "keep_states=1", *settings,
+        )  # fmt: skip
+        assert refused.code == 2 and said in refused.err

@@ -71,6 +71,11 @@ def _consistency() -> Any:
     return _setting(MOSA_SETTINGS["consistency"], meaning, least=0)
 
 
+def _keep_states() -> Any:
+    meaning = "weight of a term that keeps the states of tokens that are not predicted as they were (0: none)"
+    return _setting(0.0, meaning, least=0)
+
+
 @dataclass(frozen=True)
 class AdaptRecipe:
     """How a language adapter is trained."""
@@ -97,6 +102,7 @@ class AdaptRecipe:
     train_head: bool = _setting(
         False, "also train the masked head's dense layer and LayerNorm (true: as published; full: always)"
     )
+    keep_states: float = _keep_states()
     masking_share: float = _setting(
         0.15, "share of the tokens that is predicted (mlm, full_word)", above=0, most=1
     )
@@ -124,6 +130,10 @@ class AdaptRecipe:
             found.append("train_head: a causal head is its decoder alone, which adapters do not train")
         if self.gradient_checkpointing and self.method == "mosa" and self.consistency > 0:
             found.append("gradient_checkpointing: not with the second pass of mosa (set consistency to 0)")
+        if self.keep_states and (self.objective == CAUSAL or self.quantised):
+            found.append("keep_states: only for masked objectives, and not for a quantised base")
+        if self.keep_states and self.method == "mosa" and self.consistency > 0:
+            found.append("keep_states: not with the second pass of mosa (set consistency to 0)")
         if self.quantised and self.method == "full":
             found.append("quantised: only for adapters (method full trains the base itself)")
         return found
@@ -167,6 +177,8 @@ class FamilyRecipe(AdaptRecipe):
             found.append("targeted_as_published: only for one language (langlift adapt)")
         if self.objective == CAUSAL or self.quantised:
             found.append("causal and quantised models: only for one language (langlift adapt)")
+        if self.keep_states:
+            found.append("keep_states: only for one language (langlift adapt)")
         return found
 
 
@@ -361,11 +373,7 @@ class FurtherRecipe(_TextTraining):
         "a missing head's dense layer begins as the identity, or from N(0, 0.02)",
         choices=("identity", "normal"),
     )
-    keep_states: float = _setting(
-        0.0,
-        "weight of a term that keeps the states of tokens that are not predicted as they were (0: none)",
-        least=0,
-    )
+    keep_states: float = _keep_states()
     steps: int = _setting(1000, "optimiser steps", least=1)
     decay_share: float = _setting(0.7, "share of the steps, at the end, that lower the rate", least=0, most=1)
     learning_rate: float = _setting(3e-4, "peak learning rate (AdamW)", above=0, most=1)

@@ -18,7 +18,7 @@ ONLY_FOR = {
     "train_head": ("seq_bn", "seq_bn_inv", "lora", "mosa"),
 }
 """Settings that only these methods read. In runs of others they are left out, so that they make no runs twice."""
-OFF_OR_ON = ("gradient_checkpointing", "quantised", "validation_examples")
+OFF_OR_ON = ("gradient_checkpointing", "quantised", "validation_examples", "keep_states")
 """Settings that came later. Off (false, 0) they are left out, so that runs from before count as the same."""
 
 

@@ -43,6 +43,7 @@ from langlift.training.run_folder import (
     write_json,
     write_text,
 )
+from langlift.training.state_keeping import frozen_copy
 from langlift.training.trainer import Validation, best_of, mixed_validation_loss, validation_loss
 from langlift.training.training_data import TrainingData, encode_sources, read_sources
 
@@ -172,9 +173,10 @@ def adapt(
         return AdaptResult(**read_metrics(out))
 
     set_seed(recipe.seed)
+    teacher = frozen_copy(model) if recipe.keep_states else None
     mixture = prepare_model(model, name, config, recipe, fresh=init is None)
     trainer, report, arithmetic = language_model_trainer(
-        model, tokenizer, rows, out, recipe, recipe.steps, _validation, mixture=mixture
+        model, tokenizer, rows, out, recipe, recipe.steps, _validation, mixture=mixture, teacher=teacher
     )
     try:
         trainer.resume_or_start()

@@ -1,6 +1,5 @@
 """Pre-training that goes on from an encoder: a head where it has none, what trains, and what is to stay."""
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -8,19 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
-from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.loading import longest_input
 from langlift.backbones.registry import backbone_of
 from langlift.config.recipes import FurtherRecipe
 from langlift.errors import InputError
-from langlift.masking.masked_language_model import IGNORED
-from langlift.training.decoder_loss import summed_cross_entropy
 from langlift.training.examples import TokenMatrix
-from langlift.training.language_model_loss import before_decoder, decoder_of, logit_cap
-from langlift.training.paths import SummedLoss
+from langlift.training.language_model_loss import decoder_of
 
 HEAD_DEVIATION = 0.02
 UNSEEN_COUNT = 0.5
@@ -96,54 +91,6 @@ def require_row(model: PreTrainedModel, tokenizer: Any, row_tokens: int) -> None
         raise InputError(
             f"row_tokens {row_tokens}: the model takes {longest} tokens at most", f"--set row_tokens={longest}"
         )
-
-
-def state_keeping_loss(model: PreTrainedModel, weight: float) -> SummedLoss:
-    """The masked loss, and a term that keeps the encoder's last states at all other tokens as they are now.
-
-    With s the state of a token that is not predicted, in a text with masks, and t the untrained encoder's at the
-    same token of the whole text, the term is the mean of ``|s - t|^2 / |t|^2``, times ``weight`` and the number of
-    predicted tokens (the masked loss is a sum over these). So what was in the states of whole texts, as a sentence
-    encoder's meaning, stays, and the places of masks learn to say which word is missing. It is measured on the
-    first half of a batch's texts, which halves its cost.
-    """
-    teacher = copy.deepcopy(model).eval().requires_grad_(False)
-
-    def loss(student: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        chosen = batch["labels"] != IGNORED
-        states = hidden_states(student, batch)
-        half = first_half(batch)
-        with torch.no_grad():
-            labels = half["labels"]
-            wanted = hidden_states(
-                teacher, half | {"input_ids": torch.where(labels != IGNORED, labels, half["input_ids"])}
-            )
-        kept = labels == IGNORED
-        if (mask := half.get("attention_mask")) is not None:
-            kept = kept & mask.bool()
-        kept = kept.reshape(-1)
-        now, then = states[: len(kept)][kept].float(), wanted[kept].float()
-        change = ((now - then).square().sum(1) / then.square().sum(1)).mean()
-        decoder = decoder_of(student)
-        masked = summed_cross_entropy(
-            before_decoder(student, states[chosen.reshape(-1)]),
-            decoder.weight,
-            decoder.bias,
-            batch["labels"][chosen],
-            logit_cap(student),
-        )
-        return masked + weight * chosen.sum() * change, chosen.sum()
-
-    return loss
-
-
-def first_half(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The first half, rounded up, of a padded or flat batch's texts."""
-    if "lengths" not in batch:
-        return {name: tensor[: (len(tensor) + 1) // 2] for name, tensor in batch.items()}
-    lengths = batch["lengths"][: (len(batch["lengths"]) + 1) // 2]
-    tokens = int(lengths.sum())
-    return {name: lengths if name == "lengths" else tensor[:, :tokens] for name, tensor in batch.items()}
 
 
 def lineage(base: str) -> list[str]:

@@ -33,13 +33,14 @@ from langlift.training.paths import LossPath, loss_path
 from langlift.training.precision import Arithmetic, prepare_arithmetic
 from langlift.training.reporting import TrainingReport
 from langlift.training.run_folder import atomic_files
+from langlift.training.state_keeping import state_keeping_loss
 from langlift.training.trainer import LiftTrainer, Validation, on_device, training_arguments
 from langlift.training.training_data import DEV_SEED, TrainingData
 
 CHECKED_EXAMPLES = 16
 """So many dev examples, short and long ones, make the batch on which bf16 is checked."""
 
-LATER_SETTINGS = {"gradient_checkpointing": False, "quantised": False}
+LATER_SETTINGS = {"gradient_checkpointing": False, "quantised": False, "keep_states": 0.0}
 """Settings that runs made before there were any of them lack, and what those runs did."""
 
 ExamplesOf = Callable[[Sequence[EncodedRow], int], ExampleOf]
@@ -92,8 +93,12 @@ def language_model_trainer(
     accumulation: int = 1,
     mixture: Mixture | None = None,
     callbacks: Sequence[TrainerCallback] = (),
+    teacher: PreTrainedModel | None = None,
 ) -> tuple[LiftTrainer, TrainingReport, Arithmetic]:
-    """The Trainer of a run, with its report and arithmetic; the model is moved and cast in place."""
+    """The Trainer of a run, with its report and arithmetic; the model is moved and cast in place.
+
+    ``teacher`` is the model whose states ``keep_states`` keeps.
+    """
     examples_of = examples_for(tokenizer, recipe)
     device = default_device()
     if recipe.quantised:  # and there already
@@ -104,6 +109,9 @@ def language_model_trainer(
     loss = path.loss
     if mixture is not None and recipe.consistency > 0:
         loss = consistent_loss(recipe.path, mixture, recipe.consistency)
+    if teacher is not None:
+        loss_path(recipe.path, teacher, tokenizer.pad_token_id)  # it reads the same batches
+        loss = state_keeping_loss(teacher.to(device), recipe.keep_states)
     validation, best_by = validation_of(rows, examples_of, path)
     held_out = dev_examples(max(rows.dev.values(), key=len), examples_of)
     some = np.unique(np.linspace(0, len(held_out) - 1, CHECKED_EXAMPLES).astype(int))

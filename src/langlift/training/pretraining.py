@@ -28,7 +28,7 @@ from langlift.processes import only_one
 from langlift.progress import ProgressBar
 from langlift.training.cost import flops_per_token
 from langlift.training.examples import ExampleOf, OnePass, Schedule, TokenMatrix, causal_examples, masked_examples
-from langlift.training.further import lineage, piece_counts, prepare_further, require_row, state_keeping_loss
+from langlift.training.further import lineage, piece_counts, prepare_further, require_row
 from langlift.training.initialisation import see_neighbours
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.model_cards import further_card, pretraining_card
@@ -47,6 +47,7 @@ from langlift.training.run_folder import (
     sha256_of,
     write_json,
 )
+from langlift.training.state_keeping import frozen_copy, state_keeping_loss
 from langlift.training.trainer import LiftTrainer, best_of, mean_validation_loss, on_device, training_arguments
 from langlift.vocab.tokenizer_training import train_unigram_tokenizer
 
@@ -152,7 +153,7 @@ def pretrain(
         path = loss_path(recipe.path, model, tokenizer.pad_token_id)
         start = _Start(model, path.loss, None, made_head=not has_head)
         if recipe.keep_states:
-            start = replace(start, loss=state_keeping_loss(model, recipe.keep_states))
+            start = replace(start, loss=state_keeping_loss(frozen_copy(model), recipe.keep_states))
     examples = {name: OnePass(_examples(rows, tokenizer, recipe), len(rows)) for name, rows in held_out.items()}
     some = max(examples.values(), key=len)
     checked = on_device(path.collate([some[i] for i in range(min(CHECKED_ROWS, len(some)))]), device)

@@ -1,0 +1,66 @@
+"""A term that keeps what an encoder knows of meaning while it learns to fill masks."""
+
+import copy
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from langlift.backbones.hidden_states import hidden_states
+from langlift.masking.masked_language_model import IGNORED
+from langlift.training.decoder_loss import summed_cross_entropy
+from langlift.training.language_model_loss import before_decoder, decoder_of, logit_cap
+from langlift.training.paths import SummedLoss
+
+
+def frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
+    """The model as it is now, for a teacher: it does not train, and does not change with the other."""
+    teacher: PreTrainedModel = copy.deepcopy(model).eval()
+    return teacher.requires_grad_(False)
+
+
+def state_keeping_loss(teacher: PreTrainedModel, weight: float) -> SummedLoss:
+    """The masked loss, and a term that keeps the last states at all other tokens as the teacher has them.
+
+    With s the state of a token that is not predicted, in a text with masks, and t the teacher's at the
+    same token of the whole text, the term is the mean of ``|s - t|^2 / |t|^2``, times ``weight`` and the number of
+    predicted tokens (the masked loss is a sum over these). So what was in the states of whole texts, as a sentence
+    encoder's meaning, stays, and the places of masks learn to say which word is missing. It is measured on the
+    first half of a batch's texts, which halves its cost.
+    """
+
+    def loss(student: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        chosen = batch["labels"] != IGNORED
+        states = hidden_states(student, batch)
+        half = first_half(batch)
+        with torch.no_grad():
+            labels = half["labels"]
+            wanted = hidden_states(
+                teacher, half | {"input_ids": torch.where(labels != IGNORED, labels, half["input_ids"])}
+            )
+        kept = labels == IGNORED
+        if (mask := half.get("attention_mask")) is not None:
+            kept = kept & mask.bool()
+        kept = kept.reshape(-1)
+        now, then = states[: len(kept)][kept].float(), wanted[kept].float()
+        change = ((now - then).square().sum(1) / then.square().sum(1)).mean()
+        decoder = decoder_of(student)
+        masked = summed_cross_entropy(
+            before_decoder(student, states[chosen.reshape(-1)]),
+            decoder.weight,
+            decoder.bias,
+            batch["labels"][chosen],
+            logit_cap(student),
+        )
+        return masked + weight * chosen.sum() * change, chosen.sum()
+
+    return loss
+
+
+def first_half(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The first half, rounded up, of a padded or flat batch's texts."""
+    if "lengths" not in batch:
+        return {name: tensor[: (len(tensor) + 1) // 2] for name, tensor in batch.items()}
+    lengths = batch["lengths"][: (len(batch["lengths"]) + 1) // 2]
+    tokens = int(lengths.sum())
+    return {name: lengths if name == "lengths" else tensor[:, :tokens] for name, tensor in batch.items()}
