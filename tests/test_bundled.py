@@ -114,9 +114,9 @@ def test_a_short_demo(langlift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(demonstration, "resolve", shortened)
     monkeypatch.setattr(
-        demonstration, "score_sentences", lambda m, t, texts, **given: score_sentences(m, t, texts[:8], **given)
+        demonstration, "score_sentences", lambda m, t, texts, **given: score_sentences(m, t, texts[:4], **given)
     )
-    monkeypatch.setattr(demonstration, "gaps_in", lambda *given: gaps_in(*given)[:4])
+    monkeypatch.setattr(demonstration, "gaps_in", lambda *given: gaps_in(*given)[:2])
     result = langlift("demo", "--out", tmp_path / "demo", "--json")
     assert result.code == 0, result.err
     assert {"language", "seconds", "pppl_per_character", "topic_f1", "report"} <= result.json.keys()
@@ -131,10 +131,10 @@ def test_a_short_demo(langlift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     baseline = result.json["topic_f1"]["baseline"]
     assert {name: result.json["topic"][name] for name in ("tfidf", "majority")} == baseline
     gaps = result.json["gaps"]
-    assert len(gaps) == 4
+    assert len(gaps) == 2
     for name in values:
         ranks = [gap["rank"][name] for gap in gaps]
-        assert result.json["mean_rank"][name] == sum(ranks) / 4
+        assert result.json["mean_rank"][name] == sum(ranks) / 2
         assert result.json["filled_right"][name] == ranks.count(1)
         for gap in gaps:
             shares = [guess["probability"] for guess in gap["guesses"][name]]

@@ -315,15 +315,17 @@ def test_a_size_keeps_characters_and_the_pieces_in_most_use(kind, tokenizers, ma
     base = tokenizers[kind]
     state = state_of(base)
     use = Counter(number for ids in token_ids(base, maltese_lines) for number in ids)
-    least = len(most_used_ids(state, {}, len(base)))
+    always = set(most_used_ids(state, {}, len(base)))
+    least = len(always)
     size = (least + len(base)) // 2
     keep = most_used_ids(state, use, size)
     trimmed = assembled(trimmed_state(state, keep), base)
     assert size - 3 <= len(keep) <= size and len(trimmed) == len(keep)
     names = {number: piece for piece, number in pieces_of(state).items()}
     dropped = [number for number in use if number in names and number not in keep]
-    chosen = [number for number in keep if number in use and len(names.get(number, "")) > 2]
-    assert dropped and max(use[n] for n in dropped) <= min(use[n] for n in chosen) + (9**9 if kind == "bpe" else 0)
+    assert dropped and always < set(keep)
+    if kind_of(state) != "bpe":  # which keeps what its pieces are made with, too
+        assert max(use[number] for number in dropped) <= min(use[number] for number in {*keep} - always)
     for line in maltese_lines[:100]:
         ids = trimmed(line, add_special_tokens=False)["input_ids"]
         assert (trimmed.unk_token_id in ids) <= (
@@ -339,11 +341,11 @@ def test_corpora_count_alike_in_a_size(tmp_path, langlift, maltese_lines):
     (tmp_path / "short.txt").write_text("The quick brown fox jumps over the lazy dog\n" * 2, encoding="utf-8")
     done = langlift(
         "vocab", "trim", "--base", "langlift-nano", "--corpus", tmp_path / "long.txt", "--corpus",
-        tmp_path / "short.txt", "--size", 2500, "--out", tmp_path / "out", "--json",
+        tmp_path / "short.txt", "--size", 1500, "--out", tmp_path / "out", "--json",
     )  # fmt: skip
     assert done.code == 0, done.err
     result = json.loads(done.out.splitlines()[-1])
-    assert result["vocabulary_after"] == 2500 and 0 < result["lines_changed"] < 1
+    assert result["vocabulary_after"] == 1500 and 0 < result["lines_changed"] < 1
     assert result["after"]["tokens_per_word"] > result["before"]["tokens_per_word"]
     before, after = load_tokenizer("langlift-nano"), load_tokenizer(str(tmp_path / "out"))
     assert after.tokenize("The quick brown fox") == before.tokenize("The quick brown fox")

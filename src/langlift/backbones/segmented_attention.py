@@ -114,7 +114,8 @@ def flat_attention(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if (shared := query.shape[1] // key.shape[1]) > 1:
         key, value = (x.repeat_interleave(shared, dim=1) for x in (key, value))
-    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    # Rotary positions may leave queries and keys in float32 where autocast made the values bf16.
+    q, k, v = (x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value))
     sight = Sight(module.is_causal, sliding_window)  # type: ignore[arg-type]
     if query.is_cuda or (query.dtype == torch.float32 and not torch.is_grad_enabled()):
         return _fused(q, k, v, segments, scale, dropout, sight)[None], None

@@ -58,9 +58,9 @@ def trim_vocabulary(base: str, corpus: Sequence[Path], out: Path, size: int | No
     Special tokens and bytes stay. The lines are cut into the same pieces as before, which is checked, and so
     the model gives each kept piece the same logit. Probabilities rise a little: they are shares of what is left.
 
-    With ``size`` only so many entries are kept: special tokens, bytes and all single characters, and of the other
-    pieces those that the corpora use most, each corpus counting alike whatever its length. Some lines are then cut
-    into smaller pieces than before.
+    With ``size`` at most so many entries are kept: special tokens, bytes and all single characters, and of the
+    other pieces those that the corpora use most, each corpus counting alike whatever its length. Some lines are
+    then cut into smaller pieces than before.
 
     Raises:
         InputError: base or corpus cannot be read, ``size`` does not hold the characters, or ``out`` is not free.
