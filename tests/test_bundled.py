@@ -164,7 +164,6 @@ def test_the_whole_demo(langlift, tmp_path: Path) -> None:
     topic = result.json["topic"]
     assert max(topic["alone"], topic["stacked"]) > 2 * topic["majority"]
     assert result.json["verdicts"]["surprise"]["win"]
-    assert 1 < result.json["mean_rank"]["seq_bn"] < (GAP_WORDS + 1) / 2, "better than chance"
 
 
 def test_what_the_demo_says_of_the_base_and_shows_is_true() -> None:
