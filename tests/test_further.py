@@ -235,7 +235,7 @@ def test_usage(tiny_bert: Path, tmp_path: Path, langlift: Any):
 
 @pytest.mark.parametrize("way", ["fast", "naive"])
 def test_adapters_can_keep_states_too(base: Path, tmp_path: Path, langlift: Any, way: str):
-    """The first step's loss is the masked loss and the term, whose teacher is the base without the adapter."""
+    """The term is added to the loss that trains an adapter, on either path."""
     losses = {}
     for weight in (0, 10):
         out = tmp_path / f"{way}-{weight}"

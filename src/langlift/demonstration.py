@@ -35,7 +35,7 @@ GAP_WORDS = 50
 GAP_SENTENCES = (6, 14)
 """The fewest and the most words of a sentence with a gap."""
 GUESSES = 3
-"""So many of a model's guesses are shown for a gap."""
+"""How many of a model's guesses are shown for a gap."""
 BEFORE, AFTER = "base", "seq_bn"
 """The models compared: the base as it is, and with an adapter (a folder of this name)."""
 REPORT = "report.html"

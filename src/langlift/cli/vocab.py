@@ -193,7 +193,9 @@ def trim(
     out: NewFolder,
     size: Annotated[
         int | None,
-        typer.Option("--size", help="Keep so many entries: all single characters, and the pieces in most use."),
+        typer.Option(
+            "--size", help="Number of entries to keep: every single character, then the most used pieces."
+        ),
     ] = None,
     as_json: Json = False,
     debug: Debug = False,

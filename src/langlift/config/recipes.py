@@ -365,7 +365,7 @@ class FurtherRecipe(_TextTraining):
     """How the pre-training of an encoder goes on, with a masked head made for it where it has none."""
 
     train_layers: int = _setting(
-        -1, "so many last layers train, beside the head (-1: all; 0: the head alone)", least=-1
+        -1, "number of last layers that train, along with the head (-1: all; 0: only the head)", least=-1
     )
     train_embeddings: bool = _setting(True, "the embeddings train, and with them the decoder tied to them")
     head_init: str = _setting(

@@ -85,7 +85,7 @@ def without_dropout(model: PreTrainedModel) -> None:
 
 
 def require_row(model: PreTrainedModel, tokenizer: Any, row_tokens: int) -> None:
-    """Raise an InputError unless the model takes rows of so many tokens."""
+    """Raise an InputError if rows of ``row_tokens`` tokens are too long for the model."""
     longest = longest_input(model, tokenizer)
     if row_tokens > longest:
         raise InputError(

@@ -72,7 +72,10 @@ def split_by_budget(
             if (there := bytes_of(mine)) < budget:
                 mistakes.append(f"{file.stem}: {budget:,} bytes wanted, {there:,} there")
             cut = beginning(mine, budget)
-            mine = [*cut, *[[] for _ in mine[len(cut) :]]]  # so many draws as without a budget
+            mine = [
+                *cut,
+                *[[] for _ in mine[len(cut) :]],
+            ]  # the shuffle below then draws as often as without a budget
         sizes[file.stem] = sizes.get(file.stem, 0) + bytes_of(mine)
         train.extend(mine)
         reserved.setdefault(file.stem, []).extend(kept)
@@ -85,7 +88,7 @@ def split_by_budget(
 
 
 def beginning(documents: Sequence[Document], most_bytes: int) -> list[Document]:
-    """The first lines of documents that have at most so many bytes together; the last document may be cut."""
+    """The first lines of the documents, up to ``most_bytes`` bytes in all; the last document may be cut."""
     found: list[Document] = []
     left = most_bytes
     for document in documents:
@@ -157,7 +160,7 @@ def reserved_rows(
 def _cut(
     tokenizer: Any, documents: Sequence[Document], length: int, what: str, most: int | None = None
 ) -> TokenMatrix:
-    """TokenMatrix of documents, at most so many."""
+    """The token rows of documents, at most ``most`` of them."""
     kind = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
     first, last = beginning_and_end(tokenizer)
     flat = array("H" if kind is np.uint16 else "I")
