@@ -22,11 +22,12 @@ def frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
 def state_keeping_loss(teacher: PreTrainedModel, weight: float) -> SummedLoss:
     """The masked loss, and a term that keeps the last states at all other tokens as the teacher has them.
 
-    With s the state of a token that is not predicted, in a text with masks, and t the teacher's at the
-    same token of the whole text, the term is the mean of ``|s - t|^2 / |t|^2``, times ``weight`` and the number of
-    predicted tokens (the masked loss is a sum over these). So what was in the states of whole texts, as a sentence
-    encoder's meaning, stays, and the places of masks learn to say which word is missing. It is measured on the
-    first half of a batch's texts, which halves its cost.
+    With s the state of a token that is not predicted, in a text with masks, and t the teacher's at the same token
+    of the whole text, the term is the share of the variance of t that s misses, the sum of ``|s - t|^2`` over that
+    of ``|t - mean(t)|^2``, times ``weight`` and the number of predicted tokens (the masked loss is a sum over
+    these). What all states have in common, most of a sentence encoder's norm, is left out of the scale, for no
+    meaning is in it. So the states of whole texts stay as they were, and the places of masks learn to say which
+    word is missing. The term is measured on the first half of a batch's texts, which halves its cost.
     """
 
     def loss(student: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -43,7 +44,7 @@ def state_keeping_loss(teacher: PreTrainedModel, weight: float) -> SummedLoss:
             kept = kept & mask.bool()
         kept = kept.reshape(-1)
         now, then = states[: len(kept)][kept].float(), wanted[kept].float()
-        change = ((now - then).square().sum(1) / then.square().sum(1)).mean()
+        change = (now - then).square().sum() / (then - then.mean(0)).square().sum()
         decoder = decoder_of(student)
         masked = summed_cross_entropy(
             before_decoder(student, states[chosen.reshape(-1)]),
