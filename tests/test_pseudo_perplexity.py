@@ -174,7 +174,7 @@ def test_a_gap_is_filled_as_if_each_word_were_tried_by_itself(loaded) -> None:
     assert fill_gap(model, tokenizer, gap, tried) == found, "a word is tried once"
 
 
-def test_the_rule_of_gaps_asks_for_length_and_hides_no_word_twice() -> None:
+def test_the_rule_of_gaps_asks_for_length_and_a_word_that_stands_once() -> None:
     sentences = [
         "Kien li.",
         "Marru fuq il-bejt u raw il-baħar.",
@@ -185,7 +185,7 @@ def test_the_rule_of_gaps_asks_for_length_and_hides_no_word_twice() -> None:
     found = gaps_in(sentences, ["u", "fuq", "biex", "li."], 6, 8)
     assert found == [
         SentenceGap("Marru ", "fuq", " il-bejt u raw il-baħar."),
-        SentenceGap("Iltqajna fuq il-pont ", "u", " morna d-dar."),
+        SentenceGap("Iltqajna ", "fuq", " il-pont u morna d-dar."),
     ]
     assert gaps_in(["u u biex a b c"], ["u", "biex"], 6, 6) == [SentenceGap("u u ", "biex", " a b c")]
 

@@ -81,7 +81,8 @@ class DemoResult:
     """Held-out Maltese before (key ``base``) and after (``seq_bn``: the base with the adapter).
 
     ``gaps`` are filled from the ``gap_words`` most frequent words of the training text; ``mean_rank`` is the mean
-    place of the right one, ``filled_right`` in how many gaps it came first. ``topic`` has macro-F1, 0 to 100: of
+    place of the right one, ``filled_right`` in how many gaps it came first, and ``by_frequency`` has both for the
+    words in order of frequency, whatever the sentence. ``topic`` has macro-F1, 0 to 100: of
     a classifier ``alone`` and ``stacked`` on the adapter (means over seeds), of ``tfidf`` and of the ``majority``
     class; ``topic_f1`` has ``task_only`` and ``stacked`` (each ``mean``, ``std`` and ``seeds``) and ``baseline``.
     ``verdicts`` say in words what came out of ``gaps``, ``topic`` and ``surprise``, and whether it is a ``win``:
@@ -97,6 +98,7 @@ class DemoResult:
     gap_words: int
     mean_rank: dict[str, float]
     filled_right: dict[str, int]
+    by_frequency: dict[str, float]
     topic: dict[str, float]
     topic_f1: dict[str, dict[str, Any]]
     pppl_per_character: dict[str, float]
@@ -161,6 +163,10 @@ def demo(out: Path, seed: int = 42) -> DemoResult:
         gap_words=GAP_WORDS,
         mean_rank={name: round(mean(gap.rank[name] for gap in gaps), 2) for name in scores},
         filled_right={name: sum(gap.rank[name] == 1 for gap in gaps) for name in scores},
+        by_frequency={
+            "mean_rank": round(mean(words.index(gap.answer) + 1 for gap in gaps), 2),
+            "filled_right": sum(gap.answer == words[0] for gap in gaps),
+        },
         topic={"alone": alone.mean, "stacked": stacked.mean, **alone.baseline},
         topic_f1=topic_f1,
         pppl_per_character={name: score.per_character for name, score in scores.items()},

@@ -43,7 +43,13 @@ def demo(
     )
     console.print(f"The first: {gap.before}[bold]___[/bold]{gap.after}", f"Right: {gap.answer}", sep="\n")
     console.print(gap.meaning, style="dim")
-    console.print(_gap_table(result), verdicts["gaps"].text, sep="\n")
+    frequent = result.by_frequency
+    console.print(
+        _gap_table(result),
+        f"Whoever orders the words by how frequent they are fills {frequent['filled_right']} right "
+        f"(mean place {frequent['mean_rank']:.1f}). {verdicts['gaps'].text}",
+        sep="\n",
+    )
     console.print(f"\n[bold]2. Telling topics apart:[/bold] seven topics, {result.topic_test} Maltese sentences")
     console.print(_topic_table(result), verdicts["topic"].text, sep="\n")
     console.print(f"\n[bold]3. Surprise[/bold] at {result.sentences} Maltese sentences; lower is better")
@@ -62,8 +68,8 @@ def _gap_table(result: "DemoResult") -> "Table":
     table.add_row("its best guesses", *(_listed(guesses) for guesses in gap.guesses.values()))
     table.add_row("place of the right word", *(f"{rank} of {result.gap_words}" for rank in gap.rank.values()))
     table.add_section()
-    table.add_row("mean place in all gaps", *(f"{rank:.1f}" for rank in result.mean_rank.values()))
     table.add_row("gaps filled right", *(f"{n} of {len(result.gaps)}" for n in result.filled_right.values()))
+    table.add_row("mean place in all gaps", *(f"{rank:.1f}" for rank in result.mean_rank.values()))
     return table
 
 

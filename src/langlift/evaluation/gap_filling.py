@@ -87,17 +87,15 @@ def gaps_in(
 ) -> list[SentenceGap]:
     """One gap in each sentence that admits one, by a rule that asks no model.
 
-    In their order, each sentence of ``fewest_words`` to ``most_words`` words hides the first of ``words`` that
-    stands in it once and that no sentence before it has hidden.
+    Each sentence of ``fewest_words`` to ``most_words`` words hides the first of ``words`` that stands in it once.
     """
-    left, gaps = set(words), []
+    hidden, gaps = set(words), []
     for sentence in sentences:
         parts = sentence.split()
-        places = [i for i, part in enumerate(parts) if part in left and parts.count(part) == 1]
+        places = [i for i, part in enumerate(parts) if part in hidden and parts.count(part) == 1]
         if places and fewest_words <= len(parts) <= most_words:
             before, answer, after = parts[: places[0]], parts[places[0]], parts[places[0] + 1 :]
             gaps.append(SentenceGap("".join(f"{w} " for w in before), answer, "".join(f" {w}" for w in after)))
-            left.remove(answer)
     return gaps
 
 
