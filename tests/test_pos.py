@@ -9,8 +9,9 @@ import pytest
 from langlift.config.recipes import TaskRecipe
 from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
+from langlift.evaluation.metrics import accuracy
 from langlift.tasks.conllu import parse_conllu
-from langlift.tasks.pos import POS, accuracy
+from langlift.tasks.pos import POS
 from langlift.tasks.runner import train_task
 from langlift.tasks.sentiment import SENTIMENT
 from langlift.tasks.treebanks import DEV_SEED

@@ -7,8 +7,7 @@ from typing import Any, ClassVar, Generic
 import numpy as np
 
 from langlift.errors import InputError
-from langlift.evaluation.classification import macro_f1
-from langlift.evaluation.entities import entity_spans
+from langlift.evaluation.metrics import entity_spans, macro_f1
 from langlift.prompting.answers import read_entities, read_label, tags_of
 from langlift.tasks.known import TASKS
 from langlift.tasks.labelled_text import LabelledText

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from langlift.evaluation.classification import macro_f1
+from langlift.evaluation.metrics import macro_f1
 from langlift.tasks.labelled_text import LabelledText
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from langlift.config.recipes import TaskRecipe
-from langlift.evaluation.attachment import AttachmentScores, attachment_scores, universal
+from langlift.evaluation.metrics import AttachmentScores, attachment_scores, universal
 from langlift.heads.biaffine import BiaffineHead, DependencyParser, summed_parsing_loss
 from langlift.heads.spanning_tree import Scores, greedy_tree, maximum_spanning_tree
 from langlift.tasks.baselines import most_frequent_label

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from langlift.errors import InputError
-from langlift.evaluation.entities import entity_f1, entity_spans
+from langlift.evaluation.metrics import entity_f1, entity_spans
 from langlift.tasks.baselines import most_frequent_label
 from langlift.tasks.input_rows import read_word_rows, words_of
 from langlift.tasks.tagged_words import OUTSIDE, TaggedWords, bio_labels, checked_tags, open_tagged, types_of

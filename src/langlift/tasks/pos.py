@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from langlift.config.recipes import TaskRecipe
+from langlift.evaluation.metrics import accuracy
 from langlift.tasks.baselines import most_frequent_label
 from langlift.tasks.conllu import UPOS, Sentence, sentence_of
 from langlift.tasks.input_rows import words_of
@@ -103,12 +104,6 @@ class PartsOfSpeech(TaggingTask[Treebank]):
     def baselines(self, train: Treebank, test: Treebank) -> dict[str, float]:
         """Each word gets the tag it had most often in training, an unknown one the most frequent of all."""
         return {"most_frequent_tag": accuracy(test.tags, most_frequent_label(train.words, train.tags, test.words))}
-
-
-def accuracy(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> float:
-    """The share of words, over all sentences, with the right tag; 0 to 100."""
-    right = [a == b for tags, other in zip(gold, predicted, strict=True) for a, b in zip(tags, other, strict=True)]
-    return 100.0 * sum(right) / len(right)
 
 
 POS = PartsOfSpeech()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from langlift.config.recipes import TaskRecipe
-from langlift.evaluation.classification import macro_f1
+from langlift.evaluation.metrics import macro_f1
 from langlift.heads.classification import SentenceClassifier, summed_class_loss
 from langlift.tasks.baselines import text_baseline
 from langlift.tasks.input_rows import TEXT, read_rows
