@@ -17,13 +17,13 @@ from langlift.prompting.answer_store import ANSWERS, AnswerStore, open_answers
 from langlift.prompting.answers import without_thinking
 from langlift.prompting.asking import Answer, Model, Outcome, Prompt
 from langlift.prompting.cards import prompt_card
-from langlift.prompting.forms import PROMPTED, Form, form_of, placeholders_of
+from langlift.prompting.forms import Form, form_of, placeholders_of
 from langlift.prompting.local import LocalModel
 from langlift.prompting.server import Server, is_url
 from langlift.prompting.template import PromptTemplate, load_template
-from langlift.tasks.known import TASKS
+from langlift.tasks.learner import TaskData
 from langlift.tasks.runner import PREDICTIONS
-from langlift.tasks.task import TaskData
+from langlift.tasks.task import PROMPTED, TASKS
 from langlift.training.run_folder import (
     METRICS,
     atomic_file,
@@ -171,7 +171,7 @@ def _prepared(
     train_data: Sequence[str | Path] | None,
 ) -> "_Run":
     asked_how = load_template(task, template, placeholders_of(task))
-    splits = TASKS[task].read(str(data), [str(name) for name in train_data or ()], False)
+    splits = TASKS[task].learner.read(str(data), [str(name) for name in train_data or ()], False)
     return _Run(form_of(task, splits.labels), splits, asked_how, recipe)
 
 
@@ -255,7 +255,7 @@ class _Run:
         if found is None or missed or (isinstance(found, str) and found != form.gold(train, number)):
             raise InputError(
                 f"{self.template.name}: answer: '{written}' could not be read back",
-                "answers are a label, alone or as JSON, or for ner a JSON list of entities",
+                "answers are a label, alone or as JSON, or a JSON list of entities",
             )
 
     def count(
@@ -281,8 +281,8 @@ class _Run:
         published = form.published_score(test.chosen(readable), [whole[number] for number in readable])
         metrics = {
             "seed": seed,
-            f"test_{task.metric}": published if left_out else form.score(split, chosen),
-            "published": {task.metric: published, "left_out": len(test) - len(readable)},
+            f"test_{task.metric.name}": published if left_out else form.score(split, chosen),
+            "published": {task.metric.name: published, "left_out": len(test) - len(readable)},
             "test_examples": len(test),
             "unparsed": len(unreadable),
             "unparsed_examples": [
@@ -293,7 +293,7 @@ class _Run:
             "misplaced": sum(missed for _, missed in read),
         }
         with atomic_file(folder / PREDICTIONS) as path, path.open("w", encoding="utf-8") as file:
-            for row in task.rows(split, form.answers(chosen)):
+            for row in task.learner.rows(split, form.answers(chosen)):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
         card = prompt_card(task, inputs, recipe, self.data.labels, metrics, prompts[0].messages)
         write_text(folder / "README.md", card)
@@ -316,10 +316,10 @@ class _Run:
         cost = (tokens_in * recipe.price_in + tokens_out * recipe.price_out) / 1e6
         return PromptResult(
             task=task.name,
-            metric=task.metric,
-            **_over_seeds([run[f"test_{task.metric}"] for run in runs]),
-            published=_over_seeds([run["published"][task.metric] for run in runs]),
-            baseline=task.baselines(self.data.train, self.data.test),
+            metric=task.metric.name,
+            **_over_seeds([run[f"test_{task.metric.name}"] for run in runs]),
+            published=_over_seeds([run["published"][task.metric.name] for run in runs]),
+            baseline=task.learner.baselines(self.data.train, self.data.test),
             model=model,
             shots=recipe.shots,
             test_examples=len(self.data.test),
