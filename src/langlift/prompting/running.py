@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 from langlift.config.loading import recorded
@@ -22,7 +21,7 @@ from langlift.prompting.local import LocalModel
 from langlift.prompting.server import Server, is_url
 from langlift.prompting.template import PromptTemplate, load_template
 from langlift.tasks.learner import TaskData
-from langlift.tasks.runner import PREDICTIONS
+from langlift.tasks.runner import PREDICTIONS, name_of, over_seeds
 from langlift.tasks.task import PROMPTED, TASKS
 from langlift.training.run_folder import (
     METRICS,
@@ -115,10 +114,10 @@ def prompt(
     asked = open_model(model, model_name, key_variable, recipe, trust_remote_code)
     inputs = {
         "task": task,
-        "model": model if model_name is not None else _name_of(model),
+        "model": model if model_name is not None else name_of(model),
         "model_name": model_name,
-        "data": _name_of(data),
-        "train_data": ", ".join(map(_name_of, train_data)) if train_data else None,
+        "data": name_of(data),
+        "train_data": ", ".join(map(name_of, train_data)) if train_data else None,
         "data_sha256": run.data.sha256,
         "template": run.template.source,
     }
@@ -317,8 +316,8 @@ class _Run:
         return PromptResult(
             task=task.name,
             metric=task.metric.name,
-            **_over_seeds([run[f"test_{task.metric.name}"] for run in runs]),
-            published=_over_seeds([run["published"][task.metric.name] for run in runs]),
+            **over_seeds([run[f"test_{task.metric.name}"] for run in runs]),
+            published=over_seeds([run["published"][task.metric.name] for run in runs]),
             baseline=task.learner.baselines(self.data.train, self.data.test),
             model=model,
             shots=recipe.shots,
@@ -347,13 +346,3 @@ class _Run:
 def _shortened(answer: Answer | None) -> str:
     text = "" if answer is None else answer.text
     return text if len(text) <= 300 else f"{text[:200]} ... {text[-90:]}"
-
-
-def _over_seeds(scores: list[float]) -> dict[str, Any]:
-    """The mean of the seeds' scores, their sample standard deviation and themselves."""
-    return {"mean": mean(scores), "std": stdev(scores) if len(scores) > 1 else 0.0, "seeds": scores}
-
-
-def _name_of(data: str | Path) -> str:
-    """A folder's name, or what is no folder as it is."""
-    return Path(data).name if Path(data).exists() else str(data)

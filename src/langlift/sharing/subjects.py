@@ -20,7 +20,7 @@ from langlift.checkpoints.language_models import load_language_model
 from langlift.corpus.text_data import texts_to_score
 from langlift.errors import InputError
 from langlift.heads.biaffine import NO_ARC, DependencyParser
-from langlift.heads.tokens import means_over_words
+from langlift.heads.classification import means_over_words
 from langlift.masking.masked_language_model import IGNORED
 from langlift.sharing.parity import NEUTRAL, Computed
 from langlift.tasks.learner import Split, text_of

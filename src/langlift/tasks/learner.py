@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from langlift.config.recipes import TaskRecipe
-from langlift.heads.task_model import TaskModel
+from langlift.heads.classification import TaskModel
 from langlift.tasks.task import Task
 from langlift.training.examples import Collate, Example
 from langlift.training.trainer import Batch

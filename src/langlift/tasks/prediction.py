@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from langlift.backbones.loading import default_device, load_model, load_tokenizer
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
-from langlift.heads.task_model import TaskModel
+from langlift.heads.classification import TaskModel
 from langlift.tasks.runner import HEAD, HEAD_WEIGHTS
 from langlift.tasks.setups import load_trained
 from langlift.tasks.task import TASKS, Task

@@ -135,8 +135,8 @@ def train_task(
     inputs = {
         "task": task,
         "base": base,
-        "data": _name_of(data),
-        "train_data": ", ".join(map(_name_of, train_data)) if train_data else None,
+        "data": name_of(data),
+        "train_data": ", ".join(map(name_of, train_data)) if train_data else None,
         "data_sha256": splits.sha256,
         **setup.inputs,
     }
@@ -157,7 +157,7 @@ def train_task(
     result = TaskResult(
         task=task,
         metric=described.metric.name,
-        **_over_seeds(scores),
+        **over_seeds(scores),
         baseline=described.learner.baselines(train, splits.test),
         method=recipe.method,
         language_adapter=inputs.get("language_adapter"),
@@ -167,7 +167,7 @@ def train_task(
         repaired=splits.repaired,
         report=setup.summary(runs),
         further={
-            one.name: _over_seeds([metrics[f"test_{one.name}"] for metrics in runs]) for one in described.further
+            one.name: over_seeds([metrics[f"test_{one.name}"] for metrics in runs]) for one in described.further
         },
         remarks=splits.remarks,
         tokens=sum(run["tokens"] for run in runs),
@@ -333,7 +333,7 @@ def _drawn(split: Any, size: int, seed: int) -> Any:
     return split.chosen(sorted(np.random.default_rng(seed).choice(len(split), size, replace=False)))
 
 
-def _over_seeds(scores: list[float]) -> dict[str, Any]:
+def over_seeds(scores: list[float]) -> dict[str, Any]:
     """The mean of the seeds' scores, their sample standard deviation and themselves."""
     return {"mean": mean(scores), "std": stdev(scores) if len(scores) > 1 else 0.0, "seeds": scores}
 
@@ -342,6 +342,6 @@ def _may_change(task: Task) -> frozenset[str]:
     return frozenset({"path"}) | task.unused
 
 
-def _name_of(data: str | Path) -> str:
-    """A folder's name, or a hub id as it is."""
+def name_of(data: str | Path) -> str:
+    """A folder's name, or what is no folder (a hub id) as it is."""
     return Path(data).name if Path(data).exists() else str(data)

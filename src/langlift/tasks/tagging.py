@@ -12,8 +12,7 @@ from transformers import PreTrainedModel
 from langlift.backbones.registry import backbone_of
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
-from langlift.heads.classification import summed_class_loss
-from langlift.heads.tokens import TokenClassifier, TokenHead
+from langlift.heads.classification import TokenClassifier, TokenHead, summed_class_loss
 from langlift.masking.masked_language_model import IGNORED
 from langlift.tasks.inference import Probabilities, probabilities_of
 from langlift.tasks.learner import Learner, Split
