@@ -258,7 +258,6 @@ def adapted_runs(
     """A folder of finished Maltese runs: a language adapter, a whole model and a topic classifier."""
     from langlift.config.recipes import AdaptRecipe, TaskRecipe
     from langlift.languages import find_language
-    from langlift.tasks.known import TASKS
     from langlift.tasks.runner import train_task
     from langlift.training.adaptation import adapt
 
@@ -268,7 +267,7 @@ def adapted_runs(
     for method in ("seq_bn_inv", "full"):
         recipe = AdaptRecipe(method=method, steps=4, learning_rate=1e-2)
         adapt(language, base, folder / "text.txt", folder / method, recipe)
-    train_task(TASKS["topic"], base, str(topic_folder), folder / "topic", TaskRecipe(epochs=1, seeds=(1,)))
+    train_task("topic", base, str(topic_folder), folder / "topic", TaskRecipe(epochs=1, seeds=(1,)))
     return folder
 
 

@@ -14,7 +14,6 @@ from langlift.config.recipes import TaskRecipe
 from langlift.evaluation.gap_words import PART, WORD, _allowed, _beams, most_likely_words
 from langlift.evaluation.pseudo_perplexity import score_sentences
 from langlift.evaluation.surprise import word_surprises
-from langlift.tasks.known import TASKS
 from langlift.tasks.runner import train_task
 from langlift.vocab.overlap import canonical_forms
 
@@ -115,7 +114,7 @@ def test_a_task_run_classifies_and_says_what_it_cannot(adapted_runs: Path):
 def test_words_are_tagged_and_parsed(tiny_bert: Path, treebank: Path, tmp_path: Path):
     for task, ask in (("pos", "tag"), ("dependencies", "parse")):
         recipe = TaskRecipe(epochs=1, seeds=(1,))
-        train_task(TASKS[task], str(tiny_bert), str(treebank), tmp_path / task, recipe)
+        train_task(task, str(tiny_bert), str(treebank), tmp_path / task, recipe)
         model = Adapted.load(tmp_path / task)
         assert model.can == (ask,)
         answer = getattr(model, ask)("Marija marret, illum.")

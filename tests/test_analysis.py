@@ -9,9 +9,7 @@ import scipy.stats
 from study_folder import LANGUAGES, StudyFolder, make_study
 
 from langlift.errors import InputError
-from langlift.evaluation.attachment import attachment_scores
-from langlift.evaluation.classification import macro_f1
-from langlift.evaluation.entities import entity_f1
+from langlift.evaluation.metrics import attachment_scores, entity_f1, macro_f1
 from langlift.reports.study_tables import results_table
 from langlift.studies.analysis.analysing import analyse
 from langlift.studies.analysis.bootstrap import compare, drawn_times, holm, randomisation_p, two_sided_p

@@ -21,7 +21,7 @@ from langlift.config.recipes import AdaptRecipe, TaskRecipe
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import score_model
 from langlift.languages import find_language
-from langlift.tasks.topic import train_topic
+from langlift.tasks.runner import train_task
 from langlift.training.adaptation import adapt
 from langlift.training.language_model_loss import logits_at, summed_loss
 
@@ -154,7 +154,7 @@ def test_topic_stacks_on_a_language_adapter(base: Path, topic_folder: Path, tmp_
     language.mkdir()
     save_adapter(model, "mlt", SeqBnConfig(4, invertible=True), language, str(base))
     recipe = TaskRecipe(epochs=3, batch_size=8, learning_rate=1e-2, seeds=(1,), reduction_factor=4, pooling="mean")
-    result = train_topic(str(base), topic_folder, tmp_path / "run", recipe, language)
+    result = train_task("topic", str(base), topic_folder, tmp_path / "run", recipe, language)
     assert 0 < result.mean <= 100
     head = 32 * 32 + 32 + 2 * 32 + 2
     assert result.trainable_parameters == head + 2 * (2 * 32 * 8 + 32 + 8)

@@ -25,7 +25,7 @@ from langlift.graph.building import build_graph
 from langlift.language_facts import base_languages
 from langlift.languages import find_language
 from langlift.reports.demo_page import GAPS_SHOWN
-from langlift.tasks.labelled_text import read_labelled_text
+from langlift.tasks.task import TASKS
 
 TOPIC, GRAPH = MALTESE.with_name("mlt_Latn_topic"), MALTESE.with_name("mlt_Latn_graph.tsv")
 
@@ -178,10 +178,11 @@ def test_what_the_demo_says_of_the_base_and_shows_is_true() -> None:
 
 
 def test_the_topic_set_is_balanced_varied_and_ours() -> None:
-    splits = read_labelled_text(TOPIC)
-    counts = Counter(label for split in splits.values() for label in split.labels)
+    data = TASKS["topic"].learner.read(str(TOPIC), None, strict=False)
+    splits = (data.train, data.dev, data.test)
+    counts = Counter(label for split in splits for label in split.labels)
     assert len(counts) == 7 and min(counts.values()) >= 60
-    texts = [text for split in splits.values() for text in split.texts]
+    texts = [text for split in splits for text in split.texts]
     assert len(set(texts)) == len(texts)
     assert all(unicodedata.is_normalized("NFC", text) for text in texts)
     openings = {" ".join(text.split()[:3]) for text in texts}
@@ -196,8 +197,9 @@ def test_no_topic_sentence_is_taken_from_public_data(data_folder: Path) -> None:
 
     sources = [data_folder / "corpus" / "mlt_Latn.txt", data_folder / "eval" / "flores_text" / "mlt_Latn.txt"]
     public = set().union(*(runs(line) for file in sources for line in file.open(encoding="utf-8")))
-    splits = read_labelled_text(TOPIC)
-    assert not [text for split in splits.values() for text in split.texts if runs(text) & public]
+    data = TASKS["topic"].learner.read(str(TOPIC), None, strict=False)
+    splits = (data.train, data.dev, data.test)
+    assert not [text for split in splits for text in split.texts if runs(text) & public]
 
 
 def test_the_triples_are_conceptnet_edges_over_many_relations(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from langlift.errors import InputError
 from langlift.evaluation.perplexity import score_texts
 from langlift.languages import find_language
 from langlift.tasks.prediction import load_trained_task
-from langlift.tasks.sentence_classifier import SentenceEncoder, class_probabilities, new_classifier
+from langlift.tasks.sentences import SentenceEncoder, class_probabilities
+from langlift.tasks.task import TASKS
 from langlift.training.adaptation import adapt
 from langlift.training.examples import causal_examples
 from langlift.training.language_model_training import prepare_model
@@ -333,7 +334,7 @@ def test_padding_does_not_reach_a_sentences_vector(decoder: Path, maltese_lines:
     for path, size in (("naive", 1), ("naive", 5), ("fast", 5)):
         torch.manual_seed(0)
         model = load_model(str(decoder), head_needed=False)
-        classifier = new_classifier(model, 3, pooling).eval()
+        classifier = TASKS["topic"].learner.new_model(model, 3, {"pooling": pooling}).eval()
         encode = SentenceEncoder(tokenizer, model, 48, path)
         parts = [lines[i : i + size] for i in range(0, 5, size)]
         shares.append(np.concatenate([class_probabilities(classifier, encode, part) for part in parts]))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
-from langlift.evaluation.attachment import attachment_scores
+from langlift.evaluation.metrics import attachment_scores
 from langlift.heads.spanning_tree import cycle_in, greedy_tree, maximum_spanning_tree
 from langlift.tasks.conllu import DEPREL, HEAD, UPOS, Sentence, parse_conllu, sentence_of
 

@@ -11,12 +11,14 @@ from torch.nn.functional import leaky_relu
 from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.config.recipes import TaskRecipe
 from langlift.corpus.text_files import read_raw_lines
-from langlift.evaluation.attachment import attachment_scores
+from langlift.evaluation.metrics import attachment_scores
 from langlift.heads.biaffine import NO_ARC, BiaffineHead, summed_parsing_loss
 from langlift.tasks.conllu import parse_conllu
-from langlift.tasks.dependencies import DEPENDENCIES, parsed
+from langlift.tasks.dependencies import parsed
 from langlift.tasks.runner import train_task
+from langlift.tasks.task import TASKS
 
+DEPENDENCIES = TASKS["dependencies"].learner
 RECIPE = TaskRecipe(
     method="full", epochs=10, learning_rate=3e-3, batch_size=8, seeds=(1,), precision="float32"
 )  # as predict computes: a tie must not fall otherwise
@@ -37,7 +39,7 @@ def tree(sentence):
 @pytest.fixture(scope="module")
 def run(tiny_bert: Path, treebank: Path, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("dependencies-run") / "run"
-    train_task(DEPENDENCIES, str(tiny_bert), treebank, out, RECIPE)
+    train_task("dependencies", str(tiny_bert), treebank, out, RECIPE)
     return out
 
 
@@ -236,7 +238,7 @@ def test_a_long_sentence_is_encoded_in_windows_and_parsed_as_a_whole(tiny_bert: 
 @pytest.mark.parametrize("changes", [{"method": "mosa", "experts": 2}, {"decoding": "greedy", "pooling": "mean"}])
 def test_other_ways_to_train_and_decode(treebank: Path, tiny_xlm_roberta: Path, tmp_path: Path, changes: dict):
     recipe = TaskRecipe(epochs=2, learning_rate=1e-2, seeds=(1,), reduction_factor=4.0, **changes)
-    result = train_task(DEPENDENCIES, str(tiny_xlm_roberta), treebank, tmp_path / "run", recipe)
+    result = train_task("dependencies", str(tiny_xlm_roberta), treebank, tmp_path / "run", recipe)
     assert 0 <= result.mean <= result.further["uas"]["mean"] <= 100
     head = json.loads((tmp_path / "run/seed-1/head.json").read_text())
     assert (head["decoding"], head["pooling"]) == (recipe.decoding, changes.get("pooling", "first"))

@@ -16,6 +16,7 @@ from langlift.cli.main import app
 from langlift.cli.reference import RECIPES
 from langlift.config.loading import preset_path, resolve
 from langlift.errors import InputError
+from langlift.tasks.task import task_recipe
 
 LANGUAGES = {*SHELL, "python", "yaml", "json", "text", "diff", "csv", ""}
 PLACEHOLDER = re.compile(r"^(\.\.\.|[A-Z])$")
@@ -111,7 +112,10 @@ def check_settings(where: str, command: str, values: dict[str, Any]) -> None:
     if isinstance(preset, str) and preset != "NAME":
         preset_path(preset)
         section = command.split(" ")[0]
-        resolve(recipe, section, preset=preset, task=command.split(" ")[1] if section == "task" else None)
+        if section == "task":
+            task_recipe(command.split(" ")[1], preset=preset)
+        else:
+            resolve(recipe, section, preset=preset)
 
 
 @pytest.mark.parametrize(

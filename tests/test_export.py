@@ -31,7 +31,6 @@ from langlift.errors import InputError
 from langlift.sharing import onnx_graph, parity
 from langlift.sharing.stock_heads import SENTENCE_HEADS, TOKEN_HEADS, sentence_head, token_head
 from langlift.tasks.conllu import sentence_of
-from langlift.tasks.known import TASKS
 from langlift.tasks.prediction import load_trained_task
 from langlift.tasks.runner import train_task
 
@@ -52,7 +51,7 @@ def ner_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trained(task: str, base: Path, data: Path, out: Path, adapter: Path | None = None, **settings: Any) -> Path:
     recipe = TaskRecipe(**{"epochs": 1, "seeds": (1,), "learning_rate": 1e-2, "precision": "float32", **settings})
-    train_task(TASKS[task], str(base), str(data), out, recipe, adapter)
+    train_task(task, str(base), str(data), out, recipe, adapter)
     return out
 
 
@@ -387,16 +386,13 @@ def test_tasks_on_a_decoder(
 def test_fusion_and_parts_of_speech_as_onnx(
     tiny_bert: Path, topic_folder: Path, treebank: Path, langlift: Callable[..., CommandResult], tmp_path: Path
 ) -> None:
-    from langlift.tasks.fused import train_fused
-
     adapters = [adapter_of(tiny_bert, SeqBnConfig(4.0), tmp_path / name) for name in ("one", "two")]
     recipe = TaskRecipe(epochs=1, seeds=(1,), pooling="mean", precision="float32")
-    train_fused(TASKS["topic"], adapters, str(tiny_bert), topic_folder, tmp_path / "fused", recipe)
+    train_task("topic", str(tiny_bert), topic_folder, tmp_path / "fused", recipe, adapters)
     pos = trained("pos", tiny_bert, treebank, tmp_path / "pos", method="mosa", train_examples=8)
-    for run in (tmp_path / "fused", pos):
-        result = langlift(
-            "export", run, "--to", "onnx", "--out", tmp_path / f"{run.name}-onnx", "--int8", "--json"
-        )
+    for run, *data in ((tmp_path / "fused",), (pos,), (pos, "--data", treebank)):
+        out = tmp_path / f"{run.name}-onnx{len(data)}"
+        result = langlift("export", run, "--to", "onnx", "--out", out, "--int8", "--json", *data)
         assert result.code == 0 and result.json["difference"] < 1e-4, result.err
         assert result.json["int8"]["score_float32"] is not None
     refused = langlift("export", tmp_path / "fused", "--to", "transformers", "--out", tmp_path / "o", "--json")

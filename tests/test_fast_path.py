@@ -34,8 +34,9 @@ from langlift.evaluation.pseudo_perplexity import score_sentences
 from langlift.heads.classification import summed_class_loss
 from langlift.languages import find_language
 from langlift.masking.masked_language_model import IGNORED, MaskedLanguageModel
-from langlift.tasks.sentence_classifier import SentenceEncoder, class_probabilities, new_classifier
-from langlift.tasks.topic import train_topic
+from langlift.tasks.runner import train_task
+from langlift.tasks.sentences import SentenceEncoder, class_probabilities
+from langlift.tasks.task import TASKS
 from langlift.training import decoder_loss, paths, precision
 from langlift.training.adaptation import adapt
 from langlift.training.decoder_loss import log_probabilities, summed_cross_entropy
@@ -396,7 +397,7 @@ def test_unknown_ways_of_scoring_are_refused(tiny_bert: Path) -> None:
 def test_classifiers_equal_the_naive_path(base: Path, pooling: str) -> None:
     masked_model, tokenizer = prepared(base, "seq_bn"), load_tokenizer(str(base))
     torch.manual_seed(0)
-    model = new_classifier(masked_model, 3, pooling).eval()
+    model = TASKS["topic"].learner.new_model(masked_model, 3, {"pooling": pooling}).eval()
     texts = [*SENTENCES, "Le!", SENTENCES[1]]
     found = {}
     for path in ("naive", "fast"):
@@ -475,7 +476,7 @@ def test_a_topic_run_in_bf16_on_either_path(tiny_bert: Path, topic_folder: Path,
             precision="bf16",
             path=path,
         )
-        result = train_topic(str(tiny_bert), topic_folder, tmp_path / path, recipe)
+        result = train_task("topic", str(tiny_bert), topic_folder, tmp_path / path, recipe)
         assert result.mean > 60
 
 

@@ -27,11 +27,10 @@ from langlift.checkpoints.layouts import adapterhub_keys, fusion_keys
 from langlift.config.recipes import AdaptRecipe, TaskRecipe
 from langlift.errors import InputError
 from langlift.languages import find_language
-from langlift.tasks.fused import Fused, mean_attention, train_fused
-from langlift.tasks.ner import NER
-from langlift.tasks.sentence_classifier import SentenceEncoder, class_probabilities, new_classifier
-from langlift.tasks.setups import TaskAdapter, load_trained
-from langlift.tasks.topic import TOPIC
+from langlift.tasks.runner import train_task
+from langlift.tasks.sentences import SentenceEncoder, class_probabilities
+from langlift.tasks.setups import Fused, TaskAdapter, load_trained, mean_attention
+from langlift.tasks.task import TASKS
 from langlift.training.adaptation import adapt
 from langlift.training.examples import labelled_examples
 
@@ -327,9 +326,8 @@ def test_members_are_told_apart_by_name(tmp_path: Path) -> None:
         shutil.copytree(bert / "seq_bn", folder)
     assert member_names([text, graph]) == ["text", "graph_1"]
     assert member_names([text, other]) == ["text_1", "text_2"]
-    for folders, message in (([text], "one adapter alone"), ([text, text], "given twice")):
-        with pytest.raises(InputError, match=message):
-            member_names(folders)
+    with pytest.raises(InputError, match="given twice"):
+        member_names([text, text])
     copied = tmp_path / "copied"
     copied.mkdir()
     copy_member(bert / "seq_bn_inv", copied, "graph_1")
@@ -372,7 +370,7 @@ FLAGS = ("--epochs", 3, "--lr", "1e-2", "--seeds", "1,2", "--set", "reduction_fa
 def fused_run(members: list[Path], tiny_xlm_roberta: Path, topic_folder: Path, tmp_path_factory) -> Path:
     """A fused run whose adapters lie elsewhere."""
     out = tmp_path_factory.mktemp("fused") / "run"
-    train_fused(TOPIC, members, str(tiny_xlm_roberta), topic_folder, out, RECIPE)
+    train_task("topic", str(tiny_xlm_roberta), topic_folder, out, RECIPE, members)
     return out
 
 
@@ -388,6 +386,9 @@ def test_fuse_from_the_command_line(
     assert result.code == 0, result.err
     assert result.json["seeds"] == json.loads((fused_run / "metrics.json").read_text("utf-8"))["seeds"]
     assert "left out: that of graph" in result.err
+    adapters = [word for member in members for word in ("--language-adapter", member)]
+    same = langlift("task", "topic", *adapters, *command[3:5], *command[7:], "--out", run, "--json", "--resume")
+    assert same.json == result.json, "fuse is short for a task with several adapters"
     assert result.json["task"] == "topic" and len(result.json["seeds"]) == 2
     assert result.json["baseline"].keys() == {"tfidf", "majority"}
     d, m, layers, labels = 32, 8, 2, 2
@@ -441,7 +442,7 @@ def test_named_entities_on_a_fusion(members: list[Path], tiny_xlm_roberta: Path,
         (data / f"{split}.conll").write_text("\n\n".join(sentences) + "\n", encoding="utf-8")
     for path in ("fast", "naive"):
         recipe = replace(RECIPE, seeds=(1,), epochs=1, batch_size=4, path=path)
-        result = train_fused(NER, members, str(tiny_xlm_roberta), str(data), tmp_path / path, recipe)
+        result = train_task("ner", str(tiny_xlm_roberta), str(data), tmp_path / path, recipe, members)
         attention = result.report["fusion_attention"]
         assert [sum(shares) for shares in zip(*attention.values(), strict=True)] == pytest.approx([1, 1], abs=2e-4)
         assert json.loads((tmp_path / path / "seed-1" / "head.json").read_text("utf-8"))["task"] == "ner"
@@ -471,7 +472,7 @@ def test_what_trains_and_the_regulariser(members: list[Path], tiny_xlm_roberta: 
         with torch.no_grad():
             fusion.value.weight[0, 1] = 1.0
     # Twice 0.01 * ((1 - 0) ** 2) stands beside the mean loss of four items.
-    classifier = new_classifier(model, 2, "first")
+    classifier = TASKS["topic"].learner.new_model(model, 2, {"pooling": "first"})
     total, items = setup.loss(
         classifier,
         {"input_ids": torch.tensor([[0, 5, 2]])},
@@ -490,7 +491,7 @@ def test_fast_and_naive_agree_on_a_fusion(fused_run: Path, task: str) -> None:
         masked_model = load_masked_model(inputs["base"])
         load_trained(masked_model, "topic", fused_run / "seed-1", inputs)
         torch.manual_seed(0)
-        model = new_classifier(masked_model, 2, task).eval()
+        model = TASKS["topic"].learner.new_model(masked_model, 2, {"pooling": task}).eval()
         encode = SentenceEncoder(load_tokenizer(inputs["base"]), masked_model, 64, path)
         probabilities.append(torch.from_numpy(class_probabilities(model, encode, texts)))
         example_of = labelled_examples(encode(texts), [0, 0, 0])
@@ -504,7 +505,7 @@ def test_the_mean_attention_counts_every_token_once(fused_run: Path) -> None:
     inputs = yaml.safe_load((fused_run / "seed-1" / "recipe.yaml").read_text("utf-8"))["inputs"]
     masked_model = load_masked_model(inputs["base"])
     load_trained(masked_model, "topic", fused_run / "seed-1", inputs)
-    model = new_classifier(masked_model, 2, "first").eval()
+    model = TASKS["topic"].learner.new_model(masked_model, 2, {"pooling": "first"}).eval()
     ids = [torch.tensor([[0, 5, 2]]), torch.tensor([[0, 7, 8, 9, 10, 2]])]
     with torch.inference_mode():
         short, long = (mean_attention(model, [{"input_ids": x}]) for x in ids)
@@ -529,7 +530,7 @@ def test_fuse_says_what_it_cannot_do(
         (fuse_with(adapters=(members[0], lora)), "a LoRA adapter cannot be fused"),
         (fuse_with(adapters=(members[0],)), "one adapter alone"),
         (fuse_with(adapters=(members[0], tmp_path)), "holds its adapters in subfolders"),
-        (fuse_with("--method", "full"), "fuse trains a task adapter"),
+        (fuse_with("--method", "full"), "cannot be stacked on language adapters"),
         (fuse_with(base=tiny_bert), "model_type xlm-roberta"),
         (fuse_with("--task", "parsing"), "unknown task 'parsing'"),
     ):

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from langlift.errors import InputError
-from langlift.tasks.labelled_text import SPLITS, LabelledText, read_labelled_text
+from langlift.tasks.labelled_text import SPLITS, LabelledText
+from langlift.tasks.task import TASKS
 
 fuzzing = settings(
     derandomize=True, deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -25,6 +26,11 @@ def task_folder(folder, **contents):
         content = contents.get(split, GOOD)
         (folder / f"{split}.tsv").write_bytes(content if isinstance(content, bytes) else content.encode())
     return folder
+
+
+def read_labelled_text(folder):
+    data = TASKS["topic"].learner.read(str(folder), None, strict=False)
+    return {split: getattr(data, split) for split in SPLITS}
 
 
 def refusal_of(folder):
@@ -84,7 +90,8 @@ def test_any_bytes_are_labelled_text_or_a_refusal_that_names_the_place(tmp_path,
         data = read_labelled_text(folder)
     except InputError as refusal:
         # Labels that train lacks are refused where they occur, which may be in dev.
-        names = "|".join(re.escape(str(folder / f"{split}.tsv")) for split in {damaged, "dev", "train"})
+        files = [str(folder / f"{split}.tsv") for split in {damaged, "dev", "train"}]
+        names = "|".join(map(re.escape, [*files, f"{folder} (train)"]))
         assert re.match(rf"({names})(:\d+)?: ", refusal.message)
         assert refusal.hint
         return
@@ -125,7 +132,7 @@ def test_a_missing_split_a_missing_folder_and_a_single_label_are_refused(tmp_pat
     assert refusal_of(tmp_path / "none").message == f"{tmp_path / 'none'}: no such folder"
     one = "category\ttext\na\tx\n"
     folder = task_folder(tmp_path / "task", train=one, dev=one, test=one)
-    assert refusal_of(folder).message == f"{folder / 'train.tsv'}: only one label ('a')"
+    assert refusal_of(folder).message == f"{folder} (train): only one label ('a')"
     (folder / "test.tsv").unlink()
     assert "the test split is missing (test.tsv)" in refusal_of(folder).message
 

@@ -26,10 +26,9 @@ from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
 from langlift.config.recipes import MOSA_SETTINGS, AdaptRecipe, TaskRecipe
 from langlift.languages import find_language
-from langlift.tasks.ner import NER
 from langlift.tasks.runner import train_task
 from langlift.tasks.setups import setup_for
-from langlift.tasks.topic import TOPIC, train_topic
+from langlift.tasks.task import TASKS
 from langlift.training import decoder_loss
 from langlift.training.adaptation import adapt
 from langlift.training.consistency import consistent_loss, symmetric_divergence
@@ -37,6 +36,7 @@ from langlift.training.decoder_loss import summed_symmetric_divergence
 from langlift.training.paths import loss_path
 from langlift.training.trainer import LiftTrainer, trainable_parameters
 
+TOPIC = TASKS["topic"].learner
 GOLDEN = Path(__file__).parent / "golden"
 MALTESE_LANGUAGE = find_language("mlt")
 QUICK = AdaptRecipe(
@@ -469,7 +469,7 @@ def test_a_task_stacked_on_a_language_adapter(
 
 def test_the_loss_of_a_task_adds_the_divergence_of_a_second_pass(tiny_bert: Path) -> None:
     recipe = TaskRecipe(method="mosa", share="none", reduction_factor=2, consistency=3.0)
-    setup = setup_for("topic", recipe, None)
+    setup = setup_for("topic", recipe)
     masked_model = load_masked_model(str(tiny_bert))
     torch.manual_seed(0)
     setup.attach(masked_model)
@@ -504,7 +504,7 @@ def test_named_entities_are_learned_by_a_mixture(tiny_bert: Path, tmp_path: Path
         reduction_factor=2,
         precision="float32",
     )
-    result = train_task(NER, str(tiny_bert), tmp_path, tmp_path / "run", recipe)
+    result = train_task("ner", str(tiny_bert), tmp_path, tmp_path / "run", recipe)
     assert result.mean > 30
     assert load_adapter(load_masked_model(str(tiny_bert)), tmp_path / "run" / "seed-1") == "ner"
 
@@ -513,7 +513,7 @@ def test_a_task_stopped_and_resumed_ends_in_the_same_adapter(
     tiny_bert: Path, topic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = TaskRecipe(method="mosa", epochs=2, batch_size=8, learning_rate=1e-2, seeds=(3,), precision="float32")
-    train_topic(str(tiny_bert), topic_folder, tmp_path / "whole", recipe)
+    train_task("topic", str(tiny_bert), topic_folder, tmp_path / "whole", recipe)
     save = LiftTrainer._save_checkpoint
 
     def save_and_stop(self, *arguments, **keywords):
@@ -522,9 +522,9 @@ def test_a_task_stopped_and_resumed_ends_in_the_same_adapter(
 
     monkeypatch.setattr(LiftTrainer, "_save_checkpoint", save_and_stop)
     with pytest.raises(KeyboardInterrupt):
-        train_topic(str(tiny_bert), topic_folder, tmp_path / "broken", recipe)
+        train_task("topic", str(tiny_bert), topic_folder, tmp_path / "broken", recipe)
     monkeypatch.undo()
-    train_topic(str(tiny_bert), topic_folder, tmp_path / "broken", recipe, resume=True)
+    train_task("topic", str(tiny_bert), topic_folder, tmp_path / "broken", recipe, resume=True)
     files = [(tmp_path / n / "seed-3" / "adapter.safetensors").read_bytes() for n in ("whole", "broken")]
     assert files[0] == files[1]
 

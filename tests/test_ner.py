@@ -17,14 +17,15 @@ from langlift.adapters.composition import attach, train_only
 from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
-from langlift.evaluation.entities import entity_f1, entity_spans
+from langlift.evaluation.metrics import entity_f1, entity_spans
 from langlift.masking.masked_language_model import IGNORED
 from langlift.tasks.input_rows import read_word_rows
-from langlift.tasks.ner import NER
 from langlift.tasks.runner import train_task
 from langlift.tasks.tagged_words import RawSentence, TaggedWords, checked_tags, read_conll
+from langlift.tasks.task import TASKS
 from langlift.tasks.word_encoder import WordEncoder
 
+NER = TASKS["ner"].learner
 fuzzing = settings(
     derandomize=True, deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -65,7 +66,7 @@ def run(tiny_bert: Path, ner_folder: Path, tmp_path_factory) -> Path:
     recipe = TaskRecipe(
         method="full", epochs=8, learning_rate=3e-3, batch_size=8, seeds=(1, 2), precision="float32"
     )  # as predict computes: a tie must not fall otherwise
-    train_task(NER, str(tiny_bert), ner_folder, out, recipe)
+    train_task("ner", str(tiny_bert), ner_folder, out, recipe)
     return out
 
 
@@ -135,7 +136,7 @@ def test_words_to_label_are_read_as_tagged_ones_are(tmp_path: Path):
 
 def test_every_subword_as_published(tiny_xlm_roberta: Path, ner_folder: Path, tmp_path: Path):
     recipe = TaskRecipe(epochs=2, learning_rate=1e-2, seeds=(1,), label_subwords="every", reduction_factor=4.0)
-    result = train_task(NER, str(tiny_xlm_roberta), ner_folder, tmp_path / "run", recipe)
+    result = train_task("ner", str(tiny_xlm_roberta), ner_folder, tmp_path / "run", recipe)
     rows = (tmp_path / "run/seed-1/test_predictions.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(rows[0])["words"][0] == "Illum", "answers are still told by word"
     assert 0 <= result.mean <= 100
@@ -345,7 +346,7 @@ def test_types_unknown_in_training_are_counted_and_missed(tiny_bert: Path, ner_f
     foreign.mkdir()
     (foreign / "test.conll").write_text("Toni B-PER\n\nQorti B-ORG\nKbira I-ORG\n", encoding="utf-8")
     recipe = TaskRecipe(epochs=1, seeds=(1,))
-    result = train_task(NER, str(tiny_bert), foreign, tmp_path / "run", recipe, train_data=[ner_folder])
+    result = train_task("ner", str(tiny_bert), foreign, tmp_path / "run", recipe, train_data=[ner_folder])
     assert result.repaired == {"train_inside_without_begin": 1, "test_of_unknown_type": 1}
     assert result.test_examples == 2
     assert result.baseline["most_frequent_tag"] == pytest.approx(200 / 3), "one of two found, none wrongly"

@@ -33,7 +33,7 @@ from langlift.tasks.conllu import sentence_of
 from langlift.tasks.dependencies import Parse
 from langlift.tasks.ner import Entity, FoundEntities
 from langlift.tasks.pos import TaggedSentence
-from langlift.tasks.sentence_task import Prediction
+from langlift.tasks.sentences import Prediction
 
 CHROMIUM = "/usr/bin/chromium"
 WORD = st.text(min_size=1, max_size=8).filter(lambda text: not re.search(r"\s", text) and text.isprintable())

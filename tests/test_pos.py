@@ -9,12 +9,14 @@ import pytest
 from langlift.config.recipes import TaskRecipe
 from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
+from langlift.evaluation.metrics import accuracy
 from langlift.tasks.conllu import parse_conllu
-from langlift.tasks.pos import POS, accuracy
 from langlift.tasks.runner import train_task
-from langlift.tasks.sentiment import SENTIMENT
+from langlift.tasks.task import TASKS
 from langlift.tasks.treebanks import DEV_SEED
 
+POS = TASKS["pos"].learner
+SENTIMENT = TASKS["sentiment"].learner
 RECIPE = TaskRecipe(
     method="full", epochs=4, learning_rate=3e-3, batch_size=8, seeds=(1,), precision="float32"
 )  # as predict computes: a tie must not fall otherwise
@@ -27,7 +29,7 @@ def sentences(path, trees=True):
 @pytest.fixture(scope="module")
 def run(tiny_bert: Path, treebank: Path, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("pos-run") / "run"
-    train_task(POS, str(tiny_bert), treebank, out, RECIPE)
+    train_task("pos", str(tiny_bert), treebank, out, RECIPE)
     return out
 
 
@@ -150,10 +152,10 @@ def test_zero_shot_from_several_treebanks(treebank: Path, tiny_bert: Path, tmp_p
 def test_few_shot_draws_from_all_treebanks(treebank: Path, tiny_bert: Path, tmp_path: Path):
     recipe = TaskRecipe(epochs=1, seeds=(1,), train_examples=16)
     other = without(treebank, tmp_path / "Other")
-    result = train_task(POS, str(tiny_bert), treebank, tmp_path / "run", recipe, train_data=[treebank, other])
+    result = train_task("pos", str(tiny_bert), treebank, tmp_path / "run", recipe, train_data=[treebank, other])
     assert result.train_examples == 16
     with pytest.raises(InputError, match="Other: given twice"):
-        train_task(POS, str(tiny_bert), treebank, tmp_path / "no", recipe, train_data=[treebank, other, other])
+        train_task("pos", str(tiny_bert), treebank, tmp_path / "no", recipe, train_data=[treebank, other, other])
 
 
 def test_sentence_tasks_merge_their_training_data_too(tmp_path: Path):
@@ -175,7 +177,7 @@ def test_sentence_tasks_merge_their_training_data_too(tmp_path: Path):
 
 def test_patience_ends_training_when_dev_gains_no_more(treebank: Path, tiny_bert: Path, tmp_path: Path):
     recipe = TaskRecipe(epochs=30, learning_rate=1e-9, seeds=(1,), patience=2, batch_size=20)
-    train_task(POS, str(tiny_bert), treebank, tmp_path / "run", recipe)
+    train_task("pos", str(tiny_bert), treebank, tmp_path / "run", recipe)
     metrics = json.loads((tmp_path / "run/seed-1/metrics.json").read_text())
     assert metrics["best_step"] == 0, "a rate of almost nothing changes nothing"
     assert metrics["steps"] == 4, "two steps an epoch"

@@ -22,7 +22,7 @@ def stacked_run(tiny_xlm_roberta: Path, topic_folder: Path, tmp_path_factory, ma
     """Two seeds of a topic run, stacked on a language adapter that is gone afterwards."""
     from langlift.config.recipes import AdaptRecipe, TaskRecipe
     from langlift.languages import find_language
-    from langlift.tasks.topic import train_topic
+    from langlift.tasks.runner import train_task
     from langlift.training.adaptation import adapt
 
     folder = tmp_path_factory.mktemp("stacked")
@@ -32,7 +32,7 @@ def stacked_run(tiny_xlm_roberta: Path, topic_folder: Path, tmp_path_factory, ma
     recipe = TaskRecipe(
         epochs=3, learning_rate=1e-2, seeds=(1, 2), reduction_factor=4.0, precision="float32"
     )  # as predict computes: a tie must not fall otherwise
-    train_topic(str(tiny_xlm_roberta), topic_folder, folder / "run", recipe, folder / "adapter")
+    train_task("topic", str(tiny_xlm_roberta), topic_folder, folder / "run", recipe, folder / "adapter")
     shutil.rmtree(folder / "adapter")
     return folder / "run"
 

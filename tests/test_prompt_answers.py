@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langlift.evaluation.classification import macro_f1
-from langlift.evaluation.entities import entity_spans
+from langlift.evaluation.metrics import entity_spans, macro_f1
 from langlift.prompting.answers import read_entities, read_label, tags_of, without_thinking
 from langlift.studies.analysis.item_counts import labels_counted
 

@@ -30,7 +30,7 @@ from langlift.prompting.server import _retry_after
 from langlift.prompting.template import load_template
 from langlift.studies.analysis.item_counts import read_items
 from langlift.studies.single_runs import read_single
-from langlift.tasks.known import TASKS
+from langlift.tasks.task import TASKS
 
 SECRET = "sk-very-secret-0123456789"
 QUICK = ["--set", "first_wait=0.01", "--set", "timeout=1", "--set", "retries=4", "--set", "concurrency=3"]
@@ -388,7 +388,7 @@ def test_two_runs_at_once_on_the_same_answers(topic_folder: Path, tmp_path: Path
 
 
 def test_shots_come_from_train_by_seed_and_go_round_the_labels(topic_folder: Path, ner_folder: Path) -> None:
-    data = TASKS["topic"].read(str(topic_folder), None, False)
+    data = TASKS["topic"].learner.read(str(topic_folder), None, False)
     form = form_of("topic", data.labels)
     for count in (1, 2, 5, 40):
         drawn = form.draw(data.train, count, 7, True)
@@ -400,20 +400,20 @@ def test_shots_come_from_train_by_seed_and_go_round_the_labels(topic_folder: Pat
     assert len(set(form.draw(data.train, 40, 7, False))) == 40
     with pytest.raises(InputError, match="40 examples"):
         form.draw(data.train, 41, 7, True)
-    entities = TASKS["ner"].read(str(ner_folder), None, False)
+    entities = TASKS["ner"].learner.read(str(ner_folder), None, False)
     assert sorted(form_of("ner", entities.labels).draw(entities.train, 4, 1, True)) == [0, 1, 2, 3]
 
 
 @pytest.mark.data
 def test_entities_of_a_whole_test_split_come_back(data_folder: Path) -> None:
-    data = TASKS["ner"].read(str(data_folder / "eval" / "ner" / "swh_Latn"), None, False)
+    data = TASKS["ner"].learner.read(str(data_folder / "eval" / "ner" / "swh_Latn"), None, False)
     form, template = form_of("ner", data.labels), load_template("ner", None, placeholders_of("ner"))
     read = [
         form.read(template.answer(form.common, form.solved(data.test, number)), data.test, number)
         for number in range(len(data.test))
     ]
     assert sum(missed for _, missed in read) == 0
-    assert form.task.score(data.test, form.answers([tags for tags, _ in read])) == 100.0
+    assert form.task.learner.score(data.test, form.answers([tags for tags, _ in read])) == 100.0
 
 
 def test_templates_are_checked_before_anything_is_asked(
@@ -562,7 +562,7 @@ def test_a_model_without_a_chat_template(
     result = prompt("topic", topic_folder, str(plain), tmp_path / "run", recipe)
     assert result.asked == 12
     assert all("\n" not in json.loads(line)["text"] for line in (tmp_path / "run" / "answers.jsonl").open())
-    data = TASKS["topic"].read(str(topic_folder), None, False)
+    data = TASKS["topic"].learner.read(str(topic_folder), None, False)
     template = load_template("topic", None, placeholders_of("topic"))
     first = _Run(form_of("topic", data.labels), data, template, recipe).prompts(1)[0]
     text = as_plain_text(first)

@@ -114,6 +114,10 @@ def test_a_task_goes_out_as_its_best_seed_and_labels_from_the_hub(
     [index] = front["model-index"]
     assert index["results"][0]["metrics"][0]["value"] == round(metrics["test_macro_f1"], 2)
     assert "langlift predict anna/topics" in text and front["pipeline_tag"] == "text-classification"
+    settings = text.partition("## Recipe")[2].partition("\n## ")[0]
+    assert "| method | seq_bn |" in settings and "| pooling | first |" in settings
+    for other in ("experts", "consistency", "decoding", "label_subwords"):
+        assert other not in settings, f"{other}: of another method or task"
     lines = tmp_path / "lines.txt"
     lines.write_text("Il-futbol u l-gowl.\nIl-vapur.\n", encoding="utf-8")
     for name, out in ((run, "a.jsonl"), ("anna/topics", "b.jsonl")):

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from langlift.config.loading import resolve
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError, LangliftError
 from langlift.tasks.prediction import load_trained_task
 from langlift.tasks.runner import train_task
-from langlift.tasks.sentiment import SENTIMENT
+from langlift.tasks.task import TASKS, task_recipe
 
+SENTIMENT = TASKS["sentiment"].learner
 WORDS = {"positive": ["tajjeb", "sabiħ", "mill-aħjar"], "negative": ["ħażin", "ikrah", "tal-biża'"]}
 
 
@@ -91,7 +91,7 @@ def test_more_than_two_labels(tiny_bert: Path, tmp_path: Path):
     for split in ("train", "dev", "test"):
         rows = "".join(f"{label}\tIl-film {i}\n" for i in range(4) for label in ("good", "bad", "neither"))
         (tmp_path / f"{split}.tsv").write_text("label\ttext\n" + rows, encoding="utf-8")
-    result = train_task(SENTIMENT, str(tiny_bert), tmp_path, tmp_path / "run", TaskRecipe(epochs=1, seeds=(1,)))
+    result = train_task("sentiment", str(tiny_bert), tmp_path, tmp_path / "run", TaskRecipe(epochs=1, seeds=(1,)))
     assert result.baseline["majority"] == pytest.approx(100 / 6)
     assert load_trained_task(tmp_path / "run").labels == ["bad", "good", "neither"]
 
@@ -151,7 +151,7 @@ def test_a_hub_set_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pyt
 
 
 def test_settings_by_task(tmp_path: Path):
-    assert [resolve(TaskRecipe, "task", task=task).epochs for task in ("topic", "sentiment", "ner")] == [
+    assert [task_recipe(task).epochs for task in ("topic", "sentiment", "ner")] == [
         20,
         25,
         100,
@@ -161,22 +161,22 @@ def test_settings_by_task(tmp_path: Path):
         "task:\n  batch_size: 4\n  epochs: 3\n  ner:\n    epochs: 7\n    full: {learning_rate: 0.5}\n"
         "  sentiment: {batch_size: 9}\n"
     )
-    ner = resolve(TaskRecipe, "task", config=file, task="ner", flags={"method": "full"})
+    ner = task_recipe("ner", config=file, flags={"method": "full"})
     assert (ner.epochs, ner.batch_size, ner.learning_rate) == (7, 4, 0.5)
-    assert resolve(TaskRecipe, "task", config=file, task="ner").learning_rate == TaskRecipe().learning_rate
-    sentiment = resolve(TaskRecipe, "task", config=file, task="sentiment")
+    assert task_recipe("ner", config=file).learning_rate == TaskRecipe().learning_rate
+    sentiment = task_recipe("sentiment", config=file)
     assert (sentiment.epochs, sentiment.batch_size) == (3, 9)
-    assert resolve(TaskRecipe, "task", config=file).epochs == 3
+    assert task_recipe(config=file).epochs == 3
     with pytest.raises(InputError, match="unknown setting 'epoch'"):
         file.write_text("task:\n  ner: {epoch: 7}\n")
-        resolve(TaskRecipe, "task", config=file, task="ner")
+        task_recipe("ner", config=file)
 
 
 @pytest.mark.parametrize(
     ("preset", "epochs"), [("2407.01406", [20, 50, 100]), ("2502.10140", [20, 25, 100]), ("nano", None)]
 )
 def test_shipped_presets_fit_every_task(preset: str, epochs: list[int] | None):
-    recipes = [resolve(TaskRecipe, "task", preset=preset, task=task) for task in ("topic", "sentiment", "ner")]
+    recipes = [task_recipe(task, preset=preset) for task in ("topic", "sentiment", "ner")]
     assert epochs is None or [recipe.epochs for recipe in recipes] == epochs
 
 

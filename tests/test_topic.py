@@ -12,10 +12,11 @@ from transformers import TrainerCallback
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
-from langlift.tasks.runner import TaskResult, train_task
+from langlift.tasks.runner import train_task
 from langlift.tasks.setups import Setup, TaskAdapter, WholeModel, setup_for
-from langlift.tasks.topic import TOPIC
+from langlift.tasks.task import TASKS
 
+TOPIC = TASKS["topic"].learner
 RECIPE = TaskRecipe(epochs=2, learning_rate=1e-2, seeds=(1, 2), reduction_factor=4.0)
 
 
@@ -49,11 +50,14 @@ class Plugged(TaskAdapter):
         return {"seen": [run["seen"] for run in runs]}
 
 
-def test_a_setup_plugs_into_loss_steps_and_report(tiny_bert: Path, topic_folder: Path, tmp_path: Path):
-    plain = train_task(TOPIC, str(tiny_bert), topic_folder, tmp_path / "plain", RECIPE)
+def test_a_setup_plugs_into_loss_steps_and_report(
+    tiny_bert: Path, topic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    plain = train_task("topic", str(tiny_bert), topic_folder, tmp_path / "plain", RECIPE)
     setup = Plugged("topic", SeqBnConfig(4.0))
     object.__setattr__(setup, "steps", [])
-    result = train_task(TOPIC, str(tiny_bert), topic_folder, tmp_path / "run", RECIPE, setup=setup)
+    monkeypatch.setattr("langlift.tasks.runner.setup_for", lambda *_: setup)
+    result = train_task("topic", str(tiny_bert), topic_folder, tmp_path / "run", RECIPE)
     assert setup.steps == [0, 1, 2, 3] * 2, "40 examples by 32, twice, for two seeds; 3: operations are counted"
     assert result.report == {"seen": [12, 12]}
     assert plain.report == {}
@@ -65,7 +69,7 @@ def test_a_setup_plugs_into_loss_steps_and_report(tiny_bert: Path, topic_folder:
         for line in (tmp_path / "run" / "seed-1" / "progress.jsonl").read_text().splitlines()
     ]
     assert max(losses) > 10, "the further term is in the loss"
-    again = train_task(TOPIC, str(tiny_bert), topic_folder, tmp_path / "run", RECIPE, setup=setup, resume=True)
+    again = train_task("topic", str(tiny_bert), topic_folder, tmp_path / "run", RECIPE, resume=True)
     assert again == result
 
 
@@ -75,35 +79,16 @@ def test_dev_may_be_a_draw_the_same_for_all_seeds_and_test_stays_whole(
     scored, score = [], type(TOPIC).score
     monkeypatch.setattr(type(TOPIC), "score", lambda *a: (scored.append(list(a[1].texts)), score(*a))[1])
     recipe = replace(RECIPE, epochs=1, validation_examples=5)
-    train_task(TOPIC, str(tiny_bert), topic_folder, tmp_path / "run", recipe)
+    train_task("topic", str(tiny_bert), topic_folder, tmp_path / "run", recipe)
     drawn = [texts for texts in scored if len(texts) == 5]
     assert len(drawn) >= 4 and all(texts == drawn[0] for texts in drawn), "two seeds, before and after"
     assert {len(texts) for texts in scored if len(texts) != 5} == {12}, "test"
 
 
 def test_the_recipe_names_the_setup(tmp_path: Path):
-    assert isinstance(setup_for("topic", TaskRecipe(method="full"), None), WholeModel)
-    adapter = setup_for("ner", TaskRecipe(reduction_factor=8.0), None)
+    assert isinstance(setup_for("topic", TaskRecipe(method="full")), WholeModel)
+    adapter = setup_for("ner", TaskRecipe(reduction_factor=8.0))
     assert adapter == TaskAdapter("ner", SeqBnConfig(8.0))
     assert isinstance(adapter, Setup)
     with pytest.raises(InputError, match="cannot be stacked"):
         setup_for("topic", TaskRecipe(method="full"), tmp_path)
-
-
-def test_a_run_made_before_a_setting_existed_is_read_and_resumed(
-    tiny_bert: Path, topic_folder: Path, tmp_path: Path
-):
-    out = tmp_path / "run"
-    result = train_task(TOPIC, str(tiny_bert), topic_folder, out, RECIPE)
-    for folder in (out, out / "seed-1", out / "seed-2"):
-        recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
-        del recipe["task"]["label_subwords"]
-        (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    metrics = json.loads((out / "metrics.json").read_text())
-    del metrics["repaired"], metrics["report"]
-    (out / "metrics.json").write_text(json.dumps(metrics))
-    assert train_task(TOPIC, str(tiny_bert), topic_folder, out, RECIPE, resume=True) == result
-    (out / "metrics.json").unlink()
-    again = train_task(TOPIC, str(tiny_bert), topic_folder, out, RECIPE, resume=True)
-    assert again == result
-    assert again == TaskResult(**json.loads((out / "metrics.json").read_text()))

@@ -21,12 +21,10 @@ from langlift.tasks.ner import FoundEntities
 from langlift.tasks.pos import TaggedSentence
 from langlift.tasks.prediction import TrainedTask, is_task_run, load_trained_task, seed_folder
 from langlift.tasks.runner import HEAD
-from langlift.tasks.sentence_task import Prediction
+from langlift.tasks.sentences import Prediction
+from langlift.tasks.task import task_called
 from langlift.training.run_folder import RECIPE, is_finished
 from langlift.vocab.overlap import canonical_forms
-
-CAN = {"topic": "classify", "sentiment": "classify", "ner": "tag", "pos": "tag", "dependencies": "parse"}
-"""The method that a task's trained runs have."""
 
 
 class Adapted:
@@ -65,7 +63,8 @@ class Adapted:
         """What this can be asked: the names of methods. A decoder has none of them. Nothing is loaded for it."""
         folder = Path(self.path)
         if self._is_task:
-            return (CAN[str(json.loads((seed_folder(folder) / HEAD).read_text(encoding="utf-8"))["task"])],)
+            head = json.loads((seed_folder(folder) / HEAD).read_text(encoding="utf-8"))
+            return (task_called(str(head["task"])).verb,)
         if (folder / "config.json").is_file():
             decoder = is_causal(self.path, self._trust)
         else:
@@ -107,7 +106,7 @@ class Adapted:
     @overload
     def classify(self, texts: list[str]) -> list[Prediction]: ...
     def classify(self, texts: str | list[str]) -> Prediction | list[Prediction]:
-        """Each text's topic or sentiment, with the probability of every label.
+        """Each text's label (topic, sentiment, ...), with the probability of every label.
 
         Raises:
             InputError: a text is empty, or the run is of another task.
@@ -165,7 +164,7 @@ class Adapted:
             if not self._is_task or self.can != (method,):
                 raise self._wrong(method)
             trained = self._trained
-        return self._answer(texts, lambda some: list(trained(map(trained.task.input_of, some))))
+        return self._answer(texts, lambda some: list(trained(map(trained.task.learner.input_of, some))))
 
     def _answer(self, texts: str | list[str], answers: Callable[[Sequence[str]], list[Any]]) -> Any:
         some = [texts] if isinstance(texts, str) else list(texts)

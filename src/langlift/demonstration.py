@@ -13,7 +13,7 @@ from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.bundled_models import DEFAULT_BASE
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.config.loading import default_preset, resolve
-from langlift.config.recipes import AdaptRecipe, TaskRecipe
+from langlift.config.recipes import AdaptRecipe
 from langlift.corpus.text_data import load_text_data
 from langlift.evaluation.gap_filling import Candidate, SentenceGap, fill_gap, frequent_words, gaps_in
 from langlift.evaluation.pseudo_perplexity import Score, score_sentences
@@ -21,13 +21,13 @@ from langlift.languages import find_language
 from langlift.progress import ProgressBar
 from langlift.reports.demo_page import write_demo_page
 from langlift.reports.demo_verdicts import Verdict, gap_verdict, surprise_verdict, topic_verdict
-from langlift.tasks.labelled_text import read_labelled_text
-from langlift.tasks.runner import TaskResult
-from langlift.tasks.topic import train_topic
+from langlift.tasks.runner import TaskResult, train_task
+from langlift.tasks.task import TASKS, task_recipe
 from langlift.training.adaptation import adapt
 from langlift.training.precision import cpu_has_bf16
 
 ADAPTER_STEPS = 250
+TOPIC = "topic"
 TOPIC_EPOCHS = 6
 """So short that all is done in four minutes on two cores; the other settings are those of the base's preset."""
 GAP_WORDS = 50
@@ -140,16 +140,10 @@ def demo(out: Path, seed: int = 42) -> DemoResult:
     )
     adapted = adapt(maltese, DEFAULT_BASE, text, adapter, recipe, resume=True)
 
-    settings = resolve(
-        TaskRecipe,
-        "task",
-        preset=preset,
-        flags={"epochs": TOPIC_EPOCHS, "precision": precision},
-        task="topic",
-    )
-    alone = train_topic(DEFAULT_BASE, topic_data, out / "topic-task-only", settings, resume=True)
-    stacked = train_topic(DEFAULT_BASE, topic_data, out / "topic-stacked", settings, adapter, resume=True)
-    splits = read_labelled_text(topic_data)
+    settings = task_recipe(TOPIC, preset=preset, flags={"epochs": TOPIC_EPOCHS, "precision": precision})
+    alone = train_task(TOPIC, DEFAULT_BASE, topic_data, out / "topic-task-only", settings, resume=True)
+    stacked = train_task(TOPIC, DEFAULT_BASE, topic_data, out / "topic-stacked", settings, adapter, resume=True)
+    splits = TASKS[TOPIC].learner.read(str(topic_data), None, strict=False)
 
     data = load_text_data(text)
     words = frequent_words(data.train, GAP_WORDS)
@@ -174,8 +168,8 @@ def demo(out: Path, seed: int = 42) -> DemoResult:
         verdicts=_verdicts(gaps, topic_f1, scores),
         sentences=len(data.test),
         train_sentences=len(data.train),
-        topic_train=len(splits["train"].texts),
-        topic_test=len(splits["test"].texts),
+        topic_train=len(splits.train.texts),
+        topic_test=len(splits.test.texts),
         parameters=sum(p.numel() for p in load_masked_model(DEFAULT_BASE).parameters()),
         adapter_parameters=adapted.trainable_parameters,
         adapter_steps=adapted.steps,

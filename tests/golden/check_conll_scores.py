@@ -15,10 +15,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from langlift.corpus.text_files import read_raw_lines
-from langlift.evaluation.attachment import attachment_scores
+from langlift.evaluation.metrics import accuracy, attachment_scores
 from langlift.heads.spanning_tree import maximum_spanning_tree
 from langlift.tasks.conllu import DEPREL, HEAD, UPOS, parse_conllu
-from langlift.tasks.pos import accuracy
 
 
 def partly_wrong(labels, every, random):

@@ -106,10 +106,8 @@ def member_names(folders: Sequence[Path]) -> list[str]:
     """A name for each adapter to be fused: its stored name if no two are the same, else its folder's.
 
     Raises:
-        InputError: a folder holds no adapter, fewer than two folders, or a folder twice.
+        InputError: a folder holds no adapter, or is given twice.
     """
-    if len(folders) < 2:
-        raise InputError("one adapter alone cannot be fused", "give two or more adapter folders")
     descriptions = [read_description(folder) for folder in folders]
     resolved = [folder.resolve() for folder in folders]
     if len(set(resolved)) < len(resolved):

@@ -20,7 +20,6 @@ from langlift.cli import (
     demo,
     diagnose,
     export,
-    fuse,
     graph,
     import_adapter,
     languages,
@@ -59,7 +58,7 @@ app.add_typer(vocab.app, name="vocab")
 app.command("adapt")(adapt.adapt)
 app.command("adapt-family")(adapt_family.adapt_family)
 app.command("score")(score.score)
-app.command("fuse")(fuse.fuse)
+app.command("fuse")(task.fuse)
 app.add_typer(task.app, name="task")
 app.command("predict")(predict.predict)
 app.command("prompt")(prompt.prompt)

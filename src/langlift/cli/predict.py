@@ -9,6 +9,14 @@ from typing import Annotated
 import typer
 
 from langlift.cli.options import Debug, Json, TrustRemoteCode, note, print_json
+from langlift.tasks.task import TASKS
+
+WORD_FILES = {
+    ending: [task.name for task in TASKS.values() if task.word_file == ending]
+    for ending in sorted({task.word_file for task in TASKS.values() if task.word_file})
+}
+"""Ending -> the tasks whose predictions are written in such files."""
+OUT_FILES = ", ".join([".tsv", ".jsonl", *(f"{end} ({', '.join(names)})" for end, names in WORD_FILES.items())])
 
 
 def predict(
@@ -31,7 +39,7 @@ def predict(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="Written as .tsv, .jsonl, .conll (ner) or .conllu (pos, dependencies); - is stdout, JSON lines.",
+            help=f"Written as {OUT_FILES}; - is stdout, JSON lines.",
         ),
     ] = Path("-"),
     seed: Annotated[int | None, typer.Option("--seed", help="Which seed of the run (none: best on dev).")] = None,
@@ -56,7 +64,7 @@ def predict(
         raise InputError(f"--out {out}: is the file that is read", "choose another name")
     trained = load_trained_task(local_folder(run), seed, base, trust_remote_code)
     started = time.monotonic()
-    source = trained.task.read_inputs(text)
+    source = trained.task.learner.read_inputs(text)
     first = next(source, None)
     if first is None:
         raise InputError(f"{text}: no text to label", "give a file with one sentence a line")

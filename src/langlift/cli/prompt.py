@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from langlift.cli.options import Assignments, Config, Debug, Json, Out, Preset, Resume, TrustRemoteCode, note, show
-from langlift.cli.task import BASELINES, over_seeds
+from langlift.cli.task import baselines, over_seeds
+from langlift.tasks.task import PROMPTED, TASKS
 
 
 def prompt(
-    task: Annotated[str, typer.Option("--task", help="topic, sentiment or ner.")],
+    task: Annotated[str, typer.Option("--task", help=f"One of {', '.join(PROMPTED)}.")],
     data: Annotated[str, typer.Option("--data", metavar="DATA", help="Labelled data, as langlift task takes it.")],
     model: Annotated[
         str,
@@ -76,7 +77,6 @@ def prompt(
         flags={"shots": shots, "seeds": seeds},
     )
     from langlift.prompting.running import prompt as ask
-    from langlift.tasks.known import TASKS
 
     result = ask(
         task,
@@ -102,11 +102,11 @@ def prompt(
     show(
         result,
         as_json,
-        f"{shown.title} on {data}: {shown.metric_title}",
+        f"{shown.title} on {data}: {shown.metric.title}",
         [
             (f"{result.model}, {how}", over_seeds(result.mean, result.std, result.seeds)),
             ("unreadable answers left out (as published)", over_seeds(**published)),
-            *((BASELINES.get(kind, kind), f"{value:.1f}") for kind, value in result.baseline.items()),
+            *baselines(shown, result.baseline),
             ("answers that could not be read", f"{result.unparsed} of {asked}"),
             *([("cut at answer_tokens", f"{result.cut} of {asked}")] if result.cut else []),
             *([("prompts without an answer, counted as wrong", str(result.failed))] if result.failed else []),

@@ -1,7 +1,7 @@
 """Writes docs/cli.md from the commands themselves: ``python -m langlift.cli.reference > docs/cli.md``."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -41,6 +41,7 @@ from langlift.studies.running import StudyResult
 from langlift.studies.status import RunRecord, StudyStatus
 from langlift.tasks.prediction_files import PredictResult
 from langlift.tasks.runner import TaskResult
+from langlift.tasks.task import TASKS
 from langlift.training.adaptation import AdaptResult
 from langlift.training.family import FamilyResult
 from langlift.training.pretraining import PretrainResult
@@ -61,11 +62,7 @@ RESULTS: dict[str, type] = {
     "adapt-family": FamilyResult,
     "score": Score,
     "fuse": TaskResult,
-    "task topic": TaskResult,
-    "task sentiment": TaskResult,
-    "task ner": TaskResult,
-    "task pos": TaskResult,
-    "task dependencies": TaskResult,
+    **{f"task {name}": TaskResult for name in TASKS},
     "predict": PredictResult,
     "prompt": PromptResult,
     "pretrain": PretrainResult,
@@ -91,14 +88,12 @@ RECIPES: dict[str, type] = {
     "adapt-family": FamilyRecipe,
     "graph build": GraphRecipe,
     "fuse": TaskRecipe,
-    "task topic": TaskRecipe,
-    "task sentiment": TaskRecipe,
-    "task ner": TaskRecipe,
-    "task pos": TaskRecipe,
-    "task dependencies": TaskRecipe,
+    **{f"task {name}": TaskRecipe for name in TASKS},
     "prompt": PromptRecipe,
     "pretrain": PretrainRecipe,
 }
+UNUSED = {f"task {name}": task.unused for name, task in TASKS.items()}
+"""Settings that a command does not read."""
 
 IN_FORCE = "\n".join(
     f"For `--base {name}` the preset `{model.preset}` is in force by itself." for name, model in BUNDLED.items()
@@ -131,7 +126,7 @@ def reference() -> str:
         if name in RECIPES:
             parts.append(
                 "Settings (`--set`):\n\n| setting | default | meaning |\n|---|---|---|\n"
-                + _settings(RECIPES[name])
+                + _settings(RECIPES[name], UNUSED.get(name, frozenset()))
             )
         if name == "pretrain":
             parts.append(
@@ -167,9 +162,11 @@ def _options(command: Any) -> Iterator[str]:
         yield f"| `{parameter.opts[0]}{value}` | {meaning}{shown}{needed} |\n"
 
 
-def _settings(recipe: type) -> str:
+def _settings(recipe: type, unused: Collection[str] = ()) -> str:
     rows = []
     for field in fields(recipe):
+        if field.name in unused:
+            continue
         meta = field.metadata
         limits = [f"one of {', '.join(meta['choices'])}"] if "choices" in meta else []
         limits += [f"above {meta['above']}"] if "above" in meta else []

@@ -1,8 +1,9 @@
-"""``langlift task``."""
+"""``langlift task``, and ``langlift fuse``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,37 +28,14 @@ from langlift.cli.options import (
     TrustRemoteCode,
     show,
 )
+from langlift.config.loading import default_preset
+from langlift.errors import InputError
+from langlift.tasks.task import TASKS, Task, task_called, task_recipe
 
 if TYPE_CHECKING:
     from langlift.tasks.runner import TaskResult
 
 app = typer.Typer(help="Train and test on a task.", rich_markup_mode=None)
-
-COMMANDS = {
-    "topic": "Topic classification (as SIB-200): macro-F1 over several seeds, with baselines beside it.",
-    "sentiment": "Sentiment classification: macro-F1 over several seeds, with baselines beside it.",
-    "ner": "Named entity recognition: entity-level F1 on words over several seeds, with a baseline beside it.",
-    "pos": "Part-of-speech tagging (UPOS): accuracy over several seeds, with a baseline beside it.",
-    "dependencies": "Dependency parsing: LAS and UAS over several seeds, with a baseline beside them.",
-}
-HUB_SET = "; or a hub data set ID[:CONFIG]"
-TREEBANK = "folder of a treebank: *-ud-train.conllu, *-ud-dev.conllu, *-ud-test.conllu"
-FORMS = {
-    "topic": f"train.tsv, dev.tsv, test.tsv with columns category and text{HUB_SET}",
-    "sentiment": f"train.tsv, dev.tsv, test.tsv with columns label and text, not quoted{HUB_SET}",
-    "ner": f"train.conll, dev.conll, test.conll with a word and its BIO tag a line{HUB_SET}",
-    "pos": TREEBANK,
-    "dependencies": TREEBANK,
-}
-BASELINES = {
-    "tfidf": "TF-IDF + logistic regression",
-    "majority": "majority class",
-    "most_frequent_tag": "each word's most frequent tag",
-    "right_attach": "each word hangs on the next: LAS",
-    "right_attach_uas": "each word hangs on the next: UAS",
-    "left_attach": "each word hangs on the one before: LAS",
-    "left_attach_uas": "each word hangs on the one before: UAS",
-}
 
 
 def scores(what: str, result: "TaskResult") -> list[tuple[str, str]]:
@@ -73,20 +51,29 @@ def over_seeds(mean: float, std: float, seeds: list[float]) -> str:
 
 
 @app.callback()
-def task() -> None:
+def tasks() -> None:
     """Train and test on a task."""
 
 
-def _command(name: str) -> Callable[..., None]:
+def baselines(task: Task, measured: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Rows of a table: each baseline by its name for people."""
+    return [(task.baselines[kind], f"{value:.1f}") for kind, value in measured.items()]
+
+
+def _command(task: Task) -> Callable[..., None]:
     """The command of one task; all have the same options."""
 
     def command(
         base: Base,
-        data: Annotated[str, typer.Option("--data", metavar="DATA", help=f"{FORMS[name]}.")],
+        data: Annotated[str, typer.Option("--data", metavar="DATA", help=f"{task.data}.")],
         out: Out,
         language_adapter: Annotated[
-            Path | None,
-            typer.Option("--language-adapter", metavar="FOLDER", help="Stack the task adapter on this."),
+            list[Path] | None,
+            typer.Option(
+                "--language-adapter",
+                metavar="FOLDER",
+                help="Stack the task adapter on this; may be repeated, then on their fusion (AdapterFusion).",
+            ),
         ] = None,
         train_data: TrainData = None,
         method: Annotated[
@@ -108,12 +95,8 @@ def _command(name: str) -> Callable[..., None]:
         as_json: Json = False,
         debug: Debug = False,
     ) -> None:
-        from langlift.config.loading import default_preset, resolve
-        from langlift.config.recipes import TaskRecipe
-
-        recipe = resolve(
-            TaskRecipe,
-            "task",
+        recipe = task_recipe(
+            task.name,
             preset=default_preset(base, preset),
             config=config,
             assignments=assignments or (),
@@ -127,33 +110,71 @@ def _command(name: str) -> Callable[..., None]:
                 "precision": precision,
                 "path": path,
             },
-            task=name,
         )
-        from langlift.tasks.known import TASKS
+        from langlift.reports.fusion_map import write_fusion_map
         from langlift.tasks.runner import train_task
+        from langlift.tasks.setups import ATTENTION
 
         result = train_task(
-            TASKS[name], base, data, out, recipe, language_adapter, train_data, resume, trust_remote_code, strict
+            task.name, base, data, out, recipe, language_adapter, train_data, resume, trust_remote_code, strict
         )
+        attention = result.report.get(ATTENTION, {})
+        trained = f"fusion of {' and '.join(attention)}" if attention else result.method
         mended = ", ".join(f"{what.replace('_', ' ')}: {count}" for what, count in result.repaired.items())
         show(
             result,
             as_json,
-            f"{TASKS[name].title} on {data}: {TASKS[name].metric_title}",
+            f"{task.title} on {data}: {task.metric.title}",
             [
-                *scores(f"{base}, {result.method}", result),
-                *((BASELINES.get(kind, kind), f"{value:.1f}") for kind, value in result.baseline.items()),
+                *scores(f"{base}, {trained}", result),
+                *baselines(task, result.baseline),
+                *((f"attention to {name}", _by_layer(shares)) for name, shares in attention.items()),
                 ("trainable parameters", f"{result.trainable_parameters:,}"),
                 ("train, test examples", f"{result.train_examples}, {result.test_examples}"),
                 *([("labels mended or unknown", mended)] if mended else []),
                 *(("data", remark) for remark in result.remarks),
+                *([("heat map of the attention", str(write_fusion_map(out, result.report)))] if attention else []),
                 ("written to", str(out)),
             ],
         )
 
-    command.__doc__ = COMMANDS[name]
+    command.__doc__ = task.help
     return command
 
 
-for _name in COMMANDS:
-    app.command(_name)(_command(_name))
+def _by_layer(shares: Sequence[float]) -> str:
+    return " ".join(f"{share:.2f}" for share in shares) + "  (by layer, lowest first)"
+
+
+_COMMANDS = {task.name: _command(task) for task in TASKS.values()}
+for _name, _train in _COMMANDS.items():
+    app.command(_name)(_train)
+
+
+def fuse(
+    adapters: Annotated[
+        list[Path],
+        typer.Argument(metavar="ADAPTER...", help="Folders of two or more language adapters (not LoRA)."),
+    ],
+    task: Annotated[str, typer.Option("--task", metavar="TASK", help=f"One of {', '.join(TASKS)}.")],
+    data: Annotated[
+        str, typer.Option("--data", metavar="DATA", help="The task's labelled data, as for langlift task.")
+    ],
+    **options: Any,
+) -> None:
+    """Train a task on the fusion of language adapters: langlift task with --language-adapter repeated."""
+    if len(adapters) < 2:
+        raise InputError("one adapter alone cannot be fused", "give two or more adapter folders")
+    _COMMANDS[task_called(task).name](data=data, language_adapter=adapters, **options)
+
+
+def _with_options_of_tasks(command: Callable[..., None]) -> None:
+    """Give a command that takes ``**options`` those of ``langlift task``, for typer to see."""
+    own = [one for one in signature(command).parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
+    names = {"language_adapter", *(one.name for one in own)}
+    of_tasks = [one for one in signature(_train).parameters.values() if one.name not in names]
+    parameters = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in (*own, *of_tasks)]
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+
+
+_with_options_of_tasks(fuse)

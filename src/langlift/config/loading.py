@@ -11,7 +11,6 @@ from typing import Any, TypeVar, get_type_hints
 import yaml
 
 from langlift.bundled_models import BUNDLED
-from langlift.config.recipes import TASK_EPOCHS
 from langlift.errors import InputError
 
 Recipe = TypeVar("Recipe")
@@ -32,7 +31,9 @@ def resolve(
     config: Path | None = None,
     assignments: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
-    task: str | None = None,
+    defaults: Sequence[Given] = (),
+    block: str | None = None,
+    blocks: Sequence[str] = (),
     given: Sequence[Given] = (),
     told: Sequence[str] = (),
 ) -> Recipe:
@@ -40,14 +41,15 @@ def resolve(
 
     Presets and config files are YAML with one section for each command (``adapt:``, ``task:``, ...);
     ``section`` names the one that is read. In it, a block named after a method (``full:``) holds
-    settings for that method alone, and so does one named after a task (``ner:``) where ``task`` is given; it
-    may hold blocks of methods. A flag that is ``None`` was not given. ``given`` are settings from elsewhere, which
-    come after ``--config``; ``told`` are mistakes found there, told with those found here.
+    settings for that method alone. ``blocks`` name further blocks (tasks), of which only ``block`` is read;
+    it may hold blocks of methods. ``defaults`` stand in for those of the recipe. A flag that is ``None`` was not
+    given. ``given`` are settings from elsewhere, which come after ``--config``; ``told`` are mistakes found there,
+    told with those found here.
 
     Raises:
         InputError: naming every unknown key, wrong type and value out of range, each with its source.
     """
-    found: list[Given] = [] if task is None else [("default", "epochs", TASK_EPOCHS[task])]
+    found = list(defaults)
     if preset is not None:
         found += _from_file(preset_path(preset), section)
     if config is not None:
@@ -61,8 +63,7 @@ def resolve(
     found += [("flag", key, value) for key, value in (flags or {}).items() if value is not None]
 
     hints, settings = get_type_hints(kind), {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    if section == "task":
-        found = _opened(found, task, tuple(TASK_EPOCHS))
+    found = _opened(found, block, blocks)
     if "method" in settings:
         chosen = [value for _, key, value in found if key == "method"] or [settings["method"].default]
         found = _opened(found, chosen[-1], settings["method"].metadata["choices"])

@@ -33,8 +33,6 @@ PRECISIONS = ("auto", "float32", "bf16")
 PATHS = ("fast", "naive")
 VOCABULARY_KINDS = ("auto", "unigram", "bpe", "wordpiece")
 VOCABULARY_INITS = ("focus", "script", "mean", "random")
-TASK_EPOCHS = {"topic": 20, "sentiment": 25, "ner": 100, "pos": 64, "dependencies": 64}
-"""The tasks, and for how long each is trained where nothing is said: as published (2502.10140, 2405.12413)."""
 
 
 def _precision(default: str = "auto") -> Any:
@@ -139,10 +137,6 @@ class AdaptRecipe:
         return found
 
 
-LATER_TASK_SETTINGS = {**MOSA_SETTINGS, "patience": 0, "decoding": "mst", "validation_examples": 0}
-"""The same for all settings of tasks that came later."""
-
-
 @dataclass(frozen=True)
 class FamilyRecipe(AdaptRecipe):
     """How one model, or one adapter, is trained for many languages; by default as in arXiv 2405.12413."""
@@ -242,7 +236,7 @@ class PromptRecipe:
     )
     """Settings that change no answer."""
     shots: int = _setting(0, "solved examples in a prompt, drawn from the train split by the seed", least=0)
-    balanced: bool = _setting(True, "topic, sentiment: the examples go round the labels (false: any examples)")
+    balanced: bool = _setting(True, "where texts have labels: the examples go round them (false: any examples)")
     seeds: tuple[int, ...] = _setting(
         (1,), "one run for each: its draw of examples", least=0, most=MOST_SEED, items=1
     )

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, leaky_relu
 
 from langlift.backbones.hidden_states import hidden_states
-from langlift.heads.task_model import TaskModel
+from langlift.heads.classification import TaskModel
 from langlift.masking.masked_language_model import IGNORED
 
 ARC_SIZE, RELATION_SIZE, DROPOUT, SLOPE = 500, 100, 0.33, 0.1

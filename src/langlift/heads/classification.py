@@ -1,14 +1,29 @@
-"""Sentence classification on top of an encoder or a decoder."""
+"""Classification of sentences, tokens and words on top of an encoder or a decoder."""
 
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
 
 from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.segmented_attention import Segments
-from langlift.heads.task_model import TaskModel
+from langlift.masking.masked_language_model import IGNORED
+
+CONTINUED = -101
+"""The label of a token that belongs to the labelled one before it, so that the mean of both is classified."""
+
+
+class TaskModel(nn.Module):
+    """An encoder body (with whatever adapters are attached to it) and the head of a task."""
+
+    body: PreTrainedModel
+    head: nn.Module
+
+    def __init__(self, body: PreTrainedModel, head: nn.Module) -> None:
+        super().__init__()
+        self.body, self.head = body, head
 
 
 class ClassificationHead(nn.Module):
@@ -77,6 +92,50 @@ class SentenceClassifier(TaskModel):
         parts = hidden.split([count * length for _, count, length in runs])
         pooled = [x.view(count, length, -1).mean(dim=1) for x, (_, count, length) in zip(parts, runs, strict=True)]
         return torch.cat(pooled)
+
+
+class TokenHead(nn.Module):
+    """Dropout and a linear: the tagging head of transformers and of AdapterHub."""
+
+    def __init__(self, hidden_size: int, labels: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(hidden_size, labels)
+        nn.init.normal_(self.output.weight, std=0.02)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Hidden states [tokens, d] -> logits [tokens, labels]."""
+        logits: Tensor = self.output(self.dropout(hidden))
+        return logits
+
+
+class TokenClassifier(TaskModel):
+    """An encoder body under a token head."""
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """A padded or a flat batch -> logits [tokens that have a label, labels], in the batch's order.
+
+        ``labels`` int64 is shaped as ``input_ids``; tokens without one hold ``IGNORED``, or ``CONTINUED``. On the
+        fast path the end of the last layer is computed for those two kinds of tokens only.
+        """
+        used = batch["labels"] != IGNORED
+        if "lengths" in batch:
+            hidden = hidden_states(self.body, batch, used)
+        else:
+            hidden = hidden_states(self.body, batch)[used.reshape(-1)]
+        logits: Tensor = self.head(means_over_words(hidden, batch["labels"][used]))
+        return logits
+
+
+def means_over_words(vectors: Tensor, labels: Tensor) -> Tensor:
+    """[tokens, d], labels int64 [tokens] -> [words, d]: each labelled token with those that continue it."""
+    starts = labels != CONTINUED
+    if bool(starts.all()):
+        return vectors
+    words = starts.cumsum(dim=0) - 1
+    sums = vectors.new_zeros(int(words[-1]) + 1, vectors.shape[-1]).index_add(0, words, vectors)
+    return sums / words.bincount()[:, None].to(vectors.dtype)
 
 
 def summed_class_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
+from functools import singledispatch
 from html import escape
 
 from langlift.evaluation.gap_words import WordGuess, around_gap
@@ -9,7 +10,7 @@ from langlift.evaluation.surprise import WordSurprise
 from langlift.tasks.dependencies import Parse
 from langlift.tasks.ner import FoundEntities
 from langlift.tasks.pos import TaggedSentence
-from langlift.tasks.sentence_task import Prediction
+from langlift.tasks.sentences import Prediction
 
 MOST_BITS = 6.0
 """Bits per character from which on a word has the strongest colour."""
@@ -50,6 +51,13 @@ def surprise_html(words: Sequence[WordSurprise]) -> str:
     )
 
 
+@singledispatch
+def label_html(answer: object) -> str:
+    """What a task's run says of a text, drawn by the kind of its answer."""
+    raise TypeError(f"no drawing of a {type(answer).__name__}")
+
+
+@label_html.register
 def prediction_html(answer: Prediction) -> str:
     """Every label with its probability, the most probable first."""
     rows = "".join(
@@ -63,6 +71,7 @@ def _bar(share: float) -> str:
     return f"<span class=bar style='--share:{share:.4f}' aria-hidden=true></span>"
 
 
+@label_html.register
 def entities_html(answer: FoundEntities) -> str:
     """The sentence with its entities marked and named."""
     starts = {entity.start: entity for entity in answer.entities}
@@ -77,6 +86,7 @@ def entities_html(answer: FoundEntities) -> str:
     return f"<p dir=auto class=sentence>{' '.join(parts)}</p>{found}"
 
 
+@label_html.register
 def tags_html(answer: TaggedSentence) -> str:
     """Each word with its part of speech below."""
     parts = [
@@ -86,6 +96,7 @@ def tags_html(answer: TaggedSentence) -> str:
     return f"<p dir=auto class='sentence words'>{' '.join(parts)}</p>"
 
 
+@label_html.register
 def parse_html(answer: Parse) -> str:
     """The tree as arcs above the words (from right to left in scripts written so), and as a table to be read."""
     words, heads, relations = answer.sentence.words, answer.heads, answer.relations

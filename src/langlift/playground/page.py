@@ -10,16 +10,8 @@ from typing import TYPE_CHECKING
 from langlift.adapted import Adapted
 from langlift.errors import InputError, LangliftError
 from langlift.evaluation.gap_words import GAP
-from langlift.playground.drawing import (
-    entities_html,
-    guesses_html,
-    parse_html,
-    prediction_html,
-    surprise_html,
-    tags_html,
-)
+from langlift.playground.drawing import guesses_html, label_html, surprise_html
 from langlift.playground.runs import Playground, ShownRun
-from langlift.tasks.ner import FoundEntities
 
 if TYPE_CHECKING:
     from gradio import Blocks
@@ -57,7 +49,7 @@ def answer_html(playground: Playground, text: str) -> str:
         return surprise_html(run.surprise(text))
 
     def label(run: Adapted) -> str:
-        return _label_html(run, text)
+        return label_html(getattr(run, run.can[0])(text))
 
     parts = [_side_by_side(run, "How surprising each word is", surprise) for run in adapted]
     for run in playground.runs:
@@ -144,15 +136,6 @@ def _side_by_side(run: ShownRun, title: str, ask: Callable[[Adapted], str]) -> s
         f"<div><h3>{escape(name)}</h3>{_safely(ask, one)}</div>" for name, one in columns if one is not None
     )
     return f"<section><h2>{title}</h2><div class=columns>{cells}</div></section>"
-
-
-def _label_html(run: Adapted, text: str) -> str:
-    if run.can == ("classify",):
-        return prediction_html(run.classify(text))
-    if run.can == ("parse",):
-        return parse_html(run.parse(text))
-    found = run.tag(text)
-    return entities_html(found) if isinstance(found, FoundEntities) else tags_html(found)
 
 
 def _safely(ask: Callable[[Adapted], str], run: Adapted) -> str:

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from langlift.adapted import CAN, Adapted
+from langlift.adapted import Adapted
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.languages import Language
 from langlift.sharing.pushing import recorded_languages
 from langlift.studies.single_runs import read_recipe
-from langlift.tasks.known import TASKS
+from langlift.tasks.task import TASKS
 from langlift.training.run_folder import METRICS, is_finished, read_metrics
 
 EXAMPLES = 5
@@ -102,10 +102,10 @@ def _shown(
         )
     if command == "task":
         task = TASKS.get(str(inputs.get("task")))
-        if task is None or task.name not in CAN:
+        if task is None:
             raise InputError(f"{folder}: a run of no task that is known", "was it made by a newer langlift?")
-        measured = metrics.get("mean", metrics.get(f"test_{task.metric}"))
-        scores = [(task.metric_title, f"{measured:.1f}")] if measured is not None else []
+        measured = metrics.get("mean", metrics.get(f"test_{task.metric.name}"))
+        scores = [(task.metric.title, f"{measured:.1f}")] if measured is not None else []
         return ShownRun(name, task.title, task.name, scores, run, None)
     before, after = metrics.get("validation_loss_before"), metrics.get("validation_loss")
     scores = [] if before is None else [("held-out masked loss", f"{before:.2f} → {after:.2f}")]

@@ -9,7 +9,7 @@ from langlift.tasks.task import Task
 
 
 def prompt_card(
-    task: Task[Any],
+    task: Task,
     inputs: Mapping[str, Any],
     recipe: PromptRecipe,
     labels: Sequence[str],
@@ -22,11 +22,11 @@ def prompt_card(
     shots = f"{recipe.shots}-shot" if recipe.shots else "zero-shot"
     source = f" (examples from `{inputs['train_data'] or inputs['data']}`)" if recipe.shots else ""
     left_out = recipe.unparsed == "left_out"
-    counted = f"{task.metric_title} on test{' (unreadable answers left out)' if left_out else ''}"
+    counted = f"{task.metric.title} on test{' (unreadable answers left out)' if left_out else ''}"
     turns = "\n\n".join(f"**{turn['role']}**\n\n{_quoted(turn['content'])}" for turn in example)
     return f"""---
 library_name: langlift
-tags: [langlift, {task.tag}, prompting]
+tags: [langlift, {task.pipeline_tag}, prompting]
 ---
 
 # {task.title}: {name}, {shots}
@@ -35,8 +35,8 @@ Asked by langlift{where}{source}, tested on `{inputs["data"]}`. Classes: {", ".j
 
 | | |
 |---|---|
-| {counted} | {metrics[f"test_{task.metric}"]:.1f} |
-| the same without unreadable answers, as published | {metrics["published"][task.metric]:.1f} |
+| {counted} | {metrics[f"test_{task.metric.name}"]:.1f} |
+| the same without unreadable answers, as published | {metrics["published"][task.metric.name]:.1f} |
 | answers that could not be read | {metrics["unparsed"]} of {metrics["test_examples"]} |
 | answers cut at {recipe.answer_tokens} tokens | {metrics["cut"]} |
 | prompts without an answer | {metrics["failed"]} |

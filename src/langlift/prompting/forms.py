@@ -7,14 +7,13 @@ from typing import Any, ClassVar, Generic
 import numpy as np
 
 from langlift.errors import InputError
-from langlift.evaluation.classification import macro_f1
-from langlift.evaluation.entities import entity_spans
+from langlift.evaluation.metrics import entity_spans, macro_f1
 from langlift.prompting.answers import read_entities, read_label, tags_of
-from langlift.tasks.known import TASKS
 from langlift.tasks.labelled_text import LabelledText
+from langlift.tasks.learner import Data
 from langlift.tasks.tagged_words import TaggedWords
 from langlift.tasks.tagging import Tagged
-from langlift.tasks.task import Data, Task
+from langlift.tasks.task import TASKS, Task
 
 TYPE_MEANINGS = {
     "PER": "person",
@@ -23,8 +22,6 @@ TYPE_MEANINGS = {
     "DATE": "date or time",
     "MISC": "any other name",
 }
-PROMPTED = ("topic", "sentiment", "ner")
-"""The tasks that can be prompted."""
 
 
 class Form(ABC, Generic[Data]):
@@ -33,7 +30,7 @@ class Form(ABC, Generic[Data]):
     placeholders: ClassVar[dict[str, dict[str, bool]]]
     """Of each part of a template, and whether it must be used there."""
 
-    def __init__(self, task: Task[Data], labels: list[str]) -> None:
+    def __init__(self, task: Task, labels: list[str]) -> None:
         self.task, self.labels = task, labels
 
     @property
@@ -72,7 +69,7 @@ class Form(ABC, Generic[Data]):
 
     def score(self, split: Data, found: Sequence[Any]) -> float:
         """The task's measure, 0 to 100."""
-        return self.task.score(split, self.answers(found))
+        return self.task.learner.score(split, self.answers(found))
 
     def published_score(self, split: Data, found: Sequence[Any]) -> float:
         """The measure of readable answers as the published script takes it; 0 where there are none."""
@@ -156,9 +153,9 @@ class EntityForm(Form[TaggedWords]):
         "answer": {"entities": True, "types": False},
     }
 
-    def __init__(self, task: Task[TaggedWords], labels: list[str]) -> None:
+    def __init__(self, task: Task, labels: list[str]) -> None:
         super().__init__(task, labels)
-        self._types = task.counted(labels)
+        self._types = task.learner.counted(labels)
 
     @property
     def common(self) -> dict[str, Any]:
@@ -208,14 +205,18 @@ class EntityForm(Form[TaggedWords]):
         return [int(number) for number in np.random.default_rng(seed).permutation(len(train))[:count]]
 
 
+FORMS: dict[str, type[Form[Any]]] = {"label": SentenceForm, "entities": EntityForm}
+"""By what a task's ``prompt`` says of its answers."""
+
+
 def form_of(task: str, labels: list[str]) -> Form[Any]:
     """A task's form, for labels as its data has them."""
-    return EntityForm(TASKS[task], labels) if task == "ner" else SentenceForm(TASKS[task], labels)
+    return FORMS[str(TASKS[task].prompt)](TASKS[task], labels)
 
 
 def placeholders_of(task: str) -> Mapping[str, Mapping[str, bool]]:
     """The placeholders of a task's templates."""
-    return (EntityForm if task == "ner" else SentenceForm).placeholders
+    return FORMS[str(TASKS[task].prompt)].placeholders
 
 
 def _object(properties: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 from langlift.config.loading import recorded
@@ -17,13 +16,13 @@ from langlift.prompting.answer_store import ANSWERS, AnswerStore, open_answers
 from langlift.prompting.answers import without_thinking
 from langlift.prompting.asking import Answer, Model, Outcome, Prompt
 from langlift.prompting.cards import prompt_card
-from langlift.prompting.forms import PROMPTED, Form, form_of, placeholders_of
+from langlift.prompting.forms import Form, form_of, placeholders_of
 from langlift.prompting.local import LocalModel
 from langlift.prompting.server import Server, is_url
 from langlift.prompting.template import PromptTemplate, load_template
-from langlift.tasks.known import TASKS
-from langlift.tasks.runner import PREDICTIONS
-from langlift.tasks.task import TaskData
+from langlift.tasks.learner import TaskData
+from langlift.tasks.runner import PREDICTIONS, name_of, over_seeds
+from langlift.tasks.task import PROMPTED, TASKS
 from langlift.training.run_folder import (
     METRICS,
     atomic_file,
@@ -115,10 +114,10 @@ def prompt(
     asked = open_model(model, model_name, key_variable, recipe, trust_remote_code)
     inputs = {
         "task": task,
-        "model": model if model_name is not None else _name_of(model),
+        "model": model if model_name is not None else name_of(model),
         "model_name": model_name,
-        "data": _name_of(data),
-        "train_data": ", ".join(map(_name_of, train_data)) if train_data else None,
+        "data": name_of(data),
+        "train_data": ", ".join(map(name_of, train_data)) if train_data else None,
         "data_sha256": run.data.sha256,
         "template": run.template.source,
     }
@@ -171,7 +170,7 @@ def _prepared(
     train_data: Sequence[str | Path] | None,
 ) -> "_Run":
     asked_how = load_template(task, template, placeholders_of(task))
-    splits = TASKS[task].read(str(data), [str(name) for name in train_data or ()], False)
+    splits = TASKS[task].learner.read(str(data), [str(name) for name in train_data or ()], False)
     return _Run(form_of(task, splits.labels), splits, asked_how, recipe)
 
 
@@ -255,7 +254,7 @@ class _Run:
         if found is None or missed or (isinstance(found, str) and found != form.gold(train, number)):
             raise InputError(
                 f"{self.template.name}: answer: '{written}' could not be read back",
-                "answers are a label, alone or as JSON, or for ner a JSON list of entities",
+                "answers are a label, alone or as JSON, or a JSON list of entities",
             )
 
     def count(
@@ -281,8 +280,8 @@ class _Run:
         published = form.published_score(test.chosen(readable), [whole[number] for number in readable])
         metrics = {
             "seed": seed,
-            f"test_{task.metric}": published if left_out else form.score(split, chosen),
-            "published": {task.metric: published, "left_out": len(test) - len(readable)},
+            f"test_{task.metric.name}": published if left_out else form.score(split, chosen),
+            "published": {task.metric.name: published, "left_out": len(test) - len(readable)},
             "test_examples": len(test),
             "unparsed": len(unreadable),
             "unparsed_examples": [
@@ -293,7 +292,7 @@ class _Run:
             "misplaced": sum(missed for _, missed in read),
         }
         with atomic_file(folder / PREDICTIONS) as path, path.open("w", encoding="utf-8") as file:
-            for row in task.rows(split, form.answers(chosen)):
+            for row in task.learner.rows(split, form.answers(chosen)):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
         card = prompt_card(task, inputs, recipe, self.data.labels, metrics, prompts[0].messages)
         write_text(folder / "README.md", card)
@@ -316,10 +315,10 @@ class _Run:
         cost = (tokens_in * recipe.price_in + tokens_out * recipe.price_out) / 1e6
         return PromptResult(
             task=task.name,
-            metric=task.metric,
-            **_over_seeds([run[f"test_{task.metric}"] for run in runs]),
-            published=_over_seeds([run["published"][task.metric] for run in runs]),
-            baseline=task.baselines(self.data.train, self.data.test),
+            metric=task.metric.name,
+            **over_seeds([run[f"test_{task.metric.name}"] for run in runs]),
+            published=over_seeds([run["published"][task.metric.name] for run in runs]),
+            baseline=task.learner.baselines(self.data.train, self.data.test),
             model=model,
             shots=recipe.shots,
             test_examples=len(self.data.test),
@@ -347,13 +346,3 @@ class _Run:
 def _shortened(answer: Answer | None) -> str:
     text = "" if answer is None else answer.text
     return text if len(text) <= 300 else f"{text[:200]} ... {text[-90:]}"
-
-
-def _over_seeds(scores: list[float]) -> dict[str, Any]:
-    """The mean of the seeds' scores, their sample standard deviation and themselves."""
-    return {"mean": mean(scores), "std": stdev(scores) if len(scores) > 1 else 0.0, "seeds": scores}
-
-
-def _name_of(data: str | Path) -> str:
-    """A folder's name, or what is no folder as it is."""
-    return Path(data).name if Path(data).exists() else str(data)

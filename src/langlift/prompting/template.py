@@ -14,6 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from langlift.config.loading import yaml_readable
 from langlift.errors import InputError
+from langlift.tasks.task import TASKS
 
 PARTS = ("instruction", "question", "answer")
 HINT = "a template holds instruction, question and answer; docs/prompting.md has one to start from"
@@ -59,14 +60,16 @@ class PromptTemplate:
 
 
 def load_template(task: str, file: Path | None, allowed: Mapping[str, Mapping[str, bool]]) -> PromptTemplate:
-    """The task's own template, or that of a file.
+    """The template of a file, or else the task's own, or else that of all tasks with such answers.
 
     ``allowed`` says for each part which placeholders it may have, and whether it must.
 
     Raises:
         InputError: it cannot be read, a part is missing, or has a wrong placeholder; all mistakes are named.
     """
-    path = file or Path(str(files("langlift") / "prompting" / "templates" / f"{task}.yaml"))
+    folder = Path(str(files("langlift") / "prompting" / "templates"))
+    shipped = (folder / f"{name}.yaml" for name in (task, TASKS[task].prompt))
+    path = file or next(path for path in shipped if path.is_file())
     with yaml_readable(path):
         source = path.read_text(encoding="utf-8")
         content = yaml.safe_load(source)

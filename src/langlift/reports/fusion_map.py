@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from langlift.reports.charts import heat_maps
-from langlift.tasks.fused import ATTENTION
+from langlift.tasks.setups import ATTENTION
 from langlift.training.run_folder import write_text
 
 FUSION_MAP = "fusion_attention.svg"
@@ -13,7 +13,7 @@ FUSION_MAP = "fusion_attention.svg"
 def write_fusion_map(out: Path, report: dict[str, Any]) -> Path:
     """Write a heat map of the attention by layer and adapter, mean and seeds, into the run's folder.
 
-    ``report`` is that of the ``TaskResult`` of ``langlift fuse``. Returns the picture's path.
+    ``report`` is that of the ``TaskResult`` of a task on several language adapters. Returns the picture's path.
 
     Raises:
         LangliftError: the picture cannot be written.

@@ -23,7 +23,7 @@ from langlift.studies.analysis.curves import MEAN, AxisCurves, Curve
 from langlift.studies.analysis.measures import Results, language_of, sort_results
 from langlift.studies.published import what_differs
 from langlift.studies.store import StudyRun
-from langlift.tasks.fused import ATTENTION
+from langlift.tasks.setups import ATTENTION
 from langlift.training.run_folder import METRICS, PROGRESS, read_metrics, write_text
 
 MOST_LABELS = 12

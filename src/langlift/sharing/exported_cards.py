@@ -9,7 +9,7 @@ import yaml
 
 from langlift.checkpoints.cards import split_front_matter
 from langlift.sharing.parity import LIMIT, Parity
-from langlift.tasks.dependencies import DEPENDENCIES
+from langlift.tasks.task import TASKS
 
 KEPT_FACTS = ("language", "license", "base_model", "datasets")
 WORDS_ANSWER = {
@@ -42,16 +42,18 @@ def onnx_card(
     source: Path,
 ) -> str:
     """The card of an ONNX folder; ``described`` is its ``labels.json`` and ``loss`` what 8 bits cost."""
-    task, end = str(described["task"]), ""
-    if task in ("fill-mask", "text-generation"):
-        pipeline, use = task, _language_model_use(described)
-    elif task == DEPENDENCIES.name:
-        pipeline, use = "token-classification", _parser_use(described)
+    name, end = str(described["task"]), ""
+    task = TASKS.get(name)
+    pipeline = task.pipeline_tag if task else name
+    if task is None:
+        use = _language_model_use(described)
+    elif task.verb == "parse":
+        use = _parser_use(described)
         end = f"\n{PARSER_ANSWER}\n"
-    elif described["one_label_for"] == "sentence":
-        pipeline, use = "text-classification", SENTENCE_USE
+    elif task.verb == "classify":
+        use = SENTENCE_USE
     else:
-        pipeline, use = "token-classification", _word_use(described)
+        use = _word_use(described)
         every = described["label_subwords"] == "every"
         end = f"\n{WORDS_ANSWER['every' if every else described['pooling']]}\n"
     if loss is not None:

@@ -20,7 +20,6 @@ from langlift.sharing.onnx_session import INT8_FILE, OnnxModel, OnnxParser, quan
 from langlift.sharing.parity import answers_to, compared, require_parity
 from langlift.sharing.subjects import Subject, subject_of
 from langlift.tasks.dependencies import Parse
-from langlift.tasks.sentence_task import SentenceTask
 from langlift.tasks.tagging import Tagged
 
 LABELS_FILE, TOKENIZER_FILE = "labels.json", "tokenizer.json"
@@ -115,7 +114,7 @@ def _described(subject: Subject) -> dict[str, Any]:
     return {
         "task": trained.task.name,
         "labels": trained.labels,
-        "one_label_for": "sentence" if isinstance(trained.task, SentenceTask) else "word",
+        "one_label_for": "sentence" if trained.task.verb == "classify" else "word",
         "max_tokens": min(trained.max_tokens, longest_input(subject.body, subject.tokenizer)),
         **trained.settings,
     }
@@ -129,15 +128,15 @@ def _int8_loss(subject: Subject, folder: Path) -> Int8Loss:
     if trained is None or test is None:
         parity = compared(*(answers_to(subject.batches, one) for one in (exact, small)))
         return Int8Loss(parity.items, parity.agreement, None, None, None, 0, **sizes)
-    task = trained.task
-    before, after = (task.predict(one, trained.encoder, test, trained.labels, False) for one in (exact, small))
+    learner = trained.task.learner
+    before, after = (learner.predict(one, trained.encoder, test, trained.labels, False) for one in (exact, small))
     pairs = list(zip(_flat(before), _flat(after), strict=True))
     return Int8Loss(
         items=len(pairs),
         agreement=sum(a == b for a, b in pairs) / len(pairs),
-        metric=task.metric,
-        score_float32=task.score(test, before),
-        score_int8=task.score(test, after),
+        metric=trained.task.metric.name,
+        score_float32=learner.score(test, before),
+        score_int8=learner.score(test, after),
         test_examples=len(test),
         **sizes,
     )

@@ -34,10 +34,9 @@ from langlift.sharing.exported_cards import plain_card
 from langlift.sharing.parity import answers_to, compared, require_parity
 from langlift.sharing.stock_heads import sentence_head, token_head
 from langlift.sharing.subjects import Subject, items_of, subject_of
-from langlift.tasks.dependencies import DEPENDENCIES
 from langlift.tasks.prediction import TrainedTask, is_task_run, seed_folder
 from langlift.tasks.runner import HEAD
-from langlift.tasks.tagging import TaggingTask
+from langlift.tasks.task import TASKS
 from langlift.training.trainer import Batch
 
 
@@ -53,7 +52,8 @@ def export_transformers(
         LangliftError: the model that was written does not compute what the run computes.
     """
     check_new_folder(out)
-    if is_task_run(source) and read_json(seed_folder(source) / HEAD).get("task") == DEPENDENCIES.name:
+    task = TASKS.get(str(read_json(seed_folder(source) / HEAD).get("task"))) if is_task_run(source) else None
+    if task and task.verb == "parse":
         raise InputError(
             f"{source}: a dependency parser, of which transformers has none",
             "--to onnx gives the scores of its arcs; share the run itself with 'langlift push'",
@@ -71,7 +71,7 @@ def export_transformers(
         origin = origin_of(source, base)
         record = {"format": "transformers", **origin, "model_class": type(stock).__name__, **asdict(parity)}
         (staging / EXPORT_FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        tag = subject.trained.task.tag if subject.trained else None
+        tag = subject.trained.task.pipeline_tag if subject.trained else None
         card = plain_card(origin, kind.__name__, tag, _words(subject.trained), parity, source)
         (staging / "README.md").write_text(card, encoding="utf-8")
         sizes = file_sizes(staging)
@@ -113,7 +113,7 @@ def _saved(model: PreTrainedModel, subject: Subject, staging: Path) -> Any:
     subject.tokenizer.save_pretrained(staging)
     if subject.trained is None:
         return _language_kind(model)
-    tags = isinstance(subject.trained.task, TaggingTask)
+    tags = subject.trained.task.verb == "tag"
     return AutoModelForTokenClassification if tags else AutoModelForSequenceClassification
 
 
@@ -140,7 +140,7 @@ def _stock_model(subject: Subject, source: Path) -> PreTrainedModel:
         raise TypeError("not a task's run")
     body, head = trained.model.body, trained.model.head
     model_type = str(body.config.model_type)
-    tags = isinstance(trained.task, TaggingTask)
+    tags = trained.task.verb == "tag"
     places = (
         token_head(model_type, source) if tags else sentence_head(model_type, trained.settings["pooling"], source)
     )
@@ -192,7 +192,7 @@ def _require_same_tokens(subject: Subject, folder: Path) -> None:
 
 def _words(trained: TrainedTask | None) -> str | None:
     """Which token of a word has its label, of a tagger."""
-    if trained is None or not isinstance(trained.task, TaggingTask):
+    if trained is None or trained.task.verb != "tag":
         return None
     every = trained.settings["label_subwords"] == "every"
     return "every" if every else str(trained.settings["pooling"])

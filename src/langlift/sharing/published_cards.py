@@ -10,22 +10,14 @@ from huggingface_hub import EvalResult, ModelCardData
 from langlift.bundled_models import BUNDLED
 from langlift.checkpoints.cards import split_front_matter
 from langlift.languages import Language
+from langlift.tasks.task import Task
 
-PIPELINES = {
-    "topic": "text-classification",
-    "sentiment": "text-classification",
-    "ner": "token-classification",
-    "pos": "token-classification",
-    "dependencies": "token-classification",
-}
-METRICS_OF_THE_HUB = {"macro_f1": "f1", "entity_f1": "f1", "accuracy": "accuracy"}
 SCORES = (
     ("validation_loss_before", "loss on held-out text before, nats"),
     ("validation_loss", "loss on held-out text after, nats"),
     ("mean", "test score, mean over seeds"),
     ("std", "its standard deviation over seeds"),
 )
-ASK = {"topic": "classify", "sentiment": "classify", "ner": "tag", "pos": "tag", "dependencies": "parse"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +39,7 @@ class CardFacts:
     base: str | None
     base_is_public: bool
     licence: str | None
-    task: str | None
+    task: Task | None
     trained_on: list[str]
     tested_on: str | None
     sources: list[DataSource]
@@ -85,9 +77,9 @@ def _front_matter(front: Mapping[str, Any], facts: CardFacts) -> str:
         "language": list(dict.fromkeys(language.code for language in facts.languages)),
         "license": facts.licence,
         "library_name": {"onnx": "onnx"}.get(facts.kind) or front.get("library_name") or "langlift",
-        "pipeline_tag": PIPELINES.get(facts.task or "")
-        or front.get("pipeline_tag")
-        or ("text-generation" if facts.causal else "fill-mask"),
+        "pipeline_tag": facts.task.pipeline_tag
+        if facts.task
+        else front.get("pipeline_tag") or ("text-generation" if facts.causal else "fill-mask"),
         "tags": _tags(front, facts),
         "datasets": [source.hub_id for source in facts.sources if source.hub_id],
     }
@@ -111,18 +103,18 @@ def _results(facts: CardFacts) -> list[EvalResult]:
     task, tested_on = facts.task, facts.tested_on
     if task is None or tested_on is None:
         return []
-    found = [(key.removeprefix("test_"), value) for key, value in facts.metrics.items() if key.startswith("test_")]
+    found = [(metric, facts.metrics.get(f"test_{metric.name}")) for metric in (task.metric, *task.further)]
     return [
         EvalResult(
-            task_type=PIPELINES[task],
+            task_type=task.pipeline_tag,
             dataset_type=tested_on,
             dataset_name=tested_on,
             dataset_split="test",
-            metric_type=METRICS_OF_THE_HUB.get(name, name),
-            metric_name=name,
-            metric_value=round(float(value), 2),
+            metric_type=metric.hub,
+            metric_name=metric.name,
+            metric_value=round(value, 2),
         )
-        for name, value in found
+        for metric, value in found
         if isinstance(value, float)
     ]
 
@@ -191,7 +183,7 @@ def _loading(facts: CardFacts) -> str:
     if facts.kind == "onnx":
         return f"    hf download {repository} --local-dir THIS_FOLDER\n\nand then as above, without langlift.\n"
     if facts.kind == "task":
-        ask = ASK.get(facts.task or "", "classify")
+        verb = facts.task.verb if facts.task else "classify"
         return f"""With langlift:
 
     langlift predict {repository} --text your_sentences.txt --out labels.tsv
@@ -201,7 +193,7 @@ From Python:
     import langlift
 
     run = langlift.Adapted.load("{repository}")
-    run.{ask}(["your sentence"])
+    run.{verb}(["your sentence"])
 """
     if facts.kind == "model":
         if facts.layout == "transformers" or facts.task:

@@ -30,7 +30,9 @@ from langlift.sharing.published_files import (
     recorded_paths,
     size_of,
 )
+from langlift.studies.choices import ONLY_FOR
 from langlift.tasks.runner import HEAD
+from langlift.tasks.task import TASKS, Task
 from langlift.training.model_cards import FLORES_CODE
 from langlift.training.run_folder import METRICS
 
@@ -157,9 +159,8 @@ def _facts(
     inputs, section = inputs_in(recipe), settings_in(recipe)
     metrics = {**read_json(found.whole / METRICS), **read_json(found.folder / METRICS)}
     exported = read_json(found.folder / EXPORT_FILE)
-    task = read_json(found.folder / HEAD).get("task")
-    if found.kind == "onnx":
-        task = read_json(found.folder / "labels.json").get("task")
+    described = "labels.json" if found.kind == "onnx" else HEAD
+    task = TASKS.get(str(read_json(found.folder / described).get("task")))
     languages = [language] if language is not None else recorded_languages(inputs)
     if not languages:
         remarks.append("the card names no language: give --language")
@@ -176,15 +177,26 @@ def _facts(
         base=base,
         base_is_public=public,
         licence=licence,
-        task=task if task in ("topic", "sentiment", "ner", "pos", "dependencies") else None,
+        task=task,
         trained_on=trained_on,
         tested_on=str(inputs["data"]) if task and inputs.get("data") else None,
         sources=sources,
-        settings=section,
+        settings=_settings_read(section, task),
         metrics=metrics,
         layout=exported.get("format"),
         causal=_is_causal(found, section),
     )
+
+
+def _settings_read(settings: Mapping[str, Any], task: Task | None) -> dict[str, Any]:
+    """The settings that mean something for the task and the method."""
+    unused = task.unused if task else frozenset()
+    method = settings.get("method")
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in unused and method in ONLY_FOR.get(name, (method,))
+    }
 
 
 def _is_causal(found: Gathered, section: Mapping[str, Any]) -> bool:

@@ -1,5 +1,6 @@
 """What is exported: the model of a run, and the batches that show whether it is the same elsewhere."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,12 +20,12 @@ from langlift.checkpoints.language_models import load_language_model
 from langlift.corpus.text_data import texts_to_score
 from langlift.errors import InputError
 from langlift.heads.biaffine import NO_ARC, DependencyParser
-from langlift.heads.tokens import means_over_words
+from langlift.heads.classification import means_over_words
 from langlift.masking.masked_language_model import IGNORED
 from langlift.sharing.parity import NEUTRAL, Computed
-from langlift.sharing.tried_rows import inputs_of, neutral_inputs, recorded_split, text_of, unlabelled
+from langlift.tasks.learner import Split, text_of
 from langlift.tasks.prediction import TrainedTask, is_task_run, load_trained_task
-from langlift.tasks.task import Split
+from langlift.tasks.runner import PREDICTIONS
 from langlift.training.examples import Example, PadBatch
 from langlift.training.trainer import Batch
 
@@ -88,19 +89,36 @@ def subject_of(run: Path, base: str | None, data: str | None, trust_remote_code:
 def _task_subject(run: Path, base: str | None, data: str | None, trust_remote_code: bool) -> Subject:
     """The model of a task's run, and its test sentences, or those of ``data``, or neutral ones."""
     trained = load_trained_task(run, base=base, trust_remote_code=trust_remote_code, path="naive")
-    model = trained.model.cpu()
+    model, learner = trained.model.cpu(), trained.task.learner
     if data is not None:
-        test: Split | None = trained.task.read(data, None, False).test
+        test: Split | None = learner.read(data, None, False).test
     else:
-        test = recorded_split(trained.task, trained.folder)
-    inputs = inputs_of(test)[:TRIED_ON] if test is not None else neutral_inputs(trained.task)
-    tried = unlabelled(trained.task, inputs, trained.labels)
-    examples = trained.task.examples(trained.encoder, tried, trained.labels)
-    texts = [text_of(one) for one in inputs]
+        test = _recorded_split(trained)
+    inputs = test.inputs[:TRIED_ON] if test is not None else list(map(learner.input_of, NEUTRAL))
+    tried = learner.unlabelled(inputs, trained.labels)
+    examples = learner.examples(trained.encoder, tried, trained.labels)
+    texts = list(map(text_of, inputs))
     batches = list(batches_of(examples, trained.encoder.collate))
     parser = isinstance(model, DependencyParser)
     computed = partial(parser_scores, model) if parser else model
     return Subject(model, trained.tokenizer, computed, batches, texts, trained, test)
+
+
+def _recorded_split(trained: TrainedTask) -> Split | None:
+    """The sentences and gold labels in a seed's predictions, if they are there.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = trained.folder / PREDICTIONS
+    if not path.is_file():
+        return None
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        split: Split = trained.task.learner.recorded(rows)
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: damaged", "restore the file, or delete it and give --data") from None
+    return split if len(split) else None
 
 
 def _language_model_subject(

@@ -13,7 +13,7 @@ from langlift.studies.single_runs import PROMPTED
 from langlift.studies.step import UNSAFE, Input, Source, Step, base_model, existing
 from langlift.studies.step_maker import Corner, StepMaker
 from langlift.studies.study import PromptedModel, Prompting
-from langlift.tasks.known import TASKS
+from langlift.tasks.task import TASKS
 
 ANSWERS = "answers"
 """The folder of a study in which answers are kept, for all its runs and those to come."""
@@ -76,7 +76,7 @@ class AskingSteps(StepMaker):
             "base": model.name,
             "task": task,
             "use": PROMPTED,
-            "metric": TASKS[task].metric,
+            "metric": TASKS[task].metric.name,
             "shots": shots,
             "seed": corner.seed,
         }

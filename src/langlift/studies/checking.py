@@ -15,7 +15,7 @@ from langlift.prompting.running import open_model, prompts_to_ask
 from langlift.studies.asking import asked_model, asked_recipe, template_file
 from langlift.studies.planning import StudyPlan
 from langlift.studies.step import Input, Step, task_data
-from langlift.tasks.known import TASKS
+from langlift.tasks.task import TASKS
 
 Check = Callable[[], object]
 WITH_HEAD = ("adapt", "family", "score")
@@ -102,4 +102,4 @@ def _task_check(step: Step) -> dict[tuple[str, ...], Check]:
     if (what := task_data(step)) is None:
         return {}
     data, train = what
-    return {("task", task.name, data, *train): lambda: task.read(data, train, False)}
+    return {("task", task.name, data, *train): lambda: task.learner.read(data, train, False)}

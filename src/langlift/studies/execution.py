@@ -24,9 +24,7 @@ from langlift.studies.asking import answers_file, asked_model, asked_recipe, tem
 from langlift.studies.cutting import cut_data
 from langlift.studies.folder import SENTENCES, held, is_done, made_ready, write_failure, write_run
 from langlift.studies.step import Step
-from langlift.tasks.fused import train_fused
-from langlift.tasks.known import TASKS
-from langlift.tasks.runner import TaskResult, train_task
+from langlift.tasks.runner import train_task
 from langlift.training.adaptation import adapt
 from langlift.training.family import adapt_family
 from langlift.training.memory import forget_peak_memory, peak_memory_bytes
@@ -231,31 +229,20 @@ def _alignment(step: Step, runs: Path, folder: Path) -> Done:
 
 def _task(step: Step, runs: Path, folder: Path) -> Done:
     base, adapter = _model(step, runs)
+    fused = _paths(step, runs, "adapters")
     result = train_task(
-        TASKS[step.settings["task"]],
+        step.settings["task"],
         base,
         _paths(step, runs, "data")[0],
         folder,
         _settings(step, TaskRecipe),
-        adapter,
+        fused or adapter,
         _paths(step, runs, "train_data"),
         resume=True,
     )
-    return _task_numbers(result), None
-
-
-def _fuse(step: Step, runs: Path, folder: Path) -> Done:
-    result = train_fused(
-        TASKS[step.settings["task"]],
-        _paths(step, runs, "adapters"),
-        _base(step),
-        _paths(step, runs, "data")[0],
-        folder,
-        _settings(step, TaskRecipe),
-        _paths(step, runs, "train_data"),
-        resume=True,
-    )
-    return _task_numbers(result), None
+    further = {name: measured["mean"] for name, measured in result.further.items()}
+    found = {"value": result.mean, "before": None, **further, "baseline": result.baseline}
+    return found | _cost(asdict(result)), None
 
 
 def _prompt(step: Step, runs: Path, folder: Path) -> Done:
@@ -289,11 +276,6 @@ def _prompt(step: Step, runs: Path, folder: Path) -> Done:
     return {"value": result.mean, "before": None, **found, "price": result.cost, "seconds": result.seconds}, None
 
 
-def _task_numbers(result: TaskResult) -> dict[str, Any]:
-    further = {name: measured["mean"] for name, measured in result.further.items()}
-    return {"value": result.mean, "before": None, **further, "baseline": result.baseline} | _cost(asdict(result))
-
-
 def _cost(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {name: metrics[name] for name in ("tokens", "flops", "seconds", "peak_memory_bytes") if name in metrics}
 
@@ -308,6 +290,6 @@ KINDS: dict[str, Callable[[Step, Path, Path], Done]] = {
     "score": _score,
     "alignment": _alignment,
     "task": _task,
-    "fuse": _fuse,
+    "fuse": _task,
     "prompt": _prompt,
 }

@@ -13,7 +13,7 @@ from langlift.studies.decoders import is_decoder
 from langlift.studies.step import Source, Step, base_model, existing
 from langlift.studies.step_maker import Corner, StepMaker
 from langlift.studies.study import TaskUse
-from langlift.tasks.known import TASKS
+from langlift.tasks.task import TASKS
 
 Model = Mapping[str, tuple[Source, ...]]
 """The inputs that a measured model is made of: its base, and what was trained on it."""
@@ -152,7 +152,7 @@ class MeasuringSteps(StepMaker):
                 **where,
                 "task": name,
                 "use": use,
-                "metric": TASKS[name].metric,
+                "metric": TASKS[name].metric.name,
                 "seed": corner.seed,
                 **choice.cell("task", recipe),
             }

@@ -9,11 +9,12 @@ from langlift.config.loading import check_setting
 from langlift.config.recipes import PromptRecipe
 from langlift.errors import InputError
 from langlift.languages import Language
-from langlift.prompting.forms import PROMPTED, placeholders_of
+from langlift.prompting.forms import placeholders_of
 from langlift.prompting.server import is_url, url_parts
 from langlift.prompting.template import load_template
 from langlift.studies.places import PlacesReader
 from langlift.studies.study import Place, PromptedModel, Prompting, TaskUse
+from langlift.tasks.task import PROMPTED
 
 OWN = ("model", "tasks", "shots", "template")
 """Keys of the block that are no settings, or of which one study may have several values."""

@@ -13,6 +13,7 @@ from langlift.language_facts import seed_language_codes
 from langlift.studies.analysis.measures import AS_PUBLISHED, PERPLEXITY, Condition, Measure, Results
 from langlift.studies.single_runs import PROMPTED, read_recipe
 from langlift.studies.store import StudyRun
+from langlift.tasks.task import TASKS, Published
 
 SOURCE = "arXiv 2502.10140"
 MODELS = {"mbert": "mBERT", "xlmr": "XLM-R"}
@@ -22,26 +23,15 @@ BASES = {
     "FacebookAI/xlm-roberta-base": "xlmr",
     "xlm-roberta-base": "xlmr",
 }
-TABLES = {
-    (None, PERPLEXITY): "pppl",
-    (None, AS_PUBLISHED): "pppl",
-    ("topic", "macro_f1"): "tc",
-    ("sentiment", "macro_f1"): "sa",
-    ("ner", "entity_f1"): "ner",
-}
-"""(task, metric) -> the file of published figures."""
-LARGE: Mapping[tuple[str | None, str], str] = {("topic", "macro_f1"): "llm_tc"}
-"""(task, metric) -> the file of figures published for prompted models."""
+PERPLEXITIES = Published("pppl", "tables 10, 11")
 LARGE_PLACE = f"{SOURCE}, table 24"
 ZERO_SHOT_COLUMNS = ("GPT-3.5-turbo-0613", "GPT-4-0613")
-PLACES = {"pppl": "tables 10, 11", "tc": "tables 15, 16", "sa": "tables 21, 22", "ner": "tables 18, 19"}
 GRAPHS, TEXTS = ("graph", "conceptnet"), ("text", "glotcc", "corpus")
 """What a study's data is called, in part, if it is a knowledge graph, or a corpus."""
 ADAPT = {"batch_size": 16, "learning_rate": 1e-4}
 BOTTLENECK = {"reduction_factor": 16.0}
 STEPS = {"graph": 25_000, "text": 100_000}
 TASK = {"batch_size": 32, "learning_rate": 1e-4, "reduction_factor": 16.0}
-EPOCHS = {"topic": 20, "sentiment": 25, "ner": 100}
 SEEDS = 3
 
 
@@ -63,23 +53,31 @@ def published_figures(measure: Measure, condition: Condition, language: str) -> 
             for name, value in large_figures(measure, language).items()
             if Path(str(condition.settings.get("base"))).name.casefold() == name.casefold()
         ]
-    table = TABLES.get((measure.task, measure.metric))
+    table = published_table(measure)
     column = column_of(measure, condition)
     if table is None or column is None:
         return []
     base = BASES.get(str(condition.settings.get("base")))
     found = []
     for model, name in MODELS.items():
-        text = _rows(table).get((model, language), {}).get(column)
+        text = _rows(table.table).get((model, language), {}).get(column)
         if text and base in (None, model):
-            found.append(PublishedFigure(name, column, float(text), f"{SOURCE}, {PLACES[table]}"))
+            found.append(PublishedFigure(name, column, float(text), f"{SOURCE}, {table.place}"))
     return found
+
+
+def published_table(measure: Measure) -> Published | None:
+    """The table of the paper that has what was measured, if there is one."""
+    if measure.task is None:
+        return PERPLEXITIES if measure.metric in (PERPLEXITY, AS_PUBLISHED) else None
+    task = TASKS.get(measure.task)
+    return task.published if task and task.metric.name == measure.metric else None
 
 
 def large_figures(measure: Measure, language: str) -> dict[str, float]:
     """Model -> the figure published for it in a language when prompted; nothing where none is."""
-    table = LARGE.get((measure.task, measure.metric))
-    row = _large_rows(table).get(language, {}) if table else {}
+    table = published_table(measure)
+    row = _large_rows(table.table).get(language, {}) if table else {}
     return {model: float(text) for model, text in row.items() if model != "language" and text}
 
 
@@ -99,7 +97,7 @@ def column_of(measure: Measure, condition: Condition) -> str | None:
     kinds = {kind for part in data.replace("+", ",").split(",") if (kind := data_source(part))}
     if use == "fused":
         name = method or "seq_bn"
-        return f"fusion_{name}" if kinds == {"graph", "text"} and measure.task == "ner" else None
+        return f"fusion_{name}" if kinds == {"graph", "text"} else None
     if use == "full" or "," in data or len(kinds) != 1 or "+" in data:
         return None
     if method == "full":
@@ -123,6 +121,7 @@ def what_differs(results: Results, runs: Sequence[StudyRun]) -> list[str]:
     prompted = [run for run in own if run.cell.get("use") == PROMPTED]
     adapted = [c for c in results.conditions if c.settings.get("use") != PROMPTED]
     bases = sorted({str(c.settings.get("base")) for c in adapted if c.settings.get("base")})
+    task = TASKS.get(results.measure.task or "")
     lines = []
     if others := [base for base in bases if base not in BASES]:
         lines.append(f"Base model: {', '.join(others)} here; mBERT and XLM-R (base) there.")
@@ -138,7 +137,7 @@ def what_differs(results: Results, runs: Sequence[StudyRun]) -> list[str]:
             )
     else:
         lines.append("Training and test sets: the study's own here, those of the paper there.")
-        if results.measure.task == "ner" and not all(run.published for run in own):
+        if task and "label_subwords" not in task.unused and not all(run.published for run in own):
             lines.append("Entities: scored on words here; on every subword there (label_subwords: every).")
     if prompted:
         lines.append(
@@ -153,8 +152,7 @@ def what_differs(results: Results, runs: Sequence[StudyRun]) -> list[str]:
             some = [run for run in adapting if data_source(str(run.cell.get("data"))) == kind]
             lines += _settings_differ(f"Adapters on {kind}", some, "adapt", {"steps": steps})
     if results.measure.task is not None:
-        epochs = EPOCHS.get(results.measure.task)
-        there: dict[str, Any] = {**TASK, **({"epochs": epochs} if epochs else {})}
+        there: dict[str, Any] = {**TASK, **({"epochs": task.epochs} if task and task.published else {})}
         lines += _settings_differ("Task training", own, "task", there)
     counts = {len(cell) for (_, name), cell in results.cells.items()} if results.measure.task else set()
     if counts - {SEEDS}:
@@ -194,8 +192,10 @@ def _rows(table: str) -> Mapping[tuple[str, str], dict[str, str]]:
 
 @cache
 def _large_rows(table: str) -> Mapping[str, dict[str, str]]:
-    """FLORES code of the language -> the row of a table of prompted models."""
+    """FLORES code of the language -> the row of a table of prompted models, if there is one."""
     codes = seed_language_codes()
-    path = Path(str(files("langlift") / "facts" / f"published_{table}.csv"))
+    path = Path(str(files("langlift") / "facts" / f"published_llm_{table}.csv"))
+    if not path.is_file():
+        return {}
     with path.open(encoding="utf-8", newline="") as file:
         return {codes[row["language"]]: row for row in csv.DictReader(file)}

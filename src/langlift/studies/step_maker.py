@@ -15,6 +15,7 @@ from langlift.studies.decoders import is_decoder
 from langlift.studies.step import Input, Source, Step, existing
 from langlift.studies.study import Place, Study
 from langlift.studies.study_file import SECTIONS
+from langlift.tasks.task import task_recipe
 
 SHOWN = 3
 """So many languages are named where something is left out."""
@@ -94,13 +95,13 @@ class StepMaker:
             published = [one for one in published if one[1] not in NOT_FOR_DECODERS]
             settings = [("the base", "objective", CAUSAL), *settings]  # where the study says nothing else
         try:
-            return resolve(
-                SECTIONS[section],
-                section,
-                preset=default_preset(corner.base, study.preset),
-                task=task,
-                given=[*published, *settings, *given],
-            )
+            sources: dict[str, Any] = {
+                "preset": default_preset(corner.base, study.preset),
+                "given": [*published, *settings, *given],
+            }
+            if task is not None:
+                return task_recipe(task, **sources)
+            return resolve(SECTIONS[section], section, **sources)
         except InputError as error:
             self.mistakes.append(error.message)
             return None

@@ -15,7 +15,6 @@ from langlift.config.recipes import (
     METHODS,
     MOST_SEED,
     OBJECTIVES,
-    TASK_EPOCHS,
     AdaptRecipe,
     FamilyRecipe,
     GraphRecipe,
@@ -31,6 +30,7 @@ from langlift.languages import Language, find_language
 from langlift.studies.prompt_block import OWN as PROMPT_KEYS
 from langlift.studies.prompt_block import PromptBlockReader
 from langlift.studies.study import BEHAVIOURS, USES, Aligning, Axis, Place, Scoring, Study, TaskUse
+from langlift.tasks.task import TASKS
 
 STUDY = "study.yaml"
 KEYS = ("name", "preset", "base", "languages", "family", "data", "axes", "score", "alignment", "tasks")
@@ -154,7 +154,7 @@ class _Reader(PromptBlockReader):
         """A block of settings; blocks of tasks, methods and data within it are checked when they are opened."""
         kind = SECTIONS[section]
         names = [one.name for one in fields(kind)]
-        blocks = [*(TASK_EPOCHS if section == "task" else ()), *METHODS, *data]
+        blocks = [*(TASKS if section == "task" else ()), *METHODS, *data]
         given: list[Given] = []
         for key, (where, value_node) in block.items():
             value = self.loader.construct_object(value_node, deep=True)
@@ -340,7 +340,7 @@ class _Reader(PromptBlockReader):
     def _tasks(self, place: str, node: yaml.Node) -> dict[str, TaskUse]:
         tasks = {}
         found = self._block(place, "tasks", node)
-        self._known(found, tuple(TASK_EPOCHS), "task")
+        self._known(found, tuple(TASKS), "task")
         for name, (where, value) in found.items():
             parts = {"data": (where, value)}
             if isinstance(value, yaml.MappingNode):

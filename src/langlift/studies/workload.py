@@ -21,7 +21,8 @@ from langlift.prompting.local import LocalModel
 from langlift.prompting.running import prompts_to_ask
 from langlift.studies.asking import asked_model, asked_recipe, template_file
 from langlift.studies.step import Input, Step, task_data
-from langlift.tasks.known import TASKS
+from langlift.tasks.learner import text_of
+from langlift.tasks.task import TASKS
 
 SAMPLE = 500
 """So many texts are cut into tokens to learn how long they are."""
@@ -145,23 +146,12 @@ def _task_lengths(step: Step, base: str) -> Lengths:
 @cache
 def _lengths_of_task(task: str, data: str, train: tuple[str, ...], base: str) -> Lengths:
     with heard_by(lambda *report: None):
-        splits = TASKS[task].read(data, list(train), False)
-    rows = [" ".join(map(str, _words(one))) for one in _some(_inputs(splits.train))]
+        splits = TASKS[task].learner.read(data, list(train), False)
+    rows = [text_of(one) for one in _some(splits.train.inputs)]
     counted = _token_counts(base, rows)
     return Lengths(
         len(splits.train), len(splits.dev), len(splits.test), float(counted.mean()), float((counted**2).mean())
     )
-
-
-def _inputs(split: Any) -> Sequence[Any]:
-    """The texts of a split, or its sentences of words."""
-    return next(getattr(split, name) for name in ("texts", "words", "sentences") if hasattr(split, name))
-
-
-def _words(one: Any) -> Sequence[str]:
-    if isinstance(one, str):
-        return [one]
-    return [word if isinstance(word, str) else word.form for word in getattr(one, "words", one)]
 
 
 def _token_counts(base: str, texts: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -1,9 +1,8 @@
 """Dependency parsing: the HEAD and DEPREL columns of Universal Dependencies."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,34 +11,30 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from langlift.config.recipes import TaskRecipe
-from langlift.evaluation.attachment import AttachmentScores, attachment_scores, universal
+from langlift.evaluation.metrics import AttachmentScores, attachment_scores, universal
 from langlift.heads.biaffine import BiaffineHead, DependencyParser, summed_parsing_loss
 from langlift.heads.spanning_tree import Scores, greedy_tree, maximum_spanning_tree
 from langlift.tasks.baselines import most_frequent_label
-from langlift.tasks.conllu import DEPREL, HEAD, Sentence, sentence_of
+from langlift.tasks.conllu import DEPREL, HEAD, Sentence
 from langlift.tasks.inference import PREDICTION_BATCH
-from langlift.tasks.input_rows import words_of
 from langlift.tasks.sentence_windows import ParserBatch, sentence_examples
-from langlift.tasks.task import Row, Task, TaskData
-from langlift.tasks.treebanks import Treebank, WordLabels, read_sentence_rows, read_treebanks
+from langlift.tasks.treebanks import SentenceLabel, Treebank, TreebankLearner, WordLabels, recorded_sentences
 from langlift.tasks.word_encoder import WordEncoder
 from langlift.training.examples import Collate, Example
 from langlift.training.precision import autocast
 from langlift.training.trainer import Batch, on_device
 
 ROOT = "root"
-LABELS = WordLabels(
-    "relation", "DEPREL", of=lambda sentence: sentence.relations, compared=universal, needs_tree=True
-)
 DECODERS: dict[str, Callable[[Scores], list[int]]] = {"mst": maximum_spanning_tree, "greedy": greedy_tree}
 ARCS_AT_ONCE = 2_000_000
 """So many arcs at most (unless one sentence has more) are scored together when new text is parsed."""
 
 
 @dataclass(frozen=True)
-class Parse:
+class Parse(SentenceLabel):
     """A sentence's predicted tree; the probability of a word is that of its head times its relation's to it."""
 
+    columns: ClassVar = {"heads": HEAD, "relations": DEPREL}
     sentence: Sentence
     heads: list[int]
     relations: list[str]
@@ -55,28 +50,6 @@ class Parse:
         """The relations."""
         return self.relations
 
-    def record(self) -> dict[str, Any]:
-        """``words``, ``heads``, ``relations`` and ``probabilities``."""
-        return {
-            "words": self.sentence.words,
-            "heads": self.heads,
-            "relations": self.relations,
-            "probabilities": self.probabilities,
-        }
-
-    def cells(self) -> dict[str, str]:
-        """The same, each parted by spaces; a space within a word becomes ``_``."""
-        return {
-            "words": " ".join(word.replace(" ", "_") for word in self.sentence.words),
-            "heads": " ".join(map(str, self.heads)),
-            "relations": " ".join(self.relations),
-            "probabilities": " ".join(f"{share:.6f}" for share in self.probabilities),
-        }
-
-    def lines(self) -> list[str]:
-        """CoNLL-U: the sentence as it stood, with this tree."""
-        return self.sentence.filled({HEAD: self.heads, DEPREL: self.relations})
-
 
 @dataclass(frozen=True)
 class ParserEncoder:
@@ -87,21 +60,12 @@ class ParserEncoder:
     tree: Callable[[Scores], list[int]]
 
 
-class Dependencies(Task[Treebank]):
+class Dependencies(TreebankLearner):
     """A biaffine parser over word vectors, measured by LAS, and UAS, as in the CoNLL 2018 shared task."""
 
-    name = "dependencies"
-    title = "Dependency parsing"
-    metric = "las"
-    metric_title = "LAS"
-    further_metrics = ("uas",)
-    tag = "token-classification"
-    unused = frozenset({"label_subwords"})
-    word_form = ".conllu"
-
-    def read(self, data: str, train_data: Sequence[str] | None, strict: bool) -> TaskData[Treebank]:
-        """Read folders of CoNLL-U files."""
-        return read_treebanks(data, train_data, LABELS, strict)
+    word_labels = WordLabels(
+        "relation", "DEPREL", of=lambda sentence: sentence.relations, compared=universal, needs_tree=True
+    )
 
     def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
         """How word vectors are made, and trees."""
@@ -179,31 +143,26 @@ class Dependencies(Task[Treebank]):
         scores = attached(test, best)
         return {best: scores.las, f"{best}_uas": scores.uas}
 
+    def recorded(self, rows: Sequence[Mapping[str, Any]]) -> Treebank:
+        """Sentences with their gold trees."""
+        trees = [[list(column) for column in zip(*row["gold"], strict=True)] for row in rows]
+        pairs = zip(recorded_sentences(rows), trees, strict=True)
+        return Treebank([replace(one, heads=heads, relations=relations) for one, (heads, relations) in pairs])
+
+    def unlabelled(self, inputs: Sequence[Sentence], labels: Sequence[str]) -> Treebank:
+        """The sentences as they are."""
+        return Treebank(list(inputs))
+
     def label(
         self, model: nn.Module, encoder: ParserEncoder, inputs: Sequence[Sentence], labels: Sequence[str]
     ) -> list[Parse]:
         """A tree for each sentence."""
         return parsed(model, encoder, inputs, labels)
 
-    def input_of(self, text: str) -> Sentence:
-        """A sentence of its words."""
-        return sentence_of(words_of(text), text, 1)
-
-    def read_inputs(self, source: Path) -> Iterator[tuple[Row, Sentence]]:
-        """CoNLL-U, or text that is split into words."""
-        return read_sentence_rows(source)
-
-    def counted(self, labels: Sequence[str]) -> list[str]:
-        """All relations."""
-        return list(labels)
-
     def notes(self, encoder: ParserEncoder, test: Treebank) -> dict[str, Any]:
         """How many test sentences were too long for one input."""
         windows = [len(example["windows"]) for example in self.examples(encoder, test, [])]
         return {"test_sentences_in_windows": sum(count > 1 for count in windows)}
-
-
-DEPENDENCIES = Dependencies()
 
 
 @torch.inference_mode()

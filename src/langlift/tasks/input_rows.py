@@ -11,7 +11,7 @@ import regex
 
 from langlift.errors import InputError
 from langlift.tasks.labelled_text import QUOTING
-from langlift.tasks.task import Row
+from langlift.tasks.learner import Row
 
 STANDARD = Path("-")
 """Names standard input or output."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
 from langlift.tasks.hub_sets import HubSet, is_hub_set
+from langlift.tasks.task import Columns
 
 SPLITS = ("train", "dev", "test")
 TEXT = "text"
@@ -20,21 +21,6 @@ QUOTING = (
 
 
 @dataclass(frozen=True)
-class TableForm:
-    """How a task's data is written: the label's column, and whether fields may be quoted as in CSV.
-
-    ``hub_labels`` are the names that the label's field has in data sets of the hub.
-    """
-
-    label: str
-    quoted: bool
-    hub_labels: tuple[str, ...]
-
-
-SIB_200 = TableForm("category", True, ("category", "label", "topic"))
-
-
-@dataclass(frozen=True)
 class LabelledText:
     """Sentences of one split and their labels, in file order."""
 
@@ -43,6 +29,11 @@ class LabelledText:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @property
+    def inputs(self) -> list[str]:
+        """The texts."""
+        return self.texts
 
     def chosen(self, numbers: Sequence[int]) -> "LabelledText":
         """The sentences of these numbers, in this order."""
@@ -59,17 +50,17 @@ class LabelledText:
 class LabelledFolder:
     """A folder of train.tsv, dev.tsv and test.tsv: tab-separated, with a header.
 
-    The columns ``text`` and the form's label are needed, others are passed over.
+    The columns ``text`` and the label's column are needed, others are passed over.
 
     Raises:
         InputError: there is no such folder.
     """
 
-    def __init__(self, folder: Path, form: TableForm) -> None:
+    def __init__(self, folder: Path, columns: Columns) -> None:
         if not folder.is_dir():
             what = "a folder is needed, not a file" if folder.exists() else "no such folder"
             raise InputError(f"{folder}: {what}", "it must hold train.tsv, dev.tsv and test.tsv")
-        self._folder, self._form = folder, form
+        self._folder, self._columns = folder, columns
 
     def read(self, split: str, known: Collection[str] | None = None) -> LabelledText:
         """One split; its labels must be among ``known``.
@@ -78,7 +69,7 @@ class LabelledFolder:
             InputError: the split or a column is missing, a row is damaged, or a label is not known; file
                 and line are named.
         """
-        return _read_split(self._folder / f"{split}.tsv", known, self._form)
+        return _read_split(self._folder / f"{split}.tsv", known, self._columns)
 
     def content(self, split: str) -> bytes:
         """The bytes of a split's file, where there is one."""
@@ -89,9 +80,9 @@ class LabelledFolder:
 class LabelledHubSet:
     """The same from a data set in the hub's format."""
 
-    def __init__(self, name: str, form: TableForm) -> None:
+    def __init__(self, name: str, columns: Columns) -> None:
         self._set = HubSet(name)
-        self._fields = (HUB_TEXTS, form.hub_labels)
+        self._fields = (HUB_TEXTS, columns.hub_labels)
 
     def read(self, split: str, known: Collection[str] | None = None) -> LabelledText:
         """One split; a row whose text or label is empty, or whose label is not known, raises an InputError."""
@@ -113,27 +104,13 @@ class LabelledHubSet:
         return self._set.content(split, self._fields)
 
 
-def open_labelled(data: str, form: TableForm) -> LabelledFolder | LabelledHubSet:
+def open_labelled(data: str, columns: Columns) -> LabelledFolder | LabelledHubSet:
     """A folder of TSV files where there is one, else a data set in the hub's format.
 
     Raises:
         InputError: it is neither.
     """
-    return LabelledHubSet(data, form) if is_hub_set(data, (".tsv",)) else LabelledFolder(Path(data), form)
-
-
-def read_labelled_text(folder: Path, form: TableForm = SIB_200) -> dict[str, LabelledText]:
-    """Read all three splits of a folder.
-
-    Raises:
-        InputError: as ``LabelledFolder.read``; a label of dev or test never occurs in train, or there is only one.
-    """
-    source = LabelledFolder(folder, form)
-    train = source.read("train")
-    known = set(train.labels)
-    splits = {"train": train, "dev": source.read("dev", known), "test": source.read("test", known)}
-    require_labels(train, str(folder / "train.tsv"))
-    return splits
+    return LabelledHubSet(data, columns) if is_hub_set(data, (".tsv",)) else LabelledFolder(Path(data), columns)
 
 
 def require_labels(train: LabelledText, name: str) -> list[str]:
@@ -149,7 +126,7 @@ def _require_known(label: str, known: Collection[str] | None, place: str) -> Non
         raise InputError(f"{place}: label '{label}' never occurs in the training data", "a misspelt label?")
 
 
-def _read_split(path: Path, known: Collection[str] | None, form: TableForm) -> LabelledText:
+def _read_split(path: Path, known: Collection[str] | None, columns: Columns) -> LabelledText:
     if not path.is_file():
         raise InputError(
             f"{path.parent}: the {path.stem} split is missing ({path.name})",
@@ -157,7 +134,7 @@ def _read_split(path: Path, known: Collection[str] | None, form: TableForm) -> L
         )
     # The csv module joins the lines of a quoted field itself, so it must see their ends.
     lines = (f"{line}\n" for line in read_raw_lines(path))
-    if form.quoted:
+    if columns.quoted:
         rows = csv.reader(lines, delimiter="\t", strict=True)
     else:
         rows = csv.reader(lines, delimiter="\t", strict=True, quoting=csv.QUOTE_NONE)
@@ -165,11 +142,11 @@ def _read_split(path: Path, known: Collection[str] | None, form: TableForm) -> L
     labels: list[str] = []
     try:
         header = next(rows, [])
-        for column in (form.label, TEXT):
+        for column in (columns.label, TEXT):
             if column not in header:
                 raise InputError(
                     f"{path}:1: no column '{column}' (found: {', '.join(header) or 'nothing'})",
-                    f"the first line must name the columns, '{form.label}' and '{TEXT}' among them",
+                    f"the first line must name the columns, '{columns.label}' and '{TEXT}' among them",
                 )
         for row in rows:
             if not row or row == [""]:
@@ -177,10 +154,10 @@ def _read_split(path: Path, known: Collection[str] | None, form: TableForm) -> L
             place = f"{path}:{rows.line_num}"
             if len(row) != len(header):
                 raise InputError(f"{place}: {len(row)} fields, the header has {len(header)}", "mend the row")
-            label, text = row[header.index(form.label)].strip(), row[header.index(TEXT)].strip()
+            label, text = row[header.index(columns.label)].strip(), row[header.index(TEXT)].strip()
             if not label or not text:
                 raise InputError(
-                    f"{place}: empty {form.label if not label else TEXT}", "fill it in or delete the row"
+                    f"{place}: empty {columns.label if not label else TEXT}", "fill it in or delete the row"
                 )
             _require_known(label, known, place)
             texts.append(text)

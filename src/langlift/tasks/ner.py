@@ -1,6 +1,6 @@
 """Named entity recognition over BIO tags."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -9,12 +9,12 @@ from typing import Any
 from torch import nn
 
 from langlift.errors import InputError
-from langlift.evaluation.entities import entity_f1, entity_spans
+from langlift.evaluation.metrics import entity_f1, entity_spans
 from langlift.tasks.baselines import most_frequent_label
 from langlift.tasks.input_rows import read_word_rows, words_of
+from langlift.tasks.learner import Row, TaskData, digest
 from langlift.tasks.tagged_words import OUTSIDE, TaggedWords, bio_labels, checked_tags, open_tagged, types_of
-from langlift.tasks.tagging import Tagged, TaggingTask, word_shares
-from langlift.tasks.task import Row, TaskData, digest
+from langlift.tasks.tagging import Tagged, TaggingLearner, word_shares
 from langlift.tasks.word_encoder import WordEncoder
 
 
@@ -64,14 +64,8 @@ class FoundEntities:
         return [f"{word}\t{tag}" for word, tag in zip(self.sentence, self.tags, strict=True)]
 
 
-class NamedEntities(TaggingTask[TaggedWords]):
+class NamedEntities(TaggingLearner[TaggedWords]):
     """BIO tags, measured by entity-level F1 on words (with ``label_subwords: every`` on tokens, as published)."""
-
-    name = "ner"
-    title = "Named entity recognition"
-    metric = "entity_f1"
-    metric_title = "entity F1"
-    word_form = ".conll"
 
     def read(self, data: str, train_data: Sequence[str] | None, strict: bool) -> TaskData[TaggedWords]:
         """Read CoNLL folders or data sets in the hub's format."""
@@ -96,6 +90,14 @@ class NamedEntities(TaggingTask[TaggedWords]):
             for tags, answer in zip(split.tags, answers, strict=True)
         ]
         return entity_f1(gold, [answer.tags for answer in answers])
+
+    def recorded(self, rows: Sequence[Mapping[str, Any]]) -> TaggedWords:
+        """Words and gold tags."""
+        return TaggedWords([row["words"] for row in rows], [row["gold"] for row in rows])
+
+    def unlabelled(self, inputs: Sequence[list[str]], labels: Sequence[str]) -> TaggedWords:
+        """All words with the first tag."""
+        return TaggedWords(list(inputs), [[labels[0]] * len(words) for words in inputs])
 
     def label(
         self, model: nn.Module, encoder: WordEncoder, inputs: Sequence[list[str]], labels: Sequence[str]
@@ -129,6 +131,3 @@ class NamedEntities(TaggingTask[TaggedWords]):
         """Each word gets the tag it had most often in training, an unknown one ``O``; on words."""
         predicted = most_frequent_label(train.words, train.tags, test.words, unknown=OUTSIDE)
         return {"most_frequent_tag": entity_f1(test.tags, predicted)}
-
-
-NER = NamedEntities()

@@ -13,11 +13,10 @@ from safetensors.torch import load_file
 from langlift.backbones.loading import default_device, load_model, load_tokenizer
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
-from langlift.heads.task_model import TaskModel
-from langlift.tasks.known import TASKS
+from langlift.heads.classification import TaskModel
 from langlift.tasks.runner import HEAD, HEAD_WEIGHTS
 from langlift.tasks.setups import load_trained
-from langlift.tasks.task import Task
+from langlift.tasks.task import TASKS, Task
 from langlift.training.run_folder import RECIPE, is_finished, read_metrics
 
 INPUTS_AT_ONCE = 512
@@ -32,7 +31,7 @@ class TrainedTask:
     """
 
     folder: Path
-    task: Task[Any]
+    task: Task
     labels: list[str]
     model: TaskModel
     encoder: Any
@@ -44,7 +43,7 @@ class TrainedTask:
         """Label texts (of words: lists of words) one after the other, however many there are."""
         inputs = iter(inputs)
         while chunk := list(islice(inputs, INPUTS_AT_ONCE)):
-            yield from self.task.label(self.model, self.encoder, chunk, self.labels)
+            yield from self.task.learner.label(self.model, self.encoder, chunk, self.labels)
 
 
 def is_task_run(folder: Path) -> bool:
@@ -72,7 +71,7 @@ def load_trained_task(
         method, max_tokens = recorded["task"]["method"], recorded["task"]["max_tokens"]
         inputs, recorded_base = recorded["inputs"], recorded["inputs"]["base"]
         task, labels = TASKS[head["task"]], [str(label) for label in head["labels"]]
-        settings = {name: head[name] for name in task.settings(TaskRecipe())}
+        settings = {name: head[name] for name in task.learner.settings(TaskRecipe())}
     except (KeyError, TypeError):
         raise InputError(
             f"{folder}: {RECIPE} or {HEAD} is damaged", "train it again, or restore the file"
@@ -85,14 +84,14 @@ def load_trained_task(
     masked_model = load_model(source, trust_remote_code, head_needed=False)
     if not full:
         load_trained(masked_model, task.name, folder, inputs)
-    model = task.new_model(masked_model, len(labels), settings)
+    model = task.learner.new_model(masked_model, len(labels), settings)
     try:
         model.head.load_state_dict(load_file(folder / HEAD_WEIGHTS))
     except (OSError, SafetensorError, RuntimeError):
         raise InputError(
             f"{folder / HEAD_WEIGHTS}: missing, damaged or of another model", "train it again"
         ) from None
-    encoder = task.encoder(tokenizer, masked_model, max_tokens, settings, path)
+    encoder = task.learner.encoder(tokenizer, masked_model, max_tokens, settings, path)
     model = model.to(default_device()).eval()
     return TrainedTask(folder, task, labels, model, encoder, tokenizer, settings, max_tokens)
 

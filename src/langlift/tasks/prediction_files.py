@@ -11,8 +11,8 @@ from typing import Any, TextIO
 
 from langlift.errors import InputError, LangliftError
 from langlift.tasks.input_rows import STANDARD
+from langlift.tasks.learner import Label, Row
 from langlift.tasks.prediction import TrainedTask
-from langlift.tasks.task import Label, Row
 
 TSV, JSON = ".tsv", ".jsonl"
 
@@ -68,11 +68,11 @@ def open_predictions(target: Path, trained: TrainedTask) -> Iterator[PredictionW
         InputError: no such form, or not for this task.
         LangliftError: it cannot be written.
     """
-    counted = trained.task.counted(trained.labels)
+    counted = trained.task.learner.counted(trained.labels)
     if target == STANDARD:
         yield PredictionWriter(sys.stdout, JSON, counted)
         return
-    forms = (TSV, JSON, *([trained.task.word_form] if trained.task.word_form else []))
+    forms = (TSV, JSON, *([trained.task.word_file] if trained.task.word_file else []))
     if target.suffix not in forms:
         raise InputError(
             f"{target}: predictions are written as {' or '.join(forms)}", "end the name in one of these"

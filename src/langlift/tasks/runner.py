@@ -24,13 +24,14 @@ from langlift.backbones.loading import (
     quiet_transformers,
 )
 from langlift.config.loading import recorded
-from langlift.config.recipes import LATER_TASK_SETTINGS, TaskRecipe
+from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.processes import only_one
 from langlift.progress import say
 from langlift.tasks.inference import PREDICTION_BATCH
+from langlift.tasks.learner import TaskData
 from langlift.tasks.setups import Setup, setup_for
-from langlift.tasks.task import Task, TaskData
+from langlift.tasks.task import Task, task_called
 from langlift.training.cost import flops_per_token
 from langlift.training.examples import LengthGroups, Schedule
 from langlift.training.memory import peak_memory_bytes
@@ -95,44 +96,47 @@ class TaskResult:
 
 
 def train_task(
-    task: Task[Any],
+    task: str,
     base: str,
     data: str | Path,
     out: Path,
     recipe: TaskRecipe,
-    language_adapter: Path | None = None,
+    language_adapter: Path | Sequence[Path] | None = None,
     train_data: Sequence[str | Path] | None = None,
     resume: bool = False,
     trust_remote_code: bool = False,
     strict: bool = False,
-    setup: Setup | None = None,
 ) -> TaskResult:
     """Train and test once for each seed; each seed is a run folder ``out/seed-N``.
 
-    The weights kept are the best on dev. With ``language_adapter`` the task adapter is stacked on that
-    frozen adapter. With ``train_data`` train and dev are those of these sets, merged, and only the test split
-    is that of ``data`` (zero-shot transfer between languages). ``setup`` stands in for the one the recipe names.
+    ``task`` is the name of one of ``TASKS``. The weights kept are the best on dev. With ``language_adapter`` the
+    task adapter is stacked on that frozen adapter, or on the fusion of several (AdapterFusion): then the result's
+    ``report`` holds under ``fusion_attention`` (mean over seeds) and ``fusion_attention_by_seed`` each adapter's
+    share of the attention by layer, lowest layer first. With ``train_data`` train and dev are those of these
+    sets, merged, and only the test split is that of ``data`` (zero-shot transfer between languages).
 
     Raises:
-        InputError: bad data, base, adapter or recipe, or ``out`` holds another run.
+        InputError: bad task, data, base, adapter or recipe, or ``out`` holds another run.
     """
+    described = task_called(task)
     only_one("training for a task")
     sources = [Path(name).resolve() if Path(name).exists() else name for name in train_data or ()]
     for name, source in zip(train_data or (), sources, strict=True):
         if sources.count(source) > 1:
             raise InputError(f"--train-data {name}: given twice", "name each data set once")
     recipe = settled(recipe, is_causal(base, trust_remote_code))
-    setup = setup or setup_for(task.name, recipe, language_adapter)
-    splits = task.read(str(data), [str(name) for name in train_data or ()], strict)
+    adapters = [language_adapter] if isinstance(language_adapter, Path) else list(language_adapter or ())
+    setup = setup_for(task, recipe, adapters)
+    splits = described.learner.read(str(data), [str(name) for name in train_data or ()], strict)
     for what, count in splits.repaired.items():
         say(f"{data}: {what.replace('_', ' ')}: {count} (with --strict an error)")
     for remark in splits.remarks:
         say(remark)
     inputs = {
-        "task": task.name,
+        "task": task,
         "base": base,
-        "data": _name_of(data),
-        "train_data": ", ".join(map(_name_of, train_data)) if train_data else None,
+        "data": name_of(data),
+        "train_data": ", ".join(map(name_of, train_data)) if train_data else None,
         "data_sha256": splits.sha256,
         **setup.inputs,
     }
@@ -142,19 +146,19 @@ def train_task(
         return load_model(base, trust_remote_code, head_needed=False)
 
     setup.attach(new_base())  # a base or adapter that does not fit is told before anything is written
-    open_run(out, recorded("task", inputs, recipe), resume, _may_change(task), LATER_TASK_SETTINGS)
+    open_run(out, recorded("task", inputs, recipe), resume, _may_change(described))
     if is_finished(out):
         return TaskResult(**read_metrics(out))
     setup.keep(out)
-    run = _Run(task, splits, setup, new_base, tokenizer, recipe, inputs)
+    run = _Run(described, splits, setup, new_base, tokenizer, recipe, inputs)
     runs = [run.train_seed(out / f"seed-{seed}", seed) for seed in recipe.seeds]
-    scores = [metrics[f"test_{task.metric}"] for metrics in runs]
+    scores = [metrics[f"test_{described.metric.name}"] for metrics in runs]
     train = run.train_split(recipe.seeds[0])
     result = TaskResult(
-        task=task.name,
-        metric=task.metric,
-        **_over_seeds(scores),
-        baseline=task.baselines(train, splits.test),
+        task=task,
+        metric=described.metric.name,
+        **over_seeds(scores),
+        baseline=described.learner.baselines(train, splits.test),
         method=recipe.method,
         language_adapter=inputs.get("language_adapter"),
         trainable_parameters=runs[0]["trainable_parameters"],
@@ -163,13 +167,12 @@ def train_task(
         repaired=splits.repaired,
         report=setup.summary(runs),
         further={
-            name: _over_seeds([metrics[f"test_{name}"] for metrics in runs]) for name in task.further_metrics
+            one.name: over_seeds([metrics[f"test_{one.name}"] for metrics in runs]) for one in described.further
         },
         remarks=splits.remarks,
-        # Runs from before these were recorded lack them.
-        tokens=sum(run.get("tokens", 0) for run in runs),
-        flops=sum(run.get("flops", 0) for run in runs),
-        seconds=round(sum(run.get("seconds", 0.0) for run in runs), 1),
+        tokens=sum(run["tokens"] for run in runs),
+        flops=sum(run["flops"] for run in runs),
+        seconds=round(sum(run["seconds"] for run in runs), 1),
     )
     write_json(out / METRICS, asdict(result))
     return result
@@ -186,7 +189,7 @@ def settled(recipe: TaskRecipe, causal: bool) -> TaskRecipe:
 class _Run:
     """What the seeds of a run have in common."""
 
-    task: Task[Any]
+    task: Task
     data: TaskData[Any]
     setup: Setup
     new_base: Callable[[], PreTrainedModel]
@@ -200,36 +203,36 @@ class _Run:
 
     def train_seed(self, folder: Path, seed: int) -> dict[str, Any]:
         """Train, test and save one seed's run; a finished one is read back."""
-        task, recipe, labels = self.task, self.recipe, self.data.labels
+        task, learner, recipe, labels = self.task, self.task.learner, self.recipe, self.data.labels
         record = recorded("task", {**self.inputs, "seed": seed}, recipe)
-        open_run(folder, record, True, _may_change(task), LATER_TASK_SETTINGS)
+        open_run(folder, record, True, _may_change(task))
         if is_finished(folder):
             return read_metrics(folder)
         set_seed(seed)
         masked_model = self.new_base()
         self.setup.attach(masked_model)
-        settings = task.settings(recipe)
-        model = task.new_model(masked_model, len(labels), settings)
+        settings = learner.settings(recipe)
+        model = learner.new_model(masked_model, len(labels), settings)
         self.setup.train_only(model)
         model.head.requires_grad_(True)
 
-        encoder = task.encoder(self.tokenizer, masked_model, recipe.max_tokens, settings, recipe.path)
-        examples = task.examples(encoder, self.train_split(seed), labels)
+        encoder = learner.encoder(self.tokenizer, masked_model, recipe.max_tokens, settings, recipe.path)
+        examples = learner.examples(encoder, self.train_split(seed), labels)
         device = default_device()
         model.to(device)
         checked = on_device(encoder.collate(examples[: recipe.batch_size]), device)
         arithmetic = prepare_arithmetic(
-            recipe.precision, model, lambda: task.loss(model(checked), checked)[0], device
+            recipe.precision, model, lambda: learner.loss(model(checked), checked)[0], device
         )
 
         def loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-            return self.setup.loss(model, batch, task.loss)
+            return self.setup.loss(model, batch, learner.loss)
 
         dev = _drawn(self.data.dev, recipe.validation_examples, DEV_SEED)
 
         def validation(model: nn.Module) -> dict[str, float]:
-            answers = task.predict(model, encoder, dev, labels, arithmetic.bf16)
-            return {task.metric: task.score(dev, answers), **task.further(dev, answers)}
+            answers = learner.predict(model, encoder, dev, labels, arithmetic.bf16)
+            return {task.metric.name: learner.score(dev, answers), **learner.further(dev, answers)}
 
         steps_an_epoch = max(1, round(len(examples) / recipe.batch_size))
         steps = ceil(recipe.epochs * len(examples) / recipe.batch_size)
@@ -251,7 +254,7 @@ class _Run:
             ),
             loss=loss,
             validation=validation,
-            best_by=task.metric,
+            best_by=task.metric.name,
             greater_is_better=True,
             train_dataset=Schedule(
                 lambda number, epoch: examples[number],
@@ -270,12 +273,12 @@ class _Run:
             report.close()
 
         def test_batches() -> Iterator[Batch]:
-            test = task.examples(encoder, self.data.test, labels)
+            test = learner.examples(encoder, self.data.test, labels)
             # DataLoader takes a list as it is.
             for batch in DataLoader(test, batch_size=PREDICTION_BATCH, collate_fn=encoder.collate):  # type: ignore[arg-type]
                 yield on_device(batch, device)
 
-        answers = task.predict(model, encoder, self.data.test, labels, arithmetic.bf16)
+        answers = learner.predict(model, encoder, self.data.test, labels, arithmetic.bf16)
         with torch.inference_mode(), autocast(device, arithmetic.bf16):
             shown = self.setup.report(model.eval(), test_batches())
         best = best_of(folder / CHECKPOINTS)
@@ -283,9 +286,9 @@ class _Run:
             "seed": seed,
             "steps": trainer.state.global_step,
             "best_step": best["step"],
-            f"dev_{task.metric}": best["value"],
-            f"test_{task.metric}": task.score(self.data.test, answers),
-            **{f"test_{name}": value for name, value in task.further(self.data.test, answers).items()},
+            f"dev_{task.metric.name}": best["value"],
+            f"test_{task.metric.name}": learner.score(self.data.test, answers),
+            **{f"test_{name}": value for name, value in learner.further(self.data.test, answers).items()},
             "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
             "tokens": int(trainer.state.num_input_tokens_seen),
             "flops": round(flops_per_token(trainer) * trainer.state.num_input_tokens_seen),
@@ -294,7 +297,7 @@ class _Run:
             "peak_memory_bytes": peak_memory_bytes(),
             "path": recipe.path,
             "precision": arithmetic.name,
-            **task.notes(encoder, self.data.test),
+            **learner.notes(encoder, self.data.test),
             **shown,
         }
         with atomic_files(folder) as staging, quiet_transformers():
@@ -303,12 +306,19 @@ class _Run:
             (staging / HEAD).write_text(json.dumps(head, indent=2, ensure_ascii=False) + "\n", "utf-8")
             self.setup.save(masked_model, self.tokenizer, staging, self.inputs["base"])
         with atomic_file(folder / PREDICTIONS) as path, path.open("w", encoding="utf-8") as file:
-            for row in task.rows(self.data.test, answers):
+            for row in learner.rows(self.data.test, answers):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        if document := list(task.document(self.data.test, answers)):
-            write_text(folder / f"{Path(PREDICTIONS).stem}{task.word_form}", "\n".join([*document, ""]))
+        if document := list(learner.document(self.data.test, answers)):
+            write_text(folder / f"{Path(PREDICTIONS).stem}{task.word_file}", "\n".join([*document, ""]))
         card = task_card(
-            task.title, task.tag, task.metric, task.metric_title, self.inputs, recipe, labels, metrics
+            task.title,
+            task.pipeline_tag,
+            task.metric.name,
+            task.metric.title,
+            self.inputs,
+            recipe,
+            labels,
+            metrics,
         )
         write_text(folder / "README.md", card)
         write_json(folder / METRICS, metrics)
@@ -323,15 +333,15 @@ def _drawn(split: Any, size: int, seed: int) -> Any:
     return split.chosen(sorted(np.random.default_rng(seed).choice(len(split), size, replace=False)))
 
 
-def _over_seeds(scores: list[float]) -> dict[str, Any]:
+def over_seeds(scores: list[float]) -> dict[str, Any]:
     """The mean of the seeds' scores, their sample standard deviation and themselves."""
     return {"mean": mean(scores), "std": stdev(scores) if len(scores) > 1 else 0.0, "seeds": scores}
 
 
-def _may_change(task: Task[Any]) -> frozenset[str]:
+def _may_change(task: Task) -> frozenset[str]:
     return frozenset({"path"}) | task.unused
 
 
-def _name_of(data: str | Path) -> str:
-    """A folder's name, or a hub id as it is."""
+def name_of(data: str | Path) -> str:
+    """A folder's name, or what is no folder (a hub id) as it is."""
     return Path(data).name if Path(data).exists() else str(data)

@@ -9,19 +9,31 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainerCallback
 
 from langlift.adapters.bottleneck import SeqBnConfig
-from langlift.adapters.composition import attach, train_only
+from langlift.adapters.composition import attach, fuse, train_only
+from langlift.adapters.fusion import fusion_penalty, fusions_of, watched_attention
 from langlift.adapters.mosa import Mixture, MosaConfig, mix
+from langlift.backbones.hidden_states import hidden_states
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
-from langlift.checkpoints.fusion_folder import load_fusion, load_members
+from langlift.checkpoints.fusion_folder import (
+    copy_member,
+    load_fusion,
+    load_members,
+    member_names,
+    save_fusion,
+    with_block,
+)
 from langlift.checkpoints.layouts import ADAPTERHUB_WEIGHTS, CONFIG_FILE, PEFT_WEIGHTS
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
+from langlift.progress import say
 from langlift.training.consistency import DrawExperts, symmetric_divergence
 from langlift.training.run_folder import atomic_folder, sha256_of
 from langlift.training.trainer import Batch
@@ -32,6 +44,8 @@ LANGUAGE_ADAPTER = "language_adapter"
 """A copy of the language adapter in the run's folder, so that the run is whole by itself."""
 FUSED_ADAPTERS = "fused_adapters"
 """The same for the adapters of a fusion: a folder for each, by its name."""
+ATTENTION = "fusion_attention"
+"""The key of the learned attention in metrics: for each adapter its mean share by layer, lowest layer first."""
 
 OutputLoss = Callable[[Any, Batch], tuple[Tensor, Tensor]]
 """(what the model put out, batch) -> (loss summed over the batch's items, number of items)."""
@@ -193,24 +207,101 @@ class MosaTaskAdapter(Setup):
         self.adapter.keep(out)
 
 
-def setup_for(task: str, recipe: TaskRecipe, language_adapter: Path | None) -> Setup:
-    """What a recipe asks for.
+@dataclass(frozen=True)
+class Fused(Setup):
+    """Stack(Fuse(a, b), task): the fusion trains with ``task_adapter``, the fused adapters are frozen."""
+
+    task_adapter: Setup
+    folders: tuple[Path, ...]
+    names: tuple[str, ...]
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The fused adapters by name, and their hash."""
+        weights = [file for folder in self.folders for file in sorted(folder.glob("*.safetensors"))]
+        return {
+            **super().inputs,
+            FUSED_ADAPTERS: {name: str(folder) for name, folder in zip(self.names, self.folders, strict=True)},
+            f"{FUSED_ADAPTERS}_sha256": sha256_of(weights),
+        }
+
+    def attach(self, model: PreTrainedModel) -> None:
+        """Stack(Fuse(a, b), task)."""
+        load_members(model, self.folders, self.names)
+        fuse(model)
+        self.task_adapter.attach(model)
+
+    def train_only(self, model: nn.Module) -> None:
+        """The fusion layers and the task adapter."""
+        self.task_adapter.train_only(model)
+        for fusion in fusions_of(model):
+            for _, parameter in fusion.own_parameters():
+                parameter.requires_grad_(True)
+
+    def loss(self, model: nn.Module, batch: Batch, output_loss: OutputLoss) -> tuple[Tensor, Tensor]:
+        """The task's loss, and the fusion's regulariser beside its mean."""
+        total, items = self.task_adapter.loss(model, batch, output_loss)
+        return total + items * fusion_penalty(model), items
+
+    def callbacks(self) -> Sequence[TrainerCallback]:
+        """The task adapter's."""
+        return self.task_adapter.callbacks()
+
+    def save(self, model: PreTrainedModel, tokenizer: Any, folder: Path, base: str) -> None:
+        """The task adapter, and the fusion beside it."""
+        self.task_adapter.save(model, tokenizer, folder, base)
+        save_fusion(model, ",".join(self.names), folder, base)
+
+    def keep(self, out: Path) -> None:
+        """The fused adapters, a folder for each by its name."""
+        with atomic_folder(out / FUSED_ADAPTERS) as staging:
+            for folder, name in zip(self.folders, self.names, strict=True):
+                (staging / name).mkdir()
+                copy_member(folder, staging / name, name)
+
+    def report(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Any]:
+        """The mean attention over all tokens of the batches, special ones included."""
+        shares = mean_attention(model, batches).T.tolist()
+        return {
+            ATTENTION: {name: [round(p, 4) for p in row] for name, row in zip(self.names, shares, strict=True)}
+        }
+
+    def summary(self, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The mean of the seeds' attention, and each seed's own."""
+        seeds = {str(run["seed"]): run[ATTENTION] for run in runs}
+        means = {
+            name: [round(mean(layer), 4) for layer in zip(*(seed[name] for seed in seeds.values()), strict=True)]
+            for name in self.names
+        }
+        return {ATTENTION: means, f"{ATTENTION}_by_seed": seeds}
+
+
+def setup_for(task: str, recipe: TaskRecipe, adapters: Sequence[Path] = ()) -> Setup:
+    """What a recipe asks for, on top of a language adapter or of the fusion of several.
 
     Raises:
-        InputError: the whole model cannot train on top of a language adapter.
+        InputError: the whole model cannot train on top of adapters, or these cannot be fused.
     """
     if recipe.method == "full":
-        if language_adapter is not None:
+        if adapters:
             raise InputError(
-                "--method full cannot be stacked on a language adapter: it trains the whole model",
+                "--method full trains the whole model, and cannot be stacked on language adapters",
                 "leave out --language-adapter, or train a task adapter (--method seq_bn)",
             )
         return WholeModel()
-    adapter = TaskAdapter(task, SeqBnConfig(reduction_factor=recipe.reduction_factor), language_adapter)
+    adapter = TaskAdapter(
+        task, SeqBnConfig(reduction_factor=recipe.reduction_factor), adapters[0] if len(adapters) == 1 else None
+    )
+    setup: Setup = adapter
     if recipe.method == "mosa":
         mosa = MosaConfig(recipe.experts, recipe.share, recipe.merge)
-        return MosaTaskAdapter(adapter, mosa, recipe.consistency)
-    return adapter
+        setup = MosaTaskAdapter(adapter, mosa, recipe.consistency)
+    if len(adapters) < 2:
+        return setup
+    names = member_names(adapters)
+    if unused := with_block(adapters[1:], names[1:]):
+        say(f"only the first adapter's invertible block is used; left out: that of {', '.join(unused)}")
+    return Fused(setup, tuple(adapters), tuple(names))
 
 
 def load_trained(model: PreTrainedModel, task: str, folder: Path, inputs: Mapping[str, Any]) -> None:
@@ -222,23 +313,38 @@ def load_trained(model: PreTrainedModel, task: str, folder: Path, inputs: Mappin
         InputError: something is missing, damaged or of another model.
     """
     if inputs[LANGUAGE_ADAPTER]:
-        load_adapter(
-            model, _kept(folder, LANGUAGE_ADAPTER, "stacked on that language adapter", "task"), name=LANGUAGE
-        )
+        load_adapter(model, _kept(folder, LANGUAGE_ADAPTER, "stacked on that language adapter"), name=LANGUAGE)
     if fused := inputs.get(FUSED_ADAPTERS):
-        adapters = _kept(folder, FUSED_ADAPTERS, "on top of the fusion of these adapters", "fuse")
+        adapters = _kept(folder, FUSED_ADAPTERS, "on top of the fusion of these adapters")
         load_members(model, [adapters / name for name in fused], list(fused))
         load_fusion(model, folder)
     load_adapter(model, folder, name=task)
 
 
-def _kept(folder: Path, name: str, where: str, command: str) -> Path:
+def _kept(folder: Path, name: str, where: str) -> Path:
     """What ``Setup.keep`` copied: beside the seed's folder, or in it where one seed was published alone."""
     places = (folder.parent / name, folder / name)
     found = next((place for place in places if place.is_dir()), None)
     if found is None:
         raise InputError(
             f"{places[0]}: missing; the run is {where}",
-            f"keep the folder that 'langlift {command} --out' wrote together",
+            "keep the folder that --out named together",
         )
     return found
+
+
+def mean_attention(model: nn.Module, batches: Iterable[Batch]) -> Tensor:
+    """How much each adapter is attended to, over all tokens but padding; float32 [layers, adapters]."""
+    body = model.get_submodule("body")
+    if not isinstance(body, PreTrainedModel):
+        raise TypeError(f"the body is a {type(body).__name__}, not a model")
+    total, tokens = torch.zeros(()), 0
+    for batch in batches:
+        with watched_attention(body) as seen:
+            hidden_states(body, batch)
+        mask = batch.get("attention_mask")
+        real = torch.ones_like(batch["input_ids"]) if mask is None else mask
+        shares = torch.stack([layer.reshape(-1, layer.shape[-1]) for layer in seen]).float().cpu()
+        total = total + shares[:, real.reshape(-1).bool().cpu()].sum(dim=1)
+        tokens += int(real.sum())
+    return total / tokens

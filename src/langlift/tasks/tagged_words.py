@@ -25,6 +25,11 @@ class TaggedWords:
     def __len__(self) -> int:
         return len(self.words)
 
+    @property
+    def inputs(self) -> list[list[str]]:
+        """The words of each sentence."""
+        return self.words
+
     def chosen(self, numbers: Sequence[int]) -> "TaggedWords":
         """The sentences of these numbers, in this order."""
         return TaggedWords([self.words[i] for i in numbers], [self.tags[i] for i in numbers])

@@ -12,11 +12,10 @@ from transformers import PreTrainedModel
 from langlift.backbones.registry import backbone_of
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
-from langlift.heads.classification import summed_class_loss
-from langlift.heads.tokens import TokenClassifier, TokenHead
+from langlift.heads.classification import TokenClassifier, TokenHead, summed_class_loss
 from langlift.masking.masked_language_model import IGNORED
 from langlift.tasks.inference import Probabilities, probabilities_of
-from langlift.tasks.task import Split, Task
+from langlift.tasks.learner import Learner, Split
 from langlift.tasks.word_encoder import WordEncoder
 from langlift.training.examples import Example
 from langlift.training.trainer import Batch
@@ -76,11 +75,8 @@ class TaggedSplit(Split, Protocol):
 Sentences = TypeVar("Sentences", bound=TaggedSplit)
 
 
-class TaggingTask(Task[Sentences], Generic[Sentences]):
+class TaggingLearner(Learner[Sentences], Generic[Sentences]):
     """A linear head over the first or last token of each word, their mean, or every token as published."""
-
-    tag = "token-classification"
-    unused = frozenset({"decoding"})
 
     def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
         """Which tokens of a word carry its label, and what is classified.

@@ -1,193 +1,203 @@
-"""What the runner must know of a task; each task is such a description."""
+"""The tasks: all that is known of each stands here, in one row; imports nothing heavy."""
 
-import hashlib
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
-from transformers import PreTrainedModel
-
+from langlift.config.loading import resolve
 from langlift.config.recipes import TaskRecipe
-from langlift.heads.task_model import TaskModel
-from langlift.training.examples import Collate, Example
-from langlift.training.trainer import Batch
+from langlift.errors import InputError
+from langlift.evaluation.metrics import ACCURACY, ENTITY_F1, LAS, MACRO_F1, UAS, Metric
 
+if TYPE_CHECKING:
+    from langlift.tasks.learner import Learner
 
-class Split(Protocol):
-    """The labelled examples of one split, in order."""
-
-    def __len__(self) -> int: ...
-
-    def chosen(self, numbers: Sequence[int]) -> Self:
-        """The examples of these numbers, in this order."""
-
-
-Data = TypeVar("Data", bound=Split)
+HUB_SET = "or a hub data set ID[:CONFIG]"
+TREEBANK = "folder of a treebank: *-ud-train.conllu, *-ud-dev.conllu, *-ud-test.conllu"
+MOST_FREQUENT_TAG = {"most_frequent_tag": "each word's most frequent tag"}
 
 
 @dataclass(frozen=True)
-class TaskData(Generic[Data]):
-    """Labelled data, read and checked.
+class Columns:
+    """The table that a sentence task's data is: the label's column, beside ``text``.
 
-    ``labels`` are numbered by their place. ``sha256`` is of the bytes, or rows, that were read.
-    ``repaired`` counts by name what was not as it should be and was mended. ``remarks`` are what else the
-    result must say of the data.
+    ``quoted``: fields may be quoted as in CSV. ``hub_labels`` are the names that the label's field has in hub data
+    sets.
     """
 
-    train: Data
-    dev: Data
-    test: Data
-    labels: list[str]
-    sha256: str
-    repaired: dict[str, int] = field(default_factory=dict)
-    remarks: list[str] = field(default_factory=list)
+    label: str
+    quoted: bool
+    hub_labels: tuple[str, ...]
 
 
-def digest(sources: Sequence[Callable[[str], bytes]], tested: Callable[[str], bytes]) -> str:
-    """The SHA-256 of all that some sources hold, and of another's test split (which may be the same)."""
-    found = hashlib.sha256()
-    for source in sources:
-        for split in ("train", "dev", "test"):
-            found.update(source(split))
-    found.update(tested("test"))
-    return found.hexdigest()
+@dataclass(frozen=True)
+class Published:
+    """Where a paper's figures for a task stand: the name of the file in ``facts``, and the tables in the paper."""
+
+    table: str
+    place: str
 
 
-Row = dict[str, str]
-"""The columns of a row to label, the text among them as ``text``."""
-
-
-class Label(Protocol):
-    """What a model says of one new input."""
-
-    @property
-    def counted(self) -> Sequence[str]:
-        """What of it is counted."""
-
-    def record(self) -> dict[str, Any]:
-        """The fields it adds to a row of JSON."""
-
-    def cells(self) -> dict[str, str]:
-        """The columns it adds to a row of TSV; the same ones for every input."""
-
-    def lines(self) -> Sequence[str]:
-        """What a file with a word a line holds of it; nothing where it is the sentence that has a label."""
-
-
-class Encoder(Protocol):
-    """Turns a task's inputs into examples; only the task itself calls it."""
-
-    @property
-    def collate(self) -> Collate:
-        """Examples in, a batch out."""
-
-
-class Task(ABC, Generic[Data]):
-    """One kind of labelled data, and how a model learns and is measured on it.
-
-    What ``settings`` names is written to ``head.json`` and comes back to ``new_model`` and ``encoder``
-    when a trained run is loaded; together with the base model it says all that prediction needs.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A task; ``learner`` trains a model for it, and measures and uses that."""
 
     name: str
     """As on the command line; also the name of the task adapter."""
     title: str
-    metric: str
-    """The key of the measure in metrics; the run's weights are the best by it on dev."""
-    metric_title: str
-    further_metrics: tuple[str, ...] = ()
-    """The keys of what ``further`` measures."""
-    tag: str
+    learner_class: str
+    """``module:class`` within ``langlift.tasks``; imported when it is needed."""
+    data: str
+    """What ``--data`` takes, for help."""
+    epochs: int
+    """The default: as published (2502.10140, 2405.12413)."""
+    metric: Metric
+    """The run's weights are the best by it on dev."""
+    further: tuple[Metric, ...] = ()
+    """Metrics reported beside it."""
+    baselines: Mapping[str, str]
+    """What results are compared with: key in results -> name."""
+    pipeline_tag: str
     """The hub's name for this kind of task."""
+    verb: str
+    """The method of ``Adapted`` that uses a trained run."""
     unused: frozenset[str]
-    """Settings of the recipe that mean nothing here."""
-    word_form: str | None = None
+    """Settings of ``TaskRecipe`` that mean nothing here."""
+    columns: Columns | None = None
+    """The table's columns, where whole texts have labels."""
+    word_file: str | None = None
     """Where words have labels, the ending of files that have a word a line."""
+    prompt: str | None = None
+    """The form of a prompt's answer, ``label`` or ``entities``; tasks without one cannot be prompted."""
+    label: str = ""
+    """In reports; by default the name."""
+    published: Published | None = None
+    """The figures of arXiv 2502.10140."""
 
-    @abstractmethod
-    def read(self, data: str, train_data: Sequence[str] | None, strict: bool) -> TaskData[Data]:
-        """Read and check the splits; with ``train_data`` train and dev are those of these sets, merged.
+    @cached_property
+    def learner(self) -> "Learner[Any]":
+        """What trains, measures and predicts; imports torch."""
+        module, name = self.learner_class.split(":")
+        learner: Learner[Any] = getattr(import_module(f"langlift.tasks.{module}"), name)(self)
+        return learner
 
-        Raises:
-            InputError: data that cannot be used, by file and line; with ``strict`` also what could be mended.
-        """
+    @property
+    def help(self) -> str:
+        """What ``langlift task NAME`` does, in a sentence."""
+        measured = " and ".join(metric.title for metric in (self.metric, *self.further))
+        return f"{self.title}: {measured} over several seeds, beside a baseline."
 
-    @abstractmethod
-    def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
-        """What of a recipe a trained head depends on."""
 
-    @abstractmethod
-    def new_model(self, masked_model: PreTrainedModel, labels: int, settings: Mapping[str, Any]) -> TaskModel:
-        """A model's body with its adapters under a fresh head."""
+def _sentence_task(
+    name: str, title: str, epochs: int, columns: Columns, published: Published | None = None
+) -> Task:
+    """A task that gives a whole text one label."""
+    quoting = "" if columns.quoted else ", not quoted"
+    return Task(
+        name=name,
+        title=title,
+        learner_class="sentences:SentenceLearner",
+        data=f"train.tsv, dev.tsv, test.tsv with columns {columns.label} and text{quoting}; {HUB_SET}",
+        epochs=epochs,
+        metric=MACRO_F1,
+        baselines={"tfidf": "TF-IDF + logistic regression", "majority": "majority class"},
+        pipeline_tag="text-classification",
+        verb="classify",
+        unused=frozenset({"label_subwords", "decoding"}),
+        columns=columns,
+        prompt="label",
+        published=published,
+    )
 
-    @abstractmethod
-    def encoder(
-        self,
-        tokenizer: Any,
-        masked_model: PreTrainedModel,
-        max_tokens: int,
-        settings: Mapping[str, Any],
-        path: str = "fast",
-    ) -> Encoder:
-        """How inputs become batches on the fast or naive path; sets the model's attention, in place."""
 
-    @abstractmethod
-    def examples(self, encoder: Any, split: Data, labels: Sequence[str]) -> list[Example]:
-        """A split as training examples, ``labels`` numbered."""
+_ROWS = (
+    _sentence_task(
+        "topic",
+        "Topic classification",
+        20,
+        Columns("category", True, ("category", "label", "topic")),
+        Published("tc", "tables 15, 16"),
+    ),
+    _sentence_task(
+        "sentiment",
+        "Sentiment",
+        25,
+        Columns("label", False, ("label", "sentiment", "labels")),
+        Published("sa", "tables 21, 22"),
+    ),
+    Task(
+        name="ner",
+        title="Named entity recognition",
+        learner_class="ner:NamedEntities",
+        data=f"train.conll, dev.conll, test.conll with a word and its BIO tag a line; {HUB_SET}",
+        epochs=100,
+        metric=ENTITY_F1,
+        baselines=MOST_FREQUENT_TAG,
+        pipeline_tag="token-classification",
+        verb="tag",
+        unused=frozenset({"decoding"}),
+        word_file=".conll",
+        prompt="entities",
+        label="NER",
+        published=Published("ner", "tables 18, 19"),
+    ),
+    Task(
+        name="pos",
+        title="Part-of-speech tagging",
+        learner_class="pos:PartsOfSpeech",
+        data=TREEBANK,
+        epochs=64,
+        metric=ACCURACY,
+        baselines=MOST_FREQUENT_TAG,
+        pipeline_tag="token-classification",
+        verb="tag",
+        unused=frozenset({"decoding", "label_subwords"}),
+        word_file=".conllu",
+        label="POS",
+    ),
+    Task(
+        name="dependencies",
+        title="Dependency parsing",
+        learner_class="dependencies:Dependencies",
+        data=TREEBANK,
+        epochs=64,
+        metric=LAS,
+        further=(UAS,),
+        baselines={
+            "right_attach": "each word hangs on the next: LAS",
+            "right_attach_uas": "each word hangs on the next: UAS",
+            "left_attach": "each word hangs on the one before: LAS",
+            "left_attach_uas": "each word hangs on the one before: UAS",
+        },
+        pipeline_tag="token-classification",
+        verb="parse",
+        unused=frozenset({"label_subwords"}),
+        word_file=".conllu",
+    ),
+)
+TASKS: Mapping[str, Task] = {task.name: task for task in _ROWS}
+PROMPTED = tuple(task.name for task in _ROWS if task.prompt)
+"""The tasks that can be prompted."""
 
-    @abstractmethod
-    def loss(self, output: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss summed over the batch's items, and their number, from the model's output."""
 
-    @abstractmethod
-    def predict(self, model: nn.Module, encoder: Any, split: Data, labels: Sequence[str], bf16: bool) -> Any:
-        """The model's answers to a split."""
+def task_called(name: str) -> Task:
+    """A task by its name.
 
-    @abstractmethod
-    def score(self, split: Data, answers: Any) -> float:
-        """The measure of such answers, 0 to 100."""
+    Raises:
+        InputError: there is none of this name.
+    """
+    if name not in TASKS:
+        raise InputError(f"unknown task '{name}'", f"one of {', '.join(TASKS)}")
+    return TASKS[name]
 
-    @abstractmethod
-    def rows(self, split: Data, answers: Any) -> Iterable[dict[str, Any]]:
-        """Input, gold label and answer of each example, for ``test_predictions.jsonl``."""
 
-    @abstractmethod
-    def baselines(self, train: Data, test: Data) -> dict[str, float]:
-        """What the task is worth without a language model, by the same measure."""
+def task_recipe(task: str | None = None, **sources: Any) -> TaskRecipe:
+    """``resolve`` for a task: its own number of epochs is the default, and blocks with its name (``ner:``) count.
 
-    @abstractmethod
-    def label(
-        self, model: nn.Module, encoder: Any, inputs: Sequence[Any], labels: Sequence[str]
-    ) -> Sequence[Label]:
-        """New inputs labelled, in order: texts, or where words are tagged lists of words."""
-
-    @abstractmethod
-    def input_of(self, text: str) -> Any:
-        """What ``label`` takes of a text: itself, or where words are labelled what it is split into."""
-
-    @abstractmethod
-    def read_inputs(self, source: Path) -> Iterator[tuple[Row, Any]]:
-        """The rows of a file to label, one at a time, and what of each is put in.
-
-        Raises:
-            InputError: the file, or a row of it, is damaged; the line is named.
-        """
-
-    @abstractmethod
-    def counted(self, labels: Sequence[str]) -> list[str]:
-        """What ``langlift predict`` counts: labels, or types of entities."""
-
-    def further(self, split: Data, answers: Any) -> dict[str, float]:
-        """Further measures of such answers, 0 to 100, told beside the one that counts."""
-        return {}
-
-    def document(self, split: Data, answers: Any) -> Iterable[str]:
-        """A split's lines in the form of ``word_form`` with the answers in place of its labels, if it is one."""
-        return ()
-
-    def notes(self, encoder: Any, test: Data) -> dict[str, Any]:
-        """What else is to be told of how the test split was put in; joins the seed's metrics."""
-        return {}
+    Raises:
+        InputError: as ``resolve``.
+    """
+    defaults = [] if task is None else [("default", "epochs", task_called(task).epochs)]
+    return resolve(TaskRecipe, "task", defaults=defaults, block=task, blocks=tuple(TASKS), **sources)

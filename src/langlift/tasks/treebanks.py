@@ -1,17 +1,18 @@
 """Treebanks: folders of CoNLL-U files as Universal Dependencies has them, one or several together."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
 from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
 from langlift.tasks.conllu import EMPTY, Sentence, parse_conllu, sentence_of
-from langlift.tasks.input_rows import TEXT, read_word_rows, text_lines
-from langlift.tasks.task import Row, TaskData, digest
+from langlift.tasks.input_rows import TEXT, read_word_rows, text_lines, words_of
+from langlift.tasks.learner import Learner, Row, TaskData, digest
 
 FILE = re.compile(r"(?:(.+)-ud-)?(train|dev|test)(?:-[^.]+)?\.conllu")
 DEV_SHARE, DEV_SEED = 0.1, 0
@@ -26,6 +27,11 @@ class Treebank:
 
     def __len__(self) -> int:
         return len(self.sentences)
+
+    @property
+    def inputs(self) -> list[Sentence]:
+        """The sentences."""
+        return self.sentences
 
     @property
     def words(self) -> list[list[str]]:
@@ -54,6 +60,33 @@ class WordLabels:
     of: Callable[[Sentence], list[str]]
     compared: Callable[[str], str]
     needs_tree: bool
+
+
+def recorded_sentences(rows: Sequence[Mapping[str, Any]]) -> list[Sentence]:
+    """The sentences of predictions in a run's folder, by their words; without annotation."""
+    return [sentence_of(row["words"], " ".join(row["words"]), number) for number, row in enumerate(rows, start=1)]
+
+
+class SentenceLabel:
+    """A sentence and what was predicted of its words; ``columns``: these fields, and their columns in CoNLL-U."""
+
+    sentence: Sentence
+    probabilities: list[float]
+    columns: ClassVar[Mapping[str, int]]
+
+    def record(self) -> dict[str, Any]:
+        """``words``, what was predicted of each, and its ``probabilities``."""
+        found = {name: getattr(self, name) for name in self.columns}
+        return {"words": self.sentence.words, **found, "probabilities": self.probabilities}
+
+    def cells(self) -> dict[str, str]:
+        """The same, each parted by spaces; a space within a word becomes ``_``."""
+        texts = {**self.record(), "probabilities": [f"{share:.6f}" for share in self.probabilities]}
+        return {name: " ".join(str(one).replace(" ", "_") for one in found) for name, found in texts.items()}
+
+    def lines(self) -> list[str]:
+        """CoNLL-U: the sentence as it stood, with what was predicted."""
+        return self.sentence.filled({column: getattr(self, name) for name, column in self.columns.items()})
 
 
 class TreebankFolder:
@@ -137,58 +170,66 @@ class TreebankFolder:
         return b"".join(file.read_bytes() for file in self._files[split])
 
 
-def read_treebanks(
-    data: str, train_data: Sequence[str] | None, labels: WordLabels, strict: bool
-) -> TaskData[Treebank]:
-    """All splits; with ``train_data`` train and dev are those treebanks' together, and only test is ``data``'s.
+class TreebankLearner(Learner[Treebank]):
+    """What tasks on treebanks have in common: they read folders of CoNLL-U files."""
 
-    A label of dev or test that train lacks is counted in ``repaired``: it can only be missed.
+    word_labels: ClassVar[WordLabels]
 
-    Raises:
-        InputError: a treebank cannot be used; with ``strict`` also where a label would be counted.
-    """
-    sources = [TreebankFolder(Path(name)) for name in train_data or [data]]
-    tested = TreebankFolder(Path(data))
-    train: list[Sentence] = []
-    dev: list[Sentence] = []
-    remarks: list[str] = []
-    for source in sources:
-        its_train, its_dev, its_remarks = source.train_and_dev(labels)
-        train += its_train
-        dev += its_dev
-        remarks += its_remarks
-    test = tested.read("test", labels)
-    every = sorted({label for sentence in train for label in labels.of(sentence)})
-    known = {labels.compared(label) for label in every}
-    repaired: dict[str, int] = {}
-    for split, sentences in (("dev", dev), ("test", test)):
-        for sentence in sentences:
-            for row, label in zip(sentence.rows, labels.of(sentence), strict=True):
-                if labels.compared(label) in known:
-                    continue
-                if strict:
-                    raise InputError(
-                        f"{sentence.place(row)}: the {labels.what} '{label}' never occurs in the training data",
-                        f"a misspelt {labels.what}?",
-                    )
-                key = f"{split}_of_unknown_{labels.what}"
-                repaired[key] = repaired.get(key, 0) + 1
-    sha256 = digest([source.content for source in sources], tested.content)
-    return TaskData(Treebank(train), Treebank(dev), Treebank(test), every, sha256, repaired, remarks)
+    def read(self, data: str, train_data: Sequence[str] | None, strict: bool) -> TaskData[Treebank]:
+        """All splits; with ``train_data`` train and dev are those treebanks' together, only test is ``data``'s.
 
+        A label of dev or test that train lacks is counted in ``repaired``: it can only be missed.
 
-def read_sentence_rows(source: Path) -> Iterator[tuple[Row, Sentence]]:
-    """The rows of a file to label, and each as a sentence: of CoNLL-U as it stands, whatever its HEADs are.
+        Raises:
+            InputError: a treebank cannot be used; with ``strict`` also where a label would be counted.
+        """
+        labels = self.word_labels
+        sources = [TreebankFolder(Path(name)) for name in train_data or [data]]
+        tested = TreebankFolder(Path(data))
+        train: list[Sentence] = []
+        dev: list[Sentence] = []
+        remarks: list[str] = []
+        for source in sources:
+            its_train, its_dev, its_remarks = source.train_and_dev(labels)
+            train += its_train
+            dev += its_dev
+            remarks += its_remarks
+        test = tested.read("test", labels)
+        every = sorted({label for sentence in train for label in labels.of(sentence)})
+        known = {labels.compared(label) for label in every}
+        repaired: dict[str, int] = {}
+        for split, sentences in (("dev", dev), ("test", test)):
+            for sentence in sentences:
+                for row, label in zip(sentence.rows, labels.of(sentence), strict=True):
+                    if labels.compared(label) in known:
+                        continue
+                    if strict:
+                        raise InputError(
+                            f"{sentence.place(row)}: the {labels.what} '{label}' never occurs in the training "
+                            "data",
+                            f"a misspelt {labels.what}?",
+                        )
+                    key = f"{split}_of_unknown_{labels.what}"
+                    repaired[key] = repaired.get(key, 0) + 1
+        sha256 = digest([source.content for source in sources], tested.content)
+        return TaskData(Treebank(train), Treebank(dev), Treebank(test), every, sha256, repaired, remarks)
 
-    Other files are read by ``read_word_rows``.
+    def input_of(self, text: str) -> Sentence:
+        """A sentence of its words."""
+        return sentence_of(words_of(text), text, 1)
 
-    Raises:
-        InputError: the file, or a row of it, is damaged; the line is named.
-    """
-    if source.suffix.lower() == ".conllu":
-        lines = (line.rstrip("\r\n") for line in text_lines(source))
-        for sentence in parse_conllu(lines, str(source), trees=False):
-            yield {TEXT: " ".join(sentence.words)}, sentence
-        return
-    for number, (row, words) in enumerate(read_word_rows(source), start=1):
-        yield row, sentence_of(words, row[TEXT], number)
+    def read_inputs(self, source: Path) -> Iterator[tuple[Row, Sentence]]:
+        """The rows of a file to label, and each as a sentence: of CoNLL-U as it stands, whatever its HEADs are.
+
+        Other files are read by ``read_word_rows``.
+
+        Raises:
+            InputError: the file, or a row of it, is damaged; the line is named.
+        """
+        if source.suffix.lower() == ".conllu":
+            lines = (line.rstrip("\r\n") for line in text_lines(source))
+            for sentence in parse_conllu(lines, str(source), trees=False):
+                yield {TEXT: " ".join(sentence.words)}, sentence
+            return
+        for number, (row, words) in enumerate(read_word_rows(source), start=1):
+            yield row, sentence_of(words, row[TEXT], number)

@@ -8,7 +8,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from langlift.backbones.loading import longest_input
-from langlift.heads.tokens import CONTINUED
+from langlift.heads.classification import CONTINUED
 from langlift.masking.masked_language_model import IGNORED
 from langlift.training.examples import Example
 from langlift.training.paths import collate_for

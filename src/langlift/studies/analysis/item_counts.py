@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from langlift.evaluation.attachment import universal
-from langlift.evaluation.entities import entity_spans
+from langlift.evaluation.metrics import entity_spans, universal
 from langlift.studies.analysis.measures import (
     AS_PUBLISHED,
     CAUSAL_PER_CHARACTER,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from langlift.studies.analysis.spread import Spread, spread
 from langlift.studies.single_runs import LOSS, PROMPTED
 from langlift.studies.store import StudyRun
+from langlift.tasks.task import TASKS
 
 IDENTITY = ("language", "seed", "task", "metric", "behaviour")
 """Entries of a cell that are no settings, or are told otherwise (published behaviour)."""
@@ -30,12 +31,7 @@ WITHOUT = ("alone", "none")
 NOTHING = "no adapter"
 """The name of a condition of which nothing is to be told."""
 METRICS = {
-    "macro_f1": "macro-F1",
-    "entity_f1": "entity F1",
-    "accuracy": "accuracy",
-    "las": "LAS",
-    "uas": "UAS",
-    "f1": "F1",
+    **{metric.name: metric.title for task in TASKS.values() for metric in (task.metric, *task.further)},
     PERPLEXITY: "pseudo-perplexity",
     AS_PUBLISHED: "pseudo-perplexity, variant published",
     "per_character": "pseudo-perplexity per character",
@@ -48,9 +44,8 @@ METRICS = {
     "retrieval": "retrieved",
     "residual": "residual",
 }
-FURTHER = ("uas",)
+FURTHER = tuple(dict.fromkeys(metric.name for task in TASKS.values() for metric in task.further))
 """Metrics that runs have beside their headline number; a table of their own each."""
-TASKS = {"ner": "NER", "pos": "POS"}
 LOWER = (PERPLEXITY, AS_PUBLISHED, "per_character", "per_byte", CAUSAL_PERPLEXITY, CAUSAL_PER_CHARACTER, LOSS)
 SHARES = ("cka", "cka_shuffled", "retrieval", "residual")
 """Measures of alignment, of which 1 is the whole."""
@@ -70,7 +65,10 @@ class Measure:
     def title(self) -> str:
         """For people: "sentiment, macro-F1"."""
         metric = METRICS.get(self.metric, self.metric.replace("_", " "))
-        return f"{TASKS.get(self.task, self.task)}, {metric}" if self.task else metric
+        if self.task is None:
+            return metric
+        task = TASKS.get(self.task)
+        return f"{(task and task.label) or self.task}, {metric}"
 
     @property
     def name(self) -> str:

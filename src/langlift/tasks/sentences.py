@@ -1,22 +1,28 @@
-"""Tasks that give a whole sentence one label."""
+"""Tasks that give a whole text one label: data, classifier, predictions."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from langlift.backbones.loading import longest_input
+from langlift.backbones.registry import backbone_of
 from langlift.config.recipes import TaskRecipe
-from langlift.evaluation.classification import macro_f1
-from langlift.heads.classification import SentenceClassifier, summed_class_loss
+from langlift.evaluation.metrics import macro_f1
+from langlift.heads.classification import ClassificationHead, SentenceClassifier, summed_class_loss
 from langlift.tasks.baselines import text_baseline
+from langlift.tasks.inference import probabilities_of
 from langlift.tasks.input_rows import TEXT, read_rows
-from langlift.tasks.labelled_text import LabelledText, TableForm, open_labelled, require_labels
-from langlift.tasks.sentence_classifier import SentenceEncoder, class_probabilities, new_classifier
-from langlift.tasks.task import Row, Task, TaskData, digest
+from langlift.tasks.labelled_text import LabelledText, open_labelled, require_labels
+from langlift.tasks.learner import Learner, Row, TaskData, digest
+from langlift.tasks.task import Columns
 from langlift.training.examples import Example, labelled_examples
+from langlift.training.paths import collate_for
 from langlift.training.trainer import Batch
 
 
@@ -51,19 +57,37 @@ class Prediction:
         return ()
 
 
-class SentenceTask(Task[LabelledText]):
-    """A head over the sentence vector, measured by macro-F1; ``form`` says how the data is written."""
+class SentenceEncoder:
+    """Sentences as token ids, cut at what the model can take, and as batches for the fast or the naive path.
 
-    form: TableForm
-    metric = "macro_f1"
-    metric_title = "macro-F1"
-    tag = "text-classification"
-    unused = frozenset({"label_subwords", "decoding"})
+    The model's attention is set accordingly, in place.
+    """
+
+    def __init__(self, tokenizer: Any, model: PreTrainedModel, max_tokens: int, path: str = "fast") -> None:
+        self._tokenizer = tokenizer
+        self._max_tokens = min(max_tokens, longest_input(model, tokenizer))
+        self.collate = collate_for(path, model, tokenizer.pad_token_id)
+
+    def __call__(self, texts: Sequence[str]) -> list[npt.NDArray[np.int64]]:
+        """Token ids of each text, special ones included."""
+        encoded = self._tokenizer(list(texts), truncation=True, max_length=self._max_tokens)["input_ids"]
+        return [np.asarray(ids, dtype=np.int64) for ids in encoded]
+
+
+class SentenceLearner(Learner[LabelledText]):
+    """A head over the sentence vector, measured by macro-F1; the task's ``columns`` describe the data."""
+
+    @property
+    def columns(self) -> Columns:
+        """Those of the data's tables."""
+        if self.task.columns is None:
+            raise TypeError(f"{self.task.name}: a sentence task needs columns")
+        return self.task.columns
 
     def read(self, data: str, train_data: Sequence[str] | None, strict: bool) -> TaskData[LabelledText]:
         """Read TSV folders or hub sets; a label that train lacks is an error, strict or not."""
         names = train_data or [data]
-        sources, tested = [open_labelled(name, self.form) for name in names], open_labelled(data, self.form)
+        sources, tested = [open_labelled(name, self.columns) for name in names], open_labelled(data, self.columns)
         train = LabelledText.joined([source.read("train") for source in sources])
         known = set(train.labels)
         dev = LabelledText.joined([source.read("dev", known) for source in sources])
@@ -78,8 +102,11 @@ class SentenceTask(Task[LabelledText]):
     def new_model(
         self, masked_model: PreTrainedModel, labels: int, settings: Mapping[str, Any]
     ) -> SentenceClassifier:
-        """A sentence classifier."""
-        return new_classifier(masked_model, labels, settings["pooling"])
+        """A model's body, with the adapters attached to it, under a fresh classification head."""
+        config: Any = masked_model.config
+        dropout: float = getattr(config, backbone_of(masked_model).dropout)
+        head = ClassificationHead(config.hidden_size, labels, dropout, settings["pooling"])
+        return SentenceClassifier(masked_model.base_model, head)
 
     def encoder(
         self,
@@ -117,6 +144,14 @@ class SentenceTask(Task[LabelledText]):
         for text, gold, label in zip(split.texts, split.labels, answers, strict=True):
             yield {"text": text, "gold": gold, "predicted": label}
 
+    def recorded(self, rows: Sequence[Mapping[str, Any]]) -> LabelledText:
+        """Texts and gold labels."""
+        return LabelledText([row["text"] for row in rows], [row["gold"] for row in rows])
+
+    def unlabelled(self, inputs: Sequence[str], labels: Sequence[str]) -> LabelledText:
+        """All with the first label."""
+        return LabelledText(list(inputs), [labels[0]] * len(inputs))
+
     def label(
         self, model: nn.Module, encoder: SentenceEncoder, inputs: Sequence[str], labels: Sequence[str]
     ) -> list[Prediction]:
@@ -133,12 +168,18 @@ class SentenceTask(Task[LabelledText]):
 
     def read_inputs(self, source: Path) -> Iterator[tuple[Row, str]]:
         """Lines, or rows of a TSV file in the form of the task's data."""
-        return ((row, row[TEXT]) for row in read_rows(source, quoted=self.form.quoted))
-
-    def counted(self, labels: Sequence[str]) -> list[str]:
-        """All labels."""
-        return list(labels)
+        return ((row, row[TEXT]) for row in read_rows(source, quoted=self.columns.quoted))
 
     def baselines(self, train: LabelledText, test: LabelledText) -> dict[str, float]:
         """TF-IDF with logistic regression, and the majority class."""
-        return asdict(text_baseline(train, test))
+        return text_baseline(train, test)
+
+
+def class_probabilities(
+    model: nn.Module, encode: SentenceEncoder, texts: Sequence[str], bf16: bool = False
+) -> npt.NDArray[np.float32]:
+    """The probability of every class for every text, in order; shape [texts, classes]."""
+    rows = encode(texts)
+    unlabelled = labelled_examples(rows, [0] * len(rows))
+    examples = [unlabelled(number, 0) for number in range(len(rows))]
+    return np.concatenate(probabilities_of(model, examples, encode.collate, bf16))
