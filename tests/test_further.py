@@ -118,7 +118,7 @@ def test_pieces_are_counted_without_special_tokens(tiny_bert: Path):
 
 
 def test_states_that_are_kept(headless: Path, maltese_lines: list[str]):
-    """The term is the lost share of variance of tokens that are not predicted, on either path, never of padding."""
+    """The term is the lost share of variance of tokens that are not predicted, on either path, without padding."""
     tokenizer = load_tokenizer(str(headless))
     lines = sorted(maltese_lines[:6], key=lambda line: len(tokenizer(line)["input_ids"][:40]))
     losses = {}
