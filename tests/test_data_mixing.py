@@ -22,13 +22,14 @@ from langlift.backbones.registry import BACKBONES, backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.checkpoints.masked_head import MASKED_HEAD
 from langlift.config.loading import resolve
-from langlift.config.recipes import AdaptRecipe, GraphRecipe
+from langlift.config.recipes import GraphRecipe
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import score_model
 from langlift.graph.tally import Edge
 from langlift.languages import find_language
 from langlift.training.adaptation import AdaptResult, adapt
 from langlift.training.examples import Rounds, Schedule
+from langlift.training.recipes import AdaptRecipe
 from langlift.training.trainer import LiftTrainer, mixed_validation_loss, validation_loss
 from langlift.training.training_data import encode_sources, read_sources
 

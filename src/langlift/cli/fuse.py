@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from langlift.adapters.method import FUSIBLE, one_of
 from langlift.cli.options import (
     Assignments,
     Base,
@@ -33,7 +34,7 @@ from langlift.errors import InputError
 def fuse(
     adapters: Annotated[
         list[Path],
-        typer.Argument(metavar="ADAPTER...", help="Folders of two or more language adapters (not LoRA)."),
+        typer.Argument(metavar="ADAPTER...", help=f"Folders of two or more adapters ({one_of(FUSIBLE)})."),
     ],
     base: Base,
     task: Annotated[

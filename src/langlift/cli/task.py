@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from langlift.adapters.method import TASK_METHODS, one_of
 from langlift.cli.options import (
     Assignments,
     Base,
@@ -89,9 +90,7 @@ def _command(name: str) -> Callable[..., None]:
             typer.Option("--language-adapter", metavar="FOLDER", help="Stack the task adapter on this."),
         ] = None,
         train_data: TrainData = None,
-        method: Annotated[
-            str | None, typer.Option("--method", help="seq_bn or mosa (task adapter), or full.")
-        ] = None,
+        method: Annotated[str | None, typer.Option("--method", help=f"{one_of(TASK_METHODS)}.")] = None,
         seeds: Seeds = None,
         train_examples: TrainExamples = None,
         epochs: Epochs = None,

@@ -120,7 +120,7 @@ def train_fused(
     task_adapter = setup_for(task.name, recipe, None)
     if isinstance(task_adapter, WholeModel):
         raise InputError(
-            "--method full trains the whole model, and fuse trains a task adapter on frozen ones",
+            f"--method {recipe.method} trains the whole model, and fuse trains a task adapter on frozen ones",
             "leave out --method",
         )
     if unused := with_block(adapters[1:], names[1:]):

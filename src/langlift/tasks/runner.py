@@ -24,7 +24,7 @@ from langlift.backbones.loading import (
     quiet_transformers,
 )
 from langlift.config.loading import recorded
-from langlift.config.recipes import LATER_TASK_SETTINGS, TaskRecipe
+from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.processes import only_one
 from langlift.progress import say
@@ -142,7 +142,7 @@ def train_task(
         return load_model(base, trust_remote_code, head_needed=False)
 
     setup.attach(new_base())  # a base or adapter that does not fit is told before anything is written
-    open_run(out, recorded("task", inputs, recipe), resume, _may_change(task), LATER_TASK_SETTINGS)
+    open_run(out, recorded("task", inputs, recipe), resume, _may_change(task))
     if is_finished(out):
         return TaskResult(**read_metrics(out))
     setup.keep(out)
@@ -202,7 +202,7 @@ class _Run:
         """Train, test and save one seed's run; a finished one is read back."""
         task, recipe, labels = self.task, self.recipe, self.data.labels
         record = recorded("task", {**self.inputs, "seed": seed}, recipe)
-        open_run(folder, record, True, _may_change(task), LATER_TASK_SETTINGS)
+        open_run(folder, record, True, _may_change(task))
         if is_finished(folder):
             return read_metrics(folder)
         set_seed(seed)

@@ -14,8 +14,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainerCallback
 
-from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, train_only
+from langlift.adapters.method import METHODS, AdapterConfig, MethodSettings
 from langlift.adapters.mosa import Mixture, MosaConfig, mix
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
 from langlift.checkpoints.fusion_folder import load_fusion, load_members
@@ -103,10 +103,10 @@ class WholeModel(Setup):
 
 @dataclass(frozen=True)
 class TaskAdapter(Setup):
-    """A fresh Seq_bn adapter called ``name``, alone or on top of a frozen language adapter."""
+    """A fresh adapter called ``name``, alone or on top of a frozen language adapter."""
 
     name: str
-    config: SeqBnConfig
+    config: AdapterConfig
     language_adapter: Path | None = None
 
     @property
@@ -199,15 +199,17 @@ def setup_for(task: str, recipe: TaskRecipe, language_adapter: Path | None) -> S
     Raises:
         InputError: the whole model cannot train on top of a language adapter.
     """
-    if recipe.method == "full":
+    method = METHODS[recipe.method]
+    config = method.config(MethodSettings(recipe.method, recipe.reduction_factor))
+    if config is None:
         if language_adapter is not None:
             raise InputError(
-                "--method full cannot be stacked on a language adapter: it trains the whole model",
+                f"--method {method.name} cannot be stacked on a language adapter: it trains the whole model",
                 "leave out --language-adapter, or train a task adapter (--method seq_bn)",
             )
         return WholeModel()
-    adapter = TaskAdapter(task, SeqBnConfig(reduction_factor=recipe.reduction_factor), language_adapter)
-    if recipe.method == "mosa":
+    adapter = TaskAdapter(task, config, language_adapter)
+    if method.mixture:
         mosa = MosaConfig(recipe.experts, recipe.share, recipe.merge)
         return MosaTaskAdapter(adapter, mosa, recipe.consistency)
     return adapter
