@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from langlift.adapters.method import METHODS
 from langlift.backbones.loading import load_tokenizer
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
@@ -281,7 +282,7 @@ seed: 2
         f"{path}:7: files and sources to build from do not mix",
         f"{path}:8: unknown placeholder {{script}} (language, iso639_3, iso639_1)",
         f"{path}:10: data 'grahp' is not described under data:",
-        f"{path}:11: method must be one of seq_bn, seq_bn_inv, lora, mosa, full, not 'seq_bm'",
+        f"{path}:11: method must be one of {', '.join(METHODS)}, not 'seq_bm'",
         f"{path}:12: a seed is a whole number from 0, not 'x'",
         f"{path}:13: 'learning_rate' is a setting of several steps: write adapt.learning_rate or",
         f"{path}:14: unknown axis 'alpha'",
