@@ -441,6 +441,13 @@ def test_the_bundled_base_is_priced_by_its_config():
     assert price.total.seconds is None
 
 
+def test_a_list_is_an_axis_in_one_piece(write):
+    plan = planned(write(axes={"method": ["lora", "seq_bn"], "leave_out": [[], [1], "0,1"]}, tasks=None))
+    cells = [(s.cell["method"], s.cell["leave_out"]) for s in plan.steps if s.kind == "adapt"]
+    assert set(cells) == {("lora", None), ("seq_bn", "none"), ("seq_bn", "1"), ("seq_bn", "0,1")}
+    assert len({s.name for s in plan.steps}) == len(plan.steps)
+
+
 def test_another_draw_of_dev_examples_is_another_run(write):
     off, on = planned(write()), planned(write(task={"epochs": 1, "validation_examples": 5}))
     tasks = [{s.name: s for s in plan.steps if s.kind == "task"} for plan in (off, on)]

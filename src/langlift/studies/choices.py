@@ -23,10 +23,15 @@ class Choice:
     def cell(self, section: str, recipe: Any = None) -> dict[str, Any]:
         """Axis -> value for the axes of a section; None where the recipe's method does not read the setting."""
         return {
-            name: None if recipe is not None and is_unread(recipe, axis.setting) else value
+            name: None if recipe is not None and is_unread(recipe, axis.setting) else _shown(value)
             for name, (axis, value) in self.values.items()
             if axis.section == section
         }
+
+
+def _shown(value: Any) -> Any:
+    """A value as it stands in a cell: a list in one piece."""
+    return ",".join(map(str, value)) or "none" if isinstance(value, list) else value
 
 
 def is_unread(recipe: Any, setting: str) -> bool:
