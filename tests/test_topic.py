@@ -90,18 +90,9 @@ def test_the_recipe_names_the_setup(tmp_path: Path):
         setup_for("topic", TaskRecipe(method="full"), tmp_path)
 
 
-def test_a_run_made_before_a_setting_existed_is_read_and_resumed(
-    tiny_bert: Path, topic_folder: Path, tmp_path: Path
-):
+def test_a_run_is_read_back_and_its_result_is_made_again(tiny_bert: Path, topic_folder: Path, tmp_path: Path):
     out = tmp_path / "run"
     result = train_task(TOPIC, str(tiny_bert), topic_folder, out, RECIPE)
-    for folder in (out, out / "seed-1", out / "seed-2"):
-        recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
-        del recipe["task"]["label_subwords"]
-        (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    metrics = json.loads((out / "metrics.json").read_text())
-    del metrics["repaired"], metrics["report"]
-    (out / "metrics.json").write_text(json.dumps(metrics))
     assert train_task(TOPIC, str(tiny_bert), topic_folder, out, RECIPE, resume=True) == result
     (out / "metrics.json").unlink()
     again = train_task(TOPIC, str(tiny_bert), topic_folder, out, RECIPE, resume=True)
