@@ -256,10 +256,11 @@ def adapted_runs(
     maltese_lines: list[str],
 ) -> Path:
     """A folder of finished Maltese runs: a language adapter, a whole model and a topic classifier."""
-    from langlift.config.recipes import AdaptRecipe, TaskRecipe
+    from langlift.config.recipes import TaskRecipe
     from langlift.languages import find_language
     from langlift.tasks.runner import train_task
     from langlift.training.adaptation import adapt
+    from langlift.training.recipes import AdaptRecipe
 
     folder = tmp_path_factory.mktemp("adapted-runs")
     (folder / "text.txt").write_text("\n".join(maltese_lines[:60]), encoding="utf-8")

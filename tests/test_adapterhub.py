@@ -77,7 +77,7 @@ def test_an_imported_adapter_gives_the_librarys_outputs(
     expected = load_file(GOLDEN / architecture / "expected.safetensors")
     base = str(base_of(architecture)) if with_base else None
     if case == "lora" and base is None and BACKBONES[architecture].causal:
-        with pytest.raises(InputError, match="shapes of LoRA in a llama differ by model"):
+        with pytest.raises(InputError, match="shapes of a LoRA adapter differ by model"):
             import_adapters(GOLDEN / architecture / case, tmp_path / "a")
         return
     result = import_adapters(GOLDEN / architecture / case, tmp_path / "a", base)
@@ -584,7 +584,13 @@ REFUSED = {
     "no config": ("seq_bn", field(config=None), "describes no adapter"),
     "swish": ("seq_bn", setting(non_linearity="swish"), "non_linearity is 'swish'"),
     "parallel": ("seq_bn", setting(is_parallel=True), "is_parallel is True"),
-    "some layers": ("seq_bn", setting(leave_out=[0]), "leave_out is [0]"),
+    "a layer that is left out": (
+        "seq_bn",
+        setting(leave_out=[0]),
+        "which such an adapter of a bert with 2 layers",
+    ),
+    "layers as text": ("seq_bn", setting(leave_out="last"), "leave_out is 'last', not a list of layers"),
+    "a far layer left out": ("seq_bn", setting(leave_out=[10**9]), "speaks of layer 1000000000"),
     "factors": ("seq_bn", setting(reduction_factor={"0": 2, "default": 16}), "one reduction_factor"),
     "another factor": ("seq_bn", setting(reduction_factor=2), "has shape"),
     "a factor that asks for terabytes": ("seq_bn", setting(reduction_factor=1e-9), "has shape"),
@@ -782,7 +788,7 @@ def test_an_adapter_to_start_from_that_does_not_agree(
             "--set method=seq_bn_inv",
         ),
         (adapt_arguments(tiny_bert, out, "lora"), "has method seq_bn_inv (not lora)", "--set method=seq_bn_inv"),
-        (adapt_arguments(tiny_bert, out, "full"), "an adapter, and the method is full", "--method"),
+        (adapt_arguments(tiny_bert, out, "full"), "and the method trains the whole model", "--method"),
         (
             [*adapt_arguments(tiny_bert, out), "--set", "reduction_factor=8"],
             "has reduction_factor 4.0 (not 8.0)",

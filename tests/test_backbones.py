@@ -11,19 +11,20 @@ from huggingface_hub.utils import logging as hub_logging
 from test_training import masked_batch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
-from langlift.adapters.bottleneck import SeqBnConfig
-from langlift.adapters.composition import attach, attached, bottleneck_places, train_only
+from langlift.adapters.bottleneck import SeqBnConfig, bottleneck_places
+from langlift.adapters.composition import attach, attached, train_only
 from langlift.adapters.lora import LoraConfig
 from langlift.backbones.loading import load_masked_model, load_tokenizer, longest_input, weightless_model
 from langlift.backbones.registry import BACKBONES, backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
-from langlift.config.recipes import AdaptRecipe, TaskRecipe
+from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import score_model
 from langlift.languages import find_language
 from langlift.tasks.runner import train_task
 from langlift.training.adaptation import adapt
 from langlift.training.language_model_loss import logits_at, summed_loss
+from langlift.training.recipes import AdaptRecipe
 
 QUICK = AdaptRecipe(
     steps=16, batch_size=4, learning_rate=1e-2, validate_every=8, save_steps=8, max_tokens=48, reduction_factor=4
@@ -52,8 +53,10 @@ def test_every_path_of_the_table_exists(architecture: str) -> None:
     assert 0 <= getattr(model.config, backbone.dropout) < 1
     names = {path.rpartition(".")[2] for path, module in model.named_modules() if hasattr(module, "in_features")}
     assert set(backbone.lora_targets) <= names
+    for end in (*backbone.ia3_scaled_outputs, *backbone.ia3_scaled_inputs):
+        assert any(path.endswith(f".{end}") for path, _ in model.base_model.named_modules()), end
     attach(model, "mlt", SeqBnConfig())
-    assert len(bottleneck_places(model, backbone)) == model.config.num_hidden_layers
+    assert len(bottleneck_places(model)) == model.config.num_hidden_layers
 
 
 def test_sparse_loss_and_gradients_equal_the_plain_models(base: Path, maltese_lines: list[str]) -> None:

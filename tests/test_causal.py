@@ -19,7 +19,7 @@ from langlift.adapters.lora import LoraConfig
 from langlift.backbones.loading import load_masked_model, load_model, load_tokenizer
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
 from langlift.config.loading import resolve
-from langlift.config.recipes import AdaptRecipe, TaskRecipe
+from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.evaluation.perplexity import score_texts
 from langlift.languages import find_language
@@ -30,6 +30,7 @@ from langlift.training.adaptation import adapt
 from langlift.training.examples import causal_examples
 from langlift.training.language_model_training import prepare_model
 from langlift.training.paths import loss_path
+from langlift.training.recipes import AdaptRecipe
 
 QUICK = AdaptRecipe(
     objective="causal", steps=8, batch_size=4, learning_rate=1e-2, validate_every=4, save_steps=4, max_tokens=48,

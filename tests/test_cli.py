@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import MALTESE
 
+from langlift.adapters.method import METHODS
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -169,7 +171,7 @@ def test_bad_names_and_values(langlift, tiny_bert: Path, tiny_xlm_roberta: Path,
     cases = [
         (["adapt", "Klingonese", *adapt[2:]], "unknown language 'Klingonese'"),
         (["adapt", "Sami", *adapt[2:]], "sme_Latn (Northern Sami)"),
-        ([*adapt, "--method", "prefix"], "method must be one of seq_bn, seq_bn_inv, lora, mosa, full, not"),
+        ([*adapt, "--method", "prefix"], f"method must be one of {', '.join(METHODS)}, not"),
         ([*adapt, "--objective", "clm"], "objective must be one of mlm"),
         ([*adapt, "--steps", "0", "--lr", "-1"], "learning_rate must be above 0"),
         ([*adapt, "--set", "stpes=3"], "did you mean steps?"),

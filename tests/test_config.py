@@ -7,11 +7,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from langlift.adapters.method import METHODS
 from langlift.bundled_models import BUNDLED
 from langlift.config.loading import default_preset, preset_path, recorded, resolve
-from langlift.config.recipes import METHODS, PRECISIONS, AdaptRecipe, PretrainRecipe, TaskRecipe
+from langlift.config.recipes import PRECISIONS, PretrainRecipe, TaskRecipe
 from langlift.errors import InputError
 from langlift.tasks.task import task_recipe
+from langlift.training.recipes import AdaptRecipe
 
 fuzzing = settings(
     derandomize=True, deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -226,7 +228,7 @@ positive = st.floats(1e-12, 1.0)
 recipes = st.one_of(
     st.builds(
         AdaptRecipe,
-        method=st.sampled_from(METHODS),
+        method=st.sampled_from(tuple(METHODS)),
         steps=st.integers(1, 10**9),
         learning_rate=positive,
         weight_decay=st.floats(0, 1e6),

@@ -14,7 +14,7 @@ PATCHES = ROOT / "tests" / "contributing"
 LONGEST = 80
 TESTS = {
     "backbone": ("tests/test_backbones.py", "-k", "mistral"),
-    "method": ("tests/test_rslora.py",),
+    "method": ("tests/test_loha.py", "tests/test_method.py"),
     "task": ("tests/test_intent.py",),
     "graph-source": ("tests/test_wordnet.py",),
 }

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from conftest import MALTESE
 
-from langlift.config.recipes import AdaptRecipe
 from langlift.languages import find_language
 from langlift.training.adaptation import adapt
 from langlift.training.cost import flops_per_token
+from langlift.training.recipes import AdaptRecipe
 from langlift.training.trainer import LiftTrainer
 
 QUICK = AdaptRecipe(

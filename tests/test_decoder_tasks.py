@@ -10,11 +10,11 @@ import pytest
 from conftest import MALTESE
 
 from langlift.backbones.loading import load_model, load_tokenizer
-from langlift.config.recipes import AdaptRecipe
 from langlift.languages import find_language
 from langlift.tasks.tagging import Tagged, WordShares
 from langlift.tasks.word_encoder import WordEncoder
 from langlift.training.adaptation import adapt
+from langlift.training.recipes import AdaptRecipe
 
 NAMES, OTHERS = ("Zqxava", "Zqxeva"), ("Zqxavo", "Zqxevo")
 """They differ in their last letter alone, which a decoder has not seen at a word's first token."""

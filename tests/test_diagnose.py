@@ -9,13 +9,13 @@ import pytest
 from conftest import MALTESE
 
 from langlift.backbones.loading import load_tokenizer
-from langlift.config.recipes import FamilyRecipe
 from langlift.diagnosis.advice import Advice, advise, new_pieces, plan, recipe_for
 from langlift.diagnosis.family_advice import FamilyPlan, advise_family
 from langlift.diagnosis.measures import BaseMeasures, GraphSize, LanguageText, TextSize, read_language
 from langlift.errors import InputError
 from langlift.language_facts import DataSize, Exposure, exposure
 from langlift.languages import find_language
+from langlift.training.recipes import FamilyRecipe
 from langlift.training.step_time import StepTime
 from langlift.vocab.diagnosis import VocabularyFit, count_letters, own_fertility, vocabulary_fit
 

@@ -18,8 +18,6 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter
-from langlift.config.family import read_family
-from langlift.config.recipes import FamilyRecipe
 from langlift.corpus.sampling import sampling_shares
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import score_model
@@ -27,7 +25,9 @@ from langlift.reports.learning_curves import write_learning_curves
 from langlift.training import family as training
 from langlift.training.encoding import EncodedRow
 from langlift.training.family import adapt_family
+from langlift.training.family_file import read_family
 from langlift.training.freezing import encoder_parameters
+from langlift.training.recipes import FamilyRecipe
 from langlift.training.trainer import LiftTrainer
 from langlift.training.training_data import TrainingData
 from langlift.vocab.tokenizer_training import train_unigram_tokenizer

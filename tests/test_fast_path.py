@@ -28,7 +28,7 @@ from langlift.backbones.segmented_attention import (
     _fused_padded,
 )
 from langlift.config.loading import resolve
-from langlift.config.recipes import AdaptRecipe, TaskRecipe
+from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import score_sentences
 from langlift.heads.classification import summed_class_loss
@@ -44,6 +44,7 @@ from langlift.training.examples import FlatBatch, labelled_examples, masked_exam
 from langlift.training.language_model_loss import fast_loss, summed_loss
 from langlift.training.paths import loss_path
 from langlift.training.precision import autocast, cast_frozen, has_bf16, prepare_arithmetic
+from langlift.training.recipes import AdaptRecipe
 
 CPU = torch.device("cpu")
 CONFIGS = {

@@ -24,7 +24,7 @@ from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
 from langlift.checkpoints.fusion_folder import copy_member, load_fusion, load_members, member_names, save_fusion
 from langlift.checkpoints.layouts import adapterhub_keys, fusion_keys
-from langlift.config.recipes import AdaptRecipe, TaskRecipe
+from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.languages import find_language
 from langlift.tasks.runner import train_task
@@ -33,6 +33,7 @@ from langlift.tasks.setups import Fused, TaskAdapter, load_trained, mean_attenti
 from langlift.tasks.task import TASKS
 from langlift.training.adaptation import adapt
 from langlift.training.examples import labelled_examples
+from langlift.training.recipes import AdaptRecipe
 
 GOLDEN = Path(__file__).parent / "golden"
 ADAPTERHUB = ("bert", "distilbert", "roberta", "xlm-roberta")

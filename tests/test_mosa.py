@@ -24,7 +24,7 @@ from langlift.adapters.composition import attach, train_only
 from langlift.adapters.mosa import MosaConfig, SparseExperts, mix, shares
 from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
-from langlift.config.recipes import MOSA_SETTINGS, AdaptRecipe, TaskRecipe
+from langlift.config.recipes import TaskRecipe
 from langlift.languages import find_language
 from langlift.tasks.runner import train_task
 from langlift.tasks.setups import setup_for
@@ -34,6 +34,7 @@ from langlift.training.adaptation import adapt
 from langlift.training.consistency import consistent_loss, symmetric_divergence
 from langlift.training.decoder_loss import summed_symmetric_divergence
 from langlift.training.paths import loss_path
+from langlift.training.recipes import AdaptRecipe
 from langlift.training.trainer import LiftTrainer, trainable_parameters
 
 TOPIC = TASKS["topic"].learner
@@ -390,16 +391,6 @@ def test_a_stopped_run_goes_on_with_all_its_experts(
     assert resumed.validation_loss == whole.validation_loss
     files = [(tmp_path / name / "adapter.safetensors").read_bytes() for name in ("whole", "broken")]
     assert files[0] == files[1]
-
-
-def test_a_run_from_before_there_was_mosa_can_be_read_back(tiny_bert: Path, tmp_path: Path) -> None:
-    result = run(tiny_bert, tmp_path / "run", method="seq_bn", steps=2)
-    recorded = tmp_path / "run" / "recipe.yaml"
-    kept = [
-        line for line in recorded.read_text().splitlines(True) if line.split(":")[0].strip() not in MOSA_SETTINGS
-    ]
-    recorded.write_text("".join(kept))
-    assert run(tiny_bert, tmp_path / "run", method="seq_bn", steps=2, resume=True) == result
 
 
 def test_weights_decay_and_biases_do_not(tiny_bert: Path, tmp_path: Path, monkeypatch) -> None:

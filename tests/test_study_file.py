@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from langlift.adapters.method import METHODS
 from langlift.backbones.loading import load_tokenizer
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
@@ -281,7 +282,7 @@ seed: 2
         f"{path}:7: files and sources to build from do not mix",
         f"{path}:8: unknown placeholder {{script}} (language, iso639_3, iso639_1)",
         f"{path}:10: data 'grahp' is not described under data:",
-        f"{path}:11: method must be one of seq_bn, seq_bn_inv, lora, mosa, full, not 'seq_bm'",
+        f"{path}:11: method must be one of {', '.join(METHODS)}, not 'seq_bm'",
         f"{path}:12: a seed is a whole number from 0, not 'x'",
         f"{path}:13: 'learning_rate' is a setting of several steps: write adapt.learning_rate or",
         f"{path}:14: unknown axis 'alpha'",
@@ -440,16 +441,20 @@ def test_the_bundled_base_is_priced_by_its_config():
     assert price.total.seconds is None
 
 
-def test_a_later_setting_counts_in_a_run_only_where_it_is_on(write):
-    later = {"gradient_checkpointing", "quantised", "validation_examples"}
+def test_a_list_is_an_axis_in_one_piece(write):
+    plan = planned(write(axes={"method": ["lora", "seq_bn"], "leave_out": [[], [1], "0,1"]}, tasks=None))
+    cells = [(s.cell["method"], s.cell["leave_out"]) for s in plan.steps if s.kind == "adapt"]
+    assert set(cells) == {("lora", None), ("seq_bn", "none"), ("seq_bn", "1"), ("seq_bn", "0,1")}
+    assert len({s.name for s in plan.steps}) == len(plan.steps)
+
+
+def test_another_draw_of_dev_examples_is_another_run(write):
     off, on = planned(write()), planned(write(task={"epochs": 1, "validation_examples": 5}))
     tasks = [{s.name: s for s in plan.steps if s.kind == "task"} for plan in (off, on)]
-    assert all(not later & step.settings.keys() for step in tasks[0].values())
     assert all(step.settings["validation_examples"] == 5 for step in tasks[1].values())
-    assert not tasks[0].keys() & tasks[1].keys(), "another draw of dev is another run"
+    assert not tasks[0].keys() & tasks[1].keys()
     adapters = [{s.hash for s in plan.steps if s.kind == "adapt"} for plan in (off, on)]
     assert adapters[0] == adapters[1]
-    assert all({"gradient_checkpointing", "quantised"}.isdisjoint(s.settings) for s in off.steps)
 
 
 def test_the_size_of_an_adapter_is_in_its_price(write):

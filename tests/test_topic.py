@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
-from langlift.tasks.runner import train_task
+from langlift.tasks.runner import TaskResult, train_task
 from langlift.tasks.setups import Setup, TaskAdapter, WholeModel, setup_for
 from langlift.tasks.task import TASKS
 
@@ -92,3 +92,13 @@ def test_the_recipe_names_the_setup(tmp_path: Path):
     assert isinstance(adapter, Setup)
     with pytest.raises(InputError, match="cannot be stacked"):
         setup_for("topic", TaskRecipe(method="full"), tmp_path)
+
+
+def test_a_run_is_read_back_and_its_result_is_made_again(tiny_bert: Path, topic_folder: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    result = train_task("topic", str(tiny_bert), topic_folder, out, RECIPE)
+    assert train_task("topic", str(tiny_bert), topic_folder, out, RECIPE, resume=True) == result
+    (out / "metrics.json").unlink()
+    again = train_task("topic", str(tiny_bert), topic_folder, out, RECIPE, resume=True)
+    assert again == result
+    assert again == TaskResult(**json.loads((out / "metrics.json").read_text()))

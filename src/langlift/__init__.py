@@ -9,8 +9,8 @@ from typing import Any
 
 _PLACES = {
     "Adapted": "langlift.adapted",
-    "AdaptRecipe": "langlift.config.recipes",
-    "FamilyRecipe": "langlift.config.recipes",
+    "AdaptRecipe": "langlift.training.recipes",
+    "FamilyRecipe": "langlift.training.recipes",
     "GraphRecipe": "langlift.config.recipes",
     "InputError": "langlift.errors",
     "LangliftError": "langlift.errors",
@@ -41,7 +41,7 @@ _PLACES = {
     "price_plan": "langlift.studies.pricing",
     "prompt": "langlift.prompting.running",
     "push": "langlift.sharing.pushing",
-    "read_family": "langlift.config.family",
+    "read_family": "langlift.training.family_file",
     "read_study": "langlift.studies.study_file",
     "resolve": "langlift.config.loading",
     "run_study": "langlift.studies.running",

@@ -13,7 +13,6 @@ from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.bundled_models import DEFAULT_BASE
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.config.loading import default_preset, resolve
-from langlift.config.recipes import AdaptRecipe
 from langlift.corpus.text_data import load_text_data
 from langlift.evaluation.gap_filling import Candidate, SentenceGap, fill_gap, frequent_words, gaps_in
 from langlift.evaluation.pseudo_perplexity import Score, score_sentences
@@ -25,6 +24,7 @@ from langlift.tasks.runner import TaskResult, train_task
 from langlift.tasks.task import TASKS, task_recipe
 from langlift.training.adaptation import adapt
 from langlift.training.precision import cpu_has_bf16
+from langlift.training.recipes import AdaptRecipe
 
 ADAPTER_STEPS = 250
 TOPIC = "topic"

@@ -1,28 +1,75 @@
 """Sequential bottleneck adapters (Seq_bn; Pfeiffer et al. 2020), for post-LN and for pre-LN backbones."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 from torch.nn.functional import relu
+from transformers import PreTrainedModel
+
+from langlift.adapters.invertible import attach_invertible
+from langlift.adapters.method import AdapterConfig, Method, MethodSettings
+from langlift.backbones.registry import backbone_of
+from langlift.errors import InputError
 
 
 @dataclass(frozen=True)
-class SeqBnConfig:
+class SeqBnConfig(AdapterConfig):
     """A bottleneck adapter in every layer, and optionally an invertible one on the embeddings.
 
     The bottleneck is ``hidden_size / reduction_factor`` wide. ``invertible`` makes it Seq_bn_inv.
     ``inverse_at_head`` runs the inverse before the masked head's decoder; without it the block runs
-    forward only, as the adapters of arXiv 2502.10140 were trained and scored.
+    forward only, as the adapters of arXiv 2502.10140 were trained and scored. ``leave_out`` are layers,
+    counted from 0, that get no adapter: MAD-X 2.0 (Pfeiffer et al. 2021, arXiv 2012.15562) leaves out the last.
     """
 
     reduction_factor: float = 16.0
     invertible: bool = False
     inverse_at_head: bool = True
+    leave_out: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, method: Method, settings: MethodSettings) -> Self:
+        """The configuration that a recipe's settings ask for."""
+        invertible = "inverse_at_head" in method.settings
+        left = tuple(sorted(set(settings.leave_out)))
+        return cls(settings.reduction_factor, invertible, settings.inverse_at_head, left)
+
+    @property
+    def method(self) -> str:
+        """``seq_bn`` or ``seq_bn_inv``."""
+        return "seq_bn_inv" if self.invertible else "seq_bn"
+
+    def settings(self) -> dict[str, Any]:
+        """The configuration as settings of a recipe."""
+        inverse = {"inverse_at_head": self.inverse_at_head} if self.invertible else {}
+        return {"reduction_factor": self.reduction_factor, "leave_out": list(self.leave_out), **inverse}
 
     def bottleneck_size(self, hidden_size: int) -> int:
         """Width of the bottleneck, at least 1."""
         return max(1, int(hidden_size // self.reduction_factor))
+
+    def attach(self, model: PreTrainedModel, name: str, first: bool) -> None:
+        """A bottleneck in every layer but those left out; only the ``first`` adapter gets its invertible block.
+
+        Raises:
+            InputError: a layer is left out that the model lacks, or nothing is left; see ``bottleneck_places``
+                and ``attach_invertible`` for the others.
+        """
+        places = bottleneck_places(model)
+        left = set(self.leave_out)
+        if max(left, default=0) >= len(places) or len(left) == len(places):
+            raise InputError(
+                f"leave_out: {', '.join(map(str, self.leave_out))} for a model with {len(places)} layers",
+                f"layers are counted from 0 to {len(places) - 1}, and one at least needs an adapter",
+            )
+        hidden_size: int = model.config.hidden_size
+        for layer, place in enumerate(places):
+            if layer not in left:
+                adapter = Bottleneck(hidden_size, self.bottleneck_size(hidden_size))
+                place.adapters[name] = adapter.to(device=model.device, dtype=model.dtype)
+        if self.invertible and first:
+            attach_invertible(model, name, self.inverse_at_head)
 
 
 class Bottleneck(nn.Module):
@@ -101,3 +148,39 @@ class AdaptedOutput(nn.Module):
         """Forward hook of the layer."""
         adapted: Tensor = self(output)
         return adapted
+
+
+Place = AdaptedLayerNorm | AdaptedOutput
+
+
+def bottleneck_places(model: PreTrainedModel) -> list[Place]:
+    """The modules that hold bottleneck adapters, by layer; made in place where there is none yet.
+
+    Raises:
+        InputError: layers share their weights.
+    """
+    backbone, body = backbone_of(model), model.base_model
+    paths = [backbone.bottleneck.format(layer=layer) for layer in range(model.config.num_hidden_layers)]
+    modules = [body.get_submodule(path) for path in paths]
+    if len(set(map(id, modules))) < len(modules):
+        raise InputError(
+            f"{backbone.model_type}: layers share their weights, and each needs an adapter of its own",
+            "choose a base model whose layers have their own weights",
+        )
+    place = _behind if backbone.pre_layer_norm else _inside
+    return [place(body, path, module) for path, module in zip(paths, modules, strict=True)]
+
+
+def _behind(body: nn.Module, path: str, layer: nn.Module) -> AdaptedOutput:
+    return getattr(layer, "adapted_output", None) or AdaptedOutput.behind(layer)
+
+
+def _inside(body: nn.Module, path: str, module: nn.Module) -> AdaptedLayerNorm:
+    if isinstance(module, AdaptedLayerNorm):
+        return module
+    if not isinstance(module, nn.LayerNorm):
+        raise TypeError(f"{path} is a {type(module).__name__}, not a LayerNorm")
+    adapted = AdaptedLayerNorm.around(module)
+    parent, _, leaf = path.rpartition(".")
+    setattr(body.get_submodule(parent), leaf, adapted)
+    return adapted

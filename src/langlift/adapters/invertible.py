@@ -4,6 +4,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from langlift.backbones.registry import backbone_of
+from langlift.errors import InputError
 
 
 class InvertibleCoupling(nn.Module):
@@ -45,3 +49,31 @@ def _coupling(half: int) -> nn.Sequential:
         nn.init.normal_(linear.weight, std=0.02)
         nn.init.zeros_(linear.bias)
     return nn.Sequential(down, nn.ReLU(), up)
+
+
+def attach_invertible(model: PreTrainedModel, name: str, inverse_at_head: bool) -> None:
+    """Hook a fresh block behind the embeddings and, with a masked head present, its inverse before the decoder.
+
+    Raises:
+        InputError: the embeddings are narrower or wider than the layers.
+    """
+    backbone, hidden_size = backbone_of(model), model.config.hidden_size
+    width = model.get_input_embeddings().weight.shape[1]
+    if width != hidden_size:
+        raise InputError(
+            f"an invertible adapter for embeddings of width {width} in a model of width {hidden_size}",
+            "use another method for this base, such as seq_bn",
+        )
+    embeddings = model.base_model.get_submodule(backbone.embeddings)
+    block = InvertibleCoupling(hidden_size).to(device=model.device, dtype=model.dtype)
+    embeddings.invertible = nn.ModuleDict({name: block})
+    embeddings.register_forward_hook(block.after_embeddings)
+    if inverse_at_head:
+        model.get_submodule(backbone.head_decoder).register_forward_pre_hook(block.before_decoder)
+
+
+def invertible_block(model: PreTrainedModel, name: str) -> InvertibleCoupling | None:
+    """The invertible block of an attached adapter, if it has one."""
+    embeddings = model.base_model.get_submodule(backbone_of(model).embeddings)
+    blocks = getattr(embeddings, "invertible", None)
+    return blocks[name] if blocks is not None and name in blocks else None

@@ -1,45 +1,80 @@
-"""LoRA (Hu et al. 2022) through PEFT, injected into the raw model so that other adapters stack over it."""
+"""LoRA (Hu et al. 2022) and its variants rsLoRA and DoRA, through PEFT."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
-from torch import nn
+from langlift.adapters.method import Method, MethodSettings
+from langlift.adapters.peft_adapter import PeftAdapterConfig, rank_and_alpha
+from langlift.backbones.registry import Backbone
+from langlift.errors import InputError
+
+PLAIN_STARTS = (True, False, "gaussian", "orthogonal")
+"""PEFT's ways to start a LoRA adapter that use the base model's weights as they are."""
 
 
 @dataclass(frozen=True)
-class LoraConfig:
-    """``W x + (alpha / rank) B A x`` on the backbone's query and value projections, without dropout."""
+class LoraConfig(PeftAdapterConfig):
+    """``W x + (alpha / rank) B A x`` on the backbone's query and value projections, without dropout.
 
+    ``variant`` is ``lora``; ``rslora``, which divides alpha by the root of the rank (Kalajdzievski 2023, arXiv
+    2312.03732); or ``dora``, which trains the length of each row of ``W + (alpha / rank) B A`` apart from its
+    direction (Liu et al. 2024, arXiv 2402.09353).
+    """
+
+    PEFT_TYPE: ClassVar = "LORA"
     rank: int = 8
     alpha: float = 8.0
+    variant: str = "lora"
 
+    @classmethod
+    def of(cls, method: Method, settings: MethodSettings) -> Self:
+        """The configuration that a recipe's settings ask for."""
+        return cls(settings.lora_rank, settings.lora_alpha, method.name)
 
-def peft_config(config: LoraConfig, targets: tuple[str, ...]) -> Any:
-    """The same as PEFT's configuration object."""
-    import peft
+    @property
+    def method(self) -> str:
+        """The variant."""
+        return self.variant
 
-    return peft.LoraConfig(
-        r=config.rank, lora_alpha=config.alpha, lora_dropout=0.0, target_modules=list(targets), bias="none"
-    )
+    @property
+    def rank_stabilised(self) -> bool:
+        """Whether alpha is divided by the root of the rank."""
+        return self.variant == "rslora"
 
+    def settings(self) -> dict[str, Any]:
+        """The configuration as settings of a recipe."""
+        return {"lora_rank": self.rank, "lora_alpha": self.alpha}
 
-def inject(model: nn.Module, name: str, config: LoraConfig, targets: tuple[str, ...]) -> None:
-    """Add the trainable update ``name`` to every module called like one of ``targets``, in place."""
-    from peft import inject_adapter_in_model
+    def peft_config(self, backbone: Backbone) -> Any:
+        """The same as PEFT's configuration object."""
+        import peft
 
-    inject_adapter_in_model(peft_config(config, targets), model, adapter_name=name)
+        return peft.LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,
+            lora_dropout=0.0,
+            target_modules=list(backbone.lora_targets),
+            bias="none",
+            use_rslora=self.rank_stabilised,
+            use_dora=self.variant == "dora",
+        )
 
+    @classmethod
+    def read(cls, description: Mapping[str, Any], path: Path) -> Self:
+        """Rank, alpha and variant of PEFT's ``adapter_config.json``.
 
-def merge(model: nn.Module) -> None:
-    """Add every update to the weights of its module, ``W + (alpha / rank) B A``, and remove it, in place.
-
-    Raises:
-        ValueError: the sum is not finite.
-    """
-    from peft.tuners.lora import LoraLayer
-
-    for path, module in list(model.named_modules()):
-        if isinstance(module, LoraLayer):
-            module.merge(safe_merge=True)
-            parent, _, leaf = path.rpartition(".")
-            setattr(model.get_submodule(parent), leaf, module.get_base_layer())
+        Raises:
+            InputError: both variants at once, no numbers, or a start that changes the base model.
+        """
+        if (start := description.get("init_lora_weights", True)) not in PLAIN_STARTS:
+            # PiSSA, OLoRA, CorDA and LoftQ change the base model's weights, which the folder does not hold.
+            raise InputError(
+                f"{path}: init_lora_weights is {start!r}, which may need a changed base model",
+                "save it anew with PEFT's path_initial_model_for_weight_conversion, which makes it plain LoRA",
+            )
+        variants = [name for name in ("rslora", "dora") if description.get(f"use_{name}")]
+        if len(variants) > 1:
+            raise InputError(f"{path}: use_rslora and use_dora are both set", "one of them can be loaded")
+        return cls(*rank_and_alpha(description.get("r"), description.get("lora_alpha"), path), *variants)

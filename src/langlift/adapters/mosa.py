@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
-from langlift.adapters.bottleneck import Bottleneck
-from langlift.adapters.composition import bottleneck_places
-from langlift.backbones.registry import backbone_of
+from langlift.adapters.bottleneck import Bottleneck, bottleneck_places
 
 DRAWS = 1297044289
 """Part of the key of the draws' random stream, so that it coincides with no other of the run."""
@@ -133,7 +131,8 @@ def mix(model: PreTrainedModel, name: str, config: MosaConfig, fresh: bool = Tru
     All start from the adapter's weights; ``fresh`` first sets its up-projections to zero, as MoSA starts.
     The shares are part of the initialisation: they come from PyTorch's generator, as fresh weights do.
     """
-    adapters: list[Any] = [place.adapters[name] for place in bottleneck_places(model, backbone_of(model))]
+    places = bottleneck_places(model)
+    adapters: list[Any] = [place.adapters[name] for place in places if name in place.adapters]
     if fresh:
         for adapter in adapters:
             nn.init.zeros_(adapter.up.weight)

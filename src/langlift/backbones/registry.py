@@ -34,6 +34,10 @@ class Backbone:
     """(body) the embeddings; their output passes through the invertible adapter."""
     lora_targets: tuple[str, ...]
     """Names of the linear modules that LoRA adapts."""
+    ia3_scaled_outputs: tuple[str, ...]
+    """Ends of the paths of linear modules whose outputs IA3 scales; PEFT's default, where it has one."""
+    ia3_scaled_inputs: tuple[str, ...]
+    """The same for those whose inputs it scales, which are behind the feed-forward activation."""
     head: tuple[str, ...]
     """The modules of the language modelling head, in order, from hidden states to logits."""
     head_decoder: str
@@ -60,6 +64,8 @@ _BERT = Backbone(
     rows_until=None,
     embeddings="embeddings",
     lora_targets=("query", "value"),
+    ia3_scaled_outputs=("key", "value"),
+    ia3_scaled_inputs=("output.dense",),  # the attention's, too
     head=("cls",),
     head_decoder="cls.predictions.decoder",
     positions_follow_padding=False,
@@ -83,6 +89,8 @@ _DISTILBERT = Backbone(
     rows_until=None,
     embeddings="embeddings",
     lora_targets=("q_lin", "v_lin"),
+    ia3_scaled_outputs=("k_lin", "v_lin"),
+    ia3_scaled_inputs=("lin2",),
     head=("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),
     head_decoder="vocab_projector",
     positions_follow_padding=False,
@@ -98,6 +106,8 @@ _MODERNBERT = Backbone(
     rows_until="layers.{layer}.mlp",  # its result is added to the residual of all tokens
     embeddings="embeddings",
     lora_targets=("Wqkv",),  # query, key and value are one matrix
+    ia3_scaled_outputs=("Wqkv",),
+    ia3_scaled_inputs=("mlp.Wo",),
     head=("head", "decoder"),
     head_decoder="decoder",
     positions_follow_padding=False,
@@ -115,6 +125,8 @@ _LLAMA = Backbone(
     rows_until="layers.{layer}.mlp",
     embeddings="embed_tokens",
     lora_targets=("q_proj", "v_proj"),
+    ia3_scaled_outputs=("k_proj", "v_proj"),
+    ia3_scaled_inputs=("down_proj",),
     head=("lm_head",),  # behind the final norm, which belongs to the body
     head_decoder="lm_head",
     positions_follow_padding=False,
@@ -123,8 +135,8 @@ _LLAMA = Backbone(
     adapterhub_bottleneck="layers.{layer}.output_adapters.adapters",
     causal=True,
 )
-# The adapters library has no Qwen and no Gemma of its own.
-_QWEN2 = replace(_LLAMA, model_type="qwen2", adapterhub_agrees=False)
+# The adapters library has no Qwen and no Gemma of its own; in both PEFT's IA3 scales queries, not keys.
+_QWEN2 = replace(_LLAMA, model_type="qwen2", adapterhub_agrees=False, ia3_scaled_outputs=("q_proj", "v_proj"))
 _QWEN3 = replace(_QWEN2, model_type="qwen3")
 _GEMMA = replace(
     _QWEN2, model_type="gemma"

@@ -1,4 +1,4 @@
-"""Save and load adapter folders: AdapterHub's layout for bottleneck adapters, PEFT's for LoRA."""
+"""Save and load adapter folders, in AdapterHub's layout or PEFT's."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,17 +10,21 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from langlift.adapters.composition import AdapterConfig, attach
+from langlift.adapters.bottleneck import SeqBnConfig
+from langlift.adapters.composition import attach
 from langlift.adapters.fusion import fusions_of
-from langlift.adapters.lora import LoraConfig, peft_config
+from langlift.adapters.lora import LoraConfig
+from langlift.adapters.method import AdapterConfig
+from langlift.adapters.peft_adapter import PeftAdapterConfig
 from langlift.backbones.registry import Backbone, backbone_of, backbone_of_type
-from langlift.checkpoints.configurations import adapterhub_config, config_from_adapterhub, lora_from_peft
+from langlift.checkpoints.configurations import adapterhub_config, config_from_adapterhub, config_from_peft
 from langlift.checkpoints.layouts import (
     ADAPTERHUB_VERSION,
     ADAPTERHUB_WEIGHTS,
     CONFIG_FILE,
     FUSION_CONFIG,
     PEFT_WEIGHTS,
+    adapter_keys,
     adapterhub_keys,
     full_peft_keys,
     peft_keys,
@@ -32,13 +36,12 @@ from langlift.checkpoints.weight_files import read_metadata, read_safetensors
 from langlift.errors import InputError
 
 METADATA = "langlift"
-"""Key of the metadata of a LoRA file, which says in JSON what PEFT's configuration has no place for."""
+"""Key of the metadata of a file in PEFT's layout, with what its configuration has no place for, as JSON."""
 
 
 def save_adapter(model: PreTrainedModel, name: str, config: AdapterConfig, folder: Path, base: str) -> None:
     """Write an attached adapter into an existing folder; ``base`` is the base model's name for the record."""
-    keys = peft_keys(model, name) if isinstance(config, LoraConfig) else adapterhub_keys(model, name)
-    weights = {key: p.detach().cpu().contiguous() for key, p in keys}
+    weights = {key: p.detach().cpu().contiguous() for key, p in adapter_keys(model, name, config)}
     write_adapter(folder, config, weights, identity_of(model, name, base))
 
 
@@ -58,12 +61,14 @@ def write_adapter(
 ) -> None:
     """Write an adapter folder; ``weights`` under its layout's keys, ``identity`` as from ``identity_of``."""
     backbone = backbone_of_type(identity["model_type"])
-    if isinstance(config, LoraConfig):
-        description = peft_config(config, backbone.lora_targets)
+    if isinstance(config, PeftAdapterConfig):
+        description = config.peft_config(backbone)
         description.base_model_name_or_path = identity["model_name"]
         description.save_pretrained(str(folder))
         save_file(dict(weights), folder / PEFT_WEIGHTS, metadata={METADATA: json.dumps(identity)})
         return
+    if not isinstance(config, SeqBnConfig):
+        raise TypeError(f"no layout for {type(config).__name__}")
     content = {
         **identity,
         "config": adapterhub_config(config, backbone),
@@ -93,7 +98,7 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) 
     config = read_config(folder, backbone_of(model))
     require_base(folder, read_identity(folder), model)
     if "peft_type" in description:
-        name = _load_lora(model, folder, config, name or "lora")
+        name = _load_peft(model, folder, config, name or config.method)
     else:
         name = _load_bottleneck(model, folder, description, config, name)
     load_masked_head(model, folder)
@@ -131,7 +136,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def read_identity(folder: Path) -> dict[str, Any]:
-    """What the folder says of its adapter and base model; nothing for LoRA that langlift did not write.
+    """What the folder says of its adapter and base model; nothing in PEFT's layout if langlift did not write it.
 
     Raises:
         InputError: it is missing or damaged.
@@ -157,7 +162,7 @@ def read_config(folder: Path, backbone: Backbone) -> AdapterConfig:
     path = folder / CONFIG_FILE
     _require(folder, read_identity(folder), "model_type", backbone.model_type)
     if "peft_type" in description:
-        return lora_from_peft(description, backbone, path)
+        return config_from_peft(description, backbone, path)
     config = config_from_adapterhub(description, backbone, path)
     if isinstance(config, LoraConfig):
         raise InputError(f"{folder}: LoRA in AdapterHub's layout", f"run: langlift import {folder} --out FOLDER")
@@ -186,7 +191,7 @@ def _load_bottleneck(
     return name
 
 
-def _load_lora(model: PreTrainedModel, folder: Path, config: AdapterConfig, name: str) -> str:
+def _load_peft(model: PreTrainedModel, folder: Path, config: AdapterConfig, name: str) -> str:
     weights = full_peft_keys(model, read_safetensors(folder / PEFT_WEIGHTS))
     _require_prefix(model, folder, weights)
     attach(model, name, config)

@@ -9,8 +9,7 @@ from typing import Any
 import yaml
 
 from langlift.adapters.bottleneck import SeqBnConfig
-from langlift.adapters.composition import AdapterConfig, method_of
-from langlift.adapters.lora import LoraConfig
+from langlift.adapters.method import METHODS, AdapterConfig
 from langlift.bundled_models import BUNDLED
 
 KEPT_FACTS = ("license", "language", "datasets")
@@ -33,12 +32,12 @@ def import_card(source: Path, identity: Mapping[str, Any], config: AdapterConfig
     )
     return f"""---
 {_base_fact(base)}library_name: langlift
-tags: [langlift, {"peft" if isinstance(config, LoraConfig) else "adapter-transformers"}]
+tags: [langlift, {METHODS[config.method].tag}]
 {kept}---
 
 # Imported adapter: {identity["name"]}
 
-A {method_of(config)} adapter for {base or UNNAMED} ({identity["model_type"]}), imported by langlift from the
+A {config.method} adapter for {base or UNNAMED} ({identity["model_type"]}), imported by langlift from the
 folder `{source.name}`. The weights are the same numbers; whoever shares them should name their authors
 and licence.
 

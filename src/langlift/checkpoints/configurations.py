@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Mapping
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.lora import LoraConfig
+from langlift.adapters.method import METHODS, AdapterConfig
+from langlift.adapters.peft_adapter import PeftAdapterConfig, rank_and_alpha
 from langlift.backbones.registry import Backbone
 from langlift.checkpoints.layouts import (
     ADAPTERHUB_BOTTLENECK,
@@ -19,27 +22,28 @@ from langlift.checkpoints.layouts import (
 )
 from langlift.errors import InputError
 
+LORA = ADAPTERHUB_LORA["architecture"]
 READABLE = "Seq_bn (Pfeiffer) adapters with relu, and LoRA on query and value, can be read"
-PLAIN_STARTS = (True, False, "gaussian", "orthogonal")
-"""PEFT's ways to start a LoRA adapter that use the base model's weights as they are."""
 FIXED_SCALING = (1, 1)
 """The release of ``adapters`` from which LoRA's alpha is applied as written."""
 
 
-def adapterhub_config(config: SeqBnConfig, backbone: Backbone) -> dict[str, Any]:
-    """AdapterHub's ``config`` object for a bottleneck adapter of ours."""
+def adapterhub_config(config: AdapterConfig, backbone: Backbone) -> dict[str, Any]:
+    """AdapterHub's ``config`` object for an adapter of ours, of a method that can be exported there."""
+    if isinstance(config, LoraConfig):
+        # The library always divides by the rank.
+        alpha = config.alpha * sqrt(config.rank) if config.rank_stabilised else config.alpha
+        return {**ADAPTERHUB_LORA, "r": config.rank, "alpha": alpha}
+    if not isinstance(config, SeqBnConfig):
+        raise TypeError(f"AdapterHub's layout has no {config.method}")
     return {
         **ADAPTERHUB_BOTTLENECK,
         **({} if backbone.adapterhub_agrees else {"architecture": OWN_ARCHITECTURE}),
+        "leave_out": list(config.leave_out),
         "reduction_factor": config.reduction_factor,
         "inv_adapter": "nice" if config.invertible else None,
         "inv_adapter_reduction_factor": 2 if config.invertible else None,
     }
-
-
-def adapterhub_lora_config(config: LoraConfig) -> dict[str, Any]:
-    """AdapterHub's ``config`` object for a LoRA adapter of ours."""
-    return {**ADAPTERHUB_LORA, "r": config.rank, "alpha": config.alpha}
 
 
 def config_from_adapterhub(
@@ -58,51 +62,36 @@ def config_from_adapterhub(
     stored = {str(key).lower(): value for key, value in stored.items()}  # 1.x wrote MH_Adapter and so on
     expected = None if backbone.adapterhub_agrees else OWN_ARCHITECTURE
     architecture = stored.get("architecture")
-    if architecture not in (expected, "lora"):
+    if architecture not in (expected, LORA):
         if architecture is None:
             raise InputError(
                 f"{path}: for {backbone.model_type} the adapters library computes something else",
                 "train the adapter with langlift; docs/backbones.md tells the difference",
             )
         raise InputError(f"{path}: adapters of the kind '{architecture}' cannot be read", READABLE)
-    if architecture == "lora":
+    if architecture == LORA:
         return _lora(stored, str(description.get("version", "")), backbone, path)
     return _seq_bn(stored, description.get("langlift"), path)
 
 
-def lora_from_peft(description: Mapping[str, Any], backbone: Backbone, path: Path) -> LoraConfig:
+def config_from_peft(description: Mapping[str, Any], backbone: Backbone, path: Path) -> PeftAdapterConfig:
     """Our configuration for PEFT's ``adapter_config.json``; ``path`` is for errors.
 
     Raises:
-        InputError: not plain LoRA on the backbone's targets.
+        InputError: a kind of adapter that langlift lacks, or one that it would compute in another way.
     """
-    targets = description.get("target_modules") or []
-    expected = list(backbone.lora_targets)
+    classes = {method.load_class() for method in METHODS.values() if method.layout == "peft"}
+    kinds = {kind.PEFT_TYPE: kind for kind in classes}
     kind = description["peft_type"]
-    if kind != "LORA" or not _same(targets, expected) or description.get("bias") != "none":
-        named = ", ".join(map(str, targets)) if isinstance(targets, list) else targets
-        raise InputError(
-            f"{path}: only LoRA on {' and '.join(expected)} without biases can be loaded",
-            f"found {kind} on {named}",
-        )
-    variants = (
-        *("use_rslora", "use_dora", "use_qalora", "use_bdlora", "kasa_config", "alora_invocation_tokens"),
-        *("rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication"),
-    )
-    if variant := next((v for v in variants if description.get(v)), None):
-        raise InputError(f"{path}: {variant} is set", "only plain LoRA can be loaded")
-    if (start := description.get("init_lora_weights", True)) not in PLAIN_STARTS:
-        # PiSSA, OLoRA, CorDA and LoftQ change the base model's weights, which the folder does not hold.
-        raise InputError(
-            f"{path}: init_lora_weights is {start!r}, which may need a changed base model",
-            "save it anew with PEFT's path_initial_model_for_weight_conversion, which makes it plain LoRA",
-        )
-    return _lora_config(description.get("r"), description.get("lora_alpha"), path)
+    if kind not in kinds:
+        raise InputError(f"{path}: PEFT's kind {kind} cannot be loaded", f"can be: {', '.join(sorted(kinds))}")
+    config: PeftAdapterConfig = kinds[kind].from_peft(description, backbone, path)
+    return config
 
 
 def _seq_bn(stored: Mapping[str, Any], own: Any, path: Path) -> SeqBnConfig:
     for key, value in ADAPTERHUB_BOTTLENECK.items():
-        if key in WITHOUT_EFFECT:
+        if key in WITHOUT_EFFECT or key == "leave_out":
             continue
         found = stored.get(key, None if key in NEVER_LEFT_OUT else value)
         if not _same(found, value):
@@ -122,7 +111,15 @@ def _seq_bn(stored: Mapping[str, Any], own: Any, path: Path) -> SeqBnConfig:
         reduction_factor=_reduction_factor(stored.get("reduction_factor"), path),
         invertible=bool(block),
         inverse_at_head=bool(own.get("inverse_at_head", True)) if isinstance(own, dict) else True,
+        leave_out=_leave_out(stored.get("leave_out"), path),
     )
+
+
+def _leave_out(found: Any, path: Path) -> tuple[int, ...]:
+    layers = found or []
+    if not isinstance(layers, list) or not all(type(layer) is int and layer >= 0 for layer in layers):
+        raise InputError(f"{path}: leave_out is {found!r}, not a list of layers", "the file is damaged")
+    return tuple(sorted(set(layers)))
 
 
 def _same(found: Any, value: Any) -> bool:
@@ -138,7 +135,6 @@ def _kind_of(key: str) -> str:
         "mh_adapter": "it sits after the attention too (Houlsby)",
         "is_parallel": "it is parallel",
         "phm_layer": "it is a Compacter",
-        "leave_out": "some layers have no adapter",
     }.get(key, "not a plain Seq_bn")
 
 
@@ -167,24 +163,15 @@ def _lora(stored: Mapping[str, Any], version: str, backbone: Backbone, path: Pat
     release = re.match(r"adapters\.(\d+)\.(\d+)", version)
     if release and tuple(map(int, release.groups())) < FIXED_SCALING:
         alpha = rank  # those releases trained without the scaling, and today's library reads them so
-    return _lora_config(rank, alpha, path)
-
-
-def _lora_config(rank: Any, alpha: Any, path: Path) -> LoraConfig:
-    numbers = isinstance(rank, int) and not isinstance(rank, bool) and isinstance(alpha, int | float)
-    if not numbers or rank < 1 or isinstance(alpha, bool) or not 0 < alpha < float("inf"):
-        raise InputError(
-            f"{path}: rank {rank!r} or alpha {alpha!r} is not a number above 0", "the file is damaged"
-        )
-    return LoraConfig(rank=rank, alpha=float(alpha))
+    return LoraConfig(*rank_and_alpha(rank, alpha, path))
 
 
 def _named(text: str, path: Path) -> dict[str, Any]:
     """A configuration given as a name or hash, with at most a reduction factor in brackets."""
     match = re.fullmatch(r"([^\[\]|]+)(?:\[reduction_factor=(\d+(?:\.\d+)?)\])?", text)
     name = match[1] if match else text
-    if match and name == "lora" and not match[2]:
-        return adapterhub_lora_config(LoraConfig())
+    if match and name == LORA and not match[2]:
+        return {**ADAPTERHUB_LORA, "r": LoraConfig.rank, "alpha": LoraConfig.alpha}
     if not match or name not in NAMED_CONFIGURATIONS:
         raise InputError(f"{path}: adapters of the configuration '{text}' cannot be read", READABLE)
     factor, invertible = NAMED_CONFIGURATIONS[name]

@@ -11,7 +11,8 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from langlift.adapters.lora import LoraConfig
+from langlift.adapters.method import METHODS
+from langlift.adapters.peft_adapter import PeftAdapterConfig
 from langlift.backbones.loading import weightless_model
 from langlift.backbones.registry import backbone_of_type
 from langlift.checkpoints.adapter_folder import (
@@ -23,7 +24,7 @@ from langlift.checkpoints.adapter_folder import (
     write_adapter,
 )
 from langlift.checkpoints.cards import export_card
-from langlift.checkpoints.configurations import adapterhub_config, adapterhub_lora_config
+from langlift.checkpoints.configurations import adapterhub_config
 from langlift.checkpoints.layouts import (
     ADAPTERHUB_PICKLE,
     ADAPTERHUB_VERSION,
@@ -60,7 +61,7 @@ class ExportResult:
 def export_adapter(source: Path, layout: str, out: Path, base: str | None = None) -> ExportResult:
     """Write the adapter in ``source`` as ``adapterhub`` (adapters 1.3.0) or ``peft`` would.
 
-    ``base`` is needed for LoRA folders that langlift did not write: PEFT's layout does not say the
+    ``base`` is needed for folders in PEFT's layout that langlift did not write: it does not say the
     architecture. Where it is given, the adapter must fit it, and it is the base model that is recorded.
 
     Raises:
@@ -76,27 +77,32 @@ def export_adapter(source: Path, layout: str, out: Path, base: str | None = None
             f"{source}: the task adapter of a fusion, which is nothing without it",
             "the folder is in AdapterHub's layout already; docs/fusion.md shows how to load it there",
         )
-    is_lora = "peft_type" in description
-    if layout == "peft" and not is_lora:
+    in_peft = "peft_type" in description
+    if layout == "peft" and not in_peft:
         raise InputError(f"{source}: a bottleneck adapter, and PEFT has none", "use --to adapterhub")
     identity = read_identity(source)
     if not identity and base is None:
         raise InputError(f"{source}: does not say its architecture", "give the base model with --base")
     stored = str(identity.get("name") or source.resolve().name)
     name = usable_name(stored)
-    weights = read_safetensors(source / (PEFT_WEIGHTS if is_lora else ADAPTERHUB_WEIGHTS))
+    weights = read_safetensors(source / (PEFT_WEIGHTS if in_peft else ADAPTERHUB_WEIGHTS))
     if base is not None:
         model = weightless_model(base)
         with torch.device("meta"):
             load_adapter(model, source, name=CHECKED)
         identity = {**identity, **identity_of(model, name, base)}
-        weights = full_peft_keys(model, weights) if is_lora else weights
+        weights = full_peft_keys(model, weights) if in_peft else weights
     backbone = backbone_of_type(str(identity.get("model_type")))
     config = read_config(source, backbone)
     if layout == "adapterhub" and not backbone.adapterhub_agrees:
         raise InputError(
             f"{source}: the adapters library computes something else for {backbone.model_type}",
-            "use it with langlift; LoRA also with --to peft" if is_lora else "use it with langlift",
+            "use it with langlift; LoRA also with --to peft" if in_peft else "use it with langlift",
+        )
+    exports = METHODS[config.method].exports
+    if layout not in exports:
+        raise InputError(
+            f"{source}: {layout} has no {METHODS[config.method].label}", f"--to {' or '.join(exports)}"
         )
     if (source / MASKED_HEAD).exists():
         say(f"{source / MASKED_HEAD}: a masked head has no place in the layout, and is not exported")
@@ -104,12 +110,11 @@ def export_adapter(source: Path, layout: str, out: Path, base: str | None = None
         if layout == "peft":
             write_adapter(staging, config, weights, identity)
         else:
-            if isinstance(config, LoraConfig):
-                settings = adapterhub_lora_config(config)
+            if isinstance(config, PeftAdapterConfig):
                 weights = {adapterhub_from_peft(key, name): value for key, value in weights.items()}
             else:
-                settings = adapterhub_config(config, backbone)
                 weights = renamed(weights, stored, name)
+            settings = adapterhub_config(config, backbone)
             _write_adapterhub(staging, settings, weights, {**identity, "name": name})
         card = export_card(layout, name, identity, config, _language_adapter(source))
         (staging / "README.md").write_text(card, encoding="utf-8")

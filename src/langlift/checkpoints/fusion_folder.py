@@ -8,8 +8,8 @@ from typing import Any
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
-from langlift.adapters.composition import attached, fuse
-from langlift.adapters.lora import LoraConfig
+from langlift.adapters.composition import HOW_TO_FUSE, attached, fuse
+from langlift.adapters.method import METHODS
 from langlift.backbones.registry import Backbone, backbone_of, backbone_of_type
 from langlift.checkpoints.adapter_folder import (
     fill,
@@ -92,13 +92,12 @@ def load_members(model: PreTrainedModel, folders: Sequence[Path], names: Sequenc
     """Attach the adapters that are to be fused, each under its name.
 
     Raises:
-        InputError: a folder holds no adapter, LoRA, or one for another base model.
+        InputError: a folder holds no adapter, one that cannot be fused, or one for another base model.
     """
     for folder, name in zip(folders, names, strict=True):
-        if isinstance(read_config(folder, backbone_of(model)), LoraConfig):
-            raise InputError(
-                f"{folder}: a LoRA adapter cannot be fused", "fuse bottleneck adapters (seq_bn or seq_bn_inv)"
-            )
+        method = METHODS[read_config(folder, backbone_of(model)).method]
+        if not method.fusible:
+            raise InputError(f"{folder}: a {method.label} cannot be fused", HOW_TO_FUSE)
         load_adapter(model, folder, name)
 
 

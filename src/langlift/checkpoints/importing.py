@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from langlift.adapters.bottleneck import SeqBnConfig
-from langlift.adapters.composition import AdapterConfig, attach, method_of
-from langlift.adapters.lora import LoraConfig
+from langlift.adapters.composition import attach
+from langlift.adapters.method import METHODS, AdapterConfig
+from langlift.adapters.peft_adapter import PeftAdapterConfig
 from langlift.backbones.loading import weightless_model, weightless_model_of
 from langlift.backbones.registry import backbone_of_type
 from langlift.checkpoints.adapter_folder import identity_of, read_description, require_base, write_adapter
 from langlift.checkpoints.cards import import_card
-from langlift.checkpoints.configurations import config_from_adapterhub, lora_from_peft
+from langlift.checkpoints.configurations import config_from_adapterhub, config_from_peft
 from langlift.checkpoints.layouts import (
     ADAPTERHUB_EMBEDDINGS,
     ADAPTERHUB_FUSIONS,
@@ -30,10 +31,9 @@ from langlift.checkpoints.layouts import (
     LEGACY_PLACES,
     PEFT_PICKLE,
     PEFT_WEIGHTS,
-    adapterhub_keys,
+    adapter_keys,
     full_peft_keys,
     peft_from_adapterhub,
-    peft_keys,
     renamed,
     usable_name,
 )
@@ -177,7 +177,7 @@ def _read(folder: Path, base: str | None, inverse_at_head: bool, name: str | Non
         raise InputError(f"{path}: does not say its model_type", "give the base model with --base")
     if model is not None:
         require_base(folder, description, model)
-    read_config = lora_from_peft if from_peft else config_from_adapterhub
+    read_config = config_from_peft if from_peft else config_from_adapterhub
     config = read_config(description, backbone_of_type(model_type), path)
     stored_name = str(description.get("name", folder.resolve().name))
     name = name or usable_name(stored_name)
@@ -186,12 +186,13 @@ def _read(folder: Path, base: str | None, inverse_at_head: bool, name: str | Non
         hidden_size = description.get("hidden_size")
         if isinstance(hidden_size, bool) or not isinstance(hidden_size, int) or hidden_size < 2:
             raise InputError(f"{path}: does not say its hidden_size", "give the base model with --base")
-        if isinstance(config, LoraConfig) and backbone_of_type(model_type).causal:
+        if isinstance(config, PeftAdapterConfig) and backbone_of_type(model_type).causal:
             # Llama's value projection may be narrower than the model.
             raise InputError(
-                f"{path}: the shapes of LoRA in a {model_type} differ by model", "give it with --base"
+                f"{path}: the shapes of a {METHODS[config.method].label} differ by model", "give it with --base"
             )
-        model = weightless_model_of(model_type, hidden_size, _depth(weights, folder))
+        left = config.leave_out if isinstance(config, SeqBnConfig) else ()
+        model = weightless_model_of(model_type, hidden_size, _depth(weights, left, folder))
     if from_peft:
         weights = full_peft_keys(model, weights)
     else:
@@ -200,14 +201,11 @@ def _read(folder: Path, base: str | None, inverse_at_head: bool, name: str | Non
     if isinstance(config, SeqBnConfig):
         if config.invertible and not block and description.get("type") == "text_task":
             # 1.x wrote the language adapter's configuration into task adapters, which have no such block.
-            config = SeqBnConfig(config.reduction_factor)
-        config = SeqBnConfig(
-            config.reduction_factor, config.invertible, config.inverse_at_head and inverse_at_head
-        )
+            config = replace(config, invertible=False)
+        config = replace(config, inverse_at_head=config.inverse_at_head and inverse_at_head)
     _attach_weightless(model, name, config, path)
-    keys = peft_keys(model, name) if isinstance(config, LoraConfig) else adapterhub_keys(model, name)
-    expected = {key: tuple(parameter.shape) for key, parameter in keys}
-    if isinstance(config, LoraConfig) and not from_peft:
+    expected = {key: tuple(parameter.shape) for key, parameter in adapter_keys(model, name, config)}
+    if isinstance(config, PeftAdapterConfig) and not from_peft:
         weights = {peft_from_adapterhub(key, name): value for key, value in weights.items()}
     _require_weights(folder, weights, expected, f"{model_type} with {model.config.num_hidden_layers} layers")
     return _Read(
@@ -241,10 +239,10 @@ def _weights(folder: Path, pickle: str) -> dict[str, Tensor]:
     return {key: value.float().clone().contiguous() for key, value in weights.items()}
 
 
-def _depth(weights: dict[str, Tensor], folder: Path) -> int:
-    """The number of layers that the keys speak of."""
-    depth = 1 + max((int(match[1]) for key in weights if (match := LAYER.search(key))), default=0)
-    if depth > len(weights):  # each layer has several weights
+def _depth(weights: dict[str, Tensor], left_out: Sequence[int], folder: Path) -> int:
+    """The number of layers that the keys speak of, and those of an adapter's that have none."""
+    depth = 1 + max(*(int(match[1]) for key in weights if (match := LAYER.search(key))), *left_out, 0, 0)
+    if depth > len(weights) + len(left_out):  # each layer has several weights
         raise InputError(f"{folder}: speaks of layer {depth - 1} and leaves others out", "the file is damaged")
     return depth
 
@@ -283,7 +281,7 @@ def _summary(adapter: _Read, place: Path) -> ImportedAdapter:
     return ImportedAdapter(
         folder=str(place),
         name=adapter.identity["name"],
-        method=method_of(adapter.config),
+        method=adapter.config.method,
         base=adapter.identity["model_name"],
         model_type=adapter.identity["model_type"],
         parameters=sum(value.numel() for value in adapter.weights.values()),

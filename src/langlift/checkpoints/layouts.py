@@ -7,8 +7,11 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from langlift.adapters.composition import bottleneck_places, invertible_block
+from langlift.adapters.bottleneck import bottleneck_places
 from langlift.adapters.fusion import AdapterFusion
+from langlift.adapters.invertible import invertible_block
+from langlift.adapters.method import AdapterConfig
+from langlift.adapters.peft_adapter import PeftAdapterConfig
 from langlift.backbones.registry import backbone_of
 
 CONFIG_FILE = "adapter_config.json"
@@ -125,15 +128,25 @@ ADAPTERHUB_FUSION: dict[str, Any] = {
 FUSION_WITHOUT_EFFECT = frozenset({"dropout_prob", "regularization", "value_before_softmax", "value_initialized"})
 """Of these, what a trained fusion's output does not depend on."""
 
+MAGNITUDE = ".lora_magnitude_vector.weight"
+"""A parameter of DoRA, which PEFT writes without its last part."""
+
 OWN_ARCHITECTURE = "langlift_seq_bn"
 """Stands in ``config`` where AdapterHub's library would compute something else, so that it refuses the folder."""
+
+
+def adapter_keys(model: PreTrainedModel, name: str, config: AdapterConfig) -> Iterator[tuple[str, nn.Parameter]]:
+    """(key, parameter) for every parameter of an attached adapter, in the layout of its method."""
+    return (peft_keys if isinstance(config, PeftAdapterConfig) else adapterhub_keys)(model, name)
 
 
 def adapterhub_keys(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Parameter]]:
     """(AdapterHub's key, parameter) for every parameter of an attached bottleneck adapter."""
     backbone = backbone_of(model)
     prefix: str = model.base_model_prefix
-    for layer, place in enumerate(bottleneck_places(model, backbone)):
+    for layer, place in enumerate(bottleneck_places(model)):
+        if name not in place.adapters:  # left out
+            continue
         path = backbone.adapterhub_bottleneck.format(layer=layer)
         adapter = place.adapters[name]
         for ours, theirs in BOTTLENECK_KEYS.items():
@@ -147,7 +160,7 @@ def adapterhub_keys(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn
 def fusion_keys(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Parameter]]:
     """(AdapterHub's key, parameter) for every parameter of a fusion itself, without its adapters'."""
     backbone = backbone_of(model)
-    for layer, place in enumerate(bottleneck_places(model, backbone)):
+    for layer, place in enumerate(bottleneck_places(model)):
         path = backbone.adapterhub_bottleneck.format(layer=layer).removesuffix("adapters") + "adapter_fusion_layer"
         fusion = place.adapters[name]
         if not isinstance(fusion, AdapterFusion):
@@ -157,11 +170,12 @@ def fusion_keys(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Par
 
 
 def peft_keys(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Parameter]]:
-    """(PEFT's key, parameter) for every parameter of an attached LoRA adapter."""
+    """(PEFT's key, parameter) for every parameter of an attached adapter of PEFT's."""
     for path, parameter in model.named_parameters():
-        for part in ("lora_A", "lora_B"):
-            if f".{part}.{name}." in path:
-                yield f"base_model.model.{path.replace(f'.{part}.{name}.', f'.{part}.')}", parameter
+        place, found, rest = f"{path}.".partition(f".{name}.")
+        if found:
+            key = f"base_model.model.{place}.{rest}".removesuffix(".")
+            yield key.replace(MAGNITUDE, MAGNITUDE.removesuffix(".weight")), parameter
 
 
 def peft_from_adapterhub(key: str, name: str) -> str:
@@ -177,7 +191,7 @@ def adapterhub_from_peft(key: str, name: str) -> str:
 
 
 def full_peft_keys(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A LoRA adapter's weights under the keys for a model with a head, also if saved from its body alone."""
+    """The weights of PEFT's layout under the keys for a model with a head, also if saved from its body alone."""
     bare = tuple(f"base_model.model.{part}." for part, _ in model.base_model.named_children())
     full = f"base_model.model.{model.base_model_prefix}."
     return {

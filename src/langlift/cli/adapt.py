@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from langlift.adapters.method import METHODS, one_of
 from langlift.cli.options import (
     Assignments,
     Base,
@@ -45,7 +46,7 @@ def adapt(
         Path | None,
         typer.Option("--init", metavar="FOLDER", help="Go on from this adapter: of adapt, or imported."),
     ] = None,
-    method: Annotated[str | None, typer.Option("--method", help="seq_bn, seq_bn_inv, lora, mosa or full.")] = None,
+    method: Annotated[str | None, typer.Option("--method", help=f"{one_of(METHODS)}.")] = None,
     objective: Annotated[
         str | None,
         typer.Option(
@@ -69,8 +70,8 @@ def adapt(
 ) -> None:
     """Train a language adapter (or the whole model) on text in the language."""
     from langlift.config.loading import default_preset, resolve
-    from langlift.config.recipes import AdaptRecipe
     from langlift.languages import find_language
+    from langlift.training.recipes import AdaptRecipe
 
     recipe = resolve(
         AdaptRecipe,
@@ -113,7 +114,8 @@ def adapt(
     )
     if not as_json:
         run, text = shlex.quote(str(out)), shlex.quote(str(data[0]))
-        model = f"--base {shlex.quote(base)} --adapter {run}" if recipe.method != "full" else f"--base {run}"
+        whole = METHODS[recipe.method].whole_model
+        model = f"--base {run}" if whole else f"--base {shlex.quote(base)} --adapter {run}"
         split = "" if data[0].is_dir() else " --split test"
         note(f"Next: langlift score {model} --text {text}{split} --sentences 200")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from langlift.adapters.method import METHODS, one_of
 from langlift.cli.options import (
     Assignments,
     ComputePath,
@@ -40,7 +41,7 @@ def adapt_family(
             "--vocabulary", metavar="FOLDER", help="Give the base this vocabulary (of vocab build) first."
         ),
     ] = None,
-    method: Annotated[str | None, typer.Option("--method", help="full, seq_bn, seq_bn_inv, lora or mosa.")] = None,
+    method: Annotated[str | None, typer.Option("--method", help=f"{one_of(METHODS)}.")] = None,
     alpha: Annotated[
         float | None, typer.Option("--alpha", help="1: share by size; 0: all languages alike.")
     ] = None,
@@ -63,8 +64,8 @@ def adapt_family(
     debug: Debug = False,
 ) -> None:
     """Train one model, or one adapter, for a whole family of languages."""
-    from langlift.config.family import read_family
     from langlift.errors import InputError
+    from langlift.training.family_file import read_family
 
     if steps is not None and tokens is not None:
         raise InputError("--steps and --tokens are both given", "give one of them")
@@ -111,9 +112,8 @@ def adapt_family(
     if not as_json:
         _print_languages(result)
         run = shlex.quote(str(out))
-        model = (
-            f"--base {run}" if result.method == "full" else f"--base {shlex.quote(result.base)} --adapter {run}"
-        )
+        whole = METHODS[result.method].whole_model
+        model = f"--base {run}" if whole else f"--base {shlex.quote(result.base)} --adapter {run}"
         note(f"Next: langlift score {model} --text YOUR_SENTENCES.txt")
 
 

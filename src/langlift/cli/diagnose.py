@@ -53,8 +53,8 @@ def diagnose(
         raise InputError(f"unknown precision '{precision}'", f"one of {', '.join(PRECISIONS)}")
     family = None
     if Path(subject).suffix in (".yaml", ".yml"):
-        from langlift.config.family import read_family
         from langlift.diagnosis.family_advice import FamilyPlan
+        from langlift.training.family_file import read_family
 
         if text is not None or graph is not None:
             raise InputError("--text and --graph are for one language", "a family file names its texts itself")

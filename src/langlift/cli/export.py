@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from langlift.adapters.method import exported_to, one_of
 from langlift.cli.options import Debug, Json, TrustRemoteCode, show
 
 
@@ -18,7 +19,8 @@ def export(
         typer.Option(
             "--to",
             metavar="LAYOUT",
-            help="adapterhub, peft (LoRA only), transformers (what can be merged exactly) or onnx.",
+            help=f"adapterhub, peft ({one_of(exported_to('peft'))}), transformers "
+            f"({one_of(exported_to('transformers'))}) or onnx.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder to write: new or empty.")],

@@ -14,8 +14,6 @@ from langlift.bundled_models import BUNDLED
 from langlift.checkpoints.importing import ImportResult
 from langlift.cli.main import app
 from langlift.config.recipes import (
-    AdaptRecipe,
-    FamilyRecipe,
     FurtherRecipe,
     GraphRecipe,
     PretrainRecipe,
@@ -45,6 +43,7 @@ from langlift.tasks.task import TASKS
 from langlift.training.adaptation import AdaptResult
 from langlift.training.family import FamilyResult
 from langlift.training.pretraining import PretrainResult
+from langlift.training.recipes import AdaptRecipe, FamilyRecipe
 from langlift.vocab.applying import ApplyResult
 from langlift.vocab.building import BuildResult
 from langlift.vocab.trimming import TrimResult

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from langlift.adapters.method import FUSIBLE, TASK_METHODS, one_of
 from langlift.cli.options import (
     Assignments,
     Base,
@@ -76,9 +77,7 @@ def _command(task: Task) -> Callable[..., None]:
             ),
         ] = None,
         train_data: TrainData = None,
-        method: Annotated[
-            str | None, typer.Option("--method", help="seq_bn or mosa (task adapter), or full.")
-        ] = None,
+        method: Annotated[str | None, typer.Option("--method", help=f"{one_of(TASK_METHODS)}.")] = None,
         seeds: Seeds = None,
         train_examples: TrainExamples = None,
         epochs: Epochs = None,
@@ -154,7 +153,7 @@ for _name, _train in _COMMANDS.items():
 def fuse(
     adapters: Annotated[
         list[Path],
-        typer.Argument(metavar="ADAPTER...", help="Folders of two or more language adapters (not LoRA)."),
+        typer.Argument(metavar="ADAPTER...", help=f"Folders of two or more adapters ({one_of(FUSIBLE)})."),
     ],
     task: Annotated[str, typer.Option("--task", metavar="TASK", help=f"One of {', '.join(TASKS)}.")],
     data: Annotated[

@@ -1,32 +1,11 @@
 """The recipes of runs: what a user may set, with defaults, meaning and limits. Written into every run folder."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from langlift.config.settings import MOST_SEED
+from langlift.config.settings import setting as _setting
 
-def _setting(
-    default: Any,
-    meaning: str,
-    *,
-    above: float | None = None,
-    least: float | None = None,
-    most: float | None = None,
-    choices: tuple[str, ...] | None = None,
-    items: int | None = None,
-) -> Any:
-    """A recipe's field: its default, one line of help, and the limits that validation checks.
-
-    ``items`` is the least length of a list; the other limits hold for each of its elements, or of a mapping's.
-    """
-    limits = {"above": above, "least": least, "most": most, "choices": choices, "items": items}
-    metadata = {"meaning": meaning, **{k: v for k, v in limits.items() if v is not None}}
-    if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-MOST_SEED = 2**32 - 1
-METHODS = ("seq_bn", "seq_bn_inv", "lora", "mosa", "full")
 CAUSAL = "causal"
 OBJECTIVES = ("mlm", "full_word", "targeted", CAUSAL)
 PRECISIONS = ("auto", "float32", "bf16")
@@ -35,145 +14,42 @@ VOCABULARY_KINDS = ("auto", "unigram", "bpe", "wordpiece")
 VOCABULARY_INITS = ("focus", "script", "mean", "random")
 
 
-def _precision(default: str = "auto") -> Any:
+def precision_setting(default: str = "auto") -> Any:
+    """The arithmetic of a run."""
     meaning = "arithmetic: auto means bf16 where the machine has it and a check of one batch passes, else float32"
     return _setting(default, meaning, choices=PRECISIONS)
 
 
-def _path() -> Any:
+def path_setting() -> Any:
+    """How a run is computed."""
     meaning = "how it is computed: fast, or naive (padded batches; slower, the same numbers)"
     return _setting("fast", meaning, choices=PATHS)
 
 
-MOSA_SETTINGS: dict[str, Any] = {"experts": 4, "share": "down", "merge": "mean", "consistency": 1.0}
-"""The settings of MoSA. Other methods ignore them; a run from before they were there lacks them."""
-
-
 def _experts() -> Any:
     meaning = "mosa: sparse experts that stand for one adapter in training"
-    return _setting(MOSA_SETTINGS["experts"], meaning, least=2)
+    return _setting(4, meaning, least=2)
 
 
 def _share() -> Any:
     meaning = "mosa: the projection that stays one dense matrix instead of being split into experts"
-    return _setting(MOSA_SETTINGS["share"], meaning, choices=("down", "up", "none"))
+    return _setting("down", meaning, choices=("down", "up", "none"))
 
 
 def _merge() -> Any:
     meaning = "mosa: experts become one adapter by their mean, or each entry from its owner (joint)"
-    return _setting(MOSA_SETTINGS["merge"], meaning, choices=("mean", "joint"))
+    return _setting("mean", meaning, choices=("mean", "joint"))
 
 
 def _consistency() -> Any:
     meaning = "mosa: weight of the divergence from a second pass (0: no second pass)"
-    return _setting(MOSA_SETTINGS["consistency"], meaning, least=0)
+    return _setting(1.0, meaning, least=0)
 
 
-def _keep_states() -> Any:
+def keep_states_setting() -> Any:
+    """The weight of keeping the states."""
     meaning = "weight of a term that keeps the states of tokens that are not predicted as they were (0: none)"
     return _setting(0.0, meaning, least=0)
-
-
-@dataclass(frozen=True)
-class AdaptRecipe:
-    """How a language adapter is trained."""
-
-    method: str = _setting("seq_bn", "what is trained", choices=METHODS)
-    objective: str = _setting("mlm", "what it learns to predict", choices=OBJECTIVES)
-    steps: int = _setting(100_000, "optimiser steps", least=1)
-    learning_rate: float = _setting(1e-4, "peak learning rate", above=0, most=1)
-    batch_size: int = _setting(16, "sentences a step", least=1)
-    warmup_share: float = _setting(0.0, "share of the steps that warm up", least=0, most=1)
-    weight_decay: float = _setting(0.0, "weight decay (AdamW)", least=0)
-    reduction_factor: float = _setting(
-        16.0, "bottleneck: hidden size over bottleneck size (seq_bn, seq_bn_inv, mosa)", above=0
-    )
-    inverse_at_head: bool = _setting(
-        True, "seq_bn_inv: run the inverse before the head's decoder (false: as published)"
-    )
-    lora_rank: int = _setting(8, "LoRA: rank of the update", least=1)
-    lora_alpha: float = _setting(8.0, "LoRA: scale of the update is alpha / rank", above=0)
-    experts: int = _experts()
-    share: str = _share()
-    merge: str = _merge()
-    consistency: float = _consistency()
-    train_head: bool = _setting(
-        False, "also train the masked head's dense layer and LayerNorm (true: as published; full: always)"
-    )
-    keep_states: float = _keep_states()
-    masking_share: float = _setting(
-        0.15, "share of the tokens that is predicted (mlm, full_word)", above=0, most=1
-    )
-    targeted_as_published: bool = _setting(
-        False, "targeted: the published script's choice once for all epochs, twelve relations, search by pieces"
-    )
-    max_tokens: int = _setting(256, "longest example in tokens; a longer text becomes several", least=8)
-    validate_every: int = _setting(500, "steps between validations", least=1)
-    validation_examples: int = _setting(1000, "most dev sentences measured at a validation", least=1)
-    save_steps: int = _setting(500, "steps between checkpoints", least=1)
-    seed: int = _setting(42, "seed of initialisation, order, masks and dropout", least=0, most=MOST_SEED)
-    gradient_checkpointing: bool = _setting(
-        False, "compute each layer again in the backward pass: less memory, a third more time"
-    )
-    quantised: bool = _setting(
-        False, "load the frozen base in 4 bits (a GPU, and pip install 'langlift[quantised]')"
-    )
-    precision: str = _precision()
-    path: str = _path()
-
-    def mistakes(self) -> list[str]:
-        """Settings that do not go together."""
-        found = []
-        if self.train_head and self.objective == CAUSAL:
-            found.append("train_head: a causal head is its decoder alone, which adapters do not train")
-        if self.gradient_checkpointing and self.method == "mosa" and self.consistency > 0:
-            found.append("gradient_checkpointing: not with the second pass of mosa (set consistency to 0)")
-        if self.keep_states and (self.objective == CAUSAL or self.quantised):
-            found.append("keep_states: only for masked objectives, and not for a quantised base")
-        if self.keep_states and self.method == "mosa" and self.consistency > 0:
-            found.append("keep_states: not with the second pass of mosa (set consistency to 0)")
-        if self.quantised and self.method == "full":
-            found.append("quantised: only for adapters (method full trains the base itself)")
-        return found
-
-
-@dataclass(frozen=True)
-class FamilyRecipe(AdaptRecipe):
-    """How one model, or one adapter, is trained for many languages; by default as in arXiv 2405.12413."""
-
-    REPLACES: ClassVar = {"steps": "tokens"}
-    """A setting that puts another one out of force which an earlier source gave."""
-    method: str = _setting("full", "what is trained", choices=METHODS)
-    alpha: float = _setting(
-        0.3, "a language's share of the examples goes with its size to this power", least=0, most=1
-    )
-    tokens: int = _setting(0, "budget in tokens of training text, in place of steps (0: steps says)", least=0)
-    learning_rate: float = _setting(1e-5, "peak learning rate", above=0, most=1)
-    batch_size: int = _setting(20, "examples computed at once", least=1)
-    accumulation: int = _setting(10, "times batch_size make a step", least=1)
-    freeze_share: float = _setting(
-        0.025, "full: share of the steps, at the start, that train only embeddings and head", least=0, most=1
-    )
-    vocabulary_init: str = _setting(
-        "focus", "vocabulary: how tokens begin that the base does not hold", choices=VOCABULARY_INITS
-    )
-    vector_least_count: int = _setting(
-        10, "vocabulary, focus: times a piece must occur to get a fastText vector", least=1
-    )
-    validation_examples: int = _setting(
-        250, "most dev sentences of each language measured at a validation", least=1
-    )
-
-    def mistakes(self) -> list[str]:
-        """Settings that do not go together."""
-        found = super().mistakes()
-        if self.targeted_as_published:
-            found.append("targeted_as_published: only for one language (langlift adapt)")
-        if self.objective == CAUSAL or self.quantised:
-            found.append("causal and quantised models: only for one language (langlift adapt)")
-        if self.keep_states:
-            found.append("keep_states: only for one language (langlift adapt)")
-        return found
 
 
 @dataclass(frozen=True)
@@ -214,8 +90,8 @@ class TaskRecipe:
         0, "most dev examples scored after each epoch, drawn once for all seeds (0: all)", least=0
     )
     seeds: tuple[int, ...] = _setting((1, 2, 3), "one run for each", least=0, most=MOST_SEED, items=1)
-    precision: str = _precision()
-    path: str = _path()
+    precision: str = precision_setting()
+    path: str = path_setting()
 
     def mistakes(self) -> list[str]:
         """Settings that do not go together."""
@@ -318,8 +194,8 @@ class _TextTraining:
     validate_every: int = _setting(250, "steps between validations", least=1)
     save_steps: int = _setting(250, "steps between checkpoints", least=1)
     seed: int = _setting(0, "seed of split, initialisation, order and masks", least=0, most=MOST_SEED)
-    precision: str = _precision("bf16")
-    path: str = _path()
+    precision: str = precision_setting("bf16")
+    path: str = path_setting()
 
     def mistakes(self) -> list[str]:
         """Settings that do not go together."""
@@ -367,14 +243,14 @@ class FurtherRecipe(_TextTraining):
         "a missing head's dense layer begins as the identity, or from N(0, 0.02)",
         choices=("identity", "normal"),
     )
-    keep_states: float = _keep_states()
+    keep_states: float = keep_states_setting()
     steps: int = _setting(1000, "optimiser steps", least=1)
     decay_share: float = _setting(0.7, "share of the steps, at the end, that lower the rate", least=0, most=1)
     learning_rate: float = _setting(3e-4, "peak learning rate (AdamW)", above=0, most=1)
     weight_decay: float = _setting(0.01, "weight decay", least=0)
     batch_size: int = _setting(8, "rows computed at once", least=1)
     accumulation: int = _setting(1, "times batch_size make a step", least=1)
-    precision: str = _precision("auto")
+    precision: str = precision_setting("auto")
 
 
 @dataclass(frozen=True)

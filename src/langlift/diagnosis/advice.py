@@ -8,9 +8,9 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from langlift.adapters.method import METHODS
 from langlift.bundled_models import BUNDLED, MINI, NANO
 from langlift.config.loading import default_preset, resolve
-from langlift.config.recipes import AdaptRecipe
 from langlift.diagnosis.measures import BaseMeasures, LanguageText
 from langlift.diagnosis.thresholds import (
     CUT_FINELY,
@@ -28,6 +28,7 @@ from langlift.diagnosis.thresholds import (
 )
 from langlift.languages import find_language
 from langlift.progress import readable_seconds
+from langlift.training.recipes import AdaptRecipe
 from langlift.vocab.diagnosis import unread_share
 
 KEEP, EXTEND, SPECIALISE = "keep", "extend", "specialise"
@@ -109,7 +110,7 @@ def _with_vocabulary_kept(text: LanguageText, base: BaseMeasures, reasons: list[
 def recipe_for(base: str, chosen: Plan) -> AdaptRecipe:
     """The settings that the advised training runs with; without steps of its own."""
     flags: dict[str, Any] = {"method": chosen.method, "objective": chosen.objective}
-    if chosen.method == "full":
+    if METHODS[chosen.method].whole_model:
         flags |= {"learning_rate": FULL_RATES.get(base, PUBLISHED_FULL_RATE)}
     return resolve(AdaptRecipe, "adapt", preset=default_preset(base, None), flags=flags)
 
@@ -322,7 +323,7 @@ def _commands(
     settings = ["--method", chosen.method, "--objective", chosen.objective, "--steps", str(steps)]
     if start != base and base in BUNDLED:
         settings += ["--preset", BUNDLED[base].preset]  # in force by itself only under the model's own name
-    if chosen.method == "full":
+    if METHODS[chosen.method].whole_model:
         settings += ["--lr", f"{recipe.learning_rate:g}"]
     out = f"{language}-{chosen.method.replace('_', '-')}"
     commands.append(command("adapt", language, "--base", start, *data, *settings, "--out", out))

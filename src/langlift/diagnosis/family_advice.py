@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from langlift.config.recipes import FamilyRecipe
 from langlift.diagnosis.advice import (
     EXTEND,
     KEEP,
@@ -22,6 +21,7 @@ from langlift.diagnosis.advice import (
 from langlift.diagnosis.measures import BaseMeasures, LanguageText
 from langlift.diagnosis.thresholds import TEXT_FOR_OWN, TEXT_FOR_PIECES
 from langlift.progress import readable_seconds
+from langlift.training.recipes import FamilyRecipe
 from langlift.training.step_time import StepTime
 
 

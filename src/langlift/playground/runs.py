@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from langlift.adapted import Adapted
+from langlift.adapters.method import is_whole_model
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.languages import Language
@@ -95,7 +96,7 @@ def _shown(
     metrics, command = read_metrics(folder), str(recipe.get("command"))
     name = folder.resolve().name
     settings = dict(recipe.get(command) or {})
-    run = Adapted.load(folder, None if settings.get("method") == "full" else base, trust_remote_code)
+    run = Adapted.load(folder, None if is_whole_model(settings.get("method")) else base, trust_remote_code)
     if not run.can:
         raise InputError(
             f"{folder}: a decoder, which fills no gaps", "the page is for masked language models and tasks"

@@ -20,8 +20,8 @@ from transformers import (
     PreTrainedModel,
 )
 
-from langlift.adapters.composition import method_of
-from langlift.adapters.lora import LoraConfig, merge
+from langlift.adapters.method import METHODS, exported_to, one_of
+from langlift.adapters.peft_adapter import merge
 from langlift.backbones.eight_bits import has_eight_bits
 from langlift.backbones.loading import quiet_transformers
 from langlift.backbones.registry import backbone_of, backbone_of_type
@@ -45,7 +45,7 @@ def export_transformers(
 ) -> Exported:
     """Write a run as one plain model into the new folder ``out``: what is exact, with everything inside.
 
-    Whole models are copied, LoRA is added to the base's weights, the heads of tasks become transformers' own.
+    Whole models are copied, adapters merged into the base's weights, the heads of tasks become transformers' own.
 
     Raises:
         InputError: no finished run, or one that no plain model can express; the reason and what can are said.
@@ -88,11 +88,11 @@ def _require_plain(folder: Path, source: Path) -> None:
         return
     else:
         config = read_config(folder, backbone_of_type(str(read_identity(folder).get("model_type"))))
-        what = f"a bottleneck adapter ({method_of(config)}), whose relu no weight of the base can take in"
+        what = f"a bottleneck adapter ({config.method}), whose relu no weight of the base can take in"
     raise InputError(
         f"{source}: {what}: it cannot be merged into a plain model",
-        "--to onnx holds everything in one file; --to adapterhub keeps it an adapter; what --method lora and full "
-        "make can be plain",
+        "--to onnx holds everything in one file; --to adapterhub keeps it an adapter; what "
+        f"--method {one_of(exported_to('transformers'))} makes can be plain",
     )
 
 
@@ -122,13 +122,13 @@ def _language_kind(model: Any) -> Any:
 
 
 def _plain(subject: Subject, source: Path) -> PreTrainedModel:
-    """The language model as it is, or its base with LoRA added to the weights: W + alpha / r B A."""
+    """The language model as it is, or its base with the adapter merged into the weights."""
     model: Any = subject.model
     if not subject.adapters:
         return model
-    config = read_config(source, backbone_of(model))
-    if not isinstance(config, LoraConfig):
-        raise TypeError(f"{method_of(config)} cannot be merged")
+    method = read_config(source, backbone_of(model)).method
+    if not METHODS[method].mergeable:
+        raise TypeError(f"{method} cannot be merged")
     merge(model)
     return model
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from langlift.adapters.method import readers
 from langlift.backbones.loading import is_causal
 from langlift.bundled_models import BUNDLED
 from langlift.checkpoints.layouts import CONFIG_FILE
@@ -30,7 +31,6 @@ from langlift.sharing.published_files import (
     recorded_paths,
     size_of,
 )
-from langlift.studies.choices import ONLY_FOR
 from langlift.tasks.runner import HEAD
 from langlift.tasks.task import TASKS, Task
 from langlift.training.model_cards import FLORES_CODE
@@ -195,7 +195,7 @@ def _settings_read(settings: Mapping[str, Any], task: Task | None) -> dict[str, 
     return {
         name: value
         for name, value in settings.items()
-        if name not in unused and method in ONLY_FOR.get(name, (method,))
+        if name not in unused and method in (readers(name) or (method,))
     }
 
 

@@ -4,22 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from langlift.adapters.method import METHODS, readers
 from langlift.config.loading import Given
-from langlift.config.recipes import CAUSAL, MOSA_SETTINGS
+from langlift.config.recipes import CAUSAL
 from langlift.studies.study import Axis
-
-ONLY_FOR = {
-    "reduction_factor": ("seq_bn", "seq_bn_inv", "mosa"),
-    "inverse_at_head": ("seq_bn_inv",),
-    "lora_rank": ("lora",),
-    "lora_alpha": ("lora",),
-    **dict.fromkeys(MOSA_SETTINGS, ("mosa",)),
-    "freeze_share": ("full",),
-    "train_head": ("seq_bn", "seq_bn_inv", "lora", "mosa"),
-}
-"""Settings that only these methods read. In runs of others they are left out, so that they make no runs twice."""
-OFF_OR_ON = ("gradient_checkpointing", "quantised", "validation_examples", "keep_states")
-"""Settings that came later. Off (false, 0) they are left out, so that runs from before count as the same."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +23,15 @@ class Choice:
     def cell(self, section: str, recipe: Any = None) -> dict[str, Any]:
         """Axis -> value for the axes of a section; None where the recipe's method does not read the setting."""
         return {
-            name: None if recipe is not None and is_unread(recipe, axis.setting) else value
+            name: None if recipe is not None and is_unread(recipe, axis.setting) else _shown(value)
             for name, (axis, value) in self.values.items()
             if axis.section == section
         }
+
+
+def _shown(value: Any) -> Any:
+    """A value as it stands in a cell: a list in one piece."""
+    return ",".join(map(str, value)) or "none" if isinstance(value, list) else value
 
 
 def is_unread(recipe: Any, setting: str) -> bool:
@@ -47,10 +40,8 @@ def is_unread(recipe: Any, setting: str) -> bool:
         return bool(recipe.objective != "targeted")
     if setting == "masking_share":
         return bool(recipe.objective in ("targeted", CAUSAL))
-    if setting == "train_head" and recipe.objective == CAUSAL:
+    if setting == "train_head" and (recipe.objective == CAUSAL or METHODS[recipe.method].whole_model):
         return True
     if setting == "path":
         return True
-    if setting in OFF_OR_ON:
-        return not getattr(recipe, setting)
-    return setting in ONLY_FOR and recipe.method not in ONLY_FOR[setting]
+    return bool(methods := readers(setting)) and recipe.method not in methods

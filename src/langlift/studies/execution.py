@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from langlift.config.family import Family
-from langlift.config.recipes import CAUSAL, AdaptRecipe, FamilyRecipe, GraphRecipe, TaskRecipe, VocabRecipe
+from langlift.adapters.method import is_whole_model
+from langlift.config.recipes import CAUSAL, GraphRecipe, TaskRecipe, VocabRecipe
 from langlift.corpus.building import build_corpus
 from langlift.corpus.text_data import texts_to_score
 from langlift.errors import LangliftError
@@ -27,7 +27,9 @@ from langlift.studies.step import Step
 from langlift.tasks.runner import train_task
 from langlift.training.adaptation import adapt
 from langlift.training.family import adapt_family
+from langlift.training.family_file import Family
 from langlift.training.memory import forget_peak_memory, peak_memory_bytes
+from langlift.training.recipes import AdaptRecipe, FamilyRecipe
 from langlift.training.run_folder import METRICS, write_json, write_text
 from langlift.vocab.building import build_vocabulary
 
@@ -123,7 +125,7 @@ def _model(step: Step, runs: Path) -> tuple[str, Path | None]:
     """The base and the adapter on it; a model that was trained whole is itself the base."""
     for trained in step.inputs.get("trained", ()):
         made = trained.made_in(runs) if isinstance(trained, Step) else Path(trained.path)
-        return (str(made), None) if step.cell["method"] == "full" else (_base(step), made)
+        return (str(made), None) if is_whole_model(step.cell["method"]) else (_base(step), made)
     return _base(step), None
 
 

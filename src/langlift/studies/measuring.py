@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from langlift.adapters.method import is_whole_model
 from langlift.config.recipes import CAUSAL
 from langlift.evaluation.pseudo_perplexity import WITHIN_WORD
 from langlift.languages import Language
@@ -135,8 +136,8 @@ class MeasuringSteps(StepMaker):
             recipe = self._recipe(corner, "task", [*choice.settings("task"), *fixed, *seeds], task=name)
             if recipe is None:
                 continue
-            adapter = use in ("stacked", "fused") and where["method"] != "full"
-            if recipe.method == "full" and adapter:
+            adapter = use in ("stacked", "fused") and not is_whole_model(where["method"])
+            if is_whole_model(recipe.method) and adapter:
                 self._leave_out(language, f"{name} ({use}): the whole model does not train on top of an adapter")
                 continue
             unused = TASKS[name].unused

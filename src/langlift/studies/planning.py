@@ -6,6 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from langlift.adapters.method import FUSIBLE
 from langlift.config.loading import Given
 from langlift.config.recipes import CAUSAL
 from langlift.errors import InputError
@@ -185,7 +186,7 @@ class _Planner(MeasuringSteps, AskingSteps):
             if len(members) < 2:
                 self._leave_out(language, "fusion needs two adapters, and there is one")
                 continue
-            if first.cell["method"] in ("lora", "full"):
+            if first.cell["method"] not in FUSIBLE:
                 self._leave_out(language, f"{first.cell['method']} has no adapter that can be fused")
                 continue
             model: dict[str, tuple[Source, ...]] = {

@@ -11,9 +11,10 @@ from typing import Any
 from torch import nn
 
 from langlift.adapters.composition import attach, train_only
+from langlift.adapters.method import METHODS, Shape, is_whole_model
 from langlift.backbones.loading import model_location, weightless_model
 from langlift.backbones.registry import backbone_of
-from langlift.config.recipes import CAUSAL, AdaptRecipe
+from langlift.config.recipes import CAUSAL
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.language_facts import base_shape
@@ -22,7 +23,7 @@ from langlift.studies.decoders import is_decoder
 from langlift.studies.planning import StudyPlan
 from langlift.studies.step import Input, Step
 from langlift.studies.workload import requests_of, workload_of
-from langlift.training.adaptation import adapter_config
+from langlift.training.recipes import AdaptRecipe
 from langlift.training.step_time import step_time
 
 CALIBRATION_SECONDS = 30.0
@@ -42,7 +43,7 @@ ASKED = (
 )
 Training = tuple[str, AdaptRecipe]
 """A base, and what is trained on it: steps and rates do not matter here."""
-ADAPTER_SHAPE = ("method", "reduction_factor", "lora_rank", "experts", "share")
+ADAPTER_SHAPE = ("method", *dict.fromkeys(setting for method in METHODS.values() for setting in method.sized_by))
 """The settings that decide how many parameters train."""
 
 
@@ -180,7 +181,7 @@ def _trainings(step: Step) -> list[Training]:
         shape = {name: step.settings[name] for name in ADAPTER_SHAPE if name in step.settings}
         return [(_base(step), AdaptRecipe(**shape))]
     if step.kind in ("score", "alignment"):
-        return [(_base(step), AdaptRecipe(method=str(step.cell["method"] or "seq_bn")))]
+        return [(_base(step), AdaptRecipe(method=str(step.cell["method"] or AdaptRecipe().method)))]
     return []
 
 
@@ -202,8 +203,8 @@ def _speed(
     base: str, recipe: AdaptRecipe, text: Sequence[str] | None, seconds: float | None, remarks: list[str]
 ) -> Speed | None:
     """Timed on this machine, or worked out from the base's shape."""
-    method = recipe.method
-    forward = 1 / 3 if method == "full" else 1 / 2
+    method = METHODS[recipe.method]
+    forward = 1 / 3 if method.whole_model else 1 / 2
     if seconds is not None:
         try:
             started = time.monotonic()
@@ -222,12 +223,7 @@ def _speed(
     hidden, layers, vocabulary = shape
     body = 12 * layers * hidden**2
     head = _head(hidden, vocabulary, recipe)
-    bottlenecks = round(layers * 2 * hidden * hidden / recipe.reduction_factor)
-    trained = {
-        "full": body + hidden * vocabulary,
-        "lora": layers * 2 * 2 * hidden * recipe.lora_rank,
-        "seq_bn_inv": bottlenecks + hidden * hidden // 2,
-    }.get(method, bottlenecks)
+    trained = round(method.parameters(recipe, Shape(hidden, layers, vocabulary)))
     return Speed(2 * (body + head) / forward, trained, forward)
 
 
@@ -242,7 +238,7 @@ def _by_config(base: str, recipe: AdaptRecipe, forward: float) -> Speed:
     body = _matrices(model.base_model) - _matrices(model.base_model.get_submodule(backbone_of(model).embeddings))
     config: Any = model.config
     head = _head(config.hidden_size, config.vocab_size, recipe)
-    adapter = adapter_config(recipe)
+    adapter = METHODS[recipe.method].config(recipe)
     if adapter is not None:
         attach(model, "priced", adapter)
     train_only(model, None if adapter is None else "priced")
@@ -268,7 +264,7 @@ def _priced(step: Step, finished: bool, speeds: Mapping[Training, Speed | None],
         remarks.append(f"tokens are a guess for {work.assumed}")
     factor = FUSION if step.kind == "fuse" else 1.0
     equivalent = factor * (work.trained + speed.forward * work.read)
-    copies = 2 if {"trained", "adapters"} & step.inputs.keys() and step.cell["method"] != "full" else 1
+    copies = 2 if {"trained", "adapters"} & step.inputs.keys() and not is_whole_model(step.cell["method"]) else 1
     disk = 0 if step.kind in ("score", "alignment") else BYTES * speed.trained * copies
     seconds = None if speed.seconds_a_token is None else equivalent * speed.seconds_a_token + speed.overhead
     return RunPrice(

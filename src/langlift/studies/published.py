@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from langlift.adapters.method import is_whole_model, readers
 from langlift.errors import InputError
 from langlift.language_facts import seed_language_codes
 from langlift.studies.analysis.measures import AS_PUBLISHED, PERPLEXITY, Condition, Measure, Results
@@ -100,10 +101,10 @@ def column_of(measure: Measure, condition: Condition) -> str | None:
         return f"fusion_{name}" if kinds == {"graph", "text"} else None
     if use == "full" or "," in data or len(kinds) != 1 or "+" in data:
         return None
-    if method == "full":
+    if is_whole_model(method):
         return "glot_fft" if kinds == {"text"} else None
     prefix = "cn" if kinds == {"graph"} else "glot"
-    return f"{prefix}_{method}" if method in ("seq_bn", "lora", "seq_bn_inv") else None
+    return f"{prefix}_{method}" if method else None
 
 
 def data_source(name: str) -> str | None:
@@ -146,7 +147,7 @@ def what_differs(results: Results, runs: Sequence[StudyRun]) -> list[str]:
         )
     if adapting:
         lines += _settings_differ("Adapters", adapting, "adapt", ADAPT)
-        bottlenecks = [run for run in adapting if run.cell.get("method") in ("seq_bn", "seq_bn_inv")]
+        bottlenecks = [run for run in adapting if run.cell.get("method") in readers("reduction_factor")]
         lines += _settings_differ("Adapters", bottlenecks, "adapt", BOTTLENECK)
         for kind, steps in STEPS.items():
             some = [run for run in adapting if data_source(str(run.cell.get("data"))) == kind]

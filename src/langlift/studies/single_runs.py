@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from langlift.adapters.method import is_whole_model
+from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.languages import find_language
 from langlift.studies.store import StudyRun, is_study, read_run, read_study
@@ -108,15 +110,15 @@ def data_kind(data: Any) -> str | None:
 def _task_runs(folder: Path, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> list[StudyRun]:
     """A run for each seed of a task, described by the adapter it stands on."""
     cell: dict[str, Any] = {"language": _language_of(inputs.get("data")), "base": inputs.get("base")}
-    adapter, fused = inputs.get("language_adapter"), inputs.get("fused_adapters")
+    adapter, fused, method = inputs.get("language_adapter"), inputs.get("fused_adapters"), settings.get("method")
     if fused:
         cell |= {"use": "fused", "data": "+".join(data_kind(name) or name for name in fused.values())}
     elif adapter:
         cell |= {"use": "stacked", **_adapter_cell(folder, adapter)}
     else:
-        cell["use"] = "full" if settings.get("method") == "full" else "alone"
-    if settings.get("method") not in ("full", "seq_bn"):
-        cell["task_method"] = settings.get("method")
+        cell["use"] = "full" if is_whole_model(method) else "alone"
+    if method != TaskRecipe().method and not is_whole_model(method):
+        cell["task_method"] = method
     cell["task"] = inputs.get("task")
     published = True if settings.get("label_subwords") == "every" else None
     return _seed_runs(folder, "task", inputs, settings, cell, published)

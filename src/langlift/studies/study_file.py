@@ -10,13 +10,11 @@ from typing import Any
 
 import yaml
 
+from langlift.adapters.method import METHODS
 from langlift.config.loading import Given, check_setting, preset_path, yaml_readable
 from langlift.config.recipes import (
-    METHODS,
     MOST_SEED,
     OBJECTIVES,
-    AdaptRecipe,
-    FamilyRecipe,
     GraphRecipe,
     PromptRecipe,
     TaskRecipe,
@@ -31,6 +29,7 @@ from langlift.studies.prompt_block import OWN as PROMPT_KEYS
 from langlift.studies.prompt_block import PromptBlockReader
 from langlift.studies.study import BEHAVIOURS, USES, Aligning, Axis, Place, Scoring, Study, TaskUse
 from langlift.tasks.task import TASKS
+from langlift.training.recipes import AdaptRecipe, FamilyRecipe
 
 STUDY = "study.yaml"
 KEYS = ("name", "preset", "base", "languages", "family", "data", "axes", "score", "alignment", "tasks")
@@ -108,7 +107,7 @@ class _Reader(PromptBlockReader):
         axes = self._axes(found.get("axes"), training, data)
         if "data" not in axes and data:
             axes["data"] = Axis("data", "", "", tuple(data), "default")
-        axes.setdefault("method", Axis("method", "", "", ("seq_bn" if family is None else "full",), "default"))
+        axes.setdefault("method", Axis("method", "", "", (SECTIONS[training]().method,), "default"))
         axes.setdefault("seed", Axis("seed", "", "", (1,), "default"))
         score = self._score(*found["score"], data) if "score" in found else None
         alignment = self._alignment(*found["alignment"], bases) if "alignment" in found else None

@@ -10,6 +10,7 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from langlift.adapters.method import is_whole_model
 from langlift.backbones.loading import default_device, load_model, load_tokenizer
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
@@ -76,7 +77,7 @@ def load_trained_task(
         raise InputError(
             f"{folder}: {RECIPE} or {HEAD} is damaged", "train it again, or restore the file"
         ) from None
-    full = method == "full"
+    full = is_whole_model(method)
     if full and base is not None:
         raise InputError("--base: this run trained the whole model and holds it itself", "leave --base out")
     source = str(folder) if full else base or recorded_base

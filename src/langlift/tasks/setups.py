@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainerCallback
 
-from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, fuse, train_only
 from langlift.adapters.fusion import fusion_penalty, fusions_of, watched_attention
+from langlift.adapters.method import METHODS, AdapterConfig, MethodSettings
 from langlift.adapters.mosa import Mixture, MosaConfig, mix
 from langlift.backbones.hidden_states import hidden_states
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
@@ -117,10 +117,10 @@ class WholeModel(Setup):
 
 @dataclass(frozen=True)
 class TaskAdapter(Setup):
-    """A fresh Seq_bn adapter called ``name``, alone or on top of a frozen language adapter."""
+    """A fresh adapter called ``name``, alone or on top of a frozen language adapter."""
 
     name: str
-    config: SeqBnConfig
+    config: AdapterConfig
     language_adapter: Path | None = None
 
     @property
@@ -282,18 +282,18 @@ def setup_for(task: str, recipe: TaskRecipe, adapters: Sequence[Path] = ()) -> S
     Raises:
         InputError: the whole model cannot train on top of adapters, or these cannot be fused.
     """
-    if recipe.method == "full":
+    method = METHODS[recipe.method]
+    config = method.config(MethodSettings(recipe.method, recipe.reduction_factor))
+    if config is None:
         if adapters:
             raise InputError(
-                "--method full trains the whole model, and cannot be stacked on language adapters",
+                f"--method {method.name} trains the whole model, and cannot be stacked on language adapters",
                 "leave out --language-adapter, or train a task adapter (--method seq_bn)",
             )
         return WholeModel()
-    adapter = TaskAdapter(
-        task, SeqBnConfig(reduction_factor=recipe.reduction_factor), adapters[0] if len(adapters) == 1 else None
-    )
+    adapter = TaskAdapter(task, config, adapters[0] if len(adapters) == 1 else None)
     setup: Setup = adapter
-    if recipe.method == "mosa":
+    if method.mixture:
         mosa = MosaConfig(recipe.experts, recipe.share, recipe.merge)
         setup = MosaTaskAdapter(adapter, mosa, recipe.consistency)
     if len(adapters) < 2:

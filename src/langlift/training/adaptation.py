@@ -8,22 +8,19 @@ from typing import Any
 
 from transformers import PreTrainedModel, set_seed
 
-from langlift.adapters.composition import AdapterConfig, method_of
-from langlift.adapters.lora import LoraConfig
+from langlift.adapters.method import METHODS, AdapterConfig
 from langlift.backbones.loading import is_causal, load_model, load_tokenizer, longest_input
 from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter, read_config
 from langlift.checkpoints.masked_head import MASKED_HEAD
 from langlift.config.loading import recorded
-from langlift.config.recipes import CAUSAL, MOSA_SETTINGS, AdaptRecipe
+from langlift.config.recipes import CAUSAL
 from langlift.errors import InputError
 from langlift.languages import Language
 from langlift.training.cost import flops_per_token
 from langlift.training.encoding import EncodedRow
 from langlift.training.language_model_training import (
-    LATER_SETTINGS,
     ExamplesOf,
-    adapter_config,
     dev_examples,
     language_model_trainer,
     prepare_model,
@@ -32,6 +29,7 @@ from langlift.training.language_model_training import (
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.model_cards import adaptation_card
 from langlift.training.paths import LossPath
+from langlift.training.recipes import AdaptRecipe
 from langlift.training.run_folder import (
     CHECKPOINTS,
     METRICS,
@@ -46,9 +44,6 @@ from langlift.training.run_folder import (
 from langlift.training.state_keeping import frozen_copy
 from langlift.training.trainer import Validation, best_of, mixed_validation_loss, validation_loss
 from langlift.training.training_data import TrainingData, encode_sources, read_sources
-
-LATER_ADAPT_SETTINGS = {"train_head": False, "targeted_as_published": False, **MOSA_SETTINGS, **LATER_SETTINGS}
-"""Settings that runs made before there were any of them lack, and what those runs did."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +99,8 @@ def require_same_adapter(folder: Path, model: PreTrainedModel, config: AdapterCo
     found = read_config(folder, backbone_of(model))
     if config is None:
         raise InputError(
-            f"{folder}: an adapter, and the method is full", "choose the adapter's method with --method"
+            f"{folder}: an adapter, and the method trains the whole model",
+            "choose the adapter's method with --method",
         )
     there, here = _settings(found), _settings(config)
     differing = [key for key, value in there.items() if here.get(key, value) != value]
@@ -116,10 +112,7 @@ def require_same_adapter(folder: Path, model: PreTrainedModel, config: AdapterCo
 
 def _settings(config: AdapterConfig) -> dict[str, Any]:
     """The recipe's settings that describe an adapter."""
-    if isinstance(config, LoraConfig):
-        return {"method": method_of(config), "lora_rank": config.rank, "lora_alpha": config.alpha}
-    inverse = {"inverse_at_head": config.inverse_at_head} if config.invertible else {}
-    return {"method": method_of(config), "reduction_factor": config.reduction_factor, **inverse}
+    return {"method": config.method, **config.settings()}
 
 
 def adapt(
@@ -152,7 +145,7 @@ def adapt(
     model = load_model(base, trust_remote_code, quantised=recipe.quantised)
     longest = min(recipe.max_tokens, longest_input(model, tokenizer))
     rows = encode_sources(sources, data_weights, tokenizer, longest, recipe)
-    name, config = str(language), adapter_config(recipe)
+    name, config = str(language), METHODS[recipe.method].config(recipe)
     names, hashes = [source.name for source in sources], [source.texts.sha256 for source in sources]
     inputs: dict[str, Any] = {"language": str(language), "base": base}
     if len(sources) == 1:
@@ -168,7 +161,7 @@ def adapt(
         with_head |= (init / MASKED_HEAD).exists()
         weights = [*sorted(init.glob("adapter*.safetensors")), *init.glob(MASKED_HEAD)]
         inputs |= {"init": init.resolve().name, "init_sha256": sha256_of(weights)}
-    open_run(out, recorded("adapt", inputs, recipe), resume, frozenset({"path"}), LATER_ADAPT_SETTINGS)
+    open_run(out, recorded("adapt", inputs, recipe), resume, frozenset({"path"}))
     if is_finished(out):
         return AdaptResult(**read_metrics(out))
 

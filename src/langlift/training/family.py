@@ -12,21 +12,20 @@ import numpy.typing as npt
 from torch import nn
 from transformers import set_seed
 
+from langlift.adapters.method import METHODS
 from langlift.backbones.loading import load_masked_model, load_tokenizer, longest_input
-from langlift.config.family import SECTION, Family
 from langlift.config.loading import recorded
-from langlift.config.recipes import FamilyRecipe, VocabRecipe
+from langlift.config.recipes import VocabRecipe
 from langlift.corpus.sampling import sampling_shares
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.progress import say
 from langlift.training.cost import flops_per_token
 from langlift.training.examples import Schedule
+from langlift.training.family_file import SECTION, Family
 from langlift.training.freezing import FreezeAtStart, encoder_parameters, frozen
 from langlift.training.language_model_training import (
-    LATER_SETTINGS,
     ExamplesOf,
-    adapter_config,
     arrangement,
     dev_examples,
     language_model_trainer,
@@ -36,6 +35,7 @@ from langlift.training.language_model_training import (
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.model_cards import family_card
 from langlift.training.paths import LossPath
+from langlift.training.recipes import FamilyRecipe
 from langlift.training.run_folder import (
     CHECKPOINTS,
     METRICS,
@@ -135,7 +135,7 @@ def adapt_family(
     }
     rows = _training_data(found, recipe)
     inputs = _inputs(family, sources)
-    open_run(out, recorded(SECTION, inputs, recipe), resume, frozenset({"path"}), LATER_SETTINGS)
+    open_run(out, recorded(SECTION, inputs, recipe), resume, frozenset({"path"}))
     if is_finished(out):
         return read_family_result(out)
 
@@ -144,7 +144,7 @@ def adapt_family(
         base = str(_with_vocabulary(family, family.vocabulary, out / BASE, recipe))
         tokenizer, model = load_tokenizer(base), load_masked_model(base)
     steps = _steps(rows, recipe)
-    name, config = _adapter_name(family.name), adapter_config(recipe)
+    name, config = _adapter_name(family.name), METHODS[recipe.method].config(recipe)
     set_seed(recipe.seed)
     mixture = prepare_model(model, name, config, recipe)
     encoder = encoder_parameters(model) if config is None else []

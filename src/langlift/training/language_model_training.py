@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel, TrainerCallback
 
-from langlift.adapters.bottleneck import SeqBnConfig
-from langlift.adapters.composition import AdapterConfig, attach, train_only
-from langlift.adapters.lora import LoraConfig
+from langlift.adapters.composition import attach, train_only
+from langlift.adapters.method import METHODS, AdapterConfig
 from langlift.adapters.mosa import Mixture, MosaConfig, mix
 from langlift.backbones.loading import default_device, quiet_transformers
 from langlift.backbones.masked_head import head_parameters
 from langlift.checkpoints.adapter_folder import save_adapter
 from langlift.checkpoints.masked_head import save_masked_head
-from langlift.config.recipes import CAUSAL, AdaptRecipe
+from langlift.config.recipes import CAUSAL
 from langlift.masking.masked_language_model import MaskedLanguageModel
 from langlift.training.consistency import DrawExperts, consistent_loss
 from langlift.training.encoding import EncodedRow
@@ -31,6 +30,7 @@ from langlift.training.examples import (
 )
 from langlift.training.paths import LossPath, loss_path
 from langlift.training.precision import Arithmetic, prepare_arithmetic
+from langlift.training.recipes import AdaptRecipe
 from langlift.training.reporting import TrainingReport
 from langlift.training.run_folder import atomic_files
 from langlift.training.state_keeping import state_keeping_loss
@@ -40,26 +40,10 @@ from langlift.training.training_data import DEV_SEED, TrainingData
 CHECKED_EXAMPLES = 16
 """So many dev examples, short and long ones, make the batch on which bf16 is checked."""
 
-LATER_SETTINGS = {"gradient_checkpointing": False, "quantised": False, "keep_states": 0.0}
-"""Settings that runs made before there were any of them lack, and what those runs did."""
-
 ExamplesOf = Callable[[Sequence[EncodedRow], int], ExampleOf]
 """(rows, seed) -> the rows with what is to be predicted in them."""
 ValidationOf = Callable[[TrainingData, ExamplesOf, LossPath], tuple[Validation, str]]
 """(data, examples of rows, path) -> what is measured on the dev splits, and which measure picks the weights."""
-
-
-def adapter_config(recipe: AdaptRecipe) -> AdapterConfig | None:
-    """The adapter a recipe asks for, as it is saved; ``None`` trains the whole model."""
-    if recipe.method == "full":
-        return None
-    if recipe.method == "lora":
-        return LoraConfig(rank=recipe.lora_rank, alpha=recipe.lora_alpha)
-    return SeqBnConfig(
-        reduction_factor=recipe.reduction_factor,
-        invertible=recipe.method == "seq_bn_inv",
-        inverse_at_head=recipe.inverse_at_head,
-    )
 
 
 def prepare_model(
@@ -69,7 +53,7 @@ def prepare_model(
     if config is not None and fresh:
         attach(model, name, config)
     mixture = None
-    if recipe.method == "mosa":
+    if METHODS[recipe.method].mixture:
         mixture = mix(model, name, MosaConfig(recipe.experts, recipe.share, recipe.merge), fresh=fresh)
     train_only(model, None if config is None else name)
     if recipe.gradient_checkpointing:

@@ -4,30 +4,18 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langlift.config.recipes import CAUSAL, AdaptRecipe, FamilyRecipe, FurtherRecipe, PretrainRecipe, TaskRecipe
+from langlift.adapters.method import METHODS
+from langlift.config.recipes import CAUSAL, FurtherRecipe, PretrainRecipe, TaskRecipe
 from langlift.languages import Language
+from langlift.training.recipes import AdaptRecipe, FamilyRecipe
 
 FLORES_CODE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
 LEARNING_CURVES = "learning_curves.svg"
-METHOD_NAMES = {
-    "seq_bn": "sequential bottleneck adapter (Seq_bn)",
-    "seq_bn_inv": "sequential bottleneck adapter with an invertible adapter (Seq_bn_inv)",
-    "lora": "LoRA adapter",
-    "mosa": "sequential bottleneck adapter (Seq_bn) trained as a mixture of sparse adapters (MoSA)",
-    "full": "fully fine-tuned language model",
-}
 OBJECTIVE_NAMES = {
     "mlm": "masked language modelling",
     "full_word": "masked language modelling of full words",
     "targeted": "targeted masking of the arguments of triples",
     "causal": "causal language modelling (the next token)",
-}
-TAGS = {
-    "seq_bn": "adapter-transformers",
-    "seq_bn_inv": "adapter-transformers",
-    "lora": "peft",
-    "mosa": "adapter-transformers",
-    "full": "fill-mask",
 }
 
 
@@ -44,17 +32,16 @@ def adaptation_card(
 
     ``with_head``: a masked head stands in a file of its own beside the adapter.
     """
+    method = METHODS[recipe.method]
     sources = ", ".join(f"`{name}`" for name in data)
     head = "\nThe masked head trained with it is in `masked_head.safetensors`.\n" if with_head else ""
     use = (
         f"langlift score --base {base} --adapter THIS_FOLDER --text your_sentences.txt"
-        if recipe.method != "full"
+        if not method.whole_model
         else "langlift score --base THIS_FOLDER --text your_sentences.txt"
     )
     start = f", starting from the adapter `{init}`" if init else ""
-    tag, loss = TAGS[recipe.method], "masked loss"
-    if recipe.objective == CAUSAL:
-        tag, loss = "text-generation" if recipe.method == "full" else tag, "loss"
+    tag, loss = (method.causal_tag, "loss") if recipe.objective == CAUSAL else (method.tag, "masked loss")
     settings = "\n".join(
         f"| {name} | {getattr(recipe, field)} |"
         for name, field in (
@@ -72,7 +59,7 @@ library_name: langlift
 tags: [langlift, {tag}, low-resource-languages]
 ---
 
-# {language.name} ({language}): {METHOD_NAMES[recipe.method]} for {base}
+# {language.name} ({language}): {method.label} for {base}
 
 Trained by langlift on {sources} with {OBJECTIVE_NAMES[recipe.objective]}{start}.
 {head}
@@ -207,17 +194,18 @@ def family_card(recipe: FamilyRecipe, result: Any) -> str:
         f"| {one.validation_loss_before:.4f} | {one.validation_loss:.4f} |"
         for code, one in result.languages.items()
     )
-    head = " and the masked head" if recipe.train_head and recipe.method != "full" else ""
-    use = f"--base {result.base} --adapter THIS_FOLDER" if recipe.method != "full" else "--base THIS_FOLDER"
+    method = METHODS[recipe.method]
+    head = " and the masked head" if recipe.train_head and not method.whole_model else ""
+    use = "--base THIS_FOLDER" if method.whole_model else f"--base {result.base} --adapter THIS_FOLDER"
     before, after = f"{result.validation_loss_before:.4f}", f"{result.validation_loss:.4f}"
     return f"""---
 language: [{", ".join(dict.fromkeys(code.partition("_")[0] for code in result.languages))}]
 base_model: {result.base}
 library_name: langlift
-tags: [langlift, {TAGS[recipe.method]}, low-resource-languages]
+tags: [langlift, {method.tag}, low-resource-languages]
 ---
 
-# {result.family}: {METHOD_NAMES[recipe.method]}{head} for {result.base}
+# {result.family}: {method.label}{head} for {result.base}
 
 Trained by langlift on the text of {len(result.languages)} languages together, with
 {OBJECTIVE_NAMES[recipe.objective]}. A language's share of the training examples goes with the number of its own to
@@ -260,11 +248,7 @@ def task_card(
     below = f", stacked on `{inputs['language_adapter']}`" if inputs.get("language_adapter") else ""
     if fused := inputs.get("fused_adapters"):
         below = f", on the fusion of {' and '.join(f'`{name}`' for name in fused)}"
-    what = {
-        "seq_bn": "task adapter (Seq_bn)",
-        "mosa": "task adapter (Seq_bn, trained as a mixture of sparse adapters)",
-        "full": "fully fine-tuned encoder",
-    }[recipe.method]
+    what = METHODS[recipe.method].task_label
     trained_on = inputs["train_data"] or inputs["data"]
     return f"""---
 base_model: {inputs["base"]}

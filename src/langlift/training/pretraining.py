@@ -131,8 +131,7 @@ def pretrain(
         tokenizer = load_tokenizer(str(base), trust_remote_code)
         model, has_head = load_with_any_head(str(base), trust_remote_code)
         require_row(model, tokenizer, recipe.row_tokens)
-    later = {} if base is not None else {"language_bytes": {}, "objective": "mlm"}
-    open_run(out, record, resume, may_change, absent=later)
+    open_run(out, record, resume, may_change)
     if is_finished(out):
         return PretrainResult(**read_metrics(out))
     if isinstance(recipe, PretrainRecipe):

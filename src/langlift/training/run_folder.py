@@ -120,31 +120,22 @@ def open_run(
     recipe: Mapping[str, Any],
     resume: bool,
     may_change: frozenset[str] = frozenset(),
-    absent: Mapping[str, Any] | None = None,
 ) -> None:
     """Prepare a run's folder: record recipe and versions before step 0, or check that a resumed run's agree.
 
     Settings named in ``may_change`` may differ when a run that is not finished is resumed; the recipe is
-    then recorded anew. In a finished run they may only be missing, if it is older than the setting.
-    ``absent`` says of settings that came later what a run did whose recipe lacks them. Of several processes the
-    writer does it, and the others wait.
+    then recorded anew. Of several processes the writer does it, and the others wait.
 
     Raises:
         InputError: the folder holds another run; or a resumed run's recipe differs from the recorded one.
         LangliftError: the folder cannot be written.
     """
     if is_writer():
-        _open_run(folder, recipe, resume, may_change, absent)
+        _open_run(folder, recipe, resume, may_change)
     wait_for_all()
 
 
-def _open_run(
-    folder: Path,
-    recipe: Mapping[str, Any],
-    resume: bool,
-    may_change: frozenset[str],
-    absent: Mapping[str, Any] | None,
-) -> None:
+def _open_run(folder: Path, recipe: Mapping[str, Any], resume: bool, may_change: frozenset[str]) -> None:
     recorded = folder / RECIPE
     text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
     if recorded.exists():
@@ -152,11 +143,10 @@ def _open_run(
             raise InputError(
                 f"{folder}: holds a run already", "add --resume to go on with it, or choose another --out"
             )
-        before, now = {**(absent or {}), **_flat(_read_recipe(recorded))}, _flat(yaml.safe_load(text))
+        before, now = _flat(_read_recipe(recorded)), _flat(yaml.safe_load(text))
         changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
         finished = is_finished(folder)
-        free = {key for key in may_change if not finished or key not in before}
-        if forbidden := sorted(changed - free):
+        if forbidden := sorted(changed if finished else changed - may_change):
             key = forbidden[0]
             raise InputError(
                 f"{recorded}: the run was started with {key} = {before.get(key)!r}, not {now.get(key)!r}",

@@ -9,6 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from langlift.adapters.composition import attach, train_only
+from langlift.adapters.method import METHODS
 from langlift.backbones.loading import (
     default_device,
     load_masked_model,
@@ -16,14 +17,15 @@ from langlift.backbones.loading import (
     load_tokenizer,
     longest_input,
 )
-from langlift.config.recipes import CAUSAL, AdaptRecipe
+from langlift.config.recipes import CAUSAL
 from langlift.progress import ProgressBar
 from langlift.training.cost import ATTENTION_ON_CPU
 from langlift.training.encoding import encode
 from langlift.training.examples import OnePass
-from langlift.training.language_model_training import adapter_config, examples_for
+from langlift.training.language_model_training import examples_for
 from langlift.training.paths import loss_path
 from langlift.training.precision import autocast, prepare_arithmetic
+from langlift.training.recipes import AdaptRecipe
 from langlift.training.trainer import on_device
 
 MEASURED_STEPS = 5
@@ -73,7 +75,7 @@ def step_time(
     needed = (MEASURED_STEPS + 1) * size
     repeated = list(texts) * (needed // max(1, len(texts)) + 1)
     rows = encode(tokenizer, repeated[:needed], longest, "the text")[:needed]
-    config = adapter_config(recipe)
+    config = METHODS[recipe.method].config(recipe)
     if config is not None:
         attach(model, "measured", config)
     train_only(model, None if config is None else "measured")

@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 
 from langlift.config.loading import Given, default_preset, resolve, yaml_readable
-from langlift.config.recipes import FamilyRecipe
 from langlift.config.yaml_reader import YamlReader
 from langlift.errors import InputError
 from langlift.languages import Language, find_language
+from langlift.training.recipes import FamilyRecipe
 
 SECTION = "adapt-family"
 HINT = "a family file has base, languages (LANG: FILE or [FILE, FILE]) and settings; docs/families.md"
