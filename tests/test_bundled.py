@@ -15,7 +15,6 @@ from test_release import module
 from langlift.backbones.eight_bits import EIGHT_BITS
 from langlift.backbones.loading import load_masked_model, load_tokenizer, model_location
 from langlift.bundled_models import BUNDLED, DEFAULT_BASE, MINI, NANO, BundledModel
-from langlift.config.recipes import TaskRecipe
 from langlift.corpus.text_data import load_text_data
 from langlift.demonstration import GAP_SENTENCES, GAP_WORDS, MEANINGS
 from langlift.errors import InputError
@@ -104,15 +103,21 @@ def test_a_short_demo(langlift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     from langlift import demonstration
 
     monkeypatch.setattr(demonstration, "DEFAULT_BASE", NANO)  # the slow test runs the whole with the real one
-    complete = demonstration.resolve
-
-    def shortened(kind, *arguments, **options):
-        recipe = complete(kind, *arguments, **options)
-        if kind is TaskRecipe:
-            return dataclasses.replace(recipe, epochs=1, train_examples=42, seeds=(1, 2))
-        return dataclasses.replace(recipe, steps=20, validate_every=20)
-
-    monkeypatch.setattr(demonstration, "resolve", shortened)
+    adapter_recipe, task_recipe = demonstration.resolve, demonstration.task_recipe
+    monkeypatch.setattr(
+        demonstration,
+        "resolve",
+        lambda *given, **options: dataclasses.replace(
+            adapter_recipe(*given, **options), steps=20, validate_every=20, keep_states=0.0
+        ),
+    )
+    monkeypatch.setattr(
+        demonstration,
+        "task_recipe",
+        lambda *given, **options: dataclasses.replace(
+            task_recipe(*given, **options), epochs=1, train_examples=42, seeds=(1, 2)
+        ),
+    )
     monkeypatch.setattr(
         demonstration, "score_sentences", lambda m, t, texts, **given: score_sentences(m, t, texts[:4], **given)
     )

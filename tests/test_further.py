@@ -25,7 +25,7 @@ from langlift.training.language_model_loss import decoder_of
 from langlift.training.paths import loss_path
 from langlift.training.pretraining import pretrain
 from langlift.training.pretraining_text import reserved_rows, token_rows
-from langlift.training.state_keeping import frozen_copy, state_keeping_loss
+from langlift.training.state_keeping import frozen_copy, state_keeping_loss, with_states_kept
 from langlift.training.trainer import LiftTrainer
 
 QUICK = FurtherRecipe(
@@ -250,12 +250,23 @@ def test_adapters_can_keep_states_too(base: Path, tmp_path: Path, langlift: Any,
 
 
 def test_what_keeping_states_does_not_go_with(langlift: Any, tmp_path: Path):
-    for settings, said in (
-        (["--objective", "causal"], "keep_states: only for masked objectives"),
-        (["--method", "mosa"], "keep_states: not with the second pass of mosa"),
-    ):
-        refused = langlift(
-            "adapt", "mlt", "--base", "langlift-nano", "--data", MALTESE, "--out", tmp_path / "run",
-            "--set", "keep_states=1", *settings,
-        )  # fmt: skip
-        assert refused.code == 2 and said in refused.err
+    refused = langlift(
+        "adapt", "mlt", "--base", "langlift-nano", "--data", MALTESE, "--out", tmp_path / "run",
+        "--set", "keep_states=1", "--objective", "causal",
+    )  # fmt: skip
+    assert refused.code == 2 and "keep_states: only for masked objectives" in refused.err
+
+
+@pytest.mark.parametrize("way", ["fast", "naive"])
+def test_the_term_beside_another_loss_is_the_same(headless: Path, maltese_lines: list[str], way: str):
+    tokenizer = load_tokenizer(str(headless))
+    model, has_head = load_with_any_head(str(headless))
+    prepare_further(model, has_head, np.ones(len(tokenizer), dtype=np.int64), QUICK)
+    batch = batch_of(model, tokenizer, way, maltese_lines[:6])
+    plain, teacher = loss_path(way, model, tokenizer.pad_token_id).loss, frozen_copy(model)
+    total, items = with_states_kept(plain, teacher, 2e4)(model, batch)
+    assert (float(total), items) == (
+        pytest.approx(float(state_keeping_loss(teacher, 2e4)(model, batch)[0])),
+        items,
+    )
+    assert float(total) > 1.001 * float(plain(model, batch)[0])

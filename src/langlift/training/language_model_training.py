@@ -33,7 +33,7 @@ from langlift.training.precision import Arithmetic, prepare_arithmetic
 from langlift.training.recipes import AdaptRecipe
 from langlift.training.reporting import TrainingReport
 from langlift.training.run_folder import atomic_files
-from langlift.training.state_keeping import state_keeping_loss
+from langlift.training.state_keeping import state_keeping_loss, with_states_kept
 from langlift.training.trainer import LiftTrainer, Validation, on_device, training_arguments
 from langlift.training.training_data import DEV_SEED, TrainingData
 
@@ -91,11 +91,14 @@ def language_model_trainer(
         model.to(device)
     path = loss_path(recipe.path, model, tokenizer.pad_token_id)
     loss = path.loss
-    if mixture is not None and recipe.consistency > 0:
+    if second_pass := mixture is not None and recipe.consistency > 0:
         loss = consistent_loss(recipe.path, mixture, recipe.consistency)
     if teacher is not None:
-        loss_path(recipe.path, teacher, tokenizer.pad_token_id)  # it reads the same batches
-        loss = state_keeping_loss(teacher.to(device), recipe.keep_states)
+        loss_path(recipe.path, teacher.to(device), tokenizer.pad_token_id)  # it reads the same batches
+        if second_pass:
+            loss = with_states_kept(loss, teacher, recipe.keep_states)
+        else:
+            loss = state_keeping_loss(teacher, recipe.keep_states)
     validation, best_by = validation_of(rows, examples_of, path)
     held_out = dev_examples(max(rows.dev.values(), key=len), examples_of)
     some = np.unique(np.linspace(0, len(held_out) - 1, CHECKED_EXAMPLES).astype(int))

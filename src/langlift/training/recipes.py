@@ -57,8 +57,6 @@ class AdaptRecipe(MethodSettings):
             found.append(f"gradient_checkpointing: {second_pass}")
         if self.keep_states and (self.objective == CAUSAL or self.quantised):
             found.append("keep_states: only for masked objectives, and not for a quantised base")
-        if self.keep_states and self.takes_second_pass:
-            found.append(f"keep_states: {second_pass}")
         if self.quantised and METHODS[self.method].whole_model:
             found.append(f"quantised: only for adapters (method {self.method} trains the base itself)")
         return found

@@ -33,18 +33,7 @@ def state_keeping_loss(teacher: PreTrainedModel, weight: float) -> SummedLoss:
     def loss(student: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         chosen = batch["labels"] != IGNORED
         states = hidden_states(student, batch)
-        half = first_half(batch)
-        with torch.no_grad():
-            labels = half["labels"]
-            wanted = hidden_states(
-                teacher, half | {"input_ids": torch.where(labels != IGNORED, labels, half["input_ids"])}
-            )
-        kept = labels == IGNORED
-        if (mask := half.get("attention_mask")) is not None:
-            kept = kept & mask.bool()
-        kept = kept.reshape(-1)
-        now, then = states[: len(kept)][kept].float(), wanted[kept].float()
-        change = (now - then).square().sum() / (then - then.mean(0)).square().sum()
+        change = _lost_variance(teacher, states, first_half(batch))
         decoder = decoder_of(student)
         masked = summed_cross_entropy(
             before_decoder(student, states[chosen.reshape(-1)]),
@@ -56,6 +45,31 @@ def state_keeping_loss(teacher: PreTrainedModel, weight: float) -> SummedLoss:
         return masked + weight * chosen.sum() * change, chosen.sum()
 
     return loss
+
+
+def with_states_kept(loss: SummedLoss, teacher: PreTrainedModel, weight: float) -> SummedLoss:
+    """Another loss over predicted tokens with the term of ``state_keeping_loss``, here at the cost of a pass."""
+
+    def both(student: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        total, items = loss(student, batch)
+        half = first_half(batch)
+        return total + weight * items * _lost_variance(teacher, hidden_states(student, half), half), items
+
+    return both
+
+
+def _lost_variance(teacher: PreTrainedModel, states: Tensor, half: dict[str, Tensor]) -> Tensor:
+    """The share of the variance of the teacher's states that a student's (of at least these texts) miss."""
+    labels = half["labels"]
+    with torch.no_grad():
+        whole = torch.where(labels != IGNORED, labels, half["input_ids"])
+        wanted = hidden_states(teacher, half | {"input_ids": whole})
+    kept = labels == IGNORED
+    if (mask := half.get("attention_mask")) is not None:
+        kept = kept & mask.bool()
+    kept = kept.reshape(-1)
+    now, then = states[: len(kept)][kept].float(), wanted[kept].float()
+    return (now - then).square().sum() / (then - then.mean(0)).square().sum()
 
 
 def first_half(batch: dict[str, Tensor]) -> dict[str, Tensor]:
