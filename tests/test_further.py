@@ -19,8 +19,9 @@ from langlift.config.loading import resolve
 from langlift.config.recipes import FurtherRecipe, PretrainRecipe
 from langlift.errors import InputError
 from langlift.masking.masked_language_model import IGNORED, MaskedLanguageModel
+from langlift.training.decoder_bias import piece_counts
 from langlift.training.examples import OnePass, masked_examples
-from langlift.training.further import make_head, piece_counts, prepare_further
+from langlift.training.further import make_head, prepare_further
 from langlift.training.language_model_loss import decoder_of
 from langlift.training.paths import loss_path
 from langlift.training.pretraining import pretrain
@@ -113,7 +114,7 @@ def test_a_made_head_guesses_by_frequency_first(headless: Path, init: str):
 def test_pieces_are_counted_without_special_tokens(tiny_bert: Path):
     tokenizer = load_tokenizer(str(tiny_bert))
     rows = np.asarray([[2, 7, 7, 3], [2, 7, 9, 3]], dtype=np.uint16)
-    counts = piece_counts(rows, tokenizer)
+    counts = piece_counts(rows, len(tokenizer), tokenizer.all_special_ids)
     assert counts.sum() == 4 and counts[7] == 3 and counts[9] == 1
 
 

@@ -1,4 +1,4 @@
-"""The part of a masked head that can be trained beside an adapter: all of it but its decoder."""
+"""The parts of a masked head that can be trained beside an adapter: all of it but its decoder's weight."""
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -20,3 +20,10 @@ def head_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
         for name, parameter in model.get_submodule(path).named_parameters()
         if id(parameter) not in decoder
     }
+
+
+def decoder_bias(model: PreTrainedModel) -> dict[str, nn.Parameter]:
+    """The bias of the head's decoder, one number for each piece, by its name; empty if it has none."""
+    backbone = backbone_of(model)
+    bias = model.get_submodule(backbone.head_decoder).bias
+    return {} if bias is None else {f"{backbone.head_decoder}.bias": bias}

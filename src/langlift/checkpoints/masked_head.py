@@ -1,39 +1,51 @@
 """A masked head trained with an adapter: a file of its own beside the adapter."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import nn
 from transformers import PreTrainedModel
 
-from langlift.backbones.masked_head import head_parameters
+from langlift.backbones.masked_head import decoder_bias, head_parameters
 from langlift.checkpoints.weight_files import read_safetensors
 from langlift.errors import InputError
 
 MASKED_HEAD = "masked_head.safetensors"
 
 
-def save_masked_head(model: PreTrainedModel, folder: Path) -> None:
-    """Write the model's masked head, without its decoder, into an existing folder; names as in the model."""
-    weights = {name: p.detach().cpu().contiguous() for name, p in head_parameters(model).items()}
-    save_file(weights, folder / MASKED_HEAD)
+def save_masked_head(parameters: Mapping[str, nn.Parameter], folder: Path) -> None:
+    """Write parameters of a model's masked head into an existing folder; names as in the model."""
+    save_file({name: p.detach().cpu().contiguous() for name, p in parameters.items()}, folder / MASKED_HEAD)
+
+
+def stored_head(model: PreTrainedModel, folder: Path) -> dict[str, nn.Parameter]:
+    """The parameters of a model's masked head that an adapter folder holds, if any; none of them is loaded.
+
+    Raises:
+        InputError: the file is damaged, or from another architecture, width or vocabulary.
+    """
+    path = folder / MASKED_HEAD
+    if not path.exists():
+        return {}
+    stored, here = read_safetensors(path), head_parameters(model) | decoder_bias(model)
+    if any(name not in here or weight.shape != here[name].shape for name, weight in stored.items()):
+        raise InputError(
+            f"{path}: a masked head of another architecture, width or vocabulary",
+            "give the base it was trained on",
+        )
+    return {name: here[name] for name in stored}
 
 
 def load_masked_head(model: PreTrainedModel, folder: Path) -> None:
     """Load the masked head of an adapter folder into a model, in place, if the folder has one.
 
     Raises:
-        InputError: the file is damaged, or from another architecture or width.
+        InputError: as ``stored_head``.
     """
-    path = folder / MASKED_HEAD
-    if not path.exists():
-        return
-    stored, here = read_safetensors(path), head_parameters(model)
-    shapes = {name: tuple(weight.shape) for name, weight in stored.items()}
-    if shapes != {name: tuple(parameter.shape) for name, parameter in here.items()}:
-        raise InputError(
-            f"{path}: a masked head of another architecture or width", "give the base it was trained on"
-        )
-    with torch.no_grad():
-        for name, parameter in here.items():
-            parameter.copy_(stored[name])
+    if parameters := stored_head(model, folder):
+        stored = read_safetensors(folder / MASKED_HEAD)
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(stored[name])

@@ -12,7 +12,7 @@ from langlift.adapters.method import METHODS, AdapterConfig
 from langlift.backbones.loading import is_causal, load_model, load_tokenizer, longest_input
 from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter, read_config
-from langlift.checkpoints.masked_head import MASKED_HEAD
+from langlift.checkpoints.masked_head import MASKED_HEAD, stored_head
 from langlift.config.loading import recorded
 from langlift.config.recipes import CAUSAL
 from langlift.errors import InputError
@@ -25,6 +25,7 @@ from langlift.training.language_model_training import (
     language_model_trainer,
     prepare_model,
     save_weights,
+    trained_head,
 )
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.model_cards import adaptation_card
@@ -154,11 +155,11 @@ def adapt(
         inputs |= {"data": names, "data_sha256": hashes}
     if data_weights is not None:
         inputs["data_weights"] = [float(weight) for weight in data_weights]
-    with_head = recipe.train_head and config is not None
+    head = trained_head(model, recipe)
     if init is not None:
         require_same_adapter(init, model, config)
         load_adapter(model, init, name)  # one that does not fit is told before anything is written
-        with_head |= (init / MASKED_HEAD).exists()
+        head |= stored_head(model, init)
         weights = [*sorted(init.glob("adapter*.safetensors")), *init.glob(MASKED_HEAD)]
         inputs |= {"init": init.resolve().name, "init_sha256": sha256_of(weights)}
     open_run(out, recorded("adapt", inputs, recipe), resume, frozenset({"path"}))
@@ -202,8 +203,8 @@ def adapt(
     )
     if mixture is not None:
         mixture.merge()
-    save_weights(model, tokenizer, out, name, config, base, with_head)
-    card = adaptation_card(language, base, names, recipe, result, inputs.get("init"), with_head)
+    save_weights(model, tokenizer, out, name, config, base, head)
+    card = adaptation_card(language, base, names, recipe, result, inputs.get("init"), bool(head))
     write_text(out / "README.md", card)
     write_json(out / METRICS, asdict(result))
     remove_checkpoints(out)

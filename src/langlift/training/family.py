@@ -31,6 +31,7 @@ from langlift.training.language_model_training import (
     language_model_trainer,
     prepare_model,
     save_weights,
+    trained_head,
 )
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.model_cards import family_card
@@ -206,7 +207,7 @@ def adapt_family(
     )
     if mixture is not None:
         mixture.merge()
-    save_weights(model, tokenizer, out, name, config, base, recipe.train_head)
+    save_weights(model, tokenizer, out, name, config, base, trained_head(model, recipe))
     write_text(out / "README.md", family_card(recipe, result))
     write_json(out / METRICS, asdict(result))
     remove_checkpoints(out)

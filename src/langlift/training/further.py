@@ -14,7 +14,6 @@ from langlift.backbones.loading import longest_input
 from langlift.backbones.registry import backbone_of
 from langlift.config.recipes import FurtherRecipe
 from langlift.errors import InputError
-from langlift.training.examples import TokenMatrix
 from langlift.training.language_model_loss import decoder_of
 
 HEAD_DEVIATION = 0.02
@@ -63,16 +62,6 @@ def make_head(model: PreTrainedModel, counts: npt.NDArray[np.int64], init: str) 
     if decoder.bias is not None:
         frequency = np.maximum(counts, UNSEEN_COUNT) / max(1, counts.sum())
         decoder.bias.copy_(torch.from_numpy(np.log(frequency)))
-
-
-def piece_counts(rows: TokenMatrix, tokenizer: Any) -> npt.NDArray[np.int64]:
-    """How often each piece occurs in token rows, int64 [vocabulary]; special tokens, never predicted, count 0."""
-    size = max(tokenizer.get_vocab().values()) + 1
-    counts = np.zeros(size, dtype=np.int64)
-    for row in rows:
-        counts += np.bincount(row, minlength=size)
-    counts[tokenizer.all_special_ids] = 0
-    return counts
 
 
 def without_dropout(model: PreTrainedModel) -> None:

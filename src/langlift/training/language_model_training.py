@@ -1,23 +1,27 @@
 """The training of a language model that adaptation to one language and to many have in common."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
+from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, TrainerCallback
 
 from langlift.adapters.composition import attach, train_only
 from langlift.adapters.method import METHODS, AdapterConfig
 from langlift.adapters.mosa import Mixture, MosaConfig, mix
 from langlift.backbones.loading import default_device, quiet_transformers
-from langlift.backbones.masked_head import head_parameters
+from langlift.backbones.masked_head import decoder_bias, head_parameters
 from langlift.checkpoints.adapter_folder import save_adapter
 from langlift.checkpoints.masked_head import save_masked_head
 from langlift.config.recipes import CAUSAL
+from langlift.errors import InputError
 from langlift.masking.masked_language_model import MaskedLanguageModel
 from langlift.training.consistency import DrawExperts, consistent_loss
+from langlift.training.decoder_bias import FitBias, piece_counts
 from langlift.training.encoding import EncodedRow
 from langlift.training.examples import (
     ExampleOf,
@@ -28,6 +32,7 @@ from langlift.training.examples import (
     causal_examples,
     objective_examples,
 )
+from langlift.training.language_model_loss import decoder_of
 from langlift.training.paths import LossPath, loss_path
 from langlift.training.precision import Arithmetic, prepare_arithmetic
 from langlift.training.recipes import AdaptRecipe
@@ -39,6 +44,8 @@ from langlift.training.training_data import DEV_SEED, TrainingData
 
 CHECKED_EXAMPLES = 16
 """So many dev examples, short and long ones, make the batch on which bf16 is checked."""
+FITTED_SENTENCES = 640
+"""Training sentences, spread over all, on which ``fit_bias`` measures the mean prediction."""
 
 ExamplesOf = Callable[[Sequence[EncodedRow], int], ExampleOf]
 """(rows, seed) -> the rows with what is to be predicted in them."""
@@ -60,10 +67,20 @@ def prepare_model(
         # Its name from some release of transformers 5 on; the old one then warns.
         enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
         enable({"use_reentrant": False})
-    if recipe.train_head:
-        for parameter in head_parameters(model).values():
-            parameter.requires_grad_(True)
+    for parameter in trained_head(model, recipe).values():
+        parameter.requires_grad_(True)
     return mixture
+
+
+def trained_head(model: PreTrainedModel, recipe: AdaptRecipe) -> dict[str, nn.Parameter]:
+    """The parameters of the masked head that train beside an adapter, by their names in the model."""
+    found = head_parameters(model) if recipe.train_head else {}
+    if recipe.fit_bias:
+        bias = decoder_bias(model)
+        if not bias:
+            raise InputError("fit_bias: the decoder of this base has no bias", "add --set fit_bias=false")
+        found |= bias
+    return found
 
 
 def language_model_trainer(
@@ -101,10 +118,22 @@ def language_model_trainer(
             loss = state_keeping_loss(teacher, recipe.keep_states)
     validation, best_by = validation_of(rows, examples_of, path)
     held_out = dev_examples(max(rows.dev.values(), key=len), examples_of)
-    some = np.unique(np.linspace(0, len(held_out) - 1, CHECKED_EXAMPLES).astype(int))
-    checked = on_device(path.collate([held_out[int(i)] for i in some]), device)
+    checked = on_device(
+        path.collate([held_out[i] for i in evenly_spread(len(held_out), CHECKED_EXAMPLES)]), device
+    )
     arithmetic = prepare_arithmetic(recipe.precision, model, lambda: path.loss(model, checked)[0], device)
     report = TrainingReport(out, f"adapting ({recipe.method})")
+    prepared = list(callbacks)
+    if mixture is not None:
+        prepared.append(DrawExperts(mixture))
+    if recipe.fit_bias:
+        some = [rows.train[i] for i in evenly_spread(len(rows.train), FITTED_SENTENCES)]
+        masked = OnePass(examples_of(some, recipe.seed), len(some))
+        counts = piece_counts(
+            (row.ids for row in rows.train), decoder_of(model).out_features, tokenizer.all_special_ids
+        )
+        batches = DataLoader(masked, batch_size=32, collate_fn=path.collate)
+        prepared.append(FitBias(model, batches, counts, arithmetic.bf16))
     trainer = LiftTrainer(
         model,
         training_arguments(
@@ -132,9 +161,14 @@ def language_model_trainer(
         ),
         collate=path.collate,
         bf16=arithmetic.bf16,
-        callbacks=[report, *([] if mixture is None else [DrawExperts(mixture)]), *callbacks],
+        callbacks=[report, *prepared],
     )
     return trainer, report, arithmetic
+
+
+def evenly_spread(count: int, most: int) -> list[int]:
+    """At most ``most`` of the numbers below ``count``, the first and the last among them."""
+    return [int(i) for i in np.unique(np.linspace(0, count - 1, most).astype(int))]
 
 
 def arrangement(rows: TrainingData, recipe: AdaptRecipe) -> LengthGroups | Rounds | None:
@@ -171,14 +205,14 @@ def save_weights(
     name: str,
     config: AdapterConfig | None,
     base: str,
-    with_head: bool,
+    head: Mapping[str, nn.Parameter],
 ) -> None:
-    """Write the adapter ``name`` (and with it the masked head), or without ``config`` the whole model."""
+    """Write the adapter ``name`` (and what it has of the masked head), or without ``config`` the whole model."""
     with atomic_files(out) as staging, quiet_transformers():
         if config is None:
             model.save_pretrained(staging)
             tokenizer.save_pretrained(staging)
             return
         save_adapter(model, name, config, staging, base)
-        if with_head:
-            save_masked_head(model, staging)
+        if head:
+            save_masked_head(head, staging)

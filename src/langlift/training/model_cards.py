@@ -34,7 +34,8 @@ def adaptation_card(
     """
     method = METHODS[recipe.method]
     sources = ", ".join(f"`{name}`" for name in data)
-    head = "\nThe masked head trained with it is in `masked_head.safetensors`.\n" if with_head else ""
+    apart = with_head and not method.whole_model
+    head = "\nThe masked head trained with it is in `masked_head.safetensors`.\n" if apart else ""
     use = (
         f"langlift score --base {base} --adapter THIS_FOLDER --text your_sentences.txt"
         if not method.whole_model

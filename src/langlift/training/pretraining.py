@@ -27,9 +27,11 @@ from langlift.masking.masked_language_model import MaskedLanguageModel
 from langlift.processes import only_one
 from langlift.progress import ProgressBar
 from langlift.training.cost import flops_per_token
+from langlift.training.decoder_bias import piece_counts
 from langlift.training.examples import ExampleOf, OnePass, Schedule, TokenMatrix, causal_examples, masked_examples
-from langlift.training.further import lineage, piece_counts, prepare_further, require_row
+from langlift.training.further import lineage, prepare_further, require_row
 from langlift.training.initialisation import see_neighbours
+from langlift.training.language_model_loss import decoder_of
 from langlift.training.memory import peak_memory_bytes
 from langlift.training.model_cards import further_card, pretraining_card
 from langlift.training.optimizers import MuonWithAdamW
@@ -148,7 +150,8 @@ def pretrain(
         path = loss_path(recipe.path, model, tokenizer.pad_token_id)
         start = _Start(model, path.loss, MuonWithAdamW(model, recipe.learning_rate, recipe.weight_decay))
     else:
-        prepare_further(model.to(device), has_head, piece_counts(train_rows, tokenizer), recipe)
+        counts = piece_counts(train_rows, decoder_of(model).out_features, tokenizer.all_special_ids)
+        prepare_further(model.to(device), has_head, counts, recipe)
         path = loss_path(recipe.path, model, tokenizer.pad_token_id)
         start = _Start(model, path.loss, None, made_head=not has_head)
         if recipe.keep_states:

@@ -28,6 +28,10 @@ class AdaptRecipe(MethodSettings):
     train_head: bool = setting(
         False, "also train the masked head's dense layer and LayerNorm (true: as published; full: always)"
     )
+    fit_bias: bool = setting(
+        False,
+        "masked objectives: start the head's bias from the frequencies of the pieces in the text, and train it",
+    )
     keep_states: float = keep_states_setting()
     masking_share: float = setting(0.15, "share of the tokens that is predicted (mlm, full_word)", above=0, most=1)
     targeted_as_published: bool = setting(
@@ -52,6 +56,8 @@ class AdaptRecipe(MethodSettings):
         found = []
         if self.train_head and self.objective == CAUSAL:
             found.append("train_head: a causal head is its decoder alone, which adapters do not train")
+        if self.fit_bias and self.objective == CAUSAL:
+            found.append("fit_bias: only for masked objectives")
         second_pass = f"not with the second pass of {self.method} (set consistency to 0)"
         if self.gradient_checkpointing and self.takes_second_pass:
             found.append(f"gradient_checkpointing: {second_pass}")
@@ -98,4 +104,6 @@ class FamilyRecipe(AdaptRecipe):
             found.append("causal and quantised models: only for one language (langlift adapt)")
         if self.keep_states:
             found.append("keep_states: only for one language (langlift adapt)")
+        if self.fit_bias:
+            found.append("fit_bias: only for one language (langlift adapt)")
         return found

@@ -1,0 +1,85 @@
+"""A masked head that starts from the frequencies of the language's pieces: a correction in closed form."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from langlift.backbones.hidden_states import hidden_states
+from langlift.masking.masked_language_model import IGNORED
+from langlift.training.language_model_loss import before_decoder, decoder_of, logit_cap
+from langlift.training.precision import autocast
+from langlift.training.trainer import Batch, on_device
+
+PRIOR_COUNT = 0.1
+"""Occurrences that the model's own mean prediction counts for, for each entry of the vocabulary."""
+ROWS_AT_ONCE = 256
+
+
+class FitBias(TrainerCallback):
+    """Fits the decoder's bias once the untouched model has been validated; checkpoints hold it from then on."""
+
+    def __init__(
+        self, model: PreTrainedModel, batches: Iterable[Batch], counts: npt.NDArray[np.int64], bf16: bool
+    ) -> None:
+        self._model, self._batches, self._counts, self._bf16 = model, batches, counts, bf16
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Only before the first step."""
+        if state.global_step == 0:
+            with autocast(args.device, self._bf16):
+                fit_decoder_bias(self._model, self._batches, self._counts)
+
+
+@torch.no_grad()
+def fit_decoder_bias(model: PreTrainedModel, batches: Iterable[Batch], counts: npt.NDArray[np.int64]) -> None:
+    """Shift the decoder's bias, in place, so that the model's mean prediction follows a language's frequencies.
+
+    With q the mean over the labelled tokens of ``batches`` of the predicted distribution, and p the share of each
+    piece among ``counts`` (int64 [vocabulary]; smoothed by ``PRIOR_COUNT`` times the vocabulary occurrences drawn
+    from q), the bias gains log p - log q. This is the correction of a classifier for classes that are as frequent
+    as p instead of q (Saerens et al. 2002; "logit adjustment", Menon et al., arXiv 2007.07314).
+    """
+    decoder, cap = decoder_of(model), logit_cap(model)
+    training = model.training
+    model.eval()
+    total = torch.zeros(decoder.out_features, dtype=torch.float64, device=decoder.weight.device)
+    places = 0
+    for batch in batches:
+        batch = on_device(batch, decoder.weight.device)
+        hidden = before_decoder(model, hidden_states(model, batch, batch["labels"] != IGNORED))
+        for rows in hidden.split(ROWS_AT_ONCE):
+            logits = linear(rows, decoder.weight, decoder.bias).float()
+            if cap is not None:
+                logits = (logits / cap).tanh() * cap
+            total += logits.softmax(dim=1).sum(dim=0)
+        places += len(hidden)
+    model.train(training)
+    if places:
+        decoder.bias.add_(_shift(total / places, torch.from_numpy(counts).to(total)))
+
+
+def _shift(mean: Tensor, counts: Tensor) -> Tensor:
+    """log p - log q, float64 [vocabulary]; 0 where q is (an entry that the model never predicts)."""
+    prior = PRIOR_COUNT * len(mean)
+    share = (counts + prior * mean) / (counts.sum() + prior)
+    tiny = torch.finfo(torch.float32).tiny
+    return share.clamp(min=tiny).log() - mean.clamp(min=tiny).log()
+
+
+def piece_counts(
+    rows: Iterable[npt.NDArray[np.integer]], size: int, special_ids: Sequence[int]
+) -> npt.NDArray[np.int64]:
+    """How often each piece occurs in rows of token ids, int64 [size]; special tokens, never predicted, count 0."""
+    counts = np.zeros(size, dtype=np.int64)
+    for row in rows:
+        counts += np.bincount(row, minlength=size)
+    counts[list(special_ids)] = 0
+    return counts
