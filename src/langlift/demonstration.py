@@ -26,7 +26,7 @@ from langlift.training.adaptation import adapt
 from langlift.training.precision import cpu_has_bf16
 from langlift.training.recipes import AdaptRecipe
 
-ADAPTER_STEPS = 200
+ADAPTER_STEPS = 120
 TOPIC = "topic"
 TOPIC_SETTINGS = {"epochs": 3, "batch_size": 8, "learning_rate": 2e-3}
 """Few passes in small steps, so that all is done in minutes; the other settings are those of the base's preset."""
