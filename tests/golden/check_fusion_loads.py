@@ -2,7 +2,7 @@
 
     REF/bin/python tests/golden/check_fusion_loads.py BASE MEMBERS FUSION EXPECTED.safetensors
 
-REF is the environment of src/langlift/benchmarks/reference-requirements.txt. MEMBERS holds the folder of each
+REF is the environment of benchmarks/reference-requirements.txt. MEMBERS holds the folder of each
 fused adapter by its name; FUSION a fusion and the task adapter on top of it. EXPECTED holds input_ids,
 attention_mask and hidden (the last hidden state). Prints the largest absolute difference; exit code 1 if it is
 above 1e-5, or if a weight is missing from or unknown to the model.

@@ -2,7 +2,7 @@
 
     REF/bin/python tests/golden/check_ours_loads.py BASE_FOLDER ADAPTER_FOLDER EXPECTED.safetensors [--pickle]
 
-REF is the environment of src/langlift/benchmarks/reference-requirements.txt. EXPECTED holds
+REF is the environment of benchmarks/reference-requirements.txt. EXPECTED holds
 input_ids, attention_mask and hidden (the last hidden state with the adapter active). Prints the largest
 absolute difference;
 exit code 1 if it is above 1e-5, or if a weight of the adapter is missing from or unknown to the model.

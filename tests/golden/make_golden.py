@@ -1,7 +1,7 @@
 """Write the golden fixtures of this folder with the reference library, adapters 1.3.0 (AdapterHub).
 
     python3.11 -m venv REF
-    REF/bin/pip install -r src/langlift/benchmarks/reference-requirements.txt
+    REF/bin/pip install -r benchmarks/reference-requirements.txt
     REF/bin/python tests/golden/make_golden.py
 
 Writes next to itself (see README.md here), offline, seeded, in under a minute on one CPU.

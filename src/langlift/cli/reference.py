@@ -7,11 +7,9 @@ from typing import Any
 
 import typer
 
-from langlift.benchmarks.graph_running import GraphBench
-from langlift.benchmarks.running import ScoreBench, TrainBench
-from langlift.benchmarks.startup import StartupBench
 from langlift.bundled_models import BUNDLED
 from langlift.checkpoints.importing import ImportResult
+from langlift.cli import bench
 from langlift.cli.main import app
 from langlift.config.recipes import (
     FurtherRecipe,
@@ -72,10 +70,7 @@ RESULTS: dict[str, type] = {
     "costs": CostTable,
     "playground": Served,
     "report": ReportResult,
-    "bench train": TrainBench,
-    "bench score": ScoreBench,
-    "bench graph": GraphBench,
-    "bench startup": StartupBench,
+    **bench.commands().results(),
     "import": ImportResult,
     "export": Exported,
     "push": Pushed,

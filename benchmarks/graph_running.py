@@ -11,12 +11,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from langlift.benchmarks.graph_dump import write_dump
+from benchmarks.graph_dump import write_dump
 from langlift.data_folder import SPLITS
 from langlift.errors import LangliftError
 from langlift.graph.conceptnet import language_of_code
 from langlift.progress import ProgressBar
 
+HERE = Path(__file__).parent
 SIDES = ("plain", "one_thread", "two_threads")
 
 
@@ -59,14 +60,9 @@ def bench_graph(rows: int = 2_000_000, seed: int = 0) -> GraphBench:
         dump = folder / "dump.tsv"
         write_dump(dump, rows, seed)
         progress.advance(note="dump generated")
-        graph = files("langlift.graph") / "predicates.csv"
-        plain = [
-            str(files("langlift.benchmarks") / "graph_plain.py"),
-            str(dump),
-            str(graph),
-            str(folder / "plain"),
-        ]
-        ours = ["-m", "langlift.benchmarks.graph_side", str(dump)]
+        predicates = str(files("langlift.graph") / "predicates.csv")
+        plain = [str(HERE / "graph_plain.py"), str(dump), predicates, str(folder / "plain")]
+        ours = [str(HERE / "graph_side.py"), str(dump)]
         commands = {
             "plain": plain,
             "one_thread": [*ours, str(folder / "one_thread"), "1"],

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from hashlib import sha256
-from importlib.resources import files
 from pathlib import Path
 
 from langlift.errors import InputError, LangliftError
@@ -13,6 +12,7 @@ from langlift.progress import say
 
 VARIABLE = "LANGLIFT_REFERENCE"
 PYTHON = "python3.11"
+REQUIREMENTS = Path(__file__).with_name("reference-requirements.txt")
 
 
 def reference_python(python: Path | None) -> Path:
@@ -29,8 +29,7 @@ def reference_python(python: Path | None) -> Path:
         if not named.is_file():
             raise InputError(f"{named}: no such interpreter", f"check --reference or {VARIABLE}")
         return named
-    requirements = Path(str(files("langlift") / "benchmarks" / "reference-requirements.txt"))
-    version = sha256(requirements.read_bytes()).hexdigest()[:12]
+    version = sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "langlift"
     folder = cache / f"reference-{version}"
     interpreter = folder / "bin" / "python"
@@ -41,7 +40,7 @@ def reference_python(python: Path | None) -> Path:
         say(f"building the reference environment once in {folder} (downloads PyTorch; minutes)")
         shutil.rmtree(folder, ignore_errors=True)
         pip = [str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        for command in ([maker, "-m", "venv", str(folder)], [*pip, "--requirement", str(requirements)]):
+        for command in ([maker, "-m", "venv", str(folder)], [*pip, "--requirement", str(REQUIREMENTS)]):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 last = (done.stderr.strip().splitlines() or ["no message"])[-1]

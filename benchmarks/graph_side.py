@@ -1,6 +1,6 @@
-"""Our side of the graph benchmark, in a process of its own: ``python -m langlift.benchmarks.graph_side``.
+"""Our side of the graph benchmark, in a process of its own: ``python graph_side.py DUMP OUT THREADS``.
 
-Arguments: DUMP OUT THREADS. Prints the seconds and the peak memory; the process is kept to so many cores.
+Prints the seconds and the peak memory; the process is kept to so many cores.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Our side of a benchmark, in a process of its own: ``python -m langlift.benchmarks.our_side TASK.json``.
+"""Our side of a benchmark, in a process of its own: ``python our_side.py TASK.json``.
 
 Answers as ``reference_side`` does; also ``flops`` (of the timed work) and ``peak`` (the fastest matrix
 product of this machine in this arithmetic, floating point operations a second).
@@ -19,7 +19,6 @@ from transformers import PreTrainedModel
 from langlift.adapters.composition import train_only
 from langlift.backbones.loading import load_masked_model
 from langlift.backbones.masked_head import head_parameters
-from langlift.benchmarks.shapes import ADAPTER
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.checkpoints.layouts import adapterhub_keys
 from langlift.evaluation.masked_copies import EncodedText, MaskedCopies, scoring_path
@@ -37,8 +36,8 @@ class Training:
 
     def __init__(self, model: PreTrainedModel, batch: dict[str, Tensor], task: dict[str, Any]) -> None:
         self._model, self._task, self._device = model, task, torch.device(task["device"])
-        train_only(model, ADAPTER)
-        self._trained = dict(adapterhub_keys(model, ADAPTER))
+        train_only(model, task["name"])
+        self._trained = dict(adapterhub_keys(model, task["name"]))
         # The reference trains these too.
         for name, parameter in head_parameters(model).items():
             parameter.requires_grad_(True)
@@ -109,7 +108,7 @@ class Scoring:
 def main(task: dict[str, Any]) -> None:
     """Answer until stdin ends."""
     model = load_masked_model(task["base"])
-    load_adapter(model, Path(task["adapter"]), ADAPTER)
+    load_adapter(model, Path(task["adapter"]), task["name"])
     device = torch.device(task["device"])
     model.to(device)
     side = (Training if task["what"] == "train" else Scoring)(model, load_file(task["workload"]), task)

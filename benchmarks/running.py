@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.reference_environment import reference_python
+from benchmarks.shapes import ADAPTER, SHAPES, write_model
+from benchmarks.sides import Side
+from benchmarks.workload import write_workload
 from langlift.backbones.loading import NANO, default_device, load_tokenizer
-from langlift.benchmarks.reference_environment import reference_python
-from langlift.benchmarks.shapes import SHAPES, write_model
-from langlift.benchmarks.sides import Side
-from langlift.benchmarks.workload import write_workload
 from langlift.errors import InputError
 from langlift.progress import ProgressBar
 from langlift.training.precision import has_bf16
@@ -165,9 +165,9 @@ def _sides(
 ) -> dict[str, Side]:
     """The reference (on a GPU in bf16 too), then ours in float32 and, where the device has it, bf16."""
     tokenizer = load_tokenizer(NANO)
-    script = str(files("langlift") / "benchmarks" / "reference_side.py")
-    ours = [sys.executable, "-m", "langlift.benchmarks.our_side"]
-    theirs = [str(python), script]
+    here = Path(__file__).parent
+    ours = [sys.executable, str(here / "our_side.py")]
+    theirs = [str(python), str(here / "reference_side.py")]
     rough = has_bf16(device)
     commands = {"reference": theirs}
     if rough and device.type == "cuda":
@@ -181,6 +181,7 @@ def _sides(
                 "what": what,
                 "base": str(base),
                 "adapter": str(adapter),
+                "name": ADAPTER,
                 "workload": str(folder / "workload.safetensors"),
                 "gradients": str(folder / f"{name}-gradients.safetensors"),
                 "mask_token_id": tokenizer.mask_token_id,
