@@ -480,7 +480,7 @@ def test_the_card_for_a_bundled_model_tells_how_it_becomes_a_folder(tmp_path: Pa
     for layout in ("peft", "adapterhub"):
         export_adapter(own, layout, tmp_path / layout)
         card = words(tmp_path / layout / "README.md")
-        assert "from_pretrained('langlift-nano')" not in card and "FOLDER_OF_LANGLIFT_NANO" in card
+        assert 'from_pretrained("langlift-nano")' not in card and "FOLDER_OF_LANGLIFT_NANO" in card
         [arguments] = re.findall(r"langlift (export .*? --out) FOLDER_OF_LANGLIFT_NANO", card)
         assert langlift(*arguments.split(), tmp_path / f"{layout}-base").code == 0
         assert (tmp_path / f"{layout}-base" / "model.safetensors").is_file()
@@ -493,7 +493,7 @@ def test_the_cards_without_a_base(tmp_path: Path) -> None:
     assert "score --base YOUR_BASE_MODEL" in card and "base_model" not in card and "unknown" not in card
     export_adapter(tmp_path / "a", "adapterhub", tmp_path / "e")
     card = words(tmp_path / "e" / "README.md")
-    assert "from_pretrained('YOUR_BASE_MODEL')" in card and "base_model" not in card
+    assert 'from_pretrained("YOUR_BASE_MODEL")' in card and "base_model" not in card
 
 
 def test_the_card_of_a_stacked_task_adapter_names_the_one_below(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Runs leave as plain transformers models and as ONNX, and give the same answers there."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,9 @@ from langlift.adapters.lora import LoraConfig
 from langlift.backbones.loading import load_model
 from langlift.backbones.registry import BACKBONES
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
-from langlift.checkpoints.cards import split_front_matter
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
+from langlift.model_cards import split_front_matter
 from langlift.sharing import onnx_graph, parity
 from langlift.sharing.stock_heads import SENTENCE_HEADS, TOKEN_HEADS, sentence_head, token_head
 from langlift.tasks.conllu import sentence_of
@@ -416,7 +418,9 @@ def test_a_run_without_its_test_sentences(
 
 def test_no_torch_is_needed_to_run_the_card() -> None:
     """The code on the cards of ONNX exports imports neither langlift nor torch."""
-    from langlift.sharing import exported_cards
-
-    for use in (exported_cards.SENTENCE_USE, exported_cards.WORD_USE, exported_cards.LANGUAGE_MODEL_USE):
-        assert "torch" not in use and "langlift" not in use and "transformers" not in use
+    templates = list(Path(str(files("langlift") / "templates")).glob("onnx_*.md"))
+    assert len(templates) == 4
+    for template in templates:
+        code = re.findall(r"^    .*", template.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert "    import onnxruntime" in code
+        assert not any(name in line for line in code for name in ("torch", "langlift", "transformers"))

@@ -15,7 +15,7 @@ from hub_server import TOKEN, Hub, running_hub
 from huggingface_hub import constants
 
 from langlift.adapted import Adapted
-from langlift.checkpoints.cards import split_front_matter
+from langlift.model_cards import split_front_matter
 
 
 @pytest.fixture

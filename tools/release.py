@@ -20,6 +20,7 @@ NEEDED = (
     "langlift/bundled/langlift-mini/model-8bit.safetensors",
     "langlift/bundled/langlift-nano/model.safetensors",
     "langlift/presets/nano.yaml",
+    "langlift/templates/adapt.md",
 )
 """Files that a wheel must hold, one of each kind of package data."""
 

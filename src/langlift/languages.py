@@ -1,5 +1,6 @@
 """Which language is meant: ``mlt``, ``mlt_Latn``, ``mt`` and ``Maltese`` are one language."""
 
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -32,6 +33,9 @@ INDIVIDUAL = {
     "yid": "ydd",
 }
 """Codes, mostly of macrolanguages -> the language that FLORES-200 and other public data sets mean by them."""
+
+FLORES_CODE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
+"""The form of FLORES-200's codes, by which data in one language is named."""
 
 NAMES = {
     "acm": "Mesopotamian Arabic",

@@ -11,10 +11,12 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
+from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.method import METHODS
 from langlift.adapters.peft_adapter import PeftAdapterConfig
 from langlift.backbones.loading import weightless_model
 from langlift.backbones.registry import backbone_of_type
+from langlift.bundled_models import BUNDLED
 from langlift.checkpoints.adapter_folder import (
     identity_of,
     load_adapter,
@@ -23,7 +25,6 @@ from langlift.checkpoints.adapter_folder import (
     read_identity,
     write_adapter,
 )
-from langlift.checkpoints.cards import export_card
 from langlift.checkpoints.configurations import adapterhub_config
 from langlift.checkpoints.layouts import (
     ADAPTERHUB_PICKLE,
@@ -41,6 +42,7 @@ from langlift.checkpoints.masked_head import MASKED_HEAD
 from langlift.checkpoints.weight_files import read_safetensors
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder
+from langlift.model_cards import render_card
 from langlift.progress import say
 
 LAYOUTS = ("adapterhub", "peft")
@@ -116,7 +118,17 @@ def export_adapter(source: Path, layout: str, out: Path, base: str | None = None
                 weights = renamed(weights, stored, name)
             settings = adapterhub_config(config, backbone)
             _write_adapterhub(staging, settings, weights, {**identity, "name": name})
-        card = export_card(layout, name, identity, config, _language_adapter(source))
+        card = render_card(
+            "export_adapter.md",
+            layout=layout,
+            name=name,
+            base=identity.get("model_name"),
+            model_class=identity.get("model_class") or "AutoModelForMaskedLM",
+            bundled=BUNDLED,
+            invertible=isinstance(config, SeqBnConfig) and config.invertible and layout == "adapterhub",
+            config=config,
+            language_adapter=_language_adapter(source),
+        )
         (staging / "README.md").write_text(card, encoding="utf-8")
         files = sorted(path.name for path in staging.iterdir())
     return ExportResult(str(out), name, layout, files)

@@ -18,7 +18,6 @@ from langlift.adapters.peft_adapter import PeftAdapterConfig
 from langlift.backbones.loading import weightless_model, weightless_model_of
 from langlift.backbones.registry import backbone_of_type
 from langlift.checkpoints.adapter_folder import identity_of, read_description, require_base, write_adapter
-from langlift.checkpoints.cards import import_card
 from langlift.checkpoints.configurations import config_from_adapterhub, config_from_peft
 from langlift.checkpoints.layouts import (
     ADAPTERHUB_EMBEDDINGS,
@@ -40,8 +39,11 @@ from langlift.checkpoints.layouts import (
 from langlift.checkpoints.weight_files import read_pickle, read_safetensors
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder
+from langlift.model_cards import render_card, split_front_matter
 
 LEFT_BEHIND = (*ADAPTERHUB_HEADS, *ADAPTERHUB_FUSIONS, *ADAPTERHUB_EMBEDDINGS)
+KEPT_FACTS = ("license", "language", "datasets")
+"""What of the facts at the head of an imported folder's README is carried over."""
 LAYER = re.compile(r"\blayers?\.(\d+)\.")
 
 
@@ -108,8 +110,7 @@ def import_adapters(
             folder = staging / place.relative_to(out)
             folder.mkdir(exist_ok=True)
             write_adapter(folder, adapter.config, adapter.weights, adapter.identity)
-            card = import_card(adapter.source, adapter.identity, adapter.config, left)
-            (folder / "README.md").write_text(card, encoding="utf-8")
+            (folder / "README.md").write_text(_card(adapter, left), encoding="utf-8")
     return ImportResult([_summary(a, place) for a, place in zip(read, places, strict=True)], left)
 
 
@@ -275,6 +276,22 @@ def _require_weights(
                 f"{folder}: the weight {key} has shape {tuple(weights[key].shape)}, not {shape}",
                 "the adapter belongs to another base model, or its adapter_config.json is another's",
             )
+
+
+def _card(adapter: _Read, left: Sequence[str]) -> str:
+    """The card of an imported adapter; ``left`` are the files of its folder that were not imported."""
+    readme = adapter.source / "README.md"
+    origin = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+    facts, text = split_front_matter(origin)
+    return render_card(
+        "import.md",
+        identity=adapter.identity,
+        method=METHODS[adapter.config.method],
+        kept={key: facts[key] for key in KEPT_FACTS if isinstance(facts.get(key), str | list)},
+        folder=adapter.source.name,
+        left=left,
+        text=text,
+    )
 
 
 def _summary(adapter: _Read, place: Path) -> ImportedAdapter:

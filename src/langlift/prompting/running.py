@@ -11,11 +11,11 @@ from typing import Any
 from langlift.config.loading import recorded
 from langlift.config.recipes import PromptRecipe
 from langlift.errors import InputError, LangliftError
+from langlift.model_cards import render_card
 from langlift.progress import ProgressBar, say
 from langlift.prompting.answer_store import ANSWERS, AnswerStore, open_answers
 from langlift.prompting.answers import without_thinking
 from langlift.prompting.asking import Answer, Model, Outcome, Prompt
-from langlift.prompting.cards import prompt_card
 from langlift.prompting.forms import Form, form_of, placeholders_of
 from langlift.prompting.local import LocalModel
 from langlift.prompting.server import Server, is_url
@@ -294,7 +294,15 @@ class _Run:
         with atomic_file(folder / PREDICTIONS) as path, path.open("w", encoding="utf-8") as file:
             for row in task.learner.rows(split, form.answers(chosen)):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        card = prompt_card(task, inputs, recipe, self.data.labels, metrics, prompts[0].messages)
+        card = render_card(
+            "prompt.md",
+            task=task,
+            inputs=inputs,
+            recipe=recipe,
+            labels=self.data.labels,
+            metrics=metrics,
+            example=prompts[0].messages,
+        )
         write_text(folder / "README.md", card)
         write_json(folder / METRICS, metrics)
         return metrics

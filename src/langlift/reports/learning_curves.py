@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from langlift.reports.charts import line_chart
-from langlift.training.model_cards import LEARNING_CURVES
-from langlift.training.run_folder import PROGRESS, write_text
+from langlift.training.run_folder import LEARNING_CURVES, PROGRESS, write_text
 
 MEAN = "mean of the languages"
 

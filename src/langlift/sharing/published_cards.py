@@ -8,8 +8,8 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from langlift.bundled_models import BUNDLED
-from langlift.checkpoints.cards import split_front_matter
 from langlift.languages import Language
+from langlift.model_cards import render_card, split_front_matter
 from langlift.tasks.task import Task
 
 SCORES = (
@@ -56,19 +56,15 @@ def published_card(readme: str, facts: CardFacts) -> str:
         text = text.replace("THIS_FOLDER", facts.repository)
     if not text:
         text = f"# {facts.repository.partition('/')[2] or facts.repository}"
-    sections = {
-        "Language": _language(facts),
-        "Data and licences": _data(facts),
-        "Recipe": _recipe(facts),
-        "Scores": _scores(facts),
-        "Limits": _limits(facts),
-        "How to load": _loading(facts),
-    }
-    for title, content in sections.items():
-        if content and not re.search(rf"^## {title}$", text, flags=re.MULTILINE):
-            body = content.strip("\n")
-            text += f"\n\n## {title}\n\n{body}"
-    return f"---\n{_front_matter(front, facts)}\n---\n\n{text}\n"
+    return render_card(
+        "published.md",
+        front=_front_matter(front, facts),
+        text=text,
+        present=re.findall(r"^## (.*)$", text, flags=re.MULTILINE),
+        facts=facts,
+        scores=_scores(facts),
+        bundled=BUNDLED,
+    )
 
 
 def _front_matter(front: Mapping[str, Any], facts: CardFacts) -> str:
@@ -119,105 +115,18 @@ def _results(facts: CardFacts) -> list[EvalResult]:
     ]
 
 
-def _language(facts: CardFacts) -> str:
-    if not facts.languages:
-        return "The run does not say which language its data is in.\n"
-    return "\n".join(f"- {one.name} (`{one}`, ISO 639-3 `{one.code}`)" for one in facts.languages)
-
-
-def _data(facts: CardFacts) -> str:
-    """The data by name, and the sources with their licences."""
-    if not facts.trained_on and not facts.sources:
-        return ""
-    text = f"Trained on {', '.join(f'`{name}`' for name in facts.trained_on)}." if facts.trained_on else ""
-    if facts.tested_on:
-        text += f" Tested on `{facts.tested_on}`."
-    if not facts.sources:
-        return f"{text} Its sources and licences were not stated when this was published; ask the owner.\n"
-    rows = "\n".join(
-        f"| {source.name} | {f'`{source.hub_id}`' if source.hub_id else ''} | {source.licence} |"
-        for source in facts.sources
-    )
-    table = f"| source | on the hub | licence |\n|---|---|---|\n{rows}"
-    return f"{text}\n\n{table}\n\nNone of the text is part of this repository.\n"
-
-
-def _recipe(facts: CardFacts) -> str:
-    if not facts.settings:
-        return ""
-    rows = "\n".join(f"| {key} | {value} |" for key, value in facts.settings.items() if value is not None)
-    base = f"| base model | {facts.base} |\n" if facts.base else ""
-    return f"| setting | value |\n|---|---|\n{base}{rows}\n"
-
-
-def _scores(facts: CardFacts) -> str:
+def _scores(facts: CardFacts) -> list[tuple[str, str]]:
+    """What was measured, and the values."""
+    metrics = facts.metrics
     rows = [
-        f"| {key.removeprefix('test_')} on the test split | {value:.2f} |"
-        for key, value in facts.metrics.items()
+        (f"{key.removeprefix('test_')} on the test split", f"{value:.2f}")
+        for key, value in metrics.items()
         if key.startswith("test_") and isinstance(value, float)
     ]
-    one_seed = len(facts.metrics.get("seeds", [])) == 1  # its mean says nothing new
+    one_seed = len(metrics.get("seeds", [])) == 1  # its mean says nothing new
     told = SCORES[:2] if one_seed else SCORES
-    rows += [f"| {said} | {facts.metrics[key]:.4g} |" for key, said in told if key in facts.metrics]
-    baseline = facts.metrics.get("baseline")
+    rows += [(said, f"{metrics[key]:.4g}") for key, said in told if key in metrics]
+    baseline = metrics.get("baseline")
     if isinstance(baseline, dict):
-        rows += [f"| baseline {name} on the test split | {value:.2f} |" for name, value in baseline.items()]
-    return "| measure | value |\n|---|--:|\n" + "\n".join(rows) + "\n" if rows else ""
-
-
-def _limits(facts: CardFacts) -> str:
-    subject = "It labels" if facts.task else "It knows its language"
-    what = "text like that which it was trained on" if facts.task else "only from the data named above"
-    named = f" and those of its base model, {facts.base}, are in it too" if facts.base else " are in it too"
-    return (
-        f"{subject} {what}; on other kinds of text, dialects and spellings it is worse, by how much was not "
-        f"measured here. The errors and the one-sidedness of its data{named}. Look at its answers before they "
-        "decide anything.\n"
-    )
-
-
-def _loading(facts: CardFacts) -> str:
-    """Commands and code that load the repository."""
-    repository = facts.repository
-    base = facts.base or "YOUR_BASE_MODEL"
-    if facts.kind == "onnx":
-        return f"    hf download {repository} --local-dir THIS_FOLDER\n\nand then as above, without langlift.\n"
-    if facts.kind == "task":
-        verb = facts.task.verb if facts.task else "classify"
-        return f"""With langlift:
-
-    langlift predict {repository} --text your_sentences.txt --out labels.tsv
-
-From Python:
-
-    import langlift
-
-    run = langlift.Adapted.load("{repository}")
-    run.{verb}(["your sentence"])
-"""
-    if facts.kind == "model":
-        if facts.layout == "transformers" or facts.task:
-            return f"The code above, with `{repository}` as the name.\n"
-        kind = "AutoModelForCausalLM" if facts.causal else "AutoModelForMaskedLM"
-        return f"""    langlift score --base {repository} --text your_sentences.txt
-
-With transformers alone:
-
-    from transformers import {kind}, AutoTokenizer
-
-    model = {kind}.from_pretrained("{repository}")
-    tokenizer = AutoTokenizer.from_pretrained("{repository}")
-"""
-    filled = f"""
-From Python:
-
-    import langlift
-
-    model = langlift.Adapted.load("{repository}")
-    model.fill("your text with a ___ in it")
-"""
-    bundled = f"\nThe base model `{base}` comes with langlift.\n" if base in BUNDLED else ""
-    return f"""With langlift:
-
-    langlift score --base {base} --adapter {repository} --text your_sentences.txt
-{"" if facts.causal else filled}{bundled}"""
+        rows += [(f"baseline {name} on the test split", f"{value:.2f}") for name, value in baseline.items()]
+    return rows

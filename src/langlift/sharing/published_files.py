@@ -31,8 +31,7 @@ from langlift.studies.published import BASES
 from langlift.tasks.prediction import is_task_run, seed_folder
 from langlift.tasks.runner import HEAD, HEAD_WEIGHTS
 from langlift.tasks.setups import FUSED_ADAPTERS, LANGUAGE_ADAPTER
-from langlift.training.model_cards import LEARNING_CURVES
-from langlift.training.run_folder import METRICS, PROGRESS, RECIPE, VERSIONS, is_finished
+from langlift.training.run_folder import LEARNING_CURVES, METRICS, PROGRESS, RECIPE, VERSIONS, is_finished
 
 README = "README.md"
 RUN_FILES = (RECIPE, VERSIONS, METRICS, PROGRESS, LEARNING_CURVES, EXPORT_FILE)

@@ -14,7 +14,7 @@ from langlift.corpus.text_data import load_text_data
 from langlift.data_folder import MANIFEST
 from langlift.errors import InputError
 from langlift.hub_folders import REPOSITORY
-from langlift.languages import Language, find_language
+from langlift.languages import FLORES_CODE, Language, find_language
 from langlift.progress import say
 from langlift.sharing.exported import EXPORT_FILE, inputs_in, read_json, read_recipe, settings_in
 from langlift.sharing.hub import upload
@@ -33,7 +33,6 @@ from langlift.sharing.published_files import (
 )
 from langlift.tasks.runner import HEAD
 from langlift.tasks.task import TASKS, Task
-from langlift.training.model_cards import FLORES_CODE
 from langlift.training.run_folder import METRICS
 
 NOT_STATED = "not stated"

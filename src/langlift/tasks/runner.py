@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, set_seed
 
+from langlift.adapters.method import METHODS
 from langlift.backbones.loading import (
     default_device,
     is_causal,
@@ -26,6 +27,7 @@ from langlift.backbones.loading import (
 from langlift.config.loading import recorded
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
+from langlift.model_cards import render_card
 from langlift.processes import only_one
 from langlift.progress import say
 from langlift.tasks.inference import PREDICTION_BATCH
@@ -35,7 +37,6 @@ from langlift.tasks.task import Task, task_called
 from langlift.training.cost import flops_per_token
 from langlift.training.examples import LengthGroups, Schedule
 from langlift.training.memory import peak_memory_bytes
-from langlift.training.model_cards import task_card
 from langlift.training.precision import autocast, prepare_arithmetic
 from langlift.training.reporting import TrainingReport
 from langlift.training.run_folder import (
@@ -310,16 +311,8 @@ class _Run:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
         if document := list(learner.document(self.data.test, answers)):
             write_text(folder / f"{Path(PREDICTIONS).stem}{task.word_file}", "\n".join([*document, ""]))
-        card = task_card(
-            task.title,
-            task.pipeline_tag,
-            task.metric.name,
-            task.metric.title,
-            self.inputs,
-            recipe,
-            labels,
-            metrics,
-        )
+        method = METHODS[recipe.method]
+        card = render_card("task.md", task=task, method=method, inputs=self.inputs, labels=labels, metrics=metrics)
         write_text(folder / "README.md", card)
         write_json(folder / METRICS, metrics)
         shutil.rmtree(folder / CHECKPOINTS)

@@ -17,6 +17,7 @@ from langlift.config.loading import recorded
 from langlift.config.recipes import CAUSAL
 from langlift.errors import InputError
 from langlift.languages import Language
+from langlift.model_cards import render_card
 from langlift.training.cost import flops_per_token
 from langlift.training.encoding import EncodedRow
 from langlift.training.language_model_training import (
@@ -28,7 +29,6 @@ from langlift.training.language_model_training import (
     trained_head,
 )
 from langlift.training.memory import peak_memory_bytes
-from langlift.training.model_cards import adaptation_card
 from langlift.training.paths import LossPath
 from langlift.training.recipes import AdaptRecipe
 from langlift.training.run_folder import (
@@ -204,7 +204,18 @@ def adapt(
     if mixture is not None:
         mixture.merge()
     save_weights(model, tokenizer, out, name, config, base, head)
-    card = adaptation_card(language, base, names, recipe, result, inputs.get("init"), bool(head))
+    card = render_card(
+        "adapt.md",
+        language=language,
+        base=base,
+        data=names,
+        method=METHODS[recipe.method],
+        causal=recipe.objective == CAUSAL,
+        init=inputs.get("init"),
+        masked_head=bool(head) and not METHODS[recipe.method].whole_model,
+        recipe=recipe,
+        result=result,
+    )
     write_text(out / "README.md", card)
     write_json(out / METRICS, asdict(result))
     remove_checkpoints(out)

@@ -19,6 +19,7 @@ from langlift.config.recipes import VocabRecipe
 from langlift.corpus.sampling import sampling_shares
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
+from langlift.model_cards import render_card
 from langlift.progress import say
 from langlift.training.cost import flops_per_token
 from langlift.training.examples import Schedule
@@ -34,11 +35,11 @@ from langlift.training.language_model_training import (
     trained_head,
 )
 from langlift.training.memory import peak_memory_bytes
-from langlift.training.model_cards import family_card
 from langlift.training.paths import LossPath
 from langlift.training.recipes import FamilyRecipe
 from langlift.training.run_folder import (
     CHECKPOINTS,
+    LEARNING_CURVES,
     METRICS,
     is_finished,
     open_run,
@@ -208,7 +209,14 @@ def adapt_family(
     if mixture is not None:
         mixture.merge()
     save_weights(model, tokenizer, out, name, config, base, trained_head(model, recipe))
-    write_text(out / "README.md", family_card(recipe, result))
+    card = render_card(
+        "adapt_family.md",
+        method=METHODS[recipe.method],
+        learning_curves=LEARNING_CURVES,
+        recipe=recipe,
+        result=result,
+    )
+    write_text(out / "README.md", card)
     write_json(out / METRICS, asdict(result))
     remove_checkpoints(out)
     return result

@@ -23,7 +23,9 @@ from langlift.backbones.loading import default_device, load_tokenizer, load_with
 from langlift.config.loading import recorded
 from langlift.config.recipes import CAUSAL, FurtherRecipe, PretrainRecipe
 from langlift.corpus.text_files import Document
+from langlift.languages import FLORES_CODE
 from langlift.masking.masked_language_model import MaskedLanguageModel
+from langlift.model_cards import render_card
 from langlift.processes import only_one
 from langlift.progress import ProgressBar
 from langlift.training.cost import flops_per_token
@@ -33,7 +35,6 @@ from langlift.training.further import lineage, prepare_further, require_row
 from langlift.training.initialisation import see_neighbours
 from langlift.training.language_model_loss import decoder_of
 from langlift.training.memory import peak_memory_bytes
-from langlift.training.model_cards import further_card, pretraining_card
 from langlift.training.optimizers import MuonWithAdamW
 from langlift.training.paths import SummedLoss, loss_path
 from langlift.training.precision import prepare_arithmetic
@@ -219,13 +220,14 @@ def pretrain(
         made_head=start.made_head,
         validation_loss_before=None if base is None else report.first["validation_loss"],
     )
+    facts = {"recipe": recipe, "result": result, "languages": list(filter(FLORES_CODE.fullmatch, text_bytes))}
     if isinstance(recipe, PretrainRecipe):
-        card = pretraining_card(recipe, result)
+        card = render_card("pretrain.md", causal=recipe.objective == CAUSAL, **facts)
         if recipe.objective != CAUSAL:
             # The customary dropout of XLM-R, for those who fine-tune.
             model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = SHIPPED_DROPOUT
     else:
-        card = further_card(recipe, result, lineage(str(base)))
+        card = render_card("pretrain_from.md", lineage=lineage(str(base)), **facts)
     with atomic_folder(out / MODEL) as staging, quiet_transformers():
         model.half().save_pretrained(staging)
         tokenizer.save_pretrained(staging)

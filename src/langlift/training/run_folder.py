@@ -23,6 +23,7 @@ RECIPE = "recipe.yaml"
 VERSIONS = "versions.json"
 METRICS = "metrics.json"
 PROGRESS = "progress.jsonl"
+LEARNING_CURVES = "learning_curves.svg"
 BEFORE_THE_RECIPE = (VERSIONS, f".{VERSIONS}.writing", f".{RECIPE}.writing")
 """What a process that was killed at once may leave."""
 TORCH_WRITER = re.compile("PytorchStreamWriter|inline_container")

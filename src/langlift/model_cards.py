@@ -1,0 +1,41 @@
+"""Model cards: the templates in ``templates/``, filled in, and what stands at the head of any card."""
+
+import json
+import re
+from collections.abc import Iterable
+from functools import cache, partial
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def render_card(template: str, **values: Any) -> str:
+    """A card: the template of this name in ``templates/`` with its values."""
+    return _environment().get_template(template).render(values)
+
+
+def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
+    """The facts at the head of a hub's README, and the text below."""
+    match = re.match(r"---\r?\n(.*?)\r?\n---\r?\n", text, flags=re.DOTALL)
+    if match is None:
+        return {}, text.strip()
+    try:
+        facts = yaml.safe_load(match[1])
+    except (yaml.YAMLError, ValueError, RecursionError):
+        facts = None
+    return facts if isinstance(facts, dict) else {}, text[match.end() :].strip()
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("langlift"), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters |= {"codes": _codes, "json": partial(json.dumps, default=str), "number": format}
+    return environment
+
+
+def _codes(languages: Iterable[str]) -> list[str]:
+    """The hub's codes of languages such as ``mlt_Latn``."""
+    return list(dict.fromkeys(name.partition("_")[0] for name in languages))
