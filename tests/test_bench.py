@@ -119,9 +119,11 @@ def test_what_cannot_be_used_is_told(tmp_path: Path, langlift) -> None:
 
 
 def test_an_installed_package_says_where_the_benchmarks_are(tmp_path: Path) -> None:
-    (tmp_path / "langlift").symlink_to(ROOT / "src" / "langlift")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "langlift").symlink_to(ROOT / "src" / "langlift")
+    (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")  # somebody else's
     command = [sys.executable, "-m", "langlift", "bench", "train", "--shape", "nano"]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 2
     error, hint = run.stderr.splitlines()

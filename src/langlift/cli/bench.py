@@ -9,7 +9,7 @@ import typer
 
 from langlift.errors import InputError
 
-ROOT = Path(__file__).parents[3]
+SOURCES, ROOT = Path(__file__).parents[2:4]
 
 
 def commands() -> ModuleType:
@@ -18,7 +18,7 @@ def commands() -> ModuleType:
     Raises:
         InputError: langlift does not run from a checkout.
     """
-    if not (ROOT / "benchmarks" / "commands.py").is_file():
+    if SOURCES.name != "src" or not (ROOT / "benchmarks" / "commands.py").is_file():
         raise InputError(
             "the benchmarks are not part of the installed package",
             "run them from a checkout of the repository: make install, then .venv/bin/langlift bench",
