@@ -25,8 +25,16 @@ from langlift.training.trainer import LiftTrainer
 
 MALTA = find_language("mlt_Latn")
 QUICK = AdaptRecipe(
-    method="seq_bn", steps=6, batch_size=4, validate_every=3, save_steps=2, max_tokens=32, validation_examples=64,
-    learning_rate=1e-3, fit_bias=True, precision="float32",
+    method="seq_bn",
+    steps=6,
+    batch_size=4,
+    validate_every=3,
+    save_steps=2,
+    max_tokens=32,
+    validation_examples=64,
+    learning_rate=1e-3,
+    fit_bias=True,
+    precision="float32",
 )
 
 
@@ -77,7 +85,11 @@ def test_an_adapter_keeps_its_bias(tiny_bert: Path, tmp_path: Path):
     assert torch.equal(decoder_of(model).bias, stored)
     assert run.trainable_parameters == plain.trainable_parameters + len(stored)
     further = adapt(
-        MALTA, str(tiny_bert), MALTESE, tmp_path / "further", dataclasses.replace(QUICK, fit_bias=False, steps=1),
+        MALTA,
+        str(tiny_bert),
+        MALTESE,
+        tmp_path / "further",
+        dataclasses.replace(QUICK, fit_bias=False, steps=1),
         init=tmp_path / "run",
     )
     assert further.validation_loss_before == pytest.approx(run.validation_loss, abs=1e-5)
