@@ -137,8 +137,10 @@ def test_a_decoder_cannot_be_asked_and_says_so(tmp_path: Path, maltese_lines: li
 
 def test_many_threads_get_the_answers_of_one_and_load_once(adapted_runs: Path, monkeypatch: pytest.MonkeyPatch):
     loads = []
-    load = adapted.load_masked_model
-    monkeypatch.setattr(adapted, "load_masked_model", lambda *given: loads.append(given) or load(*given))
+    load = adapted.load_language_model
+    monkeypatch.setattr(
+        adapted, "load_language_model", lambda *given, **how: loads.append(given) or load(*given, **how)
+    )
     model = Adapted.load(adapted_runs / "seq_bn_inv")
     assert not loads, "nothing is loaded before the first question"
     found = {}

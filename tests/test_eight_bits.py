@@ -17,7 +17,7 @@ from langlift.backbones.loading import (
     load_masked_model,
     load_model,
     load_tokenizer,
-    load_with_any_head,
+    read_model,
     weightless_model,
 )
 from langlift.bundled_models import BUNDLED, MINI, NANO, BundledModel
@@ -147,7 +147,7 @@ def test_a_model_without_head_is_found_to_have_none(tiny_bert: Path, tmp_path: P
     stored = load_file(folder / EIGHT_BITS)
     body = {name: tensor for name, tensor in stored.items() if name.startswith("bert.")}
     save_file(body, folder / EIGHT_BITS, metadata={"format": FORMAT})
-    assert load_with_any_head(str(folder))[1] is False
+    assert read_model(str(folder), head_needed=False)[1] is False
     with pytest.raises(InputError, match="has no masked head"):
         load_masked_model(str(folder))
 

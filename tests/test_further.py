@@ -13,7 +13,7 @@ from conftest import MALTESE
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from langlift.backbones.hidden_states import hidden_states
-from langlift.backbones.loading import load_masked_model, load_tokenizer, load_with_any_head
+from langlift.backbones.loading import load_masked_model, load_tokenizer, read_model
 from langlift.backbones.masked_head import head_parameters
 from langlift.config.loading import resolve
 from langlift.config.recipes import FurtherRecipe, PretrainRecipe
@@ -82,7 +82,7 @@ def test_a_model_with_a_head_keeps_it(tiny_bert: Path, tmp_path: Path):
 
 @pytest.mark.parametrize(("layers", "embeddings"), [(0, False), (1, False), (-1, False), (1, True), (9, True)])
 def test_what_trains_is_a_setting(headless: Path, layers: int, embeddings: bool):
-    model, has_head = load_with_any_head(str(headless))
+    model, has_head = read_model(str(headless), head_needed=False)
     counts = np.ones(model.config.vocab_size, dtype=np.int64)
     prepare_further(model, has_head, counts, FurtherRecipe(train_layers=layers, train_embeddings=embeddings))
     trains = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
@@ -95,7 +95,7 @@ def test_what_trains_is_a_setting(headless: Path, layers: int, embeddings: bool)
 
 @pytest.mark.parametrize("init", ["normal", "identity"])
 def test_a_made_head_guesses_by_frequency_first(headless: Path, init: str):
-    model, _ = load_with_any_head(str(headless))
+    model, _ = read_model(str(headless), head_needed=False)
     counts = np.arange(model.config.vocab_size)
     make_head(model, counts, init)
     bias = decoder_of(model).bias.detach().numpy()
@@ -124,7 +124,7 @@ def test_states_that_are_kept(headless: Path, maltese_lines: list[str]):
     lines = sorted(maltese_lines[:6], key=lambda line: len(tokenizer(line)["input_ids"][:40]))
     losses = {}
     for way in ("naive", "fast"):
-        model, has_head = load_with_any_head(str(headless))
+        model, has_head = read_model(str(headless), head_needed=False)
         prepare_further(model, has_head, np.ones(len(tokenizer), dtype=np.int64), QUICK)
         batch = batch_of(model, tokenizer, way, lines)
         plain, items = loss_path(way, model, tokenizer.pad_token_id).loss(model, batch)
@@ -132,7 +132,7 @@ def test_states_that_are_kept(headless: Path, maltese_lines: list[str]):
         assert items == same_items
         losses[way] = float(total.detach().double() - plain.detach().double()) / (2e4 * int(items))
     whole = [tokenizer(line)["input_ids"][:40] for line in lines]
-    model, _ = load_with_any_head(str(headless))
+    model, _ = read_model(str(headless), head_needed=False)
     batch = batch_of(model, tokenizer, "naive", lines)
     now, then = [], []
     with torch.no_grad():
@@ -153,7 +153,7 @@ def test_kept_states_hold_the_encoder_back(headless: Path, maltese_lines: list[s
     whole = {"input_ids": torch.tensor([tokenizer(" ".join(maltese_lines[:9]))["input_ids"][:40]])}
 
     def moved(weight: float) -> float:
-        model, has_head = load_with_any_head(str(headless))
+        model, has_head = read_model(str(headless), head_needed=False)
         torch.manual_seed(0)
         prepare_further(model, has_head, np.ones(len(tokenizer), dtype=np.int64), QUICK)
         with torch.no_grad():
@@ -261,7 +261,7 @@ def test_what_keeping_states_does_not_go_with(langlift: Any, tmp_path: Path):
 @pytest.mark.parametrize("way", ["fast", "naive"])
 def test_the_term_beside_another_loss_is_the_same(headless: Path, maltese_lines: list[str], way: str):
     tokenizer = load_tokenizer(str(headless))
-    model, has_head = load_with_any_head(str(headless))
+    model, has_head = read_model(str(headless), head_needed=False)
     prepare_further(model, has_head, np.ones(len(tokenizer), dtype=np.int64), QUICK)
     batch = batch_of(model, tokenizer, way, maltese_lines[:6])
     plain, teacher = loss_path(way, model, tokenizer.pad_token_id).loss, frozen_copy(model)

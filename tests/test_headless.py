@@ -1,5 +1,6 @@
 """Encoders without a masked head: tasks and vocabularies take them, what needs the head says how to get one."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,8 @@ from conftest import MALTESE
 from safetensors.torch import load_file, save_file
 
 from langlift.backbones import loading
-from langlift.backbones.loading import (
-    check_head,
-    load_masked_model,
-    load_model,
-    load_tokenizer,
-    load_with_any_head,
-)
+from langlift.backbones.base_model import BaseModel
+from langlift.backbones.loading import check_head, load_masked_model, load_model, load_tokenizer
 from langlift.errors import InputError
 from langlift.studies.checking import check_data
 from langlift.studies.planning import plan_study
@@ -71,9 +67,9 @@ def test_what_needs_the_head_says_how_to_get_one(headless: Path, base: Path):
 
 
 def test_the_body_is_the_checkpoints_and_the_head_is_told(headless: Path, base: Path):
-    model, has_head = load_with_any_head(str(headless))
-    complete, complete_has = load_with_any_head(str(base))
-    assert (has_head, complete_has) == (False, True)
+    of_body, of_base = (BaseModel.load(str(one), head_needed=False) for one in (headless, base))
+    assert (of_body.head, of_base.head) == (None, "masked")
+    model, complete = of_body.model, of_base.model
     assert model.dtype == torch.float32 and not model.training
     ids = torch.tensor([[2, 7, 8, 9, 3]])
     with torch.no_grad():
@@ -90,7 +86,7 @@ def test_a_damaged_body_is_no_missing_head(headless: Path, tmp_path: Path):
     (tmp_path / "config.json").write_bytes((headless / "config.json").read_bytes())
     kept = {name: weight for name, weight in weights.items() if name != lost}
     save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    for load in (load_masked_model, load_with_any_head, check_head):
+    for load in (load_masked_model, partial(load_model, head_needed=False), check_head):
         error = refused(load, str(tmp_path))
         assert "has no weights for" in error.message and lost in error.message
         assert "pretrain" not in error.hint
@@ -177,11 +173,11 @@ def test_of_the_hub_only_what_seems_headless_is_fetched(monkeypatch: pytest.Monk
     config = AutoConfig.from_pretrained(headless)
     fetched: list[str] = []
 
-    def load(name: str, *_: Any, **__: Any) -> tuple[None, bool]:
-        fetched.append(name)
+    def load(name: Any, *_: Any, **__: Any) -> tuple[None, bool]:
+        fetched.append(str(name))
         return None, False
 
-    monkeypatch.setattr(loading, "_config", lambda name: config)
+    monkeypatch.setattr(loading, "read_config", lambda name: config)
     monkeypatch.setattr(loading, "_loaded", load)
     assert NO_HEAD in refused(check_head, "somebody/sentences").message
     config.architectures = ["SomethingForMaskedLM"]

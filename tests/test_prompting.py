@@ -570,4 +570,4 @@ def test_a_model_without_a_chat_template(
     assert text.endswith("\nAnswer:")
     longer = resolve(PromptRecipe, "prompt", flags={"answer_tokens": 2000})
     with pytest.raises(InputError, match="takes 1024 tokens"):
-        LocalModel(str(tiny_llama), longer, False).require([replace(first, answer_tokens=2000)])
+        LocalModel(str(tiny_llama), longer).require([replace(first, answer_tokens=2000)])

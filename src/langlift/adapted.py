@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
@@ -9,7 +10,8 @@ from typing import Any, Self, overload
 
 from transformers import PreTrainedModel
 
-from langlift.backbones.loading import default_device, is_causal, load_masked_model
+from langlift.backbones.base_name import BaseName
+from langlift.backbones.loading import default_device, is_causal
 from langlift.checkpoints.language_models import load_language_model
 from langlift.errors import InputError
 from langlift.evaluation.gap_words import WordGuess, most_likely_words
@@ -38,25 +40,25 @@ class Adapted:
         model.fill("Il-qattus ___ fuq is-sodda.")
     """
 
-    def __init__(self, path: str, base: str | None, trust_remote_code: bool) -> None:
-        self.path = path
-        self._base, self._trust = base, trust_remote_code
+    def __init__(self, path: str, base: BaseName) -> None:
+        self.path, self._base = path, base
         self._turn = RLock()
 
     @classmethod
-    def load(cls, path: str | Path, base: str | None = None, trust_remote_code: bool = False) -> Self:
+    def load(cls, path: str | Path, base: BaseName | str | None = None) -> Self:
         """A run's folder, a model folder, a hub id (of a run, an adapter or a model), or a bundled model.
 
-        ``base`` stands in for the base model that the run recorded, where that has moved.
+        ``base`` stands in for the base model that the run recorded, where that has moved;
+        ``BaseName(trust_remote_code=True)`` is the recorded one, trusted.
 
         Raises:
             InputError: the folder holds an unfinished run, or none.
         """
-        name = str(run_in_repository(path) or path)
+        name = BaseName(str(run_in_repository(path) or path)).name
         folder = Path(name)
         if folder.is_dir() and (folder / RECIPE).is_file() and not is_finished(folder):
             raise InputError(f"{folder}: the run is not finished", "the same command with --resume goes on")
-        return cls(name, base, trust_remote_code)
+        return cls(name, BaseName.of(base))
 
     @cached_property
     def can(self) -> tuple[str, ...]:
@@ -66,7 +68,7 @@ class Adapted:
             head = json.loads((seed_folder(folder) / HEAD).read_text(encoding="utf-8"))
             return (task_called(str(head["task"])).verb,)
         if (folder / "config.json").is_file():
-            decoder = is_causal(self.path, self._trust)
+            decoder = is_causal(replace(self._base, name=self.path))
         else:
             settings = read_recipe(folder) if (folder / RECIPE).is_file() else {}
             own = settings.get(str(settings.get("command"))) or {}
@@ -145,13 +147,14 @@ class Adapted:
 
     @cached_property
     def _trained(self) -> TrainedTask:
-        return load_trained_task(Path(self.path), base=self._base, trust_remote_code=self._trust)
+        return load_trained_task(Path(self.path), base=self._base)
 
     @cached_property
     def _language_model(self) -> tuple[PreTrainedModel, Any, Any]:
         """The model with its adapter, its tokenizer and the forms of its pieces."""
-        model, tokenizer = load_language_model(self.path, self._base, self._trust, load_masked_model)
-        return model.to(default_device()).eval(), tokenizer, canonical_forms(tokenizer)
+        loaded = load_language_model(self.path, self._base, masked_only=True)
+        tokenizer = loaded.tokenizer
+        return loaded.model.to(default_device()).eval(), tokenizer, canonical_forms(tokenizer)
 
     def _asked(self, method: str) -> tuple[PreTrainedModel, Any, Any]:
         with self._turn:

@@ -9,20 +9,22 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from langlift.backbones.base_name import BaseName, similar_name
 from langlift.backbones.eight_bits import has_eight_bits, read_eight_bits
-from langlift.backbones.registry import backbone_of, backbone_of_type
+from langlift.backbones.registry import backbone_of_type, first_position
 from langlift.backbones.segmented_attention import caps_attention
 from langlift.bundled_models import BUNDLED, DEFAULT_BASE
 from langlift.bundled_models import NANO as NANO
 from langlift.errors import InputError
 
 
-def model_location(name: str) -> str:
-    """The folder or hub id behind a model's name, which may be that of a bundled model (``langlift-nano``).
+def model_location(base: BaseName | str) -> str:
+    """The folder or hub id behind a model's name.
 
     Raises:
         InputError: it looks like a path and is not a model folder, or is a bundled model that is not there.
     """
+    name = BaseName.of(base).name
     if name in BUNDLED:
         folder = BUNDLED[name].folder
         if not (folder / "config.json").is_file():
@@ -38,7 +40,7 @@ def model_location(name: str) -> str:
     return name
 
 
-def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
+def load_tokenizer(base: BaseName | str) -> Any:
     """The fast tokenizer of a model.
 
     Raises:
@@ -46,106 +48,77 @@ def load_tokenizer(name: str, trust_remote_code: bool = False) -> Any:
     """
     from transformers import AutoTokenizer
 
-    location = model_location(name)
+    base = BaseName.of(base)
+    location = model_location(base)
     try:
         with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=trust_remote_code)
+            tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=base.trust_remote_code)
     except Exception as error:
-        raise _unloadable(name, error) from error
+        raise unloadable(base.name, error) from error
     if not tokenizer.is_fast:
-        raise InputError(f"{name}: has no fast tokenizer", "convert it to tokenizer.json first")
+        raise InputError(f"{base}: has no fast tokenizer", "convert it to tokenizer.json first")
     if tokenizer.pad_token_id is None:
         # Many decoders have none. Padding is never looked at here, so that any token will do.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer
 
 
-def load_masked_model(name: str, trust_remote_code: bool = False, head_needed: bool = True) -> PreTrainedModel:
-    """As ``load_model``, for what works with masked language models alone.
-
-    Raises:
-        InputError: as there, or it is a decoder.
-    """
-    model, headed = load_with_any_head(name, trust_remote_code)
-    if head_needed and not headed:
-        raise _headless(name, causal=False)
-    return model
+def load_masked_model(base: BaseName | str, head_needed: bool = True) -> PreTrainedModel:
+    """The model of ``BaseModel.load``, which must not be a decoder."""
+    return read_model(base, masked_only=True, head_needed=head_needed)[0]
 
 
-def load_with_any_head(name: str, trust_remote_code: bool = False) -> tuple[PreTrainedModel, bool]:
-    """A masked model, float32, in evaluation mode, and whether its checkpoint has the masked head.
+def load_model(base: BaseName | str, head_needed: bool = True) -> PreTrainedModel:
+    """The model of ``BaseModel.load``."""
+    return read_model(base, head_needed=head_needed)[0]
 
-    Sentence encoders have none; the model's is then freshly initialised.
 
-    Raises:
-        InputError: as ``load_masked_model``, but for a missing head.
-    """
-    config = _config(name, trust_remote_code)
-    if backbone_of_type(config.model_type).causal:
+def read_model(
+    base: BaseName | str, masked_only: bool = False, head_needed: bool = True, quantised: bool = False
+) -> tuple[PreTrainedModel, bool]:
+    """The model of ``BaseModel.load``, and whether its checkpoint has the language modelling head."""
+    base = BaseName.of(base)
+    config = read_config(base)
+    causal = backbone_of_type(config.model_type).causal
+    if causal and masked_only:
         raise InputError(
-            f"{name}: a causal model ({config.model_type}), and this works with masked language models only",
+            f"{base}: a causal model ({config.model_type}), and this works with masked language models only",
             "docs/causal.md tells what works with causal ones: adapt, score, task and predict",
         )
-    return _loaded(name, config, trust_remote_code)
-
-
-def load_model(
-    name: str, trust_remote_code: bool = False, head_needed: bool = True, quantised: bool = False
-) -> PreTrainedModel:
-    """A model with its language modelling head, masked or causal, float32, in evaluation mode.
-
-    Where only the body is used (tasks), ``head_needed=False`` also takes checkpoints without a head;
-    the head is then freshly initialised. ``quantised`` loads it onto the GPU with its layers in 4 bits.
-
-    Raises:
-        InputError: it cannot be found or read, its architecture is not in the table of backbones, or
-            weights that are needed are missing; for ``quantised`` also without GPU or bitsandbytes.
-    """
-    config = _config(name, trust_remote_code)
-    model, headed = _loaded(name, config, trust_remote_code, _four_bits(name) if quantised else {})
+    model, headed = _loaded(base, config, _four_bits(base.name) if quantised else {})
     if head_needed and not headed:
-        raise _headless(name, backbone_of_type(config.model_type).causal)
-    return model
+        raise _headless(base.name, causal)
+    return model, headed
 
 
-def has_head(name: str) -> bool:
-    """Whether a model's checkpoint has its language modelling head; its weights are not read.
-
-    Raises:
-        InputError: as ``load_model``, but for a missing head.
-    """
-    return _loaded(name, _config(name), trust_remote_code=False, further={"device_map": "meta"})[1]
-
-
-def check_head(name: str) -> None:
+def check_head(base: BaseName | str) -> None:
     """Raise an InputError unless a model has its language modelling head; its weights are not read.
 
     Of the hub only those models are fetched for this whose configuration does not name a class with head, and one
     that cannot be had passes.
     """
-    here = Path(model_location(name)).exists()
+    base = BaseName.of(base)
+    here = Path(model_location(base)).exists()
     try:
-        config = _config(name)
+        config = read_config(base)
     except InputError:
         if here:
             raise
         return
     if not here and any(not kind.endswith("Model") for kind in config.architectures or ()):
         return
-    if not has_head(name):
-        raise _headless(name, backbone_of_type(config.model_type).causal)
+    if not _loaded(base, config, {"device_map": "meta"})[1]:
+        raise _headless(base.name, backbone_of_type(config.model_type).causal)
 
 
-def is_causal(name: str, trust_remote_code: bool = False) -> bool:
-    """Whether a model is a decoder, by its configuration alone; errors as ``load_model``."""
-    return backbone_of_type(_config(name, trust_remote_code).model_type).causal
+def is_causal(base: BaseName | str) -> bool:
+    """Whether a model is a decoder, by its configuration alone; errors as ``BaseModel.load``."""
+    return backbone_of_type(read_config(base).model_type).causal
 
 
-def _loaded(
-    name: str, config: Any, trust_remote_code: bool, further: Mapping[str, Any] | None = None
-) -> tuple[PreTrainedModel, bool]:
+def _loaded(base: BaseName, config: Any, further: Mapping[str, Any]) -> tuple[PreTrainedModel, bool]:
     """The model, and whether the checkpoint has its head. ``further`` goes to ``from_pretrained``."""
-    location = model_location(name)
+    location = model_location(base)
     weights = read_eight_bits(location) if has_eight_bits(location) else None
     try:
         with quiet_transformers():
@@ -158,17 +131,17 @@ def _loaded(
                 dtype=torch.float32,
                 # Never flash attention, which has no float32.
                 attn_implementation="eager" if caps_attention(config) else "sdpa",
-                trust_remote_code=trust_remote_code,
+                trust_remote_code=base.trust_remote_code,
                 output_loading_info=True,
-                **(further or {}),
+                **further,
             )
     except Exception as error:
-        raise _unloadable(name, error) from error
+        raise unloadable(base.name, error) from error
     prefix = f"{model.base_model_prefix}."
     missing = info["missing_keys"]
     if of_body := sorted(key for key in missing if key.startswith(prefix)):
         raise InputError(
-            f"{name}: has no weights for {of_body[0]} ({len(missing)} missing in all)",
+            f"{base}: has no weights for {of_body[0]} ({len(missing)} missing in all)",
             "the files are incomplete or another model's: fetch or save it again",
         )
     return model.eval(), not missing
@@ -188,15 +161,21 @@ def head_hint(name: str) -> str:
     return f"langlift pretrain --from {shlex.quote(name)} --corpus TEXT --out FOLDER gives it one: FOLDER/model"
 
 
-def _config(name: str, trust_remote_code: bool = False) -> Any:
+def read_config(base: BaseName | str) -> Any:
+    """transformers' configuration of a model.
+
+    Raises:
+        InputError: it cannot be found or read.
+    """
     from transformers import AutoConfig
 
-    location = model_location(name)
+    base = BaseName.of(base)
+    location = model_location(base)
     try:
         with quiet_transformers():
-            return AutoConfig.from_pretrained(location, trust_remote_code=trust_remote_code)
+            return AutoConfig.from_pretrained(location, trust_remote_code=base.trust_remote_code)
     except Exception as error:
-        raise _unloadable(name, error) from error
+        raise unloadable(base.name, error) from error
 
 
 def _four_bits(name: str) -> dict[str, Any]:
@@ -218,13 +197,13 @@ def _four_bits(name: str) -> dict[str, Any]:
     return {"quantization_config": settings, "device_map": {"": torch.cuda.current_device()}}
 
 
-def weightless_model(name: str) -> PreTrainedModel:
+def weightless_model(base: BaseName | str) -> PreTrainedModel:
     """A model with its head and no weights (on the meta device), for names and shapes alone.
 
     Raises:
         InputError: its configuration cannot be found or read, or its architecture is not in the table.
     """
-    return _weightless(_config(name))
+    return _weightless(read_config(base))
 
 
 def weightless_model_of(model_type: str, hidden_size: int, layers: int) -> PreTrainedModel:
@@ -270,11 +249,8 @@ def _class_for(config: Any) -> Any:
 
 def longest_input(model: PreTrainedModel, tokenizer: Any) -> int:
     """The longest input in tokens, special ones included, by the tokenizer and the position table."""
-    config = model.config
-    places = config.max_position_embeddings
-    if backbone_of(model).positions_follow_padding:
-        places -= config.pad_token_id + 1
-    return int(min(places, tokenizer.model_max_length))
+    places: int = model.config.max_position_embeddings - first_position(model)
+    return min(places, tokenizer.model_max_length)
 
 
 def default_device() -> torch.device:
@@ -302,11 +278,14 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _unloadable(name: str, error: Exception) -> InputError:
+def unloadable(name: str, error: Exception) -> InputError:
+    """What is told of a model that transformers could not load."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if not Path(name).exists() and name not in BUNDLED:
+        similar = similar_name(name)
         return InputError(
-            f"{name}: no such folder, and not to be had from the Hugging Face hub ({reason})", _hint()
+            f"{name}: no such folder, and not to be had from the Hugging Face hub ({reason})",
+            f"did you mean {similar}?" if similar else _hint(),
         )
     return InputError(f"{name}: cannot be loaded ({reason})", _hint())
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.method import METHODS
 from langlift.adapters.peft_adapter import PeftAdapterConfig
+from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import weightless_model
 from langlift.backbones.registry import backbone_of_type
 from langlift.bundled_models import BUNDLED
@@ -60,7 +61,7 @@ class ExportResult:
     files: list[str]
 
 
-def export_adapter(source: Path, layout: str, out: Path, base: str | None = None) -> ExportResult:
+def export_adapter(source: Path, layout: str, out: Path, base: BaseName | str | None = None) -> ExportResult:
     """Write the adapter in ``source`` as ``adapterhub`` (adapters 1.3.0) or ``peft`` would.
 
     ``base`` is needed for folders in PEFT's layout that langlift did not write: it does not say the
@@ -82,17 +83,17 @@ def export_adapter(source: Path, layout: str, out: Path, base: str | None = None
     in_peft = "peft_type" in description
     if layout == "peft" and not in_peft:
         raise InputError(f"{source}: a bottleneck adapter, and PEFT has none", "use --to adapterhub")
-    identity = read_identity(source)
-    if not identity and base is None:
+    identity, base = read_identity(source), BaseName.of(base)
+    if not identity and not base:
         raise InputError(f"{source}: does not say its architecture", "give the base model with --base")
     stored = str(identity.get("name") or source.resolve().name)
     name = usable_name(stored)
     weights = read_safetensors(source / (PEFT_WEIGHTS if in_peft else ADAPTERHUB_WEIGHTS))
-    if base is not None:
+    if base:
         model = weightless_model(base)
         with torch.device("meta"):
             load_adapter(model, source, name=CHECKED)
-        identity = {**identity, **identity_of(model, name, base)}
+        identity = {**identity, **identity_of(model, name, base.name)}
         weights = full_peft_keys(model, weights) if in_peft else weights
     backbone = backbone_of_type(str(identity.get("model_type")))
     config = read_config(source, backbone)

@@ -15,6 +15,7 @@ from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach
 from langlift.adapters.method import METHODS, AdapterConfig
 from langlift.adapters.peft_adapter import PeftAdapterConfig
+from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import weightless_model, weightless_model_of
 from langlift.backbones.registry import backbone_of_type
 from langlift.checkpoints.adapter_folder import identity_of, read_description, require_base, write_adapter
@@ -78,7 +79,11 @@ class _Read:
 
 
 def import_adapters(
-    source: Path, out: Path, base: str | None = None, inverse_at_head: bool = True, name: str | None = None
+    source: Path,
+    out: Path,
+    base: BaseName | str | None = None,
+    inverse_at_head: bool = True,
+    name: str | None = None,
 ) -> ImportResult:
     """Read an adapter folder (or one with several, as for a stack) and write it anew into ``out``.
 
@@ -97,7 +102,7 @@ def import_adapters(
         raise InputError(
             f"{source}: holds {len(members)} adapters, and --name is for one", "import its subfolders one by one"
         )
-    read = [_read(folder, base, inverse_at_head, name) for folder in members]
+    read = [_read(folder, BaseName.of(base), inverse_at_head, name) for folder in members]
     names = [adapter.identity["name"] for adapter in read]
     if len(set(names)) < len(names):
         raise InputError(
@@ -166,13 +171,13 @@ def _left_behind(source: Path, members: list[Path]) -> Iterator[Path]:
                 yield folder / name
 
 
-def _read(folder: Path, base: str | None, inverse_at_head: bool, name: str | None) -> _Read:
+def _read(folder: Path, base: BaseName, inverse_at_head: bool, name: str | None) -> _Read:
     description = read_description(folder)
     path = folder / CONFIG_FILE
     from_peft = "peft_type" in description
     if from_peft and (folder / PEFT_WEIGHTS).exists():
         raise InputError(f"{folder}: is in PEFT's layout", "langlift reads it as it is: use it as --adapter")
-    model = weightless_model(base) if base is not None else None
+    model = weightless_model(base) if base else None
     model_type = description.get("model_type") or (model.config.model_type if model is not None else None)
     if not isinstance(model_type, str):
         raise InputError(f"{path}: does not say its model_type", "give the base model with --base")
@@ -209,9 +214,8 @@ def _read(folder: Path, base: str | None, inverse_at_head: bool, name: str | Non
     if isinstance(config, PeftAdapterConfig) and not from_peft:
         weights = {peft_from_adapterhub(key, name): value for key, value in weights.items()}
     _require_weights(folder, weights, expected, f"{model_type} with {model.config.num_hidden_layers} layers")
-    return _Read(
-        identity_of(model, name, base or str(description.get("model_name") or "")), config, weights, folder
-    )
+    base = base.or_else(str(description.get("model_name") or ""))
+    return _Read(identity_of(model, name, base.name), config, weights, folder)
 
 
 def _attach_weightless(model: PreTrainedModel, name: str, config: AdapterConfig, path: Path) -> None:

@@ -18,12 +18,13 @@ from langlift.cli.options import (
     Precision,
     Preset,
     Resume,
-    TrustRemoteCode,
     note,
     show,
+    trusting,
 )
 
 
+@trusting
 def adapt(
     language: Annotated[str, typer.Argument(metavar="LANG", help="Language: mlt, mlt_Latn, mt or Maltese.")],
     base: Base,
@@ -64,7 +65,6 @@ def adapt(
     config: Config = None,
     assignments: Assignments = None,
     resume: Resume = False,
-    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -76,7 +76,7 @@ def adapt(
     recipe = resolve(
         AdaptRecipe,
         "adapt",
-        preset=default_preset(base, preset),
+        preset=default_preset(base.name, preset),
         config=config,
         assignments=assignments or (),
         flags={
@@ -95,7 +95,7 @@ def adapt(
     from langlift.training import adaptation
 
     weights = None if data_weights is None else _weights(data_weights)
-    result = adaptation.adapt(found, base, data, out, recipe, resume, trust_remote_code, init, weights)
+    result = adaptation.adapt(found, base, data, out, recipe, resume, init, weights)
     loss = "loss" if recipe.objective == "causal" else "masked loss"
     each = [(f"  of {name}", f"{loss:.3f}") for name, loss in result.validation_losses.items()]
     show(
@@ -115,7 +115,7 @@ def adapt(
     if not as_json:
         run, text = shlex.quote(str(out)), shlex.quote(str(data[0]))
         whole = METHODS[recipe.method].whole_model
-        model = f"--base {run}" if whole else f"--base {shlex.quote(base)} --adapter {run}"
+        model = f"--base {run}" if whole else f"--base {shlex.quote(base.name)} --adapter {run}"
         split = "" if data[0].is_dir() else " --split test"
         note(f"Next: langlift score {model} --text {text}{split} --sentences 200")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from langlift.adapters.method import METHODS, one_of
+from langlift.backbones.base_name import BaseName
 from langlift.cli.options import (
     Assignments,
     ComputePath,
@@ -17,23 +18,26 @@ from langlift.cli.options import (
     Precision,
     Preset,
     Resume,
-    TrustRemoteCode,
+    model_option,
     note,
     print_table,
     show,
+    trusting,
 )
 
 if TYPE_CHECKING:
     from langlift.training.family import FamilyResult
 
 
+@trusting
 def adapt_family(
     family: Annotated[
         Path, typer.Argument(metavar="FAMILY.yaml", help="Base, languages with their data, and settings.")
     ],
     out: Out,
     base: Annotated[
-        str | None, typer.Option("--base", metavar="MODEL", help="Another base model than the file's.")
+        BaseName | None,
+        model_option("--base", "Another base model than the file's."),
     ] = None,
     vocabulary: Annotated[
         str | None,
@@ -59,7 +63,6 @@ def adapt_family(
     config: Config = None,
     assignments: Assignments = None,
     resume: Resume = False,
-    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -92,7 +95,7 @@ def adapt_family(
     from langlift.reports.learning_curves import write_learning_curves
     from langlift.training import family as training
 
-    result = training.adapt_family(languages, out, recipe, resume, trust_remote_code)
+    result = training.adapt_family(languages, out, recipe, resume)
     picture = write_learning_curves(out, {code: one.name for code, one in result.languages.items()})
     show(
         result,

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from langlift.cli.options import Debug, Json, Precision, TrustRemoteCode, note, print_json, print_table
+from langlift.backbones.base_name import BaseName
+from langlift.cli.options import Debug, Json, Precision, model_option, note, print_json, print_table, trusting
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from langlift.diagnosis.diagnosing import BaseDiagnosis, Diagnosis, LanguageDiagnosis
 
 
+@trusting
 def diagnose(
     subject: Annotated[
         str,
@@ -21,9 +23,9 @@ def diagnose(
         ),
     ],
     bases: Annotated[
-        list[str] | None,
-        typer.Option("--base", metavar="MODEL", help="Base model: may be repeated, to rank several."),
-    ] = None,
+        list[BaseName],
+        model_option("--base", "Base model: may be repeated, to rank several."),
+    ] = [],  # noqa: B006 - read by typer
     text: Annotated[
         Path | None,
         typer.Option("--text", metavar="FILE", help="Text in the language: a file, or a built data folder."),
@@ -41,7 +43,6 @@ def diagnose(
         bool, typer.Option("--no-timing", help="Do not time training steps: no expected time.")
     ] = False,
     precision: Precision = None,
-    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -58,15 +59,15 @@ def diagnose(
 
         if text is not None or graph is not None:
             raise InputError("--text and --graph are for one language", "a family file names its texts itself")
-        found, recipe = read_family(Path(subject), base=bases[0] if bases else None)
-        data, bases = found.data, bases or [found.base]
+        found, recipe = read_family(Path(subject), base=bases[0])
+        data, bases = found.data, [found.base, *bases[1:]]
         family = FamilyPlan(Path(subject), found.name, recipe)
     else:
         from langlift.languages import find_language
 
         if text is None:
             raise InputError("no text is given", "name a text file in the language with --text")
-        data, bases = {find_language(subject): (text,)}, bases or []
+        data, bases = {find_language(subject): (text,)}, list(filter(None, bases))
     from langlift.reports.diagnosis_page import check_picture, write_diagnosis
 
     if out is not None:
@@ -83,7 +84,6 @@ def diagnose(
         timing=not no_timing,
         precision=precision or "auto",
         family=family,
-        trust_remote_code=trust_remote_code,
     )
     if out is not None:
         result = replace(result, picture=str(out))

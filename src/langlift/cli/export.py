@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 
 from langlift.adapters.method import exported_to, one_of
-from langlift.cli.options import Debug, Json, TrustRemoteCode, show
+from langlift.backbones.base_name import BaseName
+from langlift.cli.options import Debug, Json, model_option, show, trusting
 
 
+@trusting
 def export(
     run: Annotated[
         Path,
@@ -25,12 +27,8 @@ def export(
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder to write: new or empty.")],
     base: Annotated[
-        str | None,
-        typer.Option(
-            "--base",
-            metavar="MODEL",
-            help="The base model, if it has moved since; needed for LoRA that PEFT wrote.",
-        ),
+        BaseName | None,
+        model_option("--base", "The base model, if it has moved since; needed for LoRA that PEFT wrote."),
     ] = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="onnx: also in 8 bits, and measure what that costs.")
@@ -43,14 +41,13 @@ def export(
             help="Compare and measure on this, labelled data or text, and not on what the run kept.",
         ),
     ] = None,
-    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Write a run so that others load it without langlift: adapters, PEFT, transformers, onnxruntime."""
     from langlift.sharing.exporting import export as write
 
-    result = write(run, layout, out, base, int8, data, trust_remote_code)
+    result = write(run, layout, out, base, int8, data)
     files = ", ".join(f"{name} ({size / 1e6:,.1f} MB)" for name, size in result.sizes.items())
     rows = [("name", result.name), ("layout", result.layout), ("files", files)]
     if result.difference is not None and result.agreement is not None:

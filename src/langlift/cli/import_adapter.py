@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from langlift.cli.options import Debug, Json, note, show
+from langlift.backbones.base_name import BaseName
+from langlift.cli.options import Debug, Json, model_option, note, show
 
 
 def import_adapter(
@@ -14,8 +15,8 @@ def import_adapter(
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Adapter folder to write: new or empty.")],
     base: Annotated[
-        str | None,
-        typer.Option("--base", metavar="MODEL", help="Check that it fits this base model, and record it."),
+        BaseName | None,
+        model_option("--base", "Check that it fits this base model, and record it."),
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Call the adapter this, not by its stored name.")

@@ -2,17 +2,25 @@
 
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from langlift.backbones.base_name import BaseName
 from langlift.bundled_models import DEFAULT_BASE
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+def model_option(name: str, help: str) -> Any:  # noqa: A002 - typer's word
+    """An option that names a base model."""
+    return typer.Option(name, metavar="MODEL", parser=BaseName, help=help)
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object, last line of stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -34,9 +42,12 @@ TrustRemoteCode = Annotated[
     typer.Option("--trust-remote-code", help="Run Python code that comes with the base model."),
 ]
 Base = Annotated[
-    str,
-    typer.Option("--base", metavar="MODEL", help=f"Base model: {DEFAULT_BASE}, a model folder or a hub id."),
+    BaseName,
+    model_option(
+        "--base", f"Base model: {DEFAULT_BASE}, a model folder, a hub id or an alias (xlm-r, mbert, mmbert, ...)."
+    ),
 ]
+MovedBase = Annotated[BaseName | None, model_option("--base", "The base model, if it has moved since.")]
 Precision = Annotated[
     str | None, typer.Option("--precision", help="auto, float32 or bf16; auto checks whether bf16 is safe.")
 ]
@@ -62,6 +73,26 @@ BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Examples a 
 Strict = Annotated[
     bool, typer.Option("--strict", help="Labels that could be mended are an error, by file and line.")
 ]
+
+
+def trusting(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command ``--trust-remote-code``, which goes into the base models that it is given (or is not)."""
+
+    def run(trust_remote_code: bool = False, **options: Any) -> None:
+        def trusted(base: BaseName | None) -> BaseName:
+            return replace(base or BaseName(), trust_remote_code=trust_remote_code)
+
+        for name in {"base", "model"} & options.keys():
+            options[name] = trusted(options[name])
+        if "bases" in options:
+            options["bases"] = [trusted(base) for base in options["bases"] or [None]]
+        command(**options)
+
+    parameters = list(signature(command).parameters.values())
+    own = Parameter("trust_remote_code", parameters[-1].kind, default=False, annotation=TrustRemoteCode)
+    parameters.insert(-2, own)  # before --json and --debug
+    run.__doc__, run.__signature__ = command.__doc__, Signature(parameters)  # type: ignore[attr-defined]
+    return run
 
 
 def show(result: Any, as_json: bool, title: str, rows: Sequence[tuple[str, str]]) -> None:

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from langlift.cli.options import Debug, Json, TrustRemoteCode, note, print_json
+from langlift.cli.options import Debug, Json, MovedBase, note, print_json, trusting
 
 
+@trusting
 def playground(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Finished runs of adapt, adapt-family, task or fuse.")
@@ -16,13 +17,9 @@ def playground(
         Path | None,
         typer.Option("--text", metavar="FILE", help="Sentences to begin with: a text file or built folder."),
     ] = None,
-    base: Annotated[
-        str | None,
-        typer.Option("--base", metavar="MODEL", help="In place of the base that the runs recorded, if it moved."),
-    ] = None,
+    base: MovedBase = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Of this machine.")] = 7860,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
-    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -32,7 +29,7 @@ def playground(
     from langlift.playground.page import launch, new_page
     from langlift.playground.runs import read_playground
 
-    page = new_page(read_playground(runs, text, base, trust_remote_code))
+    page = new_page(read_playground(runs, text, base))
     served = launch(page, port, open_browser)
     if as_json:
         print_json(asdict(served))

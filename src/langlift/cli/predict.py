@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from langlift.cli.options import Debug, Json, TrustRemoteCode, note, print_json
+from langlift.cli.options import Debug, Json, MovedBase, note, print_json, trusting
 from langlift.tasks.task import TASKS
 
 WORD_FILES = {
@@ -19,6 +19,7 @@ WORD_FILES = {
 OUT_FILES = ", ".join([".tsv", ".jsonl", *(f"{end} ({', '.join(names)})" for end, names in WORD_FILES.items())])
 
 
+@trusting
 def predict(
     run: Annotated[
         Path,
@@ -43,10 +44,7 @@ def predict(
         ),
     ] = Path("-"),
     seed: Annotated[int | None, typer.Option("--seed", help="Which seed of the run (none: best on dev).")] = None,
-    base: Annotated[
-        str | None, typer.Option("--base", metavar="MODEL", help="The base model, if it has moved since.")
-    ] = None,
-    trust_remote_code: TrustRemoteCode = False,
+    base: MovedBase = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -62,7 +60,7 @@ def predict(
         raise InputError("--json and predictions on stdout would mix", "name a file with --out")
     if STANDARD not in (text, out) and out.resolve() == text.resolve():
         raise InputError(f"--out {out}: is the file that is read", "choose another name")
-    trained = load_trained_task(local_folder(run), seed, base, trust_remote_code)
+    trained = load_trained_task(local_folder(run), seed, base)
     started = time.monotonic()
     source = trained.task.learner.read_inputs(text)
     first = next(source, None)

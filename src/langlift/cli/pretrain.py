@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from langlift.backbones.base_name import BaseName
 from langlift.cli.options import (
     Assignments,
     ComputePath,
@@ -15,23 +16,24 @@ from langlift.cli.options import (
     Precision,
     Preset,
     Resume,
-    TrustRemoteCode,
+    model_option,
     show,
+    trusting,
 )
 from langlift.errors import InputError
 
 
+@trusting
 def pretrain(
     corpus: Annotated[
         list[Path], typer.Option("--corpus", metavar="FILE", help="Text file, or folder of them; may be repeated.")
     ],
     out: Out,
     base: Annotated[
-        str | None,
-        typer.Option(
+        BaseName | None,
+        model_option(
             "--from",
-            metavar="MODEL",
-            help="Go on from this encoder (folder or hub id), on its vocabulary; a missing masked head is made.",
+            "Go on from this encoder (folder or hub id), on its vocabulary; a missing masked head is made.",
         ),
     ] = None,
     objective: Annotated[
@@ -50,7 +52,6 @@ def pretrain(
     config: Config = None,
     assignments: Assignments = None,
     resume: Resume = False,
-    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -58,9 +59,9 @@ def pretrain(
     from langlift.config.loading import resolve
     from langlift.config.recipes import FurtherRecipe, PretrainRecipe
 
-    if base is not None and objective not in (None, "mlm"):
+    if base and objective not in (None, "mlm"):
         raise InputError(f"--objective {objective}: --from goes on with masked training only", "leave it out")
-    kind: type[PretrainRecipe] | type[FurtherRecipe] = PretrainRecipe if base is None else FurtherRecipe
+    kind: type[PretrainRecipe] | type[FurtherRecipe] = FurtherRecipe if base else PretrainRecipe
     recipe = resolve(
         kind,
         "pretrain",
@@ -68,7 +69,7 @@ def pretrain(
         config=config,
         assignments=assignments or (),
         flags={
-            "objective": objective if base is None else None,
+            "objective": None if base else objective,
             "steps": steps,
             "learning_rate": learning_rate,
             "batch_size": batch_size,
@@ -80,7 +81,7 @@ def pretrain(
     )
     from langlift.training import pretraining
 
-    result = pretraining.pretrain(corpus, out, recipe, resume, base, trust_remote_code)
+    result = pretraining.pretrain(corpus, out, recipe, resume, base)
     before = "" if result.validation_loss_before is None else f"{result.validation_loss_before:.3f} -> "
     causal = isinstance(recipe, PretrainRecipe) and recipe.objective == "causal"
     show(

@@ -5,20 +5,32 @@ from typing import Annotated
 
 import typer
 
-from langlift.cli.options import Assignments, Config, Debug, Json, Out, Preset, Resume, TrustRemoteCode, note, show
+from langlift.backbones.base_name import BaseName
+from langlift.cli.options import (
+    Assignments,
+    Config,
+    Debug,
+    Json,
+    Out,
+    Preset,
+    Resume,
+    model_option,
+    note,
+    show,
+    trusting,
+)
 from langlift.cli.task import baselines, over_seeds
 from langlift.tasks.task import PROMPTED, TASKS
 
 
+@trusting
 def prompt(
     task: Annotated[str, typer.Option("--task", help=f"One of {', '.join(PROMPTED)}.")],
     data: Annotated[str, typer.Option("--data", metavar="DATA", help="Labelled data, as langlift task takes it.")],
     model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            metavar="MODEL",
-            help="Base URL of a server (http://127.0.0.1:8000/v1), or a causal model: folder or hub id.",
+        BaseName,
+        model_option(
+            "--model", "Base URL of a server (http://127.0.0.1:8000/v1), or a causal model: folder or hub id."
         ),
     ],
     out: Out,
@@ -60,7 +72,6 @@ def prompt(
     config: Config = None,
     assignments: Assignments = None,
     resume: Resume = False,
-    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -90,7 +101,6 @@ def prompt(
         answers,
         key_variable,
         resume,
-        trust_remote_code,
     )
     if not as_json:
         for example in result.unparsed_examples:

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from langlift.cli.options import Base, ComputePath, Debug, Json, Precision, TrustRemoteCode, note, print_json, show
+from langlift.cli.options import Base, ComputePath, Debug, Json, Precision, note, print_json, show, trusting
 
 
+@trusting
 def score(
     base: Base,
     text: Annotated[
@@ -37,7 +38,6 @@ def score(
     per_sentence: Annotated[bool, typer.Option("--per-sentence", help="Also show each sentence's value.")] = False,
     precision: Precision = None,
     path: ComputePath = None,
-    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -54,9 +54,9 @@ def score(
     from langlift.hub_folders import local_folder
 
     folder = local_folder(adapter) if adapter else None
-    way = (trust_remote_code, path or "fast", precision or "auto")
+    way = (path or "fast", precision or "auto")
     result: Score | Perplexity
-    if is_causal(base, trust_remote_code):
+    if is_causal(base):
         if variant != "default":
             raise InputError(f"--variant {variant}: only for masked language models", "leave it out")
         result = score_causal_model(base, texts, folder, *way)

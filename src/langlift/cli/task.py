@@ -26,8 +26,8 @@ from langlift.cli.options import (
     Strict,
     TrainData,
     TrainExamples,
-    TrustRemoteCode,
     show,
+    trusting,
 )
 from langlift.config.loading import default_preset
 from langlift.errors import InputError
@@ -64,6 +64,7 @@ def baselines(task: Task, measured: Mapping[str, float]) -> list[tuple[str, str]
 def _command(task: Task) -> Callable[..., None]:
     """The command of one task; all have the same options."""
 
+    @trusting
     def command(
         base: Base,
         data: Annotated[str, typer.Option("--data", metavar="DATA", help=f"{task.data}.")],
@@ -90,13 +91,12 @@ def _command(task: Task) -> Callable[..., None]:
         config: Config = None,
         assignments: Assignments = None,
         resume: Resume = False,
-        trust_remote_code: TrustRemoteCode = False,
         as_json: Json = False,
         debug: Debug = False,
     ) -> None:
         recipe = task_recipe(
             task.name,
-            preset=default_preset(base, preset),
+            preset=default_preset(base.name, preset),
             config=config,
             assignments=assignments or (),
             flags={
@@ -114,9 +114,7 @@ def _command(task: Task) -> Callable[..., None]:
         from langlift.tasks.runner import train_task
         from langlift.tasks.setups import ATTENTION
 
-        result = train_task(
-            task.name, base, data, out, recipe, language_adapter, train_data, resume, trust_remote_code, strict
-        )
+        result = train_task(task.name, base, data, out, recipe, language_adapter, train_data, resume, strict)
         attention = result.report.get(ATTENTION, {})
         trained = f"fusion of {' and '.join(attention)}" if attention else result.method
         mended = ", ".join(f"{what.replace('_', ' ')}: {count}" for what, count in result.repaired.items())

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from langlift.cli.options import Assignments, Base, Config, Debug, Json, Preset, note, show
+from langlift.backbones.base_name import BaseName
+from langlift.cli.options import Assignments, Base, Config, Debug, Json, Preset, model_option, note, show
 from langlift.errors import InputError
 
 app = typer.Typer(help="Vocabularies made for a language or a family.", rich_markup_mode=None)
@@ -38,12 +39,12 @@ def build(
     corpus: Corpora,
     out: NewFolder,
     base: Annotated[
-        str | None,
-        typer.Option("--base", metavar="MODEL", help="Base model in whose manner a new vocabulary is made."),
+        BaseName | None,
+        model_option("--base", "Base model in whose manner a new vocabulary is made."),
     ] = None,
     extend: Annotated[
-        str | None,
-        typer.Option("--extend", metavar="MODEL", help="Add pieces to this model's vocabulary instead."),
+        BaseName | None,
+        model_option("--extend", "Add pieces to this model's vocabulary instead."),
     ] = None,
     kind: Annotated[
         str | None, typer.Option("--kind", help="auto (the base's), unigram, bpe or wordpiece.")
@@ -110,7 +111,7 @@ def build(
     if not as_json:
         text = " ".join(f"--corpus {shlex.quote(str(path))}" for path in corpus)
         note(
-            f"Next: langlift vocab apply --base {shlex.quote(model)} --vocabulary {shlex.quote(str(out))} "
+            f"Next: langlift vocab apply --base {shlex.quote(model.name)} --vocabulary {shlex.quote(str(out))} "
             f"--init focus {text} --out {shlex.quote(f'{out}-model')}"
         )
 

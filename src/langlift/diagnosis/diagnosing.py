@@ -6,7 +6,9 @@ from math import exp, log
 from pathlib import Path
 from statistics import mean
 
-from langlift.backbones.loading import default_device, load_tokenizer, load_with_any_head
+from langlift.backbones.base_model import BaseModel
+from langlift.backbones.base_name import BaseName
+from langlift.backbones.loading import default_device
 from langlift.diagnosis.advice import Advice, advise, plan, recipe_for
 from langlift.diagnosis.family_advice import FamilyPlan, advise_family
 from langlift.diagnosis.measures import BaseMeasures, GraphSize, LanguageText, TextSize, read_language
@@ -66,14 +68,13 @@ class Diagnosis:
 
 def diagnose(
     data: Mapping[Language, Sequence[Path]],
-    bases: Sequence[str],
+    bases: Sequence[BaseName | str],
     graph: Path | None = None,
     *,
     sentences: int = 30,
     timing: bool = True,
     precision: str = "auto",
     family: FamilyPlan | None = None,
-    trust_remote_code: bool = False,
 ) -> Diagnosis:
     """Measure each of ``bases`` on the text of each language, rank them and advise.
 
@@ -84,16 +85,17 @@ def diagnose(
     Raises:
         InputError: no base or language, or none that can be used.
     """
-    if not bases:
+    named = {base.name: base for base in map(BaseName.of, bases)}
+    if not named:
         raise InputError("no base model is given", "name one or more with --base")
-    if len(set(bases)) < len(bases):
+    if len(named) < len(bases):
         raise InputError("a base model is given twice", "name each once")
     if graph is not None and len(data) != 1:
         raise InputError("--graph belongs to one language", "diagnose that language by itself")
     texts = [read_language(language, paths, graph, sentences) for language, paths in data.items()]
     if not texts:
         raise InputError("no language is given", "give a language, or a family file with languages")
-    found, failed = _measured(bases, texts, precision, trust_remote_code)
+    found, failed = _measured(named, texts, precision)
     ranking = _ranking(found)
     languages = []
     for number, text in enumerate(texts):
@@ -102,7 +104,7 @@ def diagnose(
             chosen = plan(text, base)
             recipe = recipe_for(base.base, chosen)
             if timing and family is None:
-                base = replace(base, step=step_time(base.base, text.train, recipe, trust_remote_code))
+                base = replace(base, step=step_time(named[base.base], text.train, recipe))
             diagnosed.append(BaseDiagnosis(base, advise(text, base, chosen, recipe)))
         languages.append(
             LanguageDiagnosis(
@@ -122,7 +124,7 @@ def diagnose(
         step = None
         if timing:
             together = [line for text in texts for line in text.train]
-            step = step_time(best, together, family.recipe, trust_remote_code)
+            step = step_time(named[best], together, family.recipe)
         advice = advise_family(family, best, texts, found[best], step)
     return Diagnosis(languages, ranking, advice, list(THRESHOLDS), failed)
 
@@ -153,43 +155,40 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _measured(
-    bases: Sequence[str], texts: Sequence[LanguageText], precision: str, trust_remote_code: bool
+    bases: Mapping[str, BaseName], texts: Sequence[LanguageText], precision: str
 ) -> tuple[dict[str, list[BaseMeasures]], dict[str, str]]:
     """The measures of each base on every language, and why there are none of some."""
     found, errors = {}, {}
-    for base in bases:
+    for name, base in bases.items():
         try:
-            found[base] = _measure(base, texts, precision, trust_remote_code)
+            found[name] = _measure(base, texts, precision)
         except InputError as error:
-            errors[base] = error
+            errors[name] = error
     if not found:
         raise next(iter(errors.values()))
     return found, {base: f"{error.message}; {error.hint}" for base, error in errors.items()}
 
 
-def _measure(
-    base: str, texts: Sequence[LanguageText], precision: str, trust_remote_code: bool
-) -> list[BaseMeasures]:
+def _measure(base: BaseName, texts: Sequence[LanguageText], precision: str) -> list[BaseMeasures]:
     """One base on every language; the model is loaded once."""
     say(f"measuring {base}")
-    tokenizer = load_tokenizer(base, trust_remote_code)
-    model, has_head = load_with_any_head(base, trust_remote_code)
-    model.to(default_device())
+    loaded = BaseModel.load(base, masked_only=True, head_needed=False)
+    model, tokenizer = loaded.model.to(default_device()), loaded.tokenizer
     measures = []
     for text in texts:
         score = None
-        if has_head:
+        if loaded.head is not None:
             score = score_sentences(model, tokenizer, text.scored, WITHIN_WORD, "fast", precision)
             precision = score.precision  # chosen once: the model is in it now
         measures.append(
             BaseMeasures(
-                base=base,
+                base=base.name,
                 per_character=score.per_character if score else None,
                 sentences=score.sentences if score else 0,
                 truncated=score.truncated if score else 0,
                 precision=score.precision if score else None,
                 vocabulary=vocabulary_fit(tokenizer, text.measured, text.letters, text.spaced),
-                exposure=exposure(base, text.language),
+                exposure=exposure(base.name, text.language),
                 step=None,
             )
         )

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from langlift.backbones.base_model import BaseModel
+from langlift.backbones.base_name import BaseName
 from langlift.backbones.hidden_states import hidden_states
-from langlift.backbones.loading import default_device, load_model, load_tokenizer, longest_input
+from langlift.backbones.loading import default_device, longest_input
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.errors import InputError
 from langlift.evaluation.scores import SentenceScore, TextScore, byte_tokens, require_known
@@ -120,10 +122,9 @@ def score_texts(
 
 
 def score_causal_model(
-    base: str,
+    base: BaseName | str,
     texts: Sequence[str],
     adapter: Path | None = None,
-    trust_remote_code: bool = False,
     path: str = "fast",
     precision: str = "auto",
 ) -> Perplexity:
@@ -132,11 +133,10 @@ def score_causal_model(
     Raises:
         InputError: a model, adapter or text that cannot be used.
     """
-    tokenizer = load_tokenizer(base, trust_remote_code)
-    model = load_model(base, trust_remote_code)
+    loaded = BaseModel.load(base)
     if adapter is not None:
-        load_adapter(model, adapter)
-    return score_texts(model.to(default_device()).eval(), tokenizer, texts, path, precision)
+        load_adapter(loaded.model, adapter)
+    return score_texts(loaded.model.to(default_device()).eval(), loaded.tokenizer, texts, path, precision)
 
 
 def _encode(tokenizer: Any, texts: Sequence[str], longest: int) -> list[_Scored]:

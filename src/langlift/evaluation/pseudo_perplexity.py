@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer, longest_input
+from langlift.backbones.base_model import BaseModel
+from langlift.backbones.base_name import BaseName
+from langlift.backbones.loading import default_device, longest_input
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.errors import InputError
 from langlift.evaluation.masked_copies import EncodedText, MaskedCopies, ScoringPath, scoring_path
@@ -122,11 +124,10 @@ def score_sentences(
 
 
 def score_model(
-    base: str,
+    base: BaseName | str,
     sentences: Sequence[str],
     adapter: Path | None = None,
     variant: str = "default",
-    trust_remote_code: bool = False,
     path: str = "fast",
     precision: str = "auto",
 ) -> Score:
@@ -135,11 +136,11 @@ def score_model(
     Raises:
         InputError: a model, adapter or text that cannot be used.
     """
-    tokenizer = load_tokenizer(base, trust_remote_code)
-    model = load_masked_model(base, trust_remote_code)
+    loaded = BaseModel.load(base, masked_only=True)
     if adapter is not None:
-        load_adapter(model, adapter)
-    return score_sentences(model.to(default_device()).eval(), tokenizer, sentences, variant, path, precision)
+        load_adapter(loaded.model, adapter)
+    model = loaded.model.to(default_device()).eval()
+    return score_sentences(model, loaded.tokenizer, sentences, variant, path, precision)
 
 
 def _encode(tokenizer: Any, sentences: Sequence[str], longest: int, variant: str) -> list[EncodedText]:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from langlift.backbones.loading import default_device, load_masked_model, load_tokenizer, longest_input
+from langlift.backbones.base_model import BaseModel
+from langlift.backbones.loading import default_device
 from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.corpus.text_files import read_lines
@@ -51,13 +52,13 @@ def sentence_vectors(
     Raises:
         InputError: a model or adapter that cannot be used, or a sentence without a token.
     """
-    tokenizer = load_tokenizer(base)
-    model = load_masked_model(base, head_needed=False)
+    loaded = BaseModel.load(base, masked_only=True, head_needed=False)
+    model, tokenizer = loaded.model, loaded.tokenizer
     if adapter is not None:
         load_adapter(model, adapter)
     model = model.to(default_device()).eval()
     encoded = tokenizer(
-        list(sentences), truncation=True, max_length=longest_input(model, tokenizer),
+        list(sentences), truncation=True, max_length=loaded.longest_input,
         return_special_tokens_mask=True, verbose=False,
     )  # fmt: skip
     ids, special = encoded["input_ids"], encoded["special_tokens_mask"]

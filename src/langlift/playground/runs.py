@@ -1,7 +1,7 @@
 """What the page knows of the runs it was given: what they can be asked, their scores, sentences to begin with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 
 from langlift.adapted import Adapted
 from langlift.adapters.method import is_whole_model
+from langlift.backbones.base_name import BaseName
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.languages import Language
@@ -45,7 +46,7 @@ class Playground:
 
 
 def read_playground(
-    folders: Sequence[Path], text: Path | None = None, base: str | None = None, trust_remote_code: bool = False
+    folders: Sequence[Path], text: Path | None = None, base: BaseName | str | None = None
 ) -> Playground:
     """Look at finished runs of ``adapt``, ``adapt-family``, ``task`` and ``fuse``; nothing is loaded yet.
 
@@ -67,7 +68,7 @@ def read_playground(
             )
         recipe = read_recipe(folder)
         inputs = dict(recipe.get("inputs") or {})
-        shown.append(_shown(folder, recipe, inputs, base, trust_remote_code, bases))
+        shown.append(_shown(folder, recipe, inputs, BaseName.of(base), bases))
         languages += [set(found)] if (found := recorded_languages(inputs)) else []
     common = set.intersection(*languages) if languages else set()
     if languages and not common:
@@ -88,15 +89,14 @@ def _shown(
     folder: Path,
     recipe: dict[str, Any],
     inputs: dict[str, Any],
-    base: str | None,
-    trust_remote_code: bool,
+    base: BaseName,
     bases: dict[str, Adapted],
 ) -> ShownRun:
     """One run; ``bases`` are the base models met so far by their names, which runs share."""
     metrics, command = read_metrics(folder), str(recipe.get("command"))
     name = folder.resolve().name
     settings = dict(recipe.get(command) or {})
-    run = Adapted.load(folder, None if is_whole_model(settings.get("method")) else base, trust_remote_code)
+    run = Adapted.load(folder, replace(base, name="") if is_whole_model(settings.get("method")) else base)
     if not run.can:
         raise InputError(
             f"{folder}: a decoder, which fills no gaps", "the page is for masked language models and tasks"
@@ -110,10 +110,10 @@ def _shown(
         return ShownRun(name, task.title, task.name, scores, run, None)
     before, after = metrics.get("validation_loss_before"), metrics.get("validation_loss")
     scores = [] if before is None else [("held-out masked loss", f"{before:.2f} → {after:.2f}")]
-    of = str(base or inputs.get("base") or "")
+    of = base.or_else(str(inputs.get("base") or "")).name
     title = f"{settings.get('method', command)} on {Path(of).name}"
     if of and of not in bases:
-        bases[of] = Adapted.load(of, None, trust_remote_code)
+        bases[of] = Adapted.load(of, replace(base, name=""))
     return ShownRun(name, title, None, scores, run, bases.get(of))
 
 

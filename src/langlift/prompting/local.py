@@ -7,7 +7,15 @@ from typing import Any
 
 import torch
 
-from langlift.backbones.loading import default_device, quiet_transformers
+from langlift.backbones.base_name import BaseName
+from langlift.backbones.loading import (
+    default_device,
+    load_tokenizer,
+    model_location,
+    quiet_transformers,
+    read_config,
+    unloadable,
+)
 from langlift.config.recipes import PromptRecipe
 from langlift.errors import InputError
 from langlift.prompting.asking import Answer, Answered, Outcome, Prompt
@@ -26,30 +34,24 @@ class LocalModel:
         InputError: it cannot be found or read, or is no causal model.
     """
 
-    def __init__(self, name: str, recipe: PromptRecipe, trust_remote_code: bool) -> None:
-        from transformers import AutoConfig, AutoTokenizer
-
-        self._recipe, self._trusted = recipe, trust_remote_code
-        self._location = _location(name)
+    def __init__(self, model: BaseName | str, recipe: PromptRecipe) -> None:
+        self._model, self._recipe = BaseName.of(model), recipe
         try:
-            with quiet_transformers():
-                config: Any = AutoConfig.from_pretrained(self._location, trust_remote_code=trust_remote_code)
-                tokenizer = AutoTokenizer.from_pretrained(
-                    self._location, trust_remote_code=trust_remote_code, padding_side="left"
-                )
-        except Exception as error:
-            raise _unloadable(name, error) from error
+            config, tokenizer = read_config(model), load_tokenizer(model)
+        except InputError as error:
+            raise InputError(f"--model {error.message}", HINT) from error
+        tokenizer.padding_side = "left"
         classes = config.architectures or []
         if config.is_encoder_decoder or not any(word in one for one in classes for word in CAUSAL):
             raise InputError(
-                f"{name}: not a causal model ({', '.join(classes) or config.model_type})",
+                f"{model}: not a causal model ({', '.join(classes) or config.model_type})",
                 f"only models that continue text can be asked; {HINT}",
             )
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
         self._config, self._tokenizer = config, tokenizer
-        self.name = name
-        self.identity = f"{self._location} {_fingerprint(Path(self._location))} {self._dtype()}"
+        self.name, self._location = self._model.name, model_location(model)
+        folder = Path(self._location)
+        where = folder.resolve() if folder.exists() else self._location
+        self.identity = f"{where} {_fingerprint(folder)} {self._dtype()}"
 
     def require(self, prompts: Sequence[Prompt]) -> None:
         """Every prompt and its answer must fit the model's positions."""
@@ -136,10 +138,10 @@ class LocalModel:
                     self._location,
                     config=self._config,
                     dtype=self._dtype(),
-                    trust_remote_code=self._trusted,
+                    trust_remote_code=self._model.trust_remote_code,
                 )
         except Exception as error:
-            raise _unloadable(self.name, error) from error
+            raise unloadable(self.name, error) from error
         return model.eval().to(default_device())
 
 
@@ -151,26 +153,9 @@ def as_plain_text(prompt: Prompt) -> str:
     return text
 
 
-def _location(name: str) -> str:
-    path = Path(name).expanduser()
-    if path.exists():
-        if not (path / "config.json").is_file():
-            raise InputError(f"--model {name}: not a model folder (no config.json)", HINT)
-        return str(path.resolve())
-    if name.count("/") > 1 or name.startswith((".", "/", "~")) or not name:
-        raise InputError(f"--model {name or '(empty)'}: no such model folder", HINT)
-    return name
-
-
 def _fingerprint(folder: Path) -> str:
     """The names, sizes and times of a folder's files; nothing for a hub id."""
     if not folder.is_dir():
         return ""
     files = [path for path in sorted(folder.iterdir()) if path.is_file()]
     return " ".join(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files)
-
-
-def _unloadable(name: str, error: Exception) -> InputError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    where = "cannot be loaded" if Path(name).exists() else "no such folder, and not to be had from the hub"
-    return InputError(f"--model {name}: {where} ({reason})", HINT)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from langlift.backbones.base_name import BaseName
 from langlift.config.loading import recorded
 from langlift.config.recipes import PromptRecipe
 from langlift.errors import InputError, LangliftError
@@ -82,7 +83,7 @@ class PromptResult:
 def prompt(
     task: str,
     data: str | Path,
-    model: str,
+    model: BaseName | str,
     out: Path,
     recipe: PromptRecipe,
     model_name: str | None = None,
@@ -91,7 +92,6 @@ def prompt(
     answers: Path | None = None,
     key_variable: str | None = None,
     resume: bool = False,
-    trust_remote_code: bool = False,
     wait: bool = False,
 ) -> PromptResult:
     """Ask a model about every test example, once for each seed; each seed is a run folder ``out/seed-N``.
@@ -111,10 +111,11 @@ def prompt(
     for what, count in run.data.repaired.items():
         say(f"{data}: {what.replace('_', ' ')}: {count}")
     prompts = {seed: run.prompts(seed) for seed in recipe.seeds}
-    asked = open_model(model, model_name, key_variable, recipe, trust_remote_code)
+    model = BaseName.of(model)
+    asked = open_model(model, model_name, key_variable, recipe)
     inputs = {
         "task": task,
-        "model": model if model_name is not None else name_of(model),
+        "model": model.name if model_name is not None else name_of(model.name),
         "model_name": model_name,
         "data": name_of(data),
         "train_data": ", ".join(map(name_of, train_data)) if train_data else None,
@@ -174,20 +175,19 @@ def _prepared(
     return _Run(form_of(task, splits.labels), splits, asked_how, recipe)
 
 
-def open_model(
-    model: str, name: str | None, key_variable: str | None, recipe: PromptRecipe, trust_remote_code: bool
-) -> Model:
+def open_model(model: BaseName | str, name: str | None, key_variable: str | None, recipe: PromptRecipe) -> Model:
     """A server where ``model`` is a URL, else a model here.
 
     Raises:
         InputError: it is not to be had, or what was given does not go with it.
     """
-    if is_url(model):
-        return Server(model, name, key_variable, recipe)
+    model = BaseName.of(model)
+    if is_url(model.name):
+        return Server(model.name, name, key_variable, recipe)
     for flag, value in (("--model-name", name), ("--key-variable", key_variable)):
         if value is not None:
             raise InputError(f"{flag}: only with the URL of a server", f"--model {model} is a model here")
-    return LocalModel(model, recipe, trust_remote_code)
+    return LocalModel(model, recipe)
 
 
 def _ask(model: Model, wanted: Mapping[str, Prompt], store: AnswerStore) -> Outcome:

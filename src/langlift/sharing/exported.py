@@ -63,7 +63,7 @@ def file_sizes(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
 
 
-def origin_of(source: Path, base: str | None = None) -> dict[str, Any]:
+def origin_of(source: Path, base: str = "") -> dict[str, Any]:
     """What an export says of the run: ``name``, ``method`` and ``base``, as far as the run recorded them."""
     recipe = read_recipe(source)
     inputs = inputs_in(recipe)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import model_location
 from langlift.bundled_models import BUNDLED
 from langlift.checkpoints import exporting
@@ -19,10 +20,9 @@ def export(
     source: Path,
     layout: str,
     out: Path,
-    base: str | None = None,
+    base: BaseName | str | None = None,
     int8: bool = False,
     data: str | None = None,
-    trust_remote_code: bool = False,
 ) -> Exported:
     """Write a run for ``adapterhub``, ``peft``, ``transformers`` or ``onnx`` into the new folder ``out``.
 
@@ -41,11 +41,12 @@ def export(
         raise InputError(f"--int8: not for --to {layout}", "8 bits are for --to onnx")
     if data is not None and layout not in ("transformers", "onnx"):
         raise InputError(f"--data: not for --to {layout}", "adapters are written as they are")
-    folder = Path(model_location(str(source))) if str(source) in BUNDLED else local_folder(source)
+    name = BaseName(str(source)).name
+    folder = Path(model_location(name)) if name in BUNDLED else local_folder(name)
     if layout == "onnx":
-        return export_onnx(folder, out, base, int8, data, trust_remote_code)
+        return export_onnx(folder, out, base, int8, data)
     if layout == "transformers":
-        return export_transformers(folder, out, base, data, trust_remote_code)
+        return export_transformers(folder, out, base, data)
     if is_task_run(folder):
         folder = seed_folder(folder)
     result = exporting.export_adapter(folder, layout, out, base)

@@ -8,6 +8,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import longest_input
 from langlift.backbones.registry import backbone_of
 from langlift.errors import LangliftError
@@ -46,10 +47,9 @@ class Int8Loss:
 def export_onnx(
     source: Path,
     out: Path,
-    base: str | None = None,
+    base: BaseName | str | None = None,
     int8: bool = False,
     data: str | None = None,
-    trust_remote_code: bool = False,
 ) -> Exported:
     """Write a run's model as ONNX into the new folder ``out``; with ``int8`` also in 8 bits, with what that costs.
 
@@ -61,7 +61,8 @@ def export_onnx(
     """
     require_onnx()
     check_new_folder(out)
-    subject = subject_of(source, base, data, trust_remote_code)
+    base = BaseName.of(base)
+    subject = subject_of(source, base, data)
     graph = (ParserGraph if subject.is_parser else Graph)(subject.body, subject.head)
     with new_folder(out) as staging:
         say(f"writing the graph and trying it on {len(subject.sentences)} sentences")
@@ -77,7 +78,7 @@ def export_onnx(
             say("writing it in 8 bits and measuring what that costs")
             quantise(staging)
             loss = asdict(_int8_loss(subject, staging))
-        origin = origin_of(source, base)
+        origin = origin_of(source, base.name)
         record = {"format": "onnx", **origin, **asdict(parity), "int8": loss}
         (staging / EXPORT_FILE).write_text(_json(record), encoding="utf-8")
         card = onnx_card(origin, described, parity, loss, source)

@@ -22,6 +22,7 @@ from transformers import (
 
 from langlift.adapters.method import METHODS, exported_to, one_of
 from langlift.adapters.peft_adapter import merge
+from langlift.backbones.base_name import BaseName
 from langlift.backbones.eight_bits import has_eight_bits
 from langlift.backbones.loading import quiet_transformers
 from langlift.backbones.registry import backbone_of, backbone_of_type
@@ -41,7 +42,7 @@ from langlift.training.trainer import Batch
 
 
 def export_transformers(
-    source: Path, out: Path, base: str | None = None, data: str | None = None, trust_remote_code: bool = False
+    source: Path, out: Path, base: BaseName | str | None = None, data: str | None = None
 ) -> Exported:
     """Write a run as one plain model into the new folder ``out``: what is exact, with everything inside.
 
@@ -59,7 +60,8 @@ def export_transformers(
             "--to onnx gives the scores of its arcs; share the run itself with 'langlift push'",
         )
     _require_plain(seed_folder(source) if is_task_run(source) else source, source)
-    subject = subject_of(source, base, data, trust_remote_code)
+    base = BaseName.of(base)
+    subject = subject_of(source, base, data)
     make = _stock_model if subject.trained else _plain
     with new_folder(out) as staging, quiet_transformers():
         expected = answers_to(subject.batches, subject.computed)
@@ -68,7 +70,7 @@ def export_transformers(
         parity = compared(expected, answers_to(subject.batches, lambda batch: _computed(stock, batch)))
         require_parity(parity, f"{source} as a plain model")
         _require_same_tokens(subject, staging)
-        origin = origin_of(source, base)
+        origin = origin_of(source, base.name)
         record = {"format": "transformers", **origin, "model_class": type(stock).__name__, **asdict(parity)}
         (staging / EXPORT_FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
         tag = subject.trained.task.pipeline_tag if subject.trained else None

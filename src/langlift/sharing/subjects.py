@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from langlift.adapters.composition import attached
-from langlift.backbones.loading import load_model, longest_input
+from langlift.backbones.base_name import BaseName
 from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.language_models import load_language_model
 from langlift.corpus.text_data import texts_to_score
@@ -74,21 +74,21 @@ class Subject:
         return isinstance(self.model, DependencyParser)
 
 
-def subject_of(run: Path, base: str | None, data: str | None, trust_remote_code: bool) -> Subject:
+def subject_of(run: Path, base: BaseName, data: str | None) -> Subject:
     """What a run's folder holds; ``data`` is labelled data of a task, or text for a language model.
 
     Raises:
         InputError: no finished run and no model.
     """
     if is_task_run(run):
-        return _task_subject(run, base, data, trust_remote_code)
+        return _task_subject(run, base, data)
     texts = None if data is None else texts_to_score(Path(data), sample=SAMPLE)
-    return _language_model_subject(run, base, texts, trust_remote_code)
+    return _language_model_subject(run, base, texts)
 
 
-def _task_subject(run: Path, base: str | None, data: str | None, trust_remote_code: bool) -> Subject:
+def _task_subject(run: Path, base: BaseName, data: str | None) -> Subject:
     """The model of a task's run, and its test sentences, or those of ``data``, or neutral ones."""
-    trained = load_trained_task(run, base=base, trust_remote_code=trust_remote_code, path="naive")
+    trained = load_trained_task(run, base=base, path="naive")
     model, learner = trained.model.cpu(), trained.task.learner
     if data is not None:
         test: Split | None = learner.read(data, None, False).test
@@ -121,15 +121,13 @@ def _recorded_split(trained: TrainedTask) -> Split | None:
     return split if len(split) else None
 
 
-def _language_model_subject(
-    run: Path, base: str | None, texts: Sequence[str] | None, trust_remote_code: bool
-) -> Subject:
+def _language_model_subject(run: Path, base: BaseName, texts: Sequence[str] | None) -> Subject:
     """A language model, and sentences: those given, else neutral ones; a masked one has a gap for each token."""
-    model, tokenizer = load_language_model(str(run), base, trust_remote_code, load_model)
+    loaded = load_language_model(str(run), base)
+    model, tokenizer, longest = loaded.model, loaded.tokenizer, loaded.longest_input
     sentences = list(texts or NEUTRAL)
-    longest = longest_input(model, tokenizer)
     rows = [ids for text in sentences if len(ids := tokenizer(text)["input_ids"]) <= longest]
-    examples = _next_tokens(rows) if backbone_of(model).causal else _gaps(rows, tokenizer)
+    examples = _next_tokens(rows) if loaded.backbone.causal else _gaps(rows, tokenizer)
     if not examples:
         raise InputError(f"{run}: no sentence to try the model on fits into it", "give others with --data")
 

@@ -88,7 +88,7 @@ def _prompt_checks(step: Step) -> dict[tuple[str, ...], Check]:
     found: dict[tuple[str, ...], Check] = {}
     model, recipe = asked_model(step), asked_recipe(step)
     if model[1] is not None or Path(model[0]).exists():
-        found["asked", *map(str, model)] = partial(open_model, *model, recipe, False)
+        found["asked", *map(str, model)] = partial(open_model, *model, recipe)
     if (what := task_data(step)) is not None:
         data, train = what
         task, template = step.settings["task"], template_file(step)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from langlift.adapters.method import is_whole_model
+from langlift.backbones.base_name import BaseName
 from langlift.config.recipes import CAUSAL, GraphRecipe, TaskRecipe, VocabRecipe
 from langlift.corpus.building import build_corpus
 from langlift.corpus.text_data import texts_to_score
@@ -185,7 +186,9 @@ def _family(step: Step, runs: Path, folder: Path) -> Done:
         if name.startswith("data:")
     }
     vocabulary = next(iter(_paths(step, runs, "vocabulary")), None)
-    family = Family(step.settings["family"], _base(step), data, None if vocabulary is None else str(vocabulary))
+    family = Family(
+        step.settings["family"], BaseName(_base(step)), data, None if vocabulary is None else str(vocabulary)
+    )
     result = adapt_family(family, folder, _settings(step, FamilyRecipe), resume=True)
     found = {"value": result.validation_loss, "before": result.validation_loss_before}
     return found | _cost(asdict(result)), None

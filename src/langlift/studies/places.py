@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from langlift.backbones.base_name import BaseName
 from langlift.config.yaml_reader import YamlReader
 from langlift.corpus.sources import parse_source
 from langlift.errors import InputError
@@ -63,6 +64,7 @@ class PlacesReader(YamlReader):
             if not (folder / "config.json").is_file():
                 self.mistakes.append(f"{place}: {text}: not a model folder (no config.json)")
             return str(folder.resolve())
+        text = BaseName(text).name
         if text.count("/") > 1 or text.startswith((".", "/", "~")):
             self.mistakes.append(f"{place}: {text}: no such model folder")
         return text

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from langlift.adapters.method import METHODS
+from langlift.backbones.base_name import BaseName
 from langlift.config.loading import Given, check_setting, preset_path, yaml_readable
 from langlift.config.recipes import (
     MOST_SEED,
@@ -306,7 +307,8 @@ class _Reader(PromptBlockReader):
             self.mistakes.append(f"{place}: alignment has no {' and no '.join(missing)}")
         to, others = [], []
         for where, text in self._texts(parts.get("with"), "with"):
-            if (base := text if text in bases else str(Path(self.path.parent, text).resolve())) in bases:
+            names = BaseName(text).name, str(Path(self.path.parent, text).resolve())
+            if base := next((name for name in names if name in bases), None):
                 to.append(base)
                 continue
             try:

@@ -101,7 +101,7 @@ def requests_of(step: Step) -> tuple[int | None, int | None]:
         prompts = prompts_to_ask(step.settings["task"], what[0], asked_recipe(step), template_file(step), what[1])
     if model[1] is not None or not Path(model[0]).exists():
         return len(prompts), None
-    tokens = LocalModel(model[0], asked_recipe(step), False).tokens(_some(prompts))
+    tokens = LocalModel(model[0], asked_recipe(step)).tokens(_some(prompts))
     return len(prompts), round(len(prompts) * mean(tokens))
 
 

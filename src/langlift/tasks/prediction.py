@@ -11,7 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from langlift.adapters.method import is_whole_model
-from langlift.backbones.loading import default_device, load_model, load_tokenizer
+from langlift.backbones.base_model import BaseModel
+from langlift.backbones.base_name import BaseName
+from langlift.backbones.loading import default_device
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.heads.classification import TaskModel
@@ -55,8 +57,7 @@ def is_task_run(folder: Path) -> bool:
 def load_trained_task(
     run: Path,
     seed: int | None = None,
-    base: str | None = None,
-    trust_remote_code: bool = False,
+    base: BaseName | str | None = None,
     path: str = "fast",
 ) -> TrainedTask:
     """Load a trained run: the folder of all seeds (then the one best on dev, or ``seed``), or of one seed.
@@ -77,12 +78,11 @@ def load_trained_task(
         raise InputError(
             f"{folder}: {RECIPE} or {HEAD} is damaged", "train it again, or restore the file"
         ) from None
-    full = is_whole_model(method)
-    if full and base is not None:
+    full, base = is_whole_model(method), BaseName.of(base)
+    if full and base:
         raise InputError("--base: this run trained the whole model and holds it itself", "leave --base out")
-    source = str(folder) if full else base or recorded_base
-    tokenizer = load_tokenizer(source, trust_remote_code)
-    masked_model = load_model(source, trust_remote_code, head_needed=False)
+    loaded = BaseModel.load(base.or_else(str(folder) if full else recorded_base), head_needed=False)
+    masked_model, tokenizer = loaded.model, loaded.tokenizer
     if not full:
         load_trained(masked_model, task.name, folder, inputs)
     model = task.learner.new_model(masked_model, len(labels), settings)

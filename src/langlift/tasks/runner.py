@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from math import ceil
 from pathlib import Path
 from statistics import mean, stdev
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, set_seed
 
 from langlift.adapters.method import METHODS
+from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import (
     default_device,
     is_causal,
@@ -98,14 +100,13 @@ class TaskResult:
 
 def train_task(
     task: str,
-    base: str,
+    base: BaseName | str,
     data: str | Path,
     out: Path,
     recipe: TaskRecipe,
     language_adapter: Path | Sequence[Path] | None = None,
     train_data: Sequence[str | Path] | None = None,
     resume: bool = False,
-    trust_remote_code: bool = False,
     strict: bool = False,
 ) -> TaskResult:
     """Train and test once for each seed; each seed is a run folder ``out/seed-N``.
@@ -125,7 +126,8 @@ def train_task(
     for name, source in zip(train_data or (), sources, strict=True):
         if sources.count(source) > 1:
             raise InputError(f"--train-data {name}: given twice", "name each data set once")
-    recipe = settled(recipe, is_causal(base, trust_remote_code))
+    base = BaseName.of(base)
+    recipe = settled(recipe, is_causal(base))
     adapters = [language_adapter] if isinstance(language_adapter, Path) else list(language_adapter or ())
     setup = setup_for(task, recipe, adapters)
     splits = described.learner.read(str(data), [str(name) for name in train_data or ()], strict)
@@ -135,17 +137,14 @@ def train_task(
         say(remark)
     inputs = {
         "task": task,
-        "base": base,
+        "base": base.name,
         "data": name_of(data),
         "train_data": ", ".join(map(name_of, train_data)) if train_data else None,
         "data_sha256": splits.sha256,
         **setup.inputs,
     }
-    tokenizer = load_tokenizer(base, trust_remote_code)
-
-    def new_base() -> PreTrainedModel:
-        return load_model(base, trust_remote_code, head_needed=False)
-
+    tokenizer = load_tokenizer(base)
+    new_base = partial(load_model, base, head_needed=False)
     setup.attach(new_base())  # a base or adapter that does not fit is told before anything is written
     open_run(out, recorded("task", inputs, recipe), resume, _may_change(described))
     if is_finished(out):

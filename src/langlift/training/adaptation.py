@@ -9,7 +9,9 @@ from typing import Any
 from transformers import PreTrainedModel, set_seed
 
 from langlift.adapters.method import METHODS, AdapterConfig
-from langlift.backbones.loading import is_causal, load_model, load_tokenizer, longest_input
+from langlift.backbones.base_model import BaseModel
+from langlift.backbones.base_name import BaseName
+from langlift.backbones.loading import is_causal
 from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter, read_config
 from langlift.checkpoints.masked_head import MASKED_HEAD, stored_head
@@ -118,12 +120,11 @@ def _settings(config: AdapterConfig) -> dict[str, Any]:
 
 def adapt(
     language: Language,
-    base: str,
+    base: BaseName | str,
     data: Path | Sequence[Path],
     out: Path,
     recipe: AdaptRecipe,
     resume: bool = False,
-    trust_remote_code: bool = False,
     init: Path | None = None,
     data_weights: Sequence[float] | None = None,
 ) -> AdaptResult:
@@ -141,14 +142,15 @@ def adapt(
         LangliftError: the run failed, for example because ``out`` cannot be written.
     """
     sources = read_sources([data] if isinstance(data, Path) else data, data_weights, recipe.objective)
-    require_objective(base, is_causal(base, trust_remote_code), recipe.objective)
-    tokenizer = load_tokenizer(base, trust_remote_code)
-    model = load_model(base, trust_remote_code, quantised=recipe.quantised)
-    longest = min(recipe.max_tokens, longest_input(model, tokenizer))
+    base = BaseName.of(base)
+    require_objective(base.name, is_causal(base), recipe.objective)
+    loaded = BaseModel.load(base, quantised=recipe.quantised)
+    model, tokenizer = loaded.model, loaded.tokenizer
+    longest = min(recipe.max_tokens, loaded.longest_input)
     rows = encode_sources(sources, data_weights, tokenizer, longest, recipe)
     name, config = str(language), METHODS[recipe.method].config(recipe)
     names, hashes = [source.name for source in sources], [source.texts.sha256 for source in sources]
-    inputs: dict[str, Any] = {"language": str(language), "base": base}
+    inputs: dict[str, Any] = {"language": str(language), "base": base.name}
     if len(sources) == 1:
         inputs |= {"data": names[0], "data_sha256": hashes[0]}
     else:
@@ -203,11 +205,11 @@ def adapt(
     )
     if mixture is not None:
         mixture.merge()
-    save_weights(model, tokenizer, out, name, config, base, head)
+    save_weights(model, tokenizer, out, name, config, base.name, head)
     card = render_card(
         "adapt.md",
         language=language,
-        base=base,
+        base=base.name,
         data=names,
         method=METHODS[recipe.method],
         causal=recipe.objective == CAUSAL,

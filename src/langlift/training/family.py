@@ -13,7 +13,7 @@ from torch import nn
 from transformers import set_seed
 
 from langlift.adapters.method import METHODS
-from langlift.backbones.loading import load_masked_model, load_tokenizer, longest_input
+from langlift.backbones.base_model import BaseModel
 from langlift.config.loading import recorded
 from langlift.config.recipes import VocabRecipe
 from langlift.corpus.sampling import sampling_shares
@@ -112,9 +112,7 @@ class FamilyResult:
     precision: str
 
 
-def adapt_family(
-    family: Family, out: Path, recipe: FamilyRecipe, resume: bool = False, trust_remote_code: bool = False
-) -> FamilyResult:
+def adapt_family(family: Family, out: Path, recipe: FamilyRecipe, resume: bool = False) -> FamilyResult:
     """Train the whole model, or one adapter, on the train splits of all languages.
 
     Language i gets the share ``n_i^alpha / sum_j n_j^alpha`` of the examples, n_i being the number of its own.
@@ -126,11 +124,9 @@ def adapt_family(
         LangliftError: the run failed, for example because ``out`` cannot be written.
     """
     sources = _read(family, recipe.objective)
-    tokenizer = load_tokenizer(family.base, trust_remote_code)
-    model = load_masked_model(family.base, trust_remote_code)
-    longest = min(recipe.max_tokens, longest_input(model, tokenizer))
-    if family.vocabulary is not None:
-        tokenizer = load_vocabulary(family.vocabulary)
+    base = BaseModel.load(family.base, masked_only=True)
+    tokenizer = base.tokenizer if family.vocabulary is None else load_vocabulary(family.vocabulary)
+    longest = min(recipe.max_tokens, base.longest_input)
     found = {
         code: _joined([encode_source(source, tokenizer, longest, recipe) for source in some])
         for code, some in sources.items()
@@ -141,10 +137,9 @@ def adapt_family(
     if is_finished(out):
         return read_family_result(out)
 
-    base = family.base
     if family.vocabulary is not None:
-        base = str(_with_vocabulary(family, family.vocabulary, out / BASE, recipe))
-        tokenizer, model = load_tokenizer(base), load_masked_model(base)
+        base = BaseModel.load(str(_with_vocabulary(family, family.vocabulary, out / BASE, recipe)))
+    model, tokenizer = base.model, base.tokenizer
     steps = _steps(rows, recipe)
     name, config = _adapter_name(family.name), METHODS[recipe.method].config(recipe)
     set_seed(recipe.seed)
@@ -188,7 +183,7 @@ def adapt_family(
     result = FamilyResult(
         run=str(out),
         family=family.name,
-        base=base,
+        base=base.name,
         method=recipe.method,
         steps=steps,
         best_step=best["step"],
@@ -208,7 +203,7 @@ def adapt_family(
     )
     if mixture is not None:
         mixture.merge()
-    save_weights(model, tokenizer, out, name, config, base, trained_head(model, recipe))
+    save_weights(model, tokenizer, out, name, config, base.name, trained_head(model, recipe))
     card = render_card(
         "adapt_family.md",
         method=METHODS[recipe.method],
@@ -235,7 +230,7 @@ def _inputs(family: Family, sources: Mapping[str, list[Source]]) -> dict[str, An
         code: [{"data": one.path.name, "sha256": one.texts.sha256} for one in some]
         for code, some in sources.items()
     }
-    inputs: dict[str, Any] = {"family": family.name, "base": family.base, LANGUAGES: languages}
+    inputs: dict[str, Any] = {"family": family.name, "base": family.base.name, LANGUAGES: languages}
     if family.vocabulary is not None:
         inputs["vocabulary"] = Path(family.vocabulary).name
         inputs["vocabulary_sha256"] = sha256_of([Path(family.vocabulary, "tokenizer.json")])

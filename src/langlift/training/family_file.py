@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from langlift.backbones.base_name import BaseName
 from langlift.config.loading import Given, default_preset, resolve, yaml_readable
 from langlift.config.yaml_reader import YamlReader
 from langlift.errors import InputError
@@ -26,7 +27,7 @@ class Family:
     """
 
     name: str
-    base: str
+    base: BaseName
     data: Mapping[Language, tuple[Path, ...]]
     vocabulary: str | None = None
 
@@ -34,7 +35,7 @@ class Family:
 def read_family(
     path: Path,
     *,
-    base: str | None = None,
+    base: BaseName | str | None = None,
     vocabulary: str | None = None,
     preset: str | None = None,
     config: Path | None = None,
@@ -66,7 +67,8 @@ def read_family(
         found.mistakes.append(f"{path}: no languages")
     if {"steps", "tokens"} <= {key for _, key, _ in found.settings}:
         found.mistakes.append(f"{path}: steps and tokens are both given")
-    base, vocabulary = base or found.beside(found.base), vocabulary or found.beside(found.vocabulary)
+    base = BaseName.of(base).or_else(found.beside(found.base))
+    vocabulary = vocabulary or found.beside(found.vocabulary)
     if vocabulary and not Path(vocabulary).is_dir():
         found.mistakes.append(f"{path}: {vocabulary}: no such vocabulary folder")
     if not base:
@@ -74,7 +76,7 @@ def read_family(
     recipe = resolve(
         FamilyRecipe,
         SECTION,
-        preset=default_preset(base, preset),
+        preset=default_preset(base.name, preset),
         config=config,
         assignments=assignments,
         flags=flags,

@@ -19,7 +19,9 @@ from transformers import (
     set_seed,
 )
 
-from langlift.backbones.loading import default_device, load_tokenizer, load_with_any_head, quiet_transformers
+from langlift.backbones.base_model import BaseModel
+from langlift.backbones.base_name import BaseName
+from langlift.backbones.loading import default_device, quiet_transformers
 from langlift.config.loading import recorded
 from langlift.config.recipes import CAUSAL, FurtherRecipe, PretrainRecipe
 from langlift.corpus.text_files import Document
@@ -105,8 +107,7 @@ def pretrain(
     out: Path,
     recipe: PretrainRecipe | FurtherRecipe,
     resume: bool = False,
-    base: str | None = None,
-    trust_remote_code: bool = False,
+    base: BaseName | str | None = None,
 ) -> PretrainResult:
     """Train a base model on text files, or go on with a run that was stopped.
 
@@ -121,18 +122,19 @@ def pretrain(
         InputError: no usable text, less of a language than its budget, no such base, or ``out`` holds another run.
     """
     only_one("langlift pretrain")
-    if isinstance(recipe, FurtherRecipe) != (base is not None):
+    base = BaseName.of(base)
+    if isinstance(recipe, FurtherRecipe) != bool(base):
         raise TypeError("a base goes with a FurtherRecipe, and a FurtherRecipe with a base")
     files = corpus_files(corpus, recipe.languages)
     train_documents, reserved, text_bytes = split_by_budget(files, recipe)
     inputs: dict[str, Any] = {"corpus": [file.name for file in files], "corpus_sha256": sha256_of(files)}
-    if base is not None:
-        inputs["base"] = base
+    if base:
+        inputs["base"] = base.name
     record = recorded("pretrain", inputs, recipe)
     may_change = frozenset({"steps", "decay_share", "path"})
     if isinstance(recipe, FurtherRecipe):
-        tokenizer = load_tokenizer(str(base), trust_remote_code)
-        model, has_head = load_with_any_head(str(base), trust_remote_code)
+        loaded = BaseModel.load(base, masked_only=True, head_needed=False)
+        model, tokenizer = loaded.model, loaded.tokenizer
         require_row(model, tokenizer, recipe.row_tokens)
     open_run(out, record, resume, may_change)
     if is_finished(out):
@@ -152,9 +154,9 @@ def pretrain(
         start = _Start(model, path.loss, MuonWithAdamW(model, recipe.learning_rate, recipe.weight_decay))
     else:
         counts = piece_counts(train_rows, decoder_of(model).out_features, tokenizer.all_special_ids)
-        prepare_further(model.to(device), has_head, counts, recipe)
+        prepare_further(model.to(device), loaded.head is not None, counts, recipe)
         path = loss_path(recipe.path, model, tokenizer.pad_token_id)
-        start = _Start(model, path.loss, None, made_head=not has_head)
+        start = _Start(model, path.loss, None, made_head=loaded.head is None)
         if recipe.keep_states:
             start = replace(start, loss=state_keeping_loss(frozen_copy(model), recipe.keep_states))
     examples = {name: OnePass(_examples(rows, tokenizer, recipe), len(rows)) for name, rows in held_out.items()}
@@ -216,9 +218,9 @@ def pretrain(
             name: best["measures"][f"loss_{name}"] for name in examples if f"loss_{name}" in best["measures"]
         },
         trained_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        base=base,
+        base=base.name or None,
         made_head=start.made_head,
-        validation_loss_before=None if base is None else report.first["validation_loss"],
+        validation_loss_before=report.first["validation_loss"] if base else None,
     )
     facts = {"recipe": recipe, "result": result, "languages": list(filter(FLORES_CODE.fullmatch, text_bytes))}
     if isinstance(recipe, PretrainRecipe):
@@ -227,7 +229,7 @@ def pretrain(
             # The customary dropout of XLM-R, for those who fine-tune.
             model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = SHIPPED_DROPOUT
     else:
-        card = render_card("pretrain_from.md", lineage=lineage(str(base)), **facts)
+        card = render_card("pretrain_from.md", lineage=lineage(base.name), **facts)
     with atomic_folder(out / MODEL) as staging, quiet_transformers():
         model.half().save_pretrained(staging)
         tokenizer.save_pretrained(staging)

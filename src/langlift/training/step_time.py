@@ -10,13 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from langlift.adapters.composition import attach, train_only
 from langlift.adapters.method import METHODS
-from langlift.backbones.loading import (
-    default_device,
-    load_masked_model,
-    load_model,
-    load_tokenizer,
-    longest_input,
-)
+from langlift.backbones.base_model import BaseModel
+from langlift.backbones.base_name import BaseName
+from langlift.backbones.loading import default_device
 from langlift.config.recipes import CAUSAL
 from langlift.progress import ProgressBar
 from langlift.training.cost import ATTENTION_ON_CPU
@@ -51,10 +47,9 @@ class StepTime:
 
 
 def step_time(
-    base: str,
+    base: BaseName | str,
     texts: Sequence[str],
     recipe: AdaptRecipe,
-    trust_remote_code: bool = False,
     most_seconds: float = MOST_SECONDS,
 ) -> StepTime:
     """Train a few steps as ``langlift adapt`` would with ``recipe`` on ``texts``, and throw the result away.
@@ -66,11 +61,9 @@ def step_time(
     Raises:
         InputError: the base cannot be used, or no text holds a token that it knows.
     """
-    tokenizer = load_tokenizer(base, trust_remote_code)
-    causal = recipe.objective == CAUSAL
-    load = load_model if causal else load_masked_model
-    model = load(base, trust_remote_code, head_needed=False)
-    longest = min(recipe.max_tokens, longest_input(model, tokenizer))
+    loaded = BaseModel.load(base, masked_only=recipe.objective != CAUSAL, head_needed=False)
+    model, tokenizer = loaded.model, loaded.tokenizer
+    longest = min(recipe.max_tokens, loaded.longest_input)
     size = recipe.batch_size
     needed = (MEASURED_STEPS + 1) * size
     repeated = list(texts) * (needed // max(1, len(texts)) + 1)

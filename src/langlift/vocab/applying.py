@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from langlift.backbones.loading import load_tokenizer, load_with_any_head
+from langlift.backbones.base_model import BaseModel
+from langlift.backbones.base_name import BaseName
 from langlift.config.recipes import VocabRecipe
 from langlift.errors import InputError
 from langlift.files import check_new_folder
@@ -52,7 +53,7 @@ class ApplyResult:
 
 
 def apply_vocabulary(
-    base: str,
+    base: BaseName | str,
     vocabulary: str,
     out: Path,
     recipe: VocabRecipe,
@@ -76,8 +77,8 @@ def apply_vocabulary(
     if recipe.init != "focus" and vectors is not None:
         raise InputError(f"--vectors is for --init focus, not {recipe.init}", "leave --vectors out")
     corpora = read_corpora(corpus, recipe.alpha) if corpus else None
-    source, target = load_tokenizer(base), load_vocabulary(vocabulary)
-    model, headed = load_with_any_head(base)
+    loaded = BaseModel.load(base, masked_only=True, head_needed=False)
+    source, target = loaded.tokenizer, load_vocabulary(vocabulary)
     given: Vectors = {}
     if vectors is not None:
         given = read_vectors(vectors)
@@ -90,19 +91,19 @@ def apply_vocabulary(
             recipe.vector_least_count,
             recipe.seed,
         )
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = loaded.model.get_input_embeddings().weight.shape[0]
     plan = plan_rows(target, source, rows, recipe, given)
     random = torch.Generator().manual_seed(recipe.seed)
-    changed = with_vocabulary(model, target, lambda tensor: plan.rows(tensor, random))
+    changed = with_vocabulary(loaded.model, target, lambda tensor: plan.rows(tensor, random))
     sample = corpora.sample() if corpora is not None else None
     result = ApplyResult(
         model=str(out),
-        base=base,
+        base=loaded.name,
         init=recipe.init,
         vocabulary_before=len(source),
         vocabulary_after=len(target),
-        parameters_before=parameter_count(model, headed),
-        parameters_after=parameter_count(changed, headed),
+        parameters_before=parameter_count(loaded.model, loaded.head is not None),
+        parameters_after=parameter_count(changed, loaded.head is not None),
         overlap=len(overlap(target, source)),
         **plan.counts(),
         before=fertility(source, sample) if sample else None,
@@ -119,7 +120,7 @@ def apply_vocabulary(
         "result": asdict(result) | {"model": out.name},
         "vocab": asdict(recipe),
     }
-    save_model(changed, tokenizer, base, out, lambda folder: write_record(folder, record))
+    save_model(changed, tokenizer, loaded, out, lambda folder: write_record(folder, record))
     return result
 
 

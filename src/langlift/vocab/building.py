@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import load_tokenizer
 from langlift.config.recipes import VocabRecipe
 from langlift.errors import InputError
@@ -42,7 +43,12 @@ class BuildResult:
 
 
 def build_vocabulary(
-    language: str, base: str, corpus: Sequence[Path], out: Path, recipe: VocabRecipe, extend: bool = False
+    language: str,
+    base: BaseName | str,
+    corpus: Sequence[Path],
+    out: Path,
+    recipe: VocabRecipe,
+    extend: bool = False,
 ) -> BuildResult:
     """Write a folder that ``AutoTokenizer`` loads: a vocabulary of ``recipe.size`` entries from the train
     splits of ``corpus``, or ``base``'s with ``recipe.pieces`` more.
@@ -55,6 +61,7 @@ def build_vocabulary(
     """
     check_new_folder(out)
     corpora = read_corpora(corpus, recipe.alpha)
+    base = BaseName.of(base)
     source = load_tokenizer(base)
     new_characters = new_joined = 0
     if extend:
@@ -74,7 +81,7 @@ def build_vocabulary(
     result = BuildResult(
         vocabulary=str(out),
         language=_name(language),
-        base=base,
+        base=base.name,
         kind="extension" if extend else kind_of(state_of(target)),
         size=len(target),
         new_characters=new_characters,

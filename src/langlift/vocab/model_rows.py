@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
-from langlift.backbones.loading import has_head, model_location, quiet_transformers
+from langlift.backbones.base_model import BaseModel
+from langlift.backbones.loading import model_location, quiet_transformers
 from langlift.backbones.registry import backbone_of
 from langlift.files import new_folder
 from langlift.vocab.parts import special_ids
@@ -69,18 +70,19 @@ def with_vocabulary(model: PreTrainedModel, tokenizer: Any, rows: Callable[[Tens
 
 
 def save_model(
-    model: PreTrainedModel, tokenizer: Any, base: str, out: Path, record: Callable[[Path], None]
+    model: PreTrainedModel, tokenizer: Any, base: BaseModel, out: Path, record: Callable[[Path], None]
 ) -> None:
     """Write an ordinary model folder, in the number format of the base's; ``record`` adds files to it.
 
     Where the base has no head, neither has the folder; a pooler that stands in its place comes along.
     """
+    where, trust = model_location(base.source), base.source.trust_remote_code
     with quiet_transformers():
-        stored = AutoConfig.from_pretrained(model_location(base)).dtype
+        stored = AutoConfig.from_pretrained(where, trust_remote_code=trust).dtype
     dtype = stored if isinstance(stored, torch.dtype) else torch.float32
-    headed = has_head(base)
+    headed = base.head is not None
     kept = _without_new_head(model, headed).to(dtype)
-    state = None if headed else _weights(base, dtype) | kept.state_dict()
+    state = None if headed else _weights(where, trust, dtype) | kept.state_dict()
     with new_folder(out) as staging:
         with quiet_transformers():
             kept.save_pretrained(staging, state_dict=state)
@@ -98,10 +100,12 @@ def _without_new_head(model: PreTrainedModel, headed: bool) -> PreTrainedModel:
     return part
 
 
-def _weights(base: str, dtype: torch.dtype) -> dict[str, Tensor]:
+def _weights(where: str, trust: bool, dtype: torch.dtype) -> dict[str, Tensor]:
     """All weights of a model without head that its checkpoint has."""
     with quiet_transformers():
-        model, info = AutoModel.from_pretrained(model_location(base), dtype=dtype, output_loading_info=True)
+        model, info = AutoModel.from_pretrained(
+            where, dtype=dtype, trust_remote_code=trust, output_loading_info=True
+        )
     return {name: weight for name, weight in model.state_dict().items() if name not in info["missing_keys"]}
 
 

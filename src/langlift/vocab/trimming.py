@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from langlift.backbones.loading import load_tokenizer, load_with_any_head
+from langlift.backbones.base_model import BaseModel
+from langlift.backbones.base_name import BaseName
 from langlift.errors import InputError, LangliftError
 from langlift.files import check_new_folder
 from langlift.progress import ProgressBar
@@ -52,7 +53,9 @@ class TrimResult:
     after: dict[str, float]
 
 
-def trim_vocabulary(base: str, corpus: Sequence[Path], out: Path, size: int | None = None) -> TrimResult:
+def trim_vocabulary(
+    base: BaseName | str, corpus: Sequence[Path], out: Path, size: int | None = None
+) -> TrimResult:
     """Write a model folder: ``base`` without the pieces that no line of ``corpus`` uses.
 
     Special tokens and bytes stay. The lines are cut into the same pieces as before, which is checked, and so
@@ -69,7 +72,8 @@ def trim_vocabulary(base: str, corpus: Sequence[Path], out: Path, size: int | No
     check_new_folder(out)
     by_corpus, corpora = all_lines(corpus)
     lines = [line for some in by_corpus for line in some]
-    tokenizer, (model, has_head) = load_tokenizer(base), load_with_any_head(base)
+    loaded = BaseModel.load(base, masked_only=True, head_needed=False)
+    tokenizer = loaded.tokenizer
     state = state_of(tokenizer)
     use: dict[int, float] = defaultdict(float)
     unknown_lines: list[str] = []
@@ -95,23 +99,23 @@ def trim_vocabulary(base: str, corpus: Sequence[Path], out: Path, size: int | No
             "please report it with the base model's name; nothing was written",
         )
     rows = torch.tensor(keep)
-    smaller = with_vocabulary(model, trimmed, lambda tensor: tensor.detach()[rows])
+    smaller = with_vocabulary(loaded.model, trimmed, lambda tensor: tensor.detach()[rows])
     sample = evenly(lines)
     result = TrimResult(
         model=str(out),
-        base=base,
+        base=loaded.name,
         lines=len(lines),
         used=len(use),
         vocabulary_before=len(tokenizer),
         vocabulary_after=len(trimmed),
-        parameters_before=parameter_count(model, has_head),
-        parameters_after=parameter_count(smaller, has_head),
+        parameters_before=parameter_count(loaded.model, loaded.head is not None),
+        parameters_after=parameter_count(smaller, loaded.head is not None),
         lines_changed=round(len(changed) / len(lines), 4),
         before=fertility(tokenizer, sample),
         after=fertility(trimmed, sample),
     )
     record = {"command": "vocab trim", "corpora": corpora, "result": asdict(result) | {"model": out.name}}
-    save_model(smaller, trimmed, base, out, lambda folder: write_record(folder, record))
+    save_model(smaller, trimmed, loaded, out, lambda folder: write_record(folder, record))
     return result
 
 

@@ -1,0 +1,71 @@
+"""A base model with all that is known of it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, Self
+
+from transformers import PreTrainedModel
+
+from langlift.backbones.base_name import BaseName
+from langlift.backbones.loading import load_tokenizer, longest_input, read_model
+from langlift.backbones.registry import Backbone, backbone_of
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model, loaded: float32, in evaluation mode.
+
+    ``head`` is the kind of the language modelling head in its checkpoint. Where that is ``None`` the model's head
+    is freshly initialised.
+    """
+
+    source: BaseName
+    model: PreTrainedModel
+    head: Literal["masked", "causal"] | None
+
+    @classmethod
+    def load(
+        cls,
+        base: BaseName | str,
+        *,
+        masked_only: bool = False,
+        head_needed: bool = True,
+        quantised: bool = False,
+    ) -> Self:
+        """Read the weights; the tokenizer is read at its first use.
+
+        ``masked_only`` refuses decoders. ``head_needed=False`` takes checkpoints without a head, too, for what
+        uses the body alone. ``quantised`` puts the model onto the GPU with its layers in 4 bits.
+
+        Raises:
+            InputError: it cannot be found or read, its architecture is not in the table of backbones, or
+                weights that are needed are missing; for ``quantised`` also without GPU or bitsandbytes.
+        """
+        source = BaseName.of(base)
+        model, has_head = read_model(source, masked_only, head_needed, quantised)
+        kind: Literal["masked", "causal"] = "causal" if backbone_of(model).causal else "masked"
+        return cls(source, model, kind if has_head else None)
+
+    @property
+    def name(self) -> str:
+        """The folder, hub id or bundled model; aliases are resolved."""
+        return self.source.name
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """Its fast tokenizer.
+
+        Raises:
+            InputError: it cannot be found or read.
+        """
+        return load_tokenizer(self.source)
+
+    @property
+    def backbone(self) -> Backbone:
+        """Where the parts of its architecture are."""
+        return backbone_of(self.model)
+
+    @property
+    def longest_input(self) -> int:
+        """In tokens, special ones included."""
+        return longest_input(self.model, self.tokenizer)

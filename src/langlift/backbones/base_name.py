@@ -1,0 +1,60 @@
+"""How base models are named: bundled models, folders, hub ids, and aliases of well-known ones; without torch."""
+
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Self
+
+from langlift.bundled_models import BUNDLED
+
+ALIASES = {
+    "xlm-r": "FacebookAI/xlm-roberta-base",
+    "xlm-r-large": "FacebookAI/xlm-roberta-large",
+    "mbert": "google-bert/bert-base-multilingual-cased",
+    "distilmbert": "distilbert/distilbert-base-multilingual-cased",
+    "mmbert": "jhu-clsp/mmBERT-base",
+    "mmbert-small": "jhu-clsp/mmBERT-small",
+    "glot500": "cis-lmu/glot500-base",
+    "afro-xlmr": "Davlan/afro-xlmr-base",
+    "labse": "sentence-transformers/LaBSE",
+    "me5-small": "intfloat/multilingual-e5-small",
+    "me5-base": "intfloat/multilingual-e5-base",
+}
+"""Alias -> hub id."""
+
+
+@dataclass(frozen=True)
+class BaseName:
+    """A base model by its name: a bundled model, a folder, a hub id, or an alias, which becomes the hub id.
+
+    A folder called like an alias wins. ``trust_remote_code`` lets Python code that comes with the model run.
+    The empty name is false, and stands for the base model that a run recorded.
+    """
+
+    name: str = ""
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        if not Path(self.name).is_dir():
+            object.__setattr__(self, "name", ALIASES.get(self.name.lower(), self.name))
+
+    @classmethod
+    def of(cls, base: Self | str | None) -> Self:
+        """The name itself, or that of a text, not trusted."""
+        return base if isinstance(base, cls) else cls(str(base or ""))
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __bool__(self) -> bool:
+        return bool(self.name)
+
+    def or_else(self, name: str) -> Self:
+        """Another name where this one is empty, and the same trust."""
+        return self if self else replace(self, name=name)
+
+
+def similar_name(name: str) -> str | None:
+    """The bundled model, alias or hub id of an alias that a misspelt name is close to."""
+    known = [*BUNDLED, *ALIASES, *ALIASES.values()]
+    return None if name in known else next(iter(get_close_matches(name, known, n=1, cutoff=0.75)), None)
