@@ -10,6 +10,7 @@ from typing import Any
 _PLACES = {
     "Adapted": "langlift.adapted",
     "AdaptRecipe": "langlift.training.recipes",
+    "BaseName": "langlift.backbones.base_name",
     "FamilyRecipe": "langlift.training.recipes",
     "GraphRecipe": "langlift.config.recipes",
     "InputError": "langlift.errors",
