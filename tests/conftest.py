@@ -116,7 +116,7 @@ def tiny_model(request: pytest.FixtureRequest) -> Path:
 WINDOW = 8  # ModernBERT's local attention: sentences here are longer
 
 
-ARCHITECTURES = ["bert", "distilbert", "modernbert", "roberta", "xlm-roberta"]
+ARCHITECTURES = ["bert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta"]
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
@@ -127,6 +127,8 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         AutoTokenizer,
         DistilBertConfig,
         DistilBertForMaskedLM,
+        ElectraConfig,
+        ElectraForMaskedLM,
         ModernBertConfig,
         ModernBertForMaskedLM,
         RobertaConfig,
@@ -153,6 +155,9 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             vocab_size=600, max_position_embeddings=64, dim=32, n_layers=2, n_heads=2, hidden_dim=64
         )
         return _saved(DistilBertForMaskedLM(config), tokenizer, folder)
+    if architecture == "electra":
+        config = ElectraConfig(vocab_size=600, max_position_embeddings=64, embedding_size=32, **SHAPE)
+        return _saved(ElectraForMaskedLM(config), tokenizer, folder)
     config = ModernBertConfig(
         vocab_size=600, max_position_embeddings=64, local_attention=WINDOW, pad_token_id=0, bos_token_id=2,
         eos_token_id=3, cls_token_id=2, sep_token_id=3, **SHAPE,

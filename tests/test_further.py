@@ -104,7 +104,7 @@ def test_a_made_head_guesses_by_frequency_first(headless: Path, init: str):
     dense = [
         p
         for n, p in model.named_parameters()
-        if p.shape == (32, 32) and n.startswith(("cls", "lm_", "vocab_", "head"))
+        if p.shape == (32, 32) and n.startswith(("cls", "lm_", "vocab_", "head", "generator_"))
     ]
     assert len(dense) == 1
     assert torch.equal(dense[0], torch.eye(32)) == (init == "identity")

@@ -36,7 +36,7 @@ from langlift.training.examples import labelled_examples
 from langlift.training.recipes import AdaptRecipe
 
 GOLDEN = Path(__file__).parent / "golden"
-ADAPTERHUB = ("bert", "distilbert", "roberta", "xlm-roberta")
+ADAPTERHUB = ("bert", "distilbert", "electra", "roberta", "xlm-roberta")
 MEMBERS = ["seq_bn", "seq_bn_inv"]
 SEED = 7
 """As in tests/golden/make_fusion_golden.py."""

@@ -21,7 +21,7 @@ from langlift.checkpoints.adapter_folder import load_adapter, read_description, 
 from langlift.errors import InputError
 
 GOLDEN = Path(__file__).parent / "golden"
-ADAPTERHUB = ("bert", "distilbert", "llama", "roberta", "xlm-roberta")
+ADAPTERHUB = ("bert", "distilbert", "electra", "llama", "roberta", "xlm-roberta")
 """Architectures whose golden values come from the library itself."""
 ARCHITECTURES = (*ADAPTERHUB, "modernbert")
 STACKS = {

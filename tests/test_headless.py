@@ -10,6 +10,8 @@ import yaml
 from conftest import MALTESE
 from safetensors.torch import load_file, save_file
 
+from langlift.adapters.bottleneck import SeqBnConfig
+from langlift.adapters.composition import attach
 from langlift.backbones import loading
 from langlift.backbones.base_model import BaseModel
 from langlift.backbones.loading import check_head, load_masked_model, load_model, load_tokenizer
@@ -77,6 +79,21 @@ def test_the_body_is_the_checkpoints_and_the_head_is_told(headless: Path, base: 
             model.base_model(input_ids=ids).last_hidden_state, complete.base_model(input_ids=ids).last_hidden_state
         )
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+def test_a_discriminator_is_an_encoder_without_head(tiny_bert: Path, tmp_path: Path):
+    from transformers import ElectraConfig, ElectraForPreTraining
+
+    config = ElectraConfig(
+        vocab_size=600, max_position_embeddings=64, embedding_size=16, hidden_size=32, num_hidden_layers=2,
+        num_attention_heads=2, intermediate_size=64,
+    )  # fmt: skip
+    ElectraForPreTraining(config).save_pretrained(tmp_path)
+    load_tokenizer(str(tiny_bert)).save_pretrained(tmp_path)
+    assert NO_HEAD in refused(BaseModel.load, str(tmp_path)).message
+    base = BaseModel.load(str(tmp_path), head_needed=False)
+    assert (base.head, base.backbone.model_type, base.longest_input) == (None, "electra", 64)
+    assert "embeddings of width 16" in refused(attach, base.model, "inverse", SeqBnConfig(invertible=True)).message
 
 
 def test_a_damaged_body_is_no_missing_head(headless: Path, tmp_path: Path):

@@ -26,6 +26,7 @@ from transformers import (
     AutoModelForMaskedLM,
     BertConfig,
     DistilBertConfig,
+    ElectraConfig,
     LlamaConfig,
     ModernBertConfig,
     RobertaConfig,
@@ -54,6 +55,7 @@ ARCHS = {
     "xlm-roberta": XLMRobertaConfig(**{**SMALL, **XLMR}),
     "roberta": RobertaConfig(**{**SMALL, **XLMR}),
     "distilbert": DistilBertConfig(**DISTILBERT),
+    "electra": ElectraConfig(**SMALL, embedding_size=32),
 }
 # Local attention over 4 tokens either side, so that the sliding window matters at length 12.
 MODERNBERT = ModernBertConfig(
@@ -128,6 +130,9 @@ def flexible_model(config, static):
     elif config.model_type == "bert":
         head = static.cls.predictions
         parts = (head.transform.dense, head.transform.LayerNorm, head.decoder)
+    elif config.model_type == "electra":
+        head = static.generator_predictions
+        parts = (head.dense, head.LayerNorm, static.generator_lm_head)
     else:
         parts = (static.lm_head.dense, static.lm_head.layer_norm, static.lm_head.decoder)
     for index, part in zip(("0", "2", "3"), parts, strict=False):  # 1 is the activation

@@ -220,6 +220,7 @@ def weightless_model_of(model_type: str, hidden_size: int, layers: int) -> PreTr
             config = AutoConfig.for_model(
                 model_type,
                 hidden_size=hidden_size,
+                embedding_size=hidden_size,  # ELECTRA's may differ; its invertible adapters are then refused
                 num_hidden_layers=layers,
                 num_attention_heads=1,
                 vocab_size=8,

@@ -81,6 +81,12 @@ _ROBERTA = replace(
     positions_follow_padding=True,
 )
 _XLM_ROBERTA = replace(_ROBERTA, model_type="xlm-roberta")
+_ELECTRA = replace(
+    _BERT,
+    model_type="electra",
+    head=("generator_predictions", "generator_lm_head"),
+    head_decoder="generator_lm_head",
+)
 _DISTILBERT = Backbone(
     model_type="distilbert",
     bottleneck="transformer.layer.{layer}.output_layer_norm",
@@ -152,7 +158,7 @@ _GEMMA3 = replace(_GEMMA2, model_type="gemma3_text")
 BACKBONES: dict[str, Backbone] = {
     row.model_type: row
     for row in (
-        *(_BERT, _ROBERTA, _XLM_ROBERTA, _DISTILBERT, _MODERNBERT),
+        *(_BERT, _ROBERTA, _XLM_ROBERTA, _ELECTRA, _DISTILBERT, _MODERNBERT),
         *(_LLAMA, _QWEN2, _QWEN3, _GEMMA, _GEMMA2, _GEMMA3),
     )
 }

@@ -14,11 +14,12 @@ SENTENCE_HEADS: dict[str, dict[str, str]] = {
 """Dense, tanh, linear on the first token."""
 ENCODER_TAGGER, DECODER_TAGGER = {"classifier": "output"}, {"score": "output"}
 TOKEN_HEADS: dict[str, dict[str, str]] = {
-    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "distilbert"), ENCODER_TAGGER),
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "electra", "distilbert"), ENCODER_TAGGER),
     **dict.fromkeys(("llama", "qwen2", "qwen3", "gemma", "gemma2"), DECODER_TAGGER),
 }
 """A linear on every token's last hidden state."""
 OTHERWISE = {
+    "electra": "puts a gelu where ours has a tanh",
     "distilbert": "puts a relu where ours has a tanh",
     "modernbert": "has a layer norm that ours has not",
 }
