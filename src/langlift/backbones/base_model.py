@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from transformers import PreTrainedModel
 
-from langlift.backbones.base_name import BaseName
+from langlift.backbones.base_name import BaseName as BaseName
 from langlift.backbones.loading import load_tokenizer, longest_input, read_model
 from langlift.backbones.registry import Backbone, backbone_of
 

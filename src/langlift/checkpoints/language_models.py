@@ -3,8 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from langlift.backbones.base_model import BaseModel
-from langlift.backbones.base_name import BaseName
+from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.checkpoints.adapter_folder import load_adapter, read_identity
 from langlift.checkpoints.layouts import CONFIG_FILE
 from langlift.errors import InputError

@@ -38,8 +38,7 @@ Assignments = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped; same settings.")]
 TrustRemoteCode = Annotated[
-    bool,
-    typer.Option("--trust-remote-code", help="Run Python code that comes with the base model."),
+    bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the base model.")
 ]
 Base = Annotated[
     BaseName,

@@ -6,8 +6,7 @@ from math import exp, log
 from pathlib import Path
 from statistics import mean
 
-from langlift.backbones.base_model import BaseModel
-from langlift.backbones.base_name import BaseName
+from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.loading import default_device
 from langlift.diagnosis.advice import Advice, advise, plan, recipe_for
 from langlift.diagnosis.family_advice import FamilyPlan, advise_family

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from langlift.backbones.base_model import BaseModel
-from langlift.backbones.base_name import BaseName
+from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.loading import default_device, longest_input
 from langlift.checkpoints.adapter_folder import load_adapter

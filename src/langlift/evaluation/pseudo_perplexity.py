@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from langlift.backbones.base_model import BaseModel
-from langlift.backbones.base_name import BaseName
+from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.loading import default_device, longest_input
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.errors import InputError

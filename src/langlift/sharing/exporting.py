@@ -41,7 +41,7 @@ def export(
         raise InputError(f"--int8: not for --to {layout}", "8 bits are for --to onnx")
     if data is not None and layout not in ("transformers", "onnx"):
         raise InputError(f"--data: not for --to {layout}", "adapters are written as they are")
-    name = BaseName(str(source)).name
+    name, base = BaseName(str(source)).name, BaseName.of(base)
     folder = Path(model_location(name)) if name in BUNDLED else local_folder(name)
     if layout == "onnx":
         return export_onnx(folder, out, base, int8, data)

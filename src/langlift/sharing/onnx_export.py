@@ -44,13 +44,7 @@ class Int8Loss:
     bytes_int8: int
 
 
-def export_onnx(
-    source: Path,
-    out: Path,
-    base: BaseName | str | None = None,
-    int8: bool = False,
-    data: str | None = None,
-) -> Exported:
+def export_onnx(source: Path, out: Path, base: BaseName, int8: bool, data: str | None) -> Exported:
     """Write a run's model as ONNX into the new folder ``out``; with ``int8`` also in 8 bits, with what that costs.
 
     The graph must agree with PyTorch on the run's own test sentences, or on those of ``data``, or on neutral ones.
@@ -61,7 +55,6 @@ def export_onnx(
     """
     require_onnx()
     check_new_folder(out)
-    base = BaseName.of(base)
     subject = subject_of(source, base, data)
     graph = (ParserGraph if subject.is_parser else Graph)(subject.body, subject.head)
     with new_folder(out) as staging:

@@ -41,9 +41,7 @@ from langlift.tasks.task import TASKS
 from langlift.training.trainer import Batch
 
 
-def export_transformers(
-    source: Path, out: Path, base: BaseName | str | None = None, data: str | None = None
-) -> Exported:
+def export_transformers(source: Path, out: Path, base: BaseName, data: str | None) -> Exported:
     """Write a run as one plain model into the new folder ``out``: what is exact, with everything inside.
 
     Whole models are copied, adapters merged into the base's weights, the heads of tasks become transformers' own.
@@ -60,7 +58,6 @@ def export_transformers(
             "--to onnx gives the scores of its arcs; share the run itself with 'langlift push'",
         )
     _require_plain(seed_folder(source) if is_task_run(source) else source, source)
-    base = BaseName.of(base)
     subject = subject_of(source, base, data)
     make = _stock_model if subject.trained else _plain
     with new_folder(out) as staging, quiet_transformers():

@@ -11,8 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from langlift.adapters.method import is_whole_model
-from langlift.backbones.base_model import BaseModel
-from langlift.backbones.base_name import BaseName
+from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.loading import default_device
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError

@@ -9,8 +9,7 @@ from typing import Any
 from transformers import PreTrainedModel, set_seed
 
 from langlift.adapters.method import METHODS, AdapterConfig
-from langlift.backbones.base_model import BaseModel
-from langlift.backbones.base_name import BaseName
+from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.loading import is_causal
 from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter, read_config

@@ -19,8 +19,7 @@ from transformers import (
     set_seed,
 )
 
-from langlift.backbones.base_model import BaseModel
-from langlift.backbones.base_name import BaseName
+from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.loading import default_device, quiet_transformers
 from langlift.config.loading import recorded
 from langlift.config.recipes import CAUSAL, FurtherRecipe, PretrainRecipe

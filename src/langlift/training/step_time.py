@@ -10,8 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from langlift.adapters.composition import attach, train_only
 from langlift.adapters.method import METHODS
-from langlift.backbones.base_model import BaseModel
-from langlift.backbones.base_name import BaseName
+from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.loading import default_device
 from langlift.config.recipes import CAUSAL
 from langlift.progress import ProgressBar

@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from langlift.backbones.base_model import BaseModel
-from langlift.backbones.base_name import BaseName
+from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.errors import InputError, LangliftError
 from langlift.files import check_new_folder
 from langlift.progress import ProgressBar
