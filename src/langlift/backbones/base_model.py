@@ -25,12 +25,7 @@ class BaseModel:
 
     @classmethod
     def load(
-        cls,
-        base: BaseName | str,
-        *,
-        masked_only: bool = False,
-        head_needed: bool = True,
-        quantised: bool = False,
+        cls, base: BaseName | str, *, masked_only: bool = False, head_needed: bool = True, quantised: bool = False
     ) -> Self:
         """Read the weights; the tokenizer is read at its first use.
 

@@ -141,7 +141,7 @@ class LocalModel:
                     trust_remote_code=self._model.trust_remote_code,
                 )
         except Exception as error:
-            raise unloadable(self.name, error) from error
+            raise InputError(f"--model {unloadable(self.name, error).message}", HINT) from error
         return model.eval().to(default_device())
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from langlift.adapters.method import readers
+from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import is_causal
 from langlift.bundled_models import BUNDLED
 from langlift.checkpoints.layouts import CONFIG_FILE
@@ -127,7 +128,7 @@ def _without_paths(card: str, recipe: Mapping[str, Any], before: str | None, aft
 def _published_base(found: Gathered, before: str | None, base: str | None, remarks: list[str]) -> str | None:
     """The base model as strangers can name it: a folder of this machine becomes its name."""
     if base is not None:
-        return base
+        return BaseName(base).name
     if before is None or before in BUNDLED:
         return before
     if on_hub(before):
