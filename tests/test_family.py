@@ -80,7 +80,7 @@ def whole(file, tmp_path_factory):
 
 def test_the_file_gives_languages_data_and_settings(file, folder, tiny_xlm_roberta, monkeypatch):
     family, recipe = read_family(file)
-    assert family.name == "Test family" and family.base == str(tiny_xlm_roberta)
+    assert family.name == "Test family" and family.base.name == str(tiny_xlm_roberta)
     assert {str(language): [path.name for path in paths] for language, paths in family.data.items()} == {
         "mlt_Latn": ["large.txt"], "arb_Arab": ["middle.txt", "more.txt"], "hau_Latn": ["small.txt"],
     }  # fmt: skip
@@ -384,4 +384,4 @@ def test_the_example_families_name_data_that_is_there(data_folder, tmp_path, mon
         (tmp_path / language).write_text("Made by docs/reproduce_families.sh.")
     for name in ("bantu", "uralic"):
         family, _ = read_family(examples / f"{name}.yaml")
-        assert len(family.data) >= 4 and family.base == "langlift-nano"
+        assert len(family.data) >= 4 and family.base.name == "langlift-nano"
