@@ -1,4 +1,4 @@
-"""A base model with all that is known of it."""
+"""A loaded base model: weights, tokenizer, architecture, kind of head, longest input."""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""How base models are named: bundled models, folders, hub ids, and aliases of well-known ones; without torch."""
+"""Names of base models: bundled ones, folders, hub ids, and aliases of well-known models. Does not import torch."""
 
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -25,10 +25,10 @@ ALIASES = {
 
 @dataclass(frozen=True)
 class BaseName:
-    """A base model by its name: a bundled model, a folder, a hub id, or an alias, which becomes the hub id.
+    """Which base model: a bundled model, a folder, a hub id, or an alias, which is replaced by its hub id.
 
-    A folder called like an alias wins. ``trust_remote_code`` lets Python code that comes with the model run.
-    The empty name is false, and stands for the base model that a run recorded.
+    A folder with the name of an alias takes precedence. ``trust_remote_code`` allows Python code that comes with
+    the model to run. An empty name is false and stands for the base model that a run recorded.
     """
 
     name: str = ""
@@ -40,7 +40,7 @@ class BaseName:
 
     @classmethod
     def of(cls, base: Self | str | None) -> Self:
-        """The name itself, or that of a text, not trusted."""
+        """A ``BaseName`` as it is; a plain string (``None``: the empty name) without trust."""
         return base if isinstance(base, cls) else cls(str(base or ""))
 
     def __str__(self) -> str:
@@ -50,11 +50,11 @@ class BaseName:
         return bool(self.name)
 
     def or_else(self, name: str) -> Self:
-        """Another name where this one is empty, and the same trust."""
+        """This name, or ``name`` with the same trust if this one is empty."""
         return self if self else replace(self, name=name)
 
 
 def similar_name(name: str) -> str | None:
-    """The bundled model, alias or hub id of an alias that a misspelt name is close to."""
+    """The bundled model, alias or aliased hub id closest to a misspelt name; ``None`` if none is close."""
     known = [*BUNDLED, *ALIASES, *ALIASES.values()]
     return None if name in known else next(iter(get_close_matches(name, known, n=1, cutoff=0.75)), None)

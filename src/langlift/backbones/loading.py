@@ -280,7 +280,7 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def unloadable(name: str, error: Exception) -> InputError:
-    """What is told of a model that transformers could not load."""
+    """The error for a model that transformers could not load."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if not Path(name).exists() and name not in BUNDLED:
         similar = similar_name(name)

@@ -75,7 +75,10 @@ Strict = Annotated[
 
 
 def trusting(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command ``--trust-remote-code``, which goes into the base models that it is given (or is not)."""
+    """Add ``--trust-remote-code`` to a command, which then receives the flag within its base models.
+
+    Where none was named it gets the empty name: the trust also holds for the base model that a run recorded.
+    """
 
     def run(trust_remote_code: bool = False, **options: Any) -> None:
         def trusted(base: BaseName | None) -> BaseName:
