@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Computes the figures of docs/results.md (but for families, trees and studies, which have their own commands there) and of
-# langlift-nano's card: about five hours of one core with bf16.
-# Finished runs are skipped, stopped ones resumed. Results land in OUT as one JSON object a file.
+# Computes the figures of docs/results.md (except families, trees and studies, which have their own commands there) and of
+# langlift-nano's card. Takes about five hours on one core with bf16.
+# Finished runs are skipped and interrupted ones resumed. Results are written to OUT, one JSON object per file.
 #
 #   LANGLIFT_DATA=... docs/reproduce.sh OUT [PART...]
 #   parts: base mlt_Latn swh_Latn seq_bn_inv graph objectives mosa uyghur sentiment ner full causal
 #
-# Parts may run beside each other, one process a part, each with its own cores; sentiment, ner and full want the
-# adapters of swh_Latn, mlt_Latn and graph first, or make what they miss.
+# Parts can run in parallel, one process per part, each with its own cores. sentiment, ner and full use the adapters of
+# swh_Latn, mlt_Latn and graph, and train those that are missing.
 set -euo pipefail
 : "${LANGLIFT_DATA:?must name the folder of real data}"
 OUT=${1:?name a folder for the results}
@@ -19,7 +19,7 @@ SEEDS=$ALL_SEEDS
 EXAMPLES=1000 # at most so many for training a task
 mkdir -p "$OUT"
 
-# keep NAME COMMAND...: run a langlift command with --json, unless its result is there.
+# keep NAME COMMAND...: run a langlift command with --json, unless its result exists.
 keep() {
   local name=$1
   shift
@@ -46,7 +46,7 @@ base() {
   done
 }
 
-# Languages it has never seen: adapters on text, scored on FLORES, and a topic classifier without and with one.
+# Languages it has never seen: adapters on text, scored on FLORES, and a topic classifier with and without one.
 target() {
   local language=$1
   score_base "$language"
@@ -55,7 +55,7 @@ target() {
   topic topic-stacked "$language" --language-adapter "$OUT/adapt-seq_bn-$language-1"
 }
 
-# Adapters on ConceptNet's edges of a language, beside those on text.
+# Adapters on ConceptNet's edges of a language, compared with those on text.
 graph() {
   local language=$1
   score_base "$language"
@@ -64,7 +64,7 @@ graph() {
   adapters graph "$language" seq_bn "$OUT/graph-data-$language"
 }
 
-# What a graph adapter learns to predict: words, arguments, and the arguments as the published script masks them.
+# Objectives on a graph: words, arguments, and arguments as the published script masks them.
 objectives() {
   local language=$1
   score_base "$language"
@@ -75,7 +75,7 @@ objectives() {
   done
 }
 
-# Mixtures of sparse adapters on text, beside Seq_bn of the same size; and as task adapters.
+# Mixtures of sparse adapters on text, compared with Seq_bn of the same size; and as task adapters.
 mosa() {
   local language=$1
   adapters seq_bn "$language" seq_bn "$LANGLIFT_DATA/corpus/$language.txt"
@@ -100,7 +100,7 @@ knowledge() {
     --seeds 1,2,3 --precision bf16 --resume --train-examples "$EXAMPLES"
 }
 
-# The published baseline: the whole model trained on the corpus, then a task adapter on that of seed 1.
+# The published baseline: the whole model trained on the corpus, then a task adapter on the model of seed 1.
 full() {
   local language=$1 run
   for seed in $SEEDS; do
@@ -115,7 +115,7 @@ full() {
     --seeds 1,2,3 --precision bf16 --resume --train-examples "$EXAMPLES"
 }
 
-# A small decoder, adapted to Swahili by Seq_bn and as a whole.
+# A small decoder, adapted to Swahili with Seq_bn and by full fine-tuning.
 causal() {
   local base=$OUT/causal-base/model text=$LANGLIFT_DATA/corpus/swh_Latn.txt test=$LANGLIFT_DATA/eval/flores_text/swh_Latn.txt
   keep causal-base pretrain --preset nano --objective causal --config "$HERE/examples/causal_sibling.yaml" \
@@ -141,7 +141,7 @@ task() {
     --train-examples "$EXAMPLES" "$@"
 }
 
-# examples TASK LANGUAGE: where a task's labelled data are.
+# examples TASK LANGUAGE: the folder of a task's labelled data.
 examples() {
   local folder=$1
   [ "$folder" = topic ] && folder=sib200

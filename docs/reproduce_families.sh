@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Computes the figures of docs/results.md on language families, vocabularies, tags and trees. Finished runs are skipped,
-# stopped ones resumed.
+# Computes the figures of docs/results.md on language families, vocabularies, tags and trees. Finished runs are skipped
+# and interrupted ones resumed.
 #
 #   LANGLIFT_DATA=... docs/reproduce_families.sh OUT [PART...]
 #   parts: corpora uralic alpha treebanks full_treebanks bantu unseen_script
 #
-# corpora comes first; then parts may run beside each other, one process a part, each with its own cores. All but
-# unseen_script are studies (docs/studies/nano-*.yaml): `langlift report OUT/uralic --out uralic.html` shows what came out.
-# unseen_script leaves one JSON object a file in OUT.
+# Run corpora first. Other parts can then run in parallel, one process per part, each with its own cores. All except
+# unseen_script are studies (docs/studies/nano-*.yaml): `langlift report OUT/uralic --out uralic.html` shows the results.
+# unseen_script writes one JSON object per file to OUT.
 set -euo pipefail
 : "${LANGLIFT_DATA:?must name the folder of real data}"
 OUT=${1:?name a folder for the results}
@@ -17,7 +17,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export CORPORA=$OUT/corpora
 mkdir -p "$CORPORA"
 
-# keep NAME COMMAND...: run a langlift command with --json, unless its result is there.
+# keep NAME COMMAND...: run a langlift command with --json, unless its result exists.
 keep() {
   local name=$1
   shift
@@ -26,7 +26,7 @@ keep() {
   mv "$OUT/$name.partial" "$OUT/$name.json"
 }
 
-# The Uralic corpora; of Finnish, Estonian and Hungarian the tenth that langlift-nano has not seen.
+# The Uralic corpora; for Finnish, Estonian and Hungarian the tenth that langlift-nano has not seen.
 corpora() {
   [ -d "$OUT/reserved" ] ||
     python "$HERE/examples/reserved_text.py" "$LANGLIFT_DATA/corpus" "$OUT/reserved" fin_Latn est_Latn hun_Latn
@@ -37,7 +37,7 @@ corpora() {
   done
 }
 
-# A sibling of langlift-nano that has never seen Amharic nor its script: as it is, with new pieces, with a new vocabulary.
+# A variant of langlift-nano that has never seen Amharic or its script: as it is, with new pieces, with a new vocabulary.
 unseen_script() {
   local text=$LANGLIFT_DATA/corpus/amh_Ethi.txt sibling=$OUT/sibling/model
   keep sibling pretrain --preset nano --config "$HERE/examples/without_amharic.yaml" --corpus "$LANGLIFT_DATA/corpus" \
@@ -68,7 +68,7 @@ amharic() {
   done
 }
 
-# Moksha's parsers on Komi, which they were not trained for either.
+# Moksha's parsers on Komi, another language they were not trained on.
 komi() {
   [ -s "$OUT/komi.jsonl" ] && return
   local treebanks=$LANGLIFT_DATA/eval/ud

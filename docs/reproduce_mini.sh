@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Computes the figures of langlift-mini's card and of the pages about it. Finished runs are skipped, stopped ones resumed.
-# Results land in OUT as one JSON object a file; studies are folders of their own.
+# Computes the figures of langlift-mini's card and of the pages about it. Finished runs are skipped and interrupted ones
+# resumed. Results are written to OUT, one JSON object per file; each study is a separate folder.
 #
 #   LANGLIFT_DATA=... docs/reproduce_mini.sh OUT [PART...]
 #   parts: card    pseudo-perplexity of langlift-mini and langlift-nano on FLORES-200 (20 languages of its masked training,
 #                  and the ten of the study)
-#          gate    topics on languages of its masked training, beside the encoder as it came; ENCODER names that (what
-#                  tools/make_mini.sh writes to OUT/encoder)
+#          gate    topics in languages of its masked training, compared with the original encoder; ENCODER is its folder
+#                  (tools/make_mini.sh writes it to OUT/encoder)
 #          ten     docs/studies/mini-ten-languages.yaml
 #          tasks   docs/studies/mini-tasks.yaml
 set -euo pipefail
@@ -19,7 +19,7 @@ BASE_LANGUAGES="eng_Latn fra_Latn spa_Latn fin_Latn est_Latn hun_Latn ind_Latn b
   lvs_Latn ukr_Cyrl rus_Cyrl hau_Latn som_Latn amh_Ethi zul_Latn xho_Latn"
 mkdir -p "$OUT"
 
-# keep NAME COMMAND...: run a langlift command with --json, unless its result is there.
+# keep NAME COMMAND...: run a langlift command with --json, unless its result exists.
 keep() {
   local name=$1
   shift

@@ -1,12 +1,11 @@
-"""Draws how much text of each language langlift's nano-graded preset trains on: from 64 KB to 3.6 MB.
+"""Draw how much text of each language langlift's nano-graded preset trains on: from 64 KB to 3.6 MB.
 
 python docs/examples/graded_budgets.py CORPUS
 
-CORPUS is the folder of texts of langlift-nano's 25 languages. The budgets are evenly spaced on a logarithmic scale
-and drawn for the languages by the first seed, from 0, at which every language has so much text outside the
-reserved tenth, and Latin script goes with neither large nor small budgets (correlation with their logarithm below
-0.1).
-Prints the table as it stands in the preset.
+CORPUS is the folder of texts of langlift-nano's 25 languages. The budgets are evenly spaced on a logarithmic
+scale and assigned to the languages at random. The seed is the first one, from 0, with which every language has
+enough text outside the reserved tenth, and Latin script correlates with neither large nor small budgets
+(correlation with their logarithm below 0.1). Prints the table in the format of the preset.
 """
 
 import sys

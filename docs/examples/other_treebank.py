@@ -1,10 +1,10 @@
-"""Tests trained taggers or parsers on the test split of a treebank that they were not trained for.
+"""Test trained taggers or parsers on the test split of another treebank.
 
 python docs/examples/other_treebank.py TREEBANK TRAINED_ON RUN...
 
-Zero-shot on a second language costs no second training: TREEBANK is a folder of CoNLL-U files, TRAINED_ON are the
-folders that the runs were trained on, with commas between (the baseline learns from them), RUN is a run of
-``langlift task pos`` or ``dependencies``, or one of its seeds. Prints a JSON object a line.
+Zero-shot evaluation on a second language needs no second training. TREEBANK is a folder of CoNLL-U files.
+TRAINED_ON are the folders that the runs were trained on, separated by commas (the baseline learns from them).
+RUN is a run of ``langlift task pos`` or ``dependencies``, or one of its seeds. Prints one JSON object per line.
 """
 
 import json

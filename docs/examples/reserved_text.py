@@ -1,9 +1,9 @@
-"""Writes the tenth of a language's text that langlift-nano's pre-training reserved: text the model has not seen.
+"""Write the tenth of a language's text that langlift-nano's pre-training reserved: text the model has not seen.
 
 python docs/examples/reserved_text.py CORPUS OUT LANGUAGE...
 
-CORPUS is the folder of texts that the model was trained on, with a file LANGUAGE.txt each; OUT receives files of
-the same names, a blank line between documents.
+CORPUS is the folder of texts that the model was trained on, with one file LANGUAGE.txt per language. OUT
+receives files with the same names, with a blank line between documents.
 """
 
 import sys

@@ -1,13 +1,14 @@
-"""What the runner of studies adds to a plain loop: the same runs both ways, in one process, taking turns.
+"""Measure the overhead of the study runner compared with a plain loop over the same runs.
 
     python docs/examples/study_overhead.py [TURNS] [STUDY.yaml]
 
-A turn is every run of the study (default: adapters of 60 steps, scores and topic classifiers, on the bundled data)
-once by a plain loop that calls langlift's verbs, and once as ``study run`` does it, with reading, checking and
-hashing of the study, locks, records and watching. Processor time is compared: other programs disturb it little.
-Prints JSON: seconds of both in each turn, the median of the ratios (``overhead``), and, since equal runs differ by
-some percent from turn to turn, what ``study run`` spent outside of the runs themselves (all of the above but
-watching), beside the time in them (``outside``, median).
+A turn executes every run of the study twice in one process: once in a plain loop that calls langlift's
+functions, and once as ``study run`` does, including reading, checking and hashing of the study, locks, records
+and monitoring. (The default study has adapters of 60 steps, scores and topic classifiers, on the bundled data.)
+CPU time is compared, because other programs disturb it little. Prints JSON with the seconds of both in each turn
+and the median of the ratios (``overhead``). Equal runs differ by a few percent between turns, so it also prints
+the median of the time that ``study run`` spends outside the runs (all of the above except monitoring), relative
+to the time in them (``outside``).
 """
 
 import json
@@ -42,7 +43,7 @@ task: {epochs: 2}
 
 
 def plain(study: Path, out: Path) -> None:
-    """A loop over the verbs, which writes what they return and nothing else."""
+    """Run the functions in a loop and write only their results."""
     for step in plan_study(read_study(study)).steps:
         folder = out / RUNS / step.name
         folder.mkdir(parents=True)
@@ -53,7 +54,7 @@ def plain(study: Path, out: Path) -> None:
 
 @contextmanager
 def timed_runs() -> Iterator[list[float]]:
-    """Processor seconds of every run started inside this context."""
+    """CPU seconds of every run started inside this context."""
     originals, seconds = dict(KINDS), []
 
     def timing(kind: str) -> Callable[..., Any]:
@@ -74,7 +75,7 @@ def timed_runs() -> Iterator[list[float]]:
 
 
 def by_runner(study: Path, out: Path) -> None:
-    """As ``langlift study run`` does it where there is no terminal."""
+    """Run the study as ``langlift study run`` does without a terminal."""
     plan = plan_study(read_study(study))
     check_data(plan)
     result = run_study(plan, out, Lines(len(plan.steps), 0))
@@ -83,7 +84,7 @@ def by_runner(study: Path, out: Path) -> None:
 
 
 def timed(way: Callable[[Path, Path], None], study: Path) -> tuple[float, float]:
-    """Processor seconds, of everything and of the runs alone."""
+    """CPU seconds: in total, and of the runs alone."""
     with TemporaryDirectory() as folder, timed_runs() as inside:
         started = time.process_time()
         way(study, Path(folder) / "out")
@@ -91,7 +92,7 @@ def timed(way: Callable[[Path, Path], None], study: Path) -> tuple[float, float]
 
 
 def main() -> None:
-    """Take turns, after one turn that does not count."""
+    """Run both ways in turn, after one warm-up turn."""
     with TemporaryDirectory() as folder:
         study = Path(folder) / "study.yaml"
         study.write_text(DEFAULT, encoding="utf-8")
