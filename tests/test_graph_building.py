@@ -20,13 +20,12 @@ from langlift.config.recipes import GraphRecipe
 from langlift.corpus.text_data import load_text_data
 from langlift.data_folder import MEGABYTE, SPLITS
 from langlift.errors import InputError
-from langlift.graph.building import build_graph, prepare
+from langlift.graph.building import build_graph
 from langlift.graph.conceptnet import conceptnet_codes
-from langlift.graph.conceptnet_pass import read_conceptnet
-from langlift.graph.edge_store import EdgeStore
-from langlift.graph.parts import Parts
+from langlift.graph.conceptnet_dump import read_conceptnet
+from langlift.graph.edge_store import open_store
 from langlift.graph.plan import make_plan
-from langlift.graph.sentences import load_predicates
+from langlift.graph.sentence_templates import load_predicates
 from langlift.graph.source_files import SourceFile
 from langlift.graph.tally import Edge, Tally
 from langlift.languages import find_language
@@ -53,13 +52,11 @@ def rows(folder: Path, split: str) -> list[dict[str, Any]]:
 
 def stored_sentences(edges: list[Edge], folder: Path, recipe: GraphRecipe) -> list[tuple[str, str, str, str, str]]:
     """(split, text, head, relation, tail) of what the store makes of edges."""
-    parts = Parts(folder / "parts")
-    parts.write_edges(0, edges)
-    plan = make_plan(["triples:x"], recipe)
-    with EdgeStore(parts.pattern, folder, 1) as store:
-        prepare(store, {"mlt_Latn": ["mt"]}, plan)
+    with open_store(folder, make_plan(["triples:x"], recipe), folder, 1) as store:
+        store.add_edges(0, edges)
+        store.prepare({"mlt_Latn": ["mt"]})
         found = []
-        for language, split, lines in store.lines(noise=True):
+        for language, split, lines in store.lines():
             assert language == "mlt_Latn"
             for line in bytes(lines).decode("utf-8").removesuffix("\n").split("\n"):
                 row = json.loads(line)
@@ -402,8 +399,9 @@ def test_progress_is_that_of_the_file(tmp_path: Path, monkeypatch: pytest.Monkey
     dump(tmp_path / "dump.tsv", [("/c/en/cat", "IsA", "/c/en/animal")])
     line = (tmp_path / "dump.tsv").read_bytes()
     (tmp_path / "dump.tsv").write_bytes(line * (5 * MEGABYTE // len(line) + 1))
-    with SourceFile(tmp_path / "dump.tsv") as file:
-        read_conceptnet(file, 0, Parts(tmp_path / "parts"), Tally(), ("mt",))
+    plan = make_plan(["conceptnet:x"], None)
+    with SourceFile(tmp_path / "dump.tsv") as file, open_store(tmp_path, plan, tmp_path) as store:
+        read_conceptnet(file, 0, store, Tally(), ("mt",))
     assert sum(shown) == 5
 
 

@@ -2,14 +2,12 @@
 
 import csv
 import gzip
-import re
-import sys
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from unicodedata import combining, decomposition, normalize
+from typing import Any
+from unicodedata import normalize
 
-import duckdb
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -17,8 +15,9 @@ from hypothesis import strategies as st
 from langlift.errors import InputError
 from langlift.graph import source_files
 from langlift.graph.conceptnet import concept, conceptnet_codes, edge_of_row, language_of_code
-from langlift.graph.conceptnet_pass import PLAIN_CHARACTERS, read_conceptnet
-from langlift.graph.parts import Parts
+from langlift.graph.conceptnet_dump import read_conceptnet
+from langlift.graph.edge_store import open_store
+from langlift.graph.plan import make_plan
 from langlift.graph.source_files import SourceFile
 from langlift.graph.tally import Edge, Tally
 from langlift.languages import find_language
@@ -31,21 +30,25 @@ def row(start: str, relation: str = "/r/IsA", end: str = "/c/mt/annimal", metada
     return f"/a/[{relation}/,{start}/,{end}/]\t{relation}\t{start}\t{end}\t{metadata}\n".encode()
 
 
-def read(path: Path, content: bytes, *codes: str, strict: bool = False, **options) -> tuple[list[Edge], Tally]:
+def read(
+    path: Path,
+    content: bytes,
+    codes: tuple[str, ...] | None = ("mt",),
+    strict: bool = False,
+    threads: int = 1,
+    **options: Any,
+) -> tuple[list[Edge], Tally]:
+    """The edges that are stored of a dump, in the order of their lines, and what was counted."""
     path.write_bytes(content)
-    tally = Tally(strict)
-    with TemporaryDirectory() as folder, SourceFile(path) as file:
-        parts = Parts(Path(folder))
-        read_conceptnet(file, 0, parts, tally, codes or ("mt",), **options)
-        return stored(parts), tally
-
-
-def stored(parts: Parts) -> list[Edge]:
-    """All edges of parts, in the order of their lines."""
-    query = f"SELECT {', '.join(Edge._fields)} FROM read_parquet('{parts.pattern}') ORDER BY line"
-    return (
-        [Edge(*row) for row in duckdb.sql(query).fetchall()] if list(Path(parts.pattern).parent.iterdir()) else []
-    )
+    tally, plan = Tally(strict), make_plan(["conceptnet:x"], None)
+    with (
+        TemporaryDirectory() as folder,
+        SourceFile(path) as file,
+        open_store(Path(folder), plan, path, threads) as store,
+    ):
+        read_conceptnet(file, 0, store, tally, codes, **options)
+        query = f"SELECT {', '.join(Edge._fields)} FROM edges ORDER BY line"
+        return [Edge(*row) for row in store.cursor().execute(query).fetchall()], tally
 
 
 SEGMENT = st.text(st.characters(blacklist_characters="/", blacklist_categories=["Cs"]), max_size=20)
@@ -136,10 +139,8 @@ def test_edges_of_the_language_and_the_counts_of_the_rest(tmp_path: Path) -> Non
     assert tally.rows == 6
     either, tally = read(tmp_path / "dump.tsv", content, either_end=True)
     assert [edge.line for edge in either] == [1, 3, 4, 5, 6]
-    with TemporaryDirectory() as folder, SourceFile(tmp_path / "dump.tsv") as file:
-        parts = Parts(Path(folder))
-        read_conceptnet(file, 0, parts, Tally(), None)
-        assert [edge.line for edge in stored(parts)] == [1, 2, 3, 4, 5, 6]
+    everything, _ = read(tmp_path / "dump.tsv", content, None)
+    assert [edge.line for edge in everything] == [1, 2, 3, 4, 5, 6]
 
 
 DAMAGED = {
@@ -315,34 +316,11 @@ def test_columns_are_read_as_rows_are(rows: list[str], end: str, tmp_path_factor
     """DuckDB may only be trusted with rows that it reads as Python does."""
     path = tmp_path_factory.getbasetemp() / "columns.tsv"
     content = "".join(row + end for row in rows).encode("utf-8", "surrogatepass")
-    path.write_bytes(content)
-    tally = Tally()
-    with TemporaryDirectory() as folder, SourceFile(path) as file:
-        parts = Parts(Path(folder))
-        read_conceptnet(file, 0, parts, tally, None)
-        edges = stored(parts)
+    edges, tally = read(path, content, None)
     expected, damaged = reference(content)
     assert edges == expected
     assert [row["line"] for row in tally.damaged_rows] == damaged[:20]
     assert tally.damaged == len(damaged)
-
-
-def test_plain_characters_are_nfc_in_any_company() -> None:
-    """Each is a starter, stays itself, and is never the second half of a composition."""
-    plain = re.compile("[" + re.sub(r"\\x\{(\w+)\}", lambda match: chr(int(match[1], 16)), PLAIN_CHARACTERS) + "]")
-    seconds = set()
-    for code in range(sys.maxunicode + 1):
-        parts = decomposition(chr(code)).split()
-        if len(parts) == 2 and not parts[0].startswith("<"):
-            seconds.add(chr(int(parts[1], 16)))
-    seconds |= {chr(code) for code in [*range(0x1161, 0x1176), *range(0x11A7, 0x11C3)]}  # Hangul, by rule
-    chosen = plain.findall("".join(map(chr, range(sys.maxunicode + 1))))
-    assert len(chosen) > 40_000
-    for character in chosen:
-        assert not combining(character) and not character.isspace()
-        assert normalize("NFC", character) == character
-    assert not seconds & set(chosen)
-    assert not set("/_\t\n\r ") & set(chosen)
 
 
 def test_one_thread_and_several_read_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

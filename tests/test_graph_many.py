@@ -17,10 +17,10 @@ from benchmarks.graph_dump import write_dump
 from benchmarks.graph_running import _digest
 from langlift.data_folder import SPLITS
 from langlift.errors import InputError
-from langlift.graph import building_many, conceptnet_pass, source_files
+from langlift.graph import building_many, conceptnet_dump, source_files
 from langlift.graph.building import build_graph
 from langlift.graph.building_many import build_graphs
-from langlift.graph.sentences import load_predicates
+from langlift.graph.sentence_templates import load_predicates
 from langlift.languages import find_language
 
 LANGUAGES = ("eng_Latn", "deu_Latn", "zho_Hans", "srp_Cyrl", "mlt_Latn", "swh_Latn", "kat_Geor", "yor_Latn")
@@ -96,16 +96,16 @@ def test_what_is_finished_stays_and_nothing_is_parsed_twice(
 ) -> None:
     whole = build_graphs(None, [f"conceptnet:{dump}"], tmp_path / "whole", threads=1)
     parsed: list[int] = []
-    read = conceptnet_pass._Reader.read
+    read = conceptnet_dump._read_block
     stop_at = 4
 
-    def counted(self, rows):
-        parsed.append(rows.first)
+    def counted(first, *arguments):
+        parsed.append(first)
         if len(parsed) == stop_at:
             raise KeyboardInterrupt
-        return read(self, rows)
+        return read(first, *arguments)
 
-    monkeypatch.setattr(conceptnet_pass._Reader, "read", counted)
+    monkeypatch.setattr(conceptnet_dump, "_read_block", counted)
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         build_graphs(None, [f"conceptnet:{dump}"], out, threads=1)
@@ -115,16 +115,16 @@ def test_what_is_finished_stays_and_nothing_is_parsed_twice(
     written: list[str] = []
     write = building_many.Build.write
 
-    def interrupted(self, folder, out, language, codes, lines):
+    def interrupted(self, folder, out, name, *arguments):
         if len(written) == 3:
             raise KeyboardInterrupt
-        written.append(str(language))
-        return write(self, folder, out, language, codes, lines)
+        written.append(name)
+        return write(self, folder, out, name, *arguments)
 
     monkeypatch.setattr(building_many.Build, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         build_graphs(None, [f"conceptnet:{dump}"], out, threads=1)
-    assert not set(parsed) & set(first[:-1]), "a part that was written is not parsed again"
+    assert not set(parsed) & set(first[:-1]), "a block that was stored is not parsed again"
     parsed.clear()
     monkeypatch.setattr(building_many.Build, "write", write)
     times = {name: (out / name / "train.jsonl").stat().st_mtime_ns for name in written}

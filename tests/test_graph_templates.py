@@ -17,8 +17,7 @@ from langlift.data_folder import SPLITS
 from langlift.errors import InputError
 from langlift.graph.building import build_graph
 from langlift.graph.cldr import PREDICATES
-from langlift.graph.sentence_templates import Template, load_templates
-from langlift.graph.sentences import load_predicates
+from langlift.graph.sentence_templates import Template, load_predicates, load_templates
 from langlift.languages import find_language
 
 MALTESE = find_language("mlt")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langlift.errors import InputError
-from langlift.graph.sentences import load_predicates, own_words
+from langlift.graph.sentence_templates import load_predicates, own_words
 from langlift.graph.source_files import SourceFile
 from langlift.graph.tally import Edge, Tally
 from langlift.graph.triples import column_names, read_triples

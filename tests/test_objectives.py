@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from langlift.corpus.text_data import Triple, load_text_data
 from langlift.errors import InputError
-from langlift.graph.sentences import load_predicates
+from langlift.graph.sentence_templates import load_predicates
 from langlift.graph.tally import Edge
 from langlift.masking.masked_language_model import IGNORED, MaskedLanguageModel
 from langlift.masking.targeted import PUBLISHED_RELATIONS, published_positions

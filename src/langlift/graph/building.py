@@ -2,9 +2,9 @@
 
 import hashlib
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,22 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from langlift.config.recipes import GraphRecipe
 from langlift.data_folder import SPLITS, printable, write_dropped, write_manifest
-from langlift.errors import InputError, LangliftError
+from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes
 from langlift.graph.cldr import described, locale_of, read_cldr
 from langlift.graph.conceptnet import conceptnet_codes
 from langlift.graph.plan import Plan, make_plan
-from langlift.graph.sentence_templates import Template
-from langlift.graph.sentences import own_words
 from langlift.graph.source_files import SourceFile
-from langlift.graph.tally import Tally
-from langlift.graph.threads import usable_threads
+from langlift.graph.tally import Counts, Tally
 from langlift.graph.triples import read_triples
 from langlift.languages import Language
 
 if TYPE_CHECKING:
-    from langlift.graph.edge_store import EdgeStore, Names
-    from langlift.graph.parts import Parts
+    from pyarrow import Buffer
+
+    from langlift.graph.edge_store import EdgeStore, Prepared
 
 
 @dataclass(frozen=True)
@@ -96,241 +94,168 @@ def build_graph(
         LangliftError: the folder cannot be written.
     """
     started = time.monotonic()
-    plan, threads = make_plan(sources, recipe, strict, columns, predicates, templates), usable_threads(threads)
-    recipe, codes = plan.recipe, conceptnet_codes(language)
+    plan = make_plan(sources, recipe, strict, columns, predicates, templates)
+    name, codes = str(language), conceptnet_codes(language)
     check_new_folder(out)
-    tally = Tally(strict)
-    with new_folder(out) as folder:
-        with working_folder(out, folder) as work:
-            from langlift.graph.edge_store import EdgeStore
-            from langlift.graph.parts import Parts
+    # Imported late: DuckDB is not for commands that do not need it.
+    from langlift.graph.edge_store import open_store
 
-            parts = Parts(work / "parts")
-            read = read_files(plan, parts, tally, codes, threads, language)
-            read += read_locales(plan, parts, tally, [language])[str(language)]
-            with EdgeStore(parts.pattern, work, threads) as store:
-                ready = prepare(store, {str(language): (*codes, str(language))}, plan)
-                build = Build(plan, ready, read, tally, started)
-                build.check(language, codes)
-                result = build.write(folder, out, language, codes, store.lines(recipe.noise > 0))
-        write_manifest(folder, asdict(result))
-    return result
+    with (
+        new_folder(out) as folder,
+        TemporaryDirectory(dir=folder, prefix=".") as work,
+        open_store(Path(work), plan, out, threads) as store,
+    ):
+        build = Build(plan, store, started)
+        build.read(codes, [language])
+        prepared = store.prepare({name: (*codes, name)})[name]
+        if (refusal := build.refusal(language, codes, prepared)) is not None:
+            raise refusal
+        return build.write(folder, out, name, codes, prepared, store.lines())
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What is known of the languages that were prepared together: counts, sizes of the splits, samples."""
-
-    names: Mapping[str, "Names"]
-    sizes: Mapping[str, tuple[list[int], int]]
-    dropped: Mapping[str, list[dict[str, Any]]]
-
-
-@dataclass(frozen=True)
+@dataclass
 class Build:
-    """What is known when languages are written one by one."""
+    """What is known of one build: what was read (``read``), and how that becomes a language's folder (``write``).
+
+    ``sources`` describes the files for the manifest, ``locales`` the locales of CLDR, by language.
+    """
 
     plan: Plan
-    ready: Prepared
-    sources: list[dict[str, Any]]
-    tally: Tally
+    store: "EdgeStore"
     started: float
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    locales: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
-    def check(self, language: Language, codes: Sequence[str]) -> None:
-        """Raise an InputError unless there is enough to fill three splits."""
-        sizes, largest = self._sizes(language)
-        if not all(sizes):
-            raise _too_few(language, codes, self.plan, sum(sizes), largest, self._dropped(language), self.tally)
+    def __post_init__(self) -> None:
+        self.tally = Tally(self.plan.strict)
+
+    def read(self, codes: Sequence[str] | None, languages: Collection[Language]) -> None:
+        """Read all sources into the store.
+
+        ``codes`` are those wanted of ConceptNet, None means all; ``languages`` those wanted of CLDR. Triples are
+        taken to be in the only language.
+        """
+        from langlift.graph.conceptnet_dump import read_conceptnet
+        from langlift.graph.edge_store import edge_table
+
+        plan, store, tally = self.plan, self.store, self.tally
+        with ExitStack() as stack:
+            sources = [source for source in plan.sources if source.kind != "cldr"]
+            files = [stack.enter_context(SourceFile(Path(source.path))) for source in sources]
+            for source, file in zip(sources, files, strict=True):
+                rows = tally.rows
+                if source.kind == "conceptnet":
+                    either_end = plan.recipe.ends == "either"
+                    read_conceptnet(file, source.number, store, tally, codes, either_end, plan.recipe.term)
+                else:
+                    [language] = languages
+                    store.add_edges(source.number, read_triples(file, str(language), plan.columns, tally))
+                read = {"bytes": file.size, "sha256": file.sha256, "rows": tally.rows - rows}
+                self.sources.append({"kind": source.kind, "path": printable(source.path), **read})
+        for number in plan.numbers("cldr"):
+            # In an order that does not change when a build is resumed.
+            for place, language in enumerate(sorted(languages, key=str)):
+                locale = locale_of(language, plan.sources[number].path)
+                edges = list(read_cldr(locale, str(language)))
+                if not edges and len(plan.sources) == 1 and len(languages) == 1:
+                    raise InputError(f"CLDR's locale {locale} has no names in {language.name}", "give another source")
+                if store.counts(number, place) is None:
+                    store.add(number, place, edge_table(edges), Counts(len(edges)))
+                tally.rows += len(edges)
+                self.locales.setdefault(str(language), []).append(described(locale, len(edges)))
+
+    def refusal(self, language: Language, codes: Sequence[str], prepared: "Prepared") -> InputError | None:
+        """The error for a language that does not fill three splits, None for one that does."""
+        if all(prepared.sizes):
+            return None
+        tally, kept = self.tally, sum(prepared.sizes)
+        reasons = [
+            f"{count:,} {reason.replace('_', ' ')}" for reason, count in self._dropped(prepared).items()
+        ] + [f"{tally.damaged:,} damaged"] * (tally.damaged > 0)
+        lost = (", ".join(reasons) or "nothing") + tally.first_damage()
+        if not kept:
+            if not self.plan.numbers("conceptnet"):
+                hint = "a triple needs head, relation and tail"
+            elif tally.damaged and tally.damaged == tally.rows:
+                hint = "a table of triples that is not ConceptNet's dump is given as triples:PATH"
+            elif self.plan.recipe.ends == "either":
+                hint = "ConceptNet may not have the language"
+            else:
+                hint = "--either-end keeps more edges"
+            return InputError(
+                f"no sentence in {language.name} (ConceptNet: {', '.join(codes)}); left out of {tally.rows:,} rows: "
+                f"{lost}",
+                f"check LANG and the sources; {hint}",
+            )
+        if self.plan.recipe.split == "by_sentence":
+            return InputError(f"{kept:,} sentences do not fill three splits; left out: {lost}", "give more triples")
+        return InputError(
+            f"{kept:,} sentences, {prepared.largest_group:,} of them inseparable, do not fill three splits; "
+            f"left out: {lost}",
+            "give more triples, or --set split=by_sentence, which lets the splits share concepts",
+        )
 
     def write(
         self,
         folder: Path,
         out: Path,
-        language: Language,
+        name: str,
         codes: Sequence[str],
-        lines: Iterable[tuple[str, str, memoryview]],
+        prepared: "Prepared",
+        lines: Iterable[tuple[str, str, "Buffer"]],
     ) -> GraphResult:
-        """Write train, dev, test and what was dropped into ``folder``, which will be called ``out``.
+        """Write a language's sentences, the sample of what was dropped and the manifest into ``folder``.
 
-        ``lines`` are the language's, as the store gives them.
+        ``folder`` will be called ``out``; ``name`` is the language's, ``lines`` are its own, as the store gives
+        them.
         """
-        name, plan, tally = str(language), self.plan, self.tally
-        names, (sizes, largest) = self.ready.names[name], self._sizes(language)
-        kept, splits = sum(sizes), {}
+        plan, tally, counts = self.plan, self.tally, prepared.counts
+        digests = {split: hashlib.sha256() for split in SPLITS}
         with ExitStack() as stack:
             files = {split: stack.enter_context((folder / f"{split}.jsonl").open("wb")) for split in SPLITS}
-            digests = {split: hashlib.sha256() for split in SPLITS}
-            for _, split, piece in lines:
-                files[split].write(piece)
-                digests[split].update(piece)
-            for split, size in zip(SPLITS, sizes, strict=True):
-                splits[split] = {
-                    "sentences": size,
-                    "bytes": files[split].tell(),
-                    "sha256": digests[split].hexdigest(),
-                }
+            for _, split, text in lines:
+                files[split].write(text)
+                digests[split].update(text)
+            sizes = {split: file.tell() for split, file in files.items()}
         paths = {source.number: printable(source.path or source.kind) for source in plan.sources}
-        sample = self.ready.dropped.get(name, [])
-        write_dropped(folder, ({**row, "source": paths[row["source"]]} for row in sample))
-        seconds = time.monotonic() - self.started
-        return GraphResult(
+        write_dropped(folder, ({**row, "source": paths[row["source"]]} for row in prepared.dropped))
+        kept, seconds = sum(prepared.sizes), time.monotonic() - self.started
+        result = GraphResult(
             language=name,
             purpose="training",
             data=printable(str(out)),
-            sources=self.sources,
+            sources=self.sources + self.locales.get(name, []),
             settings=plan.settings,
             conceptnet_codes=list(codes),
             rows=tally.rows,
             kept=kept,
-            dropped=self._dropped(language),
+            dropped=self._dropped(prepared),
             damaged=tally.damaged,
             damaged_rows=tally.damaged_rows,
-            unknown_relations=names.unknown_relations,
-            relations=names.relations,
-            own_words=names.own_words,
-            languages={"head": names.heads, "tail": names.tails},
-            foreign_tails=kept - sum(names.tails.get(code, 0) for code in {*codes, name}),
-            licences=names.licences,
-            noise=names.noise,
-            largest_group=largest,
-            splits=splits,
+            unknown_relations=counts["unknown_relations"],
+            relations=counts["relations"],
+            own_words=prepared.own_words,
+            languages={"head": counts["heads"], "tail": counts["tails"]},
+            foreign_tails=kept - sum(counts["tails"].get(code, 0) for code in {*codes, name}),
+            licences=counts["licences"],
+            noise=counts["noise"],
+            largest_group=prepared.largest_group,
+            splits={
+                split: {"sentences": count, "bytes": sizes[split], "sha256": digests[split].hexdigest()}
+                for split, count in zip(SPLITS, prepared.sizes, strict=True)
+            },
             seconds=round(seconds, 2),
             rows_per_second=round(tally.rows / max(seconds, 1e-9), 1),
             peak_memory_bytes=process_peak_memory_bytes(),
             versions={name: version(name) for name in ("langlift", "duckdb")},
         )
+        write_manifest(folder, asdict(result))
+        return result
 
-    def _sizes(self, language: Language) -> tuple[list[int], int]:
-        return self.ready.sizes.get(str(language), ([0] * len(SPLITS), 0))
-
-    def _dropped(self, language: Language) -> dict[str, int]:
-        """Counts by reason, the largest first; what is neither kept, dropped nor damaged is not the language's."""
-        dropped = dict(self.ready.names[str(language)].dropped)
-        left = sum(self._sizes(language)[0]) + sum(dropped.values()) + self.tally.damaged
-        if self.tally.rows > left:
-            dropped["other_language"] = self.tally.rows - left
+    def _dropped(self, prepared: "Prepared") -> dict[str, int]:
+        """Counts by reason, the largest first; what is neither kept, dropped nor damaged is in other languages."""
+        dropped = dict(prepared.counts["dropped"])
+        other = self.tally.rows - sum(prepared.sizes) - sum(dropped.values()) - self.tally.damaged
+        if other > 0:
+            dropped["other_language"] = other
         return dict(sorted(dropped.items(), key=lambda item: -item[1]))
-
-
-def read_files(
-    plan: Plan,
-    parts: "Parts",
-    tally: Tally,
-    codes: Sequence[str] | None,
-    threads: int,
-    language: Language | None = None,
-) -> list[dict[str, Any]]:
-    """Read the sources that are files into parts; returns what the manifest says of them.
-
-    ``codes`` are those that are wanted of ConceptNet, None means all; ``language`` is that of triples.
-    """
-    from langlift.graph.conceptnet_pass import read_conceptnet
-
-    described_files = []
-    recipe = plan.recipe
-    with ExitStack() as stack:
-        sources = [source for source in plan.sources if source.kind != "cldr"]
-        files = [stack.enter_context(SourceFile(Path(source.path))) for source in sources]
-        for source, file in zip(sources, files, strict=True):
-            rows = tally.rows
-            if source.kind == "conceptnet":
-                either = recipe.ends == "either"
-                read_conceptnet(file, source.number, parts, tally, codes, either, recipe.term, threads)
-            else:
-                parts.write_edges(source.number, read_triples(file, str(language), plan.columns, tally))
-            read = {"bytes": file.size, "sha256": file.sha256, "rows": tally.rows - rows}
-            described_files.append({"kind": source.kind, "path": printable(source.path), **read})
-    return described_files
-
-
-def read_locales(
-    plan: Plan, parts: "Parts", tally: Tally, languages: Collection[Language]
-) -> dict[str, list[dict[str, Any]]]:
-    """Read CLDR's names in each language into parts, where the plan has that source; returns what was read."""
-    from langlift.graph.parts import PartCounts, edge_table
-
-    found: dict[str, list[dict[str, Any]]] = {str(language): [] for language in languages}
-    for source in plan.sources:
-        for number, language in enumerate(languages if source.kind == "cldr" else ()):
-            locale = locale_of(language, source.path)
-            edges = list(read_cldr(locale, str(language)))
-            if not edges and len(plan.sources) == 1 and len(languages) == 1:
-                raise InputError(f"CLDR's locale {locale} has no names in {language.name}", "give another source")
-            parts.write(source.number, number, edge_table(edges), PartCounts(len(edges), 0, []))
-            tally.rows += len(edges)
-            found[str(language)].append(described(locale, len(edges)))
-    return found
-
-
-def prepare(store: "EdgeStore", codes: Mapping[str, Collection[str]], plan: Plan) -> Prepared:
-    """Load languages, remove duplicates, add noise and split; after that ``store`` has their lines."""
-    recipe = plan.recipe
-    store.load(codes, recipe.ends == "either", plan.numbers("conceptnet"), plan.templates)
-    own = {relation: own_words(relation) for relation in store.relations()}
-    store.add_templates({relation: Template.of_predicate(words) for relation, words in own.items()})
-    if recipe.duplicates == "drop":
-        store.remove_duplicates()
-    if recipe.noise:
-        store.corrupt(recipe.noise, recipe.seed)
-    store.split(recipe.split == "by_sentence", recipe.seed)
-    return Prepared(store.names(own), store.sizes(), store.dropped(recipe.seed))
-
-
-@contextmanager
-def working_folder(out: Path, folder: Path) -> Iterator[Path]:
-    """A folder in ``folder`` that is removed afterwards; that the disk is full is told in one line."""
-    with TemporaryDirectory(dir=folder, prefix=".") as work, no_space(out):
-        yield Path(work)
-
-
-@contextmanager
-def no_space(out: Path) -> Iterator[None]:
-    """The errors of a full disk, DuckDB's too, as one of ours."""
-    # Imported late: DuckDB is not for commands that do not need it.
-    import duckdb
-
-    try:
-        yield
-    except (duckdb.IOException, duckdb.OutOfMemoryException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise LangliftError(f"{out}: cannot be written ({reason})", "check free space and permissions") from error
-
-
-def _too_few(
-    language: Language,
-    codes: Sequence[str],
-    plan: Plan,
-    kept: int,
-    largest: int,
-    dropped: Mapping[str, int],
-    tally: Tally,
-) -> InputError:
-    """The error for a graph that does not fill three splits."""
-    reasons = [f"{count:,} {reason.replace('_', ' ')}" for reason, count in dropped.items()]
-    lost = ", ".join(reasons + ([f"{tally.damaged:,} damaged"] if tally.damaged else [])) or "nothing"
-    if tally.damaged:
-        first = tally.damaged_rows[0]
-        lost += f" (the first: {first['source']}:{first['line']}: {first['reason']})"
-    if not kept:
-        return InputError(
-            f"no sentence in {language.name} (ConceptNet: {', '.join(codes)}); left out of {tally.rows:,} rows: "
-            f"{lost}",
-            "check LANG and the sources; " + _way_out(plan, tally),
-        )
-    if plan.recipe.split == "by_sentence":
-        return InputError(f"{kept:,} sentences do not fill three splits; left out: {lost}", "give more triples")
-    return InputError(
-        f"{kept:,} sentences, {largest:,} of them inseparable, do not fill three splits; left out: {lost}",
-        "give more triples, or --set split=by_sentence, which lets the splits share concepts",
-    )
-
-
-def _way_out(plan: Plan, tally: Tally) -> str:
-    """What may help where nothing is left."""
-    if not plan.numbers("conceptnet"):
-        return "a triple needs head, relation and tail"
-    if tally.damaged and tally.damaged == tally.rows:
-        return "a table of triples that is not ConceptNet's dump is given as triples:PATH"
-    if plan.recipe.ends == "either":
-        return "ConceptNet may not have the language"
-    return "--either-end keeps more edges"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from itertools import chain, groupby
+from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,10 @@ from langlift.config.recipes import GraphRecipe
 from langlift.data_folder import MANIFEST, printable, write_manifest
 from langlift.errors import InputError, LangliftError
 from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes
-from langlift.graph.building import Build, no_space, prepare, read_files, read_locales
+from langlift.graph.building import Build
 from langlift.graph.cldr import cldr_locales
 from langlift.graph.conceptnet import conceptnet_codes, language_of_code
 from langlift.graph.plan import Plan, make_plan
-from langlift.graph.tally import Tally
-from langlift.graph.threads import usable_threads
 from langlift.languages import Language, find_language
 from langlift.progress import ProgressBar
 
@@ -80,7 +78,7 @@ def build_graphs(
         LangliftError: the folder cannot be written.
     """
     started = time.monotonic()
-    plan, threads = make_plan(sources, recipe, strict, None, predicates), usable_threads(threads)
+    plan = make_plan(sources, recipe, strict, None, predicates)
     if plan.numbers("triples"):
         raise InputError("a table of triples is in one language", "build its language alone")
     if any(source.kind == "cldr" and source.path for source in plan.sources):
@@ -91,48 +89,43 @@ def build_graphs(
     if (finished := _finished(out, asked)) is not None:
         return finished
     work = _open(out, asked)
-    with no_space(out):
-        from langlift.graph.edge_store import EdgeStore
-        from langlift.graph.parts import Parts
+    from langlift.graph.edge_store import open_store
 
-        parts, tally = Parts(work / "parts"), Tally(strict)
-        codes = languages and sorted({code for language in languages for code in conceptnet_codes(language)})
-        described = read_files(plan, parts, tally, codes or None, threads)
-        spoken = languages if languages is not None else _all_of_cldr(plan)
-        located = read_locales(plan, parts, tally, [one for one in spoken if str(one) in cldr_locales()])
-        with EdgeStore(parts.pattern, work, threads) as store:
-            counts = store.codes(plan.numbers("conceptnet") if plan.recipe.ends == "either" else ())
-            wanted, unknown = _named(languages, counts)
-            built = sorted(name for name in wanted if (out / name / MANIFEST).exists())
-            done = {name: _kept(out / name) for name in built}
-            small: dict[str, str] = {}
-            with ProgressBar("languages", len(wanted) - len(built), "languages") as progress:
-                for batch in _batches({name: wanted[name] for name in wanted if name not in done}, counts):
-                    ready = prepare(store, batch, plan)
-                    lines = groupby(store.lines(plan.recipe.noise > 0), itemgetter(0))
-                    for name, of_language in chain(
-                        lines, ((name, ()) for name in batch.keys() - ready.sizes.keys())
-                    ):
-                        language, codes_of = find_language(name), [code for code in batch[name] if code != name]
-                        build = Build(plan, ready, described + located.get(name, []), tally, started)
+    with open_store(work, plan, out, threads) as store:
+        build = Build(plan, store, started)
+        codes = None if languages is None else sorted({code for one in languages for code in conceptnet_codes(one)})
+        located = cldr_locales() if plan.numbers("cldr") else {}
+        build.read(codes, [find_language(name) for name in located if languages is None or name in map(str, languages)])
+        edges = store.codes()
+        wanted, unknown = _named(languages, edges)
+        done = {name: _kept(out / name) for name in sorted(wanted) if (out / name / MANIFEST).exists()}
+        built, small = list(done), dict[str, str]()
+        with ProgressBar("languages", len(wanted) - len(built), "languages") as progress:
+            for batch in _batches({name: wanted[name] for name in wanted if name not in done}, edges):
+                prepared = store.prepare(batch)
+                own_codes = {name: [code for code in batch[name] if code != name] for name in batch}
+                for name in batch:
+                    refusal = build.refusal(find_language(name), own_codes[name], prepared[name])
+                    if refusal is not None:
+                        small[name] = refusal.message
                         progress.advance(note=name)
-                        try:
-                            build.check(language, codes_of)
-                        except InputError as error:
-                            small[name] = error.message
-                            continue
+                for name, lines in groupby(store.lines(), itemgetter(0)):
+                    if name not in small:
                         with new_folder(out / name) as folder:
-                            written = build.write(folder, out / name, language, codes_of, of_language)
-                            write_manifest(folder, asdict(written))
+                            written = build.write(folder, out / name, name, own_codes[name], prepared[name], lines)
                         done[name] = written.kept
+                        progress.advance(note=name)
+    tally, seconds = build.tally, time.monotonic() - started
     if not done:
         shutil.rmtree(work)
-        raise _nothing(small, tally)
-    seconds = time.monotonic() - started
+        if len(small) == 1:
+            raise InputError(next(iter(small.values())), "check LANG and the sources")
+        damage = f", {tally.damaged:,} damaged{tally.first_damage()}" * (tally.damaged > 0)
+        raise InputError(f"no language has enough for a graph in {tally.rows:,} rows{damage}", "check the sources")
     result = GraphsResult(
         data=printable(str(out)),
         asked=asked,
-        sources=described + ([{"kind": "cldr"}] if plan.numbers("cldr") else []),
+        sources=build.sources + ([{"kind": "cldr"}] if plan.numbers("cldr") else []),
         settings=plan.settings,
         languages=dict(sorted(done.items(), key=lambda item: -item[1])),
         sentences=sum(done.values()),
@@ -183,17 +176,6 @@ def _finished(out: Path, asked: Mapping[str, Any]) -> GraphsResult | None:
     return finished
 
 
-def _nothing(small: Mapping[str, str], tally: Tally) -> InputError:
-    """The error for sources that give no language enough."""
-    if len(small) == 1:
-        return InputError(next(iter(small.values())), "check LANG and the sources")
-    damage = ""
-    if tally.damaged:
-        first = tally.damaged_rows[0]
-        damage = f", {tally.damaged:,} damaged (the first: {first['source']}:{first['line']}: {first['reason']})"
-    return InputError(f"no language has enough for a graph in {tally.rows:,} rows{damage}", "check the sources")
-
-
 def _open(out: Path, asked: Mapping[str, Any]) -> Path:
     """Make the folder to work in, or go on in that of the same build."""
     work = out / WORK
@@ -218,11 +200,6 @@ def _open(out: Path, asked: Mapping[str, Any]) -> Path:
     except OSError as error:
         raise LangliftError(f"{out}: cannot be written ({error.strerror})", "check its permissions") from error
     return work
-
-
-def _all_of_cldr(plan: Plan) -> list[Language]:
-    """The languages of CLDR's locales, where the plan has that source."""
-    return [find_language(name) for name in cldr_locales()] if plan.numbers("cldr") else []
 
 
 def _named(

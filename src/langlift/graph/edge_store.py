@@ -1,12 +1,16 @@
-"""Edges of one or several languages in DuckDB: duplicates, noise, splits and sentences, in bounded memory.
+"""Edges in a DuckDB file: written block by block, then duplicates, noise, splits and sentences of some languages.
 
-Every query is for all languages that are loaded, so that a hundred small ones cost little more than one.
+Memory is bounded. Every query is for all languages that are prepared together, so that a hundred small ones cost
+little more than one.
 """
 
+import json
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import duckdb
@@ -14,202 +18,391 @@ import numpy as np
 import pyarrow as pa
 
 from langlift.data_folder import SAMPLE, SPLITS, printable
+from langlift.errors import LangliftError
 from langlift.graph.conceptnet import EXTERNAL
-from langlift.graph.noise import CORRUPTED, corrupted_edges
-from langlift.graph.sentence_templates import Template
+from langlift.graph.plan import Plan
+from langlift.graph.sentence_templates import Template, own_words
+from langlift.graph.tally import Counts, Damage, Edge
 
+SCHEMA = pa.schema(
+    {
+        "line": pa.int64(),
+        "head": pa.string(),
+        "head_language": pa.string(),
+        "relation": pa.string(),
+        "tail": pa.string(),
+        "tail_language": pa.string(),
+        "weight": pa.float64(),
+        "licence": pa.string(),
+    }
+)
+"""The columns of stored edges: those of ``Edge``; the number of the source goes before them."""
 MEMORY_LIMIT = "512MB"
-"""Of the database; what does not fit goes to disk, beside the data folder."""
+"""Of the database; what does not fit goes to disk."""
+MAX_THREADS = 4
+EDGES_AT_ONCE = 50_000
+SENTENCES_AT_ONCE = 20_000
 HELD_OUT_SHARE = 0.1
 """Of the sentences, for dev and for test each."""
-MOST_NAMES = 1000
-"""So many names are counted one by one; only free text for names gives more."""
-SENTENCES_AT_ONCE = 20_000
+MAX_NAMES = 1000
+"""Names that are counted one by one; only free text for names gives more."""
+SYMMETRIC = (
+    "Antonym",
+    "DistinctFrom",
+    "EtymologicallyRelatedTo",
+    "LocatedNear",
+    "RelatedTo",
+    "SimilarTo",
+    "Synonym",
+)
+"""ConceptNet's relations that hold in both directions: to swap their arguments corrupts nothing."""
+TAILS_TRIED = 8
+COUNTED = {
+    "relations": ("relation", "reason IS NULL"),
+    "heads": ("head_language", "reason IS NULL"),
+    "tails": ("tail_language", "reason IS NULL"),
+    "licences": ("licence", "licence IS NOT NULL"),
+    "dropped": ("reason", "reason IS NOT NULL"),
+    "unknown_relations": ("relation", "reason = 'unknown_relation'"),
+    "noise": ("noise", "noise IS NOT NULL"),
+}
+"""What is counted by name for each language: a column of ``candidates``, and of which rows."""
 
 
 @dataclass(frozen=True)
-class Names:
-    """Counts by name of what stands in the sentences of a language, the largest first."""
+class Prepared:
+    """A language that is ready to be written.
 
-    relations: dict[str, int]
-    heads: dict[str, int]
-    tails: dict[str, int]
-    licences: dict[str, int]
-    dropped: dict[str, int]
-    unknown_relations: dict[str, int]
+    ``sizes`` counts the sentences of train, dev and test, ``largest_group`` those that must stay in one split.
+    ``counts`` has the counts by name of each key of ``COUNTED``, the most frequent first. ``dropped`` is a random
+    sample of the dropped edges, at most 20 for each reason.
+    """
+
+    sizes: list[int]
+    largest_group: int
+    counts: dict[str, dict[str, int]]
     own_words: dict[str, str]
-    noise: dict[str, int]
+    dropped: list[dict[str, Any]]
+
+
+@contextmanager
+def open_store(folder: Path, plan: Plan, out: Path, threads: int | None = None) -> Iterator["EdgeStore"]:
+    """The store in ``folder``, which must exist; by default with a thread for each core, at most 4.
+
+    Raises:
+        LangliftError: naming ``out``, when the disk is full, whether DuckDB or the caller finds out.
+    """
+    if threads is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = min(MAX_THREADS, cores)
+    config: dict[str, Any] = {"memory_limit": MEMORY_LIMIT, "temp_directory": str(folder / "spill"), "threads": threads}
+    try:
+        with duckdb.connect(str(folder / "edges.duckdb"), config=config) as database:
+            yield EdgeStore(database, plan, threads)
+    except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise LangliftError(f"{out}: cannot be written ({reason})", "check free space and permissions") from error
 
 
 class EdgeStore:
-    """Reads edges from parts (``load``), then removes duplicates, adds noise, splits and writes, in that order.
+    """Stores edges (``add``), then makes some languages ready (``prepare``) and gives their sentences (``lines``).
 
-    What does not fit into memory stands in ``folder``, which must exist. ``pattern`` says what the parts are
-    called.
+    Edges are added in blocks, each known by its source's number and its first line. A block is stored whole, with
+    its counts, or not at all, so that a pass that was stopped goes on after the blocks it finds.
     """
 
-    def __init__(self, pattern: str, folder: Path, threads: int) -> None:
-        self._pattern = pattern
-        self._database = duckdb.connect(
-            config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(folder / "spill"), "threads": threads}
-        )
+    def __init__(self, database: duckdb.DuckDBPyConnection, plan: Plan, threads: int) -> None:
+        self.threads = threads
+        self._database, self._plan = database, plan
+        dumps = ", ".join(map(str, plan.numbers("conceptnet"))) or "NULL"
+        self._in_dump = f"source IN ({dumps})"
         self._run("SET enable_progress_bar = false")
-
-    def __enter__(self) -> "EdgeStore":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._database.close()
-
-    def codes(self, dumps: Sequence[int] = ()) -> dict[str, int]:
-        """How many edges start in each language, by the code that the source has for it, most first.
-
-        Those that end in one count for it too, where they are in a source of ``dumps``.
-        """
-        query = (
-            "SELECT code, count(*) FROM (SELECT head_language AS code FROM read_parquet($parts) "
-            "UNION ALL SELECT tail_language FROM read_parquet($parts) "
-            "WHERE tail_language <> '' AND source IN (SELECT unnest($dumps::INTEGER[]))) "
-            "GROUP BY code ORDER BY 2 DESC, 1"
+        self._run("CREATE TABLE IF NOT EXISTS blocks (source INTEGER, line BIGINT, counts VARCHAR)")
+        self._run(
+            "CREATE TABLE IF NOT EXISTS edges (source INTEGER, line BIGINT, head VARCHAR, head_language VARCHAR, "
+            "relation VARCHAR, tail VARCHAR, tail_language VARCHAR, weight DOUBLE, licence VARCHAR)"
         )
-        return dict(self._rows(query, {"parts": self._pattern, "dumps": list(dumps)}))
 
-    def load(
-        self,
-        codes: Mapping[str, Collection[str]],
-        either_end: bool,
-        dumps: Sequence[int],
-        templates: Mapping[str, Template],
-    ) -> None:
-        """Take the edges of some languages, with the reason why an edge becomes no sentence.
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A connection for another thread."""
+        return self._database.cursor()
 
-        ``codes`` says how each language is called in the sources; ``dumps`` are the numbers of those sources in
-        which a relation without a template is dropped (in others it gets its own words).
+    def counts(self, source: int, line: int) -> Counts | None:
+        """The counts of a block, None where it is not stored yet."""
+        with self.cursor() as cursor:
+            query = "SELECT counts FROM blocks WHERE source = ? AND line = ?"
+            found = cursor.execute(query, [source, line]).fetchone()
+        if found is None:
+            return None
+        rows, damaged, first = json.loads(found[0])
+        return Counts(rows, damaged, [Damage(*row) for row in first])
+
+    def add(self, source: int, line: int, edges: pa.Table, counts: Counts) -> None:
+        """Store a block; the columns of ``edges`` are those of ``SCHEMA``. Several threads may do so at once."""
+        with self.cursor() as cursor:
+            cursor.register("block", edges)
+            cursor.execute("BEGIN")
+            cursor.execute(f"INSERT INTO edges SELECT {source}, * FROM block")
+            cursor.execute("INSERT INTO blocks VALUES (?, ?, ?)", [source, line, json.dumps(counts)])
+            cursor.execute("COMMIT")
+
+    def add_edges(self, source: int, edges: Iterable[Edge]) -> None:
+        """Store edges that come one by one and are counted elsewhere."""
+        edges = iter(edges)
+        while some := list(islice(edges, EDGES_AT_ONCE)):
+            self.add(source, some[0].line, edge_table(some), Counts(0))
+
+    def codes(self) -> dict[str, int]:
+        """How many edges start (or, where both ends are asked for, end) in each language, by code, most first."""
+        tails = f" UNION ALL SELECT tail_language FROM edges WHERE tail_language <> '' AND {self._in_dump}"
+        heads = "SELECT head_language AS code FROM edges" + tails * (self._plan.recipe.ends == "either")
+        return dict(self._rows(f"SELECT code, count(*) FROM ({heads}) GROUP BY code ORDER BY 2 DESC, 1"))
+
+    def prepare(self, codes: Mapping[str, Collection[str]]) -> dict[str, Prepared]:
+        """Make languages ready: duplicates removed, noise added, split. ``lines`` then gives their sentences.
+
+        ``codes`` says what the sources call each language.
+        """
+        recipe = self._plan.recipe
+        self._load(codes)
+        own = self._add_templates()
+        if recipe.duplicates == "drop":
+            self._remove_duplicates()
+        if recipe.noise:
+            self._add_noise(recipe.noise)
+        self._split(recipe.split == "by_sentence")
+        counts = {what: self._counted(*where) for what, where in COUNTED.items()}
+        sizes, dropped = self._sizes(), self._dropped()
+        prepared = {}
+        for language in codes:
+            of_language = {what: found.get(language, {}) for what, found in counts.items()}
+            words = {name: own[name] for name in sorted(of_language["relations"]) if name in own}
+            largest, *split_sizes = sizes.get(language, [0] * (1 + len(SPLITS)))
+            sample = dropped.get(language, [])
+            prepared[language] = Prepared(split_sizes, largest, of_language, words, sample)
+        return prepared
+
+    def lines(self) -> Iterator[tuple[str, str, pa.Buffer]]:
+        """The sentences as lines of JSON, in pieces (language, split, bytes).
+
+        The languages come one after the other, each with train, dev and test; within a split the sentences stand
+        in the order of the sources. In a build with noise a sentence says whether it was corrupted.
+        """
+        noise = ", 'noise': noise" if self._plan.recipe.noise else ""
+        query = f"""
+            SELECT language || '/' || {list(SPLITS)}[split + 1] AS place, to_json({{
+                'text': before || one || between_ || other || after_,
+                'head': {{
+                    'text': head, 'language': head_language, 'start': head_at, 'end': head_at + length(head)
+                }},
+                'relation': {{'name': relation, 'start': words_at, 'end': words_at + width}},
+                'tail': {{
+                    'text': tail, 'language': tail_language, 'start': tail_at, 'end': tail_at + length(tail)
+                }},
+                'weight': weight{noise}
+            }})::VARCHAR || chr(10) AS sentence
+            FROM (
+                SELECT *, if(head_first, head, tail) AS one, if(head_first, tail, head) AS other,
+                    length(before) AS one_at, one_at + length(one) + length(between_) AS other_at,
+                    if(head_first, one_at, other_at) AS head_at, if(head_first, other_at, one_at) AS tail_at,
+                    lead + CASE piece WHEN 0 THEN 0 WHEN 1 THEN one_at + length(one)
+                        ELSE other_at + length(other) END AS words_at
+                FROM (
+                    SELECT * EXCLUDE (name, reason, licence, size)
+                    FROM grouped JOIN groups USING (language, name) JOIN templates USING (relation)
+                    ORDER BY language, split, source, line
+                )
+            )"""
+        for batch in self._database.sql(query).to_arrow_reader(SENTENCES_AT_ONCE):
+            runs = pa.compute.run_end_encode(batch["place"])
+            offsets = pa.array([0, *runs.run_ends.to_pylist()], pa.int32())
+            texts = pa.compute.binary_join(pa.ListArray.from_arrays(offsets, batch["sentence"]), "")
+            for place, text in zip(runs.values, texts, strict=True):
+                language, split = place.as_py().split("/")
+                yield language, split, text.as_buffer()
+
+    def _load(self, codes: Mapping[str, Collection[str]]) -> None:
+        """Fill ``candidates``: the edges of the languages, with the reason why an edge becomes no sentence.
+
+        In ConceptNet's dumps a relation without a template is dropped; in other sources it gets its own words.
         """
         pairs = [(language, code) for language, names in codes.items() for code in names]
-        self._table("wanted", {"language": [pair[0] for pair in pairs], "code": [pair[1] for pair in pairs]})
-        self._run(
-            "CREATE OR REPLACE TABLE templates (relation VARCHAR, head_first BOOLEAN, before VARCHAR, "
-            "between_ VARCHAR, after_ VARCHAR, piece INTEGER, lead INTEGER, width INTEGER)"
-        )
-        self.add_templates(templates)
-        edges = (
-            "SELECT wanted.language, edge.* FROM read_parquet($parts) AS edge JOIN wanted ON head_language = code"
-        )
-        if either_end:
+        self._table("wanted", language=[pair[0] for pair in pairs], code=[pair[1] for pair in pairs])
+        edges = "SELECT wanted.language, edges.* FROM edges JOIN wanted ON head_language = code"
+        if self._plan.recipe.ends == "either":
             edges += (
-                " UNION ALL SELECT wanted.language, edge.* FROM read_parquet($parts) AS edge "
-                "JOIN wanted ON tail_language = code WHERE source IN (SELECT unnest($dumps)) "
-                "AND NOT EXISTS (SELECT 1 FROM wanted AS other "
-                "WHERE other.language = wanted.language AND other.code = head_language)"
+                f" UNION ALL SELECT wanted.language, edges.* FROM edges JOIN wanted ON tail_language = code "
+                f"WHERE {self._in_dump} AND (wanted.language, head_language) NOT IN (SELECT language, code FROM wanted)"
             )
         self._run(
-            "CREATE OR REPLACE TABLE edges AS SELECT edges.*, CASE "
-            f"WHEN source IN (SELECT unnest($dumps)) AND edges.relation = '{EXTERNAL}' THEN 'external_url' "
-            "WHEN source IN (SELECT unnest($dumps)) AND templates.relation IS NULL THEN 'unknown_relation' "
-            f"WHEN head = tail THEN 'self_loop' END AS reason, NULL::VARCHAR AS {CORRUPTED} "
-            f"FROM ({edges}) AS edges LEFT JOIN templates USING (relation)",
-            {"parts": self._pattern, "dumps": list(dumps)},
+            f"""CREATE OR REPLACE TEMP TABLE candidates AS SELECT *, CASE
+                WHEN {self._in_dump} AND relation = '{EXTERNAL}' THEN 'external_url'
+                WHEN {self._in_dump} AND relation NOT IN (SELECT unnest($known)) THEN 'unknown_relation'
+                WHEN head = tail THEN 'self_loop' END AS reason, NULL::VARCHAR AS noise
+            FROM ({edges})""",
+            {"known": list(self._plan.templates)},
         )
 
-    def relations(self) -> list[str]:
-        """The relations that have no template, and become sentences all the same."""
-        query = "SELECT DISTINCT relation FROM edges ANTI JOIN templates USING (relation) WHERE reason IS NULL"
-        return [relation for (relation,) in self._rows(query)]
-
-    def add_templates(self, templates: Mapping[str, Template]) -> None:
-        """Take the templates of further relations."""
-        columns = zip(
-            *(
-                (relation, template.head_first, template.before, template.between, template.after, *template.words)
-                for relation, template in templates.items()
-            ),
-            strict=True,
+    def _add_templates(self) -> dict[str, str]:
+        """Fill ``templates`` with those of the candidates' relations; gives the words that were made from names."""
+        relations = [name for (name,) in self._rows("SELECT DISTINCT relation FROM candidates WHERE reason IS NULL")]
+        own = {name: own_words(name) for name in relations if name not in self._plan.templates}
+        known = self._plan.templates | {name: Template.of_predicate(words) for name, words in own.items()}
+        templates = [known[name] for name in relations]
+        piece, lead, width = np.array([template.words for template in templates], int).reshape(-1, 3).T
+        self._table(
+            "templates",
+            relation=pa.array(relations, pa.string()),
+            head_first=pa.array([template.head_first for template in templates], pa.bool_()),
+            before=pa.array([template.before for template in templates], pa.string()),
+            between_=pa.array([template.between for template in templates], pa.string()),
+            after_=pa.array([template.after for template in templates], pa.string()),
+            piece=piece,
+            lead=lead,
+            width=width,
         )
-        if templates:
-            self._table("more", dict(zip("abcdefgh", columns, strict=True)))
-            self._run("INSERT INTO templates SELECT * FROM more")
+        return {printable(name): printable(words) for name, words in own.items()}
 
-    def remove_duplicates(self) -> None:
+    def _remove_duplicates(self) -> None:
         """Keep one edge of those with the same head, relation and tail: the heaviest, of equals the first."""
         # Few edges have the hash of another, so few need to be sorted.
+        self._run("""
+            UPDATE candidates SET reason = 'duplicate' WHERE rowid IN (
+                WITH repeated AS (
+                    SELECT hash(language, head, relation, tail) AS key FROM candidates WHERE reason IS NULL
+                    GROUP BY key HAVING count(*) > 1
+                )
+                SELECT rowid FROM candidates
+                WHERE reason IS NULL AND hash(language, head, relation, tail) IN (SELECT key FROM repeated)
+                QUALIFY row_number() OVER (
+                    PARTITION BY language, head, relation, tail ORDER BY weight DESC, source, line
+                ) > 1
+            )""")
+
+    def _add_noise(self, share: float) -> None:
+        """Corrupt a share of each language's edges (arXiv 2502.10140, future work).
+
+        Edges are put in a random order; the first of them are corrupted: every second one has head and tail
+        swapped, the others get the tail of one of the next edges in that order. What would be a loop, or an edge
+        that the graph has, is not taken: a swap becomes a random tail, and an edge for which eight tails fail stays
+        (``unchanged``).
+        """
         self._run(
-            "CREATE OR REPLACE TABLE repeated AS SELECT hash(language, head, relation, tail) AS key FROM edges "
-            "WHERE reason IS NULL GROUP BY key HAVING count(*) > 1"
-        )
-        self._run(
-            "UPDATE edges SET reason = 'duplicate' WHERE rowid IN (SELECT number FROM ("
-            "SELECT rowid AS number, row_number() OVER (PARTITION BY language, head, relation, tail "
-            "ORDER BY weight DESC, source, line) AS place FROM edges WHERE reason IS NULL "
-            "AND hash(language, head, relation, tail) IN (SELECT key FROM repeated)) WHERE place > 1)"
+            f"""
+            CREATE OR REPLACE TEMP TABLE candidates AS
+            WITH numbered AS MATERIALIZED (
+                SELECT *, count(*) OVER (PARTITION BY language) AS total, row_number() OVER (
+                    PARTITION BY language ORDER BY md5($seed || head || ' ' || relation || ' ' || tail), source, line
+                ) - 1 AS place
+                FROM candidates WHERE reason IS NULL
+            ), chosen AS (
+                SELECT * FROM numbered WHERE place < round_even($share * total, 0)
+            ), ways AS (
+                SELECT language, source, line, relation, 0 AS way, 'swap' AS how, tail AS head,
+                    tail_language AS head_language, head AS tail, head_language AS tail_language
+                FROM chosen WHERE place % 2 = 0 AND relation NOT IN {SYMMETRIC}
+                UNION ALL
+                SELECT chosen.language, chosen.source, chosen.line, chosen.relation, step AS way, 'tail',
+                    chosen.head, chosen.head_language, other.tail, other.tail_language
+                FROM chosen CROSS JOIN range(1, {TAILS_TRIED + 1}) AS steps(step)
+                JOIN numbered AS other
+                    ON other.language = chosen.language AND other.place = (chosen.place + step) % chosen.total
+                WHERE other.tail <> chosen.head
+            ), taken AS (
+                SELECT * FROM ways ANTI JOIN numbered USING (language, head, relation, tail)
+                QUALIFY row_number() OVER (PARTITION BY language, source, line ORDER BY way) = 1
+            )
+            SELECT candidates.* REPLACE (
+                if(how IS NULL, candidates.head, taken.head) AS head,
+                if(how IS NULL, candidates.head_language, taken.head_language) AS head_language,
+                if(how IS NULL, candidates.tail, taken.tail) AS tail,
+                if(how IS NULL, candidates.tail_language, taken.tail_language) AS tail_language,
+                if(chosen.line IS NOT NULL, coalesce(how, 'unchanged'), NULL) AS noise
+            )
+            FROM candidates
+            LEFT JOIN taken USING (language, source, line)
+            LEFT JOIN (SELECT language, source, line FROM chosen) AS chosen USING (language, source, line)""",
+            {"share": share, "seed": self._seed},
         )
 
-    def corrupt(self, share: float, seed: int) -> None:
-        """Corrupt a share of each language's edges."""
-        self._run(corrupted_edges(), {"share": share, "seed": f"{seed} "})
-
-    def split(self, by_sentence: bool, seed: int) -> None:
-        """Give each edge a split, 80/10/10 as nearly as the groups allow.
+    def _split(self, by_sentence: bool) -> None:
+        """Fill ``groups``, each with its split, 80/10/10 as nearly as the groups allow.
 
         A group is a start concept with all its edges. Where two concepts are linked both ways, each is the start
         of one of the edges, so their groups are joined. Groups are drawn in an order that depends on the seed; one
         with more than a tenth of a language's edges goes to train. ``by_sentence`` makes every sentence a group.
         """
         if by_sentence:
-            self._run("CREATE OR REPLACE TABLE joined (language VARCHAR, concept VARCHAR, name VARCHAR)")
+            named = "SELECT *, source || ' ' || line AS name FROM candidates"
         else:
             self._join_reciprocal()
-        key = "source || ' ' || line" if by_sentence else "coalesce(name, head)"
+            named = (
+                "SELECT candidates.*, coalesce(name, head) AS name FROM candidates LEFT JOIN joined "
+                "ON joined.language = candidates.language AND joined.concept = head"
+            )
+        self._run(f"CREATE OR REPLACE TEMP VIEW grouped AS {named} WHERE reason IS NULL")
         self._run(
-            f"CREATE OR REPLACE VIEW grouped AS SELECT edges.*, {key} AS name FROM edges "
-            "LEFT JOIN joined ON joined.language = edges.language AND joined.concept = head WHERE reason IS NULL"
-        )
-        self._run(
-            "CREATE OR REPLACE TABLE groups AS SELECT language, name, size, CASE WHEN size > share THEN 0 "
-            "WHEN total <= share THEN 1 WHEN total <= 2 * share THEN 2 ELSE 0 END AS split FROM (SELECT *, "
-            "sum(size) FILTER (size <= share) OVER (PARTITION BY language ORDER BY md5($seed || name), name) "
-            f"AS total FROM (SELECT *, greatest(1, round_even({HELD_OUT_SHARE} * sum(size) "
-            "OVER (PARTITION BY language), 0)) AS share FROM "
-            "(SELECT language, name, count(*) AS size FROM grouped GROUP BY ALL)))",
-            {"seed": f"{seed} "},
+            f"""CREATE OR REPLACE TEMP TABLE groups AS
+            WITH sizes AS (
+                SELECT language, name, count(*) AS size FROM grouped GROUP BY ALL
+            ), shares AS (
+                SELECT *, greatest(1, round_even({HELD_OUT_SHARE} * sum(size) OVER (PARTITION BY language), 0)) AS share
+                FROM sizes
+            ), drawn AS (
+                SELECT *, sum(size) FILTER (size <= share) OVER (
+                    PARTITION BY language ORDER BY md5($seed || name), name
+                ) AS total FROM shares
+            )
+            SELECT language, name, size, CASE WHEN size > share THEN 0 WHEN total <= share THEN 1
+                WHEN total <= 2 * share THEN 2 ELSE 0 END AS split FROM drawn""",
+            {"seed": self._seed},
         )
 
-    def sizes(self) -> dict[str, tuple[list[int], int]]:
-        """For each language that has sentences: how many train, dev and test have, and the largest group."""
-        sums = ", ".join(f"(sum(size) FILTER (split = {number}))::BIGINT" for number in range(len(SPLITS)))
+    def _join_reciprocal(self) -> None:
+        """Fill ``joined``: concepts that are linked both ways, and the name of the group that each is in."""
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        self._run("""
+            CREATE OR REPLACE TEMP TABLE pairs AS SELECT DISTINCT language, head, tail FROM candidates AS ahead
+            WHERE reason IS NULL AND head < tail AND EXISTS (
+                SELECT 1 FROM candidates AS back WHERE reason IS NULL
+                AND back.language = ahead.language AND back.head = ahead.tail AND back.tail = ahead.head
+            )""")
+        self._run("""
+            CREATE OR REPLACE TEMP TABLE nodes AS
+            SELECT *, row_number() OVER (ORDER BY language, concept) - 1 AS node FROM
+            (SELECT language, head AS concept FROM pairs UNION SELECT language, tail FROM pairs)""")
+        links = self._run("""
+            SELECT a.node AS one, b.node AS other FROM pairs
+            JOIN nodes AS a ON pairs.language = a.language AND head = a.concept
+            JOIN nodes AS b ON pairs.language = b.language AND tail = b.concept""").fetchnumpy()
+        [(count,)] = self._rows("SELECT count(*) FROM nodes")
+        weights = np.ones(len(links["one"]), np.int8)
+        graph = coo_array((weights, (links["one"], links["other"])), shape=(count, count))
+        _, labels = connected_components(graph, directed=False)
+        self._table("components", node=np.arange(count), label=labels)
+        self._run(
+            "CREATE OR REPLACE TEMP TABLE joined AS SELECT language, concept, "
+            "min(concept) OVER (PARTITION BY label) AS name FROM nodes JOIN components USING (node)"
+        )
+
+    def _sizes(self) -> dict[str, list[int]]:
+        """For each language that has sentences: the largest group, and the sizes of train, dev and test."""
+        sums = ", ".join(
+            f"coalesce(sum(size) FILTER (split = {number}), 0)::BIGINT" for number in range(len(SPLITS))
+        )
         rows = self._rows(f"SELECT language, max(size), {sums} FROM groups GROUP BY language")
-        return {language: ([size or 0 for size in sizes], largest) for language, largest, *sizes in rows}
+        return {language: sizes for language, *sizes in rows}
 
-    def names(self, own_words: Mapping[str, str]) -> dict[str, Names]:
-        """The counts of each language; at most 1,000 names, the rest are counted as ``(others)``."""
-        counted = {
-            "relations": self._counted("relation", "reason IS NULL"),
-            "heads": self._counted("head_language", "reason IS NULL"),
-            "tails": self._counted("tail_language", "reason IS NULL"),
-            "licences": self._counted("licence", "licence IS NOT NULL"),
-            "dropped": self._counted("reason", "reason IS NOT NULL"),
-            "unknown_relations": self._counted("relation", "reason = 'unknown_relation'"),
-            "noise": self._counted(CORRUPTED, f"{CORRUPTED} IS NOT NULL"),
-        }
-        languages = [language for (language,) in self._rows("SELECT DISTINCT language FROM wanted")]
-        found = {}
-        for language in languages:
-            of_language = {what: counts.get(language, {}) for what, counts in counted.items()}
-            own = {name: own_words[name] for name in of_language["relations"] if name in own_words}
-            shown = {what: _printable(counts) for what, counts in of_language.items()}
-            words = {printable(name): printable(words) for name, words in sorted(own.items())}
-            found[language] = Names(**shown, own_words=words)
-        return found
-
-    def dropped(self, seed: int) -> dict[str, list[dict[str, Any]]]:
+    def _dropped(self) -> dict[str, list[dict[str, Any]]]:
         """For each language, at most 20 random edges for each reason why edges were dropped."""
         rows = self._rows(
-            "SELECT language, reason, head, relation, tail, source, line FROM edges WHERE reason IS NOT NULL "
-            "QUALIFY row_number() OVER (PARTITION BY language, reason "
-            f"ORDER BY md5($seed || head || tail), source, line) <= {SAMPLE} ORDER BY ALL",
-            {"seed": f"{seed} "},
+            f"""SELECT language, reason, head, relation, tail, source, line FROM candidates WHERE reason IS NOT NULL
+            QUALIFY row_number() OVER (
+                PARTITION BY language, reason ORDER BY md5($seed || head || tail), source, line
+            ) <= {SAMPLE} ORDER BY ALL""",
+            {"seed": self._seed},
         )
         names = ("reason", "head", "relation", "tail", "source", "line")
         found: dict[str, list[dict[str, Any]]] = {}
@@ -217,90 +410,28 @@ class EdgeStore:
             found.setdefault(language, []).append(dict(zip(names, row, strict=True)))
         return found
 
-    def lines(self, noise: bool) -> Iterator[tuple[str, str, memoryview]]:
-        """The sentences as lines of JSON, in pieces (language, split, bytes).
-
-        The languages come one after the other, each with train, dev and test; within a split the sentences stand
-        in the order of the sources. With ``noise`` a sentence says whether it was corrupted.
-        """
-        first, second = (
-            "CASE WHEN head_first THEN head ELSE tail END",
-            "CASE WHEN head_first THEN tail ELSE head END",
-        )
-        mark = f", 'noise': {CORRUPTED}" if noise else ""
-        start = (
-            "lead + CASE WHEN piece > 0 THEN length(before) + length(one) ELSE 0 END "
-            "+ CASE WHEN piece > 1 THEN length(between_) + length(other) ELSE 0 END"
-        )
-        query = f"""
-            SELECT language, split, to_json({{
-                'text': before || one || between_ || other || after_,
-                'head': {{
-                    'text': head, 'language': head_language, 'start': head_at, 'end': head_at + length(head)
-                }},
-                'relation': {{'name': relation, 'start': {start}, 'end': {start} + width}},
-                'tail': {{
-                    'text': tail, 'language': tail_language, 'start': tail_at, 'end': tail_at + length(tail)
-                }},
-                'weight': weight{mark}
-            }})::VARCHAR || chr(10) AS sentence
-            FROM (
-                SELECT *, {first} AS one, {second} AS other, length(before) AS one_at,
-                    length(before) + length(one) + length(between_) AS other_at,
-                    CASE WHEN head_first THEN one_at ELSE other_at END AS head_at,
-                    CASE WHEN head_first THEN other_at ELSE one_at END AS tail_at
-                FROM grouped JOIN groups USING (language, name) JOIN templates USING (relation)
-            )
-            ORDER BY language, split, source, line"""
-        for batch in self._database.sql(query).to_arrow_reader(SENTENCES_AT_ONCE):
-            yield from _pieces(batch)
-
-    def _join_reciprocal(self) -> None:
-        """Fill ``joined``: concepts that are linked both ways, and the name of the group that each is in."""
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
-
-        self._run(
-            "CREATE OR REPLACE TABLE pairs AS SELECT DISTINCT language, head, tail FROM edges AS ahead "
-            "WHERE reason IS NULL AND head < tail AND EXISTS (SELECT 1 FROM edges AS back WHERE reason IS NULL "
-            "AND back.language = ahead.language AND back.head = ahead.tail AND back.tail = ahead.head)"
-        )
-        self._run(
-            "CREATE OR REPLACE TABLE nodes AS SELECT *, "
-            "row_number() OVER (ORDER BY language, concept) - 1 AS node FROM "
-            "(SELECT language, head AS concept FROM pairs UNION SELECT language, tail FROM pairs)"
-        )
-        ends = self._run(
-            "SELECT a.node AS one, b.node AS other FROM pairs "
-            "JOIN nodes AS a ON pairs.language = a.language AND head = a.concept "
-            "JOIN nodes AS b ON pairs.language = b.language AND tail = b.concept"
-        ).fetchnumpy()
-        [(count,)] = self._rows("SELECT count(*) FROM nodes")
-        links = coo_array((np.ones(len(ends["one"]), np.int8), (ends["one"], ends["other"])), shape=(count, count))
-        _, labels = connected_components(links, directed=False)
-        self._table("components", {"node": pa.array(np.arange(count)), "label": pa.array(labels)})
-        self._run(
-            "CREATE OR REPLACE TABLE joined AS SELECT language, concept, "
-            "min(concept) OVER (PARTITION BY label) AS name FROM nodes JOIN components USING (node)"
-        )
-
     def _counted(self, column: str, condition: str) -> dict[str, dict[str, int]]:
-        """For each language, how often each name stands in a column, the most frequent first."""
+        """For each language, how often each name stands in a column; beyond 1,000 names as ``(others)``."""
         rows = self._rows(
-            f"SELECT language, if(place <= {MOST_NAMES}, name, '(others)') AS shown, sum(count)::BIGINT FROM ("
-            "SELECT *, row_number() OVER (PARTITION BY language ORDER BY count DESC, name) AS place FROM "
-            f"(SELECT language, {column} AS name, count(*) AS count FROM edges WHERE {condition} GROUP BY ALL)) "
-            "GROUP BY ALL ORDER BY min(place)"
+            f"""SELECT language, if(place <= {MAX_NAMES}, name, '(others)') AS shown, sum(count)::BIGINT FROM (
+                SELECT *, row_number() OVER (PARTITION BY language ORDER BY count DESC, name) AS place FROM
+                (SELECT language, {column} AS name, count(*) AS count FROM candidates WHERE {condition} GROUP BY ALL)
+            ) GROUP BY ALL ORDER BY min(place)"""
         )
         counted: dict[str, dict[str, int]] = {}
         for language, name, count in rows:
-            counted.setdefault(language, {})[name] = count
+            of_language = counted.setdefault(language, {})
+            of_language[printable(name)] = of_language.get(printable(name), 0) + count
         return counted
 
-    def _table(self, name: str, columns: Mapping[str, Iterable[Any]]) -> None:
+    @property
+    def _seed(self) -> str:
+        return f"{self._plan.recipe.seed} "
+
+    def _table(self, name: str, **columns: Any) -> None:
         """Make a table from columns in memory."""
-        self._database.register("columns_of_table", pa.table(dict(columns)))
-        self._run(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM columns_of_table")
+        self._database.register("columns_of_table", pa.table(columns))
+        self._run(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM columns_of_table")
         self._database.unregister("columns_of_table")
 
     def _run(self, query: str, parameters: Any = None) -> duckdb.DuckDBPyConnection:
@@ -311,22 +442,7 @@ class EdgeStore:
         return self._run(query, parameters).fetchall()
 
 
-def _pieces(batch: pa.RecordBatch) -> Iterator[tuple[str, str, memoryview]]:
-    """(language, split, bytes) for each run of one language and split in a batch of lines."""
-    languages = batch.column("language").dictionary_encode()
-    splits, lines = batch.column("split").to_numpy(), batch.column("sentence")
-    _, offsets, text = lines.buffers()
-    ends = np.frombuffer(offsets, np.int32)[lines.offset : lines.offset + len(lines) + 1]
-    changes = np.diff(languages.indices.to_numpy() * len(SPLITS) + splits)
-    starts = [0, *(np.flatnonzero(changes) + 1).tolist()]
-    for begin, end in zip(starts, [*starts[1:], len(batch)], strict=True):
-        if end > begin:
-            yield languages[begin].as_py(), SPLITS[splits[begin]], memoryview(text)[ends[begin] : ends[end]]
-
-
-def _printable(counts: Mapping[str, int]) -> dict[str, int]:
-    """Counts under names that are fit for a screen."""
-    shown: dict[str, int] = {}
-    for name, count in counts.items():
-        shown[printable(name)] = shown.get(printable(name), 0) + count
-    return shown
+def edge_table(edges: Sequence[Edge]) -> pa.Table:
+    """Edges as a table."""
+    columns = zip(*edges, strict=True) if edges else [()] * len(SCHEMA)
+    return pa.table([pa.array(values, kind) for values, kind in zip(columns, SCHEMA.types, strict=True)], SCHEMA)

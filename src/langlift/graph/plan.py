@@ -11,8 +11,7 @@ from langlift.config.recipes import GraphRecipe
 from langlift.data_folder import printable
 from langlift.errors import InputError
 from langlift.graph.cldr import PREDICATES
-from langlift.graph.sentence_templates import Template, load_templates
-from langlift.graph.sentences import load_predicates
+from langlift.graph.sentence_templates import Template, load_predicates, load_templates
 from langlift.graph.triples import column_names
 
 KINDS = ("conceptnet", "triples", "cldr")
@@ -20,7 +19,7 @@ KINDS = ("conceptnet", "triples", "cldr")
 
 @dataclass(frozen=True)
 class Source:
-    """One source; ``number`` is its place among them. Of ``cldr`` the path is a locale, or nothing."""
+    """One source; ``number`` is its position among them. For ``cldr`` the path is a locale, or empty."""
 
     number: int
     kind: str
@@ -29,10 +28,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that decides the sentences, but for the languages.
+    """Everything that determines the sentences, except the languages.
 
-    ``templates`` has the published predicates, those of ``--predicates`` and those of ``--templates``, the later
-    over the earlier. ``settings`` is what the manifest says of it all.
+    ``templates`` holds the published predicates, those of ``--predicates`` and those of ``--templates``; later ones
+    override earlier ones. ``settings`` goes into the manifest.
     """
 
     sources: list[Source]
@@ -55,11 +54,11 @@ def make_plan(
     predicates: Path | None = None,
     templates: str | None = None,
 ) -> Plan:
-    """Check and read what a build is given.
+    """Check what a build is given, and read its predicates and templates.
 
     Raises:
-        InputError: there is no source, or one of an unknown kind; a file of predicates or templates is not as it
-            should be; a setting is for a kind of source that is not given.
+        InputError: there is no source, or one of an unknown kind; a file of predicates or templates is damaged; a
+            setting is for a kind of source that is not given.
     """
     recipe = recipe or GraphRecipe()
     if not sources:
@@ -104,7 +103,7 @@ def _source(number: int, text: str) -> Source:
 
 
 def _described(path: Path | None) -> dict[str, str] | None:
-    """Name and SHA-256 of a file that decides the words."""
+    """Name and SHA-256 of a file."""
     if path is None:
         return None
     return {"name": printable(path.name), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}

@@ -1,5 +1,12 @@
-"""Templates of sentences: what stands before, between and after head and tail, and user files of them."""
+"""The words of relations: published predicates, names taken as words, and templates of whole sentences.
 
+The predicates of ConceptNet's 33 relations in ``predicates.csv``, and the form ``head predicate tail.``, come from
+arXiv 2407.01406 and 2502.10140 (github.com/d-gurgurov/Knowledge-Driven-Adaptation-LLMs, src/conceptnet/cn_to_nl.py,
+Apache-2.0). Some read the other way round from what ConceptNet means by the relation (``HasA``: "belongs to"); they
+are kept as published.
+"""
+
+import csv
 import re
 from dataclasses import dataclass
 from importlib.resources import files
@@ -11,8 +18,9 @@ from langlift.errors import InputError
 from langlift.graph.conceptnet import clean_term
 from langlift.languages import find_language
 
-PLACE = re.compile(r"(\{head\}|\{tail\})")
+ARGUMENT = re.compile(r"(\{head\}|\{tail\})")
 ENDINGS = (".yaml", ".yml")
+WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 @dataclass(frozen=True)
@@ -32,20 +40,19 @@ class Template:
         """``{head} is a type of {tail}.`` as a template.
 
         Raises:
-            ValueError: a place is missing, stands twice, or nothing else is there; the message says which.
+            ValueError: an argument is missing or stands twice, or there are no words; the message says which.
         """
-        text = clean_term(text)
-        pieces = PLACE.split(text)
-        for place in ("{head}", "{tail}"):
-            if pieces.count(place) != 1:
-                raise ValueError(f"{place} must stand in it once")
+        pieces = ARGUMENT.split(clean_term(text))
+        for argument in ("{head}", "{tail}"):
+            if pieces.count(argument) != 1:
+                raise ValueError(f"{argument} must stand in it once")
         before, first, between, _, after = pieces
-        if "{" in before + between + after or "}" in before + between + after:
+        words = before + between + after
+        if "{" in words or "}" in words:
             raise ValueError("braces are only for {head} and {tail}")
-        template = cls(before, between, after, first == "{head}")
-        if not any(character.isalpha() for character in before + between + after):
+        if not any(character.isalpha() for character in words):
             raise ValueError("words for the relation are needed")
-        return template
+        return cls(before, between, after, first == "{head}")
 
     @classmethod
     def of_predicate(cls, predicate: str) -> "Template":
@@ -61,21 +68,53 @@ class Template:
         return piece, pieces[piece].index(words), len(words)
 
 
-def load_templates(given: str, known: set[str]) -> tuple[Path, dict[str, Template]]:
-    """The file that is meant, and its templates: a path (``.yaml``) or the name of a shipped one (``mlt_Latn``).
+def own_words(relation: str) -> str:
+    """A relation's name as words: ``livesIn`` -> ``lives in``, ``born_in`` -> ``born in``.
 
-    ``known`` are the relations that there may be templates for.
+    Of a URL only what follows the last ``/`` or ``#`` is taken.
+    """
+    name = re.split(r"[/#]", relation.rstrip("/#"))[-1] or relation
+    words = WORD_START.sub(" ", name.replace("_", " ")).split()
+    return " ".join(word if word.isupper() and len(word) > 1 else word.lower() for word in words) or relation
+
+
+def load_predicates(extra: Path | None = None) -> dict[str, str]:
+    """Relation -> predicate: the published table, overridden by a CSV file with the columns relation, predicate.
+
+    Raises:
+        InputError: ``extra`` is missing or damaged; the line is named.
+    """
+    predicates: dict[str, str] = {}
+    for path in (Path(str(files("langlift.graph") / "predicates.csv")), *([extra] if extra else [])):
+        reader = csv.reader(_read(path).splitlines())
+        try:
+            if [field.strip() for field in next(reader, [])] != ["relation", "predicate"]:
+                raise InputError(f"{path}:1: the columns must be relation,predicate", "write that as the first line")
+            for row in reader:
+                fields = [clean_term(field) for field in row]
+                if any(fields) and (len(fields) != 2 or not all(fields)):
+                    raise InputError(
+                        f"{path}:{reader.line_num}: a relation and a predicate are needed",
+                        'for example livesIn,"lives in"',
+                    )
+                if any(fields):
+                    predicates[fields[0].removeprefix("/r/")] = fields[1]
+        except csv.Error as error:
+            raise InputError(f"{path}:{reader.line_num}: not valid CSV ({error})", "correct the line") from None
+    return predicates
+
+
+def load_templates(given: str, known: set[str]) -> tuple[Path, dict[str, Template]]:
+    """The file and its templates, by relation, given a path (``.yaml``) or the name of a shipped file (``mlt_Latn``).
+
+    ``known`` are the relations that may have a template.
 
     Raises:
         InputError: there is no such file, or it is not as it should be; the relation is named.
     """
     path = _path(given)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})", "check the path given") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not valid UTF-8", "save the file as UTF-8") from None
+        content = yaml.safe_load(_read(path))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f":{mark.line + 1}" if mark else ""
@@ -100,13 +139,21 @@ def load_templates(given: str, known: set[str]) -> tuple[Path, dict[str, Templat
 def _path(given: str) -> Path:
     if given.lower().endswith(ENDINGS):
         return Path(given).expanduser()
-    folder = Path(str(files("langlift.graph") / "templates"))
-    shipped = sorted(path.stem for path in folder.glob("*.yaml"))
-    hint = f"a .yaml file, or one of {', '.join(shipped)}"
+    shipped = {path.stem: path for path in Path(str(files("langlift.graph") / "templates")).glob("*.yaml")}
     try:
         name = str(find_language(given))
     except InputError:
         name = given
     if name not in shipped:
+        hint = f"a .yaml file, or one of {', '.join(sorted(shipped))}"
         raise InputError(f"--templates {given}: there are no templates of that name", hint)
-    return folder / f"{name}.yaml"
+    return shipped[name]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})", "check the path given") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not valid UTF-8", "save the file as UTF-8") from None

@@ -1,6 +1,6 @@
-"""What a pass over the sources counts: rows, and damaged rows with their place."""
+"""Edges as they are read, and what is counted on the way: rows, and damaged rows with their place."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from langlift.errors import InputError
 
 
 class Edge(NamedTuple):
-    """One triple read from line ``line`` of a source; languages as ConceptNet names them."""
+    """One triple, read from line ``line`` of a source; languages are named as the source names them."""
 
     line: int
     head: str
@@ -28,39 +28,43 @@ class Damage(NamedTuple):
     reason: str
 
 
-class Tally:
-    """Counts over all sources of a build.
+class Counts(NamedTuple):
+    """The rows of a block: how many, how many of them damaged, and the first 20 of those."""
 
-    The damaged rows are counted in ``damaged``, the first 20 named in ``damaged_rows``. With ``strict`` the first
-    one is an error.
-    """
+    rows: int
+    damaged: int = 0
+    first: Sequence[Damage] = ()
+
+
+class Tally:
+    """Counts over all sources of a build: ``rows``, ``damaged``, and the first 20 damaged rows in ``damaged_rows``."""
 
     def __init__(self, strict: bool = False) -> None:
         self.rows = self.damaged = 0
         self.damaged_rows: list[dict[str, Any]] = []
         self._strict = strict
 
-    def damage(self, source: Path, line: int, reason: str) -> None:
-        """Count a damaged row.
+    def add(self, source: Path, counts: Counts) -> None:
+        """Add the counts of a block.
 
         Raises:
-            InputError: naming the row, when the tally is strict.
+            InputError: there is a damaged row, which it names, and the tally is strict.
         """
-        self.damages(source, [Damage(line, reason)], 1)
-
-    def damages(self, source: Path, first: Iterable[Damage], count: int) -> None:
-        """Count ``count`` damaged rows, of which the ``first`` are given.
-
-        Raises:
-            InputError: naming the first, when there is one and the tally is strict.
-        """
-        self.damaged += count
-        for line, reason in first:
+        self.rows += counts.rows
+        self.damaged += counts.damaged
+        for line, reason in counts.first:
             if self._strict:
                 raise InputError(
-                    f"{source}:{line}: {printable(reason)}",
-                    "mend the row, or leave --strict out to skip such rows",
+                    f"{source}:{line}: {printable(reason)}", "correct the row, or skip such rows by leaving out --strict"
                 )
             if len(self.damaged_rows) < SAMPLE:
                 row = {"source": printable(str(source)), "line": line, "reason": printable(reason)}
                 self.damaged_rows.append(row)
+
+    def damage(self, source: Path, line: int, reason: str) -> None:
+        """Count a row, which is damaged; raises as ``add`` does."""
+        self.add(source, Counts(1, 1, [Damage(line, reason)]))
+
+    def first_damage(self) -> str:
+        """The first damaged row in brackets, for a message; empty where there is none."""
+        return " (the first: {source}:{line}: {reason})".format(**self.damaged_rows[0]) if self.damaged else ""

@@ -25,7 +25,7 @@ def column_names(text: str | None) -> dict[str, str]:
         InputError: the text is not of that form.
     """
     names = {name: name for name in (*COLUMNS, WEIGHT)}
-    for part in (text or "").split(",") if text else ():
+    for part in text.split(",") if text else ():
         name, _, given = (piece.strip() for piece in part.partition("="))
         if name not in names or not given:
             raise InputError(
@@ -42,7 +42,7 @@ def read_triples(file: SourceFile, language: str, names: Mapping[str, str], tall
     ``names`` says what the columns are called; the weight's may be missing (then every weight is 1).
 
     Raises:
-        InputError: the file's kind is unknown; a column is missing; the file cannot be read to its end; or a row
+        InputError: the kind of file is unknown; a column is missing; the file cannot be read to its end; or a row
             is damaged and the tally strict.
     """
     suffixes = [suffix.lower() for suffix in file.path.suffixes if suffix.lower() != ".gz"]
@@ -52,21 +52,72 @@ def read_triples(file: SourceFile, language: str, names: Mapping[str, str], tall
             f"{file.path}: the kind of file is unknown",
             f"the name must end in {', '.join(KINDS)} (or that and .gz)",
         )
-    rows = _objects(file, tally) if kind == "jsonl" else _table(file, kind, names, tally)
-    for line, row in rows:
+    header: Sequence[str] | None = None
+    for line, text in _lines(file):
         try:
-            head, tail = (clean_term(_text(row, names[name]).replace("_", " ")) for name in ("head", "tail"))
-            relation = clean_term(_text(row, names["relation"])).removeprefix("/r/")
-            for name, term in (("head", head), ("relation", relation), ("tail", tail)):
-                if not term:
-                    raise ValueError(f"{names[name]} is empty")
-                if len(term) > LONGEST_TERM:
-                    raise ValueError(f"{names[name]} has {len(term)} characters")
-            weight = number(1.0 if row.get(names[WEIGHT]) in (None, "") else row[names[WEIGHT]])
+            row: Mapping[str, object]
+            if kind == "jsonl":
+                if not text.strip():
+                    continue
+                row = _object(text)
+            else:
+                fields = text.split("\t") if kind == "tsv" else _csv_fields(text)
+                if not any(field.strip() for field in fields):
+                    continue
+                if header is None:
+                    header = _header(file.path, line, fields, names)
+                    continue
+                if len(fields) != len(header):
+                    raise ValueError(f"{len(fields)} column{'s' * (len(fields) != 1)}, not {len(header)}")
+                row = dict(zip(header, fields, strict=True))
+            edge = _edge(line, row, language, names)
         except ValueError as error:
             tally.damage(file.path, line, str(error))
             continue
-        yield Edge(line, head, language, relation, tail, language, weight)
+        tally.rows += 1
+        yield edge
+    if header is None and kind != "jsonl":
+        raise InputError(f"{file.path}: the file is empty", f"its first line must name {', '.join(COLUMNS)}")
+
+
+def _lines(file: SourceFile) -> Iterator[tuple[int, str]]:
+    """Number and text of each line without its end; invalid UTF-8 becomes lone surrogates."""
+    for first, block in file.blocks():
+        for line, row in enumerate(block[:-1].split(b"\n"), start=first):
+            yield line, row.decode("utf-8", errors="surrogateescape").removesuffix("\r")
+
+
+def _object(text: str) -> dict[str, object]:
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("not valid JSON") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"a JSON object is needed, not {type(row).__name__}")
+    return row
+
+
+def _csv_fields(text: str) -> list[str]:
+    """The fields of one line: a quote that is not closed must not swallow the lines after it."""
+    if text.count('"') % 2:
+        raise ValueError("not valid CSV (a quote is not closed on this line)")
+    try:
+        return next(csv.reader([text], strict=True), [])
+    except csv.Error as error:
+        raise ValueError(f"not valid CSV ({error})") from None
+
+
+def _edge(line: int, row: Mapping[str, object], language: str, names: Mapping[str, str]) -> Edge:
+    """The edge in a row; ValueError saying what is wrong with it."""
+    head, tail = (clean_term(_text(row, names[name]).replace("_", " ")) for name in ("head", "tail"))
+    relation = clean_term(_text(row, names["relation"])).removeprefix("/r/")
+    for name, term in (("head", head), ("relation", relation), ("tail", tail)):
+        if not term:
+            raise ValueError(f"{names[name]} is empty")
+        if len(term) > LONGEST_TERM:
+            raise ValueError(f"{names[name]} has {len(term)} characters")
+    weight = number(1.0 if row.get(names[WEIGHT]) in (None, "") else row[names[WEIGHT]])
+    return Edge(line, head, language, relation, tail, language, weight)
 
 
 def _text(row: Mapping[str, object], column: str) -> str:
@@ -83,61 +134,6 @@ def _text(row: Mapping[str, object], column: str) -> str:
     if "\n" in text.strip():
         raise ValueError(f"a line end inside {column}")
     return text
-
-
-def _lines(file: SourceFile) -> Iterator[tuple[int, str]]:
-    """Number and text of each line without its end; invalid UTF-8 becomes lone surrogates."""
-    for first, block in file.blocks():
-        for line, row in enumerate(block[:-1].split(b"\n"), start=first):
-            yield line, row.decode("utf-8", errors="surrogateescape").removesuffix("\r")
-
-
-def _objects(file: SourceFile, tally: Tally) -> Iterator[tuple[int, Mapping[str, object]]]:
-    for line, text in _lines(file):
-        if not text.strip():
-            continue
-        tally.rows += 1
-        try:
-            row = json.loads(text)
-        except (ValueError, RecursionError):
-            tally.damage(file.path, line, "not valid JSON")
-            continue
-        if isinstance(row, dict):
-            yield line, row
-        else:
-            tally.damage(file.path, line, f"a JSON object is needed, not {type(row).__name__}")
-
-
-def _table(
-    file: SourceFile, kind: str, names: Mapping[str, str], tally: Tally
-) -> Iterator[tuple[int, Mapping[str, object]]]:
-    rows = _csv_rows(file, tally) if kind == "csv" else ((line, text.split("\t")) for line, text in _lines(file))
-    header: Sequence[str] | None = None
-    for line, row in rows:
-        if not any(field.strip() for field in row):
-            continue
-        if header is None:
-            header = _header(file.path, line, row, names)
-            continue
-        tally.rows += 1
-        if len(row) != len(header):
-            tally.damage(file.path, line, f"{len(row)} column{'s' * (len(row) != 1)}, not {len(header)}")
-            continue
-        yield line, dict(zip(header, row, strict=True))
-    if header is None:
-        raise InputError(f"{file.path}: the file is empty", f"its first line must name {', '.join(COLUMNS)}")
-
-
-def _csv_rows(file: SourceFile, tally: Tally) -> Iterator[tuple[int, list[str]]]:
-    """Number and fields of each line: a quote that is not closed must not swallow the lines after it."""
-    for line, text in _lines(file):
-        try:
-            if text.count('"') % 2:
-                raise csv.Error("a quote is not closed on this line")
-            yield line, next(csv.reader([text], strict=True), [])
-        except csv.Error as error:
-            tally.rows += 1
-            tally.damage(file.path, line, f"not valid CSV ({error})")
 
 
 def _header(path: Path, line: int, row: Sequence[str], names: Mapping[str, str]) -> list[str]:

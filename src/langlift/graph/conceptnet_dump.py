@@ -1,0 +1,175 @@
+"""Reads ConceptNet's dump in blocks of rows, in memory that does not grow with the file.
+
+Python checks the form of every row (columns, UTF-8, NUL). DuckDB reads the rows that are plain: NFC, single spaces,
+valid JSON. All others go to ``conceptnet.edge_of_row``, the one definition of what a row means.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from langlift.data_folder import SAMPLE
+from langlift.graph.conceptnet import EXTERNAL, LONGEST_LICENCE, LONGEST_TERM, NOT_STATED, edge_of_row
+from langlift.graph.edge_store import EdgeStore, edge_table
+from langlift.graph.source_files import SourceFile
+from langlift.graph.tally import Counts, Damage, Edge, Tally
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+COLUMNS = 5
+NOT_SEPARATORS = bytes(byte for byte in range(256) if byte not in b"\t\n\0")
+FORM = b"\t\t\t\t"
+NOT_CLEAN = (
+    r"^ |  | $|[\t-\r\x1c-\x1f\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
+)
+"""White space that ``clean_term`` would change."""
+
+
+def read_conceptnet(
+    file: SourceFile,
+    source: int,
+    store: EdgeStore,
+    tally: Tally,
+    codes: Sequence[str] | None,
+    either_end: bool = False,
+    term: str = "third_segment",
+) -> None:
+    """Store the edges whose start (or, with ``either_end``, start or end) is in a language.
+
+    ``codes`` are what ConceptNet calls the languages; None means all edges. The form of every row is checked, its
+    content only in rows of the languages. Blocks that are stored already are not parsed again.
+
+    Raises:
+        InputError: the file cannot be read to its end, or a row is damaged and the tally strict.
+    """
+    query = _query(codes, either_end, term)
+
+    def work(item: tuple[int, bytes]) -> Counts:
+        first, block = item
+        counts = store.counts(source, first)
+        if counts is None:
+            with store.cursor() as cursor:
+                table, counts = _read_block(first, block, cursor, query, term)
+            store.add(source, first, table, counts)
+        return counts
+
+    for counts in _in_order(work, file.blocks(), store.threads):
+        tally.add(file.path, counts)
+
+
+def _read_block(
+    first: int, block: bytes, cursor: duckdb.DuckDBPyConnection, query: str, term: str
+) -> tuple[pa.Table, Counts]:
+    """The edges of a block, in no particular order, and its counts."""
+    rows, count, damaged = _rows(first, block)
+    cursor.register("dump", rows)
+    found = cursor.sql(query).to_arrow_table()
+    plain = found["row"].is_null()
+    others = found.filter(pa.compute.invert(plain))
+    edges: list[Edge] = []
+    for line, row in zip(others["line"].to_pylist(), others["row"].to_pylist(), strict=True):
+        try:
+            edges.append(edge_of_row(line, row.removesuffix("\n").split("\t"), term))
+        except ValueError as error:
+            damaged.append(Damage(line, str(error)))
+    table = pa.concat_tables([found.filter(plain).drop_columns("row"), edge_table(edges)])
+    return table, Counts(count, len(damaged), sorted(damaged)[:SAMPLE])
+
+
+def _rows(first: int, block: bytes) -> tuple[pa.Table, int, list[Damage]]:
+    """The rows of a block, null where the form is wrong; how many they are, without empty lines; the damaged ones."""
+    if b"\r" in block:
+        block = block.replace(b"\r\n", b"\n")
+    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
+    begins = np.concatenate(([0], ends)).astype(np.int32)
+    buffers = [pa.py_buffer(begins), pa.py_buffer(block)]  # the rows stay where they are: nothing is copied
+    forms = block.translate(None, NOT_SEPARATORS).split(b"\n")[:-1]
+    suspects: Iterable[int] = (row for row, form in enumerate(forms) if form != FORM)
+    try:
+        pa.Array.from_buffers(pa.string(), len(ends), [None, *buffers]).validate(full=True)
+    except pa.ArrowInvalid:  # not UTF-8
+        suspects = range(len(ends))
+    reasons = {row: _damage(block[begins[row] : ends[row] - 1]) for row in suspects}
+    damaged = [Damage(first + row, reason) for row, reason in reasons.items() if reason]
+    valid = np.ones(len(ends), bool)
+    valid[[row for row, reason in reasons.items() if reason is not None]] = False
+    packed = pa.py_buffer(np.packbits(valid, bitorder="little"))
+    rows = pa.Array.from_buffers(pa.string(), len(ends), [packed, *buffers])
+    lines = np.arange(first, first + len(ends))
+    return pa.table({"line": lines, "row": rows}), len(ends) - list(reasons.values()).count(""), damaged
+
+
+def _damage(row: bytes) -> str | None:
+    """What is wrong with the form of a row, None if nothing is; empty for an empty line."""
+    columns = row.count(b"\t") + 1
+    if b"\0" in row:
+        return "a NUL byte"
+    if columns != COLUMNS:
+        return f"{columns} column{'s' * (columns > 1)}, not {COLUMNS}" if row.strip(b"\r") else ""
+    try:
+        row.decode()
+    except UnicodeDecodeError:
+        return "not valid UTF-8"
+    return None
+
+
+def _query(codes: Sequence[str] | None, either_end: bool, term: str) -> str:
+    """SQL over ``dump``: the columns of an edge, and ``row`` where the row is not plain and they mean nothing."""
+    segment = 4 if term == "third_segment" else -1
+    named, wanted = "row IS NOT NULL", "true"
+    if codes is not None:
+        named = " OR ".join(f"contains(row, '\t/c/{code}')" for code in codes)  # cheaper than to split all rows
+        names = ", ".join(f"'{code}'" for code in codes)
+        wanted = f"head_language IN ({names})" + f" OR tail_language IN ({names})" * either_end
+
+    def node(column: str, name: str) -> str:
+        return (
+            f"CASE WHEN starts_with({column}, '/c/') THEN split_part({column}, '/', 3) ELSE '' END "
+            f"AS {name}_language, replace(split_part({column}, '/', {segment}), '_', ' ') AS {name}"
+        )
+
+    def is_plain(column: str, name: str) -> str:
+        return (
+            f"regexp_full_match({column}, '/c/[a-z]{{2,3}}/[^/]+(/.*)?') AND strlen({column}) <= {LONGEST_TERM} "
+            f"AND {name} <> '' AND NOT regexp_matches({name}, '{NOT_CLEAN}') AND nfc_normalize({name}) = {name}"
+        )
+
+    return f"""
+        WITH fields AS (
+            SELECT line, row, string_split(row, '\t') AS field FROM dump WHERE {named}
+        ), nodes AS (
+            SELECT *, {node("field[3]", "head")}, {node("field[4]", "tail")},
+                field[2] = '/r/{EXTERNAL}' AND head_language <> '' AS external
+            FROM fields
+        ), facts AS (
+            SELECT *, TRY(json_extract_string(field[5], ['$.license', '$.weight'])) AS fact FROM nodes WHERE {wanted}
+        )
+        SELECT line, if(external, field[3], head) AS head, head_language, substr(field[2], 4) AS relation,
+            if(external, field[4], tail) AS tail, if(external, '', tail_language) AS tail_language,
+            if(external, 1.0, TRY_CAST(fact[2] AS DOUBLE)) AS weight,
+            if(external, NULL, left(coalesce(fact[1], '{NOT_STATED}'), {LONGEST_LICENCE})) AS licence,
+            CASE WHEN external THEN NULL WHEN starts_with(field[1], '/a/') AND starts_with(field[2], '/r/')
+                AND field[2] NOT IN ('/r/', '/r/{EXTERNAL}') AND isfinite(weight)
+                AND {is_plain("field[3]", "head")} AND {is_plain("field[4]", "tail")} THEN NULL ELSE row END AS row
+        FROM facts"""
+
+
+def _in_order(work: Callable[[Item], Answer], items: Iterable[Item], threads: int) -> Iterator[Answer]:
+    """``work`` done by threads, the answers in the order of the items; few items are held at a time."""
+    if threads == 1:
+        yield from map(work, items)
+        return
+    waiting: deque[Future[Any]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
