@@ -20,7 +20,7 @@ from langlift.graph.plan import Plan, make_plan
 from langlift.graph.source_files import SourceFile
 from langlift.graph.tally import Counts, Tally
 from langlift.graph.triples import read_triples
-from langlift.languages import Language
+from langlift.languages import Language, find_language
 
 if TYPE_CHECKING:
     from pyarrow import Buffer
@@ -108,9 +108,9 @@ def build_graph(
         build = Build(plan, store, started)
         build.read(codes, [language])
         prepared = store.prepare({name: (*codes, name)})[name]
-        if (refusal := build.refusal(language, codes, prepared)) is not None:
+        if (refusal := build.refusal(name, prepared)) is not None:
             raise refusal
-        return build.write(folder, out, name, codes, prepared, store.lines())
+        return build.write(folder, out, name, prepared, store.lines())
 
 
 @dataclass
@@ -158,21 +158,22 @@ class Build:
                 locale = locale_of(language, plan.sources[number].path)
                 edges = list(read_cldr(locale, str(language)))
                 if not edges and len(plan.sources) == 1 and len(languages) == 1:
-                    raise InputError(f"CLDR's locale {locale} has no names in {language.name}", "give another source")
+                    raise InputError(
+                        f"CLDR's locale {locale} has no names in {language.name}", "use another source"
+                    )
                 if store.counts(number, place) is None:
                     store.add(number, place, edge_table(edges), Counts(len(edges)))
                 tally.rows += len(edges)
                 self.locales.setdefault(str(language), []).append(described(locale, len(edges)))
 
-    def refusal(self, language: Language, codes: Sequence[str], prepared: "Prepared") -> InputError | None:
+    def refusal(self, name: str, prepared: "Prepared") -> InputError | None:
         """The error for a language that does not fill three splits, None for one that does."""
         if all(prepared.sizes):
             return None
         tally, kept = self.tally, sum(prepared.sizes)
-        reasons = [
-            f"{count:,} {reason.replace('_', ' ')}" for reason, count in self._dropped(prepared).items()
-        ] + [f"{tally.damaged:,} damaged"] * (tally.damaged > 0)
-        lost = (", ".join(reasons) or "nothing") + tally.first_damage()
+        losses = self._dropped(prepared) | ({"damaged": tally.damaged} if tally.damaged else {})
+        lost = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in losses.items()) or "nothing"
+        lost += tally.first_damage()
         if not kept:
             if not self.plan.numbers("conceptnet"):
                 hint = "a triple needs head, relation and tail"
@@ -183,16 +184,16 @@ class Build:
             else:
                 hint = "--either-end keeps more edges"
             return InputError(
-                f"no sentence in {language.name} (ConceptNet: {', '.join(codes)}); left out of {tally.rows:,} rows: "
-                f"{lost}",
+                f"no sentence in {find_language(name).name} (ConceptNet: {', '.join(prepared.codes)}); "
+                f"left out of {tally.rows:,} rows: {lost}",
                 f"check LANG and the sources; {hint}",
             )
-        if self.plan.recipe.split == "by_sentence":
-            return InputError(f"{kept:,} sentences do not fill three splits; left out: {lost}", "give more triples")
+        groups, hint = "", ""
+        if self.plan.recipe.split != "by_sentence":
+            groups = f", {prepared.largest_group:,} of them inseparable,"
+            hint = ", or --set split=by_sentence, which lets the splits share concepts"
         return InputError(
-            f"{kept:,} sentences, {prepared.largest_group:,} of them inseparable, do not fill three splits; "
-            f"left out: {lost}",
-            "give more triples, or --set split=by_sentence, which lets the splits share concepts",
+            f"{kept:,} sentences{groups} do not fill three splits; left out: {lost}", f"give more triples{hint}"
         )
 
     def write(
@@ -200,7 +201,6 @@ class Build:
         folder: Path,
         out: Path,
         name: str,
-        codes: Sequence[str],
         prepared: "Prepared",
         lines: Iterable[tuple[str, str, "Buffer"]],
     ) -> GraphResult:
@@ -226,7 +226,7 @@ class Build:
             data=printable(str(out)),
             sources=self.sources + self.locales.get(name, []),
             settings=plan.settings,
-            conceptnet_codes=list(codes),
+            conceptnet_codes=prepared.codes,
             rows=tally.rows,
             kept=kept,
             dropped=self._dropped(prepared),
@@ -236,7 +236,7 @@ class Build:
             relations=counts["relations"],
             own_words=prepared.own_words,
             languages={"head": counts["heads"], "tail": counts["tails"]},
-            foreign_tails=kept - sum(counts["tails"].get(code, 0) for code in {*codes, name}),
+            foreign_tails=kept - sum(counts["tails"].get(code, 0) for code in [*prepared.codes, name]),
             licences=counts["licences"],
             noise=counts["noise"],
             largest_group=prepared.largest_group,

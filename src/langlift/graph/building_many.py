@@ -93,9 +93,9 @@ def build_graphs(
 
     with open_store(work, plan, out, threads) as store:
         build = Build(plan, store, started)
-        codes = None if languages is None else sorted({code for one in languages for code in conceptnet_codes(one)})
-        located = cldr_locales() if plan.numbers("cldr") else {}
-        build.read(codes, [find_language(name) for name in located if languages is None or name in map(str, languages)])
+        codes = languages and sorted({code for language in languages for code in conceptnet_codes(language)})
+        located = [find_language(name) for name in cldr_locales()] if plan.numbers("cldr") else []
+        build.read(codes, [language for language in located if languages is None or language in languages])
         edges = store.codes()
         wanted, unknown = _named(languages, edges)
         done = {name: _kept(out / name) for name in sorted(wanted) if (out / name / MANIFEST).exists()}
@@ -103,16 +103,14 @@ def build_graphs(
         with ProgressBar("languages", len(wanted) - len(built), "languages") as progress:
             for batch in _batches({name: wanted[name] for name in wanted if name not in done}, edges):
                 prepared = store.prepare(batch)
-                own_codes = {name: [code for code in batch[name] if code != name] for name in batch}
                 for name in batch:
-                    refusal = build.refusal(find_language(name), own_codes[name], prepared[name])
-                    if refusal is not None:
+                    if (refusal := build.refusal(name, prepared[name])) is not None:
                         small[name] = refusal.message
                         progress.advance(note=name)
                 for name, lines in groupby(store.lines(), itemgetter(0)):
                     if name not in small:
                         with new_folder(out / name) as folder:
-                            written = build.write(folder, out / name, name, own_codes[name], prepared[name], lines)
+                            written = build.write(folder, out / name, name, prepared[name], lines)
                         done[name] = written.kept
                         progress.advance(note=name)
     tally, seconds = build.tally, time.monotonic() - started

@@ -1,13 +1,12 @@
 """Reads ConceptNet's dump in blocks of rows, in memory that does not grow with the file.
 
-Python checks the form of every row (columns, UTF-8, NUL). DuckDB reads the rows that are plain: NFC, single spaces,
-valid JSON. All others go to ``conceptnet.edge_of_row``, the one definition of what a row means.
+Python checks the form of every row (columns, UTF-8, NUL). DuckDB reads the plain ones (NFC, single spaces, valid
+JSON); all others go to ``conceptnet.edge_of_row``, which defines what a row means.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
@@ -19,9 +18,6 @@ from langlift.graph.edge_store import EdgeStore, edge_table
 from langlift.graph.source_files import SourceFile
 from langlift.graph.tally import Counts, Damage, Edge, Tally
 
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
-
 COLUMNS = 5
 NOT_SEPARATORS = bytes(byte for byte in range(256) if byte not in b"\t\n\0")
 FORM = b"\t\t\t\t"
@@ -29,6 +25,14 @@ NOT_CLEAN = (
     r"^ |  | $|[\t-\r\x1c-\x1f\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
 )
 """White space that ``clean_term`` would change."""
+PLAIN_CHARACTERS = (
+    r"!-.0-^`-~\x{c0}-\x{2ff}\x{388}-\x{3ff}\x{400}-\x{482}\x{48a}-\x{52f}\x{531}-\x{587}\x{5d0}-\x{5ea}"
+    r"\x{620}-\x{64a}\x{671}-\x{6d3}\x{10a0}-\x{10ff}\x{1200}-\x{135a}\x{3041}-\x{3096}\x{30a1}-\x{30fc}"
+    r"\x{3400}-\x{9fff}\x{ac00}-\x{d7a3}"
+)
+"""Characters that are NFC in any context: Latin, Greek, Arabic, Chinese and more; not ``/`` and ``_``."""
+PLAIN_NODE = f"/c/[a-z]{{2,3}}(/[{PLAIN_CHARACTERS}]+(_[{PLAIN_CHARACTERS}]+)*)+"
+"""A node that is plain whichever segment is the term: most are, and this is quicker than normalization."""
 
 
 def read_conceptnet(
@@ -50,8 +54,7 @@ def read_conceptnet(
     """
     query = _query(codes, either_end, term)
 
-    def work(item: tuple[int, bytes]) -> Counts:
-        first, block = item
+    def work(first: int, block: bytes) -> Counts:
         counts = store.counts(source, first)
         if counts is None:
             with store.cursor() as cursor:
@@ -59,8 +62,14 @@ def read_conceptnet(
             store.add(source, first, table, counts)
         return counts
 
-    for counts in _in_order(work, file.blocks(), store.threads):
-        tally.add(file.path, counts)
+    waiting: deque[Future[Counts]] = deque()
+    with ThreadPoolExecutor(store.threads) as pool:
+        for first, block in file.blocks():
+            waiting.append(pool.submit(work, first, block))
+            if len(waiting) >= 2 * store.threads - 1:  # one thread does not read ahead
+                tally.add(file.path, waiting.popleft().result())
+        while waiting:
+            tally.add(file.path, waiting.popleft().result())
 
 
 def _read_block(
@@ -83,7 +92,7 @@ def _read_block(
 
 
 def _rows(first: int, block: bytes) -> tuple[pa.Table, int, list[Damage]]:
-    """The rows of a block, null where the form is wrong; how many they are, without empty lines; the damaged ones."""
+    """The rows of a block, null where the form is wrong; their number, without empty lines; the damaged ones."""
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n")
     ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
@@ -136,8 +145,9 @@ def _query(codes: Sequence[str] | None, either_end: bool, term: str) -> str:
 
     def is_plain(column: str, name: str) -> str:
         return (
-            f"regexp_full_match({column}, '/c/[a-z]{{2,3}}/[^/]+(/.*)?') AND strlen({column}) <= {LONGEST_TERM} "
-            f"AND {name} <> '' AND NOT regexp_matches({name}, '{NOT_CLEAN}') AND nfc_normalize({name}) = {name}"
+            f"strlen({column}) <= {LONGEST_TERM} AND (regexp_full_match({column}, '{PLAIN_NODE}') OR ("
+            f"regexp_full_match({column}, '/c/[a-z]{{2,3}}/[^/]+(/.*)?') AND {name} <> '' "
+            f"AND NOT regexp_matches({name}, '{NOT_CLEAN}') AND nfc_normalize({name}) = {name}))"
         )
 
     return f"""
@@ -148,7 +158,8 @@ def _query(codes: Sequence[str] | None, either_end: bool, term: str) -> str:
                 field[2] = '/r/{EXTERNAL}' AND head_language <> '' AS external
             FROM fields
         ), facts AS (
-            SELECT *, TRY(json_extract_string(field[5], ['$.license', '$.weight'])) AS fact FROM nodes WHERE {wanted}
+            SELECT *, TRY(json_extract_string(field[5], ['$.license', '$.weight'])) AS fact
+            FROM nodes WHERE {wanted}
         )
         SELECT line, if(external, field[3], head) AS head, head_language, substr(field[2], 4) AS relation,
             if(external, field[4], tail) AS tail, if(external, '', tail_language) AS tail_language,
@@ -158,18 +169,3 @@ def _query(codes: Sequence[str] | None, either_end: bool, term: str) -> str:
                 AND field[2] NOT IN ('/r/', '/r/{EXTERNAL}') AND isfinite(weight)
                 AND {is_plain("field[3]", "head")} AND {is_plain("field[4]", "tail")} THEN NULL ELSE row END AS row
         FROM facts"""
-
-
-def _in_order(work: Callable[[Item], Answer], items: Iterable[Item], threads: int) -> Iterator[Answer]:
-    """``work`` done by threads, the answers in the order of the items; few items are held at a time."""
-    if threads == 1:
-        yield from map(work, items)
-        return
-    waiting: deque[Future[Any]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

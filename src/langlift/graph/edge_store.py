@@ -6,9 +6,10 @@ little more than one.
 
 import json
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,19 +25,9 @@ from langlift.graph.plan import Plan
 from langlift.graph.sentence_templates import Template, own_words
 from langlift.graph.tally import Counts, Damage, Edge
 
-SCHEMA = pa.schema(
-    {
-        "line": pa.int64(),
-        "head": pa.string(),
-        "head_language": pa.string(),
-        "relation": pa.string(),
-        "tail": pa.string(),
-        "tail_language": pa.string(),
-        "weight": pa.float64(),
-        "licence": pa.string(),
-    }
-)
-"""The columns of stored edges: those of ``Edge``; the number of the source goes before them."""
+NUMBERS = {"line": pa.int64(), "weight": pa.float64()}
+SCHEMA = pa.schema({name: NUMBERS.get(name, pa.string()) for name in Edge._fields})
+"""The columns of stored edges, after the number of the source."""
 MEMORY_LIMIT = "512MB"
 """Of the database; what does not fit goes to disk."""
 MAX_THREADS = 4
@@ -46,16 +37,6 @@ HELD_OUT_SHARE = 0.1
 """Of the sentences, for dev and for test each."""
 MAX_NAMES = 1000
 """Names that are counted one by one; only free text for names gives more."""
-SYMMETRIC = (
-    "Antonym",
-    "DistinctFrom",
-    "EtymologicallyRelatedTo",
-    "LocatedNear",
-    "RelatedTo",
-    "SimilarTo",
-    "Synonym",
-)
-"""ConceptNet's relations that hold in both directions: to swap their arguments corrupts nothing."""
 TAILS_TRIED = 8
 COUNTED = {
     "relations": ("relation", "reason IS NULL"),
@@ -73,11 +54,12 @@ COUNTED = {
 class Prepared:
     """A language that is ready to be written.
 
-    ``sizes`` counts the sentences of train, dev and test, ``largest_group`` those that must stay in one split.
-    ``counts`` has the counts by name of each key of ``COUNTED``, the most frequent first. ``dropped`` is a random
-    sample of the dropped edges, at most 20 for each reason.
+    ``codes`` are its codes in ConceptNet. ``sizes`` counts the sentences of train, dev and test, ``largest_group``
+    those of the largest group that must stay in one split. ``counts`` has the counts by name of each key of
+    ``COUNTED``, most frequent first. ``dropped`` is a random sample of dropped edges, at most 20 for each reason.
     """
 
+    codes: list[str]
     sizes: list[int]
     largest_group: int
     counts: dict[str, dict[str, int]]
@@ -95,9 +77,11 @@ def open_store(folder: Path, plan: Plan, out: Path, threads: int | None = None) 
     if threads is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = min(MAX_THREADS, cores)
-    config: dict[str, Any] = {"memory_limit": MEMORY_LIMIT, "temp_directory": str(folder / "spill"), "threads": threads}
     try:
-        with duckdb.connect(str(folder / "edges.duckdb"), config=config) as database:
+        with duckdb.connect(
+            str(folder / "edges.duckdb"),
+            config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(folder / "spill"), "threads": threads},
+        ) as database:
             yield EdgeStore(database, plan, threads)
     except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException, OSError) as error:
         reason = str(error).splitlines()[0]
@@ -171,15 +155,42 @@ class EdgeStore:
         if recipe.noise:
             self._add_noise(recipe.noise)
         self._split(recipe.split == "by_sentence")
-        counts = {what: self._counted(*where) for what, where in COUNTED.items()}
-        sizes, dropped = self._sizes(), self._dropped()
+        sums = ", ".join(f"sum(if(split = {number}, size, 0))::BIGINT" for number in range(len(SPLITS)))
+        sizes = self._by_language(f"SELECT language, max(size), {sums} FROM groups GROUP BY language")
+        dropped = self._by_language(
+            f"""SELECT language, reason, head, relation, tail, source, line FROM candidates
+            WHERE reason IS NOT NULL QUALIFY row_number() OVER (
+                PARTITION BY language, reason ORDER BY md5($seed || head || tail), source, line
+            ) <= {SAMPLE} ORDER BY ALL""",
+            {"seed": self._seed},
+        )
+        names = ("reason", "head", "relation", "tail", "source", "line")
+        counted = {
+            what: self._by_language(
+                f"""SELECT language, if(place <= {MAX_NAMES}, name, '(others)'), sum(count)::BIGINT FROM (
+                    SELECT *, row_number() OVER (PARTITION BY language ORDER BY count DESC, name) AS place FROM (
+                        SELECT language, {column} AS name, count(*) AS count FROM candidates
+                        WHERE {condition} GROUP BY ALL
+                    )
+                ) GROUP BY ALL ORDER BY min(place)"""
+            )
+            for what, (column, condition) in COUNTED.items()
+        }
         prepared = {}
         for language in codes:
-            of_language = {what: found.get(language, {}) for what, found in counts.items()}
-            words = {name: own[name] for name in sorted(of_language["relations"]) if name in own}
-            largest, *split_sizes = sizes.get(language, [0] * (1 + len(SPLITS)))
-            sample = dropped.get(language, [])
-            prepared[language] = Prepared(split_sizes, largest, of_language, words, sample)
+            [[largest, *split_sizes]] = sizes.get(language, [[0] * (1 + len(SPLITS))])
+            counts: dict[str, Counter[str]] = {what: Counter() for what in COUNTED}
+            for what, found in counted.items():
+                for name, count in found.get(language, ()):
+                    counts[what][printable(name)] += count
+            prepared[language] = Prepared(
+                codes=[code for code in codes[language] if code != language],
+                sizes=split_sizes,
+                largest_group=largest,
+                counts={what: dict(found) for what, found in counts.items()},
+                own_words={name: own[name] for name in sorted(counts["relations"]) if name in own},
+                dropped=[dict(zip(names, row, strict=True)) for row in dropped.get(language, ())],
+            )
         return prepared
 
     def lines(self) -> Iterator[tuple[str, str, pa.Buffer]]:
@@ -228,39 +239,28 @@ class EdgeStore:
         """
         pairs = [(language, code) for language, names in codes.items() for code in names]
         self._table("wanted", language=[pair[0] for pair in pairs], code=[pair[1] for pair in pairs])
-        edges = "SELECT wanted.language, edges.* FROM edges JOIN wanted ON head_language = code"
+        edges = "SELECT language, edges.* FROM edges JOIN wanted ON head_language = code"
         if self._plan.recipe.ends == "either":
-            edges += (
-                f" UNION ALL SELECT wanted.language, edges.* FROM edges JOIN wanted ON tail_language = code "
-                f"WHERE {self._in_dump} AND (wanted.language, head_language) NOT IN (SELECT language, code FROM wanted)"
-            )
+            edges += f"""
+                UNION ALL SELECT language, edges.* FROM edges JOIN wanted ON tail_language = code
+                WHERE {self._in_dump} AND (language, head_language) NOT IN (SELECT language, code FROM wanted)"""
         self._run(
             f"""CREATE OR REPLACE TEMP TABLE candidates AS SELECT *, CASE
                 WHEN {self._in_dump} AND relation = '{EXTERNAL}' THEN 'external_url'
-                WHEN {self._in_dump} AND relation NOT IN (SELECT unnest($known)) THEN 'unknown_relation'
+                WHEN {self._in_dump} AND relation NOT IN $known THEN 'unknown_relation'
                 WHEN head = tail THEN 'self_loop' END AS reason, NULL::VARCHAR AS noise
             FROM ({edges})""",
             {"known": list(self._plan.templates)},
         )
 
     def _add_templates(self) -> dict[str, str]:
-        """Fill ``templates`` with those of the candidates' relations; gives the words that were made from names."""
-        relations = [name for (name,) in self._rows("SELECT DISTINCT relation FROM candidates WHERE reason IS NULL")]
-        own = {name: own_words(name) for name in relations if name not in self._plan.templates}
-        known = self._plan.templates | {name: Template.of_predicate(words) for name, words in own.items()}
-        templates = [known[name] for name in relations]
-        piece, lead, width = np.array([template.words for template in templates], int).reshape(-1, 3).T
-        self._table(
-            "templates",
-            relation=pa.array(relations, pa.string()),
-            head_first=pa.array([template.head_first for template in templates], pa.bool_()),
-            before=pa.array([template.before for template in templates], pa.string()),
-            between_=pa.array([template.between for template in templates], pa.string()),
-            after_=pa.array([template.after for template in templates], pa.string()),
-            piece=piece,
-            lead=lead,
-            width=width,
-        )
+        """Fill ``templates`` for the candidates' relations; returns the words made from the names of some."""
+        missing = "SELECT DISTINCT relation FROM candidates WHERE reason IS NULL AND relation NOT IN $known"
+        own = {name: own_words(name) for (name,) in self._rows(missing, {"known": list(self._plan.templates)})}
+        templates = self._plan.templates | {name: Template.of_predicate(words) for name, words in own.items()}
+        names = ("relation", "before", "between_", "after_", "head_first", "piece", "lead", "width")
+        rows = [(name, *astuple(template), *template.words) for name, template in templates.items()]
+        self._table("templates", **dict(zip(names, zip(*rows, strict=True), strict=True)))
         return {printable(name): printable(words) for name, words in own.items()}
 
     def _remove_duplicates(self) -> None:
@@ -284,15 +284,16 @@ class EdgeStore:
 
         Edges are put in a random order; the first of them are corrupted: every second one has head and tail
         swapped, the others get the tail of one of the next edges in that order. What would be a loop, or an edge
-        that the graph has, is not taken: a swap becomes a random tail, and an edge for which eight tails fail stays
-        (``unchanged``).
+        that the graph has, is not taken: a swap becomes a random tail, and an edge for which eight tails fail is
+        ``unchanged``.
         """
         self._run(
             f"""
             CREATE OR REPLACE TEMP TABLE candidates AS
             WITH numbered AS MATERIALIZED (
                 SELECT *, count(*) OVER (PARTITION BY language) AS total, row_number() OVER (
-                    PARTITION BY language ORDER BY md5($seed || head || ' ' || relation || ' ' || tail), source, line
+                    PARTITION BY language
+                    ORDER BY md5($seed || head || ' ' || relation || ' ' || tail), source, line
                 ) - 1 AS place
                 FROM candidates WHERE reason IS NULL
             ), chosen AS (
@@ -300,7 +301,11 @@ class EdgeStore:
             ), ways AS (
                 SELECT language, source, line, relation, 0 AS way, 'swap' AS how, tail AS head,
                     tail_language AS head_language, head AS tail, head_language AS tail_language
-                FROM chosen WHERE place % 2 = 0 AND relation NOT IN {SYMMETRIC}
+                FROM chosen WHERE place % 2 = 0 AND relation NOT IN (
+                    -- those that hold in both directions: to swap their arguments corrupts nothing
+                    'Antonym', 'DistinctFrom', 'EtymologicallyRelatedTo', 'LocatedNear', 'RelatedTo', 'SimilarTo',
+                    'Synonym'
+                )
                 UNION ALL
                 SELECT chosen.language, chosen.source, chosen.line, chosen.relation, step AS way, 'tail',
                     chosen.head, chosen.head_language, other.tail, other.tail_language
@@ -346,15 +351,16 @@ class EdgeStore:
             WITH sizes AS (
                 SELECT language, name, count(*) AS size FROM grouped GROUP BY ALL
             ), shares AS (
-                SELECT *, greatest(1, round_even({HELD_OUT_SHARE} * sum(size) OVER (PARTITION BY language), 0)) AS share
+                SELECT *, sum(size) OVER (PARTITION BY language) AS total,
+                    greatest(1, round_even({HELD_OUT_SHARE} * total, 0)) AS share
                 FROM sizes
             ), drawn AS (
                 SELECT *, sum(size) FILTER (size <= share) OVER (
                     PARTITION BY language ORDER BY md5($seed || name), name
-                ) AS total FROM shares
+                ) AS place FROM shares
             )
-            SELECT language, name, size, CASE WHEN size > share THEN 0 WHEN total <= share THEN 1
-                WHEN total <= 2 * share THEN 2 ELSE 0 END AS split FROM drawn""",
+            SELECT language, name, size, CASE WHEN size > share THEN 0 WHEN place <= share THEN 1
+                WHEN place <= 2 * share THEN 2 ELSE 0 END AS split FROM drawn""",
             {"seed": self._seed},
         )
 
@@ -387,43 +393,6 @@ class EdgeStore:
             "min(concept) OVER (PARTITION BY label) AS name FROM nodes JOIN components USING (node)"
         )
 
-    def _sizes(self) -> dict[str, list[int]]:
-        """For each language that has sentences: the largest group, and the sizes of train, dev and test."""
-        sums = ", ".join(
-            f"coalesce(sum(size) FILTER (split = {number}), 0)::BIGINT" for number in range(len(SPLITS))
-        )
-        rows = self._rows(f"SELECT language, max(size), {sums} FROM groups GROUP BY language")
-        return {language: sizes for language, *sizes in rows}
-
-    def _dropped(self) -> dict[str, list[dict[str, Any]]]:
-        """For each language, at most 20 random edges for each reason why edges were dropped."""
-        rows = self._rows(
-            f"""SELECT language, reason, head, relation, tail, source, line FROM candidates WHERE reason IS NOT NULL
-            QUALIFY row_number() OVER (
-                PARTITION BY language, reason ORDER BY md5($seed || head || tail), source, line
-            ) <= {SAMPLE} ORDER BY ALL""",
-            {"seed": self._seed},
-        )
-        names = ("reason", "head", "relation", "tail", "source", "line")
-        found: dict[str, list[dict[str, Any]]] = {}
-        for language, *row in rows:
-            found.setdefault(language, []).append(dict(zip(names, row, strict=True)))
-        return found
-
-    def _counted(self, column: str, condition: str) -> dict[str, dict[str, int]]:
-        """For each language, how often each name stands in a column; beyond 1,000 names as ``(others)``."""
-        rows = self._rows(
-            f"""SELECT language, if(place <= {MAX_NAMES}, name, '(others)') AS shown, sum(count)::BIGINT FROM (
-                SELECT *, row_number() OVER (PARTITION BY language ORDER BY count DESC, name) AS place FROM
-                (SELECT language, {column} AS name, count(*) AS count FROM candidates WHERE {condition} GROUP BY ALL)
-            ) GROUP BY ALL ORDER BY min(place)"""
-        )
-        counted: dict[str, dict[str, int]] = {}
-        for language, name, count in rows:
-            of_language = counted.setdefault(language, {})
-            of_language[printable(name)] = of_language.get(printable(name), 0) + count
-        return counted
-
     @property
     def _seed(self) -> str:
         return f"{self._plan.recipe.seed} "
@@ -433,6 +402,13 @@ class EdgeStore:
         self._database.register("columns_of_table", pa.table(columns))
         self._run(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM columns_of_table")
         self._database.unregister("columns_of_table")
+
+    def _by_language(self, query: str, parameters: Any = None) -> dict[str, list[list[Any]]]:
+        """The rows of a query by their first column, which is not repeated."""
+        found: dict[str, list[list[Any]]] = {}
+        for language, *row in self._rows(query, parameters):
+            found.setdefault(language, []).append(row)
+        return found
 
     def _run(self, query: str, parameters: Any = None) -> duckdb.DuckDBPyConnection:
         return self._database.execute(query, parameters)

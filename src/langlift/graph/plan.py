@@ -30,8 +30,8 @@ class Source:
 class Plan:
     """Everything that determines the sentences, except the languages.
 
-    ``templates`` holds the published predicates, those of ``--predicates`` and those of ``--templates``; later ones
-    override earlier ones. ``settings`` goes into the manifest.
+    ``templates`` holds the published predicates, those of ``--predicates`` and those of ``--templates``, each
+    overriding the ones before. ``settings`` goes into the manifest.
     """
 
     sources: list[Source]

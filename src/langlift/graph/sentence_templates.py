@@ -1,9 +1,9 @@
 """The words of relations: published predicates, names taken as words, and templates of whole sentences.
 
-The predicates of ConceptNet's 33 relations in ``predicates.csv``, and the form ``head predicate tail.``, come from
-arXiv 2407.01406 and 2502.10140 (github.com/d-gurgurov/Knowledge-Driven-Adaptation-LLMs, src/conceptnet/cn_to_nl.py,
-Apache-2.0). Some read the other way round from what ConceptNet means by the relation (``HasA``: "belongs to"); they
-are kept as published.
+The predicates of ConceptNet's 33 relations in ``predicates.csv``, and the form ``head predicate tail.``, are facts
+of arXiv 2407.01406 and 2502.10140, from github.com/d-gurgurov/Knowledge-Driven-Adaptation-LLMs,
+src/conceptnet/cn_to_nl.py (Apache-2.0). Some read the other way round from what ConceptNet means by the relation
+(``HasA``: "belongs to"); they are kept as published.
 """
 
 import csv
@@ -89,7 +89,9 @@ def load_predicates(extra: Path | None = None) -> dict[str, str]:
         reader = csv.reader(_read(path).splitlines())
         try:
             if [field.strip() for field in next(reader, [])] != ["relation", "predicate"]:
-                raise InputError(f"{path}:1: the columns must be relation,predicate", "write that as the first line")
+                raise InputError(
+                    f"{path}:1: the columns must be relation,predicate", "write that as the first line"
+                )
             for row in reader:
                 fields = [clean_term(field) for field in row]
                 if any(fields) and (len(fields) != 2 or not all(fields)):
@@ -105,7 +107,7 @@ def load_predicates(extra: Path | None = None) -> dict[str, str]:
 
 
 def load_templates(given: str, known: set[str]) -> tuple[Path, dict[str, Template]]:
-    """The file and its templates, by relation, given a path (``.yaml``) or the name of a shipped file (``mlt_Latn``).
+    """A file and its templates by relation, given its path (``.yaml``) or a shipped name (``mlt_Latn``).
 
     ``known`` are the relations that may have a template.
 

@@ -37,7 +37,7 @@ class Counts(NamedTuple):
 
 
 class Tally:
-    """Counts over all sources of a build: ``rows``, ``damaged``, and the first 20 damaged rows in ``damaged_rows``."""
+    """Counts over all sources of a build: ``rows``, ``damaged``, and the first 20 of these as ``damaged_rows``."""
 
     def __init__(self, strict: bool = False) -> None:
         self.rows = self.damaged = 0
@@ -55,7 +55,8 @@ class Tally:
         for line, reason in counts.first:
             if self._strict:
                 raise InputError(
-                    f"{source}:{line}: {printable(reason)}", "correct the row, or skip such rows by leaving out --strict"
+                    f"{source}:{line}: {printable(reason)}",
+                    "correct the row, or skip such rows by leaving out --strict",
                 )
             if len(self.damaged_rows) < SAMPLE:
                 row = {"source": printable(str(source)), "line": line, "reason": printable(reason)}
