@@ -85,8 +85,8 @@ def build_graph(
     ``sources`` are ``conceptnet:PATH`` (the official dump, plain or gzip), ``triples:PATH`` (TSV, CSV or JSON
     lines) and ``cldr``, read in this order. ``columns`` says what the columns of triple sources are called
     (``head=subj,relation=pred,tail=obj``), ``predicates`` names a CSV file of further predicates, ``templates`` a
-    YAML file of sentences (or shipped ones: ``mlt_Latn``). Memory does not grow with the sources. ``threads``:
-    how many may work at once (default: the machine's, at most 4).
+    YAML file of sentences (or shipped ones: ``mlt_Latn``). Memory does not grow with the sources. ``threads``
+    is how many may work at once (default: one per core, at most 4).
 
     Raises:
         InputError: a source is missing or damaged as a whole; ``strict`` and a row is damaged; nothing or too

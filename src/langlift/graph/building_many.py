@@ -1,4 +1,4 @@
-"""Graphs of many languages from one pass over the sources; a build that was stopped goes on where it was."""
+"""Graphs of many languages from one pass over the sources; an interrupted build resumes where it stopped."""
 
 import json
 import shutil
@@ -23,9 +23,9 @@ from langlift.languages import Language, find_language
 from langlift.progress import ProgressBar
 
 WORK = ".building"
-"""The folder in a build's that holds what was read; it is removed when all languages are done."""
+"""The folder inside the build's that holds what was read; removed when all languages are done."""
 EDGES_AT_ONCE = 500_000
-"""So many edges are prepared together, or those of one language that has more."""
+"""Edges that are prepared together, unless one language alone has more."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class GraphsResult:
     ``languages`` gives the sentences of each language that has a folder. ``too_small`` says why another has none,
     ``unknown_codes`` counts edges that start in a code of ConceptNet that is no language's. ``already_built`` are
     the languages that an earlier build had finished. ``rows`` and what is damaged are those of the pass. ``asked``
-    is what must be the same for a build to be gone on with.
+    is what must be the same for a build to be resumed.
     """
 
     data: str
@@ -67,8 +67,8 @@ def build_graphs(
 ) -> GraphsResult:
     """Write a folder as ``build_graph`` does for each language, ``out/mlt_Latn`` and so on, from one pass.
 
-    ``languages`` None means all that the sources have. Sources are ``conceptnet:PATH`` and ``cldr``. A build that
-    was stopped goes on when it is called again with the same arguments: finished languages are left alone, and
+    With ``languages`` None, all that the sources have are built. Sources are ``conceptnet:PATH`` and ``cldr``. An
+    interrupted build resumes when called again with the same arguments: finished languages are left alone, and
     what was read of the dumps is not parsed again.
 
     Raises:
@@ -98,8 +98,9 @@ def build_graphs(
         build.read(codes, [language for language in located if languages is None or language in languages])
         edges = store.codes()
         wanted, unknown = _named(languages, edges)
-        done = {name: _kept(out / name) for name in sorted(wanted) if (out / name / MANIFEST).exists()}
-        built, small = list(done), dict[str, str]()
+        built = [name for name in sorted(wanted) if (out / name / MANIFEST).exists()]
+        done = {name: json.loads((out / name / MANIFEST).read_text(encoding="utf-8"))["kept"] for name in built}
+        small: dict[str, str] = {}
         with ProgressBar("languages", len(wanted) - len(built), "languages") as progress:
             for batch in _batches({name: wanted[name] for name in wanted if name not in done}, edges):
                 prepared = store.prepare(batch)
@@ -143,7 +144,7 @@ def build_graphs(
 
 
 def _asked(plan: Plan, languages: Sequence[Language] | None) -> dict[str, Any]:
-    """What decides the whole build: a source that has changed since is another."""
+    """What determines the whole build; a source that has changed since counts as another."""
     sources = []
     for source in plan.sources:
         try:
@@ -159,23 +160,23 @@ def _asked(plan: Plan, languages: Sequence[Language] | None) -> dict[str, Any]:
 
 
 def _finished(out: Path, asked: Mapping[str, Any]) -> GraphsResult | None:
-    """What an earlier build wrote that had finished everything, None where there is none."""
+    """The result of an earlier build that finished, None if there is none."""
     path = out / MANIFEST
     if not path.is_file():
         return None
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        if stored["asked"] != asked:
-            raise InputError(f"{out}: holds a finished build with other settings or sources", "choose a new --out")
         finished = GraphsResult(**stored | {"already_built": sorted(stored["languages"])})
     except (ValueError, KeyError, TypeError, OSError):
         raise InputError(f"{out}: holds something else", "choose a new --out") from None
-    shutil.rmtree(out / WORK, ignore_errors=True)  # one that was stopped at its very end left it
+    if finished.asked != asked:
+        raise InputError(f"{out}: holds a finished build with other settings or sources", "choose a new --out")
+    shutil.rmtree(out / WORK, ignore_errors=True)  # left by a build that was killed at its very end
     return finished
 
 
 def _open(out: Path, asked: Mapping[str, Any]) -> Path:
-    """Make the folder to work in, or go on in that of the same build."""
+    """Create the working folder, or reuse that of the same build, interrupted."""
     work = out / WORK
     state = work / "asked.json"
     if state.exists():
@@ -187,7 +188,7 @@ def _open(out: Path, asked: Mapping[str, Any]) -> Path:
         for left in [*out.glob(".*.writing"), work / "spill"]:
             shutil.rmtree(left, ignore_errors=True)
         return work
-    # Only an empty one may be left by a build that was stopped before it wrote down what it was asked.
+    # A build that was stopped before it wrote down what it was asked leaves the working folder empty.
     if not (work.is_dir() and [path.name for path in out.iterdir()] == [WORK]):
         check_new_folder(out)
     try:
@@ -218,7 +219,7 @@ def _named(
 
 
 def _batches(wanted: Mapping[str, list[str]], counts: Mapping[str, int]) -> Iterator[dict[str, list[str]]]:
-    """Languages to be prepared together: as many as have half a million edges, or one that has more."""
+    """Languages to prepare together: at most half a million edges, or one language that has more."""
     batch: dict[str, list[str]] = {}
     edges = 0
     for name, codes in wanted.items():
@@ -230,11 +231,3 @@ def _batches(wanted: Mapping[str, list[str]], counts: Mapping[str, int]) -> Iter
         edges += size
     if batch:
         yield batch
-
-
-def _kept(folder: Path) -> int:
-    """How many sentences a finished language has."""
-    try:
-        return int(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["kept"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / MANIFEST}: cannot be read ({error})", "delete the folder") from None
