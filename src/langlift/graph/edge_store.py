@@ -30,13 +30,6 @@ SCHEMA = pa.schema({name: NUMBERS.get(name, pa.string()) for name in Edge._field
 """The columns of stored edges, after the number of the source."""
 MEMORY_LIMIT = "512MB"
 """Of the database; what does not fit goes to disk."""
-DISK_ERRORS = (
-    duckdb.FatalException,
-    duckdb.IOException,
-    duckdb.OutOfMemoryException,
-    duckdb.TransactionException,
-)
-"""What DuckDB raises when the disk is full, depending on when it finds out."""
 MAX_THREADS = 4
 EDGES_AT_ONCE = 50_000
 SENTENCES_AT_ONCE = 20_000
@@ -90,7 +83,7 @@ def open_store(folder: Path, plan: Plan, out: Path, threads: int | None = None) 
             config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(folder / "spill"), "threads": threads},
         ) as database:
             yield EdgeStore(database, plan, threads)
-    except (*DISK_ERRORS, OSError) as error:
+    except (duckdb.OperationalError, duckdb.FatalException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise LangliftError(f"{out}: cannot be written ({reason})", "check free space and permissions") from error
 
