@@ -101,6 +101,7 @@ class EdgeStore:
         dumps = ", ".join(map(str, plan.numbers("conceptnet"))) or "NULL"
         self._in_dump = f"source IN ({dumps})"
         self._run("SET enable_progress_bar = false")
+        self._run("PRAGMA disable_checkpoint_on_shutdown")  # most stores are deleted then
         self._run("CREATE TABLE IF NOT EXISTS blocks (source INTEGER, line BIGINT, counts VARCHAR)")
         self._run(
             "CREATE TABLE IF NOT EXISTS edges (source INTEGER, line BIGINT, head VARCHAR, head_language VARCHAR, "
