@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes langlift-mini from a package's file to the folder that langlift brings. The steps have been run one by one, not yet by this script.
+# Makes langlift-mini from a package's file to the folder that langlift brings.
 # Every step is skipped if it is done, and the training is gone on with where it was stopped.
 #
 #   LANGLIFT_DATA=... tools/make_mini.sh OUT
