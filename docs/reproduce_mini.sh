@@ -38,7 +38,7 @@ card() {
 }
 
 gate() {
-  for language in fin_Latn zul_Latn; do
+  for language in fin_Latn zul_Latn hau_Latn eng_Latn; do
     for name in encoder langlift-mini; do
       local base=$name
       [ "$name" = encoder ] && base=${ENCODER:?name the encoder as it came}

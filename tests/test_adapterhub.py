@@ -432,7 +432,7 @@ def test_export_checks_the_base(langlift: Callable[..., CommandResult], tmp_path
         (lora, base_of("bert"), "model_type xlm-roberta, the base has bert"),
         (unrecorded, base_of("bert"), "belongs to another architecture"),
         (bottleneck, base_of("xlm-roberta"), "model_type bert, the base has xlm-roberta"),
-        (bottleneck, "nosuch/x", "no such folder, and not to be had"),
+        (bottleneck, "nosuch/x", "no such folder, and not found"),
     ):
         out = ["--to", "adapterhub", "--out", tmp_path / "out", "--json"]
         result = langlift("export", folder, "--base", base, *out)

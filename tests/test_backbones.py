@@ -186,7 +186,7 @@ def test_the_hubs_retries_stay_off_the_screen(monkeypatch: pytest.MonkeyPatch) -
     hub.addHandler(handler)
     try:
         for load in (load_tokenizer, load_masked_model, weightless_model):
-            with pytest.raises(InputError, match="not to be had from the Hugging Face hub"):
+            with pytest.raises(InputError, match="not found on the Hugging Face hub"):
                 load("nosuch/x")
         assert shown == []
         hub.warning("outside")

@@ -246,7 +246,7 @@ def test_no_token_no_network_and_a_public_repository(
 def test_a_repository_that_is_not_there(hub: Hub, langlift: Callable[..., CommandResult], tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("Iva.\n", encoding="utf-8")
     result = langlift("predict", "anna/none", "--text", tmp_path / "t.txt", "--out", tmp_path / "o.tsv", "--json")
-    assert result.code == 2 and "anna/none: no such folder, and not to be had" in result.error["error"], result.err
+    assert result.code == 2 and "anna/none: no such folder, and not found" in result.error["error"], result.err
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ def local_folder(name: str | Path) -> Path:
     except (OSError, ValueError) as error:  # the hub's own errors are OSErrors, or ValueErrors of names
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
-            f"{name}: no such folder, and not to be had from the Hugging Face hub ({reason})",
+            f"{name}: no such folder, and not found on the Hugging Face hub ({reason})",
             "give a folder that langlift wrote, or a repository such as owner/name",
         ) from None
 

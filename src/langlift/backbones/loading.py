@@ -285,7 +285,7 @@ def unloadable(name: str, error: Exception) -> InputError:
     if not Path(name).exists() and name not in BUNDLED:
         similar = similar_name(name)
         return InputError(
-            f"{name}: no such folder, and not to be had from the Hugging Face hub ({reason})",
+            f"{name}: no such folder, and not found on the Hugging Face hub ({reason})",
             f"did you mean {similar}?" if similar else _hint(),
         )
     return InputError(f"{name}: cannot be loaded ({reason})", _hint())

@@ -179,7 +179,7 @@ def open_model(model: BaseName | str, name: str | None, key_variable: str | None
     """A server where ``model`` is a URL, else a model here.
 
     Raises:
-        InputError: it is not to be had, or what was given does not go with it.
+        InputError: it cannot be found, or the options given do not fit it.
     """
     model = BaseName.of(model)
     if is_url(model.name):
