@@ -31,7 +31,7 @@ TOPIC = "topic"
 TOPIC_SETTINGS: dict[str, Any] = {"epochs": 3, "batch_size": 8, "learning_rate": 2e-3, "seeds": (1, 2)}
 """Few epochs, and two seeds, to finish in minutes; the rest is as in the base's preset.
 
-Chosen among about five settings by the scores of these same test sentences: an illustration, not evidence.
+Chosen among about five by the scores of these same test sentences: an illustration, not evidence.
 """
 TEST_SENTENCES = 36
 """The first sentences of the text's test split: what is scored, and has gaps."""

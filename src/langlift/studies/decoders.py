@@ -11,7 +11,7 @@ from langlift.studies.study import Study
 
 
 def is_decoder(base: str, study: Study) -> bool:
-    """Whether a base is a decoder; one that cannot be found counts as one if the study trains only with ``causal``."""
+    """Whether a base is a decoder; one not found is, if the study trains only with ``causal``."""
     known = _is_decoder(base)
     return _trains_causal_alone(study) if known is None else known
 
