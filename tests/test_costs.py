@@ -29,7 +29,7 @@ def counted(monkeypatch):
         caught.append(trainer)
         return flops_per_token(trainer)
 
-    monkeypatch.setattr("langlift.training.adaptation.flops_per_token", caught_by)
+    monkeypatch.setattr("langlift.training.run.flops_per_token", caught_by)
     return caught
 
 

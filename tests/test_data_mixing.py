@@ -30,7 +30,7 @@ from langlift.languages import find_language
 from langlift.training.adaptation import AdaptResult, adapt
 from langlift.training.examples import Rounds, Schedule
 from langlift.training.recipes import AdaptRecipe
-from langlift.training.trainer import LiftTrainer, mixed_validation_loss, validation_loss
+from langlift.training.trainer import LiftTrainer, validation_losses
 from langlift.training.training_data import encode_sources, read_sources
 
 LANGUAGE = find_language("mlt")
@@ -110,10 +110,12 @@ def test_the_joint_validation_loss_is_that_of_examples_drawn_in_the_shares():
     collate = torch.utils.data.default_collate
     model = torch.nn.Linear(1, 1)
     many, few = Fixed([(8.0, 4)] * 30 + [(16.0, 4)] * 30), Fixed([(2.0, 2)] * 5)
-    measures = mixed_validation_loss(loss, {"a": (many, 0.75), "b": (few, 0.25)}, collate, batch_size=7)(model)
+    measures = validation_losses(loss, {"a": many, "b": few}, collate, 7, {"a": 0.75, "b": 0.25})(model)
     # Three of a (12 each, 4 items) to one of b (2, 2 items).
     assert measures == pytest.approx({"loss": (3 * 12 + 2) / (3 * 4 + 2), "loss_a": 3.0, "loss_b": 1.0})
-    assert measures["loss_a"] == validation_loss(loss, many, collate, 7)(model)["loss"]
+    assert validation_losses(loss, {"a": many}, collate, 7, {"a": 1.0})(model) == {"loss": measures["loss_a"]}
+    once = validation_losses(loss, {"a": many, "b": few}, collate, 7)(model)
+    assert once == measures | {"loss": (measures["loss_a"] + measures["loss_b"]) / 2}
 
 
 def test_text_and_graph_together_are_resumed_exactly(tiny_bert, graph, tmp_path, monkeypatch):

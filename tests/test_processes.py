@@ -15,6 +15,7 @@ from conftest import MALTESE
 from safetensors.torch import load_file
 
 from langlift.errors import InputError
+from langlift.training.recipes import AdaptRecipe
 from langlift.training.trainer import training_arguments
 
 LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -111,9 +112,8 @@ def test_a_run_in_two_processes_that_was_killed_goes_on(still, tmp_path):
 def test_a_batch_must_be_shared_evenly_and_tasks_take_one_process(tmp_path, monkeypatch, langlift, topic_folder):
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("RANK", "0")
-    settings = {"steps": 1, "learning_rate": 1e-3, "accumulation": 1, "warmup_share": 0, "weight_decay": 0}
-    with pytest.raises(InputError, match="a batch of 8 cannot be shared by 3 processes"):
-        training_arguments(tmp_path, batch_size=8, validate_every=1, save_every=1, seed=1, **settings)
+    with pytest.raises(InputError, match="a batch of 8 cannot be divided among 3 processes"):
+        training_arguments(tmp_path, AdaptRecipe(batch_size=8), steps=1, seed=1, validate_every=1, save_every=1)
     base = ["--base", "langlift-nano", "--data", topic_folder, "--out", tmp_path / "run"]
     refused = langlift("task", "topic", *base, "--json")
     assert refused.code == 1 and "does not run in several processes" in refused.error["error"]

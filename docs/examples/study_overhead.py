@@ -28,7 +28,8 @@ from langlift.studies.folder import RUNS
 from langlift.studies.planning import plan_study
 from langlift.studies.running import run_study
 from langlift.studies.study_file import read_study
-from langlift.training.run_folder import METRICS, write_json
+from langlift.files import write_json
+from langlift.training.run_folder import METRICS
 
 DEFAULT = """
 base: langlift-nano

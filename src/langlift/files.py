@@ -1,53 +1,182 @@
-"""Folders written whole or not at all, and the memory that a process needed."""
+"""Files and folders written whole or not at all, locks, hashes, and the memory that a process needed."""
 
+import fcntl
+import hashlib
+import json
+import os
 import re
+import resource
+import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
+
+from safetensors import SafetensorError
 
 from langlift.errors import InputError, LangliftError
+from langlift.processes import is_writer
+
+TORCH_WRITER = re.compile("PytorchStreamWriter|inline_container")
+"""What torch.save's errors mention when a file cannot be written."""
+SPACE_HINT = "check free space and permissions"
+RESUME_HINT = f"{SPACE_HINT}; finished work is kept, the same command with --resume goes on"
+
+
+@contextmanager
+def writing(target: Path, hint: str = RESUME_HINT) -> Iterator[None]:
+    """Turn the operating system's write errors (disk full, read-only) into a LangliftError naming ``target``."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        # torch and safetensors wrap the system's error in their own.
+        if isinstance(error, RuntimeError) and not TORCH_WRITER.search(str(error)):
+            raise
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise LangliftError(f"{target}: cannot be written ({reason})", hint) from error
+
+
+@contextmanager
+def atomic_file(target: Path) -> Iterator[Path]:
+    """Yield a temporary path next to ``target``; rename it to ``target`` on success, remove it on failure.
+
+    With several processes only the writer's file is kept.
+    """
+    if not is_writer():
+        with TemporaryDirectory() as discarded:
+            yield Path(discarded, target.name)
+        return
+    staging = target.with_name(f".{target.name}.writing")
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield staging
+            staging.replace(target)
+        finally:
+            staging.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """As ``atomic_file``, for a folder; an existing ``target`` is replaced as a whole."""
+    with _emptied(target.with_name(f".{target.name}.writing"), target) as staging:
+        yield staging
+        if target.exists():
+            shutil.rmtree(target)
+        staging.replace(target)
+
+
+@contextmanager
+def atomic_files(folder: Path) -> Iterator[Path]:
+    """Yield an empty staging folder; on success move each file in it into ``folder``.
+
+    With several processes only the writer's files are kept.
+    """
+    if not is_writer():
+        with TemporaryDirectory() as discarded:
+            yield Path(discarded)
+        return
+    with _emptied(folder / ".writing", folder) as staging:
+        yield staging
+        for file in sorted(staging.iterdir()):
+            file.replace(folder / file.name)
+
+
+@contextmanager
+def _emptied(staging: Path, target: Path) -> Iterator[Path]:
+    """An empty staging folder for ``target``, removed at the end."""
+    with writing(target):
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        try:
+            yield staging
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_json(target: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object atomically."""
+    write_text(target, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(target: Path, content: str) -> None:
+    """Write a text file atomically."""
+    with atomic_file(target) as staging:
+        staging.write_text(content, encoding="utf-8")
+
+
+def sha256_of(files: Iterable[Path]) -> str:
+    """The SHA-256 of the concatenated bytes of some files."""
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def locked(path: Path, message: str, wait: float = 0.0) -> Iterator[None]:
+    """Lock an existing file or folder; the lock is released when this process ends, however it ends.
+
+    Raises:
+        LangliftError: with ``message``, if another process still holds the lock after ``wait`` seconds.
+    """
+    until = time.monotonic() + wait
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise LangliftError(message, "wait for it, or stop it") from None
+                time.sleep(0.1)
+                continue
+            except OSError:
+                pass  # some network file systems have no locks
+            break
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``target``; rename it to ``target`` on success, remove it on failure.
+    """Yield an empty folder next to ``target``; rename it to ``target`` on success, remove it on failure.
 
     Raises:
-        InputError: ``target`` is a file, or a folder that holds something: nothing is ever overwritten.
-        LangliftError: the system does not let it be written.
+        InputError: ``target`` is a file or a folder that is not empty: nothing is ever overwritten.
+        LangliftError: it cannot be written.
     """
     check_new_folder(target)
     final = target.resolve()
-    try:
+    with writing(target, SPACE_HINT):
         final.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(".writing", f".{final.name}.", final.parent, ignore_cleanup_errors=True) as work:
-            # One folder further in: it gets the usual permissions, the temporary one is closed to others.
+            # One level deeper: the temporary folder itself is closed to other users.
             staging = Path(work, "folder")
             staging.mkdir()
             yield staging
             staging.replace(final)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise LangliftError(
-            f"{target}: cannot be written ({reason})", "check free space and permissions"
-        ) from error
 
 
 def check_new_folder(target: Path) -> None:
     """Raise an InputError unless ``target`` does not exist yet, or is an empty folder that can be replaced."""
     try:
-        held = min((path.name for path in target.iterdir()), default=None)
+        content = min((path.name for path in target.iterdir()), default=None)
     except FileNotFoundError:
         return
     except NotADirectoryError:
         raise InputError(f"{target}: is a file", "choose a folder for --out") from None
     except OSError as error:
         raise InputError(f"{target}: cannot be read ({error.strerror})", "choose another --out") from None
-    if held is not None:
+    if content is not None:
         raise InputError(
-            f"{target}: the folder is not empty (it holds {held})", "choose a new --out, or delete it"
+            f"{target}: the folder is not empty (it holds {content})", "choose a new --out, or delete it"
         )
     final = target.resolve()
     if final == Path.cwd() or final.is_mount():
@@ -56,19 +185,17 @@ def check_new_folder(target: Path) -> None:
 
 
 def process_peak_memory_bytes() -> int:
-    """The most memory (resident) that this process has held so far."""
+    """Peak resident memory of this process, in bytes."""
     if sys.platform == "linux":
-        # Not getrusage's: that one may be the parent's, from before this program was started.
+        # getrusage may count the parent process's memory, from before this program was started.
         found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text("ascii"))
         if found is not None:
             return int(found[1]) * 1024
-    import resource  # which Windows has not
-
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def forget_process_peak() -> None:
-    """Count this process's peak anew from now on; only Linux can."""
+def reset_process_peak() -> None:
+    """Start a new measurement of this process's peak memory (Linux only)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", "ascii")

@@ -1,4 +1,4 @@
-"""One run in several processes, as ``accelerate launch`` starts them: who writes, and waiting for each other."""
+"""One run in several processes, as started by ``accelerate launch``: which process writes, and barriers."""
 
 import os
 
@@ -6,17 +6,17 @@ from langlift.errors import LangliftError
 
 
 def count() -> int:
-    """The processes that this run has; 1 unless a launcher says otherwise."""
+    """Number of processes of this run; 1 without a launcher."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_writer() -> bool:
-    """Whether this process writes the run's files and speaks for all: the first one."""
+    """Whether this process (rank 0) writes the run's files and prints its results."""
     return count() == 1 or os.environ.get("RANK", "0") == "0"
 
 
 def wait_for_all() -> None:
-    """Go on when every process is here; the first call joins them."""
+    """Barrier over all processes of the run; the first call connects them."""
     if count() > 1:
         from accelerate import PartialState
 
@@ -24,7 +24,7 @@ def wait_for_all() -> None:
 
 
 def only_one(what: str) -> None:
-    """Raise a LangliftError where several processes were started for something that one does."""
+    """Raise a LangliftError if ``what``, which runs in a single process, was started in several."""
     if count() > 1:
         raise LangliftError(
             f"{what} does not run in several processes", "start it without accelerate launch or torchrun"

@@ -9,8 +9,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from langlift.errors import LangliftError
+from langlift.files import writing
 from langlift.prompting.asking import Answer
-from langlift.training.run_folder import writing
 
 ANSWERS = "answers.jsonl"
 FIELDS = frozenset(field.name for field in fields(Answer))

@@ -12,6 +12,7 @@ from langlift.backbones.base_name import BaseName
 from langlift.config.loading import recorded
 from langlift.config.recipes import PromptRecipe
 from langlift.errors import InputError, LangliftError
+from langlift.files import atomic_file
 from langlift.model_cards import render_card
 from langlift.progress import ProgressBar, say
 from langlift.prompting.answer_store import ANSWERS, AnswerStore, open_answers
@@ -24,15 +25,8 @@ from langlift.prompting.template import PromptTemplate, load_template
 from langlift.tasks.learner import TaskData
 from langlift.tasks.runner import PREDICTIONS, name_of, over_seeds
 from langlift.tasks.task import PROMPTED, TASKS
-from langlift.training.run_folder import (
-    METRICS,
-    atomic_file,
-    is_finished,
-    open_run,
-    read_metrics,
-    write_json,
-    write_text,
-)
+from langlift.training.run import open_run
+from langlift.training.run_folder import is_finished
 
 MAY_CHANGE = frozenset((*PromptRecipe.SERVING, "failures", "price_in", "price_out", "batch_size"))
 EXAMPLES = 5
@@ -124,25 +118,29 @@ def prompt(
     }
     if not is_finished(out):
         asked.require([one for some in prompts.values() for one in some])
-    open_run(out, recorded("prompt", inputs, recipe), resume, MAY_CHANGE)
-    if is_finished(out):
-        return PromptResult(**read_metrics(out))
-    with open_answers(answers or out / ANSWERS, wait) as store:
-        start = time.monotonic()
-        keys = {seed: [one.key(asked.identity) for one in some] for seed, some in prompts.items()}
-        wanted = {key: one for seed in recipe.seeds for key, one in zip(keys[seed], prompts[seed], strict=True)}
-        before = sum(store.get(key) is not None for key in wanted)
-        told = _ask(asked, wanted, store)
-        if told.failures and recipe.failures == "stop":
-            raise _unanswered(told.failures, len(wanted))
-        seconds = time.monotonic() - start
-        fresh = sum(store.get(key) is not None for key in wanted) - before
-        runs = [
-            run.count(out / f"seed-{seed}", seed, inputs, prompts[seed], [store.get(key) for key in keys[seed]])
-            for seed in recipe.seeds
-        ]
-        result = run.result(runs, asked.name, [store.get(key) for key in wanted], told, fresh, seconds)
-    write_json(out / METRICS, asdict(result))
+    with open_run(out, recorded("prompt", inputs, recipe), resume, MAY_CHANGE) as opened:
+        if opened.finished:
+            return PromptResult(**opened.metrics)
+        with open_answers(answers or out / ANSWERS, wait) as store:
+            start = time.monotonic()
+            keys = {seed: [one.key(asked.identity) for one in some] for seed, some in prompts.items()}
+            wanted = {
+                key: one for seed in recipe.seeds for key, one in zip(keys[seed], prompts[seed], strict=True)
+            }
+            before = sum(store.get(key) is not None for key in wanted)
+            told = _ask(asked, wanted, store)
+            if told.failures and recipe.failures == "stop":
+                raise _unanswered(told.failures, len(wanted))
+            seconds = time.monotonic() - start
+            fresh = sum(store.get(key) is not None for key in wanted) - before
+            runs = [
+                run.count(
+                    out / f"seed-{seed}", seed, inputs, prompts[seed], [store.get(key) for key in keys[seed]]
+                )
+                for seed in recipe.seeds
+            ]
+            result = run.result(runs, asked.name, [store.get(key) for key in wanted], told, fresh, seconds)
+        opened.finish(asdict(result))
     return result
 
 
@@ -267,7 +265,6 @@ class _Run:
     ) -> dict[str, Any]:
         """Read and measure one seed's answers, and write its folder."""
         form, recipe, test, task = self.form, self.recipe, self.data.test, self.form.task
-        open_run(folder, recorded("prompt", {**inputs, "seed": seed}, recipe), True, MAY_CHANGE)
         texts = [None if answer is None else without_thinking(answer.text) for answer in answers]
         read = [(None, 0) if t is None else form.read(t, test, number) for number, t in enumerate(texts)]
         found = [answer for answer, _ in read]
@@ -291,9 +288,6 @@ class _Run:
             "failed": sum(answer is None for answer in answers),
             "misplaced": sum(missed for _, missed in read),
         }
-        with atomic_file(folder / PREDICTIONS) as path, path.open("w", encoding="utf-8") as file:
-            for row in task.learner.rows(split, form.answers(chosen)):
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
         card = render_card(
             "prompt.md",
             task=task,
@@ -303,8 +297,11 @@ class _Run:
             metrics=metrics,
             example=prompts[0].messages,
         )
-        write_text(folder / "README.md", card)
-        write_json(folder / METRICS, metrics)
+        with open_run(folder, recorded("prompt", {**inputs, "seed": seed}, recipe), True, MAY_CHANGE) as opened:
+            with atomic_file(folder / PREDICTIONS) as path, path.open("w", encoding="utf-8") as file:
+                for row in task.learner.rows(split, form.answers(chosen)):
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            opened.finish(metrics, card)
         return metrics
 
     def result(

@@ -6,8 +6,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from langlift.files import write_text
 from langlift.reports.charts import bar_chart, seeds_chart
-from langlift.training.run_folder import write_text
 
 GAPS_SHOWN = 6
 ADAPTED = "+ Maltese adapter"

@@ -7,8 +7,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from langlift.errors import InputError
+from langlift.files import write_text
 from langlift.reports.charts import bar_panels
-from langlift.training.run_folder import write_text
 
 KINDS = (".svg", ".html")
 

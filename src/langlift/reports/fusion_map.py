@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from langlift.files import write_text
 from langlift.reports.charts import heat_maps
 from langlift.tasks.setups import ATTENTION
-from langlift.training.run_folder import write_text
 
 FUSION_MAP = "fusion_attention.svg"
 

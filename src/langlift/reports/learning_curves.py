@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from langlift.files import write_text
 from langlift.reports.charts import line_chart
-from langlift.training.run_folder import LEARNING_CURVES, PROGRESS, write_text
+from langlift.training.run_folder import LEARNING_CURVES, PROGRESS
 
 MEAN = "mean of the languages"
 

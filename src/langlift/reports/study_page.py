@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from langlift.errors import InputError
+from langlift.files import write_text
 from langlift.progress import ProgressBar
 from langlift.reports import study_charts as charts
 from langlift.reports import study_tables as tables
@@ -24,7 +25,7 @@ from langlift.studies.analysis.measures import Results, language_of, sort_result
 from langlift.studies.published import what_differs
 from langlift.studies.store import StudyRun
 from langlift.tasks.setups import ATTENTION
-from langlift.training.run_folder import METRICS, PROGRESS, read_metrics, write_text
+from langlift.training.run_folder import METRICS, PROGRESS, read_metrics
 
 MOST_LABELS = 12
 """So many languages have their names beside their dots; of more, pointing at a dot tells."""

@@ -18,6 +18,7 @@ from langlift.evaluation.alignment import compare_vectors
 from langlift.evaluation.perplexity import Perplexity, score_causal_model
 from langlift.evaluation.pseudo_perplexity import WITHIN_WORD, Score, score_model
 from langlift.evaluation.sentence_vectors import parallel_sentences, sentence_vectors
+from langlift.files import write_json, write_text
 from langlift.graph.building import build_graph
 from langlift.languages import find_language
 from langlift.prompting.running import prompt
@@ -29,9 +30,9 @@ from langlift.tasks.runner import train_task
 from langlift.training.adaptation import adapt
 from langlift.training.family import adapt_family
 from langlift.training.family_file import Family
-from langlift.training.memory import forget_peak_memory, peak_memory_bytes
+from langlift.training.memory import peak_memory_bytes, reset_peak_memory
 from langlift.training.recipes import AdaptRecipe, FamilyRecipe
-from langlift.training.run_folder import METRICS, write_json, write_text
+from langlift.training.run_folder import METRICS
 from langlift.vocab.building import build_vocabulary
 
 WAIT = 60.0
@@ -84,7 +85,7 @@ def _failed(folder: Path, message: str, hint: str) -> Outcome:
 
 
 def _do(step: Step, runs: Path, folder: Path) -> None:
-    forget_peak_memory()
+    reset_peak_memory()
     started = time.monotonic()
     result, metrics = KINDS[step.kind](step, runs, folder)
     if metrics is not None:

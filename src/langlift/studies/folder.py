@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from langlift.errors import LangliftError
+from langlift.files import write_json
 from langlift.studies.step import Step
-from langlift.training.run_folder import RECIPE, write_json
+from langlift.training.run_folder import RECIPE
 
 RUNS, RUN, FAILED = "runs", "run.json", "failed.json"
 SENTENCES = "sentences.jsonl"

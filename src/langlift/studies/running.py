@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from langlift.errors import InputError
+from langlift.files import write_text
 from langlift.processes import only_one
 from langlift.progress import heard_by
 from langlift.studies.execution import Outcome, execute
@@ -16,7 +17,6 @@ from langlift.studies.planning import StudyPlan
 from langlift.studies.step import Step
 from langlift.studies.study import study_text
 from langlift.studies.study_file import STUDY
-from langlift.training.run_folder import write_text
 
 SET_ASIDE = "set-aside"
 """Where runs go that the study has no more."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from langlift.backbones.loading import model_location
-from langlift.training.run_folder import sha256_of
+from langlift.files import sha256_of
 
 DATA = "data"
 """The folder within a run's folder of what was built: a corpus, a graph, a cut data set, a vocabulary."""

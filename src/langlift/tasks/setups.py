@@ -1,13 +1,13 @@
-"""What stands below a task's head: what is put into the base model, what of it trains, and what is saved.
+"""The model below a task's head: what is attached to the base model, what trains, and what is saved.
 
-The one place to plug in another way to train a task: a subclass of ``Setup``, a line in ``setup_for``,
-and its counterpart in ``load_trained``.
+To add another setup, write a subclass of ``Setup``, a line in ``setup_for``, and its counterpart in
+``load_trained``.
 """
 
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -33,35 +33,35 @@ from langlift.checkpoints.fusion_folder import (
 from langlift.checkpoints.layouts import ADAPTERHUB_WEIGHTS, CONFIG_FILE, PEFT_WEIGHTS
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
+from langlift.files import atomic_folder, sha256_of
 from langlift.progress import say
 from langlift.training.consistency import DrawExperts, symmetric_divergence
-from langlift.training.run_folder import atomic_folder, sha256_of
 from langlift.training.trainer import Batch
 
 LANGUAGE = "language"
 """The name of the frozen language adapter inside the model."""
 LANGUAGE_ADAPTER = "language_adapter"
-"""A copy of the language adapter in the run's folder, so that the run is whole by itself."""
+"""A copy of the language adapter in the run's folder, so that the run is self-contained."""
 FUSED_ADAPTERS = "fused_adapters"
-"""The same for the adapters of a fusion: a folder for each, by its name."""
+"""The same for the adapters of a fusion: a folder for each, by name."""
 ATTENTION = "fusion_attention"
-"""The key of the learned attention in metrics: for each adapter its mean share by layer, lowest layer first."""
+"""Key in metrics: the mean attention to each adapter by layer, lowest layer first."""
 
 OutputLoss = Callable[[Any, Batch], tuple[Tensor, Tensor]]
-"""(what the model put out, batch) -> (loss summed over the batch's items, number of items)."""
+"""(model output, batch) -> (loss summed over the batch's items, number of items)."""
 
 
 class Setup(ABC):
-    """One way to train a task; the same object serves every seed of a run."""
+    """How the model of a task is trained; one object serves all seeds of a run."""
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What ``recipe.yaml`` records of it under ``inputs``."""
+        """What ``recipe.yaml`` records under ``inputs``."""
         return {LANGUAGE_ADAPTER: None, f"{LANGUAGE_ADAPTER}_sha256": None}
 
     @abstractmethod
     def attach(self, model: PreTrainedModel) -> None:
-        """Put adapters, frozen and fresh, into a loaded base model, in place; called once for each seed.
+        """Attach frozen and new adapters to a loaded base model, in place; called once for each seed.
 
         Raises:
             InputError: an adapter does not fit the model.
@@ -69,29 +69,28 @@ class Setup(ABC):
 
     @abstractmethod
     def train_only(self, model: nn.Module) -> None:
-        """Say by ``requires_grad`` what trains; the task's head is added afterwards."""
+        """Set ``requires_grad``; the task's head is added afterwards."""
 
     def loss(self, model: nn.Module, batch: Batch, output_loss: OutputLoss) -> tuple[Tensor, Tensor]:
-        """The summed training loss of a batch and its items; the place for further terms and passes.
+        """The summed training loss of a batch and its number of items; override it to add terms or passes.
 
-        The Trainer divides by the number of items: a term that is meant to stand beside the mean loss
-        must be multiplied by that number.
+        The Trainer divides by the number of items: multiply a term by it to add the term to the mean loss.
         """
         return output_loss(model(batch), batch)
 
     def callbacks(self) -> Sequence[TrainerCallback]:
-        """What else hears of the Trainer's steps."""
+        """Further callbacks of the Trainer."""
         return ()
 
     @abstractmethod
     def save(self, model: PreTrainedModel, tokenizer: Any, folder: Path, base: str) -> None:
         """Write what was trained, without the head, into an existing folder."""
 
-    def keep(self, out: Path) -> None:  # noqa: B027 - most have nothing to keep
-        """Copy into the folder of all seeds what a run needs to be whole by itself."""
+    def copy_adapters(self, out: Path) -> None:  # noqa: B027 - optional
+        """Copy the frozen adapters into the folder of all seeds, so that the run is self-contained."""
 
     def report(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Any]:
-        """What a trained model shows of itself on the test batches; joins the seed's metrics."""
+        """Further metrics of a trained model on the test batches, added to the seed's."""
         return {}
 
     def summary(self, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -110,14 +109,14 @@ class WholeModel(Setup):
         model.requires_grad_(True)
 
     def save(self, model: PreTrainedModel, tokenizer: Any, folder: Path, base: str) -> None:
-        """The model and its tokenizer, without the masked head, which no longer fits its body."""
+        """The model and its tokenizer, without the masked head, which no longer fits the body."""
         model.base_model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
 
-@dataclass(frozen=True)
+@dataclass
 class TaskAdapter(Setup):
-    """A fresh adapter called ``name``, alone or on top of a frozen language adapter."""
+    """A new adapter called ``name``, alone or on top of a frozen language adapter."""
 
     name: str
     config: AdapterConfig
@@ -146,7 +145,7 @@ class TaskAdapter(Setup):
         """The task adapter."""
         save_adapter(model, self.name, self.config, folder, base)
 
-    def keep(self, out: Path) -> None:
+    def copy_adapters(self, out: Path) -> None:
         """The language adapter."""
         if self.language_adapter is not None:
             with atomic_folder(out / LANGUAGE_ADAPTER) as staging:
@@ -155,35 +154,25 @@ class TaskAdapter(Setup):
                         shutil.copy(self.language_adapter / name, staging)
 
 
-class MosaTaskAdapter(Setup):
-    """A task adapter trained as a mixture of sparse adapters, and saved as the ordinary one it becomes.
+@dataclass(kw_only=True)
+class MosaTaskAdapter(TaskAdapter):
+    """A task adapter trained as a mixture of sparse adapters and saved as an ordinary one.
 
-    ``consistency`` weighs the divergence of its outputs, rows of logits or several such, from those of a
-    second pass.
+    ``consistency`` is the weight of the divergence between the outputs of two passes.
     """
 
-    mixture: Mixture
-    """That of the model attached to last."""
-
-    def __init__(self, adapter: TaskAdapter, config: MosaConfig, consistency: float) -> None:
-        self.adapter, self.config, self.consistency = adapter, config, consistency
-
-    @property
-    def inputs(self) -> dict[str, Any]:
-        """The task adapter's."""
-        return self.adapter.inputs
+    mosa: MosaConfig
+    consistency: float
+    mixture: Mixture = field(init=False, repr=False, compare=False)
+    """Of the model attached to last."""
 
     def attach(self, model: PreTrainedModel) -> None:
-        """The task adapter, split into experts."""
-        self.adapter.attach(model)
-        self.mixture = mix(model, self.adapter.name, self.config)
-
-    def train_only(self, model: nn.Module) -> None:
-        """The task adapter's experts."""
-        self.adapter.train_only(model)
+        """Stack(language, task), with the task adapter split into experts."""
+        super().attach(model)
+        self.mixture = mix(model, self.name, self.mosa)
 
     def loss(self, model: nn.Module, batch: Batch, output_loss: OutputLoss) -> tuple[Tensor, Tensor]:
-        """The task's loss of one pass, and the divergence of a second one with other experts and dropout."""
+        """The task's loss of one pass, and its divergence from a second pass with other experts and dropout."""
         output = model(batch)
         total, items = output_loss(output, batch)
         if self.consistency > 0:
@@ -194,22 +183,18 @@ class MosaTaskAdapter(Setup):
         return total, items
 
     def callbacks(self) -> Sequence[TrainerCallback]:
-        """Experts are drawn at every step."""
+        """Draw experts at every step."""
         return (DrawExperts(self.mixture),)
 
     def save(self, model: PreTrainedModel, tokenizer: Any, folder: Path, base: str) -> None:
-        """The merged task adapter; the model is left with it."""
+        """The merged task adapter; the model keeps it."""
         self.mixture.merge()
-        self.adapter.save(model, tokenizer, folder, base)
-
-    def keep(self, out: Path) -> None:
-        """The language adapter."""
-        self.adapter.keep(out)
+        super().save(model, tokenizer, folder, base)
 
 
 @dataclass(frozen=True)
 class Fused(Setup):
-    """Stack(Fuse(a, b), task): the fusion trains with ``task_adapter``, the fused adapters are frozen."""
+    """Stack(Fuse(a, b), task): the fusion trains with ``task_adapter``; the fused adapters are frozen."""
 
     task_adapter: Setup
     folders: tuple[Path, ...]
@@ -239,7 +224,7 @@ class Fused(Setup):
                 parameter.requires_grad_(True)
 
     def loss(self, model: nn.Module, batch: Batch, output_loss: OutputLoss) -> tuple[Tensor, Tensor]:
-        """The task's loss, and the fusion's regulariser beside its mean."""
+        """The task's loss; the fusion's regulariser is added to the mean loss."""
         total, items = self.task_adapter.loss(model, batch, output_loss)
         return total + items * fusion_penalty(model), items
 
@@ -248,26 +233,26 @@ class Fused(Setup):
         return self.task_adapter.callbacks()
 
     def save(self, model: PreTrainedModel, tokenizer: Any, folder: Path, base: str) -> None:
-        """The task adapter, and the fusion beside it."""
+        """The task adapter and the fusion."""
         self.task_adapter.save(model, tokenizer, folder, base)
         save_fusion(model, ",".join(self.names), folder, base)
 
-    def keep(self, out: Path) -> None:
-        """The fused adapters, a folder for each by its name."""
+    def copy_adapters(self, out: Path) -> None:
+        """The fused adapters, a folder for each by name."""
         with atomic_folder(out / FUSED_ADAPTERS) as staging:
             for folder, name in zip(self.folders, self.names, strict=True):
                 (staging / name).mkdir()
                 copy_member(folder, staging / name, name)
 
     def report(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Any]:
-        """The mean attention over all tokens of the batches, special ones included."""
+        """The mean attention over all tokens of the batches, including special ones."""
         shares = mean_attention(model, batches).T.tolist()
         return {
             ATTENTION: {name: [round(p, 4) for p in row] for name, row in zip(self.names, shares, strict=True)}
         }
 
     def summary(self, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The mean of the seeds' attention, and each seed's own."""
+        """The mean attention over seeds, and that of each seed."""
         seeds = {str(run["seed"]): run[ATTENTION] for run in runs}
         means = {
             name: [round(mean(layer), 4) for layer in zip(*(seed[name] for seed in seeds.values()), strict=True)]
@@ -277,10 +262,10 @@ class Fused(Setup):
 
 
 def setup_for(task: str, recipe: TaskRecipe, adapters: Sequence[Path] = ()) -> Setup:
-    """What a recipe asks for, on top of a language adapter or of the fusion of several.
+    """The setup of a recipe, on top of a language adapter or of the fusion of several.
 
     Raises:
-        InputError: the whole model cannot train on top of adapters, or these cannot be fused.
+        InputError: the method trains the whole model but adapters are given, or these cannot be fused.
     """
     method = METHODS[recipe.method]
     config = method.config(MethodSettings(recipe.method, recipe.reduction_factor))
@@ -291,50 +276,50 @@ def setup_for(task: str, recipe: TaskRecipe, adapters: Sequence[Path] = ()) -> S
                 "leave out --language-adapter, or train a task adapter (--method seq_bn)",
             )
         return WholeModel()
-    adapter = TaskAdapter(task, config, adapters[0] if len(adapters) == 1 else None)
-    setup: Setup = adapter
+    below = adapters[0] if len(adapters) == 1 else None
+    setup = TaskAdapter(task, config, below)
     if method.mixture:
         mosa = MosaConfig(recipe.experts, recipe.share, recipe.merge)
-        setup = MosaTaskAdapter(adapter, mosa, recipe.consistency)
+        setup = MosaTaskAdapter(task, config, below, mosa=mosa, consistency=recipe.consistency)
     if len(adapters) < 2:
         return setup
     names = member_names(adapters)
     if unused := with_block(adapters[1:], names[1:]):
-        say(f"only the first adapter's invertible block is used; left out: that of {', '.join(unused)}")
+        say(f"only the first adapter's invertible block is used, not that of {', '.join(unused)}")
     return Fused(setup, tuple(adapters), tuple(names))
 
 
 def load_trained(model: PreTrainedModel, task: str, folder: Path, inputs: Mapping[str, Any]) -> None:
-    """Put what a seed's run saved into a freshly loaded base model; ``inputs`` are those it recorded.
+    """Attach what a seed's run saved to a base model; ``inputs`` are those it recorded.
 
-    Not for runs of the whole model: there the folder itself is the base.
+    Not for runs of the whole model, whose folder is itself a model.
 
     Raises:
         InputError: something is missing, damaged or of another model.
     """
     if inputs[LANGUAGE_ADAPTER]:
-        load_adapter(model, _kept(folder, LANGUAGE_ADAPTER, "stacked on that language adapter"), name=LANGUAGE)
+        load_adapter(model, _copy(folder, LANGUAGE_ADAPTER, "stacked on that language adapter"), name=LANGUAGE)
     if fused := inputs.get(FUSED_ADAPTERS):
-        adapters = _kept(folder, FUSED_ADAPTERS, "on top of the fusion of these adapters")
+        adapters = _copy(folder, FUSED_ADAPTERS, "on top of the fusion of these adapters")
         load_members(model, [adapters / name for name in fused], list(fused))
         load_fusion(model, folder)
     load_adapter(model, folder, name=task)
 
 
-def _kept(folder: Path, name: str, where: str) -> Path:
-    """What ``Setup.keep`` copied: beside the seed's folder, or in it where one seed was published alone."""
+def _copy(folder: Path, name: str, where: str) -> Path:
+    """A copy made by ``copy_adapters``: next to the seed's folder, or in it if one seed was published alone."""
     places = (folder.parent / name, folder / name)
     found = next((place for place in places if place.is_dir()), None)
     if found is None:
         raise InputError(
             f"{places[0]}: missing; the run is {where}",
-            "keep the folder that --out named together",
+            "keep all files of the --out folder together",
         )
     return found
 
 
 def mean_attention(model: nn.Module, batches: Iterable[Batch]) -> Tensor:
-    """How much each adapter is attended to, over all tokens but padding; float32 [layers, adapters]."""
+    """Mean attention to each adapter over all tokens except padding; float32 [layers, adapters]."""
     body = model.get_submodule("body")
     if not isinstance(body, PreTrainedModel):
         raise TypeError(f"the body is a {type(body).__name__}, not a model")

@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 from transformers import set_seed
 
 from langlift.adapters.method import METHODS
@@ -19,6 +18,7 @@ from langlift.config.recipes import VocabRecipe
 from langlift.corpus.sampling import sampling_shares
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
+from langlift.files import sha256_of
 from langlift.model_cards import render_card
 from langlift.progress import say
 from langlift.training.cost import flops_per_token
@@ -26,52 +26,37 @@ from langlift.training.examples import Schedule
 from langlift.training.family_file import SECTION, Family
 from langlift.training.freezing import FreezeAtStart, encoder_parameters, frozen
 from langlift.training.language_model_training import (
-    ExamplesOf,
     arrangement,
-    dev_examples,
     language_model_trainer,
     prepare_model,
     save_weights,
     trained_head,
 )
-from langlift.training.memory import peak_memory_bytes
-from langlift.training.paths import LossPath
 from langlift.training.recipes import FamilyRecipe
-from langlift.training.run_folder import (
-    CHECKPOINTS,
-    LEARNING_CURVES,
-    METRICS,
-    is_finished,
-    open_run,
-    read_metrics,
-    remove_checkpoints,
-    sha256_of,
-    write_json,
-    write_text,
-)
-from langlift.training.trainer import LiftTrainer, Validation, best_of, mean_validation_loss
+from langlift.training.run import Trained, open_run
+from langlift.training.run_folder import LEARNING_CURVES, read_metrics
 from langlift.training.training_data import (
     EncodedSource,
     Source,
     TrainingData,
     at_most,
     encode_source,
-    tell_left_out,
+    report_left_out,
 )
 from langlift.vocab.applying import apply_vocabulary
 from langlift.vocab.parts import load_vocabulary
 
 LANGUAGES = "languages"
 BASE = "base"
-"""The base with the family's vocabulary, in the run's folder; the base of an adapter."""
+"""Folder in the run's folder: the base with the family's vocabulary."""
 
 
 @dataclass(frozen=True)
 class LanguageShare:
-    """One language of a family. Losses are nats per masked token of its dev split, after: of the weights kept.
+    """One language of a family. Losses are in nats per masked token of its dev split.
 
-    ``examples`` are its different training examples, ``share`` its part of the examples trained on,
-    ``tokens`` what was trained on, repetitions counted, ``characters`` about how much text that was.
+    ``examples`` counts its distinct training examples, ``share`` is its part of the examples trained on,
+    ``tokens`` counts those trained on with repetitions, ``characters`` is about the same in characters of text.
     """
 
     name: str
@@ -85,10 +70,10 @@ class LanguageShare:
 
 @dataclass(frozen=True)
 class FamilyResult:
-    """What ``langlift adapt-family`` made. The validation losses are means over languages, each counting once.
+    """The result of ``langlift adapt-family``. The validation losses are means over languages, each counting once.
 
-    ``languages`` has each one's data and losses by its code. ``flops`` are the floating point operations of
-    training (validation not counted), ``seconds`` the time it took, validation and saving included.
+    ``languages`` has the data and losses of each language by its code. ``flops`` are the floating point operations
+    of training (without validation), ``seconds`` its time, validation and saving included.
     """
 
     run: str
@@ -115,106 +100,104 @@ class FamilyResult:
 def adapt_family(family: Family, out: Path, recipe: FamilyRecipe, resume: bool = False) -> FamilyResult:
     """Train the whole model, or one adapter, on the train splits of all languages.
 
-    Language i gets the share ``n_i^alpha / sum_j n_j^alpha`` of the examples, n_i being the number of its own.
-    The weights kept are those with the lowest mean of the languages' losses on their dev splits, the
-    untouched model included. ``out`` becomes a run folder with the model or the adapter.
+    Language i gets the share ``n_i^alpha / sum_j n_j^alpha`` of the examples, with n_i its number of examples. The
+    weights kept are those with the lowest mean of the languages' losses on their dev splits, the untouched model
+    included. ``out`` becomes a run folder with the model or the adapter.
 
     Raises:
-        InputError: bad data (all of it is named), base or recipe, or ``out`` holds another run.
+        InputError: bad data (all problems are listed), base or recipe, or ``out`` holds another run.
         LangliftError: the run failed, for example because ``out`` cannot be written.
     """
     sources = _read(family, recipe.objective)
     base = BaseModel.load(family.base, masked_only=True)
     tokenizer = base.tokenizer if family.vocabulary is None else load_vocabulary(family.vocabulary)
-    longest = min(recipe.max_tokens, base.longest_input)
-    found = {
-        code: _joined([encode_source(source, tokenizer, longest, recipe) for source in some])
+    encoded = {
+        code: _joined(
+            [encode_source(one, tokenizer, min(recipe.max_tokens, base.longest_input), recipe) for one in some]
+        )
         for code, some in sources.items()
     }
-    rows = _training_data(found, recipe)
-    inputs = _inputs(family, sources)
-    open_run(out, recorded(SECTION, inputs, recipe), resume, frozenset({"path"}))
-    if is_finished(out):
-        return read_family_result(out)
+    data = _training_data(encoded, recipe)
+    record = recorded(SECTION, _inputs(family, sources), recipe)
+    with open_run(out, record, resume, frozenset({"path"})) as run:
+        if run.finished:
+            return read_family_result(out)
+        if family.vocabulary is not None:
+            base = BaseModel.load(str(_with_vocabulary(family, family.vocabulary, out / BASE, recipe)))
+        model, steps, method = base.model, _steps(data, recipe), METHODS[recipe.method]
+        name, config = _adapter_name(family.name), method.config(recipe)
+        set_seed(recipe.seed)
+        mixture = prepare_model(model, name, config, recipe)
+        encoder = encoder_parameters(model) if config is None else []
+        frozen_steps = round(recipe.freeze_share * steps) if encoder else 0
+        trainer = language_model_trainer(
+            model,
+            base.tokenizer,
+            data,
+            out,
+            recipe,
+            steps,
+            accumulation=recipe.accumulation,
+            mixture=mixture,
+            callbacks=[FreezeAtStart(encoder, frozen_steps)],
+        )
+        trained = run.train(trainer, f"adapting ({recipe.method})")
+        if frozen_steps:
+            with frozen(encoder):
+                saved = trained.flops_per_token - flops_per_token(trainer)
+            trained = replace(trained, flops_per_token=trained.flops_per_token - frozen_steps / steps * saved)
+        shares = _shares(family, sources, encoded, data, _tokens_seen(data, recipe, steps), trained)
+        result = FamilyResult(
+            run=str(out),
+            family=family.name,
+            base=base.name,
+            method=recipe.method,
+            steps=steps,
+            best_step=trained.best_step,
+            validation_loss=trained.best["loss"],
+            validation_loss_before=trained.before["loss"],
+            languages=shares,
+            vocabulary_size=len(base.tokenizer),
+            trainable_parameters=trained.parameters,
+            characters=sum(share.characters for share in shares.values()),
+            path=recipe.path,
+            precision=trained.precision,
+            **trained.cost,
+        )
+        if mixture is not None:
+            mixture.merge()
+        save_weights(model, base.tokenizer, out, name, config, base.name, trained_head(model, recipe))
+        card = render_card(
+            "adapt_family.md", method=method, learning_curves=LEARNING_CURVES, recipe=recipe, result=result
+        )
+        run.finish(asdict(result), card)
+    return result
 
-    if family.vocabulary is not None:
-        base = BaseModel.load(str(_with_vocabulary(family, family.vocabulary, out / BASE, recipe)))
-    model, tokenizer = base.model, base.tokenizer
-    steps = _steps(rows, recipe)
-    name, config = _adapter_name(family.name), METHODS[recipe.method].config(recipe)
-    set_seed(recipe.seed)
-    mixture = prepare_model(model, name, config, recipe)
-    encoder = encoder_parameters(model) if config is None else []
-    frozen_steps = round(recipe.freeze_share * steps) if encoder else 0
-    trainer, report, arithmetic = language_model_trainer(
-        model,
-        tokenizer,
-        rows,
-        out,
-        recipe,
-        steps,
-        _validation,
-        accumulation=recipe.accumulation,
-        mixture=mixture,
-        callbacks=[FreezeAtStart(encoder, frozen_steps)],
-    )
-    try:
-        trainer.resume_or_start()
-    finally:
-        report.close()
 
-    best = best_of(out / CHECKPOINTS)
-    before, after = report.first, best["measures"]
-    tokens = int(trainer.state.num_input_tokens_seen)
+def _shares(
+    family: Family,
+    sources: Mapping[str, list[Source]],
+    encoded: Mapping[str, EncodedSource],
+    data: TrainingData,
+    tokens: Sequence[int],
+    trained: Trained,
+) -> dict[str, LanguageShare]:
+    """The part that each language had in a training on so many ``tokens`` of each."""
     shares = {}
-    for language, its_tokens in zip(family.data, _tokens_seen(rows, recipe, steps), strict=True):
+    for language, its_tokens in zip(family.data, tokens, strict=True):
         code = str(language)
         characters = sum(len(text) for source in sources[code] for text in source.texts.train)
-        examples = found[code].train
+        examples = encoded[code].train
         shares[code] = LanguageShare(
             name=language.name,
             examples=len(examples),
-            share=round(rows.shares[code], 6),
+            share=round(data.shares[code], 6),
             tokens=its_tokens,
             characters=round(characters * its_tokens / sum(len(row.ids) for row in examples)),
-            validation_loss_before=before[f"validation_loss_{code}"],
-            validation_loss=after[f"loss_{code}"],
+            validation_loss_before=trained.before[f"loss_{code}"],
+            validation_loss=trained.best[f"loss_{code}"],
         )
-    result = FamilyResult(
-        run=str(out),
-        family=family.name,
-        base=base.name,
-        method=recipe.method,
-        steps=steps,
-        best_step=best["step"],
-        validation_loss=after["loss"],
-        validation_loss_before=before["validation_loss"],
-        languages=shares,
-        vocabulary_size=len(tokenizer),
-        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        tokens=tokens,
-        characters=sum(share.characters for share in shares.values()),
-        flops=round(_operations(trainer, encoder, frozen_steps / steps) * tokens),
-        seconds=round(report.seconds, 1),
-        tokens_per_second=round(report.tokens_per_second, 1),
-        peak_memory_bytes=peak_memory_bytes(),
-        path=recipe.path,
-        precision=arithmetic.name,
-    )
-    if mixture is not None:
-        mixture.merge()
-    save_weights(model, tokenizer, out, name, config, base.name, trained_head(model, recipe))
-    card = render_card(
-        "adapt_family.md",
-        method=METHODS[recipe.method],
-        learning_curves=LEARNING_CURVES,
-        recipe=recipe,
-        result=result,
-    )
-    write_text(out / "README.md", card)
-    write_json(out / METRICS, asdict(result))
-    remove_checkpoints(out)
-    return result
+    return shares
 
 
 def read_family_result(out: Path) -> FamilyResult:
@@ -225,7 +208,7 @@ def read_family_result(out: Path) -> FamilyResult:
 
 
 def _inputs(family: Family, sources: Mapping[str, list[Source]]) -> dict[str, Any]:
-    """What a run's recipe says of the family and its data."""
+    """What a run's recipe records of the family and its data."""
     languages = {
         code: [{"data": one.path.name, "sha256": one.texts.sha256} for one in some]
         for code, some in sources.items()
@@ -237,33 +220,24 @@ def _inputs(family: Family, sources: Mapping[str, list[Source]]) -> dict[str, An
     return inputs
 
 
-def _operations(trainer: LiftTrainer, encoder: Sequence[nn.Parameter], frozen_share: float) -> float:
-    """Floating point operations a token, of a training in whose first ``frozen_share`` the encoder was frozen."""
-    operations = flops_per_token(trainer)
-    if frozen_share:
-        with frozen(encoder):
-            operations += frozen_share * (flops_per_token(trainer) - operations)
-    return operations
-
-
 def _with_vocabulary(family: Family, vocabulary: str, out: Path, recipe: FamilyRecipe) -> Path:
-    """The base with the vocabulary put in, written if it is not there yet."""
+    """The base with the vocabulary applied, made if it does not exist yet."""
     if not out.exists():
-        how = VocabRecipe(
+        settings = VocabRecipe(
             init=recipe.vocabulary_init,
             vector_least_count=recipe.vector_least_count,
             alpha=recipe.alpha,
             seed=recipe.seed,
         )
         corpus = [path for paths in family.data.values() for path in paths]
-        apply_vocabulary(family.base, vocabulary, out, how, corpus)
+        apply_vocabulary(family.base, vocabulary, out, settings, corpus)
     return out
 
 
 def _read(family: Family, objective: str) -> dict[str, list[Source]]:
-    """Each language's data sets by its code; what is wrong with any of them is told together."""
+    """Each language's data sets by its code; all errors are reported together."""
     sources: dict[str, list[Source]] = {}
-    mistakes: list[InputError] = []
+    errors: list[InputError] = []
     for language, paths in family.data.items():
         code = str(language)
         sources[code] = []
@@ -271,11 +245,11 @@ def _read(family: Family, objective: str) -> dict[str, list[Source]]:
             try:
                 texts = load_text_data(path, with_triples=objective == "targeted")
             except InputError as error:
-                mistakes.append(error)
+                errors.append(error)
             else:
                 sources[code].append(Source(code, path, texts))
-    if mistakes:
-        raise InputError("; ".join(error.message for error in mistakes), mistakes[0].hint)
+    if errors:
+        raise InputError("; ".join(error.message for error in errors), errors[0].hint)
     if objective == "targeted" and not any(one.texts.triples for some in sources.values() for one in some):
         raise InputError(
             "objective targeted needs triples, and all data is plain text",
@@ -296,28 +270,22 @@ def _joined(parts: list[EncodedSource]) -> EncodedSource:
     )
 
 
-def _training_data(found: Mapping[str, EncodedSource], recipe: FamilyRecipe) -> TrainingData:
-    sizes = [len(one.train) for one in found.values()]
-    left_out, one_argument = tell_left_out(list(found.values()))
+def _training_data(encoded: Mapping[str, EncodedSource], recipe: FamilyRecipe) -> TrainingData:
+    sizes = [len(one.train) for one in encoded.values()]
+    left_out, one_argument = report_left_out(encoded.values())
     return TrainingData(
-        train=[row for one in found.values() for row in one.train],
+        train=[row for one in encoded.values() for row in one.train],
         sizes=sizes,
-        shares=dict(zip(found, sampling_shares(sizes, recipe.alpha).tolist(), strict=True)),
+        shares=dict(zip(encoded, sampling_shares(sizes, recipe.alpha).tolist(), strict=True)),
         weighted=True,
-        dev={code: at_most(recipe.validation_examples, one.dev) for code, one in found.items()},
+        dev={code: at_most(recipe.validation_examples, one.dev) for code, one in encoded.items()},
         left_out=left_out,
         one_argument=one_argument,
     )
 
 
-def _validation(rows: TrainingData, examples_of: ExamplesOf, path: LossPath) -> tuple[Validation, str]:
-    """The mean over languages, so that a large one does not decide for the small ones."""
-    parts = {code: dev_examples(part, examples_of) for code, part in rows.dev.items()}
-    return mean_validation_loss(path.loss, parts, path.collate, batch_size=32), "loss"
-
-
 def _steps(rows: TrainingData, recipe: FamilyRecipe) -> int:
-    """The recipe's steps, or the fewest that hold its budget in tokens: the order of examples is known before."""
+    """The recipe's steps, or the fewest that reach its budget in tokens; the order of examples is known."""
     if not recipe.tokens:
         return recipe.steps
     lengths, left, examples = _lengths(rows), recipe.tokens, 0
@@ -333,7 +301,7 @@ def _steps(rows: TrainingData, recipe: FamilyRecipe) -> int:
 
 
 def _tokens_seen(rows: TrainingData, recipe: FamilyRecipe, steps: int) -> list[int]:
-    """The tokens of each language that so many steps train on."""
+    """The number of tokens of each language in ``steps`` training steps."""
     lengths = _lengths(rows)
     language = np.repeat(np.arange(len(rows.sizes)), rows.sizes)
     seen = np.zeros(len(rows.sizes), dtype=np.int64)
@@ -344,7 +312,7 @@ def _tokens_seen(rows: TrainingData, recipe: FamilyRecipe, steps: int) -> list[i
 
 
 def _order(rows: TrainingData, recipe: FamilyRecipe, total: int) -> Iterator[npt.NDArray[np.integer]]:
-    """The first ``total`` training examples in order, by their numbers, in parts."""
+    """The numbers of the first ``total`` training examples in order, in parts."""
     order = Schedule(lambda number, epoch: {}, len(rows.train), recipe.seed, total, arrangement(rows, recipe))
     return order.numbers()
 
@@ -354,6 +322,6 @@ def _lengths(rows: TrainingData) -> npt.NDArray[np.int64]:
 
 
 def _adapter_name(family: str) -> str:
-    """The family's name as an adapter's: letters, digits and _."""
+    """The family's name as an adapter name: letters, digits and _."""
     name = re.sub(r"\W", "_", family)
     return name if name.isidentifier() else f"family_{name}"

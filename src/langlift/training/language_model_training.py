@@ -1,4 +1,4 @@
-"""The training of a language model that adaptation to one language and to many have in common."""
+"""What adaptation to one language and to many have in common: the adapter, its training, its weights on disk."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil
@@ -19,6 +19,7 @@ from langlift.checkpoints.adapter_folder import save_adapter
 from langlift.checkpoints.masked_head import save_masked_head
 from langlift.config.recipes import CAUSAL
 from langlift.errors import InputError
+from langlift.files import atomic_files
 from langlift.masking.masked_language_model import MaskedLanguageModel
 from langlift.training.consistency import DrawExperts, consistent_loss
 from langlift.training.decoder_bias import FitBias, piece_counts
@@ -33,30 +34,26 @@ from langlift.training.examples import (
     objective_examples,
 )
 from langlift.training.language_model_loss import decoder_of
-from langlift.training.paths import LossPath, loss_path
-from langlift.training.precision import Arithmetic, prepare_arithmetic
+from langlift.training.paths import LossPath, SummedLoss, loss_path
+from langlift.training.precision import prepare_arithmetic
 from langlift.training.recipes import AdaptRecipe
-from langlift.training.reporting import TrainingReport
-from langlift.training.run_folder import atomic_files
 from langlift.training.state_keeping import state_keeping_loss, with_states_kept
-from langlift.training.trainer import LiftTrainer, Validation, on_device, training_arguments
+from langlift.training.trainer import LiftTrainer, Validation, on_device, training_arguments, validation_losses
 from langlift.training.training_data import DEV_SEED, TrainingData
 
 CHECKED_EXAMPLES = 16
-"""So many dev examples, short and long ones, make the batch on which bf16 is checked."""
+"""Number of dev examples, short and long ones, in the batch that bf16 is checked on."""
 FITTED_SENTENCES = 640
-"""Training sentences, spread over all, on which ``fit_bias`` measures the mean prediction."""
+"""Number of training sentences, spread over all, on which ``fit_bias`` measures the mean prediction."""
 
 ExamplesOf = Callable[[Sequence[EncodedRow], int], ExampleOf]
-"""(rows, seed) -> the rows with what is to be predicted in them."""
-ValidationOf = Callable[[TrainingData, ExamplesOf, LossPath], tuple[Validation, str]]
-"""(data, examples of rows, path) -> what is measured on the dev splits, and which measure picks the weights."""
+"""(rows, seed) -> the rows as training examples of the objective."""
 
 
 def prepare_model(
     model: PreTrainedModel, name: str, config: AdapterConfig | None, recipe: AdaptRecipe, fresh: bool = True
 ) -> Mixture | None:
-    """Attach the recipe's adapter (where ``fresh``) and set what trains, in place; the mixture, for MoSA."""
+    """Attach the recipe's adapter (if ``fresh``) and set what trains, in place; for MoSA returns the mixture."""
     if config is not None and fresh:
         attach(model, name, config)
     mixture = None
@@ -64,7 +61,7 @@ def prepare_model(
         mixture = mix(model, name, MosaConfig(recipe.experts, recipe.share, recipe.merge), fresh=fresh)
     train_only(model, None if config is None else name)
     if recipe.gradient_checkpointing:
-        # Its name from some release of transformers 5 on; the old one then warns.
+        # Renamed in some release of transformers 5; the old name then warns.
         enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
         enable({"use_reentrant": False})
     for parameter in trained_head(model, recipe).values():
@@ -86,102 +83,132 @@ def trained_head(model: PreTrainedModel, recipe: AdaptRecipe) -> dict[str, nn.Pa
 def language_model_trainer(
     model: PreTrainedModel,
     tokenizer: Any,
-    rows: TrainingData,
+    data: TrainingData,
     out: Path,
     recipe: AdaptRecipe,
     steps: int,
-    validation_of: ValidationOf,
     accumulation: int = 1,
     mixture: Mixture | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     teacher: PreTrainedModel | None = None,
-) -> tuple[LiftTrainer, TrainingReport, Arithmetic]:
-    """The Trainer of a run, with its report and arithmetic; the model is moved and cast in place.
+) -> LiftTrainer:
+    """The Trainer of a run; the model is moved and cast in place.
 
-    ``teacher`` is the model whose states ``keep_states`` keeps.
+    ``teacher`` is the model whose hidden states ``keep_states`` preserves.
     """
-    examples_of = examples_for(tokenizer, recipe)
     device = default_device()
-    if recipe.quantised:  # and there already
-        model._hf_peft_config_loaded = True  # the Trainer takes quantised models with PEFT's adapters only
+    if recipe.quantised:  # already on the device
+        model._hf_peft_config_loaded = True  # the Trainer accepts quantised models only with PEFT adapters
     else:
         model.to(device)
+    examples_of = examples_for(tokenizer, recipe)
     path = loss_path(recipe.path, model, tokenizer.pad_token_id)
-    loss = path.loss
-    if second_pass := mixture is not None and recipe.consistency > 0:
-        loss = consistent_loss(recipe.path, mixture, recipe.consistency)
-    if teacher is not None:
-        loss_path(recipe.path, teacher.to(device), tokenizer.pad_token_id)  # it reads the same batches
-        if second_pass:
-            loss = with_states_kept(loss, teacher, recipe.keep_states)
-        else:
-            loss = state_keeping_loss(teacher, recipe.keep_states)
-    validation, best_by = validation_of(rows, examples_of, path)
-    held_out = dev_examples(max(rows.dev.values(), key=len), examples_of)
+    loss = _loss(path, tokenizer, recipe, mixture, teacher)
+    validation, best_by = _validation(data, examples_of, path)
+    held_out = dev_examples(max(data.dev.values(), key=len), examples_of)
     checked = on_device(
         path.collate([held_out[i] for i in evenly_spread(len(held_out), CHECKED_EXAMPLES)]), device
     )
     arithmetic = prepare_arithmetic(recipe.precision, model, lambda: path.loss(model, checked)[0], device)
-    report = TrainingReport(out, f"adapting ({recipe.method})")
     prepared = list(callbacks)
     if mixture is not None:
         prepared.append(DrawExperts(mixture))
     if recipe.fit_bias:
-        some = [rows.train[i] for i in evenly_spread(len(rows.train), FITTED_SENTENCES)]
-        masked = OnePass(examples_of(some, recipe.seed), len(some))
-        counts = piece_counts(
-            (row.ids for row in rows.train), decoder_of(model).out_features, tokenizer.all_special_ids
-        )
-        batches = DataLoader(masked, batch_size=32, collate_fn=path.collate)
-        prepared.append(FitBias(model, batches, counts, arithmetic.bf16))
-    trainer = LiftTrainer(
+        prepared.append(_fit_bias(model, tokenizer, data, examples_of, path, recipe, arithmetic.bf16))
+    return LiftTrainer(
         model,
         training_arguments(
             out,
+            recipe,
             steps=steps,
-            learning_rate=recipe.learning_rate,
-            batch_size=recipe.batch_size,
-            accumulation=accumulation,
-            warmup_share=recipe.warmup_share,
-            weight_decay=recipe.weight_decay,
+            seed=recipe.seed,
             validate_every=min(recipe.validate_every, ceil(steps / 4)),
             save_every=recipe.save_steps,
-            seed=recipe.seed,
+            accumulation=accumulation,
         ),
         loss=loss,
         validation=validation,
         best_by=best_by,
         greater_is_better=False,
         train_dataset=Schedule(
-            examples_of(rows.train, recipe.seed),
-            len(rows.train),
+            examples_of(data.train, recipe.seed),
+            len(data.train),
             recipe.seed,
             steps * recipe.batch_size * accumulation,
-            arrangement(rows, recipe),
+            arrangement(data, recipe),
         ),
         collate=path.collate,
         bf16=arithmetic.bf16,
-        callbacks=[report, *prepared],
+        callbacks=prepared,
     )
-    return trainer, report, arithmetic
+
+
+def _loss(
+    path: LossPath,
+    tokenizer: Any,
+    recipe: AdaptRecipe,
+    mixture: Mixture | None,
+    teacher: PreTrainedModel | None,
+) -> SummedLoss:
+    """The objective's loss, with the second pass of a mixture and the term that preserves hidden states."""
+    loss = path.loss
+    if second_pass := mixture is not None and recipe.consistency > 0:
+        loss = consistent_loss(recipe.path, mixture, recipe.consistency)
+    if teacher is None:
+        return loss
+    loss_path(recipe.path, teacher.to(default_device()), tokenizer.pad_token_id)  # it reads the same batches
+    if second_pass:
+        return with_states_kept(loss, teacher, recipe.keep_states)
+    return state_keeping_loss(teacher, recipe.keep_states)
+
+
+def _validation(data: TrainingData, examples_of: ExamplesOf, path: LossPath) -> tuple[Validation, str]:
+    """The losses measured on the dev splits, and the name of the one that selects the best weights."""
+
+    def losses(parts: Mapping[str, Sequence[EncodedRow]]) -> Validation:
+        examples = {name: dev_examples(part, examples_of) for name, part in parts.items()}
+        return validation_losses(path.loss, examples, path.collate, 32, data.dev_shares)
+
+    plain = losses(data.dev)
+    if not data.targeted_dev:
+        return plain, "loss"
+    targeted = losses(data.targeted_dev)
+    return lambda model: {**plain(model), "targeted_loss": targeted(model)["loss"]}, "targeted_loss"
+
+
+def _fit_bias(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    data: TrainingData,
+    examples_of: ExamplesOf,
+    path: LossPath,
+    recipe: AdaptRecipe,
+    bf16: bool,
+) -> FitBias:
+    some = [data.train[i] for i in evenly_spread(len(data.train), FITTED_SENTENCES)]
+    masked = OnePass(examples_of(some, recipe.seed), len(some))
+    counts = piece_counts(
+        (row.ids for row in data.train), decoder_of(model).out_features, tokenizer.all_special_ids
+    )
+    return FitBias(model, DataLoader(masked, batch_size=32, collate_fn=path.collate), counts, bf16)
 
 
 def evenly_spread(count: int, most: int) -> list[int]:
-    """At most ``most`` of the numbers below ``count``, the first and the last among them."""
+    """At most ``most`` of the numbers below ``count``, evenly spaced, including the first and the last."""
     return [int(i) for i in np.unique(np.linspace(0, count - 1, most).astype(int))]
 
 
-def arrangement(rows: TrainingData, recipe: AdaptRecipe) -> LengthGroups | Rounds | None:
-    """How the order is more than random: one data set by length; several not, so that every step mixes them."""
-    if rows.weighted:
-        return Rounds(rows.sizes, list(rows.shares.values()), recipe.seed)
-    if len(rows.sizes) > 1:
+def arrangement(data: TrainingData, recipe: AdaptRecipe) -> LengthGroups | Rounds | None:
+    """The order of the examples: a single data set is grouped by length; several are mixed within each step."""
+    if data.weighted:
+        return Rounds(data.sizes, list(data.shares.values()), recipe.seed)
+    if len(data.sizes) > 1:
         return None
-    return LengthGroups(np.asarray([len(row.ids) for row in rows.train]), recipe.batch_size)
+    return LengthGroups(np.asarray([len(row.ids) for row in data.train]), recipe.batch_size)
 
 
 def examples_for(tokenizer: Any, recipe: AdaptRecipe) -> ExamplesOf:
-    """What a recipe's objective makes of rows."""
+    """How rows become training examples of a recipe's objective."""
     if recipe.objective == CAUSAL:
         return lambda rows, seed: causal_examples([row.ids for row in rows])
     masking = MaskedLanguageModel(
@@ -194,7 +221,7 @@ def examples_for(tokenizer: Any, recipe: AdaptRecipe) -> ExamplesOf:
 
 
 def dev_examples(part: Sequence[EncodedRow], examples_of: ExamplesOf) -> OnePass:
-    """Dev rows, the same at every validation of every run."""
+    """Dev rows with masks that are the same at every validation of every run."""
     return OnePass(examples_of(part, DEV_SEED), len(part))
 
 
@@ -207,7 +234,7 @@ def save_weights(
     base: str,
     head: Mapping[str, nn.Parameter],
 ) -> None:
-    """Write the adapter ``name`` (and what it has of the masked head), or without ``config`` the whole model."""
+    """Write the adapter ``name`` and its part of the masked head, or without ``config`` the whole model."""
     with atomic_files(out) as staging, quiet_transformers():
         if config is None:
             model.save_pretrained(staging)

@@ -1,4 +1,4 @@
-"""What a run says of itself while it trains: the bar, and ``progress.jsonl``."""
+"""Reports of a training run: the progress bar, and ``progress.jsonl``."""
 
 import json
 import time
@@ -7,13 +7,13 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from langlift.files import write_text, writing
 from langlift.processes import is_writer
 from langlift.progress import ProgressBar
 from langlift.training.memory import peak_memory_bytes
-from langlift.training.run_folder import PROGRESS, write_text, writing
 
-KEPT = ("loss", "learning_rate", "grad_norm")
-"""Of the Trainer's logs, beside all that begin with ``eval_``: those are recorded as ``validation_``."""
+RECORDED = ("loss", "learning_rate", "grad_norm")
+"""Values of the Trainer's logs that are recorded, besides ``eval_*``, which are recorded as ``validation_*``."""
 SHOWN = (
     "loss",
     "validation_loss",
@@ -25,57 +25,45 @@ SHOWN = (
 
 
 class TrainingReport(TrainerCallback):
-    """Shows loss, validation measure and tokens per second; appends each log to ``progress.jsonl``.
+    """Shows loss, validation score and tokens per second; appends each log to ``progress.jsonl`` at ``path``.
 
-    A resumed run first drops the records that lie after its checkpoint. Rates are those of the process
-    that wrote them, ``seconds`` those of all of the run's processes (but for what each did after its last
-    record), and the first training loss after a resume is the mean since the checkpoint.
+    When a run is resumed, records after its checkpoint are dropped first. Rates are those of the process that
+    wrote them; ``seconds`` covers all processes of the run (up to the last record of each). The first training
+    loss after resuming is the mean since the checkpoint.
     """
 
-    def __init__(self, folder: Path, what: str) -> None:
-        self._path, self._what = folder / PROGRESS, what
+    def __init__(self, path: Path, title: str) -> None:
+        self._path, self._title = path, title
         self._shown: dict[str, str] = {}
         self._bar: ProgressBar | None = None
-        self.tokens = 0
-        self._seconds = self._seconds_before = 0.0
+        self.seconds = self.tokens_per_second = 0.0
 
     @property
-    def first(self) -> dict[str, Any]:
-        """The record of step 0: validation measures of the untouched model."""
-        record: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8").split("\n", 1)[0])
-        return record
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Mean rate of this process, validation and saving included."""
-        return self.tokens / max(self._seconds, 1e-9)
-
-    @property
-    def seconds(self) -> float:
-        """Time that training took so far, validation and saving included, stopped processes' work too."""
-        return self._seconds_before + self._seconds
+    def before(self) -> dict[str, float]:
+        """The validation measures of the untouched model: the record of step 0."""
+        record = json.loads(self._path.read_text(encoding="utf-8").split("\n", 1)[0])
+        prefix = "validation_"
+        return {key.removeprefix(prefix): value for key, value in record.items() if key.startswith(prefix)}
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Open the bar at the resumed step."""
+        """Open the bar, for a resumed run at its checkpoint's step."""
         resumed = self._path.exists() and state.global_step > 0
         lines = self._path.read_text(encoding="utf-8").splitlines(True) if resumed else []
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]
         write_text(self._path, "".join(kept))
-        # Records of older runs have no seconds.
-        self._seconds_before = json.loads(kept[-1]).get("seconds", 0.0) if kept else 0.0
-        self._first_tokens, self._started = state.num_input_tokens_seen, time.monotonic()
-        self._bar = ProgressBar(self._what, state.max_steps, done=state.global_step).__enter__()
+        self._seconds_before = json.loads(kept[-1])["seconds"] if kept else 0.0
+        self._tokens_before, self._started = state.num_input_tokens_seen, time.monotonic()
+        self._bar = ProgressBar(self._title, state.max_steps, done=state.global_step).__enter__()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Advance the bar."""
-        self._count(state)
+        self._measure(state)
         if self._bar is not None:
-            rate = f"{self.tokens_per_second:,.0f} tokens/s"
-            self._bar.advance(note="  ".join([*self._shown.values(), rate]))
+            self._bar.advance(note="  ".join([*self._shown.values(), f"{self.tokens_per_second:,.0f} tokens/s"]))
 
     def on_log(
         self,
@@ -86,22 +74,23 @@ class TrainingReport(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Append one record."""
-        self._count(state)
-        record: dict[str, Any] = {"step": state.global_step}
-        record |= {
-            k.replace("eval_", "validation_", 1): v
-            for k, v in (logs or {}).items()
-            if k in KEPT or k.startswith("eval_")
+        self._measure(state)
+        measures = {
+            name.replace("eval_", "validation_", 1): value
+            for name, value in (logs or {}).items()
+            if name in RECORDED or name.startswith("eval_")
         }
-        if len(record) == 1:
+        if not measures:
             return
-        record["tokens"] = state.num_input_tokens_seen
-        record["seconds"] = round(self.seconds, 2)
-        record["tokens_per_second"] = round(self.tokens_per_second, 1)
-        record["peak_memory_bytes"] = peak_memory_bytes()
-        for name in SHOWN:
-            if name in record:
-                self._shown[name] = f"{name.replace('_', ' ')} {record[name]:.3f}"
+        record = {
+            "step": state.global_step,
+            **measures,
+            "tokens": state.num_input_tokens_seen,
+            "seconds": round(self.seconds, 2),
+            "tokens_per_second": round(self.tokens_per_second, 1),
+            "peak_memory_bytes": peak_memory_bytes(),
+        }
+        self._shown |= {n: f"{n.replace('_', ' ')} {record[n]:.3f}" for n in SHOWN if n in record}
         if is_writer():
             with writing(self._path), self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
@@ -110,15 +99,16 @@ class TrainingReport(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Close the bar."""
-        self._count(state)
+        self._measure(state)
         self.close()
 
     def close(self) -> None:
-        """Take the bar down, also when training failed."""
+        """Close the bar, also when training failed."""
         if self._bar is not None:
             self._bar.__exit__(None, None, None)
             self._bar = None
 
-    def _count(self, state: TrainerState) -> None:
-        self.tokens = int(state.num_input_tokens_seen) - int(self._first_tokens)
-        self._seconds = time.monotonic() - self._started
+    def _measure(self, state: TrainerState) -> None:
+        seconds = time.monotonic() - self._started
+        self.seconds = self._seconds_before + seconds
+        self.tokens_per_second = (int(state.num_input_tokens_seen) - self._tokens_before) / max(seconds, 1e-9)

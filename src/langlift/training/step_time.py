@@ -1,11 +1,12 @@
-"""How long a training step takes on this machine: a few real steps, without a run folder."""
+"""The time of a training step on this machine, from a few real steps without a run folder."""
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
+from statistics import median_high
 
 import torch
+from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from langlift.adapters.composition import attach, train_only
@@ -21,19 +22,19 @@ from langlift.training.language_model_training import examples_for
 from langlift.training.paths import loss_path
 from langlift.training.precision import autocast, prepare_arithmetic
 from langlift.training.recipes import AdaptRecipe
-from langlift.training.trainer import on_device
+from langlift.training.trainer import Batch, on_device
 
 MEASURED_STEPS = 5
 MOST_SECONDS = 20.0
-"""Measuring stops after so long, but not before one step is measured."""
+"""Measuring stops after this time, but not before one step is measured."""
 
 
 @dataclass(frozen=True)
 class StepTime:
-    """``seconds`` of one step of the optimiser (the median of those measured) and the ``tokens`` it sees.
+    """``seconds`` of one optimiser step (median of those measured) and the ``tokens`` in it.
 
-    ``flops`` are the floating point operations of the first step, for each of its tokens, as ``cost.py`` counts
-    them; ``trained`` is the number of parameters that train.
+    ``flops_per_token`` are the floating point operations of the first step, counted as in ``cost.py``; ``trained``
+    is the number of parameters that train.
     """
 
     seconds: float
@@ -51,21 +52,20 @@ def step_time(
     recipe: AdaptRecipe,
     most_seconds: float = MOST_SECONDS,
 ) -> StepTime:
-    """Train a few steps as ``langlift adapt`` would with ``recipe`` on ``texts``, and throw the result away.
+    """Train a few steps as ``langlift adapt`` would with ``recipe`` on ``texts``, and discard the result.
 
-    The first step, in which memory is laid out and operations are counted, does not count. Masking is
-    that of masked language modelling, which costs what the other masked objectives do. Measuring stops after
-    ``most_seconds``. A base without head gets one, which takes as long as any.
+    The first step, which allocates memory and counts operations, is not measured. Masks are those of masked
+    language modelling, which costs as much as the other masked objectives. A base without head gets one.
 
     Raises:
         InputError: the base cannot be used, or no text holds a token that it knows.
     """
     loaded = BaseModel.load(base, masked_only=recipe.objective != CAUSAL, head_needed=False)
     model, tokenizer = loaded.model, loaded.tokenizer
-    longest = min(recipe.max_tokens, loaded.longest_input)
     size = recipe.batch_size
     needed = (MEASURED_STEPS + 1) * size
     repeated = list(texts) * (needed // max(1, len(texts)) + 1)
+    longest = min(recipe.max_tokens, loaded.longest_input)
     rows = encode(tokenizer, repeated[:needed], longest, "the text")[:needed]
     config = METHODS[recipe.method].config(recipe)
     if config is not None:
@@ -75,37 +75,38 @@ def step_time(
     model.to(device)
     path = loss_path(recipe.path, model, tokenizer.pad_token_id)
     examples = OnePass(examples_for(tokenizer, recipe)(rows, recipe.seed), len(rows))
-    batches = [
-        on_device(path.collate([examples[i] for i in range(first, min(first + size, len(rows)))]), device)
-        for first in range(0, len(rows), size)
-    ]
+    batches = [on_device(batch, device) for batch in DataLoader(examples, size, collate_fn=path.collate)]
     arithmetic = prepare_arithmetic(recipe.precision, model, lambda: path.loss(model, batches[0])[0], device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate)
     model.train()
+
+    def step(batch: Batch) -> float:
+        """The seconds of one step."""
+        started = time.monotonic()
+        with autocast(device, arithmetic.bf16):
+            total, items = path.loss(model, batch)
+        (total / items.clamp(min=1)).backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.monotonic() - started
+
     seconds: list[float] = []
-    counter = FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_CPU)
     with ProgressBar("timing training steps", len(batches)) as bar:
-        for number, batch in enumerate(batches):
-            started = time.monotonic()
-            with counter if number == 0 else nullcontext():
-                with autocast(device, arithmetic.bf16):
-                    total, items = path.loss(model, batch)
-                (total / items.clamp(min=1)).backward()
-            torch.nn.utils.clip_grad_norm_(trained, 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if number or len(batches) == 1:
-                seconds.append(time.monotonic() - started)
+        with FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_CPU) as counter:
+            first = step(batches[0])
+        bar.advance()
+        for batch in batches[1:]:
+            seconds.append(step(batch))
             bar.advance()
             if sum(seconds) > most_seconds:
                 break
-    tokens = sum(len(row.ids) for row in rows) / len(batches)
     return StepTime(
-        seconds=sorted(seconds)[len(seconds) // 2],
-        tokens=tokens,
+        seconds=median_high(seconds or [first]),
+        tokens=sum(len(row.ids) for row in rows) / len(batches),
         method=recipe.method,
         batch_size=size,
         precision=arithmetic.name,

@@ -1,4 +1,4 @@
-"""The one Trainer of every run: summed losses, trainable weights, atomic checkpoints, best weights kept."""
+"""The Trainer of every run: summed losses, atomic checkpoints of the trained weights, best weights kept."""
 
 import json
 import math
@@ -19,9 +19,10 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from transformers.trainer_utils import get_last_checkpoint
 
 from langlift.errors import InputError, LangliftError
+from langlift.files import atomic_file, writing
 from langlift.processes import count, is_writer, wait_for_all
 from langlift.training.precision import autocast
-from langlift.training.run_folder import CHECKPOINTS, atomic_file, writing
+from langlift.training.run_folder import CHECKPOINTS
 
 TRAINABLE = "trainable.safetensors"
 BEST = "best.safetensors"
@@ -36,14 +37,14 @@ Validation = Callable[[nn.Module], Mapping[str, float]]
 class LiftTrainer(Trainer):
     """transformers' Trainer with five changes.
 
-    - The loss is a sum over items divided by the items of the whole step, so that gradient
+    - The loss is a sum over items divided by the number of items in the whole step, so that gradient
       accumulation changes nothing but memory.
-    - A checkpoint holds the trainable parameters only (of adapters: the adapters), is written beside
-      its place and renamed: a kill at any moment leaves the last complete one.
-    - The best weights by a validation measure are kept in one file apart from the checkpoints.
-    - bf16, where chosen, wraps exactly the loss; what trains and its optimiser stay float32.
-    - Several processes share each batch, and sum the gradients of what trains after its last part: nothing is
-      wrapped, so that every way of computing a loss does. The first process validates and writes.
+    - A checkpoint holds only the trainable parameters and is written to a staging folder and renamed: a kill
+      at any moment leaves the last complete one.
+    - The best weights by a validation measure are kept in one file next to the checkpoints.
+    - bf16, where chosen, applies to the loss only; trainable weights and their optimiser stay float32.
+    - Several processes share each batch and sum the gradients at its end. The model is not wrapped, so that any
+      loss function works. The first process validates and writes.
     """
 
     loss_is_scaled_for_ga = True
@@ -68,30 +69,30 @@ class LiftTrainer(Trainer):
             model=model,
             args=arguments,
             train_dataset=train_dataset,
-            eval_dataset=train_dataset,  # required for its schedule; ``evaluate`` measures by ``validation``
+            eval_dataset=train_dataset,  # must be set; ``evaluate`` calls ``validation``
             data_collator=collate,
             callbacks=callbacks,
             optimizers=(optimizer, None),
         )
-        self.remove_callback(PrinterCallback)  # our report shows the logs
-        # Gradients are summed by ``training_step``; DistributedDataParallel would have to see the model called.
+        self.remove_callback(PrinterCallback)  # TrainingReport shows the logs
+        # ``training_step`` sums gradients; DistributedDataParallel works only where the model itself is called.
         self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
-        self.model_accepts_loss_kwargs = True  # makes the Trainer count a step's labelled items
-        self._loss, self._validation, self._bf16 = loss, validation, bf16
+        self.model_accepts_loss_kwargs = True  # the Trainer then counts a step's labelled items
+        self._loss, self._validation, self.bf16 = loss, validation, bf16
         self._best_by, self._sign = best_by, 1.0 if greater_is_better else -1.0
         self._staging: Path | None = None
 
     def resume_or_start(self) -> None:
-        """Train to the end, from the newest complete checkpoint if there is one; load the best weights."""
+        """Train to the end, from the last checkpoint if there is one, and load the best weights."""
         output = Path(self.args.output_dir)
         with writing(output):
             output.mkdir(parents=True, exist_ok=True)
         newest = get_last_checkpoint(str(output))
         if newest is not None and (done := int(newest.rpartition("-")[2])) > self.args.max_steps:
             raise InputError(
-                f"{output}: the run is at step {done} already", f"resume with at least {done} --steps"
+                f"{output}: the run is already at step {done}", f"resume with at least {done} --steps"
             )
-        # Also measures the untouched model; a resumed run has that behind it.
+        # Measures the untouched model first; a resumed run has done so.
         self.args.eval_on_start = newest is None
         self.train(resume_from_checkpoint=newest)
         wait_for_all()
@@ -101,7 +102,7 @@ class LiftTrainer(Trainer):
     def training_step(
         self, model: nn.Module, inputs: Batch, num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
-        """As the Trainer's; with several processes the loss is that of all, and so are the gradients of a step."""
+        """As the Trainer's; with several processes loss and gradients are those of all of them."""
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         if self.args.world_size > 1 and self.accelerator.sync_gradients:
             _sum_gradients(model)
@@ -115,7 +116,7 @@ class LiftTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
         """The micro-batch's summed loss over the number of items in the whole step."""
-        with autocast(self.args.device, self._bf16):
+        with autocast(self.args.device, self.bf16):
             total, items = self._loss(model, inputs)
         self._require_finite(float(total.detach()), "loss")
         return total / (items if num_items_in_batch is None else num_items_in_batch)
@@ -127,7 +128,7 @@ class LiftTrainer(Trainer):
         measures: dict[str, float] = {}
         if is_writer():
             self.model.eval()
-            with torch.inference_mode(), autocast(self.args.device, self._bf16):
+            with torch.inference_mode(), autocast(self.args.device, self.bf16):
                 measures = dict(self._validation(self.model))
             self.model.train()
             self._require_finite(measures[self._best_by], f"validation {self._best_by}")
@@ -158,12 +159,12 @@ class LiftTrainer(Trainer):
             save_file(trainable_parameters(self.model), staging, metadata={"best": json.dumps(record)})
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
-        """In order: the data set is already the schedule of the whole run."""
+        """In order: the data set is the schedule of the whole run."""
         return SequentialSampler(train_dataset or self.train_dataset)
 
     @staticmethod
     def tokens_of(batch: Batch) -> int:
-        """The tokens that are not padding; a batch without an attention mask has none."""
+        """Number of tokens that are not padding; a batch without an attention mask has no padding."""
         mask = batch.get("attention_mask")
         return batch["input_ids"].numel() if mask is None else int(mask.sum())
 
@@ -175,11 +176,11 @@ class LiftTrainer(Trainer):
         self.state.num_input_tokens_seen += tokens
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """All matrices; transformers would leave out our adapters, because they lie below a LayerNorm."""
+        """All matrices; transformers would leave out adapters, as submodules of a LayerNorm."""
         return [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
 
     def floating_point_ops(self, inputs: Batch) -> int:
-        """Not counted here: transformers' estimate walks all parameters at every micro-batch."""
+        """Not counted: transformers' estimate iterates over all parameters for every micro-batch."""
         return 0
 
     def _get_output_dir(self, trial: Any) -> str:
@@ -195,7 +196,7 @@ class LiftTrainer(Trainer):
                 if is_writer():
                     shutil.rmtree(self._staging, ignore_errors=True)
                 wait_for_all()
-                super()._save_checkpoint(model, trial)  # every process adds the state of its random numbers
+                super()._save_checkpoint(model, trial)  # every process adds its random number state
                 wait_for_all()
                 if is_writer():
                     if (output / name).exists():
@@ -218,58 +219,56 @@ class LiftTrainer(Trainer):
         load_trainable(self.model, Path(resume_from_checkpoint) / TRAINABLE)
 
 
-class StopWithoutGain(TrainerCallback):
-    """Ends training once the best validation lies ``steps`` or more back."""
+class EarlyStopping(TrainerCallback):
+    """Stops training after ``patience`` steps without a better validation score."""
 
-    def __init__(self, steps: int) -> None:
-        self._steps = steps
+    def __init__(self, patience: int) -> None:
+        self._patience = patience
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """From the record of the best weights, so that a resumed run stops where a whole one does."""
-        if state.global_step - best_of(Path(str(args.output_dir)))["step"] >= self._steps:
+        """Reads the record of the best weights, so that a resumed run stops at the same step."""
+        if state.global_step - best_of(Path(str(args.output_dir)))["step"] >= self._patience:
             control.should_training_stop = True
 
 
 def training_arguments(
     folder: Path,
+    recipe: Any,
     *,
     steps: int,
-    learning_rate: float,
-    batch_size: int,
-    accumulation: int,
-    warmup_share: float,
-    weight_decay: float,
+    seed: int,
     validate_every: int,
     save_every: int,
-    seed: int,
-    schedule: str = "linear",
-    schedule_arguments: Mapping[str, Any] | None = None,
+    accumulation: int = 1,
+    decay_steps: int | None = None,
 ) -> TrainingArguments:
-    """The TrainingArguments of a run in ``folder``; nothing is reported to services on the network.
+    """The TrainingArguments of a run in ``folder`` with the learning rate, batch size and decay of its recipe.
 
-    ``batch_size`` is that of all processes together, so that their number changes no step.
+    The batch size is the total over all processes, so that their number changes no step. The learning rate falls
+    linearly after the warm-up, or only in the last ``decay_steps`` steps. Nothing is reported to online services.
 
     Raises:
-        InputError: the batch cannot be shared evenly by the processes.
+        InputError: the batch cannot be divided evenly among the processes.
     """
     processes = count()
-    if batch_size % processes:
+    if recipe.batch_size % processes:
         raise InputError(
-            f"a batch of {batch_size} cannot be shared by {processes} processes",
-            f"choose a --batch-size that is a multiple of {processes}: it is that of all together",
+            f"a batch of {recipe.batch_size} cannot be divided among {processes} processes",
+            f"choose a --batch-size (the total over all processes) that is a multiple of {processes}",
         )
+    decay = {} if decay_steps is None else {"num_decay_steps": decay_steps, "decay_type": "linear"}
     arguments = TrainingArguments(
         output_dir=str(folder / CHECKPOINTS),
         max_steps=steps,
-        learning_rate=learning_rate,
-        per_device_train_batch_size=batch_size // processes,
+        learning_rate=recipe.learning_rate,
+        per_device_train_batch_size=recipe.batch_size // processes,
         gradient_accumulation_steps=accumulation,
-        warmup_steps=round(warmup_share * steps),
-        weight_decay=weight_decay,
-        lr_scheduler_type=schedule,
-        lr_scheduler_kwargs=dict(schedule_arguments or {}),
+        warmup_steps=round(recipe.warmup_share * steps),
+        weight_decay=recipe.weight_decay,
+        lr_scheduler_type="warmup_stable_decay" if decay else "linear",
+        lr_scheduler_kwargs=decay,
         eval_strategy="steps",
         eval_steps=validate_every,
         save_strategy="steps",
@@ -283,12 +282,12 @@ def training_arguments(
         include_num_input_tokens_seen="non_padding",
         dataloader_pin_memory=torch.cuda.is_available(),
     )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # a second GPU would be used by splitting batches unasked
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # otherwise batches would be split over the GPUs
     return arguments
 
 
 def _sum_gradients(model: nn.Module) -> None:
-    """Add up what the processes found, parameter by parameter; one that a process did not use counts as 0."""
+    """Sum gradients over processes; a parameter that a process did not use counts as 0."""
     for parameter in model.parameters():
         if parameter.requires_grad:
             if parameter.grad is None:
@@ -296,59 +295,35 @@ def _sum_gradients(model: nn.Module) -> None:
             torch.distributed.all_reduce(parameter.grad)
 
 
-def validation_loss(
-    loss: SummedLoss, examples: Dataset[Any], collate: Callable[[Any], Batch], batch_size: int
-) -> Validation:
-    """The mean loss over a data set, as a validation measure named ``loss``."""
-    batches = DataLoader(examples, batch_size=batch_size, collate_fn=collate)
-
-    def measure(model: nn.Module) -> dict[str, float]:
-        total, items = _summed(loss, model, batches)
-        return {"loss": total / items}
-
-    return measure
-
-
-def mixed_validation_loss(
+def validation_losses(
     loss: SummedLoss,
-    parts: Mapping[str, tuple[Dataset[Any], float]],
+    parts: Mapping[str, Dataset[Any]],
     collate: Callable[[Any], Batch],
     batch_size: int,
+    shares: Mapping[str, float] | None = None,
 ) -> Validation:
-    """The mean loss over the items of several data sets together, each with its share of the examples.
+    """The mean losses over data sets by name, as measures ``loss_NAME``, and over all of them as ``loss``.
 
-    The measure ``loss`` is the mean that would be found if examples were drawn from the data sets in these
-    shares, however many of each are measured; ``loss_NAME`` is that of one data set.
+    ``loss`` is the mean over data sets, each counting once. With ``shares`` it is the mean over items if examples
+    were drawn from the data sets in these shares, however many of each are measured; for a single data set it is
+    then the only measure.
     """
     batches = {
-        name: DataLoader(examples, batch_size=batch_size, collate_fn=collate)
-        for name, (examples, _) in parts.items()
+        name: DataLoader(examples, batch_size=batch_size, collate_fn=collate) for name, examples in parts.items()
     }
 
     def measure(model: nn.Module) -> dict[str, float]:
-        total = items = 0.0
-        each = {}
-        for name, (examples, share) in parts.items():
-            here, items_here = _summed(loss, model, batches[name])
-            each[f"loss_{name}"] = here / items_here
-            total += share * here / len(examples)  # type: ignore[arg-type]
-            items += share * items_here / len(examples)  # type: ignore[arg-type]
+        sums = {name: _summed(loss, model, some) for name, some in batches.items()}
+        each = {f"loss_{name}": total / items for name, (total, items) in sums.items()}
+        if shares is None:
+            return {"loss": mean(each.values()), **each}
+        if len(each) == 1:
+            return {"loss": next(iter(each.values()))}
+        total, items = (
+            sum(shares[name] * sums[name][i] / len(part) for name, part in parts.items())  # type: ignore[arg-type]
+            for i in range(2)
+        )
         return {"loss": total / items, **each}
-
-    return measure
-
-
-def mean_validation_loss(
-    loss: SummedLoss, parts: Mapping[str, Dataset[Any]], collate: Callable[[Any], Batch], batch_size: int
-) -> Validation:
-    """The mean of several data sets' mean losses, each counting once, as ``loss``; ``loss_NAME`` is one's own."""
-    each = {
-        f"loss_{name}": validation_loss(loss, examples, collate, batch_size) for name, examples in parts.items()
-    }
-
-    def measure(model: nn.Module) -> dict[str, float]:
-        losses = {name: one(model)["loss"] for name, one in each.items()}
-        return {"loss": mean(losses.values()), **losses}
 
     return measure
 
@@ -370,26 +345,26 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters that are being trained, by name; tied ones once."""
+    """The trainable parameters by name; tied ones once."""
     return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}
 
 
 def load_trainable(model: nn.Module, path: Path) -> None:
-    """Load trained parameters into a model of which exactly these are trainable.
+    """Load parameters into a model of which exactly these are trainable.
 
     Raises:
-        LangliftError: the names in the file are not those of the model's trainable parameters.
+        LangliftError: the file is damaged, or its names are not those of the model's trainable parameters.
     """
     try:
         stored = load_file(path)
     except SafetensorError as error:
         raise LangliftError(
-            f"{path}: damaged ({error})", "delete this file's folder; an older state is used"
+            f"{path}: damaged ({error})", "delete the folder it is in; training then starts again"
         ) from None
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if stored.keys() != parameters.keys():
         raise LangliftError(
-            f"{path}: holds other parameters than this run trains", "choose another --out for these settings"
+            f"{path}: the parameters are not those that this run trains", "choose another --out for these settings"
         )
     with torch.no_grad():
         for name, parameter in parameters.items():
@@ -397,7 +372,7 @@ def load_trainable(model: nn.Module, path: Path) -> None:
 
 
 def best_of(checkpoints: Path) -> dict[str, Any]:
-    """The record of the best weights: ``measure``, ``value``, ``step`` and (not in older runs) ``measures``."""
+    """The record of the best weights: ``measure``, ``value``, ``step`` and all ``measures``."""
     with safe_open(checkpoints / BEST, framework="pt") as file:
         record: dict[str, Any] = json.loads(file.metadata()["best"])
     return record

@@ -7,18 +7,9 @@ import pytest
 import yaml
 
 from langlift.errors import InputError, LangliftError
-from langlift.training.run_folder import (
-    METRICS,
-    RECIPE,
-    atomic_file,
-    atomic_files,
-    atomic_folder,
-    is_finished,
-    open_run,
-    read_metrics,
-    write_json,
-    write_text,
-)
+from langlift.files import atomic_file, atomic_files, atomic_folder, write_json, write_text
+from langlift.training.run import open_run
+from langlift.training.run_folder import METRICS, RECIPE, is_finished, read_metrics
 
 RUN = {"command": "adapt", "inputs": {"base": "nano", "data": "ħ.txt"}, "adapt": {"steps": 10, "seed": 1}}
 
@@ -30,6 +21,12 @@ def tree(folder):
         for path in sorted(folder.rglob("*"))
         if path.is_file() or not any(path.iterdir())
     }
+
+
+def opened(*arguments, **options):
+    """Open a run, and leave it as a process does that was stopped then."""
+    with open_run(*arguments, **options) as run:
+        return run
 
 
 class Killed(BaseException):
@@ -112,7 +109,7 @@ def test_refusals_of_the_operating_system_are_told_with_the_target(tmp_path):
 
 
 def test_a_new_run_records_recipe_and_versions(tmp_path):
-    open_run(tmp_path / "run", RUN, resume=False)
+    opened(tmp_path / "run", RUN, resume=False)
     text = (tmp_path / "run" / RECIPE).read_text(encoding="utf-8")
     assert yaml.safe_load(text) == RUN
     assert "ħ.txt" in text
@@ -122,12 +119,12 @@ def test_a_new_run_records_recipe_and_versions(tmp_path):
 
 
 def test_a_folder_that_holds_a_run_is_refused_without_resume(tmp_path):
-    open_run(tmp_path, RUN, resume=False)
+    opened(tmp_path, RUN, resume=False)
     before = tree(tmp_path)
-    with pytest.raises(InputError, match="holds a run already") as refusal:
-        open_run(tmp_path, RUN, resume=False)
+    with pytest.raises(InputError, match="already holds a run") as refusal:
+        opened(tmp_path, RUN, resume=False)
     assert "--resume" in refusal.value.hint
-    open_run(tmp_path, RUN, resume=True)
+    opened(tmp_path, RUN, resume=True)
     assert tree(tmp_path) == before
 
 
@@ -142,59 +139,76 @@ def test_a_folder_that_holds_a_run_is_refused_without_resume(tmp_path):
     ],
 )
 def test_a_run_is_not_resumed_with_another_recipe(tmp_path, change, said):
-    open_run(tmp_path, RUN, resume=False)
+    opened(tmp_path, RUN, resume=False)
     before = tree(tmp_path)
     with pytest.raises(InputError, match="the run was started with") as refusal:
-        open_run(tmp_path, RUN | change, resume=True, may_change=frozenset({"other"}))
+        opened(tmp_path, RUN | change, resume=True, may_change=frozenset({"other"}))
     assert refusal.value.message == f"{tmp_path / RECIPE}: the run was started with {said}"
     assert tree(tmp_path) == before
 
 
 def test_a_setting_that_may_change_is_recorded_anew(tmp_path):
-    open_run(tmp_path, RUN, resume=False)
+    opened(tmp_path, RUN, resume=False)
     longer = RUN | {"adapt": {"steps": 99, "seed": 1}}
-    open_run(tmp_path, longer, resume=True, may_change=frozenset({"steps"}))
+    opened(tmp_path, longer, resume=True, may_change=frozenset({"steps"}))
     assert yaml.safe_load((tmp_path / RECIPE).read_text(encoding="utf-8")) == longer
     both = RUN | {"adapt": {"steps": 100, "seed": 2}}
     with pytest.raises(InputError, match="seed = 1, not 2"):
-        open_run(tmp_path, both, resume=True, may_change=frozenset({"steps"}))
+        opened(tmp_path, both, resume=True, may_change=frozenset({"steps"}))
     assert yaml.safe_load((tmp_path / RECIPE).read_text(encoding="utf-8")) == longer
 
 
 def test_in_a_finished_run_nothing_may_change(tmp_path):
-    open_run(tmp_path, RUN, resume=False)
+    opened(tmp_path, RUN, resume=False)
     write_json(tmp_path / METRICS, {})
     before = tree(tmp_path)
-    open_run(tmp_path, RUN, resume=True, may_change=frozenset({"steps"}))
+    opened(tmp_path, RUN, resume=True, may_change=frozenset({"steps"}))
     assert tree(tmp_path) == before, "a finished run keeps its own record"
     with pytest.raises(InputError, match="the run was started with steps"):
-        open_run(
+        opened(
             tmp_path, RUN | {"adapt": {**RUN["adapt"], "steps": 9}}, resume=True, may_change=frozenset({"steps"})
         )
 
 
 def test_resuming_where_nothing_is_starts_a_run_and_a_file_is_refused(tmp_path):
-    open_run(tmp_path / "run", RUN, resume=True)
+    opened(tmp_path / "run", RUN, resume=True)
     assert (tmp_path / "run" / RECIPE).is_file()
     write_text(tmp_path / "file", "mine")
     with pytest.raises(InputError, match="is a file"):
-        open_run(tmp_path / "file", RUN, resume=False)
+        opened(tmp_path / "file", RUN, resume=False)
     assert (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.mark.parametrize("damage", ["", "[1]", "adapt: [", "\x01"])
 def test_a_damaged_recorded_recipe_is_refused_by_path(tmp_path, damage):
-    open_run(tmp_path, RUN, resume=False)
+    opened(tmp_path, RUN, resume=False)
     (tmp_path / RECIPE).write_text(damage)
     with pytest.raises(InputError, match="recipe"):
-        open_run(tmp_path, RUN, resume=True)
+        opened(tmp_path, RUN, resume=True)
 
 
 def test_a_run_is_finished_once_its_metrics_are_written(tmp_path):
-    open_run(tmp_path, RUN, resume=False)
+    run = opened(tmp_path, RUN, resume=False)
+    (tmp_path / "checkpoints").mkdir()
     assert not is_finished(tmp_path)
     metrics = {"perplexity": 12.5, "language": "Malti ħ", "seeds": [1, 2]}
-    write_json(tmp_path / METRICS, metrics)
-    assert is_finished(tmp_path)
-    assert read_metrics(tmp_path) == metrics
+    run.finish(metrics, card="card")
+    assert is_finished(tmp_path) and run.finished
+    assert read_metrics(tmp_path) == run.metrics == metrics
+    assert {path.name for path in tmp_path.iterdir()} == {RECIPE, METRICS, "README.md", "versions.json"}
     assert "Malti ħ" in (tmp_path / METRICS).read_text(encoding="utf-8")
+
+
+def test_a_run_is_opened_by_one_process_at_a_time_and_read_by_all(tmp_path):
+    with open_run(tmp_path, RUN, resume=False) as run:
+        with pytest.raises(LangliftError, match="another process works on this run"):
+            opened(tmp_path, RUN, resume=True)
+        run.finish({})
+        assert opened(tmp_path, RUN, resume=True).finished
+    opened(tmp_path, RUN, resume=True)
+
+
+def test_metrics_of_something_else_are_no_run(tmp_path):
+    write_json(tmp_path / METRICS, {})
+    with pytest.raises(InputError, match="holds other files"):
+        opened(tmp_path, RUN, resume=True)
