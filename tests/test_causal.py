@@ -28,7 +28,7 @@ from langlift.tasks.sentences import SentenceEncoder, class_probabilities
 from langlift.tasks.task import TASKS
 from langlift.training.adaptation import adapt
 from langlift.training.examples import causal_examples
-from langlift.training.language_model_training import prepare_model
+from langlift.training.language_model_training import Adaptation
 from langlift.training.paths import loss_path
 from langlift.training.recipes import AdaptRecipe
 
@@ -107,10 +107,10 @@ def test_a_token_is_predicted_from_those_before_it_alone(decoder: Path, maltese_
 def test_gradient_checkpointing_changes_nothing(decoder: Path, maltese_lines: list[str]) -> None:
     rows = rows_of(decoder, maltese_lines[:5])
     model = load_model(str(decoder))
-    prepare_model(model, "mlt", SeqBnConfig(4, invertible=True), AdaptRecipe(objective="causal"))
+    method = {"method": "seq_bn_inv", "reduction_factor": 4, "objective": "causal"}
+    Adaptation(model, None, "mlt", AdaptRecipe(**method))
     plain = loss_and_gradients(model.train(), "fast", rows)
-    recipe = AdaptRecipe(objective="causal", gradient_checkpointing=True)
-    prepare_model(model, "mlt", SeqBnConfig(4, invertible=True), recipe, fresh=False)
+    Adaptation(model, None, "mlt", AdaptRecipe(**method, gradient_checkpointing=True), fresh=False)
     assert model.model.layers[0].gradient_checkpointing
     checkpointed = loss_and_gradients(model.train(), "fast", rows)
     assert checkpointed[0] == pytest.approx(plain[0], rel=1e-6)

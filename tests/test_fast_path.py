@@ -185,8 +185,8 @@ def test_quick_dropout_drops_and_scales_as_dropout_does():
 @pytest.mark.parametrize("at_once", [1, 300, 2**26])
 @pytest.mark.parametrize("with_bias", [True, False])
 def test_chunked_cross_entropy_is_cross_entropy(at_once, with_bias, monkeypatch):
-    monkeypatch.setattr(decoder_loss, "LOGITS_AT_ONCE", at_once)
-    monkeypatch.setattr(decoder_loss, "LOGITS_IN_CACHE", 200)
+    monkeypatch.setattr(decoder_loss, "CHUNK_LOGITS", at_once)
+    monkeypatch.setattr(decoder_loss, "CACHE_LOGITS", 200)
     torch.manual_seed(0)
     hidden, weight = torch.randn(13, 8, requires_grad=True), torch.randn(90, 8, requires_grad=True)
     bias = torch.randn(90, requires_grad=True) if with_bias else None
@@ -438,7 +438,7 @@ def test_a_backbone_that_takes_no_flat_batches_is_padded_and_said_so(
     monkeypatch.setattr(paths, "takes_flat_batches", lambda model: False)
     recipe = dataclasses.replace(QUICK, precision="float32")
     padded = adapt(find_language("mlt"), str(tiny_bert), MALTESE, tmp_path / "padded", recipe)
-    assert "BertForMaskedLM takes no unpadded batches" in capsys.readouterr().err
+    assert "BertForMaskedLM does not support unpadded batches" in capsys.readouterr().err
     monkeypatch.undo()
     flat = adapt(find_language("mlt"), str(tiny_bert), MALTESE, tmp_path / "flat", recipe)
     assert flat.validation_loss_before == pytest.approx(padded.validation_loss_before, rel=1e-6)

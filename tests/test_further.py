@@ -223,7 +223,7 @@ def test_usage(tiny_bert: Path, tmp_path: Path, langlift: Any):
     refused = langlift(*given, "--set", "hidden_size=8")
     assert refused.code == 2 and "unknown setting 'hidden_size'" in refused.err
     refused = langlift(*given, "--set", "row_tokens=512")
-    assert refused.code == 2 and "the model takes 64 tokens at most" in refused.err
+    assert refused.code == 2 and "the model takes at most 64 tokens" in refused.err
     done = langlift(
         *given, "--resume", "--steps", 1, "--set", "row_tokens=32", "--set", "validation_rows=2", "--json"
     )

@@ -281,8 +281,8 @@ def test_a_mixture_that_is_not_merged_cannot_be_saved(tiny_bert: Path, tmp_path:
 @pytest.mark.parametrize("at_once", [1, 300, 2**26])
 @pytest.mark.parametrize("with_bias", [True, False])
 def test_the_divergence_in_chunks_is_the_published_one(at_once: int, with_bias: bool, monkeypatch) -> None:
-    monkeypatch.setattr(decoder_loss, "LOGITS_AT_ONCE", at_once)
-    monkeypatch.setattr(decoder_loss, "LOGITS_IN_CACHE", 200)
+    monkeypatch.setattr(decoder_loss, "CHUNK_LOGITS", at_once)
+    monkeypatch.setattr(decoder_loss, "CACHE_LOGITS", 200)
     torch.manual_seed(0)
     first, second = (torch.randn(13, 8, requires_grad=True) for _ in range(2))
     weight, bias = torch.randn(90, 8), torch.randn(90) if with_bias else None

@@ -47,8 +47,8 @@ def test_a_log_gets_a_line_every_ten_seconds_and_one_at_the_end(clock, capsys):
     out, err = capsys.readouterr()
     lines = err.splitlines()
     assert out == ""
-    assert lines[0] == "training: 22/100 steps  loss 1.5  11 s gone, 39 s left"
-    assert lines[-1] == "training: 100/100 steps  loss 1.5  50 s gone, 0 s left"
+    assert lines[0] == "training: 22/100 steps  loss 1.5  11 s elapsed, 39 s remaining"
+    assert lines[-1] == "training: 100/100 steps  loss 1.5  50 s elapsed, 0 s remaining"
     assert len(lines) == 5
 
 
@@ -56,14 +56,14 @@ def test_the_rate_of_a_resumed_run_counts_only_what_was_done_since(clock, capsys
     with ProgressBar("training", 100, unit="rows", done=80) as bar:
         clock.now += 20
         bar.advance(10)
-        assert capsys.readouterr().err == "training: 90/100 rows  20 s gone, 20 s left\n"
+        assert capsys.readouterr().err == "training: 90/100 rows  20 s elapsed, 20 s remaining\n"
 
 
 def test_the_time_left_is_unknown_before_anything_is_done(clock, capsys):
     with ProgressBar("training", 100) as bar:
         clock.now += 20
         bar.advance(0)
-        assert "unknown time left" in capsys.readouterr().err
+        assert "unknown time remaining" in capsys.readouterr().err
 
 
 def test_short_work_and_failed_work_print_no_last_line(clock, capsys):
@@ -88,4 +88,4 @@ def test_a_terminal_gets_a_bar_and_no_lines(capsys, monkeypatch):
     assert out == ""
     assert "3/4" in err
     assert "loss 0.5" in err
-    assert "gone" not in err
+    assert "elapsed" not in err

@@ -12,12 +12,13 @@ from pathlib import Path
 from langlift.config.loading import resolve
 from langlift.config.recipes import PretrainRecipe
 from langlift.progress import say
-from langlift.training.pretraining_text import split_corpus
+from langlift.training.pretraining_text import split_by_budget
 
 corpus, out = map(Path, sys.argv[1:3])
 recipe = resolve(PretrainRecipe, "pretrain", preset="nano")
 out.mkdir(parents=True, exist_ok=True)
 for language in sys.argv[3:]:
-    _, reserved = split_corpus([corpus / f"{language}.txt"], recipe)
+    _, by_file, _ = split_by_budget([corpus / f"{language}.txt"], recipe)
+    reserved = by_file[language]
     (out / f"{language}.txt").write_text("\n\n".join("\n".join(document) for document in reserved) + "\n", "utf-8")
     say(f"{out / language}.txt: {sum(map(len, reserved)):,} lines")

@@ -22,13 +22,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from langlift.cli.study_display import Lines
+from langlift.files import write_json
 from langlift.studies.checking import check_data
 from langlift.studies.execution import KINDS
 from langlift.studies.folder import RUNS
 from langlift.studies.planning import plan_study
 from langlift.studies.running import run_study
 from langlift.studies.study_file import read_study
-from langlift.files import write_json
 from langlift.training.run_folder import METRICS
 
 DEFAULT = """

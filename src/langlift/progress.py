@@ -1,4 +1,4 @@
-"""Progress a person can see: a bar with rate and time left on a terminal, plain lines elsewhere; on stderr."""
+"""Progress on stderr: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LINES = 10.0
 
 Listener = Callable[[str, int, int | None, str], None]
-"""Is told what is done, how many units of it, of how many, and the note."""
+"""(title, units done, total units, note) -> None."""
 _listener: Listener | None = None
 
 
 @contextmanager
-def heard_by(listener: Listener) -> Iterator[None]:
-    """Within, progress goes to ``listener`` and not to the screen, and nothing is said."""
+def progress_to(listener: Listener) -> Iterator[None]:
+    """Inside this context progress goes to ``listener`` instead of the screen, and messages are dropped."""
     global _listener
     before, _listener = _listener, listener
     try:
@@ -29,20 +29,20 @@ def heard_by(listener: Listener) -> Iterator[None]:
 
 
 class ProgressBar:
-    """Shows how far ``total`` units of work have come; ``note`` is free text such as the loss.
+    """Context manager that shows the progress of ``total`` units of work; ``note`` is free text such as the loss.
 
-    Used as a context manager. A ``total`` of None means that nobody knows: then the rate is shown instead.
+    If the total is unknown (None), the rate is shown instead of the remaining time.
     """
 
-    def __init__(self, what: str, total: int | None, unit: str = "steps", done: int = 0) -> None:
-        self._what, self._total, self._unit, self._done, self._first = what, total, unit, done, done
+    def __init__(self, title: str, total: int | None, unit: str = "steps", done: int = 0) -> None:
+        self._title, self._total, self._unit, self._done, self._first = title, total, unit, done, done
         self._note = ""
         self._started = self._last_line = time.monotonic()
         self._bar: Progress | None = None
 
     def __enter__(self) -> "ProgressBar":
         if sys.stderr.isatty() and _listener is None:
-            # Not before a bar is shown: rich is slow to import, and every command imports this module.
+            # Imported here because rich is slow to import and every command imports this module.
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -51,11 +51,10 @@ class ProgressBar:
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[note]}"),
-                TextColumn("left"),
                 TimeRemainingColumn(elapsed_when_finished=True),
                 console=Console(stderr=True),
             )
-            self._task = self._bar.add_task(self._what, total=self._total, completed=self._done, note="")
+            self._task = self._bar.add_task(self._title, total=self._total, completed=self._done, note="")
             self._bar.start()
         return self
 
@@ -71,12 +70,12 @@ class ProgressBar:
             self._print_line()
 
     def advance(self, units: int = 1, note: str | None = None) -> None:
-        """Report ``units`` more done, and what to show beside the bar."""
+        """Report that ``units`` more are done, and set the note."""
         self._done += units
         if note is not None:
             self._note = note
         if _listener is not None:
-            _listener(self._what, self._done, self._total, self._note)
+            _listener(self._title, self._done, self._total, self._note)
         elif self._bar is not None:
             self._bar.update(self._task, completed=self._done, note=self._note)
         elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
@@ -90,10 +89,10 @@ class ProgressBar:
         if self._total is None:
             done, rest = f"{self._done:,}", f"{rate:,.0f} {self._unit}/s"
         else:
-            left = (self._total - self._done) / rate if rate > 0 else float("nan")
-            done, rest = f"{self._done}/{self._total}", f"{readable_seconds(left)} left"
+            remaining = (self._total - self._done) / rate if rate > 0 else float("nan")
+            done, rest = f"{self._done}/{self._total}", f"{readable_seconds(remaining)} remaining"
         print(  # noqa: T201
-            f"{self._what}: {done} {self._unit}{note}  {readable_seconds(elapsed)} gone, {rest}",
+            f"{self._title}: {done} {self._unit}{note}  {readable_seconds(elapsed)} elapsed, {rest}",
             file=sys.stderr,
             flush=True,
         )
@@ -112,6 +111,6 @@ def readable_seconds(seconds: float) -> str:
 
 
 def say(text: str) -> None:
-    """One plain line on stderr, for what a run decides by itself."""
+    """Print a message on stderr, such as a choice that a run made by itself."""
     if _listener is None:
         print(text, file=sys.stderr, flush=True)  # noqa: T201

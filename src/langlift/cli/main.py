@@ -36,7 +36,7 @@ from langlift.cli import (
 )
 from langlift.errors import LangliftError
 from langlift.processes import is_writer
-from langlift.progress import heard_by
+from langlift.progress import progress_to
 
 INTERRUPTED = 130
 RESUMABLE = ("adapt", "adapt-family", "fuse", "pretrain", "prompt", "task")
@@ -99,7 +99,7 @@ def _first_of_several_speaks() -> Iterator[None]:
     if is_writer():
         yield
         return
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), heard_by(lambda *report: None):
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), progress_to(lambda *report: None):
         yield
 
 

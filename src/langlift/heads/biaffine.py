@@ -13,11 +13,11 @@ from langlift.masking.masked_language_model import IGNORED
 ARC_SIZE, RELATION_SIZE, DROPOUT, SLOPE = 500, 100, 0.33, 0.1
 """As in the paper, section 3.2 and table 1."""
 NO_ARC = -1e9
-"""The score of what is no arc; finite, so that divergences between scores stay numbers."""
+"""The score of an impossible arc; finite, so that divergences between scores are finite."""
 
 
 class BiaffineHead(nn.Module):
-    """Scores for every arc, and for the relations of chosen arcs.
+    """Scores of every arc, and of the relations of chosen arcs.
 
     With r_i the vector of word i (r_0 a learned ROOT) and four perceptrons h(r), one hidden layer each,
     s_ij = h_dependent(r_i) U h_head(r_j) + u h_head(r_j) scores the arc from head j to word i (equation 6),
@@ -36,7 +36,7 @@ class BiaffineHead(nn.Module):
         for linear in (self.arc_dependent, self.arc_head, self.relation_dependent, self.relation_head):
             nn.init.orthogonal_(linear.weight)
             nn.init.zeros_(linear.bias)
-        # Small, as scores of products of two long vectors need it; not zero, as the check of bf16 needs it.
+        # Small, because the scores are products of two long vectors; not zero, for the check of bf16.
         for weight, size in ((self.arc.weight, ARC_SIZE), (self.relation, RELATION_SIZE)):
             nn.init.normal_(weight, std=1 / size)
         nn.init.normal_(self.relation_linear.weight, std=0.02)
@@ -44,14 +44,14 @@ class BiaffineHead(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def placed(self, vectors: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        """Word vectors [words, d] -> [sentences, 1 + most words, d], ROOT first in each, zeros behind its end."""
+        """Word vectors [words, d] -> [sentences, 1 + most words, d]: ROOT first, zeros after the last word."""
         sizes = batch["sizes"]
         out = vectors.new_zeros(len(sizes), 1 + int(sizes.max()), vectors.shape[-1])
         out[:, 0] = self.root.to(vectors.dtype)
         return out.index_put((batch["sentence"], batch["place"]), vectors)
 
     def arcs(self, placed: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        """Scores float32 [words, 1 + most words]: of each word for each head, ``NO_ARC`` for what is none."""
+        """Scores float32 [words, 1 + most words] of each head for each word, ``NO_ARC`` for impossible ones."""
         dependents, heads = self._perceptron(self.arc_dependent, placed), self._perceptron(self.arc_head, placed)
         scores = (self.arc(dependents) @ heads.transpose(1, 2))[batch["sentence"], batch["place"]].float()
         columns = torch.arange(scores.shape[1], device=scores.device)
@@ -83,23 +83,23 @@ class BiaffineHead(nn.Module):
 
 
 class DependencyParser(TaskModel):
-    """An encoder body under a biaffine head.
+    """An encoder with a biaffine head.
 
-    A batch is padded or flat and holds, beside what the body takes (its rows are the windows of sentences):
-    ``slots`` int64, shaped as ``input_ids``: for each token that stands for a word the number of the word in
-    the batch, else ``IGNORED``; for each word int64 [words] ``sentence``, ``place`` in it from 1 on,
-    ``heads`` and ``labels``; ``sizes`` int64 [sentences], the numbers of their words.
+    A batch is padded or flat and has, besides the encoder's inputs (its rows are windows of sentences): ``slots``
+    int64, shaped as ``input_ids``, the number of the word in the batch for each token that represents a word, else
+    ``IGNORED``; for each word int64 [words] its ``sentence``, its ``place`` in it from 1 on, ``heads`` and
+    ``labels``; and ``sizes`` int64 [sentences], their numbers of words.
     """
 
     head: BiaffineHead
 
     def forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """-> scores of arcs [words, 1 + most words], and of relations [words, relations] to the batch's heads."""
+        """Scores of arcs [words, 1 + most words], and of relations [words, relations] to the batch's heads."""
         placed = self.word_vectors(batch)
         return self.head.arcs(placed, batch), self.head.relations(placed, batch, batch["heads"])
 
     def word_vectors(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """The words' vectors as ``BiaffineHead.placed``: of each the mean over the tokens that stand for it."""
+        """Word vectors as ``BiaffineHead.placed``; each is the mean over the tokens that represent the word."""
         chosen = batch["slots"] != IGNORED
         hidden = hidden_states(self.body, batch, chosen)
         slots, words = batch["slots"][chosen], len(batch["sentence"])

@@ -12,11 +12,11 @@ from langlift.backbones.segmented_attention import Segments
 from langlift.masking.masked_language_model import IGNORED
 
 CONTINUED = -101
-"""The label of a token that belongs to the labelled one before it, so that the mean of both is classified."""
+"""The label of a token that belongs to the labelled one before it: the mean of both is classified."""
 
 
 class TaskModel(nn.Module):
-    """An encoder body (with whatever adapters are attached to it) and the head of a task."""
+    """An encoder body, with its adapters, and the head of a task."""
 
     body: PreTrainedModel
     head: nn.Module
@@ -29,8 +29,8 @@ class TaskModel(nn.Module):
 class ClassificationHead(nn.Module):
     """Pool, then dropout, dense, tanh, dropout, linear: the head of RoBERTa and of AdapterHub.
 
-    ``pooling`` is ``first`` (the first token), ``last`` (the last that is not padding: in a decoder the only one
-    that has seen the whole sentence) or ``mean`` (over tokens that are not padding).
+    ``pooling`` is ``first`` (the first token), ``last`` (the last that is not padding; in a decoder only this one
+    has seen the whole sentence) or ``mean`` (over tokens that are not padding).
     """
 
     def __init__(self, hidden_size: int, labels: int, dropout: float, pooling: str) -> None:
@@ -66,7 +66,7 @@ class ClassificationHead(nn.Module):
 
 
 class SentenceClassifier(TaskModel):
-    """A model's body under a classification head."""
+    """A model's body with a classification head."""
 
     head: ClassificationHead
 
@@ -95,7 +95,7 @@ class SentenceClassifier(TaskModel):
 
 
 class TokenHead(nn.Module):
-    """Dropout and a linear: the tagging head of transformers and of AdapterHub."""
+    """Dropout and a linear layer: the tagging head of transformers and of AdapterHub."""
 
     def __init__(self, hidden_size: int, labels: int, dropout: float) -> None:
         super().__init__()
@@ -111,13 +111,13 @@ class TokenHead(nn.Module):
 
 
 class TokenClassifier(TaskModel):
-    """An encoder body under a token head."""
+    """An encoder with a token head."""
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """A padded or a flat batch -> logits [tokens that have a label, labels], in the batch's order.
 
-        ``labels`` int64 is shaped as ``input_ids``; tokens without one hold ``IGNORED``, or ``CONTINUED``. On the
-        fast path the end of the last layer is computed for those two kinds of tokens only.
+        ``labels`` int64 is shaped as ``input_ids``, with ``IGNORED`` or ``CONTINUED`` for tokens without a label.
+        On the fast path the end of the last layer is computed only for tokens that are not ``IGNORED``.
         """
         used = batch["labels"] != IGNORED
         if "lengths" in batch:
@@ -129,7 +129,7 @@ class TokenClassifier(TaskModel):
 
 
 def means_over_words(vectors: Tensor, labels: Tensor) -> Tensor:
-    """[tokens, d], labels int64 [tokens] -> [words, d]: each labelled token with those that continue it."""
+    """[tokens, d], labels int64 [tokens] -> [words, d]: means of each labelled token and its continuations."""
     starts = labels != CONTINUED
     if bool(starts.all()):
         return vectors

@@ -1,4 +1,4 @@
-"""From the scores of all arcs to a tree with a single root: maximum spanning tree, or greedily."""
+"""Decoding arc scores to a tree with a single root: maximum spanning tree, or greedy."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 Scores = npt.NDArray[np.floating]
-"""Shape [words, 1 + words]: row w is word w + 1, column h its score for the head h; 0 is the root."""
+"""Shape [words, 1 + words]: row w has the scores of word w + 1, column h those for head h; 0 is the root."""
 
 
 def maximum_spanning_tree(scores: Scores) -> list[int]:
     """The heads of the tree with the highest sum of scores among those with a single root.
 
-    Chu and Liu 1965, Edmonds 1967. That one word alone hangs on the root is reached, exactly, by making
-    every arc from it worse by more than all others together can differ (Stanojevic and Cohen 2021).
+    Chu and Liu 1965, Edmonds 1967. A single root is guaranteed by lowering the score of every arc from the root by
+    more than the sum of all possible differences (Stanojevic and Cohen 2021).
     """
     words = len(scores)
     square = np.full((words + 1, words + 1), -np.inf)
@@ -25,9 +25,9 @@ def maximum_spanning_tree(scores: Scores) -> list[int]:
 
 
 def greedy_tree(scores: Scores) -> list[int]:
-    """Each word's best head; where these are no tree with a single root, arcs by falling score that make one.
+    """Each word's best head; if these do not form a tree with a single root, arcs are added by descending score.
 
-    The root is then the word that scores highest as such.
+    The root is then the word with the highest root score.
     """
     words = len(scores)
     legal = np.asarray(scores, dtype=float).copy()
@@ -36,7 +36,7 @@ def greedy_tree(scores: Scores) -> list[int]:
     if np.count_nonzero(best == 0) == 1 and not cycle_in([0, *best]):
         return [int(head) for head in best]
     heads = np.zeros(words + 1, dtype=np.int64)
-    part = np.arange(words + 1)  # nodes that hang together have the same number
+    part = np.arange(words + 1)  # connected nodes have the same number
     root = int(legal[:, 0].argmax()) + 1
     part[root] = 0
     headed = {root}
@@ -59,7 +59,7 @@ def _best_heads(square: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         cycle = np.asarray(cycle_in(heads), dtype=np.int64)
         if not len(cycle):
             break
-        # The cycle becomes one node, the last: an arc into it pays for the arc of the cycle it replaces.
+        # The cycle becomes one node, the last; an arc into it replaces an arc of the cycle.
         rest = np.setdiff1d(np.arange(len(square)), cycle)
         gains = square[np.ix_(cycle, rest)] - square[cycle, heads[cycle]][:, None]
         leaving = square[np.ix_(rest, cycle)]
@@ -80,10 +80,7 @@ def _best_heads(square: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
 
 
 def cycle_in(heads: Sequence[int] | npt.NDArray[np.integer]) -> list[int]:
-    """The nodes of one cycle, from dependent to head, among heads of all nodes, of which node 0 is the root.
-
-    Empty if there is none.
-    """
+    """The nodes of one cycle, from dependent to head, or an empty list; ``heads`` of all nodes, 0 is the root."""
     seen_from = [0] * len(heads)
     for start in range(1, len(heads)):
         node = start

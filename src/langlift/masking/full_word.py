@@ -1,4 +1,4 @@
-"""Full-word masking: all pieces of a chosen word are predicted together."""
+"""Full-word masking: all tokens of a chosen word are predicted together."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from langlift.masking.masked_language_model import MaskedLanguageModel
 
 @dataclass(frozen=True)
 class FullWordMasking:
-    """BERT's whole-word masking: as ``mlm``, but what is chosen are words, not tokens.
+    """BERT's whole-word masking: as ``mlm``, but words are chosen instead of tokens.
 
-    Words are taken in random order until ``mlm``'s number of tokens is reached. The word that would go
-    beyond it is taken with the probability that makes the expected number exact, and always if it is the
-    first, so that something is predicted. Each token of a chosen word becomes the mask token (80 %), a
-    random one (10 %) or stays (10 %) by itself, as in BERT.
+    Words are chosen in random order until ``mlm``'s number of tokens is reached. The word that would exceed it is
+    chosen with the probability that makes the expected number exact, or always if it is the first, so that
+    something is predicted. Each token of a chosen word independently becomes the mask token (80 %), a random one
+    (10 %) or stays (10 %), as in BERT.
     """
 
     mlm: MaskedLanguageModel

@@ -1,4 +1,4 @@
-"""Masked language modelling: which tokens of an example are predicted, and what the model sees there."""
+"""Masked language modelling: which tokens of an example are predicted, and their replacements."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,9 @@ IGNORED = -100
 class MaskedLanguageModel:
     """BERT's masking (Devlin et al. 2019, section 3.1).
 
-    A share of the non-special tokens is chosen; of those, 80 % become the mask token, 10 % a random
-    ordinary token and 10 % stay as they are. The number chosen is exact, ``round(share * n)`` and at
-    least one. Which ones depends only on (seed, epoch, example), never on a generator's state, so
-    neither resuming nor another batch order can change it.
+    A share of the non-special tokens is chosen; of those, 80 % become the mask token, 10 % a random ordinary token
+    and 10 % stay. The number chosen is exactly ``round(share * n)``, and at least one. The choice depends only on
+    (seed, epoch, example), never on a generator's state, so that resuming or another batch order cannot change it.
     """
 
     mask_token_id: int
@@ -32,11 +31,11 @@ class MaskedLanguageModel:
         Args:
             input_ids: token ids, shape [length].
             seed: the run's seed.
-            epoch: how often the example has been seen before.
+            epoch: number of times the example has been seen before.
             example: the example's number in its data set.
 
         Returns:
-            (what the model sees, labels), both int64 [length]; labels are ``IGNORED`` off the chosen tokens.
+            (input ids, labels), both int64 [length]; labels are ``IGNORED`` except at the chosen tokens.
         """
         candidates = self.candidates(input_ids)
         random = np.random.default_rng((seed, epoch, example))
@@ -47,13 +46,13 @@ class MaskedLanguageModel:
         return np.flatnonzero(~np.isin(input_ids, list(self.special_ids)))
 
     def count(self, ordinary: int) -> int:
-        """How many of so many ordinary tokens are chosen."""
+        """Number of tokens chosen out of ``ordinary`` ones."""
         return max(1, round(self.share * ordinary)) if ordinary else 0
 
     def predict(
         self, input_ids: npt.NDArray[np.integer], chosen: npt.NDArray[np.integer], random: np.random.Generator
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """What the model sees, and the labels, when the tokens at ``chosen`` are predicted: 80/10/10 each."""
+        """Input ids and labels if the tokens at ``chosen`` are predicted: 80/10/10 each."""
         seen = input_ids.astype(np.int64)
         labels = np.full_like(seen, IGNORED)
         labels[chosen] = seen[chosen]

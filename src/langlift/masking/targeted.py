@@ -1,4 +1,4 @@
-"""Targeted masking (arXiv 2407.01406): one argument of a verbalised triple is predicted, never its relation."""
+"""Targeted masking (arXiv 2407.01406): one argument of a verbalised triple is predicted, never the relation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ PUBLISHED_RELATIONS = frozenset(
     }
 )
 """The relations of the published script, utilities/lang_adapters/run_mlm_targeted_masking.py in
-github.com/d-gurgurov/Injecting-Commonsense-Knowledge-into-LLMs: all other sentences are left out there."""
+github.com/d-gurgurov/Injecting-Commonsense-Knowledge-into-LLMs, which leaves out all other sentences."""
 
 
 @dataclass(frozen=True)
 class TargetedMasking:
-    """Head or tail, each with probability 0.5, becomes mask tokens throughout: no 80/10/10.
+    """Head or tail, each with probability 0.5, is replaced completely by mask tokens: no 80/10/10.
 
-    The choice depends only on (seed, epoch, example), so it is made afresh in every epoch.
+    The choice depends only on (seed, epoch, example) and is made anew in every epoch.
     """
 
     mask_token_id: int
@@ -49,8 +49,8 @@ class TargetedMasking:
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Mask one example; as ``MaskedLanguageModel``.
 
-        ``arguments`` are the positions of head and tail, or of the one that can be predicted. Unknown
-        tokens are masked with the rest and have no label.
+        ``arguments`` are the positions of head and tail, or of the one that can be predicted. Unknown tokens are
+        masked too, but have no label.
         """
         random = np.random.default_rng((seed, epoch, example))
         chosen = arguments[0 if random.random() < 0.5 else -1]
@@ -66,8 +66,8 @@ def published_positions(
 ) -> npt.NDArray[np.int64]:
     """The positions that the published script masks for an argument, int64, sorted.
 
-    It tokenises each word of the argument alone and masks every place in the sentence where those pieces
-    stand: also in the other argument or the relation, and none where the word is cut another way there.
+    It tokenises each word of the argument separately and masks every occurrence of these tokens in the sentence:
+    also in the other argument or the relation, and none if the word is tokenised differently in the sentence.
     """
     found: set[int] = set()
     ids = [int(i) for i in input_ids]

@@ -1,4 +1,4 @@
-"""Which tokens make up a word, and which an argument of a triple: for WordPiece, BPE and Unigram alike."""
+"""The tokens of a word, and of an argument of a triple; for WordPiece, BPE and Unigram tokenizers."""
 
 from collections.abc import Sequence
 
@@ -13,25 +13,24 @@ UNSPACED = regex.compile(
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Yi}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}\p{Tai_Tham}\p{Tai_Le}"
     r"\p{New_Tai_Lue}\p{Tai_Viet}\p{Javanese}\p{Balinese}]"
 )
-"""Characters of scripts that are written without spaces between words."""
+"""Characters of scripts written without spaces between words."""
 
 LETTERS = regex.compile(r"[\p{L}\p{M}\p{N}]")
 
 Offsets = Sequence[tuple[int, int]]
-"""Of each token the characters that it stands for, end exclusive; (0, 0) for special ones."""
+"""The character span of each token, end exclusive; (0, 0) for special ones."""
 
 
 def word_numbers(text: str, offsets: Offsets, word_ids: Sequence[int | None]) -> npt.NDArray[np.int64]:
     """The number of the word that each token belongs to, int64 [length]; ``SPECIAL`` for special tokens.
 
-    A word is what the tokenizer's pre-tokenizer calls one (``word_ids`` of a fast tokenizer): WordPiece and
-    byte-level BPE split off punctuation, SentencePiece does not. That alone misleads where a SentencePiece
-    tokenizer has no pre-tokenizer that splits (Gemma's, Llama's: the whole text is one "word"), so a word
-    also ends at white space. In scripts without spaces every piece is a word of its own, as otherwise a
-    sentence would be one; the bytes of one character always stay together.
+    Words are those of the pre-tokenizer (``word_ids`` of a fast tokenizer): WordPiece and byte-level BPE split off
+    punctuation, SentencePiece does not. Some SentencePiece tokenizers have no pre-tokenizer that splits (Gemma,
+    Llama: the whole text is one "word"), so words also end at white space. In scripts without spaces every token
+    is a word, since otherwise a sentence would be one; the bytes of one character always stay together.
     """
     numbers = np.full(len(offsets), SPECIAL, dtype=np.int64)
-    number, last = 0, -1  # last: the token before, if it is of the text
+    number, last = 0, -1  # last: the previous token, unless it is special
     for token, ((start, end), word) in enumerate(zip(offsets, word_ids, strict=True)):
         if word is None:
             last = -1
@@ -43,7 +42,7 @@ def word_numbers(text: str, offsets: Offsets, word_ids: Sequence[int | None]) ->
 
 
 def _starts_word(text: str, before: tuple[int, int], start: int, end: int) -> bool:
-    """Whether a token begins a word, though the tokenizer counts it to the word of the token before."""
+    """Whether a token starts a word although the tokenizer assigns it to the word of the previous token."""
     if start < before[1]:  # bytes of the same character
         return False
     between = text[before[1] : start + 1]
@@ -51,14 +50,14 @@ def _starts_word(text: str, before: tuple[int, int], start: int, end: int) -> bo
         return True
     piece = text[before[0] : before[1]]
     if piece[-1:].isspace():
-        return not piece.isspace()  # a space alone is the beginning of what follows
+        return not piece.isspace()  # a space alone belongs to what follows
     return bool(UNSPACED.match(text[start:end]))
 
 
 def tokens_of_span(text: str, offsets: Offsets, start: int, end: int) -> npt.NDArray[np.int64] | None:
-    """The positions of the tokens that stand for ``text[start:end]``, a space before it included; int64, sorted.
+    """The positions of the tokens of ``text[start:end]``, including a space before it; int64, sorted.
 
-    ``None`` if one of them also stands for letters outside, which then could not be masked apart.
+    ``None`` if one of them also has letters outside the span, which could not be masked separately.
     """
     found: list[int] = []
     for token, (first, last) in enumerate(offsets):

@@ -10,7 +10,7 @@ from langlift.corpus.text_data import load_text_data, texts_to_score
 from langlift.errors import InputError
 from langlift.evaluation.sentence_vectors import parallel_sentences
 from langlift.language_facts import base_languages
-from langlift.progress import ProgressBar, heard_by
+from langlift.progress import ProgressBar, progress_to
 from langlift.prompting.running import open_model, prompts_to_ask
 from langlift.studies.asking import asked_model, asked_recipe, template_file
 from langlift.studies.planning import StudyPlan
@@ -38,7 +38,7 @@ def check_data(plan: StudyPlan, finished: Collection[str] = ()) -> None:
     with ProgressBar("checking the data", len(checks), "sets") as bar:
         for check in checks.values():
             try:
-                with heard_by(lambda *report: None):
+                with progress_to(lambda *report: None):
                     check()
             except InputError as error:
                 mistakes.append(error)

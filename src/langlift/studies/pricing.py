@@ -18,7 +18,7 @@ from langlift.config.recipes import CAUSAL
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.language_facts import base_shape
-from langlift.progress import heard_by, readable_seconds, say
+from langlift.progress import progress_to, readable_seconds, say
 from langlift.studies.decoders import is_decoder
 from langlift.studies.planning import StudyPlan
 from langlift.studies.step import Input, Step
@@ -208,7 +208,7 @@ def _speed(
     if seconds is not None:
         try:
             started = time.monotonic()
-            with heard_by(lambda *report: None):
+            with progress_to(lambda *report: None):
                 found = step_time(base, text or [_BUNDLED_LINE], recipe, most_seconds=seconds)
             overhead = max(0.0, time.monotonic() - started - 6 * found.seconds)
             return Speed(found.flops_per_token, found.trained, forward, found.seconds / found.tokens, overhead)

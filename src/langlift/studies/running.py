@@ -10,7 +10,7 @@ from typing import Protocol
 from langlift.errors import InputError
 from langlift.files import write_text
 from langlift.processes import only_one
-from langlift.progress import heard_by
+from langlift.progress import progress_to
 from langlift.studies.execution import Outcome, execute
 from langlift.studies.folder import RUNS, held, is_done, place_anew
 from langlift.studies.planning import StudyPlan
@@ -124,7 +124,7 @@ def in_this_process(steps: Sequence[Step], runs: Path, watcher: Watcher) -> Iter
         outcome = skipped(step, bad)
         if outcome is None:
             watcher.started(step)
-            with heard_by(lambda *report, step=step: watcher.progress(step, *report)):
+            with progress_to(lambda *report, step=step: watcher.progress(step, *report)):
                 outcome = execute(step, runs)
         if not outcome.ok:
             bad[step.hash] = step.name

@@ -16,7 +16,7 @@ from langlift.config.recipes import CAUSAL
 from langlift.corpus.text_data import load_text_data, texts_to_score
 from langlift.errors import InputError
 from langlift.evaluation.sentence_vectors import parallel_sentences
-from langlift.progress import heard_by
+from langlift.progress import progress_to
 from langlift.prompting.local import LocalModel
 from langlift.prompting.running import prompts_to_ask
 from langlift.studies.asking import asked_model, asked_recipe, template_file
@@ -97,7 +97,7 @@ def requests_of(step: Step) -> tuple[int | None, int | None]:
     model, what = asked_model(step), task_data(step)
     if what is None:
         return None, None
-    with heard_by(lambda *report: None):
+    with progress_to(lambda *report: None):
         prompts = prompts_to_ask(step.settings["task"], what[0], asked_recipe(step), template_file(step), what[1])
     if model[1] is not None or not Path(model[0]).exists():
         return len(prompts), None
@@ -145,7 +145,7 @@ def _task_lengths(step: Step, base: str) -> Lengths:
 
 @cache
 def _lengths_of_task(task: str, data: str, train: tuple[str, ...], base: str) -> Lengths:
-    with heard_by(lambda *report: None):
+    with progress_to(lambda *report: None):
         splits = TASKS[task].learner.read(data, list(train), False)
     rows = [text_of(one) for one in _some(splits.train.inputs)]
     counted = _token_counts(base, rows)

@@ -1,4 +1,4 @@
-"""How a model learns a task, is measured on it and labels new text; each kind of task has its own."""
+"""Training, evaluation and prediction of a kind of task: the interface of its learner."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -22,7 +22,7 @@ class Split(Protocol):
 
     @property
     def inputs(self) -> list[Any]:
-        """What of each is put in: its text, its words, or its sentence."""
+        """The model input of each: its text, its words, or its sentence."""
 
     def __len__(self) -> int: ...
 
@@ -42,9 +42,8 @@ def text_of(one: Any) -> str:
 class TaskData(Generic[Data]):
     """Labelled data, read and checked.
 
-    ``labels`` are numbered by their place. ``sha256`` is of the bytes, or rows, that were read.
-    ``repaired`` counts by name what was not as it should be and was mended. ``remarks`` are what else the
-    result must say of the data.
+    ``labels`` are numbered by their position. ``sha256`` is the hash of the bytes, or rows, that were read.
+    ``repaired`` counts repaired errors by kind. ``remarks`` are further notes on the data for the result.
     """
 
     train: Data
@@ -57,7 +56,7 @@ class TaskData(Generic[Data]):
 
 
 def digest(sources: Sequence[Callable[[str], bytes]], tested: Callable[[str], bytes]) -> str:
-    """The SHA-256 of all that some sources hold, and of another's test split (which may be the same)."""
+    """The SHA-256 of all splits of some sources and of the test split of ``tested`` (which may be one of them)."""
     found = hashlib.sha256()
     for source in sources:
         for split in ("train", "dev", "test"):
@@ -67,24 +66,24 @@ def digest(sources: Sequence[Callable[[str], bytes]], tested: Callable[[str], by
 
 
 Row = dict[str, str]
-"""The columns of a row to label, the text among them as ``text``."""
+"""The columns of a row to label, including its ``text``."""
 
 
 class Label(Protocol):
-    """What a model says of one new input."""
+    """A model's prediction for one new input."""
 
     @property
     def counted(self) -> Sequence[str]:
-        """What of it is counted."""
+        """The labels in it that are counted."""
 
     def record(self) -> dict[str, Any]:
         """The fields it adds to a row of JSON."""
 
     def cells(self) -> dict[str, str]:
-        """The columns it adds to a row of TSV; the same ones for every input."""
+        """The columns it adds to a row of TSV, the same for every input."""
 
     def lines(self) -> Sequence[str]:
-        """What a file with a word a line holds of it; nothing where it is the sentence that has a label."""
+        """Its lines in a file with one word per line; none if the sentence as a whole has a label."""
 
 
 class Encoder(Protocol):
@@ -96,10 +95,10 @@ class Encoder(Protocol):
 
 
 class Learner(ABC, Generic[Data]):
-    """Reads the data of ``task``, and makes, trains, measures and uses a model for it.
+    """Reads the data of ``task``, and creates, trains, evaluates and uses a model for it.
 
-    What ``settings`` names is written to ``head.json`` and comes back to ``new_model`` and ``encoder``
-    when a trained run is loaded; together with the base model it says all that prediction needs.
+    ``settings`` are written to ``head.json`` and passed to ``new_model`` and ``encoder`` when a trained run is
+    loaded; together with the base model they are all that prediction needs.
     """
 
     def __init__(self, task: Task) -> None:
@@ -107,19 +106,19 @@ class Learner(ABC, Generic[Data]):
 
     @abstractmethod
     def read(self, data: str, train_data: Sequence[str] | None, strict: bool) -> TaskData[Data]:
-        """Read and check the splits; with ``train_data`` train and dev are those of these sets, merged.
+        """Read and check the splits; with ``train_data`` the train and dev splits of these sets, merged.
 
         Raises:
-            InputError: data that cannot be used, by file and line; with ``strict`` also what could be mended.
+            InputError: unusable data, by file and line; with ``strict`` also data that could be repaired.
         """
 
     @abstractmethod
     def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
-        """What of a recipe a trained head depends on."""
+        """The settings of a recipe that a trained head depends on."""
 
     @abstractmethod
     def new_model(self, masked_model: PreTrainedModel, labels: int, settings: Mapping[str, Any]) -> TaskModel:
-        """A model's body with its adapters under a fresh head."""
+        """A model's body, with its adapters, and a new head."""
 
     @abstractmethod
     def encoder(
@@ -130,70 +129,70 @@ class Learner(ABC, Generic[Data]):
         settings: Mapping[str, Any],
         path: str = "fast",
     ) -> Encoder:
-        """How inputs become batches on the fast or naive path; sets the model's attention, in place."""
+        """The encoder of the fast or naive path; sets the model's attention, in place."""
 
     @abstractmethod
     def examples(self, encoder: Any, split: Data, labels: Sequence[str]) -> list[Example]:
-        """A split as training examples, ``labels`` numbered."""
+        """A split as training examples, with numbers for ``labels``."""
 
     @abstractmethod
     def loss(self, output: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss summed over the batch's items, and their number, from the model's output."""
+        """The loss summed over the batch's items, and their number."""
 
     @abstractmethod
     def predict(self, model: nn.Module, encoder: Any, split: Data, labels: Sequence[str], bf16: bool) -> Any:
-        """The model's answers to a split."""
+        """The model's predictions for a split."""
 
     @abstractmethod
     def score(self, split: Data, answers: Any) -> float:
-        """The measure of such answers, 0 to 100."""
+        """The task's metric of such predictions, 0 to 100."""
 
     @abstractmethod
     def rows(self, split: Data, answers: Any) -> Iterable[dict[str, Any]]:
-        """Input, gold label and answer of each example, for ``test_predictions.jsonl``."""
+        """Input, gold label and prediction of each example, for ``test_predictions.jsonl``."""
 
     @abstractmethod
     def recorded(self, rows: Sequence[Mapping[str, Any]]) -> Data:
-        """The split whose ``rows`` these are."""
+        """The split that these ``rows`` were made from."""
 
     @abstractmethod
     def unlabelled(self, inputs: Sequence[Any], labels: Sequence[str]) -> Data:
-        """A split of new inputs, with labels that mean nothing."""
+        """A split of new inputs, with placeholder labels."""
 
     @abstractmethod
     def baselines(self, train: Data, test: Data) -> dict[str, float]:
-        """What the task is worth without a language model, by the same measure."""
+        """The metric of baselines without a language model."""
 
     @abstractmethod
     def label(
         self, model: nn.Module, encoder: Any, inputs: Sequence[Any], labels: Sequence[str]
     ) -> Sequence[Label]:
-        """New inputs labelled, in order: texts, or where words are tagged lists of words."""
+        """Predictions for new inputs, in order: texts, or lists of words if words are labelled."""
 
     @abstractmethod
     def input_of(self, text: str) -> Any:
-        """What ``label`` takes of a text: itself, or where words are labelled what it is split into."""
+        """A text as input of ``label``: itself, or its words if words are labelled."""
 
     @abstractmethod
     def read_inputs(self, source: Path) -> Iterator[tuple[Row, Any]]:
-        """The rows of a file to label, one at a time, and what of each is put in.
+        """The rows of a file to label, one at a time, and the input of each.
 
         Raises:
-            InputError: the file, or a row of it, is damaged; the line is named.
+            InputError: the file or a row is damaged; the message has the line.
         """
 
     def counted(self, labels: Sequence[str]) -> list[str]:
-        """What ``langlift predict`` counts: all labels, or types of entities."""
+        """What ``langlift predict`` counts: all labels, or entity types."""
         return list(labels)
 
     def further(self, split: Data, answers: Any) -> dict[str, float]:
-        """Further measures of such answers, 0 to 100, told beside the one that counts."""
+        """Further metrics of such predictions, 0 to 100."""
         return {}
 
     def document(self, split: Data, answers: Any) -> Iterable[str]:
-        """A split's lines as the task's ``word_file``, with the answers in place of labels; none without one."""
+        """A split's lines in the task's ``word_file`` format, with predictions as labels; none without such a format."""
         return ()
 
     def notes(self, encoder: Any, test: Data) -> dict[str, Any]:
-        """What else is to be told of how the test split was put in; joins the seed's metrics."""
+        """Notes on how the test split was encoded, added to the seed's metrics."""
         return {}

@@ -20,15 +20,9 @@ from langlift.errors import InputError
 from langlift.files import sha256_of
 from langlift.languages import Language
 from langlift.model_cards import render_card
-from langlift.training.language_model_training import (
-    language_model_trainer,
-    prepare_model,
-    save_weights,
-    trained_head,
-)
+from langlift.training.language_model_training import Adaptation, trained_head
 from langlift.training.recipes import AdaptRecipe
 from langlift.training.run import open_run
-from langlift.training.state_keeping import frozen_copy
 from langlift.training.training_data import Source, encode_sources, read_sources
 
 
@@ -124,9 +118,9 @@ def adapt(
     longest = min(recipe.max_tokens, loaded.longest_input)
     rows = encode_sources(sources, data_weights, tokenizer, longest, recipe)
     method, name = METHODS[recipe.method], str(language)
-    config, head = method.config(recipe), trained_head(model, recipe)
+    head = trained_head(model, recipe)
     if init is not None:
-        require_same_adapter(init, model, config)
+        require_same_adapter(init, model, method.config(recipe))
         load_adapter(model, init, name)
         head |= stored_head(model, init)
     inputs = {"language": name, "base": base.name, **_inputs(sources, data_weights, init)}
@@ -135,12 +129,8 @@ def adapt(
         if run.finished:
             return AdaptResult(**run.metrics)
         set_seed(recipe.seed)
-        teacher = frozen_copy(model) if recipe.keep_states else None
-        mixture = prepare_model(model, name, config, recipe, fresh=init is None)
-        trainer = language_model_trainer(
-            model, tokenizer, rows, out, recipe, recipe.steps, mixture=mixture, teacher=teacher
-        )
-        trained = run.train(trainer, f"adapting ({recipe.method})")
+        adaptation = Adaptation(model, tokenizer, name, recipe, fresh=init is None)
+        trained = run.train(adaptation.trainer(rows, out, recipe.steps), f"adapting ({recipe.method})")
         names = [source.name for source in sources]
         result = AdaptResult(
             adapter=str(out),
@@ -160,9 +150,7 @@ def adapt(
             vocabulary_size=len(tokenizer),
             **trained.cost,
         )
-        if mixture is not None:
-            mixture.merge()
-        save_weights(model, tokenizer, out, name, config, base.name, head)
+        adaptation.save(out, base.name, head)
         card = render_card(
             "adapt.md",
             language=language,
@@ -171,7 +159,7 @@ def adapt(
             method=method,
             causal=recipe.objective == CAUSAL,
             init=inputs.get("init"),
-            masked_head=bool(head) and config is not None,
+            masked_head=bool(head) and not method.whole_model,
             recipe=recipe,
             result=result,
         )

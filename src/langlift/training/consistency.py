@@ -1,4 +1,4 @@
-"""Training a MoSA mixture: experts drawn at every step, and two of its passes held together."""
+"""Training a MoSA mixture: a random choice of experts for every step, and consistency between two passes."""
 
 from typing import Any
 
@@ -23,15 +23,15 @@ class DrawExperts(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """From the run's seed and the number of the step."""
+        """Draw by the run's seed and the step's number."""
         self._mixture.draw(args.seed, state.global_step)
 
 
 def consistent_loss(path: str, mixture: Mixture, weight: float) -> SummedLoss:
-    """The masked loss of a pass plus ``weight`` times its divergence from a second one, both stochastic.
+    """The masked loss of a pass plus ``weight`` times its divergence from a second pass.
 
-    The second pass draws other experts and other dropout; only the first is held to the labels. The
-    divergence is taken at the predicted positions alone.
+    The second pass uses other experts and other dropout; only the first is compared with the labels. The
+    divergence is computed at the predicted positions only.
     """
 
     def naive(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -44,7 +44,7 @@ def consistent_loss(path: str, mixture: Mixture, weight: float) -> SummedLoss:
         return total + weight * symmetric_divergence(first, second), chosen.sum()
 
     def fast(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        if logit_cap(model) is not None:  # the divergence in chunks knows no cap
+        if logit_cap(model) is not None:  # the chunked divergence does not support a cap
             return naive(model, batch)
         chosen, decoder = batch["labels"] != IGNORED, decoder_of(model)
         first = before_decoder(model, hidden_states(model, batch, chosen))
@@ -60,8 +60,8 @@ def consistent_loss(path: str, mixture: Mixture, weight: float) -> SummedLoss:
 def symmetric_divergence(first: Tensor, second: Tensor) -> Tensor:
     """``(KL(p || q) + KL(q || p)) / 2`` of the distributions of two sets of logits, summed over rows (nats).
 
-    Shapes [rows, classes]; float32 scalar. As in the published code each divergence moves only its second
-    distribution, towards the other as it stands.
+    Shapes [rows, classes]; float32 scalar. As in the published code, each divergence has gradients only for its
+    second distribution.
     """
     p, q = first.float().log_softmax(dim=-1), second.float().log_softmax(dim=-1)
     towards_p = kl_div(q, p.detach(), reduction="sum", log_target=True)

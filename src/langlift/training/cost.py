@@ -1,4 +1,4 @@
-"""What a run cost: tokens, floating point operations and time."""
+"""The floating point operations of a training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,15 +25,15 @@ ATTENTION_ON_CPU = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
 }
-"""Kernels that PyTorch's counter does not know by itself: attention without dropout."""
+"""Kernels that PyTorch's counter does not support: attention without dropout."""
 
 
 def flops_per_token(trainer: LiftTrainer) -> float:
-    """Floating point operations that training spends on a token: forward and backward passes as executed.
+    """Floating point operations of training per token: forward and backward passes as executed.
 
-    Counted by PyTorch on four of the run's own batches, from its beginning to its end, so that nothing the
-    fast path leaves out is counted: matrix products, two operations for each multiplication (the optimiser and
-    everything else come to little). Uses no random numbers of the run's and leaves no gradients.
+    Counted by PyTorch on four of the run's batches, spread from its beginning to its end: matrix products, with
+    two operations for each multiplication (the rest, such as the optimiser, is small). The run's random numbers
+    are not used, and no gradients are left.
     """
     model, dataset, size = trainer.model, trainer.train_dataset, trainer.args.per_device_train_batch_size
     training, flops, tokens = model.training, 0, 0

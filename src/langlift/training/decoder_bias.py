@@ -1,4 +1,4 @@
-"""A masked head that starts from the frequencies of the language's pieces: a correction in closed form."""
+"""Fitting a masked head's bias to the token frequencies of a language, in closed form."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,12 +17,12 @@ from langlift.training.precision import autocast
 from langlift.training.trainer import Batch, on_device
 
 PRIOR_COUNT = 0.1
-"""Occurrences that the model's own mean prediction counts for, for each entry of the vocabulary."""
-ROWS_AT_ONCE = 256
+"""Weight of the model's own mean prediction, in occurrences per vocabulary entry."""
+BATCH_ROWS = 256
 
 
 class FitBias(TrainerCallback):
-    """Fits the decoder's bias once the untouched model has been validated; checkpoints hold it from then on."""
+    """Fits the decoder's bias after the untouched model has been validated; checkpoints then contain it."""
 
     def __init__(
         self, model: PreTrainedModel, batches: Iterable[Batch], counts: npt.NDArray[np.int64], bf16: bool
@@ -32,7 +32,7 @@ class FitBias(TrainerCallback):
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Only before the first step."""
+        """Fit before the first step."""
         if state.global_step == 0:
             with autocast(args.device, self._bf16):
                 fit_decoder_bias(self._model, self._batches, self._counts)
@@ -42,10 +42,10 @@ class FitBias(TrainerCallback):
 def fit_decoder_bias(model: PreTrainedModel, batches: Iterable[Batch], counts: npt.NDArray[np.int64]) -> None:
     """Shift the decoder's bias, in place, so that the model's mean prediction follows a language's frequencies.
 
-    With q the mean over the labelled tokens of ``batches`` of the predicted distribution, and p the share of each
-    piece among ``counts`` (int64 [vocabulary]; smoothed by ``PRIOR_COUNT`` times the vocabulary occurrences drawn
-    from q), the bias gains log p - log q. This is the correction of a classifier for classes that are as frequent
-    as p instead of q (Saerens et al. 2002; "logit adjustment", Menon et al., arXiv 2007.07314).
+    With q the mean predicted distribution over the labelled tokens of ``batches``, and p the share of each token
+    among ``counts`` (int64 [vocabulary], smoothed by ``PRIOR_COUNT`` times the vocabulary size occurrences drawn
+    from q), log p - log q is added to the bias. This adjusts a classifier to class frequencies p instead of q
+    (Saerens et al. 2002; "logit adjustment", Menon et al., arXiv 2007.07314).
     """
     decoder, cap = decoder_of(model), logit_cap(model)
     training = model.training
@@ -55,7 +55,7 @@ def fit_decoder_bias(model: PreTrainedModel, batches: Iterable[Batch], counts: n
     for batch in batches:
         batch = on_device(batch, decoder.weight.device)
         hidden = before_decoder(model, hidden_states(model, batch, batch["labels"] != IGNORED))
-        for rows in hidden.split(ROWS_AT_ONCE):
+        for rows in hidden.split(BATCH_ROWS):
             logits = linear(rows, decoder.weight, decoder.bias).float()
             if cap is not None:
                 logits = (logits / cap).tanh() * cap
@@ -67,7 +67,7 @@ def fit_decoder_bias(model: PreTrainedModel, batches: Iterable[Batch], counts: n
 
 
 def _shift(mean: Tensor, counts: Tensor) -> Tensor:
-    """log p - log q, float64 [vocabulary]; 0 where q is (an entry that the model never predicts)."""
+    """log p - log q, float64 [vocabulary]; 0 for entries that the model never predicts."""
     prior = PRIOR_COUNT * len(mean)
     share = (counts + prior * mean) / (counts.sum() + prior)
     tiny = torch.finfo(torch.float32).tiny
@@ -77,7 +77,7 @@ def _shift(mean: Tensor, counts: Tensor) -> Tensor:
 def piece_counts(
     rows: Iterable[npt.NDArray[np.integer]], size: int, special_ids: Sequence[int]
 ) -> npt.NDArray[np.int64]:
-    """How often each piece occurs in rows of token ids, int64 [size]; special tokens, never predicted, count 0."""
+    """How often each token occurs in rows of token ids, int64 [size]; special tokens, never predicted, count 0."""
     counts = np.zeros(size, dtype=np.int64)
     for row in rows:
         counts += np.bincount(row, minlength=size)

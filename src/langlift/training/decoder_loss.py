@@ -1,4 +1,4 @@
-"""Cross-entropy at a language modelling head's last linear in chunks, never keeping the logits of a batch."""
+"""Cross-entropy at the last linear layer of a language modelling head, in chunks: all logits are never stored."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-LOGITS_AT_ONCE = 2**26
-"""So many logits are held at a time (268 rows of XLM-R's vocabulary); one product for all of them."""
-LOGITS_IN_CACHE = 2**20
-"""So many of those a processor works on at a time in float32, small enough for its cache; a GPU on all of them."""
+CHUNK_LOGITS = 2**26
+"""Number of logits computed at a time by one matrix product (268 rows of XLM-R's vocabulary)."""
+CACHE_LOGITS = 2**20
+"""Number of those that a CPU processes at a time in float32, small enough for its cache; a GPU processes all."""
 
 
 def summed_cross_entropy(
@@ -18,9 +18,9 @@ def summed_cross_entropy(
 ) -> Tensor:
     """The cross-entropy of ``hidden @ weight' + bias`` against ``targets``, summed (nats, float32 scalar).
 
-    Shapes [rows, d], [vocabulary, d], [vocabulary], int64 [rows]. Gradients are computed on the way
-    forward, chunk by chunk, so that nothing of the size of the vocabulary is left for the backward pass.
-    ``cap`` c squeezes each logit x to c tanh(x / c) (Gemma 2).
+    Shapes [rows, d], [vocabulary, d], [vocabulary], int64 [rows]. Gradients are computed in the forward pass,
+    chunk by chunk, so that nothing of the size of the vocabulary is kept for the backward pass. With ``cap`` c
+    each logit x becomes c tanh(x / c) (Gemma 2).
     """
     with_gradients = torch.is_grad_enabled()
     total: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, bias, targets, cap, with_gradients)
@@ -30,9 +30,9 @@ def summed_cross_entropy(
 def summed_symmetric_divergence(first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``(KL(p || q) + KL(q || p)) / 2`` of the two distributions at the decoder, summed over rows (nats).
 
-    p is of ``first @ weight' + bias``, q of ``second``; shapes [rows, d], [rows, d], [vocabulary, d],
-    [vocabulary]. Each divergence moves only its second distribution, towards the other as it stands
-    (``consistency.symmetric_divergence``), and the decoder gets no gradient. In chunks, as above.
+    p is the distribution of ``first @ weight' + bias``, q that of ``second``; shapes [rows, d], [rows, d],
+    [vocabulary, d], [vocabulary]. Each divergence has gradients only for its second distribution
+    (``consistency.symmetric_divergence``), and the decoder gets none. In chunks, as above.
     """
     with_gradients = torch.is_grad_enabled()
     total: Tensor = _ChunkedDivergence.apply(first, second, weight, bias, with_gradients)
@@ -43,7 +43,7 @@ def summed_symmetric_divergence(first: Tensor, second: Tensor, weight: Tensor, b
 def log_probabilities(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, cap: float | None = None
 ) -> Tensor:
-    """The log-probability (natural, float32 [rows]) of each row's target, from the same chunks."""
+    """The log-probability (natural, float32 [rows]) of each row's target, in the same chunks."""
     found = []
     for rows in _chunks(hidden, weight):
         logits = linear(hidden[rows], weight, bias)
@@ -58,7 +58,7 @@ def log_probabilities(
 class _ChunkedCrossEntropy(torch.autograd.Function):
     """With p = softmax(h W' + b) and y one-hot: dh = (p - y) W, dW = (p - y)' h, db = sum (p - y).
 
-    With a cap, p is of the capped logits z, and (p - y)(1 - (z / cap)^2) stands for p - y.
+    With a cap, p is computed from the capped logits z, and (p - y)(1 - (z / cap)^2) replaces p - y.
     """
 
     @staticmethod
@@ -147,14 +147,14 @@ class _ChunkedDivergence(torch.autograd.Function):
 
 
 def _chunks(hidden: Tensor, weight: Tensor) -> list[slice]:
-    size = max(1, LOGITS_AT_ONCE // len(weight))
+    size = max(1, CHUNK_LOGITS // len(weight))
     return [slice(start, start + size) for start in range(0, len(hidden), size)]
 
 
 def _in_cache(logits: Tensor, targets: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
-    if logits.is_cuda:  # there it would only be more kernels to start
+    if logits.is_cuda:  # more kernels would only take longer
         return [(logits, targets)]
-    size = max(1, LOGITS_IN_CACHE // logits.shape[1])
+    size = max(1, CACHE_LOGITS // logits.shape[1])
     return zip(logits.split(size), targets.split(size), strict=True)
 
 

@@ -1,4 +1,4 @@
-"""Texts as rows of token ids, with what an objective must know of them: the words, or where the arguments are."""
+"""Texts as rows of token ids, with the words or argument positions that an objective needs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,18 +13,18 @@ from langlift.masking.targeted import PUBLISHED_RELATIONS, published_positions
 from langlift.masking.words import tokens_of_span, word_numbers
 from langlift.progress import ProgressBar
 
-TEXTS_AT_ONCE = 1000
+BATCH_TEXTS = 1000
 
 Positions = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedRow:
-    """A text, or a part of a long one, as token ids int64 [length], special ones included.
+    """A text, or a part of a long one, as token ids int64 [length], including special ones.
 
-    How it is masked follows from what it holds: ``arguments``, the token positions of head and tail (or of
-    the one that can be predicted), for targeted masking; ``words``, the word number of each token int64
-    [length], for full-word masking; neither for masked language modelling.
+    Its fields determine how it is masked: ``arguments``, the token positions of head and tail (or of the one that
+    can be predicted), for targeted masking; ``words``, the word number of each token int64 [length], for full-word
+    masking; neither for masked language modelling.
     """
 
     ids: npt.NDArray[np.int64]
@@ -34,11 +34,11 @@ class EncodedRow:
 
 @dataclass(frozen=True)
 class TargetedRows:
-    """The rows of a graph's sentences for targeted masking, and what could not be used as it stands.
+    """The rows of a graph's sentences for targeted masking.
 
     ``left_out`` counts the sentences of which neither argument can be predicted (cut off, unknown to the
-    tokenizer, or in one piece with other letters; as published also those of other relations),
-    ``one_argument`` those of which only one can, which is then always chosen.
+    tokenizer, or in one token with other letters; as published also those of other relations), ``one_argument``
+    those of which only one can, which is then always chosen.
     """
 
     rows: list[EncodedRow]
@@ -46,32 +46,44 @@ class TargetedRows:
     one_argument: int
 
 
+RowsOfText = Callable[[int, str, Sequence[Any]], list[EncodedRow]]
+"""(number of a text, the text, its encodings in order) -> its rows."""
+
+
 def encode(tokenizer: Any, texts: Sequence[str], max_tokens: int, source: str) -> list[EncodedRow]:
-    """Rows of each text that holds an ordinary token; a text of more than ``max_tokens`` becomes several.
+    """Rows of each text that has an ordinary token; a text of more than ``max_tokens`` becomes several rows.
 
     Raises:
-        InputError: no text does.
+        InputError: no text has one.
     """
-    return _known(tokenizer, _encoded(tokenizer, texts, max_tokens, _plain), source)
+
+    def plain(number: int, text: str, encodings: Sequence[Any]) -> list[EncodedRow]:
+        return [EncodedRow(_ids(encoding)) for encoding in encodings]
+
+    return _known(tokenizer, _encoded(tokenizer, texts, max_tokens, plain), source)
 
 
 def encode_words(tokenizer: Any, texts: Sequence[str], max_tokens: int, source: str) -> list[EncodedRow]:
-    """As ``encode``, with words; one that is cut at ``max_tokens`` counts as two."""
-    return _known(tokenizer, _encoded(tokenizer, texts, max_tokens, _with_words), source)
+    """As ``encode``, with words; a word that is cut at ``max_tokens`` counts as two."""
+
+    def with_words(number: int, text: str, encodings: Sequence[Any]) -> list[EncodedRow]:
+        return [EncodedRow(_ids(e), words=word_numbers(text, e.offsets, e.word_ids)) for e in encodings]
+
+    return _known(tokenizer, _encoded(tokenizer, texts, max_tokens, with_words), source)
 
 
 def encode_triples(
     tokenizer: Any, texts: Sequence[str], triples: Sequence[Triple], max_tokens: int, source: str
 ) -> TargetedRows:
-    """As ``encode``, with arguments; only rows that hold at least one whole argument are kept.
+    """As ``encode``, with arguments; only rows with at least one whole argument are kept.
 
     Raises:
-        InputError: there is none.
+        InputError: there are none.
     """
     special = list(tokenizer.all_special_ids)
 
     def with_arguments(number: int, text: str, encodings: Sequence[Any]) -> list[EncodedRow]:
-        """The rows of one text; an argument is offered by the only row that holds its tokens, if it is one."""
+        """The rows of one text; an argument belongs to a row if that is the only one with its tokens."""
         rows = [EncodedRow(_ids(encoding)) for encoding in encodings]
         for start, end in (triples[number].head, triples[number].tail):
             found = [tokens_of_span(text, encoding.offsets, start, end) for encoding in encodings]
@@ -83,17 +95,17 @@ def encode_triples(
                 rows[holders[0]] = replace(row, arguments=(*row.arguments, positions))
         return rows
 
-    hint = "raise max_tokens, or take another objective: mlm or full_word"
+    hint = "raise max_tokens, or use another objective: mlm or full_word"
     return _targeted(tokenizer, _encoded(tokenizer, texts, max_tokens, with_arguments), source, hint)
 
 
 def encode_triples_as_published(
     tokenizer: Any, texts: Sequence[str], triples: Sequence[Triple], max_tokens: int, source: str, seed: int
 ) -> TargetedRows:
-    """As ``encode_triples``, as the published script does: the argument is chosen here, once for all epochs.
+    """As ``encode_triples``, but as in the published script: the argument is chosen here, once for all epochs.
 
-    Sentences of other than its twelve relations are left out, what is longer than ``max_tokens`` is cut
-    off, and the argument is searched word by word, so that other places where its words stand are masked too.
+    Sentences of relations other than its twelve are left out, texts are truncated at ``max_tokens``, and the
+    argument is searched word by word, so that other occurrences of its words are masked too.
     """
     special = list(tokenizer.all_special_ids)
 
@@ -114,16 +126,12 @@ def encode_triples_as_published(
     return replace(found, one_argument=0)
 
 
-RowsOfText = Callable[[int, str, Sequence[Any]], list[EncodedRow]]
-"""(number of a text, the text, its encodings in order) -> its rows."""
-
-
 def _encoded(tokenizer: Any, texts: Sequence[str], max_tokens: int, rows_of: RowsOfText) -> list[list[EncodedRow]]:
     """The rows of each text."""
     rows: list[list[EncodedRow]] = []
-    with ProgressBar("cutting into tokens", len(texts), "texts") as bar:
-        for first in range(0, len(texts), TEXTS_AT_ONCE):
-            some = list(texts[first : first + TEXTS_AT_ONCE])
+    with ProgressBar("tokenising", len(texts), "texts") as bar:
+        for first in range(0, len(texts), BATCH_TEXTS):
+            some = list(texts[first : first + BATCH_TEXTS])
             batch = tokenizer(
                 some, truncation=True, max_length=max_tokens, return_overflowing_tokens=True, verbose=False
             )
@@ -135,25 +143,17 @@ def _encoded(tokenizer: Any, texts: Sequence[str], max_tokens: int, rows_of: Row
     return rows
 
 
-def _plain(number: int, text: str, encodings: Sequence[Any]) -> list[EncodedRow]:
-    return [EncodedRow(_ids(encoding)) for encoding in encodings]
-
-
-def _with_words(number: int, text: str, encodings: Sequence[Any]) -> list[EncodedRow]:
-    return [EncodedRow(_ids(e), words=word_numbers(text, e.offsets, e.word_ids)) for e in encodings]
-
-
 def _ids(encoding: Any) -> npt.NDArray[np.int64]:
     return np.asarray(encoding.ids, dtype=np.int64)
 
 
 def _known(tokenizer: Any, rows: Sequence[Sequence[EncodedRow]], source: str) -> list[EncodedRow]:
-    """The rows that hold an ordinary token."""
+    """The rows that have an ordinary token."""
     special = list(tokenizer.all_special_ids)
     known = [row for rows_of_text in rows for row in rows_of_text if not np.isin(row.ids, special).all()]
     if not known:
         raise InputError(
-            f"{source}: no text holds a token that the base model knows",
+            f"{source}: no text has a token that the base model knows",
             "the model has never seen this script; try another base, such as FacebookAI/xlm-roberta-base",
         )
     return known

@@ -1,4 +1,4 @@
-"""The order in which a run sees its training examples, fixed by the seed alone, and how they become batches."""
+"""The order of a run's training examples, which depends only on the seed, and their batches."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from langlift.training.encoding import EncodedRow
 
 Example = dict[str, npt.NDArray[np.int64]]
 ExampleOf = Callable[[int, int], Example]
-"""(number of the example in its data set, epoch) -> the example as it is seen in that epoch."""
+"""(number of the example in its data set, epoch) -> the example in that epoch."""
 TokenMatrix = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
-"""Token ids, [examples, length]: 16 bits where the vocabulary fits into them."""
+"""Token ids [examples, length], in 16 bits if the vocabulary fits."""
 Rows = Sequence[npt.NDArray[np.int64]] | TokenMatrix
 """Token ids: one array [length] for each example, or a matrix."""
 
 
 def masked_examples(rows: Rows, masking: MaskedLanguageModel, seed: int) -> ExampleOf:
-    """Rows of token ids, masked afresh in every epoch."""
+    """Rows of token ids, masked anew in every epoch."""
 
     def example(index: int, epoch: int) -> Example:
         seen, labels = masking(rows[index], seed=seed, epoch=epoch, example=index)
@@ -34,7 +34,7 @@ def masked_examples(rows: Rows, masking: MaskedLanguageModel, seed: int) -> Exam
 
 
 def objective_examples(rows: Sequence[EncodedRow], masking: MaskedLanguageModel, seed: int) -> ExampleOf:
-    """Rows masked afresh in every epoch, each as it asks for: targeted, by full words, or by ``masking`` alone."""
+    """Rows masked anew in every epoch: by argument or full word if they have these, else as ``masking`` does."""
     targeted = TargetedMasking(masking.mask_token_id, masking.special_ids)
     full_word = FullWordMasking(masking)
 
@@ -52,7 +52,7 @@ def objective_examples(rows: Sequence[EncodedRow], masking: MaskedLanguageModel,
 
 
 def causal_examples(rows: Rows) -> ExampleOf:
-    """Rows of token ids, each token but the last labelled with the one that follows; the same in every epoch."""
+    """Rows of token ids labelled with the next token; the same in every epoch."""
 
     def example(index: int, epoch: int) -> Example:
         ids = np.asarray(rows[index], dtype=np.int64)
@@ -62,7 +62,7 @@ def causal_examples(rows: Rows) -> ExampleOf:
 
 
 def labelled_examples(rows: Rows, labels: Sequence[int]) -> ExampleOf:
-    """Rows of token ids, each with the number of its class; the same in every epoch."""
+    """Rows of token ids with class numbers; the same in every epoch."""
 
     def example(index: int, epoch: int) -> Example:
         return {
@@ -74,7 +74,7 @@ def labelled_examples(rows: Rows, labels: Sequence[int]) -> ExampleOf:
 
 
 class OnePass(Dataset[Example]):
-    """All examples once, in order, as in epoch 0; used for validation and testing."""
+    """All examples once, in order, as in epoch 0; for validation and testing."""
 
     def __init__(self, example_of: ExampleOf, count: int) -> None:
         self._example_of, self._count = example_of, count
@@ -88,15 +88,15 @@ class OnePass(Dataset[Example]):
         return self._example_of(position, 0)
 
 
-BATCHES_SORTED_TOGETHER = 50
+WINDOW_BATCHES = 50
+"""Number of batches that are sorted by length together."""
 
 
 @dataclass(frozen=True)
 class LengthGroups:
-    """Batches of ``batch_size`` examples of similar length, so that little is padded; ``lengths`` in tokens.
+    """Batches of ``batch_size`` examples of similar length, which need little padding; ``lengths`` in tokens.
 
-    As Hugging Face's "group by length": 50 batches at a time are sorted by length, then shuffled as
-    whole batches.
+    As Hugging Face's "group by length": windows of 50 batches are sorted by length, then their batches shuffled.
     """
 
     lengths: npt.NDArray[np.int64]
@@ -105,9 +105,9 @@ class LengthGroups:
     def arrange(
         self, order: npt.NDArray[np.integer], start: int, random: np.random.Generator
     ) -> npt.NDArray[np.integer]:
-        """``order`` rearranged, given that its first element is at position ``start`` of the run."""
-        first = -start % self.batch_size  # the batch begun in the epoch before
-        parts, window = [order[:first]], self.batch_size * BATCHES_SORTED_TOGETHER
+        """``order`` rearranged; its first element is at position ``start`` of the run."""
+        first = -start % self.batch_size  # the rest of the previous epoch's last batch
+        parts, window = [order[:first]], self.batch_size * WINDOW_BATCHES
         for begin in range(first, len(order), window):
             together = order[begin : begin + window]
             together = together[np.argsort(self.lengths[together], kind="stable")]
@@ -118,15 +118,15 @@ class LengthGroups:
 
 
 LEAST_PLACES = 1000
+"""Shortest round of ``Rounds``, so that rounding a share to whole places matters little."""
 
 
 class Rounds:
-    """Several data sets in given shares, whatever their sizes: every round holds each share of examples.
+    """Several data sets in given shares, whatever their sizes: every round has each data set's share of examples.
 
-    The data sets' examples are numbered on end. A round has about as many places as there are examples (at
-    least ``LEAST_PLACES``, so that rounding a share to whole places matters little; one place at least for
-    each data set). Every data set goes through its own epochs, in which each of its examples comes once, at
-    its own pace and from round to round without a break.
+    The data sets' examples are numbered consecutively. A round has about as many places as there are examples (at
+    least ``LEAST_PLACES``, and one for each data set). Every data set has its own epochs, in which each of its
+    examples occurs once; they continue from round to round.
     """
 
     def __init__(self, sizes: Sequence[int], shares: Sequence[float], seed: int) -> None:
@@ -139,7 +139,7 @@ class Rounds:
         return sum(self._places)
 
     def round(self, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """A round's examples, data set by data set, and the epoch each is seen in: int64, both [places]."""
+        """A round's examples, ordered by data set, and the epoch of each: int64, both [places]."""
         examples, epochs = [], []
         first = 0
         for which, (size, places) in enumerate(zip(self._sizes, self._places, strict=True)):
@@ -154,12 +154,11 @@ class Rounds:
 
 
 class Schedule(Dataset[Example]):
-    """All examples of a whole run laid end to end: epoch after epoch, each in its own shuffled order.
+    """All examples of a run in order: epoch after epoch, each shuffled differently.
 
-    Position p of the schedule is an example as seen in epoch ``p // count``; every epoch holds every
-    example once. With ``Rounds`` those take the place of the epochs. The Trainer sees a single pass
-    over ``total`` positions, so resuming means skipping positions: nothing else is needed to go on exactly
-    where a killed run stopped.
+    Position p is an example in epoch ``p // count``; every epoch has every example once. With ``Rounds``, rounds
+    take the place of epochs. The Trainer makes a single pass over ``total`` positions, so a resumed run only has
+    to skip positions to continue exactly where a killed run stopped.
     """
 
     def __init__(
@@ -190,12 +189,12 @@ class Schedule(Dataset[Example]):
         return self._example_of(int(self._examples[place]), int(self._epochs[place]))
 
     def numbers(self) -> Iterator[npt.NDArray[np.integer]]:
-        """The examples of the whole run in order, by their numbers, an epoch or round at a time."""
+        """The numbers of the run's examples in order, an epoch or round at a time."""
         for start in range(0, self._total, self._count):
             yield self._arranged(start // self._count)[0][: self._total - start]
 
     def _arranged(self, epoch: int) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:
-        """The examples of an epoch or round in order, and the epoch in which each is seen."""
+        """The examples of an epoch or round in order, and the epoch of each."""
         random = np.random.default_rng((self._seed, epoch))
         order: npt.NDArray[np.integer] = random.permutation(self._count)
         if isinstance(self._arrangement, Rounds):
@@ -206,22 +205,22 @@ class Schedule(Dataset[Example]):
         return order, np.full(self._count, epoch)
 
 
+@dataclass(frozen=True)
 class PadBatch:
-    """Collates examples of unequal length into right-padded int64 tensors of shape [batch, longest].
+    """Collates examples into right-padded int64 tensors of shape [batch, longest].
 
-    ``labels`` are padded alike when there is one for each token, else stacked to [batch]. The
-    ``attention_mask`` is left out of a batch without padding.
+    ``labels`` are padded likewise if there is one for each token, else stacked to [batch]. A batch without padding
+    has no ``attention_mask``.
     """
 
-    def __init__(self, pad_token_id: int) -> None:
-        self._pad_token_id = pad_token_id
+    pad_token_id: int
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """The examples as one batch."""
         lengths = torch.tensor([len(example["input_ids"]) for example in examples])
         longest = int(lengths.max())
         batch = {
-            "input_ids": _padded([e["input_ids"] for e in examples], longest, self._pad_token_id),
+            "input_ids": _padded([e["input_ids"] for e in examples], longest, self.pad_token_id),
             "labels": _padded([e["labels"] for e in examples], longest, IGNORED),
         }
         if int(lengths.min()) < longest:
@@ -229,22 +228,22 @@ class PadBatch:
         return batch
 
 
+@dataclass(frozen=True)
 class FlatBatch:
-    """Collates examples end to end, shortest first and without padding, into a flat batch.
+    """Concatenates examples, shortest first and without padding, into a flat batch.
 
-    ``input_ids`` and ``position_ids`` int64 [1, tokens]; ``lengths`` int64 [examples]; ``labels``
-    [1, tokens] when there is one for each token, else [examples]. ``first_position`` is the position
-    id of an example's first token.
+    ``input_ids`` and ``position_ids`` int64 [1, tokens]; ``lengths`` int64 [examples]; ``labels`` [1, tokens] if
+    there is one for each token, else [examples]. ``first_position`` is the position id of an example's first
+    token.
     """
 
-    def __init__(self, first_position: int) -> None:
-        self._first_position = first_position
+    first_position: int
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """The examples as one batch; those of equal length stay in order."""
+        """The examples as one batch; those of equal length keep their order."""
         ordered = sorted(examples, key=lambda example: len(example["input_ids"]))
         lengths = [len(example["input_ids"]) for example in ordered]
-        positions = np.concatenate([np.arange(length) for length in lengths]) + self._first_position
+        positions = np.concatenate([np.arange(length) for length in lengths]) + self.first_position
         labels = [example["labels"] for example in ordered]
         return {
             "input_ids": torch.from_numpy(np.concatenate([e["input_ids"] for e in ordered]))[None],

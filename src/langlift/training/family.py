@@ -25,13 +25,7 @@ from langlift.training.cost import flops_per_token
 from langlift.training.examples import Schedule
 from langlift.training.family_file import SECTION, Family
 from langlift.training.freezing import FreezeAtStart, encoder_parameters, frozen
-from langlift.training.language_model_training import (
-    arrangement,
-    language_model_trainer,
-    prepare_model,
-    save_weights,
-    trained_head,
-)
+from langlift.training.language_model_training import Adaptation, arrangement, trained_head
 from langlift.training.recipes import FamilyRecipe
 from langlift.training.run import Trained, open_run
 from langlift.training.run_folder import LEARNING_CURVES, read_metrics
@@ -125,22 +119,11 @@ def adapt_family(family: Family, out: Path, recipe: FamilyRecipe, resume: bool =
         if family.vocabulary is not None:
             base = BaseModel.load(str(_with_vocabulary(family, family.vocabulary, out / BASE, recipe)))
         model, steps, method = base.model, _steps(data, recipe), METHODS[recipe.method]
-        name, config = _adapter_name(family.name), method.config(recipe)
         set_seed(recipe.seed)
-        mixture = prepare_model(model, name, config, recipe)
-        encoder = encoder_parameters(model) if config is None else []
+        adaptation = Adaptation(model, base.tokenizer, _adapter_name(family.name), recipe)
+        encoder = encoder_parameters(model) if method.whole_model else []
         frozen_steps = round(recipe.freeze_share * steps) if encoder else 0
-        trainer = language_model_trainer(
-            model,
-            base.tokenizer,
-            data,
-            out,
-            recipe,
-            steps,
-            accumulation=recipe.accumulation,
-            mixture=mixture,
-            callbacks=[FreezeAtStart(encoder, frozen_steps)],
-        )
+        trainer = adaptation.trainer(data, out, steps, recipe.accumulation, [FreezeAtStart(encoder, frozen_steps)])
         trained = run.train(trainer, f"adapting ({recipe.method})")
         if frozen_steps:
             with frozen(encoder):
@@ -164,9 +147,7 @@ def adapt_family(family: Family, out: Path, recipe: FamilyRecipe, resume: bool =
             precision=trained.precision,
             **trained.cost,
         )
-        if mixture is not None:
-            mixture.merge()
-        save_weights(model, base.tokenizer, out, name, config, base.name, trained_head(model, recipe))
+        adaptation.save(out, base.name, trained_head(model, recipe))
         card = render_card(
             "adapt_family.md", method=method, learning_curves=LEARNING_CURVES, recipe=recipe, result=result
         )

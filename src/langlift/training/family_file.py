@@ -1,4 +1,4 @@
-"""FAMILY.yaml: the languages that share one model, their texts, the base, and settings of the training."""
+"""FAMILY.yaml: the languages that share one model, their texts, the base, and the training settings."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,9 +21,9 @@ HINT = "a family file has base, languages (LANG: FILE or [FILE, FILE]) and setti
 
 @dataclass(frozen=True)
 class Family:
-    """Languages with one or more text files or built folders each, and the base model they start from.
+    """Languages with one or more text files or built folders each, and their base model.
 
-    ``vocabulary``, if any, is a folder of ``langlift vocab build``, which the base gets before it is trained.
+    ``vocabulary``, if any, is a folder of ``langlift vocab build`` that is applied to the base before training.
     """
 
     name: str
@@ -42,13 +42,13 @@ def read_family(
     assignments: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
 ) -> tuple[Family, FamilyRecipe]:
-    """A family file, and the recipe after preset, ``--config``, the file's own settings, ``--set`` and flags.
+    """A family file, and the recipe from preset, ``--config``, the file's own settings, ``--set`` and flags.
 
-    ``base`` and ``vocabulary`` take the place of the file's. ``$NAME`` in a path is an environment variable;
-    relative paths are relative to the file's folder.
+    ``base`` and ``vocabulary`` override the file's. ``$NAME`` in a path is an environment variable; relative paths
+    are relative to the file's folder.
 
     Raises:
-        InputError: naming every mistake in the file and in the settings, each with its line.
+        InputError: lists every error in the file and in the settings, each with its line.
     """
     found = _Found(path)
     with yaml_readable(path):
@@ -88,7 +88,7 @@ def read_family(
 
 @dataclass
 class _Found(YamlReader):
-    """What was read so far."""
+    """The settings read so far."""
 
     name: str = ""
     base: str = ""
@@ -97,8 +97,8 @@ class _Found(YamlReader):
     settings: list[Given] = field(default_factory=list)
 
     def beside(self, name: str) -> str:
-        """The folder of this name beside the file, if there is one; else the name as it is, such as a hub id."""
-        folder = Path(self.path.parent, os.path.expanduser(name))  # noqa: PTH111 - leaves what names no user as it is
+        """The folder of this name next to the file, if there is one; else the name unchanged, such as a hub id."""
+        folder = Path(self.path.parent, os.path.expanduser(name))  # noqa: PTH111 - leaves unknown users unchanged
         return str(folder) if name and folder.is_dir() else name
 
     def read_languages(self, place: str, node: yaml.Node) -> None:

@@ -1,4 +1,4 @@
-"""Pre-training that goes on from an encoder: a head where it has none, what trains, and what is to stay."""
+"""Further pre-training of an encoder: a new head if it has none, and which parameters train."""
 
 import json
 from pathlib import Path
@@ -18,13 +18,13 @@ from langlift.training.language_model_loss import decoder_of
 
 HEAD_DEVIATION = 0.02
 UNSEEN_COUNT = 0.5
-"""What a piece counts that does not occur, so that it has a logarithm."""
+"""Count of a token that does not occur, whose logarithm must be finite."""
 
 
 def prepare_further(
     model: PreTrainedModel, has_head: bool, counts: npt.NDArray[np.int64], recipe: FurtherRecipe
 ) -> None:
-    """Make a missing head, switch dropout off (few passes do not overfit) and set what trains, in place."""
+    """Create a missing head, turn dropout off (a few epochs do not overfit) and set what trains, in place."""
     if not has_head:
         make_head(model, counts, recipe.head_init)
     without_dropout(model)
@@ -39,11 +39,11 @@ def prepare_further(
 
 @torch.no_grad()
 def make_head(model: PreTrainedModel, counts: npt.NDArray[np.int64], init: str) -> None:
-    """Give a model a masked head in its architecture's form, in place.
+    """Initialise a masked head in the form of the model's architecture, in place.
 
-    The dense layer begins from N(0, 0.02), or with ``init`` identity as the identity; its bias at 0 and the
-    LayerNorm as the identity. The decoder is tied to the embeddings, and its bias is the log frequency of the
-    pieces (``counts`` int64 [vocabulary]), so that the first loss is about that of guessing by frequency.
+    The dense layer starts from N(0, 0.02), or with ``init`` identity as the identity; its bias is 0, the LayerNorm
+    the identity. The decoder is tied to the embeddings, and its bias is the log frequency of each token
+    (``counts`` int64 [vocabulary]), so that the first loss is about that of guessing by frequency.
     """
     model.config.tie_word_embeddings = True
     model.tie_weights()
@@ -65,12 +65,12 @@ def make_head(model: PreTrainedModel, counts: npt.NDArray[np.int64], init: str) 
 
 
 def without_dropout(model: PreTrainedModel) -> None:
-    """Switch every dropout off, in place; the configuration keeps what it says for those who fine-tune."""
+    """Turn all dropout off, in place; the configuration keeps its values for fine-tuning."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0  # ModernBERT's attention holds a number
+            module.attention_dropout = 0.0  # ModernBERT's attention has a number instead of a module
 
 
 def require_row(model: PreTrainedModel, tokenizer: Any, row_tokens: int) -> None:
@@ -78,12 +78,12 @@ def require_row(model: PreTrainedModel, tokenizer: Any, row_tokens: int) -> None
     longest = longest_input(model, tokenizer)
     if row_tokens > longest:
         raise InputError(
-            f"row_tokens {row_tokens}: the model takes {longest} tokens at most", f"--set row_tokens={longest}"
+            f"row_tokens {row_tokens}: the model takes at most {longest} tokens", f"--set row_tokens={longest}"
         )
 
 
 def lineage(base: str) -> list[str]:
-    """From what a local model was made, newest first, as far as records beside it tell; lines for a card."""
+    """How a local model was made, newest step first, as far as it is recorded; lines for a model card."""
     lines: list[str] = []
     while (record := Path(base).expanduser() / "vocabulary.json").is_file() and len(lines) < 9:
         found = json.loads(record.read_text(encoding="utf-8"))

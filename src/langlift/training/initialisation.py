@@ -1,4 +1,4 @@
-"""Weights that a new encoder starts from."""
+"""Initial weights of a new encoder."""
 
 import math
 
@@ -12,14 +12,14 @@ SHARPNESS = 1.2
 
 @torch.no_grad()
 def see_neighbours(body: XLMRobertaModel) -> None:
-    """Let the first layers' heads attend to near neighbours from the start, in place.
+    """Initialise the heads of the first layers to attend to near neighbours, in place.
 
-    A small encoder with absolute positions spends tens of millions of tokens as a bag of words before
-    its heads discover that neighbours matter. So the position table starts from sinusoids of
-    wavelengths 2 to 600 instead of noise, and in the first layers query and key read them such that
-    head h at position i looks for position i + OFFSETS[h]: with p(i) = (sin f i, cos f i) for each
-    frequency f, q = R(f * offset) p(i) and k = p(j), q.k = sum cos(f (i + offset - j)) peaks there.
-    Everything stays an ordinary, freely trained parameter.
+    A small encoder with absolute positions behaves like a bag of words for tens of millions of tokens before its
+    heads learn that neighbours matter. Therefore the position table starts from sinusoids of wavelengths 2 to 600
+    instead of noise, and query and key of the first layers are set so that head h at position i attends to
+    position i + OFFSETS[h]: with p(i) = (sin f i, cos f i) for each frequency f, q = R(f * offset) p(i) and k =
+    p(j), the product q.k = sum cos(f (i + offset - j)) has its maximum there. All of these remain ordinary
+    parameters that train.
     """
     table = body.embeddings.position_embeddings.weight
     places, width = table.shape

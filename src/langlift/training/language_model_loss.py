@@ -17,9 +17,9 @@ def logits_at(model: PreTrainedModel, inputs: dict[str, Tensor], rows: Tensor) -
     """Logits of the language modelling head at chosen positions only: float32, shape [chosen, vocabulary].
 
     ``inputs`` are the model's (``input_ids`` int64 [batch, length], ``attention_mask`` optional);
-    ``rows`` is a boolean mask [batch, length]. The same numbers as running the head everywhere and
-    selecting afterwards, without computing the rest: with 15 % of the tokens masked and a large
-    vocabulary most of a naive step is spent on logits that nobody reads.
+    ``rows`` is a boolean mask [batch, length]. The result equals running the head everywhere and selecting
+    afterwards, without computing unused logits: with 15 % of the tokens masked and a large vocabulary they would
+    take most of a step.
     """
     hidden = model.base_model(**inputs).last_hidden_state
     output: Tensor = hidden[rows]
@@ -32,7 +32,7 @@ def logits_at(model: PreTrainedModel, inputs: dict[str, Tensor], rows: Tensor) -
 def summed_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """The summed cross-entropy (nats, float32 scalar) over the batch's labelled tokens, and their number.
 
-    The naive path, for padded batches: what every other way of computing is measured against.
+    The naive path, for padded batches: the reference for all others.
     """
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     chosen = batch["labels"] != IGNORED
@@ -41,7 +41,7 @@ def summed_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tenso
 
 
 def fast_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """The same numbers for a flat or a padded batch, with nothing computed that nobody reads."""
+    """The same for a flat or a padded batch, computing only what is needed."""
     chosen = batch["labels"] != IGNORED
     before = before_decoder(model, hidden_states(model, batch, chosen))
     decoder = decoder_of(model)
@@ -50,13 +50,13 @@ def fast_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor,
 
 
 def logit_cap(model: PreTrainedModel) -> float | None:
-    """What a model caps its logits at by a tanh behind the decoder, if it does (Gemma 2)."""
+    """The cap of a model's logits (by tanh, after the decoder), if it has one (Gemma 2)."""
     cap: float | None = getattr(model.config, "final_logit_softcapping", None)
     return cap
 
 
 def decoder_of(model: PreTrainedModel) -> nn.Linear:
-    """The last linear of the language modelling head."""
+    """The last linear layer of the language modelling head."""
     decoder = model.get_submodule(backbone_of(model).head_decoder)
     if not isinstance(decoder, nn.Linear):
         raise TypeError(f"{backbone_of(model).head_decoder} is a {type(decoder).__name__}, not a linear module")
@@ -73,7 +73,7 @@ def before_decoder(model: PreTrainedModel, hidden: Tensor) -> Tensor:
 
 @contextmanager
 def _passing_through(module: nn.Module) -> Iterator[None]:
-    """Let a module return its input, inside this context; its hooks still run."""
+    """Make a module return its input inside this context; its hooks still run."""
     vars(module)["forward"] = lambda x: x
     try:
         yield

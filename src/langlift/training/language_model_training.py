@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, TrainerCallback
 
 from langlift.adapters.composition import attach, train_only
-from langlift.adapters.method import METHODS, AdapterConfig
+from langlift.adapters.method import METHODS
 from langlift.adapters.mosa import Mixture, MosaConfig, mix
 from langlift.backbones.loading import default_device, quiet_transformers
 from langlift.backbones.masked_head import decoder_bias, head_parameters
@@ -37,7 +37,7 @@ from langlift.training.language_model_loss import decoder_of
 from langlift.training.paths import LossPath, SummedLoss, loss_path
 from langlift.training.precision import prepare_arithmetic
 from langlift.training.recipes import AdaptRecipe
-from langlift.training.state_keeping import state_keeping_loss, with_states_kept
+from langlift.training.state_keeping import frozen_copy, state_keeping_loss, with_states_kept
 from langlift.training.trainer import LiftTrainer, Validation, on_device, training_arguments, validation_losses
 from langlift.training.training_data import DEV_SEED, TrainingData
 
@@ -50,23 +50,119 @@ ExamplesOf = Callable[[Sequence[EncodedRow], int], ExampleOf]
 """(rows, seed) -> the rows as training examples of the objective."""
 
 
-def prepare_model(
-    model: PreTrainedModel, name: str, config: AdapterConfig | None, recipe: AdaptRecipe, fresh: bool = True
-) -> Mixture | None:
-    """Attach the recipe's adapter (if ``fresh``) and set what trains, in place; for MoSA returns the mixture."""
-    if config is not None and fresh:
-        attach(model, name, config)
-    mixture = None
-    if METHODS[recipe.method].mixture:
-        mixture = mix(model, name, MosaConfig(recipe.experts, recipe.share, recipe.merge), fresh=fresh)
-    train_only(model, None if config is None else name)
-    if recipe.gradient_checkpointing:
-        # Renamed in some release of transformers 5; the old name then warns.
-        enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
-        enable({"use_reentrant": False})
-    for parameter in trained_head(model, recipe).values():
-        parameter.requires_grad_(True)
-    return mixture
+class Adaptation:
+    """A language model prepared for training by a recipe, in place: its adapter, if any, is called ``name``.
+
+    With ``fresh=False`` the adapter is attached already, and training continues from it.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: Any, name: str, recipe: AdaptRecipe, fresh: bool = True
+    ) -> None:
+        self.model, self.tokenizer, self.name, self.recipe = model, tokenizer, name, recipe
+        self.config = METHODS[recipe.method].config(recipe)
+        self._teacher = frozen_copy(model) if recipe.keep_states else None
+        if self.config is not None and fresh:
+            attach(model, name, self.config)
+        self._mixture: Mixture | None = None
+        if METHODS[recipe.method].mixture:
+            self._mixture = mix(model, name, MosaConfig(recipe.experts, recipe.share, recipe.merge), fresh=fresh)
+        train_only(model, None if self.config is None else name)
+        if recipe.gradient_checkpointing:
+            # Renamed in some release of transformers 5; the old name then warns.
+            enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+            enable({"use_reentrant": False})
+        for parameter in trained_head(model, recipe).values():
+            parameter.requires_grad_(True)
+
+    def trainer(
+        self,
+        data: TrainingData,
+        out: Path,
+        steps: int,
+        accumulation: int = 1,
+        callbacks: Sequence[TrainerCallback] = (),
+    ) -> LiftTrainer:
+        """The Trainer of a run in ``out``; the model is moved and cast in place."""
+        model, recipe, device = self.model, self.recipe, default_device()
+        if recipe.quantised:  # already on the device
+            model._hf_peft_config_loaded = True  # the Trainer accepts quantised models only with PEFT adapters
+        else:
+            model.to(device)
+        examples_of = examples_for(self.tokenizer, recipe)
+        path = loss_path(recipe.path, model, self.tokenizer.pad_token_id)
+        validation, best_by = _validation(data, examples_of, path)
+        held_out = dev_examples(max(data.dev.values(), key=len), examples_of)
+        checked = on_device(
+            path.collate([held_out[i] for i in evenly_spread(len(held_out), CHECKED_EXAMPLES)]), device
+        )
+        loss = self._loss(path)
+        arithmetic = prepare_arithmetic(recipe.precision, model, lambda: path.loss(model, checked)[0], device)
+        prepared = list(callbacks)
+        if self._mixture is not None:
+            prepared.append(DrawExperts(self._mixture))
+        if recipe.fit_bias:
+            prepared.append(self._fit_bias(data, examples_of, path, arithmetic.bf16))
+        return LiftTrainer(
+            model,
+            training_arguments(
+                out,
+                recipe,
+                steps=steps,
+                seed=recipe.seed,
+                validate_every=min(recipe.validate_every, ceil(steps / 4)),
+                save_every=recipe.save_steps,
+                accumulation=accumulation,
+            ),
+            loss=loss,
+            validation=validation,
+            best_by=best_by,
+            greater_is_better=False,
+            train_dataset=Schedule(
+                examples_of(data.train, recipe.seed),
+                len(data.train),
+                recipe.seed,
+                steps * recipe.batch_size * accumulation,
+                arrangement(data, recipe),
+            ),
+            collate=path.collate,
+            bf16=arithmetic.bf16,
+            callbacks=prepared,
+        )
+
+    def _loss(self, path: LossPath) -> SummedLoss:
+        """The objective's loss, with a mixture's second pass and the term that preserves hidden states."""
+        recipe, loss = self.recipe, path.loss
+        second_pass = self._mixture is not None and recipe.consistency > 0
+        if self._mixture is not None and second_pass:
+            loss = consistent_loss(recipe.path, self._mixture, recipe.consistency)
+        if self._teacher is None:
+            return loss
+        # The teacher reads the same batches.
+        loss_path(recipe.path, self._teacher.to(default_device()), self.tokenizer.pad_token_id)
+        if second_pass:
+            return with_states_kept(loss, self._teacher, recipe.keep_states)
+        return state_keeping_loss(self._teacher, recipe.keep_states)
+
+    def _fit_bias(self, data: TrainingData, examples_of: ExamplesOf, path: LossPath, bf16: bool) -> FitBias:
+        some = [data.train[i] for i in evenly_spread(len(data.train), FITTED_SENTENCES)]
+        masked = OnePass(examples_of(some, self.recipe.seed), len(some))
+        size, special = decoder_of(self.model).out_features, self.tokenizer.all_special_ids
+        counts = piece_counts((row.ids for row in data.train), size, special)
+        return FitBias(self.model, DataLoader(masked, batch_size=32, collate_fn=path.collate), counts, bf16)
+
+    def save(self, out: Path, base: str, head: Mapping[str, nn.Parameter]) -> None:
+        """Write the adapter and its part of the masked head, or the whole model; experts are merged first."""
+        if self._mixture is not None:
+            self._mixture.merge()
+        with atomic_files(out) as staging, quiet_transformers():
+            if self.config is None:
+                self.model.save_pretrained(staging)
+                self.tokenizer.save_pretrained(staging)
+                return
+            save_adapter(self.model, self.name, self.config, staging, base)
+            if head:
+                save_masked_head(head, staging)
 
 
 def trained_head(model: PreTrainedModel, recipe: AdaptRecipe) -> dict[str, nn.Parameter]:
@@ -78,88 +174,6 @@ def trained_head(model: PreTrainedModel, recipe: AdaptRecipe) -> dict[str, nn.Pa
             raise InputError("fit_bias: the decoder of this base has no bias", "add --set fit_bias=false")
         found |= bias
     return found
-
-
-def language_model_trainer(
-    model: PreTrainedModel,
-    tokenizer: Any,
-    data: TrainingData,
-    out: Path,
-    recipe: AdaptRecipe,
-    steps: int,
-    accumulation: int = 1,
-    mixture: Mixture | None = None,
-    callbacks: Sequence[TrainerCallback] = (),
-    teacher: PreTrainedModel | None = None,
-) -> LiftTrainer:
-    """The Trainer of a run; the model is moved and cast in place.
-
-    ``teacher`` is the model whose hidden states ``keep_states`` preserves.
-    """
-    device = default_device()
-    if recipe.quantised:  # already on the device
-        model._hf_peft_config_loaded = True  # the Trainer accepts quantised models only with PEFT adapters
-    else:
-        model.to(device)
-    examples_of = examples_for(tokenizer, recipe)
-    path = loss_path(recipe.path, model, tokenizer.pad_token_id)
-    loss = _loss(path, tokenizer, recipe, mixture, teacher)
-    validation, best_by = _validation(data, examples_of, path)
-    held_out = dev_examples(max(data.dev.values(), key=len), examples_of)
-    checked = on_device(
-        path.collate([held_out[i] for i in evenly_spread(len(held_out), CHECKED_EXAMPLES)]), device
-    )
-    arithmetic = prepare_arithmetic(recipe.precision, model, lambda: path.loss(model, checked)[0], device)
-    prepared = list(callbacks)
-    if mixture is not None:
-        prepared.append(DrawExperts(mixture))
-    if recipe.fit_bias:
-        prepared.append(_fit_bias(model, tokenizer, data, examples_of, path, recipe, arithmetic.bf16))
-    return LiftTrainer(
-        model,
-        training_arguments(
-            out,
-            recipe,
-            steps=steps,
-            seed=recipe.seed,
-            validate_every=min(recipe.validate_every, ceil(steps / 4)),
-            save_every=recipe.save_steps,
-            accumulation=accumulation,
-        ),
-        loss=loss,
-        validation=validation,
-        best_by=best_by,
-        greater_is_better=False,
-        train_dataset=Schedule(
-            examples_of(data.train, recipe.seed),
-            len(data.train),
-            recipe.seed,
-            steps * recipe.batch_size * accumulation,
-            arrangement(data, recipe),
-        ),
-        collate=path.collate,
-        bf16=arithmetic.bf16,
-        callbacks=prepared,
-    )
-
-
-def _loss(
-    path: LossPath,
-    tokenizer: Any,
-    recipe: AdaptRecipe,
-    mixture: Mixture | None,
-    teacher: PreTrainedModel | None,
-) -> SummedLoss:
-    """The objective's loss, with the second pass of a mixture and the term that preserves hidden states."""
-    loss = path.loss
-    if second_pass := mixture is not None and recipe.consistency > 0:
-        loss = consistent_loss(recipe.path, mixture, recipe.consistency)
-    if teacher is None:
-        return loss
-    loss_path(recipe.path, teacher.to(default_device()), tokenizer.pad_token_id)  # it reads the same batches
-    if second_pass:
-        return with_states_kept(loss, teacher, recipe.keep_states)
-    return state_keeping_loss(teacher, recipe.keep_states)
 
 
 def _validation(data: TrainingData, examples_of: ExamplesOf, path: LossPath) -> tuple[Validation, str]:
@@ -174,23 +188,6 @@ def _validation(data: TrainingData, examples_of: ExamplesOf, path: LossPath) -> 
         return plain, "loss"
     targeted = losses(data.targeted_dev)
     return lambda model: {**plain(model), "targeted_loss": targeted(model)["loss"]}, "targeted_loss"
-
-
-def _fit_bias(
-    model: PreTrainedModel,
-    tokenizer: Any,
-    data: TrainingData,
-    examples_of: ExamplesOf,
-    path: LossPath,
-    recipe: AdaptRecipe,
-    bf16: bool,
-) -> FitBias:
-    some = [data.train[i] for i in evenly_spread(len(data.train), FITTED_SENTENCES)]
-    masked = OnePass(examples_of(some, recipe.seed), len(some))
-    counts = piece_counts(
-        (row.ids for row in data.train), decoder_of(model).out_features, tokenizer.all_special_ids
-    )
-    return FitBias(model, DataLoader(masked, batch_size=32, collate_fn=path.collate), counts, bf16)
 
 
 def evenly_spread(count: int, most: int) -> list[int]:
@@ -223,23 +220,3 @@ def examples_for(tokenizer: Any, recipe: AdaptRecipe) -> ExamplesOf:
 def dev_examples(part: Sequence[EncodedRow], examples_of: ExamplesOf) -> OnePass:
     """Dev rows with masks that are the same at every validation of every run."""
     return OnePass(examples_of(part, DEV_SEED), len(part))
-
-
-def save_weights(
-    model: PreTrainedModel,
-    tokenizer: Any,
-    out: Path,
-    name: str,
-    config: AdapterConfig | None,
-    base: str,
-    head: Mapping[str, nn.Parameter],
-) -> None:
-    """Write the adapter ``name`` and its part of the masked head, or without ``config`` the whole model."""
-    with atomic_files(out) as staging, quiet_transformers():
-        if config is None:
-            model.save_pretrained(staging)
-            tokenizer.save_pretrained(staging)
-            return
-        save_adapter(model, name, config, staging, base)
-        if head:
-            save_masked_head(head, staging)

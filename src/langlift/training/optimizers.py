@@ -13,9 +13,9 @@ from langlift.training.precision import has_bf16
 class MuonWithAdamW(torch.optim.Optimizer):
     """Muon for the layers' weight matrices, AdamW for everything else.
 
-    Muon (Jordan et al. 2024; here ``torch.optim.Muon``, its update scaled to AdamW's root mean square,
-    so that one learning rate serves both) orthogonalises the momentum of a matrix. It is not meant for
-    embeddings, the output layer, biases and norms.
+    Muon (Jordan et al. 2024; here ``torch.optim.Muon``, with updates scaled to AdamW's root mean square, so that
+    one learning rate suits both) orthogonalises the momentum of a matrix. It is not meant for embeddings, the
+    output layer, biases and norms.
     """
 
     def __init__(self, model: nn.Module, learning_rate: float, weight_decay: float) -> None:
@@ -43,7 +43,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         )
         self._parts = (self.muon, self.adamw)
         super().__init__(matrices + decayed + rest, {"lr": learning_rate})
-        # The same dictionaries as the parts': what a scheduler sets here is what they read.
+        # The parts' own dictionaries, so that a scheduler's changes reach them.
         self.param_groups = [group for part in self._parts for group in part.param_groups]
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -63,9 +63,9 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
 
 class Float32Muon(torch.optim.Muon):
-    """``torch.optim.Muon`` with its matrix products in float32 instead of bf16, the state being the same.
+    """``torch.optim.Muon`` with matrix products in float32 instead of bf16, and the same state.
 
-    Where the processor has no bf16, bf16 products are slow.
+    On processors without bf16, bf16 products are slow.
     """
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The two ways to compute a language modelling loss: fast, and naive, its oracle; the same numbers."""
+"""The fast implementation of a language modelling loss, and a naive one as its reference; same results."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,25 +18,25 @@ SummedLoss = Callable[[PreTrainedModel, dict[str, Tensor]], tuple[Tensor, Tensor
 
 @dataclass(frozen=True)
 class LossPath:
-    """How batches are laid out, and the summed loss over one of them."""
+    """The layout of batches, and the summed loss of a batch."""
 
     collate: Collate
     loss: SummedLoss
 
 
 def loss_path(path: str, model: PreTrainedModel, pad_token_id: int) -> LossPath:
-    """The ``fast`` or the ``naive`` way for a model, whose attention is set accordingly, in place."""
+    """The ``fast`` or ``naive`` path for a model, whose attention is set accordingly, in place."""
     collate = collate_for(path, model, pad_token_id)
     return LossPath(collate, summed_loss if path == "naive" else fast_loss)
 
 
 def collate_for(path: str, model: PreTrainedModel, pad_token_id: int) -> Collate:
-    """Flat batches on the fast path where the model takes them, else padded ones, which is then said."""
+    """Flat batches on the fast path if the model supports them; otherwise padded ones, with a message."""
     if path == "naive":
         return PadBatch(pad_token_id)
     if takes_flat_batches(model):
         use_flat_attention(model)
         use_quick_dropout(model)
         return FlatBatch(first_position(model))
-    say(f"{type(model).__name__} takes no unpadded batches: texts of similar length are padded instead")
+    say(f"{type(model).__name__} does not support unpadded batches: texts of similar length are padded instead")
     return PadBatch(pad_token_id)

@@ -1,4 +1,4 @@
-"""Which arithmetic a run uses: float32, or bf16 for everything frozen, where that is faster and safe."""
+"""The arithmetic of a run: float32, or bf16 for frozen weights where that is faster and accurate enough."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from langlift.progress import say
 
 TOLERANCE = 1e-3
-"""``auto`` takes bf16 if it changes the loss of a real batch by less than this, relative to float32."""
+"""``auto`` uses bf16 if it changes the loss of a real batch by less than this, relative to float32."""
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """``bf16``: frozen weights are bf16 and the rest runs under autocast; else all is float32. ``why`` says it."""
+    """With ``bf16``, frozen weights are bf16 and the rest runs under autocast; otherwise all is float32."""
 
     bf16: bool
     why: str
@@ -31,39 +31,38 @@ def prepare_arithmetic(
 ) -> Arithmetic:
     """Choose a run's arithmetic and cast the model's frozen weights to it, in place.
 
-    What trains, and its optimiser, stays float32. ``precision`` is ``float32``, ``bf16`` or ``auto``:
-    bf16 where the device has it and ``measure`` (the loss of one real batch under the model) comes out
-    the same. Nothing random is used up.
+    Trainable weights and their optimiser stay float32. ``precision`` is ``float32``, ``bf16`` or ``auto``: bf16 if
+    the device supports it and ``measure`` (the model's loss on a real batch) hardly changes. No random numbers are
+    drawn.
     """
-    if precision == "float32":
-        return Arithmetic(False, "as asked")
+    if precision == "auto":
+        chosen = _choose(model, measure, device)
+        say(f"computing in {chosen.name}: {chosen.why}")
+        return chosen
     if precision == "bf16":
         cast_frozen(model)
-        return Arithmetic(True, "as asked")
-    chosen = _chosen(model, measure, device)
-    say(f"computing in {chosen.name}: {chosen.why}")
-    return chosen
+    return Arithmetic(precision == "bf16", "as requested")
 
 
-def _chosen(model: nn.Module, measure: Callable[[], Tensor], device: torch.device) -> Arithmetic:
+def _choose(model: nn.Module, measure: Callable[[], Tensor], device: torch.device) -> Arithmetic:
     if not has_bf16(device):
         return Arithmetic(False, f"this {'processor' if device.type == 'cpu' else 'GPU'} has no bf16")
     exact = _measured(model, measure, device, bf16=False)
     originals = cast_frozen(model)
     difference = abs(_measured(model, measure, device, bf16=True) - exact) / max(abs(exact), 1e-9)
     if difference < TOLERANCE:
-        return Arithmetic(True, f"loss of one batch differs by {difference:.1e} from float32")
+        return Arithmetic(True, f"the loss of one batch differs by {difference:.1e} from float32")
     for parameter, original in originals:
         parameter.data = original
     return Arithmetic(False, f"in bf16 the loss of one batch differs by {difference:.1e}")
 
 
 def cast_frozen(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
-    """Cast a model's frozen float32 parameters to bf16, in place; returns each with what it was."""
+    """Cast a model's frozen float32 parameters to bf16, in place; returns each with its original."""
     originals = []
     for parameter in model.parameters():
         if parameter.requires_grad:
-            # A copy: as long as one weight still lies in the mapped file, all of the file counts as memory.
+            # A copy: the mapped file counts as memory as long as one weight still refers to it.
             parameter.data = parameter.data.clone()
         elif parameter.dtype == torch.float32:
             originals.append((parameter, parameter.data))
@@ -73,20 +72,20 @@ def cast_frozen(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
 
 @contextmanager
 def autocast(device: torch.device, bf16: bool) -> Iterator[None]:
-    """Run bf16 and float32 weights together, in bf16; nothing without ``bf16``."""
+    """Compute with bf16 and float32 weights together, in bf16; does nothing without ``bf16``."""
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         yield
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether a device multiplies bf16 matrices by itself."""
+    """Whether a device multiplies bf16 matrices natively."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and cpu_has_bf16()
 
 
 def cpu_has_bf16() -> bool:
-    """Whether this processor multiplies bf16 matrices by itself (AVX-512 BF16 or AMX), about twice as fast."""
+    """Whether this processor multiplies bf16 matrices natively (AVX-512 BF16 or AMX), about twice as fast."""
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, bool)() for name in names)
 

@@ -1,4 +1,4 @@
-"""The text of pre-training: files, what of them is trained on and what is reserved, and the rows of tokens."""
+"""The text of pre-training: files, the split into training and reserved text, and the rows of tokens."""
 
 from array import array
 from collections.abc import Mapping, Sequence
@@ -36,26 +36,15 @@ def corpus_files(corpus: Sequence[Path], languages: Sequence[str]) -> list[Path]
     return files
 
 
-def split_corpus(
-    files: Sequence[Path], recipe: PretrainRecipe | FurtherRecipe
-) -> tuple[list[Document], list[Document]]:
-    """(training documents, reserved documents), both shuffled; the same for the same files, share and seed.
-
-    Every file is split by itself, so that each language is reserved in proportion and a later study can
-    take the reserved part of one language without reading the others.
-    """
-    train, reserved, _ = split_by_budget(files, recipe)
-    return train, [document for documents in reserved.values() for document in documents]
-
-
 def split_by_budget(
     files: Sequence[Path], recipe: PretrainRecipe | FurtherRecipe
 ) -> tuple[list[Document], dict[str, list[Document]], dict[str, int]]:
-    """As ``split_corpus``, the reserved documents by file name, and the bytes of training text by file name.
+    """(training documents, reserved documents by file name, bytes of training text by file name); both shuffled.
 
-    There are at most ``language_bytes`` of each file.
-
-    The reserved documents do not depend on budgets, and the text of a smaller budget is part of a larger one's.
+    They depend only on files, share and seed. Every file is split by itself, so that each language is reserved in
+    proportion and the reserved part of one language can be read without the others. Training text is limited to
+    the file's ``language_bytes``: the text of a smaller budget is part of a larger one's, and the reserved
+    documents do not depend on budgets.
 
     Raises:
         InputError: a budget is for no file, or larger than the file's training text.
@@ -70,12 +59,10 @@ def split_by_budget(
         budget = recipe.language_bytes.get(file.stem)
         if budget is not None:
             if (there := bytes_of(mine)) < budget:
-                mistakes.append(f"{file.stem}: {budget:,} bytes wanted, {there:,} there")
+                mistakes.append(f"{file.stem}: {budget:,} bytes wanted, only {there:,} available")
             cut = beginning(mine, budget)
-            mine = [
-                *cut,
-                *[[] for _ in mine[len(cut) :]],
-            ]  # the shuffle below then draws as often as without a budget
+            # Empty documents keep the shuffle below the same for every budget.
+            mine = [*cut, *[[] for _ in mine[len(cut) :]]]
         sizes[file.stem] = sizes.get(file.stem, 0) + bytes_of(mine)
         train.extend(mine)
         reserved.setdefault(file.stem, []).extend(kept)
@@ -88,7 +75,7 @@ def split_by_budget(
 
 
 def beginning(documents: Sequence[Document], most_bytes: int) -> list[Document]:
-    """The first lines of the documents, up to ``most_bytes`` bytes in all; the last document may be cut."""
+    """The first lines of the documents, at most ``most_bytes`` bytes in total; the last document may be cut."""
     found: list[Document] = []
     left = most_bytes
     for document in documents:
@@ -110,19 +97,19 @@ def bytes_of(documents: Sequence[Document]) -> int:
 def token_rows(
     cache: Path, tokenizer: PreTrainedTokenizerBase, documents: Sequence[Document], length: int
 ) -> TokenMatrix:
-    """Token rows of shape [rows, length]: `<s>`, then running text in which `</s>` closes each line.
+    """Token rows of shape [rows, length]: `<s>`, then running text in which `</s>` ends each line.
 
-    Documents follow each other; a row may begin in the middle of a sentence, none holds padding.
-    Kept in ``cache`` so that a resumed run starts at once.
+    Documents are concatenated; a row may begin in the middle of a sentence, and there is no padding. The rows are
+    stored in ``cache``, so that a resumed run need not tokenise again.
 
     Raises:
-        InputError: the text does not fill a row.
+        InputError: the text is too short for one row.
     """
     if not cache.exists():
         rows = _cut(tokenizer, documents, length, f"tokenising {cache.stem.replace('_', ' ')}")
         if not len(rows):
             raise InputError(
-                f"the text fills no row of {length} tokens", "give more text, or a smaller row_tokens"
+                f"the text is shorter than one row of {length} tokens", "give more text, or a smaller row_tokens"
             )
         with atomic_file(cache) as staging, staging.open("wb") as file:
             np.save(file, rows)
@@ -137,19 +124,20 @@ def reserved_rows(
     length: int,
     most: int,
 ) -> dict[str, TokenMatrix]:
-    """The rows measured at a validation, by file name: ``most`` in all, as many of each file; kept in ``cache``.
+    """The validation rows by file name: ``most`` in total, equally many of each file; stored in ``cache``.
 
     Raises:
-        InputError: no file's reserved text fills a row.
+        InputError: the reserved text of every file is too short for one row.
     """
     if not cache.exists():
         share = max(1, most // len(reserved))
         cut = {name: _cut(tokenizer, some, length, f"tokenising {name}", share) for name, some in reserved.items()}
         if short := [name for name, rows in cut.items() if not len(rows)]:
-            say(f"no validation on {', '.join(short)}: what is reserved fills no row of {length} tokens")
+            say(f"no validation on {', '.join(short)}: less reserved text than one row of {length} tokens")
         if len(short) == len(cut):
             raise InputError(
-                f"the reserved text fills no row of {length} tokens", "give more text, or a smaller row_tokens"
+                f"the reserved text is shorter than one row of {length} tokens",
+                "give more text, or a smaller row_tokens",
             )
         with atomic_file(cache) as staging, staging.open("wb") as file:
             np.savez(file, allow_pickle=False, **{name: rows for name, rows in cut.items() if len(rows)})
@@ -183,14 +171,11 @@ def _cut(
 
 
 def beginning_and_end(tokenizer: Any) -> tuple[int, int]:
-    """The ids of the tokens that begin a text and end it: BERT calls them cls and sep, others bos and eos."""
-    roles = (("bos", "cls"), ("eos", "sep"))
-    found = [
-        next((n for role in pair if (n := getattr(tokenizer, f"{role}_token_id")) is not None), None)
-        for pair in roles
-    ]
-    if found[0] is None or found[1] is None:
+    """The ids of the tokens at the beginning and end of a text: cls and sep in BERT, bos and eos in others."""
+    first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.cls_token_id
+    last = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+    if first is None or last is None:
         raise InputError(
             "the tokenizer has no tokens for the beginning and the end of a text", "choose another base"
         )
-    return found[0], found[1]
+    return first, last

@@ -1,4 +1,4 @@
-"""A term that keeps what an encoder knows of meaning while it learns to fill masks."""
+"""A loss term that preserves an encoder's hidden states while it learns to fill masks."""
 
 import copy
 
@@ -14,20 +14,20 @@ from langlift.training.paths import SummedLoss
 
 
 def frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
-    """The model as it is now, for a teacher: it does not train, and does not change with the other."""
+    """A copy of the model that does not train, as a teacher."""
     teacher: PreTrainedModel = copy.deepcopy(model).eval()
     return teacher.requires_grad_(False)
 
 
 def state_keeping_loss(teacher: PreTrainedModel, weight: float) -> SummedLoss:
-    """The masked loss, and a term that keeps the last states at all other tokens as the teacher has them.
+    """The masked loss, and a term that keeps the last hidden states of all other tokens close to the teacher's.
 
-    With s the state of a token that is not predicted, in a text with masks, and t the teacher's at the same token
-    of the whole text, the term is the share of the variance of t that s misses, the sum of ``|s - t|^2`` over that
-    of ``|t - mean(t)|^2``, times ``weight`` and the number of predicted tokens (the masked loss is a sum over
-    these). What all states have in common, most of a sentence encoder's norm, is left out of the scale, for no
-    meaning is in it. So the states of whole texts stay as they were, and the places of masks learn to say which
-    word is missing. The term is measured on the first half of a batch's texts, which halves its cost.
+    With s the state of a token that is not predicted, in a text with masks, and t the teacher's for the same token
+    of the text without masks, the term is the unexplained variance of t: the sum of ``|s - t|^2`` over that of
+    ``|t - mean(t)|^2``, times ``weight`` and the number of predicted tokens (the masked loss is a sum over these).
+    The mean, most of a sentence encoder's norm, carries no meaning and is subtracted. So the states of texts
+    without masks are preserved, while those at masks learn to predict the missing word. The term is computed on
+    the first half of a batch's texts, which halves its cost.
     """
 
     def loss(student: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -48,7 +48,7 @@ def state_keeping_loss(teacher: PreTrainedModel, weight: float) -> SummedLoss:
 
 
 def with_states_kept(loss: SummedLoss, teacher: PreTrainedModel, weight: float) -> SummedLoss:
-    """Another loss over predicted tokens with the term of ``state_keeping_loss``, here at the cost of a pass."""
+    """Another loss over predicted tokens with the term of ``state_keeping_loss``, which here needs a pass."""
 
     def both(student: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         total, items = loss(student, batch)
@@ -59,7 +59,7 @@ def with_states_kept(loss: SummedLoss, teacher: PreTrainedModel, weight: float) 
 
 
 def _lost_variance(teacher: PreTrainedModel, states: Tensor, half: dict[str, Tensor]) -> Tensor:
-    """The share of the variance of the teacher's states that a student's (of at least these texts) miss."""
+    """The unexplained variance of the teacher's states, given the student's states of at least these texts."""
     labels = half["labels"]
     with torch.no_grad():
         whole = torch.where(labels != IGNORED, labels, half["input_ids"])
