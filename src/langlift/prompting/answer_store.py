@@ -1,15 +1,14 @@
 """Every answer on disk as it comes, so that none is asked for twice."""
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from math import inf
 from pathlib import Path
 
-from langlift.errors import LangliftError
-from langlift.files import writing
+from langlift.files import locked, writing
 from langlift.prompting.asking import Answer
 
 ANSWERS = "answers.jsonl"
@@ -59,12 +58,7 @@ def open_answers(path: Path, wait: bool = False) -> Iterator[AnswerStore]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise LangliftError(
-                f"{path}: another process is adding answers to it", "wait for it, or stop it"
-            ) from None
-        yield AnswerStore(path, handle)
+        with locked(path, f"{path}: another process is adding answers to it", inf if wait else 0.0):
+            yield AnswerStore(path, handle)
     finally:
         os.close(handle)

@@ -1,17 +1,15 @@
 """A study's folder: study.yaml, and a folder for each run, which is finished when it holds run.json."""
 
-import fcntl
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from langlift.errors import LangliftError
-from langlift.files import write_json
+from langlift.files import locked, write_json
 from langlift.studies.step import Step
 from langlift.training.run_folder import RECIPE
 
@@ -76,12 +74,8 @@ def held(folder: Path, what: str, wait: float = 0.0) -> Iterator[None]:
         LangliftError: another process still holds it after ``wait`` seconds.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        _lock(handle, folder, what, wait)
+    with locked(folder, f"{folder}: another process works on this {what}", wait):
         yield
-    finally:
-        os.close(handle)
 
 
 def is_held(folder: Path) -> bool:
@@ -93,20 +87,6 @@ def is_held(folder: Path) -> bool:
             return False
     except LangliftError:
         return True
-
-
-def _lock(handle: int, folder: Path, what: str, wait: float) -> None:
-    until = time.monotonic() + wait
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                raise LangliftError(
-                    f"{folder}: another process works on this {what}", "wait for it, or stop it"
-                ) from None
-            time.sleep(0.1)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

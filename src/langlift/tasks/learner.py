@@ -190,7 +190,7 @@ class Learner(ABC, Generic[Data]):
         return {}
 
     def document(self, split: Data, answers: Any) -> Iterable[str]:
-        """A split's lines in the task's ``word_file`` format, with predictions as labels; none without such a format."""
+        """A split's lines in the task's ``word_file`` format, with the predicted labels; none without a format."""
         return ()
 
     def notes(self, encoder: Any, test: Data) -> dict[str, Any]:
