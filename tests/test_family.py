@@ -134,7 +134,7 @@ def test_every_mistake_is_told_at_once_with_its_line(langlift, folder, monkeypat
     told = result.error["error"]
     for expected in (
         f"{path}:2: {folder / 'missing.txt'}: no such file or folder",
-        f"{path}:3: Maltese (mlt_Latn) is there already",
+        f"{path}:3: Maltese (mlt_Latn) is given twice",
         f"{path}:4: unknown language 'xqz'",
         f"{path}:5: the environment variable NOWHERE is not set",
         f"{path}:6: data must be one text",

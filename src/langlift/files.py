@@ -23,7 +23,7 @@ from langlift.processes import is_writer
 TORCH_WRITER = re.compile("PytorchStreamWriter|inline_container")
 """What torch.save's errors mention when a file cannot be written."""
 SPACE_HINT = "check free space and permissions"
-RESUME_HINT = f"{SPACE_HINT}; finished work is kept, the same command with --resume goes on"
+RESUME_HINT = f"{SPACE_HINT}; finished work is kept, the same command with --resume continues"
 
 
 @contextmanager

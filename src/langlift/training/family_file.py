@@ -67,8 +67,8 @@ def read_family(
         found.mistakes.append(f"{path}: no languages")
     if {"steps", "tokens"} <= {key for _, key, _ in found.settings}:
         found.mistakes.append(f"{path}: steps and tokens are both given")
-    base = BaseName.of(base).or_else(found.beside(found.base))
-    vocabulary = vocabulary or found.beside(found.vocabulary)
+    base = BaseName.of(base).or_else(found.resolved(found.base))
+    vocabulary = vocabulary or found.resolved(found.vocabulary)
     if vocabulary and not Path(vocabulary).is_dir():
         found.mistakes.append(f"{path}: {vocabulary}: no such vocabulary folder")
     if not base:
@@ -96,7 +96,7 @@ class _Found(YamlReader):
     data: dict[Language, tuple[Path, ...]] = field(default_factory=dict)
     settings: list[Given] = field(default_factory=list)
 
-    def beside(self, name: str) -> str:
+    def resolved(self, name: str) -> str:
         """The folder of this name next to the file, if there is one; else the name unchanged, such as a hub id."""
         folder = Path(self.path.parent, os.path.expanduser(name))  # noqa: PTH111 - leaves unknown users unchanged
         return str(folder) if name and folder.is_dir() else name
@@ -114,7 +114,7 @@ class _Found(YamlReader):
                 self.mistakes.append(f"{where}: {error.message}")
                 continue
             if language in self.data:
-                self.mistakes.append(f"{where}: {language.name} ({language}) is there already")
+                self.mistakes.append(f"{where}: {language.name} ({language}) is given twice")
             items = value.value if isinstance(value, yaml.SequenceNode) else [value]
             self.data[language] = tuple(self._files(where, items, used))
 
