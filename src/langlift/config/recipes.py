@@ -74,6 +74,9 @@ class TaskRecipe:
         "in decoders last",
         choices=("auto", "first", "mean", "last"),
     )
+    fit_head: bool = _setting(
+        False, "start the head as a logistic regression on the vectors of the model as it is (LP-FT); else random"
+    )
     decoding: str = _setting(
         "mst",
         "dependencies: the tree with the highest score, or each word's best head (mended where that is no tree)",

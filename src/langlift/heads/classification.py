@@ -1,6 +1,6 @@
 """Classification of sentences, tokens and words on top of an encoder or a decoder."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,15 @@ from langlift.masking.masked_language_model import IGNORED
 
 CONTINUED = -101
 """The label of a token that belongs to the labelled one before it: the mean of both is classified."""
+
+LINEAR_RANGE = 0.25
+"""Standardised values times this pass through tanh almost unchanged."""
+INVERSE_PENALTY = 0.003
+"""scikit-learn's C, for standardised vectors."""
+MOST_FITTED = 20_000
+"""A head is fitted on at most about this many sentences or words."""
+ABSENT = -10.0
+"""The logit of a label that no fitted example has."""
 
 
 class TaskModel(nn.Module):
@@ -59,6 +68,15 @@ class ClassificationHead(nn.Module):
         weights = attention_mask[:, :, None].to(hidden.dtype)
         return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
 
+    @torch.no_grad()
+    def fit(self, vectors: Tensor, labels: Tensor) -> None:
+        """Start as ``logistic_regression``; the dense layer standardises, within the linear range of tanh."""
+        scale, shift, weight, bias = logistic_regression(vectors, labels, self.output.out_features)
+        self.dense.weight.copy_(torch.diag(LINEAR_RANGE * scale))
+        self.dense.bias.copy_(LINEAR_RANGE * shift)
+        self.output.weight.copy_(weight / LINEAR_RANGE)
+        self.output.bias.copy_(bias)
+
     def forward(self, pooled: Tensor) -> Tensor:
         """Sentence vectors [batch, d] -> logits [batch, labels]."""
         logits: Tensor = self.output(self.dropout(torch.tanh(self.dense(self.dropout(pooled)))))
@@ -104,6 +122,13 @@ class TokenHead(nn.Module):
         nn.init.normal_(self.output.weight, std=0.02)
         nn.init.zeros_(self.output.bias)
 
+    @torch.no_grad()
+    def fit(self, vectors: Tensor, labels: Tensor) -> None:
+        """Start as ``logistic_regression``."""
+        scale, shift, weight, bias = logistic_regression(vectors, labels, self.output.out_features)
+        self.output.weight.copy_(weight * scale)
+        self.output.bias.copy_(bias + weight @ shift)
+
     def forward(self, hidden: Tensor) -> Tensor:
         """Hidden states [tokens, d] -> logits [tokens, labels]."""
         logits: Tensor = self.output(self.dropout(hidden))
@@ -141,3 +166,52 @@ def means_over_words(vectors: Tensor, labels: Tensor) -> Tensor:
 def summed_class_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The summed cross-entropy (nats) of logits [items, classes] against int64 [items], and their number."""
     return cross_entropy(logits.float(), labels, reduction="sum"), labels.new_tensor(len(logits))
+
+
+def logistic_regression(vectors: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Multinomial logistic regression with an L2 penalty on standardised vectors.
+
+    ``vectors`` float32 [items, d], ``labels`` int64 [items] of two kinds or more. Returns float32 scale [d], shift
+    [d], weight [classes, d] and bias [classes]: the logits of x are ``weight @ (scale * x + shift) + bias``.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    scale = 1 / vectors.std(dim=0).clamp_min(1e-6)
+    shift = -vectors.mean(dim=0) * scale
+    fitted = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000)
+    fitted.fit((vectors * scale + shift).numpy(), labels.numpy())
+    weight, bias = torch.tensor(fitted.coef_).float(), torch.tensor(fitted.intercept_).float()
+    if len(weight) == 1:  # of two labels scikit-learn keeps the difference
+        weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
+    present = torch.tensor(fitted.classes_)
+    all_weights, all_biases = weight.new_zeros(classes, weight.shape[1]), bias.new_full((classes,), ABSENT)
+    all_weights[present], all_biases[present] = weight, bias
+    return scale, shift, all_weights, all_biases
+
+
+@torch.no_grad()
+def fit_head(model: TaskModel, batches: Iterable[Mapping[str, Tensor]]) -> None:
+    """Fit a classification or token head to the frozen body's vectors, before both train: LP-FT.
+
+    A random head distorts good vectors in the first steps; one that fits them does not (arXiv 2202.10054).
+    ``batches`` hold ``labels``; they are read until ``MOST_FITTED`` items are together. Nothing random is used up.
+    """
+    vectors: list[Tensor] = []
+    labels: list[Tensor] = []
+    training, hook = (
+        model.training,
+        model.head.register_forward_pre_hook(lambda _, inputs: vectors.append(inputs[0].float().cpu())),
+    )
+    model.eval()
+    try:
+        for batch in batches:
+            model(batch)
+            labels.append(batch["labels"][batch["labels"] >= 0].cpu())
+            if sum(map(len, labels)) >= MOST_FITTED:
+                break
+    finally:
+        hook.remove()
+        model.train(training)
+    found = torch.cat(labels)
+    if len(found.unique()) > 1:
+        model.head.fit(torch.cat(vectors), found)  # type: ignore[operator]

@@ -29,6 +29,7 @@ from langlift.config.loading import recorded
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.files import atomic_files, write_text
+from langlift.heads.classification import fit_head
 from langlift.model_cards import render_card
 from langlift.processes import only_one
 from langlift.progress import say
@@ -36,7 +37,7 @@ from langlift.tasks.inference import PREDICTION_BATCH
 from langlift.tasks.learner import TaskData
 from langlift.tasks.setups import Setup, setup_for
 from langlift.tasks.task import Task, task_called
-from langlift.training.examples import LengthGroups, Schedule
+from langlift.training.examples import Example, LengthGroups, Schedule
 from langlift.training.precision import autocast, prepare_arithmetic
 from langlift.training.run import open_run
 from langlift.training.trainer import Batch, EarlyStopping, LiftTrainer, on_device, training_arguments
@@ -212,6 +213,9 @@ class _Seeds:
         arithmetic = prepare_arithmetic(
             recipe.precision, model, lambda: learner.loss(model(checked), checked)[0], device
         )
+        if recipe.fit_head and "fit_head" not in task.unused:
+            with autocast(device, arithmetic.bf16):
+                fit_head(model, _batches(examples, encoder))
 
         def validation(model: nn.Module) -> dict[str, float]:
             answers = learner.predict(model, encoder, dev, labels, arithmetic.bf16)
@@ -251,15 +255,9 @@ class _Seeds:
 
     def _report(self, model: nn.Module, encoder: Any, bf16: bool) -> dict[str, Any]:
         """The setup's further metrics on the test split."""
-        device = default_device()
-
-        def batches() -> Iterator[Batch]:
-            test = self.task.learner.examples(encoder, self.data.test, self.data.labels)
-            for batch in DataLoader(test, batch_size=PREDICTION_BATCH, collate_fn=encoder.collate):  # type: ignore[arg-type]
-                yield on_device(batch, device)
-
-        with torch.inference_mode(), autocast(device, bf16):
-            return self.setup.report(model.eval(), batches())
+        test = self.task.learner.examples(encoder, self.data.test, self.data.labels)
+        with torch.inference_mode(), autocast(default_device(), bf16):
+            return self.setup.report(model.eval(), _batches(test, encoder))
 
     def _write_predictions(self, folder: Path, answers: Any) -> None:
         learner, test = self.task.learner, self.data.test
@@ -290,6 +288,11 @@ class _Seeds:
             flops=sum(run["flops"] for run in runs),
             seconds=round(sum(run["seconds"] for run in runs), 1),
         )
+
+
+def _batches(examples: list[Example], encoder: Any) -> Iterator[Batch]:
+    for batch in DataLoader(examples, batch_size=PREDICTION_BATCH, collate_fn=encoder.collate):  # type: ignore[arg-type]
+        yield on_device(batch, default_device())
 
 
 def _sample(split: Any, size: int, seed: int) -> Any:

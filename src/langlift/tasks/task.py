@@ -173,7 +173,7 @@ _ROWS = (
         },
         pipeline_tag="token-classification",
         verb="parse",
-        unused=frozenset({"label_subwords"}),
+        unused=frozenset({"label_subwords", "fit_head"}),
         word_file=".conllu",
     ),
 )
