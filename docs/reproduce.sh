@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Computes the figures of docs/results.md (except families, trees and studies, which have their own commands there) and of
+# Computes the figures of docs/results-nano.md (except families, trees and studies, which have their own commands there) and of
 # langlift-nano's card. Takes about five hours on one core with bf16.
 # Finished runs are skipped and interrupted ones resumed. Results are written to OUT, one JSON object per file.
 #

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Computes the figures of docs/results.md on language families, vocabularies, tags and trees. Finished runs are skipped
+# Computes the figures of docs/results-nano.md on language families, vocabularies, tags and trees. Finished runs are skipped
 # and interrupted ones resumed.
 #
 #   LANGLIFT_DATA=... docs/reproduce_families.sh OUT [PART...]
