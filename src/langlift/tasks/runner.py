@@ -29,7 +29,7 @@ from langlift.config.loading import recorded
 from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.files import atomic_files, write_text
-from langlift.heads.classification import fit_head
+from langlift.heads.classification import TaskModel, fit_head
 from langlift.model_cards import render_card
 from langlift.processes import only_one
 from langlift.progress import say
@@ -202,7 +202,7 @@ class _Seeds:
             run.finish(metrics, card)
         return metrics
 
-    def _trainer(self, model: nn.Module, encoder: Any, folder: Path, seed: int) -> LiftTrainer:
+    def _trainer(self, model: TaskModel, encoder: Any, folder: Path, seed: int) -> LiftTrainer:
         """The Trainer of one seed; the model is moved and cast in place."""
         task, learner, recipe, labels = self.task, self.task.learner, self.recipe, self.data.labels
         examples = learner.examples(encoder, self._train_split(seed), labels)
