@@ -1,11 +1,12 @@
 """The commands of ``langlift bench``; ``langlift.cli.bench`` finds them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from langlift.cli.options import Debug, Json, show
+from langlift.cli.options import command, show
 
 app = typer.Typer(
     help="Measure speed, memory and exactness side by side with the reference.", rich_markup_mode=None
@@ -34,6 +35,7 @@ def bench() -> None:
 
 
 @app.command("train")
+@command("benchmarks.running:TrainBench")
 def train(
     shape: Shape = "xlmr",
     text: Text = None,
@@ -42,9 +44,7 @@ def train(
     threads: Threads = None,
     reference: Reference = None,
     device: Device = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
+) -> Iterator[Any]:
     """One optimiser step of Seq_bn on one batch: same weights, sentences and masks on both sides."""
     from benchmarks.running import TrainBench
     from benchmarks.running import bench as run
@@ -56,15 +56,15 @@ def train(
         ("loss, relative difference", _by_arithmetic(result, "loss_relative_difference", ".1e")),
         ("gradients, cosine", _by_arithmetic(result, "gradient_cosine", ".6f")),
     ]
+    yield result
     show(
-        result,
-        as_json,
         f"bench train: {shape}, {result.tokens} tokens, {result.device}",
         [*_speeds(result), *exactness],
     )
 
 
 @app.command("score")
+@command("benchmarks.running:ScoreBench")
 def score(
     shape: Shape = "xlmr",
     text: Text = None,
@@ -73,9 +73,7 @@ def score(
     threads: Threads = None,
     reference: Reference = None,
     device: Device = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
+) -> Iterator[Any]:
     """Pseudo-perplexity of a few sentences; the reference runs one forward pass for each token."""
     from benchmarks.running import ScoreBench
     from benchmarks.running import bench as run
@@ -88,21 +86,19 @@ def score(
         ("log-probabilities, largest difference (float32)", f"{result.max_logprob_difference:.1e}"),
         ("pseudo-perplexity, relative difference (bf16)", "-" if rough is None else f"{rough:.1e}"),
     ]
+    yield result
     show(
-        result,
-        as_json,
         f"bench score: {shape}, {result.scored_tokens} tokens, {result.device}",
         [*_speeds(result), *exactness],
     )
 
 
 @app.command("graph")
+@command("benchmarks.graph_running:GraphBench")
 def graph(
     rows: Annotated[int, typer.Option("--rows", min=1000, help="Rows of the generated dump.")] = 2_000_000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the dump.")] = 0,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
+) -> Iterator[Any]:
     """All languages of a generated ConceptNet dump to sentences, beside a plain loop in Python."""
     from benchmarks.graph_running import bench_graph
 
@@ -110,9 +106,8 @@ def graph(
     seconds = ", ".join(f"{name.replace('_', ' ')} {value:,.1f}" for name, value in result.seconds.items())
     rates = ", ".join(f"{name.replace('_', ' ')} {rate:,.0f}" for name, rate in result.rows_per_second.items())
     memory = f"{result.peak_memory_bytes >> 20:,} MiB (plain loop: {result.plain_peak_memory_bytes >> 20:,} MiB)"
+    yield result
     show(
-        result,
-        as_json,
         f"bench graph: {result.rows:,} rows, {result.languages} languages",
         [
             ("faster than a plain loop, one thread", f"{result.ratio:.1f} times"),
@@ -127,18 +122,16 @@ def graph(
 
 
 @app.command("startup")
+@command("benchmarks.startup:StartupBench")
 def startup(
     runs: Annotated[int, typer.Option("--runs", min=1, help="Starts of each.")] = 10,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
+) -> Iterator[Any]:
     """How long ``langlift --help`` and ``import langlift`` take, each in a new Python."""
     from benchmarks.startup import bench_startup
 
     result = bench_startup(runs)
+    yield result
     show(
-        result,
-        as_json,
         f"bench startup: medians of {result.runs}",
         [
             ("langlift --help", f"{result.help_seconds:.3f} s ({result.help_processor_seconds:.3f} s computing)"),
@@ -148,20 +141,6 @@ def startup(
             ),
         ],
     )
-
-
-def results() -> dict[str, type]:
-    """What each command returns, by name: the JSON keys of the page of commands."""
-    from benchmarks.graph_running import GraphBench
-    from benchmarks.running import ScoreBench, TrainBench
-    from benchmarks.startup import StartupBench
-
-    return {
-        "bench train": TrainBench,
-        "bench score": ScoreBench,
-        "bench graph": GraphBench,
-        "bench startup": StartupBench,
-    }
 
 
 def _speeds(result: Any) -> list[tuple[str, str]]:

@@ -261,8 +261,8 @@ def adapted_runs(
     maltese_lines: list[str],
 ) -> Path:
     """A folder of finished Maltese runs: a language adapter, a whole model and a topic classifier."""
-    from langlift.config.recipes import TaskRecipe
     from langlift.languages import find_language
+    from langlift.tasks.recipe import TaskRecipe
     from langlift.tasks.runner import train_task
     from langlift.training.adaptation import adapt
     from langlift.training.recipes import AdaptRecipe

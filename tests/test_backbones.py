@@ -17,10 +17,10 @@ from langlift.adapters.lora import LoraConfig
 from langlift.backbones.loading import load_masked_model, load_tokenizer, longest_input, weightless_model
 from langlift.backbones.registry import BACKBONES, backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
-from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import score_model
 from langlift.languages import find_language
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
 from langlift.training.adaptation import adapt
 from langlift.training.language_model_loss import logits_at, summed_loss

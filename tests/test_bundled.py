@@ -154,7 +154,7 @@ def test_a_short_demo(langlift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert outside == [], "the page must open offline"
     again = langlift("demo", "--out", tmp_path / "demo")
     assert again.code == 0
-    order = [again.out.index(part) for part in ("Filling gaps", "Telling topics apart", "Surprise", "report.html")]
+    order = [again.out.index(part) for part in ("Filling gaps", "Classifying topics", "Surprise", "report.html")]
     assert order == sorted(order)
     assert all(verdict["text"] in " ".join(again.out.split()) for verdict in result.json["verdicts"].values())
     assert f"langlift adapt Welsh --base {NANO}" in again.out

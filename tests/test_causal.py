@@ -19,11 +19,11 @@ from langlift.adapters.lora import LoraConfig
 from langlift.backbones.loading import load_masked_model, load_model, load_tokenizer
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
 from langlift.config.loading import resolve
-from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.evaluation.perplexity import score_texts
 from langlift.languages import find_language
 from langlift.tasks.prediction import load_trained_task
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.sentences import SentenceEncoder, class_probabilities
 from langlift.tasks.task import TASKS
 from langlift.training.adaptation import adapt

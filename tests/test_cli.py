@@ -233,6 +233,42 @@ def test_a_read_only_target_is_exit_code_1(langlift, tiny_bert: Path, tmp_path: 
     assert "cannot be written" in result.error["error"]
 
 
+def test_options_come_from_the_recipe(langlift) -> None:
+    """Help shows the recipe's description, choices and default, and the default of the task at hand."""
+    page = " ".join(langlift("task", "ner", "--help").out.split())
+    for shown in (
+        "Peak learning rate. [default: 0.0001]", "training examples. [default: 100]", "[default: 1,2,3]",
+        "What is trained. One of seq_bn, mosa, full. [default: seq_bn]",
+    ):  # fmt: skip
+        assert shown in page
+    assert "[default: 1e-05]" in langlift("adapt-family", "--help").out
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [
+        ("--batchsize", " (did you mean --batch-size?)"),
+        ("--epoch", " (did you mean --epochs?)"),
+        ("--learning-rat", " (did you mean --learning-rate?)"),
+        ("--weight-decay", " (did you mean --set weight_decay=VALUE?)"),
+        ("--xyzzy", ""),
+    ],
+)
+def test_an_unknown_option_is_one_line_with_the_nearest(langlift, tmp_path: Path, option: str, hint: str) -> None:
+    command = ["task", "topic", "--base", "langlift-nano", "--data", tmp_path, "--out", tmp_path / "run"]
+    result = langlift(*command, option, 3, "--json")
+    assert result.code == 2
+    assert result.error["error"] == f"No such option: {option}{hint}"
+    assert "task topic --help" in result.error["hint"]
+
+
+def test_an_option_has_its_settings_full_name_too(langlift, tmp_path: Path) -> None:
+    command = ["task", "topic", "--base", "langlift-nano", "--data", tmp_path, "--out", tmp_path / "run", "--json"]
+    for option in ("--lr", "--learning-rate"):
+        refusal = langlift(*command, option, 2)
+        assert (refusal.code, refusal.error["error"]) == (2, "flag: learning_rate must be at most 1, not 2.0")
+
+
 def test_the_command_line_page_is_up_to_date() -> None:
     from langlift.cli.reference import reference
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from langlift.adapters.method import METHODS
 from langlift.bundled_models import BUNDLED
-from langlift.config.loading import default_preset, preset_path, recorded, resolve
-from langlift.config.recipes import PRECISIONS, PretrainRecipe, TaskRecipe
+from langlift.config.loading import preset_path, recorded, resolve
 from langlift.errors import InputError
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.task import task_recipe
-from langlift.training.recipes import AdaptRecipe
+from langlift.training.recipes import PRECISIONS, AdaptRecipe, PretrainRecipe
 
 fuzzing = settings(
     derandomize=True, deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -143,8 +143,8 @@ def test_an_assignment_without_a_value_is_refused():
     [
         ("adapt:\n  steps: [1\n  seed: 2\n", ":3: not valid YAML"),
         ("adapt: {steps: 1}\nadpat: {steps: 1}\n", ": unknown section 'adpat'"),
-        ("- adapt\n", ": must hold sections"),
-        ("adapt: 3\n", ": section 'adapt' must hold"),
+        ("- adapt\n", ": must contain sections"),
+        ("adapt: 3\n", ": section 'adapt' must contain"),
         ("adapt: !!python/object:os.system x\n", ":1: not valid YAML"),
     ],
 )
@@ -179,10 +179,9 @@ def test_the_shipped_preset_changes_every_command_and_is_valid(section):
 
 def test_a_bundled_model_brings_its_preset_unless_another_is_named():
     for name, model in BUNDLED.items():
-        assert default_preset(name, None) == model.preset and preset_path(model.preset).is_file()
-    assert default_preset("langlift-nano", None) == "nano"
-    assert default_preset("xlm-roberta-base", None) is None
-    assert default_preset("langlift-nano", "other.yaml") == "other.yaml"
+        assert adapt(base=name) == adapt(preset=model.preset) != adapt()
+    assert adapt(base="xlm-roberta-base") == adapt()
+    assert adapt(base="langlift-nano", preset="llama-3-8b") == adapt(preset="llama-3-8b")
 
 
 def test_a_block_named_after_a_method_holds_for_that_method_alone(tmp_path):
@@ -217,7 +216,7 @@ def test_budgets_of_languages_are_a_mapping(tmp_path):
     for text, message in (
         ("{mlt_Latn: 0}", "must be at least 1"),
         ("{mlt_Latn: 64KB}", "must be a whole number"),
-        ("64000", "must hold 'name: value' pairs"),
+        ("64000", "must be 'name: value' pairs"),
         ("{swh_Latn: 5}", "swh_Latn not among languages"),
     ):
         with pytest.raises(InputError, match=message):

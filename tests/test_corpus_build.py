@@ -259,7 +259,7 @@ def test_what_was_read_for_the_leak_check_is_told(langlift, tmp_path: Path) -> N
     arguments = ["corpus", "build", "mt", "--source", f"file:{source}", "--exclude", sets, "--out"]
     built = langlift(*arguments, tmp_path / "out")
     assert "leak check: 2 evaluation sentences (files read: 1)" in built.err
-    assert f"not read, because of other kinds: {sets / '0.md'}, " in built.err
+    assert f"files of other types not read: {sets / '0.md'}, " in built.err
     assert "and 2 more" in built.err
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["evaluation"] == {

@@ -22,9 +22,9 @@ from langlift.backbones.registry import BACKBONES, backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.checkpoints.masked_head import MASKED_HEAD
 from langlift.config.loading import resolve
-from langlift.config.recipes import GraphRecipe
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import score_model
+from langlift.graph.recipe import GraphRecipe
 from langlift.graph.tally import Edge
 from langlift.languages import find_language
 from langlift.training.adaptation import AdaptResult, adapt

@@ -9,12 +9,12 @@ import torch
 from torch.nn.functional import leaky_relu
 
 from langlift.backbones.loading import load_masked_model, load_tokenizer
-from langlift.config.recipes import TaskRecipe
 from langlift.corpus.text_files import read_raw_lines
 from langlift.evaluation.metrics import attachment_scores
 from langlift.heads.biaffine import NO_ARC, BiaffineHead, summed_parsing_loss
 from langlift.tasks.conllu import parse_conllu
 from langlift.tasks.dependencies import parsed
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
 from langlift.tasks.task import TASKS
 

@@ -13,7 +13,6 @@ from typer.exceptions import TyperException
 
 import langlift
 from langlift.cli.main import app
-from langlift.cli.reference import RECIPES
 from langlift.config.loading import preset_path, resolve
 from langlift.errors import InputError
 from langlift.tasks.task import task_recipe
@@ -91,12 +90,12 @@ def check(where: str, arguments: list[str], complete: bool) -> None:
         for parameter in command.params:
             given = values.get(parameter.name)
             assert not parameter.required or given not in (None, (), []), f"{where}: lacks {parameter.name}"
-    check_settings(where, " ".join(name), values)
+    check_settings(where, " ".join(name), command.callback.recipe, values)
 
 
-def check_settings(where: str, command: str, values: dict[str, Any]) -> None:
+def check_settings(where: str, command: str, recipe: Any, values: dict[str, Any]) -> None:
     """Settings named by ``--set``, and presets, are there."""
-    if (recipe := RECIPES.get(command)) is None:
+    if recipe is None:
         return
     settings = {field.name: field for field in fields(recipe)}
     for assignment in values.get("assignments") or []:

@@ -27,13 +27,13 @@ from langlift.adapters.lora import LoraConfig
 from langlift.backbones.loading import load_model
 from langlift.backbones.registry import BACKBONES
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
-from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.model_cards import split_front_matter
 from langlift.sharing import onnx_graph, parity
 from langlift.sharing.stock_heads import SENTENCE_HEADS, TOKEN_HEADS, sentence_head, token_head
 from langlift.tasks.conllu import sentence_of
 from langlift.tasks.prediction import load_trained_task
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
 
 TEXTS = ["Illum rajt il-futbol u mbagħad it-tim.", "Il-vapur.", "Il-biljett u l-bagalja u l-plejer u l-vjaġġ 7."]

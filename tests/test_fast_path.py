@@ -28,12 +28,12 @@ from langlift.backbones.segmented_attention import (
     _fused_padded,
 )
 from langlift.config.loading import resolve
-from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import score_sentences
 from langlift.heads.classification import summed_class_loss
 from langlift.languages import find_language
 from langlift.masking.masked_language_model import IGNORED, MaskedLanguageModel
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
 from langlift.tasks.sentences import SentenceEncoder, class_probabilities
 from langlift.tasks.task import TASKS

@@ -16,7 +16,6 @@ from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.loading import load_masked_model, load_tokenizer, read_model
 from langlift.backbones.masked_head import head_parameters
 from langlift.config.loading import resolve
-from langlift.config.recipes import FurtherRecipe, PretrainRecipe
 from langlift.errors import InputError
 from langlift.masking.masked_language_model import IGNORED, MaskedLanguageModel
 from langlift.training.decoder_bias import piece_counts
@@ -26,6 +25,7 @@ from langlift.training.language_model_loss import decoder_of
 from langlift.training.paths import loss_path
 from langlift.training.pretraining import pretrain
 from langlift.training.pretraining_text import reserved_rows, token_rows
+from langlift.training.recipes import FurtherRecipe, PretrainRecipe
 from langlift.training.state_keeping import frozen_copy, state_keeping_loss, with_states_kept
 from langlift.training.trainer import LiftTrainer
 
@@ -219,7 +219,7 @@ def test_rows_hold_large_vocabularies(tiny_bert: Path, tmp_path: Path):
 def test_usage(tiny_bert: Path, tmp_path: Path, langlift: Any):
     given = ["pretrain", "--from", tiny_bert, "--corpus", MALTESE, "--out", tmp_path / "run"]
     refused = langlift(*given, "--objective", "causal")
-    assert refused.code == 2 and "--from goes on with masked training only" in refused.err
+    assert refused.code == 2 and "--from supports only masked training" in refused.err
     refused = langlift(*given, "--set", "hidden_size=8")
     assert refused.code == 2 and "unknown setting 'hidden_size'" in refused.err
     refused = langlift(*given, "--set", "row_tokens=512")

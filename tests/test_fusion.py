@@ -24,9 +24,9 @@ from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
 from langlift.checkpoints.fusion_folder import copy_member, load_fusion, load_members, member_names, save_fusion
 from langlift.checkpoints.layouts import adapterhub_keys, fusion_keys
-from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.languages import find_language
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
 from langlift.tasks.sentences import SentenceEncoder, class_probabilities
 from langlift.tasks.setups import Fused, TaskAdapter, load_trained, mean_attention

@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langlift.bundled_models import DEFAULT_BASE
-from langlift.config.recipes import GraphRecipe
 from langlift.corpus.text_data import load_text_data
 from langlift.data_folder import MEGABYTE, SPLITS
 from langlift.errors import InputError
@@ -25,6 +24,7 @@ from langlift.graph.conceptnet import conceptnet_codes
 from langlift.graph.conceptnet_dump import read_conceptnet
 from langlift.graph.edge_store import open_store
 from langlift.graph.plan import make_plan
+from langlift.graph.recipe import GraphRecipe
 from langlift.graph.sentence_templates import load_predicates
 from langlift.graph.source_files import SourceFile
 from langlift.graph.tally import Edge, Tally
@@ -246,7 +246,7 @@ def test_any_term_comes_through_the_store_unchanged(
     [
         ([("/c/en/cat", "IsA", "annimal")] * 3, "no sentence in Maltese .* 3 other language"),
         ([("qattus", "Synonym", "qattus")], "no sentence in Maltese .* 1 self loop"),
-        ([("qattus", "IsA", "annimal"), ("qattus", "IsA", "ħaġa")], "do not fill three splits"),
+        ([("qattus", "IsA", "annimal"), ("qattus", "IsA", "ħaġa")], "are too few for three splits"),
         (
             [("a", "IsA", "b"), ("b", "PartOf", "a"), ("b", "IsA", "ċ"), ("ċ", "PartOf", "b")],
             "4 of them inseparable",
@@ -271,7 +271,7 @@ def test_the_command_from_dump_to_adapter(langlift, tiny_bert: Path, tmp_path: P
     assert built.code == 0, built.err
     assert built.json == json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     assert (built.json["kept"], built.json["settings"]["seed"]) == (99, 5)
-    assert f"1 damaged rows left out, the first: {packed}:101: 1 column, not 5" in built.err
+    assert f"1 damaged rows skipped, the first: {packed}:101: 1 column, not 5" in built.err
     shown = langlift(*arguments, tmp_path / "again", "--show-dropped")
     assert shown.code == 0, shown.err
     assert "self loop: qattus | Synonym | qattus" in shown.err
@@ -299,17 +299,17 @@ def test_mistakes_on_the_command_line(langlift, tmp_path: Path) -> None:
     own = f"triples:{tmp_path / 'own.tsv'}"
     for arguments, message in (
         (["--source", source, "--out", tmp_path / "full"], "the folder is not empty"),
-        (["--source", "wiki:x", "--out", out], "--source wiki:x: the kind of source is unknown"),
+        (["--source", "wiki:x", "--out", out], "--source wiki:x: unknown kind of source"),
         (["--source", f"conceptnet:{tmp_path / 'absent'}", "--out", out], "absent: no such file"),
         (["--source", f"conceptnet:{tmp_path / 'bad.tsv.gz'}", "--out", out], "damaged gzip file"),
         (
             ["--source", f"conceptnet:{tmp_path / 'row.tsv'}", "--out", out, "--strict"],
             "row.tsv:100: 1 column, not 5",
         ),
-        (["--source", source, "--out", out, "--columns", "head=x"], "--columns is only for sources triples:PATH"),
+        (["--source", source, "--out", out, "--columns", "head=x"], "--columns needs a source triples:PATH"),
         (["--source", own, "--out", out, "--columns", "x=y"], "--columns x=y"),
-        (["--source", own, "--out", out, "--either-end"], "--either-end is only for sources conceptnet:PATH"),
-        (["--source", own, "--out", out, "--set", "term=last_segment"], "term=last_segment is only for"),
+        (["--source", own, "--out", out, "--either-end"], "--either-end needs a source conceptnet:PATH"),
+        (["--source", own, "--out", out, "--set", "term=last_segment"], "term=last_segment needs a source"),
         (["--source", source, "--out", out, "--set", "split=by_word"], "must be one of by_concept, by_sentence"),
         (["--out", out], "--source"),
     ):

@@ -128,4 +128,4 @@ def test_all_locales_build(tmp_path: Path) -> None:
     assert set(result.languages) | set(result.too_small) == named
     assert len(result.languages) > 250
     for reason in result.too_small.values():
-        assert "do not fill three splits" in reason
+        assert "are too few for three splits" in reason

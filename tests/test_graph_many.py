@@ -79,7 +79,7 @@ def test_every_language_is_as_if_built_alone(dump: Path, tmp_path: Path) -> None
 
 
 def test_several_languages_and_both_ends(dump: Path, tmp_path: Path) -> None:
-    from langlift.config.recipes import GraphRecipe
+    from langlift.graph.recipe import GraphRecipe
 
     languages = [find_language("mlt"), find_language("hrv"), find_language("srp")]
     either = GraphRecipe(ends="either")
@@ -178,7 +178,7 @@ def test_damage_is_reported_or_fatal(dump: Path, tmp_path: Path, langlift) -> No
     arguments = ["graph", "build", "all", "--source", f"conceptnet:{dump}", "--out"]
     shown = langlift(*arguments, tmp_path / "out")
     assert shown.code == 0, shown.err
-    assert f"2 damaged rows left out, the first: {dump}:500: " in shown.err
+    assert f"2 damaged rows skipped, the first: {dump}:500: " in shown.err
     assert "Codes of no known language: " in shown.err and "roa-opt (" in shown.err
     strict = langlift(*arguments, tmp_path / "strict", "--strict", "--json")
     assert strict.code == 2 and f"{dump}:500: " in strict.error["error"]
@@ -192,8 +192,8 @@ def test_damage_is_reported_or_fatal(dump: Path, tmp_path: Path, langlift) -> No
     for wrong, message in (
         (["--columns", "head=x"], "--columns is for a graph of one language"),
         (["--templates", "mlt_Latn"], "--templates is for a graph of one language"),
-        (["--source", "triples:x.tsv"], "a table of triples is in one language"),
-        (["--source", "cldr:mt"], "a locale of CLDR is in one language"),
+        (["--source", "triples:x.tsv"], "triples sources have one language"),
+        (["--source", "cldr:mt"], "a CLDR locale has one language"),
     ):
         refused = langlift(*arguments, tmp_path / "refused", *wrong, "--json")
         assert refused.code == 2 and message in refused.error["error"]
@@ -204,7 +204,7 @@ def test_damage_is_reported_or_fatal(dump: Path, tmp_path: Path, langlift) -> No
 
 
 def test_a_language_named_twice_is_read_once(tmp_path: Path) -> None:
-    from langlift.config.recipes import GraphRecipe
+    from langlift.graph.recipe import GraphRecipe
 
     maltese = find_language("mlt")
     result = build_graphs([maltese, maltese], ["cldr"], tmp_path / "out", GraphRecipe(duplicates="keep"))

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langlift.config.recipes import GraphRecipe
 from langlift.data_folder import SPLITS
 from langlift.graph.building import GraphResult, build_graph
+from langlift.graph.recipe import GraphRecipe
 from langlift.languages import find_language
 
 MALTESE = find_language("mlt")

@@ -109,14 +109,14 @@ def test_the_published_form_is_a_template() -> None:
     ("content", "message"),
     [
         (b'Isa: "{head} x {tail}."', "unknown relation 'Isa'"),
-        (b'IsA: "{head} x."', "IsA: {tail} must stand in it once"),
-        (b'IsA: "{tail} x {tail} {head}"', "IsA: {tail} must stand in it once"),
-        (b'IsA: "{head} {tail}."', "IsA: words for the relation are needed"),
+        (b'IsA: "{head} x."', "IsA: {tail} must occur exactly once"),
+        (b'IsA: "{tail} x {tail} {head}"', "IsA: {tail} must occur exactly once"),
+        (b'IsA: "{head} {tail}."', "IsA: there are no words for the relation"),
         (b'IsA: "{head} {what} {tail}"', "IsA: braces are only for {head} and {tail}"),
-        (b"IsA: 5", "IsA: a text is needed"),
+        (b"IsA: 5", "IsA: must be text"),
         (b"IsA: {head} x {tail}", "1: not valid YAML"),
-        (b"- a", "relations with templates are needed"),
-        (b"", "relations with templates are needed"),
+        (b"- a", "no templates found"),
+        (b"", "no templates found"),
         (b"IsA: \xff", "not valid UTF-8"),
         (b"1: x", "unknown relation '1'"),
     ],
@@ -132,8 +132,8 @@ def test_a_file_that_is_not_as_it_should_be_is_one_error(content: bytes, message
 
 def test_names_and_files_that_there_are_not(tmp_path: Path, langlift) -> None:
     for name, message in (
-        ("swh_Latn", "there are no templates of that name"),
-        ("nonsense", "there are no templates of that name"),
+        ("swh_Latn", "no such templates"),
+        ("nonsense", "no such templates"),
         (str(tmp_path / "absent.yaml"), "absent.yaml: cannot be read"),
     ):
         with pytest.raises(InputError, match=message):

@@ -45,7 +45,7 @@ def test_base_models_have_as_many_languages_as_published():
 
 def test_nano_has_seen_what_its_preset_names():
     from langlift.config.loading import resolve
-    from langlift.config.recipes import PretrainRecipe
+    from langlift.training.recipes import PretrainRecipe
 
     recipe = resolve(PretrainRecipe, "pretrain", preset="nano")
     assert base_languages()["langlift-nano"] == set(recipe.languages)

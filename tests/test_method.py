@@ -23,10 +23,10 @@ from langlift.backbones.loading import load_masked_model, load_model, load_token
 from langlift.backbones.registry import BACKBONES, backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter, read_config, save_adapter
 from langlift.checkpoints.exporting import export_adapter
-from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.studies.choices import is_unread
 from langlift.studies.pricing import ADAPTER_SHAPE
+from langlift.tasks.recipe import TaskRecipe
 from langlift.training.language_model_loss import summed_loss
 from langlift.training.recipes import AdaptRecipe, FamilyRecipe
 
@@ -133,8 +133,8 @@ def test_a_method_reads_its_own_settings_and_no_others() -> None:
         assert unread == owned - set(method.settings), name
         assert is_unread(recipe, "train_head") == method.whole_model, "every adapter trains with a head if asked"
     for setting in set(owned) - {"freeze_share"}:
-        meaning = AdaptRecipe.__dataclass_fields__[setting].metadata["meaning"]
-        assert meaning.startswith(f"{', '.join(readers(setting))}: "), "the help says whose setting it is"
+        description = AdaptRecipe.__dataclass_fields__[setting].metadata["description"]
+        assert description.startswith(f"{', '.join(readers(setting))}: "), "the help says whose setting it is"
     assert {"method", "lora_rank", "reduction_factor", "leave_out", "experts"} <= set(ADAPTER_SHAPE)
     assert "lora_alpha" not in ADAPTER_SHAPE
 

@@ -24,8 +24,8 @@ from langlift.adapters.composition import attach, train_only
 from langlift.adapters.mosa import MosaConfig, SparseExperts, mix, shares
 from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
-from langlift.config.recipes import TaskRecipe
 from langlift.languages import find_language
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
 from langlift.tasks.setups import setup_for
 from langlift.tasks.task import TASKS

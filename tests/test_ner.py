@@ -15,11 +15,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, train_only
 from langlift.backbones.loading import load_masked_model, load_tokenizer
-from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.evaluation.metrics import entity_f1, entity_spans
 from langlift.masking.masked_language_model import IGNORED
 from langlift.tasks.input_rows import read_word_rows
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
 from langlift.tasks.tagged_words import RawSentence, TaggedWords, checked_tags, read_conll
 from langlift.tasks.task import TASKS

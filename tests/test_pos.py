@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from langlift.config.recipes import TaskRecipe
 from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
 from langlift.evaluation.metrics import accuracy
 from langlift.tasks.conllu import parse_conllu
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
 from langlift.tasks.task import TASKS
 from langlift.tasks.treebanks import DEV_SEED

@@ -20,8 +20,8 @@ from langlift.tasks.prediction import load_trained_task
 @pytest.fixture(scope="module")
 def stacked_run(tiny_xlm_roberta: Path, topic_folder: Path, tmp_path_factory, maltese_lines) -> Path:
     """Two seeds of a topic run, stacked on a language adapter that is gone afterwards."""
-    from langlift.config.recipes import TaskRecipe
     from langlift.languages import find_language
+    from langlift.tasks.recipe import TaskRecipe
     from langlift.tasks.runner import train_task
     from langlift.training.adaptation import adapt
     from langlift.training.recipes import AdaptRecipe

@@ -20,11 +20,11 @@ from prompt_server import Handler, prompt_server
 from tiny_llama import free_port, make_tiny_llama, served
 
 from langlift.config.loading import resolve
-from langlift.config.recipes import PromptRecipe
 from langlift.errors import InputError
 from langlift.prompting.forms import form_of, placeholders_of
 from langlift.prompting.local import LocalModel, as_plain_text
 from langlift.prompting.pace import Pace
+from langlift.prompting.recipe import PromptRecipe
 from langlift.prompting.running import _Run, prompt
 from langlift.prompting.server import _retry_after
 from langlift.prompting.template import load_template

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError, LangliftError
 from langlift.tasks.prediction import load_trained_task
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
 from langlift.tasks.task import TASKS, task_recipe
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import langlift
 from langlift.adapted import Adapted
-from langlift.config.recipes import TaskRecipe
 from langlift.evaluation.metrics import Metric
 from langlift.prompting.forms import placeholders_of
 from langlift.prompting.template import load_template
 from langlift.tasks.learner import Learner
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.task import PROMPTED, TASKS
 
 PACKAGE = Path(langlift.__file__).parent

@@ -10,8 +10,8 @@ import yaml
 from transformers import TrainerCallback
 
 from langlift.adapters.bottleneck import SeqBnConfig
-from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import TaskResult, train_task
 from langlift.tasks.setups import Setup, TaskAdapter, WholeModel, setup_for
 from langlift.tasks.task import TASKS

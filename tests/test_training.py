@@ -21,7 +21,6 @@ from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, train_only
 from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.config.loading import resolve
-from langlift.config.recipes import PretrainRecipe
 from langlift.errors import InputError, LangliftError
 from langlift.languages import find_language
 from langlift.masking.masked_language_model import MaskedLanguageModel
@@ -33,7 +32,7 @@ from langlift.training.language_model_training import Adaptation
 from langlift.training.optimizers import Float32Muon, MuonWithAdamW
 from langlift.training.pretraining import pretrain
 from langlift.training.pretraining_text import corpus_files, split_by_budget
-from langlift.training.recipes import AdaptRecipe
+from langlift.training.recipes import AdaptRecipe, PretrainRecipe
 from langlift.training.trainer import LiftTrainer, training_arguments
 from langlift.training.training_data import TrainingData
 

@@ -22,7 +22,6 @@ from transformers import (
 
 from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.backbones.registry import backbone_of
-from langlift.config.recipes import VocabRecipe
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError, LangliftError
 from langlift.vocab.applying import apply_vocabulary
@@ -30,6 +29,7 @@ from langlift.vocab.building import build_vocabulary
 from langlift.vocab.corpora import MEASURED_LINES, evenly, read_corpora
 from langlift.vocab.extension import extended
 from langlift.vocab.parts import assembled, kind_of, load_vocabulary, pieces_of, special_ids, state_of, token_ids
+from langlift.vocab.recipe import VocabRecipe
 from langlift.vocab.tokenizer_training import train_tokenizer, train_unigram_tokenizer
 from langlift.vocab.trimming import kept_ids, most_used_ids, trim_vocabulary, trimmed_state, unknown_words
 

@@ -14,11 +14,11 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from langlift.config.loading import resolve
-from langlift.config.recipes import VocabRecipe
 from langlift.errors import InputError, LangliftError
 from langlift.vocab.applying import plan_rows
 from langlift.vocab.focus import focus_weights, sparsemax
 from langlift.vocab.overlap import Form, canonical_forms, overlap, special_pairs, speller
+from langlift.vocab.recipe import VocabRecipe
 from langlift.vocab.row_plan import row_plan
 from langlift.vocab.scripts import LEAST_GROUP, grouped_by_script, script_of
 from langlift.vocab.vectors import read_vectors, train_vectors

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from langlift.config.loading import resolve
-from langlift.config.recipes import PretrainRecipe
 from langlift.training.pretraining_text import corpus_files, split_by_budget
+from langlift.training.recipes import PretrainRecipe
 
 LEAST, MOST, MOST_CORRELATION = 64_000, 3_600_000, 0.1
 

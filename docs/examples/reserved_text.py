@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from langlift.config.loading import resolve
-from langlift.config.recipes import PretrainRecipe
 from langlift.progress import say
 from langlift.training.pretraining_text import split_by_budget
+from langlift.training.recipes import PretrainRecipe
 
 corpus, out = map(Path, sys.argv[1:3])
 recipe = resolve(PretrainRecipe, "pretrain", preset="nano")

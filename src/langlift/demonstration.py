@@ -1,4 +1,4 @@
-"""The main job in minutes, offline: lift Maltese with the bundled base, text and topic sentences."""
+"""The demo: adapt the bundled base to Maltese with bundled text and topic sentences, offline, in minutes."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any
 from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.bundled_models import DEFAULT_BASE
 from langlift.checkpoints.adapter_folder import load_adapter
-from langlift.config.loading import default_preset, resolve
+from langlift.config.loading import resolve
 from langlift.corpus.text_data import load_text_data
 from langlift.evaluation.gap_filling import Candidate, SentenceGap, fill_gap, frequent_words, gaps_in
 from langlift.evaluation.pseudo_perplexity import Score, score_sentences
@@ -29,18 +29,18 @@ from langlift.training.recipes import AdaptRecipe
 ADAPTER_STEPS = 100
 TOPIC = "topic"
 TOPIC_SETTINGS: dict[str, Any] = {"epochs": 3, "batch_size": 8, "learning_rate": 2e-3, "seeds": (1, 2)}
-"""Few epochs, and two seeds, to finish in minutes; the rest is as in the base's preset.
+"""Few epochs and two seeds, to finish in minutes; all else is as in the base's preset.
 
-Chosen among about five by the scores of these same test sentences: an illustration, not evidence.
+Chosen from about five by the scores on these same test sentences: an illustration, not evidence.
 """
 TEST_SENTENCES = 36
-"""The first sentences of the text's test split: what is scored, and has gaps."""
+"""The number of sentences, from the start of the text's test split, that are scored and have gaps."""
 GAP_WORDS = 50
-"""A gap is filled with one of so many frequent words of the training text."""
+"""The number of frequent words of the training text from which a gap is filled."""
 GAP_SENTENCES = (6, 14)
-"""The fewest and the most words of a sentence with a gap."""
+"""The minimum and maximum number of words in a sentence with a gap."""
 GUESSES = 3
-"""How many of a model's guesses are shown for a gap."""
+"""The number of a model's guesses shown for a gap."""
 BEFORE, AFTER = "base", "seq_bn"
 """The models compared: the base as it is, and with an adapter (a folder of this name)."""
 REPORT = "report.html"
@@ -65,15 +65,15 @@ MEANINGS = {
         "At the market of Catania the fish sellers were shouting louder than those of Marsaxlokk."
     ),
 }
-"""What sentences of the Maltese text mean in English: those whose gaps are shown first."""
+"""English translations of the sentences of the Maltese text whose gaps are shown first."""
 
 
 @dataclass(frozen=True)
 class Gap(SentenceGap):
-    """A gap, what the sentence means in English (empty where nobody wrote it down), and how the models fill it.
+    """A gap, the sentence's English translation (empty if there is none), and how the models fill it.
 
-    ``guesses`` are the words that each finds most probable, best first, with their probability among all
-    candidates; ``rank`` is the place of the right one.
+    ``guesses`` are each model's most probable words, best first, with their probability among all candidates;
+    ``rank`` is the rank of the right one.
     """
 
     meaning: str
@@ -86,14 +86,13 @@ class DemoResult:
     """Held-out Maltese before (key ``base``) and after (``seq_bn``: the base with the adapter).
 
     ``gaps`` are filled from the ``gap_words`` most frequent words of the training text; ``mean_rank`` is the mean
-    place of the right one, ``filled_right`` in how many gaps it came first, and ``by_frequency`` has both for the
-    words in order of frequency, whatever the sentence. ``topic`` has macro-F1, 0 to 100: of
-    a classifier ``alone`` and ``stacked`` on the adapter (means over seeds), of ``tfidf`` and of the ``majority``
-    class; ``topic_f1`` has ``task_only`` and ``stacked`` (each ``mean``, ``std`` and ``seeds``) and ``baseline``.
-    ``verdicts`` say in words what came out of ``gaps``, ``topic`` and ``surprise``, and whether it is a ``win``:
-    better by more than chance or the spread of seeds would explain, at topics better than TF-IDF too.
-    ``parameters`` and ``adapter_parameters`` count the weights of base and adapter. ``report`` is the page that
-    shows it all.
+    rank of the right word, ``filled_right`` the number of gaps in which it ranks first, and ``by_frequency`` has
+    both for ranking the words by frequency. ``topic`` has macro-F1, 0 to 100: of a classifier ``alone`` and
+    ``stacked`` on the adapter (means over seeds), of ``tfidf`` and of the ``majority`` class; ``topic_f1`` has
+    ``task_only`` and ``stacked`` (each ``mean``, ``std`` and ``seeds``) and ``baseline``. ``verdicts`` describe
+    the results of ``gaps``, ``topic`` and ``surprise``, and whether each is a ``win``: better by more than chance
+    or the spread of seeds explains, and for topics also better than TF-IDF. ``parameters`` and
+    ``adapter_parameters`` count the weights of base and adapter. ``report`` is a page with all results.
     """
 
     language: str
@@ -123,29 +122,28 @@ class DemoResult:
 
 
 def demo(out: Path, seed: int = 42) -> DemoResult:
-    """Train an adapter on the bundled Maltese text; fill gaps, tell topics and score held-out text with it.
+    """Train an adapter on the bundled Maltese text; fill gaps, classify topics and score held-out text with it.
 
-    Runs that ``out`` holds already, finished or not, are used and gone on with.
+    Finished runs in ``out`` are reused, unfinished ones resumed.
 
     Raises:
-        InputError: ``out`` holds runs with other settings.
+        InputError: ``out`` contains runs with other settings.
     """
     started = time.monotonic()
     bundled = Path(str(files("langlift") / "bundled"))
     text, topic_data, adapter = bundled / "mlt_Latn.txt", bundled / "mlt_Latn_topic", out / AFTER
     maltese = find_language("mlt_Latn")
-    preset = default_preset(DEFAULT_BASE, None)
     precision = "bf16" if cpu_has_bf16() else "float32"
 
     recipe = resolve(
         AdaptRecipe,
         "adapt",
-        preset=preset,
+        base=DEFAULT_BASE,
         flags={"method": "seq_bn", "steps": ADAPTER_STEPS, "seed": seed, "precision": precision},
     )
     adapted = adapt(maltese, DEFAULT_BASE, text, adapter, recipe, resume=True)
 
-    settings = task_recipe(TOPIC, preset=preset, flags={**TOPIC_SETTINGS, "precision": precision})
+    settings = task_recipe(TOPIC, base=DEFAULT_BASE, flags={**TOPIC_SETTINGS, "precision": precision})
     alone = train_task(TOPIC, DEFAULT_BASE, topic_data, out / "topic-task-only", settings, resume=True)
     stacked = train_task(TOPIC, DEFAULT_BASE, topic_data, out / "topic-stacked", settings, adapter, resume=True)
     splits = TASKS[TOPIC].learner.read(str(topic_data), None, strict=False)

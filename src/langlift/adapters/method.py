@@ -256,44 +256,44 @@ def is_whole_model(name: Any) -> bool:
     return name in METHODS and METHODS[name].whole_model
 
 
-def _owned(name: str, default: Any, meaning: str, **limits: Any) -> Any:
-    return setting(default, f"{', '.join(readers(name))}: {meaning}", **limits)
+def _owned(name: str, default: Any, description: str, **limits: Any) -> Any:
+    return setting(default, f"{', '.join(readers(name))}: {description}", **limits)
 
 
 @dataclass(frozen=True)
 class MethodSettings:
-    """The settings of a recipe that say what is trained; each method reads its own."""
+    """The settings of a recipe that determine what is trained; each method reads its own."""
 
-    method: str = setting("seq_bn", "what is trained", choices=tuple(METHODS))
+    method: str = setting("seq_bn", "What is trained", choices=tuple(METHODS), option=True)
     reduction_factor: float = _owned("reduction_factor", 16.0, "hidden size over bottleneck size", above=0)
     leave_out: tuple[int, ...] = _owned(
-        "leave_out", (), "layers without an adapter, counted from 0 (none: all have one)", least=0
+        "leave_out", (), "layers without an adapter, counted from 0 (none: all layers have one)", minimum=0
     )
     inverse_at_head: bool = _owned(
         "inverse_at_head", True, "run the inverse before the head's decoder (false: as published)"
     )
-    lora_rank: int = _owned("lora_rank", 8, "rank of the update", least=1)
+    lora_rank: int = _owned("lora_rank", 8, "rank of the update", minimum=1)
     lora_alpha: float = _owned(
         "lora_alpha", 8.0, "scale of the update is alpha / rank (rslora: its root)", above=0
     )
-    experts: int = _owned("experts", 4, "sparse experts that stand for one adapter in training", least=2)
+    experts: int = _owned("experts", 4, "number of sparse experts", minimum=2)
     share: str = _owned(
         "share",
         "down",
-        "the projection that stays one dense matrix instead of being split into experts",
+        "projection that stays dense instead of being split into experts",
         choices=("down", "up", "none"),
     )
     merge: str = _owned(
         "merge",
         "mean",
-        "experts become one adapter by their mean, or each entry from its owner (joint)",
+        "how experts become one adapter: their mean, or each entry from its owner (joint)",
         choices=("mean", "joint"),
     )
     consistency: float = _owned(
-        "consistency", 1.0, "weight of the divergence from a second pass (0: no second pass)", least=0
+        "consistency", 1.0, "weight of the divergence from a second pass (0: no second pass)", minimum=0
     )
 
     @property
     def takes_second_pass(self) -> bool:
-        """Whether each step computes a second pass, which a mixture is held to."""
+        """Whether each step computes a second pass for the consistency term."""
         return METHODS[self.method].mixture and self.consistency > 0

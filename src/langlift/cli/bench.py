@@ -1,4 +1,4 @@
-"""``langlift bench``: its commands are in ``benchmarks/`` of a checkout, which the package does not contain."""
+"""``langlift bench``; its commands are in ``benchmarks/``, which is not part of the package."""
 
 import sys
 from importlib import import_module
@@ -29,12 +29,12 @@ def commands() -> ModuleType:
 
 
 def bench() -> None:
-    """Measure speed, memory and exactness side by side with the reference (from a checkout)."""
+    """Compare speed, memory and exactness with the reference (only in a checkout)."""
     commands()
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the benchmarks' commands or, outside a checkout, one that says where they are."""
+    """Add the commands of the benchmarks or, outside a checkout, one that says where they are."""
     try:
         app.add_typer(commands().app, name="bench")
     except InputError:

@@ -1,61 +1,41 @@
 """``langlift corpus``."""
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import typer
 
 from langlift.bundled_models import DEFAULT_BASE
-from langlift.cli.options import Debug, Json, note, print_json, print_table
+from langlift.cli.options import Language, NewFolder, ShowDropped, command, note, option, print_table
 
 app = typer.Typer(help="Text to train on or to score.", rich_markup_mode=None)
 
 
-@app.callback()
-def corpus() -> None:
-    """Text to train on or to score."""
-
-
 @app.command("build")
+@command("corpus.building:CorpusResult")
 def build(
-    language: Annotated[str, typer.Argument(metavar="LANG", help="Language: mlt, mlt_Latn, mt or Maltese.")],
-    sources: Annotated[
-        list[str],
-        typer.Option(
-            "--source",
-            metavar="SOURCE",
-            help="glotcc, wikipedia[:DATE], flores (for scoring), hub:ID[:CONFIG][@SPLIT][#FIELD] or file:GLOB; "
-            "glotcc=FOLDER reads a downloaded one; may be repeated.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Data folder to write: new or empty.")],
-    max_bytes: Annotated[
-        str, typer.Option("--max-bytes", metavar="SIZE", help="Keep at most so much text: 500KB, 1.5GB, 1GiB.")
-    ] = "1GB",
-    exclude: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--exclude",
-            metavar="PATH",
-            help="Evaluation sets whose sentences must not get in: files or folders; may be repeated.",
-        ),
-    ] = None,
-    language_model: Annotated[
-        Path | None,
-        typer.Option(
-            "--language-model",
-            metavar="FILE",
-            help="Drop documents in other languages: a fastText model, as GlotLID's.",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the split and the sample of what was dropped.")] = 0,
-    show_dropped: Annotated[
-        bool, typer.Option("--show-dropped", help="Print a sample of what each filter dropped.")
-    ] = False,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
+    *,
+    language: Language,
+    sources: list[str] = option(
+        "--source SOURCE",
+        "glotcc, wikipedia[:DATE], flores (for scoring), hub:ID[:CONFIG][@SPLIT][#FIELD] or file:GLOB; "
+        "glotcc=FOLDER reads a downloaded copy; can be repeated.",
+    ),
+    out: NewFolder,
+    max_bytes: str = option("--max-bytes SIZE", "Maximum size of the text: 500KB, 1.5GB, 1GiB.", "1GB"),
+    exclude: list[Path] | None = option(
+        "--exclude PATH", "Evaluation sets (files or folders) whose sentences to leave out; can be repeated.", None
+    ),
+    language_model: Path | None = option(
+        "--language-model FILE",
+        "Drop documents in other languages, by this fastText model, such as GlotLID's.",
+        None,
+    ),
+    seed: int = option("--seed", "Seed of the split and of the sample of what was dropped.", 0),
+    show_dropped: ShowDropped = False,
+) -> Iterator[Any]:
     """Clean, filter and split text in the language from public data sets or your own files."""
     from langlift.corpus.building import build_corpus
     from langlift.corpus.byte_size import parse_bytes
@@ -75,27 +55,19 @@ def build(
     if show_dropped:
         for row in read_dropped(out):
             note(f"{row['filter'].replace('_', ' ')}: {excerpt(row['text'])}  ({excerpt(row['reason'])})")
-    if as_json:
-        from dataclasses import asdict
-
-        print_json(asdict(result))
-        return
-    from rich.table import Table
-
-    table = Table(title=f"{found.name} ({found}): text from {', '.join(sources)}", title_justify="left")
-    for column in ("step", "documents", "lines", "bytes"):
-        table.add_column(column, justify="left" if column == "step" else "right")
-
+    yield result
     steps = [
         ("read", result.read),
         *((f"- {name.replace('_', ' ')}", dropped) for name, dropped in result.filters.items()),
         ("kept", result.kept),
         *((f"  {name}.jsonl", split) for name, split in result.splits.items()),
     ]
-    for step, amount in steps:
-        counts = (amount.get(key, 0) for key in ("documents", "lines", "bytes"))
-        table.add_row(step, *(f"{count:,}" if count else "" for count in counts))
-    print_table(table)
+    units = ("documents", "lines", "bytes")
+    print_table(
+        f"{found.name} ({found}): text from {', '.join(sources)}",
+        ("step", *units),
+        [(step, *(f"{amount[unit]:,}" if amount.get(unit) else "" for unit in units)) for step, amount in steps],
+    )
     note(
         f"{result.lines_changed:,} lines were cleaned; {result.megabytes_per_second:.1f} MB/s, "
         f"peak memory {result.peak_memory_bytes / 2**20:,.0f} MiB; all counts are in {out / 'manifest.json'}"
@@ -106,9 +78,9 @@ def build(
         if read["skipped"]:
             named = ", ".join(read["skipped_files"][:5])
             more = f" and {read['skipped'] - 5:,} more" if read["skipped"] > 5 else ""
-            note(f"leak check: not read, because of other kinds: {named}{more}")
+            note(f"leak check: files of other types not read: {named}{more}")
     for file, lines in result.leaks.items():
-        note(f"{lines:,} lines left out because they are also in {file}")
+        note(f"{lines:,} lines dropped because they are also in {file}")
     if result.stopped_by_budget:
         note(f"stopped at --max-bytes {max_bytes}: the next document did not fit")
     data, adapter = shlex.quote(str(out)), shlex.quote(f"{out}-adapter")

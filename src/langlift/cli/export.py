@@ -1,58 +1,42 @@
 """``langlift export``."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import Any
 
 from langlift.adapters.method import exported_to, one_of
 from langlift.backbones.base_name import BaseName
-from langlift.cli.options import Debug, Json, model_option, show, trusting
+from langlift.cli.options import NewFolder, argument, command, flag, model_option, option, show
 
 
-@trusting
+@command("sharing.exported:Exported", trusting=True)
 def export(
-    run: Annotated[
-        Path,
-        typer.Argument(metavar="RUN", help="A folder (run, adapter, model), a bundled model or a hub repository."),
-    ],
-    layout: Annotated[
-        str,
-        typer.Option(
-            "--to",
-            metavar="LAYOUT",
-            help=f"adapterhub, peft ({one_of(exported_to('peft'))}), transformers "
-            f"({one_of(exported_to('transformers'))}) or onnx.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder to write: new or empty.")],
-    base: Annotated[
-        BaseName | None,
-        model_option("--base", "The base model, if it has moved since; needed for LoRA that PEFT wrote."),
-    ] = None,
-    int8: Annotated[
-        bool, typer.Option("--int8", help="onnx: also in 8 bits, and measure what that costs.")
-    ] = False,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            metavar="DATA",
-            help="Compare and measure on this, labelled data or text, and not on what the run kept.",
-        ),
-    ] = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Write a run so that others load it without langlift: adapters, PEFT, transformers, onnxruntime."""
+    *,
+    run: Path = argument("RUN", "Folder (run, adapter or model), bundled model or hub repository."),
+    layout: str = option(
+        "--to LAYOUT",
+        f"adapterhub, peft ({one_of(exported_to('peft'))}), transformers "
+        f"({one_of(exported_to('transformers'))}) or onnx.",
+    ),
+    out: NewFolder,
+    base: BaseName | None = model_option(
+        "--base", "The base model, if it has moved since; needed for LoRA written by PEFT.", None
+    ),
+    int8: bool = flag("--int8", "onnx: also write an 8-bit model, and measure its loss of quality."),
+    data: str | None = option(
+        "--data DATA", "Labelled data or text to compare on. [default: what the run kept]", None
+    ),
+) -> Iterator[Any]:
+    """Write a run for use without langlift: with adapters, PEFT, transformers or onnxruntime."""
     from langlift.sharing.exporting import export as write
 
     result = write(run, layout, out, base, int8, data)
+    yield result
     files = ", ".join(f"{name} ({size / 1e6:,.1f} MB)" for name, size in result.sizes.items())
     rows = [("name", result.name), ("layout", result.layout), ("files", files)]
     if result.difference is not None and result.agreement is not None:
         rows += [
-            ("largest difference to the run", f"{result.difference:.1e} (logits)"),
+            ("largest difference from the run", f"{result.difference:.1e} (logits)"),
             ("same answers", f"{result.agreement:.1%} of {result.items:,}"),
         ]
     if result.int8 is not None:
@@ -63,4 +47,4 @@ def export(
             rows.append((f"8 bits: {loss['metric']}", f"{after:.1f} (32 bits: {before:.1f})"))
         else:
             rows.append(("8 bits: score", "not measured: the run has no test sentences; give --data"))
-    show(result, as_json, f"exported to {out}", rows)
+    show(f"exported to {out}", rows)

@@ -1,4 +1,4 @@
-"""The command ``langlift``: its entry point, and what happens to errors."""
+"""The command ``langlift``: its entry point, and how errors are reported."""
 
 import json
 import os
@@ -6,7 +6,9 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import typer
 from typer.exceptions import Abort, TyperException
@@ -48,6 +50,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("demo")(demo.demo)
 app.command("languages")(languages.languages)
@@ -86,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = INTERRUPTED
     if code == INTERRUPTED:
         if arguments[:1] and arguments[0] in RESUMABLE:
-            hint = "the same command with --resume goes on from the last checkpoint"
+            hint = "run the same command with --resume to continue from the last checkpoint"
         else:
             hint = "run the same command again"
         _say("interrupted", hint, arguments)
@@ -95,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def _first_of_several_speaks() -> Iterator[None]:
-    """Of several processes on one run only the first shows its result and progress; errors are told by all."""
+    """Of several processes on one run only the first shows its result and progress; all report errors."""
     if is_writer():
         yield
         return
@@ -112,14 +115,26 @@ def _report(error: Exception, arguments: Sequence[str]) -> int:
         return error.exit_code
     if isinstance(error, TyperException):
         context = getattr(error, "ctx", None)
-        _say(error.format_message(), f"see {context.command_path if context else 'langlift'} --help", arguments)
+        message = error.format_message()
+        if hasattr(error, "option_name") and hasattr(error, "possibilities"):
+            message = f"No such option: {error.option_name}{_similar_option(error.option_name, context)}"
+        _say(message, f"see {context.command_path if context else 'langlift'} --help", arguments)
         return 2
     if isinstance(error, Abort):
         return INTERRUPTED
     reason = " ".join(str(error).split()) or "no message"
-    hint = "the same command with --debug shows where; if it looks like a fault of langlift, please report it"
+    hint = "run the same command with --debug to see where; please report it if it looks like a bug in langlift"
     _say(f"{type(error).__name__}: {reason}", hint, arguments)
     return 1
+
+
+def _similar_option(given: str, context: Any) -> str:
+    """The closest option, or how to give a setting that has no option; empty if none is close."""
+    known = {name: name for parameter in context.command.params for name in parameter.opts}
+    settings = getattr(getattr(context.command.callback, "recipe", None), "__dataclass_fields__", {})
+    known = {f"--{name.replace('_', '-')}": f"--set {name}=VALUE" for name in settings} | known
+    near = get_close_matches(given, known, n=1)
+    return f" (did you mean {known[near[0]]}?)" if near else ""
 
 
 def _say(message: str, hint: str, arguments: Sequence[str]) -> None:

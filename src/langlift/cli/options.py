@@ -1,45 +1,44 @@
-"""Options that several commands share, and how results and errors reach the screen."""
+"""How a function becomes a command, the options that commands share, and how results are printed."""
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import MappingProxyType
+from typing import Annotated, Any
 
 import typer
 
 from langlift.backbones.base_name import BaseName
 from langlift.bundled_models import DEFAULT_BASE
+from langlift.cli.from_recipe import options_of, setting_option
+from langlift.training.recipes import AdaptRecipe
 
-if TYPE_CHECKING:
-    from rich.table import Table
+
+def option(usage: str, description: str, default: Any = ..., **attributes: Any) -> Any:
+    """An option as in a usage line, ``--text FILE``; without a default it is required."""
+    name, _, metavar = usage.partition(" ")
+    return typer.Option(default, name, metavar=metavar or None, help=description, **attributes)
 
 
-def model_option(name: str, help: str) -> Any:  # noqa: A002 - typer's word
+def flag(name: str, description: str) -> Any:
+    """An option without a value."""
+    return option(name, description, False)
+
+
+def model_option(name: str, description: str, default: Any = ...) -> Any:
     """An option that names a base model."""
-    return typer.Option(name, metavar="MODEL", parser=BaseName, help=help)
+    return option(f"{name} MODEL", description, default, parser=BaseName)
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object, last line of stdout.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Preset = Annotated[
-    str | None,
-    typer.Option("--preset", metavar="NAME", help="Settings by name (nano, published) or a .yaml file."),
-]
-Config = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings from a YAML file; a run's recipe.yaml is one."),
-]
-Assignments = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any one setting of the recipe; may be repeated."),
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped; same settings.")]
-TrustRemoteCode = Annotated[
-    bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the base model.")
-]
+def argument(metavar: str, description: str, default: Any = ...) -> Any:
+    """An argument, under the name that help shows; without a default it is required."""
+    return typer.Argument(default, metavar=metavar, help=description)
+
+
+Language = Annotated[str, argument("LANG", "Language: mlt, mlt_Latn, mt or Maltese.")]
 Base = Annotated[
     BaseName,
     model_option(
@@ -47,82 +46,139 @@ Base = Annotated[
     ),
 ]
 MovedBase = Annotated[BaseName | None, model_option("--base", "The base model, if it has moved since.")]
-Precision = Annotated[
-    str | None, typer.Option("--precision", help="auto, float32 or bf16; auto checks whether bf16 is safe.")
-]
-ComputePath = Annotated[
-    str | None, typer.Option("--path", help="fast, or naive: slower, the same numbers (to compare).")
-]
-Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Run folder to write.")]
-TrainData = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--train-data",
-        metavar="DATA",
-        help="Take train and dev from here, test from --data; may be repeated, then merged.",
-    ),
-]
-Seeds = Annotated[str | None, typer.Option("--seeds", help="One run for each, such as 1,2,3.")]
-TrainExamples = Annotated[
-    int | None, typer.Option("--train-examples", help="Use only so many, drawn by seed (0: all).")
-]
-Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the training examples.")]
-LearningRate = Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")]
-BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Examples a step.")]
-Strict = Annotated[
-    bool, typer.Option("--strict", help="Labels that could be mended are an error, by file and line.")
-]
+Out = Annotated[Path, option("--out FOLDER", "Run folder to write.")]
+NewFolder = Annotated[Path, option("--out FOLDER", "Folder to write: new or empty.")]
+Precision = Annotated[str | None, setting_option(AdaptRecipe, "precision")]
+ComputePath = Annotated[str | None, setting_option(AdaptRecipe, "path")]
+Resume = Annotated[bool, option("--resume", "Resume an interrupted run with the same settings.")]
+ShowDropped = Annotated[bool, option("--show-dropped", "Print a sample of what was left out.")]
+
+Settings = dict[str, Any]
+"""The settings given on the command line, as keyword arguments of ``resolve``."""
 
 
-def trusting(command: Callable[..., None]) -> Callable[..., None]:
-    """Add ``--trust-remote-code`` to a command, which then receives the flag within its base models.
+def _parameter(name: str, kind: Any, usage: str, description: str) -> Parameter:
+    default = False if kind is bool else None
+    annotation = Annotated[kind, option(usage, description)]
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
-    Where none was named it gets the empty name: the trust also holds for the base model that a run recorded.
+
+SOURCES = (
+    _parameter("preset", str | None, "--preset NAME", "Named settings (nano, published), or a .yaml file."),
+    _parameter("config", Path | None, "--config FILE", "Settings from a YAML file, or a run's recipe.yaml."),
+    _parameter("assignments", list[str] | None, "--set KEY=VALUE", "Any setting; can be repeated."),
+)
+TRUST = _parameter(
+    "trust_remote_code", bool, "--trust-remote-code", "Run Python code that comes with the base model."
+)
+JSON = _parameter("as_json", bool, "--json", "Print the result as one JSON object, on the last line of stdout.")
+DEBUG = _parameter("debug", bool, "--debug", "Show the traceback of an error.")
+
+
+def command(
+    result: str,
+    recipe: type | None = None,
+    *,
+    without: Collection[str] = (),
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+    trusting: bool = False,
+) -> Callable[[Callable[..., Iterator[Any] | None]], Callable[..., None]]:
+    """Make a command of a function that yields its result and then prints it for people.
+
+    With ``--json`` the function stops at its ``yield`` and the result is printed as JSON. A function with a
+    parameter ``as_json`` prints both itself and yields nothing. The parameter ``settings`` stands for the options
+    of ``recipe`` (except those in ``without``; ``defaults`` are shown in place of the recipe's), ``--preset``,
+    ``--config`` and ``--set``. A ``trusting`` command has ``--trust-remote-code`` and receives it within its base
+    models; where none is named it receives the empty name, because a run may have recorded one.
+
+    ``result`` is the class of the result, as ``module:class`` in langlift, for the reference.
     """
 
-    def run(trust_remote_code: bool = False, **options: Any) -> None:
-        def trusted(base: BaseName | None) -> BaseName:
-            return replace(base or BaseName(), trust_remote_code=trust_remote_code)
+    def decorate(function: Callable[..., Iterator[Any] | None]) -> Callable[..., None]:
+        own = dict(signature(function).parameters)
+        prints_json = own.pop("as_json", None) is not None
+        flags = [] if recipe is None else options_of(recipe, without, defaults)
+        parameters: list[Parameter] = []
+        for name, parameter in own.items():
+            parameters += [*flags, *SOURCES] if name == "settings" else [parameter]
+        parameters += [TRUST, JSON, DEBUG] if trusting else [JSON, DEBUG]
 
-        for name in {"base", "model"} & options.keys():
-            options[name] = trusted(options[name])
-        if "bases" in options:
-            options["bases"] = [trusted(base) for base in options["bases"] or [None]]
-        command(**options)
+        def run(**given: Any) -> None:
+            del given["debug"]  # main reads it
+            as_json = given["as_json"] if prints_json else given.pop("as_json")
+            if trusting:
+                _trust(given, given.pop("trust_remote_code"))
+            if recipe is not None:
+                sources = {one.name: given.pop(one.name) for one in SOURCES}
+                sources["assignments"] = sources["assignments"] or ()
+                given["settings"] = {**sources, "flags": {one.name: given.pop(one.name) for one in flags}}
+            results = function(**given)
+            if results is None:
+                return
+            found = next(results)
+            if as_json:
+                print_json(found)
+            else:
+                next(results, None)
 
-    parameters = list(signature(command).parameters.values())
-    own = Parameter("trust_remote_code", parameters[-1].kind, default=False, annotation=TrustRemoteCode)
-    parameters.insert(-2, own)  # before --json and --debug
-    run.__doc__, run.__signature__ = command.__doc__, Signature(parameters)  # type: ignore[attr-defined]
-    return run
+        run.__doc__, run.__signature__ = function.__doc__, Signature(parameters)  # type: ignore[attr-defined]
+        run.result, run.recipe = result, recipe  # type: ignore[attr-defined]
+        return run
+
+    return decorate
 
 
-def show(result: Any, as_json: bool, title: str, rows: Sequence[tuple[str, str]]) -> None:
-    """Print a result dataclass: as JSON, or as a small table of ``rows``."""
-    if as_json:
-        print_json(asdict(result))
-        return
+def _trust(given: dict[str, Any], trust: bool) -> None:
+    def trusted(base: BaseName | None) -> BaseName:
+        return replace(base or BaseName(), trust_remote_code=trust)
+
+    for name in {"base", "model"} & given.keys():
+        given[name] = trusted(given[name])
+    if "bases" in given:
+        given["bases"] = [trusted(base) for base in given["bases"] or [None]]
+
+
+def show(title: str, rows: Iterable[tuple[str, str]]) -> None:
+    """Print names and values as a small table."""
+    print_table(title, None, rows)
+
+
+def print_table(
+    title: str | None,
+    headings: Sequence[str] | None,
+    rows: Iterable[Sequence[str]],
+    numbers: bool = True,
+    **style: Any,
+) -> None:
+    """Print a table; an empty row is a line. ``numbers``: all columns but the first are aligned to the right."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", show_header=False)
-    for name, value in rows:
-        table.add_row(name, value)
-    print_table(table)
+    table = Table(title=title, title_justify="left", show_header=headings is not None, **style)
+    for heading in headings or ():
+        right = numbers and table.columns
+        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        if row:
+            table.add_row(*row)
+        else:
+            table.add_section()
+    print_rich(table)
 
 
-def print_table(table: "Table") -> None:
-    """Print a table; brackets and colons in it are what they are, not rich's markup or emoji."""
+def print_rich(content: Any) -> None:
+    """Print a table or text wrapped at words; brackets and colons in it are not markup or emoji."""
     from rich.console import Console
 
-    Console(markup=False, emoji=False).print(table)
+    Console(markup=False, emoji=False, highlight=False).print(content)
 
 
-def print_json(content: dict[str, Any]) -> None:
-    """Print one JSON object on one line of stdout, at once."""
+def print_json(result: Any) -> None:
+    """Print a result, a dataclass or a mapping, as one JSON object on one line of stdout, at once."""
+    content = result if isinstance(result, dict) else asdict(result)
     sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
     sys.stdout.flush()
 
 
 def note(text: str) -> None:
-    """One line for the person at the screen, on stderr."""
+    """Print one line for the user on stderr."""
     sys.stderr.write(text + "\n")

@@ -1,37 +1,27 @@
 """``langlift playground``."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from langlift.cli.options import Debug, Json, MovedBase, note, print_json, trusting
+from langlift.cli.options import MovedBase, argument, command, flag, note, option, print_json
 
 
-@trusting
+@command("playground.page:Served", trusting=True)
 def playground(
-    runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Finished runs of adapt, adapt-family, task or fuse.")
-    ],
-    text: Annotated[
-        Path | None,
-        typer.Option("--text", metavar="FILE", help="Sentences to begin with: a text file or built folder."),
-    ] = None,
+    *,
+    runs: list[Path] = argument("RUN...", "Finished runs of adapt, adapt-family, task or fuse."),
+    text: Path | None = option("--text FILE", "Sentences to start with: text file or built data folder.", None),
     base: MovedBase = None,
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Of this machine.")] = 7860,
-    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
-    as_json: Json = False,
-    debug: Debug = False,
+    port: int = option("--port", "Port on this machine.", 7860, min=1, max=65535),
+    open_browser: bool = flag("--open", "Open the page in the browser."),
+    as_json: bool,
 ) -> None:
-    """A page on this machine to try finished runs: fill gaps, see what surprises base and adapted model, label."""
-    from dataclasses import asdict
-
+    """Serve a page on this machine to try runs: fill gaps, compare base and adapted model, label text."""
     from langlift.playground.page import launch, new_page
     from langlift.playground.runs import read_playground
 
     page = new_page(read_playground(runs, text, base))
     served = launch(page, port, open_browser)
     if as_json:
-        print_json(asdict(served))
-    note(f"The playground is at {served.address} (Ctrl-C ends it)")
+        print_json(served)
+    note(f"The playground is at {served.address} (Ctrl-C stops it)")
     page.block_thread()

@@ -1,54 +1,36 @@
 """``langlift predict``."""
 
 import time
-from dataclasses import asdict
 from itertools import chain, tee
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from langlift.cli.options import Debug, Json, MovedBase, note, print_json, trusting
+from langlift.cli.options import MovedBase, argument, command, note, option, print_json
 from langlift.tasks.task import TASKS
 
 WORD_FILES = {
     ending: [task.name for task in TASKS.values() if task.word_file == ending]
     for ending in sorted({task.word_file for task in TASKS.values() if task.word_file})
 }
-"""Ending -> the tasks whose predictions are written in such files."""
+"""File ending -> the tasks whose predictions have it."""
 OUT_FILES = ", ".join([".tsv", ".jsonl", *(f"{end} ({', '.join(names)})" for end, names in WORD_FILES.items())])
 
 
-@trusting
+@command("tasks.prediction_files:PredictResult", trusting=True)
 def predict(
-    run: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RUN", help="Folder that 'langlift task --out' wrote, or one seed's; or a hub repository."
-        ),
-    ],
-    text: Annotated[
-        Path,
-        typer.Option(
-            "--text",
-            metavar="FILE",
-            help="A sentence a line, .tsv with a column text, .conll (a word a line) or .conllu; - is stdin.",
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            metavar="FILE",
-            help=f"Written as {OUT_FILES}; - is stdout, JSON lines.",
-        ),
-    ] = Path("-"),
-    seed: Annotated[int | None, typer.Option("--seed", help="Which seed of the run (none: best on dev).")] = None,
+    *,
+    run: Path = argument(
+        "RUN", "Folder written by langlift task or fuse, or of one of its seeds; or hub repository."
+    ),
+    text: Path = option(
+        "--text FILE",
+        "One sentence per line, .tsv with a column text, .conll (one word per line) or .conllu; - is stdin.",
+    ),
+    out: Path = option("--out FILE", f"{OUT_FILES}; - is stdout, as JSON lines.", Path("-")),
+    seed: int | None = option("--seed", "Seed of the run. [default: best on dev]", None),
     base: MovedBase = None,
-    as_json: Json = False,
-    debug: Debug = False,
+    as_json: bool,
 ) -> None:
-    """Label your own text with a trained task run, with probabilities; any amount of text, row by row."""
+    """Label your own text, of any length, with a trained task run; predictions have probabilities."""
     from langlift.errors import InputError
     from langlift.hub_folders import local_folder
     from langlift.progress import ProgressBar
@@ -57,9 +39,9 @@ def predict(
     from langlift.tasks.prediction_files import PredictResult, open_predictions
 
     if as_json and out == STANDARD:
-        raise InputError("--json and predictions on stdout would mix", "name a file with --out")
+        raise InputError("--json cannot be combined with predictions on stdout", "name a file with --out")
     if STANDARD not in (text, out) and out.resolve() == text.resolve():
-        raise InputError(f"--out {out}: is the file that is read", "choose another name")
+        raise InputError(f"--out {out}: is the input file", "choose another name")
     trained = load_trained_task(local_folder(run), seed, base)
     started = time.monotonic()
     source = trained.task.learner.read_inputs(text)
@@ -83,7 +65,7 @@ def predict(
         out=str(out),
     )
     if as_json:
-        print_json(asdict(result))
+        print_json(result)
     elif out != STANDARD:
         most = ", ".join(f"{label} {number}" for label, number in writer.counts.items())
         note(f"{writer.rows:,} rows labelled with {trained.folder} ({most}); written to {out}")

@@ -1,45 +1,29 @@
 """``langlift push``."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import typer
 
-from langlift.cli.options import Debug, Json, show
+from langlift.cli.options import argument, command, flag, option, show
 
 
+@command("sharing.pushing:Pushed")
 def push(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, an adapter, a model or an export.")],
-    repository: Annotated[
-        str, typer.Argument(metavar="REPO", help="Repository of the Hugging Face hub: owner/name.")
-    ],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the files and the card that would go; send nothing.")
-    ] = False,
-    private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
-    language: Annotated[
-        str | None, typer.Option("--language", metavar="LANG", help="For the card, where the run names none.")
-    ] = None,
-    licence: Annotated[
-        str | None,
-        typer.Option("--license", metavar="ID", help="Licence of what is published, such as cc-by-4.0."),
-    ] = None,
-    base: Annotated[
-        str | None,
-        typer.Option("--base", metavar="ID", help="Hub id of the base model, where it was a folder here."),
-    ] = None,
-    data: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--data",
-            metavar="FOLDER",
-            help="Built data folder, whose sources and licences the card names; repeatable.",
-        ),
-    ] = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Publish a run with a model card on the Hugging Face hub; the token is HF_TOKEN's or of 'hf auth login'."""
+    *,
+    run: Path = argument("RUN", "Folder of a run, an adapter, a model or an export."),
+    repository: str = argument("REPO", "Repository on the Hugging Face hub: owner/name."),
+    dry_run: bool = flag("--dry-run", "Show the files and the card, without sending anything."),
+    private: bool = flag("--private", "Make the repository private."),
+    language: str | None = option("--language LANG", "Language for the card, if the run names none.", None),
+    licence: str | None = option("--license ID", "Licence of the published files, such as cc-by-4.0.", None),
+    base: str | None = option("--base ID", "Hub id of the base model, if it was a local folder.", None),
+    data: list[Path] | None = option(
+        "--data FOLDER", "Built data folder whose sources and licences the card names; can be repeated.", None
+    ),
+) -> Iterator[Any]:
+    """Publish a run with a model card on the Hugging Face hub (token: HF_TOKEN, or hf auth login)."""
     from langlift.languages import find_language
     from langlift.sharing.pushing import push as publish
 
@@ -53,11 +37,11 @@ def push(
         base=base,
         data=data or [],
     )
+    yield result
     rows = [(name, f"{size:,} bytes") for name, size in result.files.items()]
     rows.append(("all", f"{result.bytes:,} bytes"))
     if dry_run:
-        show(result, as_json, f"would go to {repository} ({result.kind}), nothing was sent", rows)
-        if not as_json:
-            typer.echo(f"\n{result.card}")
-        return
-    show(result, as_json, f"published: {result.url}", rows)
+        show(f"would be published to {repository} ({result.kind}); nothing was sent", rows)
+        typer.echo(f"\n{result.card}")
+    else:
+        show(f"published: {result.url}", rows)

@@ -1,43 +1,34 @@
 """``langlift report``."""
 
-from dataclasses import asdict
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import typer
 
-from langlift.cli.options import Debug, Json, note, print_json
+from langlift.cli.options import argument, command, note, option
 
 
+@command("reports.study_page:ReportResult")
 def report(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="RUNS...", help="Study folders, or run folders of adapt, task, prompt, fuse, pretrain."
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Page to write: report.html.")],
-    tables: Annotated[
-        Path | None,
-        typer.Option("--tables", metavar="FOLDER", help="Also write each table as CSV and as LaTeX."),
-    ] = None,
-    axis: Annotated[
-        list[str] | None,
-        typer.Option("--axis", metavar="SETTING", help="Draw curves over this setting; may be repeated (all)."),
-    ] = None,
-    title: Annotated[str | None, typer.Option("--title", help="Title of the page.")] = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """What runs show, as one page that opens offline: tables, differences, correlations, curves, cost."""
+    *,
+    runs: list[Path] = argument(
+        "RUNS...", "Study folders, or run folders of adapt, task, prompt, fuse, pretrain."
+    ),
+    out: Path = option("--out FILE", "Page to write: report.html."),
+    tables: Path | None = option("--tables FOLDER", "Also write each table as CSV and LaTeX.", None),
+    axis: list[str] | None = option(
+        "--axis SETTING", "Draw curves over this setting; can be repeated. [default: all]", None
+    ),
+    title: str | None = option("--title", "Title of the page.", None),
+) -> Iterator[Any]:
+    """Summarise runs on one page that opens offline: tables, differences, correlations, curves, costs."""
     from langlift.reports.study_page import write_report
 
     result = write_report(runs, out, tables, axis or (), title)
-    if as_json:
-        print_json(asdict(result))
-        return
+    yield result
     if result.unfinished:
-        note(f"Not finished, and not counted: {len(result.unfinished)}")
+        note(f"Unfinished runs, not counted: {len(result.unfinished)}")
     typer.echo(f"{result.runs} runs, {len(result.tables)} tables: {result.report}")
     if result.exports is not None:
         typer.echo(f"Tables as CSV and LaTeX: {result.exports}")

@@ -1,18 +1,14 @@
-"""What the screen shows while a study runs: a table of its runs, or plain lines where there is no terminal."""
+"""What the terminal shows while a study runs: progress bars, or plain lines if stderr is not a terminal."""
 
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from langlift.progress import SECONDS_BETWEEN_LINES, readable_seconds
 
@@ -22,26 +18,23 @@ if TYPE_CHECKING:
     from langlift.studies.running import Watcher
     from langlift.studies.step import Step
 
-LINES_ABOVE = 3
-"""So many runs that are done stay above the first one under way, where not all fit on the screen."""
-
 
 @contextmanager
 def watching(plan: "StudyPlan", out: Path) -> Iterator["Watcher"]:
-    """A watcher that shows a study in work."""
+    """A watcher that shows how far a study is."""
     from langlift.studies.folder import RUNS, is_done
 
-    done = {step.hash for step in plan.steps if is_done(out / RUNS, step)}
+    total, done = len(plan.steps), sum(is_done(out / RUNS, step) for step in plan.steps)
     if not sys.stderr.isatty():
-        yield Lines(len(plan.steps), len(done))
+        yield Lines(total, done)
         return
-    table = LiveTable(plan, done)
-    with Live(get_renderable=table.drawn, console=Console(stderr=True), refresh_per_second=4):
-        yield table
+    display = Bars(plan.study.name, total, done)
+    with display.bars:
+        yield display
 
 
 class Lines:
-    """One line when a run begins, now and then while it goes on, and when it ends."""
+    """A line when a run starts, every few seconds while it runs, and when it ends."""
 
     def __init__(self, total: int, done: int) -> None:
         self._total, self._done = total, done
@@ -49,19 +42,19 @@ class Lines:
         self._last = time.monotonic()
 
     def started(self, step: "Step") -> None:
-        """Say that it begins."""
+        """Report the start of a run."""
         self._began[step.hash] = self._last = time.monotonic()
         self._say(f"started {step.name}")
 
     def progress(self, step: "Step", what: str, done: int, total: int | None, note: str) -> None:
-        """Say how far it is, every few seconds."""
+        """Report how far a run is, every few seconds."""
         if time.monotonic() - self._last > SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
             of = f" of {total}" if total is not None else ""
             self._say(f"  {step.name}: {what}: {done}{of}  {note}")
 
     def ended(self, step: "Step", outcome: "Outcome") -> None:
-        """Say how it ended."""
+        """Report how a run ended."""
         if not outcome.ok:
             self._say(f"{'skipped' if outcome.skipped else 'failed '} {step.name}: {outcome.error}")
             return
@@ -73,63 +66,33 @@ class Lines:
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
-class LiveTable:
-    """All runs with their state and progress, those under way in view."""
+class Bars(Lines):
+    """A bar for the study and one for each run in progress, below the lines of those that ended."""
 
-    def __init__(self, plan: "StudyPlan", done: set[str]) -> None:
-        self._name, self._steps = plan.study.name, plan.steps
-        self._state = {step.hash: "finished" if step.hash in done else "" for step in plan.steps}
-        self._began: dict[str, float] = {}
-        self._took: dict[str, float] = {}
-        self._progress: dict[str, tuple[int, int | None, str]] = {}
-        self._started = time.monotonic()
+    def __init__(self, name: str, total: int, done: int) -> None:
+        super().__init__(total, done)
+        columns = TextColumn("{task.description}", markup=False), BarColumn(20), TimeElapsedColumn()
+        note = TextColumn("{task.fields[note]}", markup=False)
+        self.bars = Progress(*columns, note, console=Console(stderr=True), refresh_per_second=4)
+        self._study = self.bars.add_task(f"{name}: {total} runs", total=total, completed=done, note="")
+        self._runs: dict[str, TaskID] = {}
 
     def started(self, step: "Step") -> None:
-        """It is under way."""
-        self._state[step.hash], self._began[step.hash] = "running", time.monotonic()
+        """Add the bar of a run."""
+        self._began[step.hash] = time.monotonic()
+        self._runs[step.hash] = self.bars.add_task(step.name, total=None, note="")
 
     def progress(self, step: "Step", what: str, done: int, total: int | None, note: str) -> None:
-        """How far it is."""
-        self._progress[step.hash] = (done, total, f"{what}  {note}")
+        """Move the bar of a run."""
+        if step.hash in self._runs:
+            self.bars.update(self._runs[step.hash], total=total, completed=done, note=f"{what}  {note}")
 
     def ended(self, step: "Step", outcome: "Outcome") -> None:
-        """It is finished, failed or skipped."""
-        state = "finished" if outcome.ok else "skipped" if outcome.skipped else "failed"
-        self._state[step.hash] = state
-        self._took[step.hash] = time.monotonic() - self._began.get(step.hash, time.monotonic())
-        if not outcome.ok:
-            self._progress[step.hash] = (0, None, outcome.error)
+        """Replace the bar of a run by a line."""
+        if step.hash in self._runs:
+            self.bars.remove_task(self._runs.pop(step.hash))
+        super().ended(step, outcome)
+        self.bars.update(self._study, completed=self._done)
 
-    def drawn(self) -> Table:
-        """The table as it is now."""
-        counts = Counter(self._state.values())
-        told = ", ".join(f"{counts[s]} {s}" for s in ("finished", "running", "failed", "skipped") if counts[s])
-        gone = readable_seconds(time.monotonic() - self._started)
-        table = Table(title=f"{self._name}: {len(self._steps)} runs, {told or 'none begun'}; {gone}")
-        table.title_justify = "left"
-        table.add_column("run", ratio=4, no_wrap=True, overflow="ellipsis")
-        table.add_column("state", no_wrap=True)
-        table.add_column("progress", width=20)
-        table.add_column("time", justify="right", no_wrap=True)
-        table.add_column("", ratio=3, no_wrap=True, overflow="ellipsis")
-        table.expand = True
-        for step in self._in_view():
-            table.add_row(Text(step.name), self._state[step.hash], *self._cells(step))
-        return table
-
-    def _in_view(self) -> "list[Step]":
-        rows = max(3, Console(stderr=True).size.height - 6)
-        if len(self._steps) <= rows:
-            return list(self._steps)
-        open_ones = [i for i, step in enumerate(self._steps) if self._state[step.hash] in ("", "running")]
-        first = max(0, (open_ones[0] if open_ones else len(self._steps)) - LINES_ABOVE)
-        return list(self._steps[first : first + rows])
-
-    def _cells(self, step: "Step") -> "tuple[ProgressBar | str, str, Text]":
-        state = self._state[step.hash]
-        done, total, note = self._progress.get(step.hash, (0, None, ""))
-        if state != "running":
-            took = f"{self._took[step.hash]:,.0f} s" if step.hash in self._took and state == "finished" else ""
-            return "", took, Text(note if state in ("failed", "skipped") else "")
-        bar = ProgressBar(total=total, completed=done, width=20, pulse=total is None)
-        return bar, f"{time.monotonic() - self._began[step.hash]:,.0f} s", Text(note)
+    def _say(self, text: str) -> None:
+        self.bars.console.print(text, markup=False, highlight=False)

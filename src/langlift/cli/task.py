@@ -1,42 +1,94 @@
 """``langlift task``, and ``langlift fuse``."""
 
-from collections.abc import Callable, Mapping, Sequence
-from inspect import Parameter, Signature, signature
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langlift.adapters.method import FUSIBLE, TASK_METHODS, one_of
-from langlift.cli.options import (
-    Assignments,
-    Base,
-    BatchSize,
-    ComputePath,
-    Config,
-    Debug,
-    Epochs,
-    Json,
-    LearningRate,
-    Out,
-    Precision,
-    Preset,
-    Resume,
-    Seeds,
-    Strict,
-    TrainData,
-    TrainExamples,
-    show,
-    trusting,
-)
-from langlift.config.loading import default_preset
+from langlift.adapters.method import FUSIBLE, one_of
+from langlift.cli.options import Base, Out, Resume, Settings, argument, command, option, show
 from langlift.errors import InputError
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.task import TASKS, Task, task_called, task_recipe
 
 if TYPE_CHECKING:
+    from langlift.backbones.base_name import BaseName
     from langlift.tasks.runner import TaskResult
 
 app = typer.Typer(help="Train and test on a task.", rich_markup_mode=None)
+
+RESULT = "tasks.runner:TaskResult"
+TrainData = Annotated[
+    list[str] | None,
+    option(
+        "--train-data DATA",
+        "Take train and dev from here, and only test from --data; can be repeated to merge several.",
+    ),
+]
+Strict = Annotated[bool, option("--strict", "Stop at labels that could be repaired, naming file and line.")]
+
+
+def _command(task: Task) -> Callable[..., None]:
+    """The command of one task; all have the same options."""
+
+    @command(RESULT, TaskRecipe, defaults={"epochs": task.epochs}, trusting=True)
+    def of_task(
+        *,
+        base: Base,
+        data: str = option("--data DATA", f"{task.data}."),
+        out: Out,
+        language_adapter: list[Path] | None = option(
+            "--language-adapter FOLDER",
+            "Stack the task adapter on this one; repeat it to stack on a fusion of several (AdapterFusion).",
+            None,
+        ),
+        train_data: TrainData = None,
+        settings: Settings,
+        strict: Strict = False,
+        resume: Resume = False,
+    ) -> Iterator[Any]:
+        return _train(task, base, data, out, language_adapter, train_data, settings, strict, resume)
+
+    return of_task
+
+
+def _train(
+    task: Task,
+    base: "BaseName",
+    data: str,
+    out: Path,
+    language_adapters: Sequence[Path] | None,
+    train_data: list[str] | None,
+    settings: Settings,
+    strict: bool,
+    resume: bool,
+) -> Iterator[Any]:
+    recipe = task_recipe(task.name, base=base.name, **settings)
+    from langlift.reports.fusion_map import write_fusion_map
+    from langlift.tasks.runner import train_task
+    from langlift.tasks.setups import ATTENTION
+
+    result = train_task(task.name, base, data, out, recipe, language_adapters, train_data, resume, strict)
+    attention = result.report.get(ATTENTION, {})
+    heat_map = str(write_fusion_map(out, result.report)) if attention else ""
+    yield result
+    trained = f"fusion of {' and '.join(attention)}" if attention else result.method
+    repaired = ", ".join(f"{what.replace('_', ' ')}: {count}" for what, count in result.repaired.items())
+    show(
+        f"{task.title} on {data}: {task.metric.title}",
+        [
+            *scores(f"{base}, {trained}", result),
+            *baselines(task, result.baseline),
+            *((f"attention to {name}", _by_layer(shares)) for name, shares in attention.items()),
+            ("trainable parameters", f"{result.trainable_parameters:,}"),
+            ("train, test examples", f"{result.train_examples}, {result.test_examples}"),
+            *([("labels repaired or unknown", repaired)] if repaired else []),
+            *(("data", remark) for remark in result.remarks),
+            *([("heat map of the attention", heat_map)] if attention else []),
+            ("written to", str(out)),
+        ],
+    )
 
 
 def scores(what: str, result: "TaskResult") -> list[tuple[str, str]]:
@@ -51,127 +103,33 @@ def over_seeds(mean: float, std: float, seeds: list[float]) -> str:
     return f"{mean:.1f} ± {std:.1f}  ({', '.join(f'{value:.1f}' for value in seeds)})"
 
 
-@app.callback()
-def tasks() -> None:
-    """Train and test on a task."""
-
-
 def baselines(task: Task, measured: Mapping[str, float]) -> list[tuple[str, str]]:
-    """Rows of a table: each baseline by its name for people."""
+    """Rows of a table: each baseline by its title."""
     return [(task.baselines[kind], f"{value:.1f}") for kind, value in measured.items()]
-
-
-def _command(task: Task) -> Callable[..., None]:
-    """The command of one task; all have the same options."""
-
-    @trusting
-    def command(
-        base: Base,
-        data: Annotated[str, typer.Option("--data", metavar="DATA", help=f"{task.data}.")],
-        out: Out,
-        language_adapter: Annotated[
-            list[Path] | None,
-            typer.Option(
-                "--language-adapter",
-                metavar="FOLDER",
-                help="Stack the task adapter on this; may be repeated, then on their fusion (AdapterFusion).",
-            ),
-        ] = None,
-        train_data: TrainData = None,
-        method: Annotated[str | None, typer.Option("--method", help=f"{one_of(TASK_METHODS)}.")] = None,
-        seeds: Seeds = None,
-        train_examples: TrainExamples = None,
-        epochs: Epochs = None,
-        learning_rate: LearningRate = None,
-        batch_size: BatchSize = None,
-        strict: Strict = False,
-        precision: Precision = None,
-        path: ComputePath = None,
-        preset: Preset = None,
-        config: Config = None,
-        assignments: Assignments = None,
-        resume: Resume = False,
-        as_json: Json = False,
-        debug: Debug = False,
-    ) -> None:
-        recipe = task_recipe(
-            task.name,
-            preset=default_preset(base.name, preset),
-            config=config,
-            assignments=assignments or (),
-            flags={
-                "method": method,
-                "seeds": seeds,
-                "train_examples": train_examples,
-                "epochs": epochs,
-                "learning_rate": learning_rate,
-                "batch_size": batch_size,
-                "precision": precision,
-                "path": path,
-            },
-        )
-        from langlift.reports.fusion_map import write_fusion_map
-        from langlift.tasks.runner import train_task
-        from langlift.tasks.setups import ATTENTION
-
-        result = train_task(task.name, base, data, out, recipe, language_adapter, train_data, resume, strict)
-        attention = result.report.get(ATTENTION, {})
-        trained = f"fusion of {' and '.join(attention)}" if attention else result.method
-        mended = ", ".join(f"{what.replace('_', ' ')}: {count}" for what, count in result.repaired.items())
-        show(
-            result,
-            as_json,
-            f"{task.title} on {data}: {task.metric.title}",
-            [
-                *scores(f"{base}, {trained}", result),
-                *baselines(task, result.baseline),
-                *((f"attention to {name}", _by_layer(shares)) for name, shares in attention.items()),
-                ("trainable parameters", f"{result.trainable_parameters:,}"),
-                ("train, test examples", f"{result.train_examples}, {result.test_examples}"),
-                *([("labels mended or unknown", mended)] if mended else []),
-                *(("data", remark) for remark in result.remarks),
-                *([("heat map of the attention", str(write_fusion_map(out, result.report)))] if attention else []),
-                ("written to", str(out)),
-            ],
-        )
-
-    command.__doc__ = task.help
-    return command
 
 
 def _by_layer(shares: Sequence[float]) -> str:
     return " ".join(f"{share:.2f}" for share in shares) + "  (by layer, lowest first)"
 
 
-_COMMANDS = {task.name: _command(task) for task in TASKS.values()}
-for _name, _train in _COMMANDS.items():
-    app.command(_name)(_train)
+for _task in TASKS.values():
+    app.command(_task.name, help=_task.help)(_command(_task))
 
 
+@command(RESULT, TaskRecipe, defaults={"epochs": "the task's"}, trusting=True)
 def fuse(
-    adapters: Annotated[
-        list[Path],
-        typer.Argument(metavar="ADAPTER...", help=f"Folders of two or more adapters ({one_of(FUSIBLE)})."),
-    ],
-    task: Annotated[str, typer.Option("--task", metavar="TASK", help=f"One of {', '.join(TASKS)}.")],
-    data: Annotated[
-        str, typer.Option("--data", metavar="DATA", help="The task's labelled data, as for langlift task.")
-    ],
-    **options: Any,
-) -> None:
-    """Train a task on the fusion of language adapters: langlift task with --language-adapter repeated."""
+    *,
+    adapters: list[Path] = argument("ADAPTER...", f"Folders of two or more adapters ({one_of(FUSIBLE)})."),
+    task: str = option("--task TASK", f"One of {', '.join(TASKS)}."),
+    data: str = option("--data DATA", "The task's labelled data, as for langlift task."),
+    base: Base,
+    out: Out,
+    train_data: TrainData = None,
+    settings: Settings,
+    strict: Strict = False,
+    resume: Resume = False,
+) -> Iterator[Any]:
+    """Train a task on the fusion of language adapters, like langlift task with --language-adapter repeated."""
     if len(adapters) < 2:
         raise InputError("one adapter alone cannot be fused", "give two or more adapter folders")
-    _COMMANDS[task_called(task).name](data=data, language_adapter=adapters, **options)
-
-
-def _with_options_of_tasks(command: Callable[..., None]) -> None:
-    """Give a command that takes ``**options`` those of ``langlift task``, for typer to see."""
-    own = [one for one in signature(command).parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
-    names = {"language_adapter", *(one.name for one in own)}
-    of_tasks = [one for one in signature(_train).parameters.values() if one.name not in names]
-    parameters = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in (*own, *of_tasks)]
-    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-
-
-_with_options_of_tasks(fuse)
+    return _train(task_called(task), base, data, out, adapters, train_data, settings, strict, resume)

@@ -1,4 +1,4 @@
-"""From preset, file and flags to one checked recipe: later sources win, all mistakes are told at once."""
+"""From presets, files and options to one checked recipe: later sources win, all errors are reported together."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_type_hints
 import yaml
 
 from langlift.bundled_models import BUNDLED
+from langlift.config.settings import LIMITS
 from langlift.errors import InputError
 
 Recipe = TypeVar("Recipe")
@@ -19,14 +20,17 @@ Given = tuple[str, str, Any]
 
 YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError, AttributeError, OverflowError)
 """What PyYAML raises on damaged text, the last four from inside its constructors."""
+SECTIONS = ("adapt", "adapt-family", "task", "prompt", "pretrain", "graph", "vocab")
+"""The sections of a settings file: the commands that take settings."""
 NOT_SETTINGS = ("command", "inputs")
-"""Parts of a run's recipe.yaml that are no settings, so that it can itself be given as --config."""
+"""Other parts of a run's recipe.yaml, which is itself a valid --config file."""
 
 
 def resolve(
     kind: type[Recipe],
     section: str,
     *,
+    base: str = "",
     preset: str | None = None,
     config: Path | None = None,
     assignments: Sequence[str] = (),
@@ -39,19 +43,21 @@ def resolve(
 ) -> Recipe:
     """The recipe after defaults, ``--preset``, ``--config``, ``--set key=value`` and flags, in that order.
 
-    Presets and config files are YAML with one section for each command (``adapt:``, ``task:``, ...);
-    ``section`` names the one that is read. In it, a block named after a method (``full:``) holds
-    settings for that method alone. ``blocks`` name further blocks (tasks), of which only ``block`` is read;
-    it may hold blocks of methods. ``defaults`` stand in for those of the recipe. A flag that is ``None`` was not
-    given. ``given`` are settings from elsewhere, which come after ``--config``; ``told`` are mistakes found there,
-    told with those found here.
+    Presets and config files are YAML with one section for each command (``adapt:``, ``task:``, ...); ``section``
+    names the one to read. Within it, a block named after a method (``full:``) applies to that method only.
+    ``blocks`` names further blocks (tasks), of which only ``block`` is read; it may contain blocks of methods. A
+    bundled model as ``base`` selects its own preset unless one is given. ``defaults`` replace the recipe's own. A
+    flag that is ``None`` was not given. ``given`` are settings from elsewhere, applied after ``--config``;
+    ``told`` are errors found there, reported together with those found here.
 
     Raises:
         InputError: naming every unknown key, wrong type and value out of range, each with its source.
     """
     found = list(defaults)
+    if preset is None and base in BUNDLED:
+        preset = BUNDLED[base].preset
     if preset is not None:
-        found += _from_file(preset_path(preset), section)
+        found += preset_settings(preset, section)
     if config is not None:
         found += _from_file(config, section)
     found += given
@@ -91,34 +97,29 @@ def resolve(
     raise InputError("; ".join(mistakes), f"settings of {section}: {', '.join(settings)}")
 
 
-def default_preset(base: str, preset: str | None) -> str | None:
-    """The preset in force: the one asked for, or for a bundled model the one made for it."""
-    return BUNDLED[base].preset if preset is None and base in BUNDLED else preset
-
-
 def preset_settings(name: str, section: str) -> list[Given]:
-    """The settings that a preset has for one command, such as ``published`` for ``task``."""
+    """The settings that a preset contains for one command, such as ``published`` for ``task``."""
     return _from_file(preset_path(name), section)
 
 
 def check_setting(kind: type, name: str, value: Any) -> Any:
-    """One setting's value as its type, within its limits.
+    """One setting's value, converted to its type.
 
     Raises:
-        ValueError: saying what is wrong with it.
+        ValueError: it has another type, or is out of range.
     """
     limits = next(f.metadata for f in fields(kind) if f.name == name)
     return _checked(value, get_type_hints(kind)[name], limits)
 
 
 def recorded(command: str, inputs: Mapping[str, Any], recipe: Any) -> dict[str, Any]:
-    """What recipe.yaml says of a run: plain YAML types, itself a valid --config file."""
+    """The content of a run's recipe.yaml: plain YAML types, itself a valid --config file."""
     settings = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(recipe).items()}
     return {"command": command, "inputs": dict(inputs), command: settings}
 
 
 def preset_path(name: str) -> Path:
-    """A shipped preset by name, or the YAML file of that path.
+    """The path of a shipped preset, or of a YAML file.
 
     Raises:
         InputError: neither exists.
@@ -133,8 +134,8 @@ def preset_path(name: str) -> Path:
 
 
 @contextmanager
-def yaml_readable(path: Path) -> Iterator[None]:
-    """Turn what goes wrong in reading a YAML file into an InputError that names the line, where there is one."""
+def yaml_readable(path: Path, hint: str = "fix the line") -> Iterator[None]:
+    """Turn errors from reading a YAML file into an InputError that names the line if it is known."""
     try:
         yield
     except OSError as error:
@@ -144,9 +145,8 @@ def yaml_readable(path: Path) -> Iterator[None]:
     except YAML_ERRORS as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise InputError(
-            f"{place}: not valid YAML ({getattr(error, 'problem', error)})", "mend the line"
-        ) from None
+        problem = getattr(error, "problem", error)
+        raise InputError(f"{place}: not valid YAML ({problem})", hint) from None
 
 
 def _from_file(path: Path, section: str) -> list[Given]:
@@ -154,19 +154,18 @@ def _from_file(path: Path, section: str) -> list[Given]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     content = content or {}
     if not isinstance(content, dict):
-        raise InputError(f"{path}: must hold sections such as 'adapt:'", "docs/cli.md describes settings files")
-    sections = ("adapt", "adapt-family", "task", "prompt", "pretrain", "graph", "vocab")
-    unknown = [key for key in content if key not in (*sections, *NOT_SETTINGS)]
+        raise InputError(f"{path}: must contain sections such as 'adapt:'", "docs/cli.md describes settings files")
+    unknown = [key for key in content if key not in (*SECTIONS, *NOT_SETTINGS)]
     if unknown:
-        raise InputError(f"{path}: unknown section '{unknown[0]}'", f"sections: {', '.join(sections)}")
+        raise InputError(f"{path}: unknown section '{unknown[0]}'", f"sections: {', '.join(SECTIONS)}")
     mine = content.get(section) or {}
     if not isinstance(mine, dict):
-        raise InputError(f"{path}: section '{section}' must hold 'key: value' lines", "mend the section")
+        raise InputError(f"{path}: section '{section}' must contain 'key: value' lines", "fix the section")
     return [(str(path), str(key), value) for key, value in mine.items()]
 
 
 def _opened(found: Sequence[Given], chosen: Any, names: Sequence[str]) -> list[Given]:
-    """Open the block of the chosen method or task where it stands, and drop those of the others."""
+    """Replace the block of the chosen method or task by its settings, and drop the other blocks."""
     flat: list[Given] = []
     for source, key, value in found:
         if key not in names or not isinstance(value, dict):
@@ -184,13 +183,13 @@ def _yaml_value(text: str) -> Any:
 
 
 def _checked(value: Any, hint: Any, limits: Mapping[str, Any]) -> Any:
-    """``value`` as the setting's type, within its limits; ValueError says what is wrong otherwise."""
+    """``value`` converted to the setting's type and within its limits, or a ValueError."""
     name = getattr(hint, "__name__", str(hint))
     if name == "tuple":
         return _checked_items(value, hint.__args__[0], limits)
     if name == "dict":
         if not isinstance(value, dict):
-            raise ValueError(f"must hold 'name: value' pairs, not {value!r}")
+            raise ValueError(f"must be 'name: value' pairs, not {value!r}")
         return {str(key): _checked(item, hint.__args__[1], limits) for key, item in value.items()}
     if hint is bool:
         if not isinstance(value, bool):
@@ -206,12 +205,9 @@ def _checked(value: Any, hint: Any, limits: Mapping[str, Any]) -> Any:
         value = str(value)
     if "choices" in limits and value not in limits["choices"]:
         raise ValueError(f"must be one of {', '.join(limits['choices'])}, not '{value}'")
-    if "above" in limits and not value > limits["above"]:
-        raise ValueError(f"must be above {limits['above']}, not {value}")
-    if "least" in limits and not value >= limits["least"]:
-        raise ValueError(f"must be at least {limits['least']}, not {value}")
-    if "most" in limits and not value <= limits["most"]:
-        raise ValueError(f"must be at most {limits['most']}, not {value}")
+    for limit, (name, holds) in LIMITS.items():
+        if limit in limits and not holds(value, limits[limit]):
+            raise ValueError(f"must be {name} {limits[limit]}, not {value}")
     return value
 
 
@@ -222,13 +218,13 @@ def _checked_items(value: Any, element: Any, limits: Mapping[str, Any]) -> tuple
         value = [part.strip() for part in text.split(",") if part.strip()]
     if element is int:
         value = [int(v) if isinstance(v, str) and v.lstrip("-").isdecimal() else v for v in value]
-    if not value and limits.get("items"):
+    if not value and limits.get("min_items"):
         raise ValueError("must name at least one")
     return tuple(_checked(item, element, limits) for item in value)
 
 
 def _number(value: Any) -> float:
-    """A finite float; YAML reads ``1e-4`` as text, so text that spells a number is taken."""
+    """A finite float; YAML reads ``1e-4`` as text, so text that spells a number is accepted."""
     try:
         number = float("nan") if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):

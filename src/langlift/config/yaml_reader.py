@@ -1,4 +1,4 @@
-"""Reading a YAML file by its nodes, so that every mistake in it can be told with its line."""
+"""Reads a YAML file node by node, so that every error is reported with its line."""
 
 import os
 import re
@@ -13,7 +13,7 @@ VARIABLE = re.compile(r"\$(\w+|\{\w*\})")
 
 @dataclass
 class YamlReader:
-    """A file being read, and the mistakes found in it so far, each as ``FILE:LINE: what is wrong``."""
+    """A file being read, and the errors found in it, each as ``FILE:LINE: what is wrong``."""
 
     path: Path
     mistakes: list[str] = field(default_factory=list)
@@ -23,7 +23,7 @@ class YamlReader:
         return f"{self.path}:{node.start_mark.line + 1}"
 
     def pairs(self, mapping: yaml.MappingNode, what: str) -> Iterator[tuple[str, str, yaml.Node]]:
-        """(FILE:LINE, key, value) of each pair; a key that comes twice is a mistake."""
+        """(FILE:LINE, key, value) of each pair; a repeated key is an error."""
         seen = set()
         for key, value in mapping.value:
             place = self.place(key)
@@ -36,15 +36,14 @@ class YamlReader:
                 yield place, key.value, value
 
     def text(self, place: str, what: str, node: yaml.Node) -> str:
-        """A scalar with its environment variables put in; else a mistake and nothing."""
+        """A scalar with its environment variables replaced; on an error an empty text."""
         if not isinstance(node, yaml.ScalarNode) or not node.value.strip():
             self.mistakes.append(f"{place}: {what} must be one text")
             return ""
         named = [name.strip("{}") for name in VARIABLE.findall(node.value)]
         missing = [name for name in named if name not in os.environ]
         if missing:
-            self.mistakes.append(
-                f"{place}: the environment variable {missing[0] or '(without a name)'} is not set"
-            )
+            name = missing[0] or "(without a name)"
+            self.mistakes.append(f"{place}: the environment variable {name} is not set")
             return ""
         return os.path.expandvars(node.value.strip())

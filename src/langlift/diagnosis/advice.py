@@ -10,7 +10,7 @@ from typing import Any
 
 from langlift.adapters.method import METHODS
 from langlift.bundled_models import BUNDLED, MINI, NANO
-from langlift.config.loading import default_preset, resolve
+from langlift.config.loading import resolve
 from langlift.diagnosis.measures import BaseMeasures, LanguageText
 from langlift.diagnosis.thresholds import (
     CUT_FINELY,
@@ -112,7 +112,7 @@ def recipe_for(base: str, chosen: Plan) -> AdaptRecipe:
     flags: dict[str, Any] = {"method": chosen.method, "objective": chosen.objective}
     if METHODS[chosen.method].whole_model:
         flags |= {"learning_rate": FULL_RATES.get(base, PUBLISHED_FULL_RATE)}
-    return resolve(AdaptRecipe, "adapt", preset=default_preset(base, None), flags=flags)
+    return resolve(AdaptRecipe, "adapt", base=base, flags=flags)
 
 
 def advise(text: LanguageText, base: BaseMeasures, chosen: Plan, recipe: AdaptRecipe) -> Advice:

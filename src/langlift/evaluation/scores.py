@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from langlift.config.recipes import PATHS, PRECISIONS
 from langlift.errors import InputError
+from langlift.training.recipes import PATHS, PRECISIONS
 
 BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from langlift.config.recipes import GraphRecipe
 from langlift.data_folder import SPLITS, printable, write_dropped, write_manifest
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes
 from langlift.graph.cldr import described, locale_of, read_cldr
 from langlift.graph.conceptnet import conceptnet_codes
 from langlift.graph.plan import Plan, make_plan
+from langlift.graph.recipe import GraphRecipe
 from langlift.graph.source_files import SourceFile
 from langlift.graph.tally import Counts, Tally
 from langlift.graph.triples import read_triples
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GraphResult:
-    """What ``langlift graph build`` made; the same stands in the folder's ``manifest.json``.
+    """The result of ``langlift graph build``, also written to the folder's ``manifest.json``.
 
-    ``rows`` is all rows of all sources; each is kept as one sentence, dropped for one reason, or damaged.
-    ``damaged_rows`` names the first 20. ``unknown_relations`` are ConceptNet's that no table has a predicate for,
-    ``own_words`` the predicates made from the names of a triple source's relations; beyond 1,000 names, relations
-    are counted as ``(others)``. ``languages`` counts the languages of heads and of tails (``mt`` as in ConceptNet,
-    ``mlt_Latn`` in other sources); ``foreign_tails`` the tails in another language than the one asked for.
-    ``largest_group`` is how many sentences must stay in one split because their concepts hang together.
-    ``noise`` counts corrupted sentences: ``swap``, ``tail``, and ``unchanged`` for those that could not be.
-    ``seconds`` is since the build began, that of many languages too.
+    ``rows`` is the number of rows of all sources; each is kept as one sentence, dropped for one reason, or
+    damaged. ``damaged_rows`` lists the first 20. ``unknown_relations`` are ConceptNet's relations without a
+    predicate, ``own_words`` the predicates made from the names of a triple source's relations; beyond 1,000 names,
+    relations are counted as ``(others)``. ``languages`` counts the languages of heads and of tails (``mt`` as in
+    ConceptNet, ``mlt_Latn`` in other sources), ``foreign_tails`` the tails in other languages than the requested
+    one. ``largest_group`` is the largest number of sentences that must stay in one split because their concepts
+    are linked. ``noise`` counts corrupted sentences: ``swap``, ``tail``, and ``unchanged`` for those that could
+    not be corrupted. ``seconds`` is the time since the build started, also if it is one of many languages.
     """
 
     language: str
@@ -83,14 +83,14 @@ def build_graph(
     """Turn triples into the folder ``out`` of sentences with argument spans, split 80/10/10.
 
     ``sources`` are ``conceptnet:PATH`` (the official dump, plain or gzip), ``triples:PATH`` (TSV, CSV or JSON
-    lines) and ``cldr``, read in this order. ``columns`` says what the columns of triple sources are called
-    (``head=subj,relation=pred,tail=obj``), ``predicates`` names a CSV file of further predicates, ``templates`` a
-    YAML file of sentences (or shipped ones: ``mlt_Latn``). Memory does not grow with the sources. ``threads``
-    is how many may work at once (default: one per core, at most 4).
+    lines) and ``cldr``, read in this order. ``columns`` gives the column names of triple sources
+    (``head=subj,relation=pred,tail=obj``), ``predicates`` is a CSV file of further predicates, ``templates`` a
+    YAML file of sentences (or shipped ones: ``mlt_Latn``). Memory does not grow with the sources. ``threads`` is
+    the number of threads (default: one per core, at most 4).
 
     Raises:
-        InputError: a source is missing or damaged as a whole; ``strict`` and a row is damaged; nothing or too
-            little is left to split; ``out`` holds something; a setting is for a kind of source that is not given.
+        InputError: a source is missing or unreadable; ``strict`` and a row is damaged; nothing or too little is
+            left to split; ``out`` is not empty; a setting needs a kind of source that is not given.
         LangliftError: the folder cannot be written.
     """
     started = time.monotonic()
@@ -115,7 +115,7 @@ def build_graph(
 
 @dataclass
 class Build:
-    """What is known of one build: what was read (``read``), and how that becomes a language's folder (``write``).
+    """One build: reads the sources (``read``), and writes the folder of each language (``write``).
 
     ``sources`` describes the files for the manifest, ``locales`` the locales of CLDR, by language.
     """
@@ -132,8 +132,8 @@ class Build:
     def read(self, codes: Sequence[str] | None, languages: Collection[Language]) -> None:
         """Read all sources into the store.
 
-        ``codes`` are those wanted of ConceptNet, None means all; ``languages`` those wanted of CLDR. Triples are
-        taken to be in the only language.
+        ``codes`` are the wanted languages in ConceptNet (None: all), ``languages`` those in CLDR. Triples are in
+        the only language.
         """
         from langlift.graph.conceptnet_dump import read_conceptnet
         from langlift.graph.edge_store import edge_table
@@ -167,7 +167,7 @@ class Build:
                 self.locales.setdefault(str(language), []).append(described(locale, len(edges)))
 
     def refusal(self, name: str, prepared: "Prepared") -> InputError | None:
-        """The error for a language that does not fill three splits, None for one that does."""
+        """The error for a language with too few sentences for three splits, else None."""
         if all(prepared.sizes):
             return None
         tally, kept = self.tally, sum(prepared.sizes)
@@ -193,7 +193,8 @@ class Build:
             groups = f", {prepared.largest_group:,} of them inseparable,"
             hint = ", or --set split=by_sentence, which lets the splits share concepts"
         return InputError(
-            f"{kept:,} sentences{groups} do not fill three splits; left out: {lost}", f"give more triples{hint}"
+            f"{kept:,} sentences{groups} are too few for three splits; left out: {lost}",
+            f"give more triples{hint}",
         )
 
     def write(
@@ -206,8 +207,7 @@ class Build:
     ) -> GraphResult:
         """Write a language's sentences, the sample of what was dropped and the manifest into ``folder``.
 
-        ``folder`` will be called ``out``; ``name`` is the language's, ``lines`` are its own, as the store gives
-        them.
+        ``folder`` will be renamed to ``out``; ``name`` is the language's, ``lines`` are its lines from the store.
         """
         plan, tally, counts = self.plan, self.tally, prepared.counts
         digests = {split: hashlib.sha256() for split in SPLITS}
@@ -253,7 +253,7 @@ class Build:
         return result
 
     def _dropped(self, prepared: "Prepared") -> dict[str, int]:
-        """Counts by reason, the largest first; what is neither kept, dropped nor damaged is in other languages."""
+        """Counts by reason, largest first; rows neither kept, dropped nor damaged are in other languages."""
         dropped = dict(prepared.counts["dropped"])
         other = self.tally.rows - sum(prepared.sizes) - sum(dropped.values()) - self.tally.damaged
         if other > 0:

@@ -11,7 +11,6 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from langlift.config.recipes import GraphRecipe
 from langlift.data_folder import MANIFEST, printable, write_manifest
 from langlift.errors import InputError, LangliftError
 from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes
@@ -19,23 +18,24 @@ from langlift.graph.building import Build
 from langlift.graph.cldr import cldr_locales
 from langlift.graph.conceptnet import conceptnet_codes, language_of_code
 from langlift.graph.plan import Plan, make_plan
+from langlift.graph.recipe import GraphRecipe
 from langlift.languages import Language, find_language
 from langlift.progress import ProgressBar
 
 WORK = ".building"
-"""The folder inside the build's that holds what was read; removed when all languages are done."""
+"""The folder inside the build's for the edges read; removed when all languages are done."""
 EDGES_AT_ONCE = 500_000
-"""Edges that are prepared together, unless one language alone has more."""
+"""Maximum number of edges prepared together, unless one language alone has more."""
 
 
 @dataclass(frozen=True)
 class GraphsResult:
-    """What ``langlift graph build all`` made; the same stands in ``manifest.json`` beside the languages' folders.
+    """The result of ``langlift graph build all``, also written to ``manifest.json`` beside the languages' folders.
 
-    ``languages`` gives the sentences of each language that has a folder. ``too_small`` says why another has none,
-    ``unknown_codes`` counts edges that start in a code of ConceptNet that is no language's. ``already_built`` are
-    the languages that an earlier build had finished. ``rows`` and what is damaged are those of the pass. ``asked``
-    is what must be the same for a build to be resumed.
+    ``languages`` gives the number of sentences of each language that has a folder, ``too_small`` the reason why
+    another has none. ``unknown_codes`` counts the edges that start in a code of ConceptNet without a language.
+    ``already_built`` are the languages finished by an earlier build. ``rows`` and ``damaged`` are those of the
+    pass. ``asked`` is what must be the same for a build to be resumed.
     """
 
     data: str
@@ -67,22 +67,22 @@ def build_graphs(
 ) -> GraphsResult:
     """Write a folder as ``build_graph`` does for each language, ``out/mlt_Latn`` and so on, from one pass.
 
-    With ``languages`` None, all that the sources have are built. Sources are ``conceptnet:PATH`` and ``cldr``. An
-    interrupted build resumes when called again with the same arguments: finished languages are left alone, and
-    what was read of the dumps is not parsed again.
+    With ``languages`` None, all languages of the sources are built. Sources are ``conceptnet:PATH`` and ``cldr``.
+    An interrupted build resumes when called again with the same arguments: finished languages are kept, and blocks
+    of the dumps that are stored are not parsed again.
 
     Raises:
-        InputError: as ``build_graph`` does, but a language with too little is only counted, unless all have; no
-            language is named; ``out`` holds something else, or a build with other settings; a source is a table of
-            triples.
+        InputError: as ``build_graph``, but a language with too few sentences is only counted, unless all have too
+            few; no language is named; ``out`` contains something else, or a build with other settings; a source is
+            a table of triples.
         LangliftError: the folder cannot be written.
     """
     started = time.monotonic()
     plan = make_plan(sources, recipe, strict, None, predicates)
     if plan.numbers("triples"):
-        raise InputError("a table of triples is in one language", "build its language alone")
+        raise InputError("triples sources have one language", "build that language alone")
     if any(source.kind == "cldr" and source.path for source in plan.sources):
-        raise InputError("a locale of CLDR is in one language", "--source cldr")
+        raise InputError("a CLDR locale has one language", "use --source cldr")
     if languages is not None and not (languages := list(dict.fromkeys(languages))):
         raise InputError("no language is named", "LANG is a language, several (mlt,swh) or all")
     asked = _asked(plan, languages)
@@ -144,7 +144,7 @@ def build_graphs(
 
 
 def _asked(plan: Plan, languages: Sequence[Language] | None) -> dict[str, Any]:
-    """What determines the whole build; a source that has changed since counts as another."""
+    """What determines the whole build; a source that has changed counts as another one."""
     sources = []
     for source in plan.sources:
         try:
@@ -160,7 +160,7 @@ def _asked(plan: Plan, languages: Sequence[Language] | None) -> dict[str, Any]:
 
 
 def _finished(out: Path, asked: Mapping[str, Any]) -> GraphsResult | None:
-    """The result of an earlier build that finished, None if there is none."""
+    """The result of an earlier finished build, or None."""
     path = out / MANIFEST
     if not path.is_file():
         return None
@@ -168,27 +168,27 @@ def _finished(out: Path, asked: Mapping[str, Any]) -> GraphsResult | None:
         stored = json.loads(path.read_text(encoding="utf-8"))
         finished = GraphsResult(**stored | {"already_built": sorted(stored["languages"])})
     except (ValueError, KeyError, TypeError, OSError):
-        raise InputError(f"{out}: holds something else", "choose a new --out") from None
+        raise InputError(f"{out}: contains something else", "choose a new --out") from None
     if finished.asked != asked:
-        raise InputError(f"{out}: holds a finished build with other settings or sources", "choose a new --out")
+        raise InputError(f"{out}: contains a finished build with other settings or sources", "choose a new --out")
     shutil.rmtree(out / WORK, ignore_errors=True)  # left by a build that was killed at its very end
     return finished
 
 
 def _open(out: Path, asked: Mapping[str, Any]) -> Path:
-    """Create the working folder, or reuse that of the same build, interrupted."""
+    """Create the working folder, or reuse that of the same interrupted build."""
     work = out / WORK
     state = work / "asked.json"
     if state.exists():
         if json.loads(state.read_text(encoding="utf-8")) != asked:
             raise InputError(
-                f"{out}: holds an unfinished build with other settings or sources",
+                f"{out}: contains an unfinished build with other settings or sources",
                 "choose a new --out, or delete it",
             )
         for left in [*out.glob(".*.writing"), work / "spill"]:
             shutil.rmtree(left, ignore_errors=True)
         return work
-    # A build that was stopped before it wrote down what it was asked leaves the working folder empty.
+    # A build that was interrupted before it recorded what was asked leaves the working folder empty.
     if not (work.is_dir() and [path.name for path in out.iterdir()] == [WORK]):
         check_new_folder(out)
     try:
@@ -204,7 +204,7 @@ def _open(out: Path, asked: Mapping[str, Any]) -> Path:
 def _named(
     languages: Sequence[Language] | None, counts: Mapping[str, int]
 ) -> tuple[dict[str, list[str]], dict[str, int]]:
-    """Each language with its codes in the sources, and the counts of codes that are no language's."""
+    """Each language with its codes in the sources, and the counts of codes without a language."""
     if languages is not None:
         return {str(language): [*conceptnet_codes(language), str(language)] for language in languages}, {}
     wanted: dict[str, list[str]] = {}
@@ -219,7 +219,7 @@ def _named(
 
 
 def _batches(wanted: Mapping[str, list[str]], counts: Mapping[str, int]) -> Iterator[dict[str, list[str]]]:
-    """Languages to prepare together: at most half a million edges, or one language that has more."""
+    """Languages to prepare together: at most ``EDGES_AT_ONCE`` edges, or one language that has more."""
     batch: dict[str, list[str]] = {}
     edges = 0
     for name, codes in wanted.items():

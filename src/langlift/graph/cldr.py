@@ -1,8 +1,7 @@
 """Triples from Unicode's CLDR, as Babel carries it: names of languages, territories, currencies, days and months.
 
-For many languages it is the only structured source there is. Nothing is fetched. What a language has no name for
-is left out; names that CLDR merely inherits from its root locale are no names, nor are those from another language
-(Haitian Creole would be French).
+For many languages it is the only structured source. Nothing is downloaded. Names that CLDR only inherits from its
+root locale or from another language (French for Haitian Creole) are left out.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,20 +21,20 @@ PREDICATES = {
 }
 """Words for the relations that ConceptNet does not have."""
 KINDS = {"languages": "language", "territories": "territory", "currencies": "currency"}
-"""What names of each kind are, in English, as CLDR has no words for it."""
+"""English words for the kinds of names, as CLDR has none."""
 ENGLISH = "eng_Latn"
 NOT_NAMED = {"languages": {"mul", "und", "zxx", "root"}, "territories": {"XA", "XB", "ZZ"}, "currencies": {"XXX"}}
-"""Codes that stand for nothing."""
+"""Codes without a meaning."""
 ROOT = ("Mon", "M01")
-"""What CLDR's root locale calls the first day and the first month."""
+"""The first day and the first month in CLDR's root locale."""
 NORWEGIAN = {"no", "nb", "nn"}
-"""Locales of one language in two forms: CLDR leaves out of ``nn`` what reads the same in ``no``."""
+"""Two written forms of one language: CLDR leaves out of ``nn`` what is the same in ``no``."""
 LICENCE = "Unicode-3.0"
 
 
 @cache
 def cldr_locales() -> Mapping[str, str]:
-    """Language (``mlt_Latn``) -> Babel's locale of it (``mt``), for every language that Babel has a locale of."""
+    """Language (``mlt_Latn``) -> its locale in Babel (``mt``), for every language that has one."""
     from babel.localedata import locale_identifiers
 
     locales: dict[str, str] = {}
@@ -44,12 +43,12 @@ def cldr_locales() -> Mapping[str, str]:
             try:
                 locales.setdefault(str(_language(identifier)), identifier)
             except InputError:
-                continue  # nothing is called so in ``langlift.languages``, so nobody can ask for it
+                continue  # unknown to ``langlift.languages``, so nobody can ask for it
     return locales
 
 
 def locale_of(language: Language, given: str = "") -> str:
-    """Babel's locale of a language, or the one that is asked for (``pt_PT``).
+    """Babel's locale of a language, or the given one (``pt_PT``).
 
     Raises:
         InputError: Babel has no such locale, or it is another language's.
@@ -71,7 +70,7 @@ def locale_of(language: Language, given: str = "") -> str:
 
 
 def read_cldr(locale: str, language: str) -> Iterator[Edge]:
-    """Yield the edges of a locale; ``language`` is what their names are labelled with.
+    """Yield the edges of a locale, with names in ``language``.
 
     Relations: ``IsA`` (a language, a territory, a currency), ``OfficialLanguageOf`` and ``CurrencyOf`` (a
     territory, today), ``ComesAfter`` (days of the week, months of the year).
@@ -81,7 +80,7 @@ def read_cldr(locale: str, language: str) -> Iterator[Edge]:
 
 
 def described(locale: str, rows: int) -> dict[str, Any]:
-    """What the manifest says of the source."""
+    """The source's entry in the manifest."""
     return {"kind": "cldr", "locale": locale, "babel": version("babel"), "rows": rows}
 
 
@@ -127,16 +126,16 @@ def _lender(locale: str) -> str | None:
 
 
 def _names(kind: str, names: Mapping[str, str]) -> dict[str, str]:
-    """Names by code: not those of groups (``es_MX``, ``001``) or of nothing."""
+    """Names by code, without groups (``es_MX``, ``001``) and codes without a meaning."""
     terms = {code: clean_term(name) for code, name in names.items() if code not in NOT_NAMED[kind]}
     return {code: name for code, name in terms.items() if code.isalpha() and name not in ("", code)}
 
 
 def _names_alone(locale: str, circle: str) -> Mapping[int, str]:
-    """Names of days or months as they stand outside a date; where CLDR has none, as in a date.
+    """Names of days or months as used outside dates; if CLDR has none, as in dates.
 
-    Taken from Babel's data as it is stored. (``Locale(...).months`` keeps what the alias from one form to the
-    other means in the locale that asks first, and gives it to all others.)
+    Read from Babel's stored data: ``Locale(...).months`` caches the alias from one form to the other for the
+    locale that is asked first, and returns it for all others.
     """
     from babel.localedata import load
 

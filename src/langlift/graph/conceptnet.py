@@ -1,4 +1,4 @@
-"""ConceptNet's codes of languages, its nodes, and what makes a row of its dump an edge.
+"""ConceptNet's language codes, its nodes, and the edges in the rows of its dump.
 
 A row has five columns between tabs: URI, relation (``/r/IsA``), start, end (``/c/<language>/<term>[/...]``) and
 JSON metadata.
@@ -34,7 +34,7 @@ MERGED = {
     "xal": "xwo",
     "yue": "zh",
 }
-"""Languages that ConceptNet 5.7 keeps under the code of another (its languages.py, LCODE_ALIASES)."""
+"""Languages that ConceptNet 5.7 stores under another code (its languages.py, LCODE_ALIASES)."""
 
 LONGEST_TERM = 1000
 LONGEST_LICENCE = 200
@@ -45,10 +45,10 @@ LANGUAGE_CODE = re.compile(r"[a-z]{2,3}(?:[-_][a-z0-9]+)*", re.IGNORECASE)
 
 @cache
 def conceptnet_codes(language: Language) -> tuple[str, ...]:
-    """The codes that may stand for a language in ConceptNet, the likeliest first.
+    """The codes that a language may have in ConceptNet, the most likely first.
 
-    ``nob_Latn`` -> ``no``, ``nb``, ``nob``. A code of two letters stands before one of three, and the code under
-    which ConceptNet merges several languages before the language's own.
+    ``nob_Latn`` -> ``no``, ``nb``, ``nob``. The code under which ConceptNet merges several languages comes before
+    the language's own, and codes of two letters before those of three.
     """
     from langcodes import standardize_tag
 
@@ -66,9 +66,9 @@ def conceptnet_codes(language: Language) -> tuple[str, ...]:
 
 
 def language_of_code(code: str) -> Language | None:
-    """The language that a code in the dump stands for, None for codes that are no language's.
+    """The language of a code in the dump, or None.
 
-    For a code under which ConceptNet keeps several languages it is the one that public data sets mean by it:
+    For a code under which ConceptNet merges several languages, it is the one that public data sets mean by it:
     ``no`` is Bokmål, ``sh`` Serbian, ``ms`` Malay, ``ku`` Kurmanji.
     """
     try:
@@ -80,16 +80,16 @@ def language_of_code(code: str) -> Language | None:
 def concept(uri: str, term: str = "third_segment") -> tuple[str, str]:
     """The language and the term of a node: ``/c/mt/dar_il-baħar/n`` -> ``("mt", "dar il-baħar")``.
 
-    With ``term="last_segment"`` the last segment is taken for the term (``n``), as the published converter did.
+    With ``term="last_segment"`` the last segment (``n``) is the term, as in the published converter.
 
     Raises:
-        ValueError: the URI is no concept's; the message says why.
+        ValueError: the URI is not a concept's.
     """
     parts = uri.split("/")
     if len(parts) < 3 or parts[0] or parts[1] != "c":
-        raise ValueError(f"'{uri[:80]}' is no concept (/c/<language>/<term>)")
+        raise ValueError(f"'{uri[:80]}' is not a concept (/c/<language>/<term>)")
     if not LANGUAGE_CODE.fullmatch(parts[2]):
-        raise ValueError(f"'{uri[:80]}' names no language")
+        raise ValueError(f"'{uri[:80]}' has no language code")
     text = "" if len(parts) < 4 else clean_term(parts[3 if term == "third_segment" else -1].replace("_", " "))
     if not text:
         raise ValueError(f"'{uri[:80]}' has an empty term")
@@ -99,23 +99,23 @@ def concept(uri: str, term: str = "third_segment") -> tuple[str, str]:
 
 
 def clean_term(text: str) -> str:
-    """The text in Unicode NFC, with each run of white space as one space, and none at its ends."""
+    """The text in Unicode NFC, with runs of white space reduced to one space and stripped."""
     return " ".join(normalize("NFC", text).split())
 
 
 def edge_of_row(line: int, fields: Sequence[str], term: str = "third_segment") -> Edge:
-    """The edge in the five columns of a row; one to an address on the web keeps its nodes as they are.
+    """The edge in the five columns of a row; the nodes of an edge to a web address are kept unchanged.
 
     Raises:
-        ValueError: the row is damaged; the message says how.
+        ValueError: the row is damaged.
     """
     relation = fields[1].removeprefix("/r/")
     if relation == EXTERNAL and (language := language_of_node(fields[2])):
         return Edge(line, fields[2], language, relation, fields[3], "", 1.0)
     if not fields[0].startswith("/a/"):
-        raise ValueError(f"'{fields[0][:80]}' is no assertion (/a/[...])")
+        raise ValueError(f"'{fields[0][:80]}' is not an assertion (/a/[...])")
     if relation == fields[1] or not relation:
-        raise ValueError(f"'{fields[1][:80]}' is no relation (/r/<name>)")
+        raise ValueError(f"'{fields[1][:80]}' is not a relation (/r/<name>)")
     head_language, head = concept(fields[2], term)
     tail_language, tail = concept(fields[3], term)
     try:
@@ -123,14 +123,14 @@ def edge_of_row(line: int, fields: Sequence[str], term: str = "third_segment") -
     except (ValueError, RecursionError):
         raise ValueError("the metadata is not valid JSON") from None
     if not isinstance(metadata, dict):
-        raise ValueError("the metadata is no JSON object")
+        raise ValueError("the metadata is not a JSON object")
     weight = number(metadata.get("weight", 1.0))
     licence = printable(str(metadata.get("license", NOT_STATED)))
     return Edge(line, head, head_language, relation, tail, tail_language, weight, licence[:LONGEST_LICENCE])
 
 
 def language_of_node(node: str) -> str:
-    """The language that a node names, even when the rest of it is damaged."""
+    """The language code of a node, even if the rest of it is damaged."""
     return node.split("/", 3)[2] if node.startswith("/c/") else ""
 
 
@@ -141,5 +141,5 @@ def number(value: object) -> float:
     except (TypeError, ValueError, OverflowError):
         weight = float("nan")
     if not abs(weight) < float("inf"):
-        raise ValueError(f"the weight {str(value)[:40]!r} is no number")
+        raise ValueError(f"the weight {str(value)[:40]!r} is not a number")
     return weight

@@ -29,14 +29,14 @@ NUMBERS = {"line": pa.int64(), "weight": pa.float64()}
 SCHEMA = pa.schema({name: NUMBERS.get(name, pa.string()) for name in Edge._fields})
 """The columns of stored edges, after the number of the source."""
 MEMORY_LIMIT = "512MB"
-"""Of the database; what does not fit goes to disk."""
+"""The memory limit of the database; what does not fit goes to disk."""
 MAX_THREADS = 4
 EDGES_AT_ONCE = 50_000
 SENTENCES_AT_ONCE = 20_000
 HELD_OUT_SHARE = 0.1
-"""Of the sentences, for dev and for test each."""
+"""Share of the sentences in dev, and in test."""
 MAX_NAMES = 1000
-"""Names that are counted one by one; only free text for names gives more."""
+"""Maximum number of names that are counted individually; only free text as names exceeds it."""
 TAILS_TRIED = 8
 COUNTED = {
     "relations": ("relation", "reason IS NULL"),
@@ -47,16 +47,17 @@ COUNTED = {
     "unknown_relations": ("relation", "reason = 'unknown_relation'"),
     "noise": ("noise", "noise IS NOT NULL"),
 }
-"""What is counted by name for each language: a column of ``candidates``, and of which rows."""
+"""What is counted by name for each language: a column of ``candidates``, and the rows."""
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A language that is ready to be written.
 
-    ``codes`` are its codes in ConceptNet. ``sizes`` counts the sentences of train, dev and test, ``largest_group``
-    those of the largest group that must stay in one split. ``counts`` has the counts by name of each key of
-    ``COUNTED``, most frequent first. ``dropped`` is a random sample of dropped edges, at most 20 for each reason.
+    ``codes`` are its codes in ConceptNet. ``sizes`` are the numbers of sentences in train, dev and test,
+    ``largest_group`` that of the largest group that must stay in one split. ``counts`` has the counts by name for
+    each key of ``COUNTED``, most frequent first. ``dropped`` is a random sample of dropped edges, at most 20 for
+    each reason.
     """
 
     codes: list[str]
@@ -69,10 +70,10 @@ class Prepared:
 
 @contextmanager
 def open_store(folder: Path, plan: Plan, out: Path, threads: int | None = None) -> Iterator["EdgeStore"]:
-    """The store in ``folder``, which must exist; by default with a thread for each core, at most 4.
+    """The store in ``folder``, which must exist; by default with one thread per core, at most 4.
 
     Raises:
-        LangliftError: naming ``out``, when the disk is full, whether DuckDB or the caller finds out.
+        LangliftError: naming ``out``, if the disk is full, whether DuckDB or the caller notices.
     """
     if threads is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -89,10 +90,10 @@ def open_store(folder: Path, plan: Plan, out: Path, threads: int | None = None) 
 
 
 class EdgeStore:
-    """Stores edges (``add``), then makes some languages ready (``prepare``) and gives their sentences (``lines``).
+    """Stores edges (``add``), prepares languages (``prepare``) and returns their sentences (``lines``).
 
-    Edges are added in blocks, each known by its source's number and its first line. A block is stored whole, with
-    its counts, or not at all, so that a pass that was stopped goes on after the blocks it finds.
+    Edges are added in blocks, each identified by its source's number and its first line. A block is stored with
+    its counts in one transaction, so that an interrupted pass continues after the stored blocks.
     """
 
     def __init__(self, database: duckdb.DuckDBPyConnection, plan: Plan, threads: int) -> None:
@@ -113,7 +114,7 @@ class EdgeStore:
         return self._database.cursor()
 
     def counts(self, source: int, line: int) -> Counts | None:
-        """The counts of a block, None where it is not stored yet."""
+        """The counts of a block, or None if it is not stored yet."""
         with self.cursor() as cursor:
             query = "SELECT counts FROM blocks WHERE source = ? AND line = ?"
             found = cursor.execute(query, [source, line]).fetchone()
@@ -132,21 +133,21 @@ class EdgeStore:
             cursor.execute("COMMIT")
 
     def add_edges(self, source: int, edges: Iterable[Edge]) -> None:
-        """Store edges that come one by one and are counted elsewhere."""
+        """Store edges that are counted elsewhere."""
         edges = iter(edges)
         while some := list(islice(edges, EDGES_AT_ONCE)):
             self.add(source, some[0].line, edge_table(some), Counts(0))
 
     def codes(self) -> dict[str, int]:
-        """How many edges start (or, where both ends are asked for, end) in each language, by code, most first."""
+        """Number of edges that start (or, with ``ends: either``, end) in each language, largest first."""
         tails = f" UNION ALL SELECT tail_language FROM edges WHERE tail_language <> '' AND {self._in_dump}"
         heads = "SELECT head_language AS code FROM edges" + tails * (self._plan.recipe.ends == "either")
         return dict(self._rows(f"SELECT code, count(*) FROM ({heads}) GROUP BY code ORDER BY 2 DESC, 1"))
 
     def prepare(self, codes: Mapping[str, Collection[str]]) -> dict[str, Prepared]:
-        """Make languages ready: duplicates removed, noise added, split. ``lines`` then gives their sentences.
+        """Remove duplicates, add noise and split; ``lines`` then returns the sentences.
 
-        ``codes`` says what the sources call each language.
+        ``codes`` gives the codes of each language in the sources.
         """
         recipe = self._plan.recipe
         self._load(codes)
@@ -197,8 +198,8 @@ class EdgeStore:
     def lines(self) -> Iterator[tuple[str, str, pa.Buffer]]:
         """The sentences as lines of JSON, in pieces (language, split, bytes).
 
-        The languages come one after the other, each with train, dev and test; within a split the sentences stand
-        in the order of the sources. In a build with noise a sentence says whether it was corrupted.
+        Languages follow one another, each with train, dev and test; within a split, sentences are in the order of
+        the sources. In a build with noise, a sentence says whether it was corrupted.
         """
         noise = ", 'noise': noise" if self._plan.recipe.noise else ""
         query = f"""
@@ -234,9 +235,9 @@ class EdgeStore:
                 yield language, split, text.as_buffer()
 
     def _load(self, codes: Mapping[str, Collection[str]]) -> None:
-        """Fill ``candidates``: the edges of the languages, with the reason why an edge becomes no sentence.
+        """Fill ``candidates``: the edges of the languages, with the reason if an edge is dropped.
 
-        In ConceptNet's dumps a relation without a template is dropped; in other sources it gets its own words.
+        In ConceptNet's dumps a relation without a template is dropped; in other sources its name gives the words.
         """
         pairs = [(language, code) for language, names in codes.items() for code in names]
         self._table("wanted", language=[pair[0] for pair in pairs], code=[pair[1] for pair in pairs])
@@ -255,7 +256,7 @@ class EdgeStore:
         )
 
     def _add_templates(self) -> dict[str, str]:
-        """Fill ``templates`` for the candidates' relations; returns the words made from the names of some."""
+        """Fill ``templates`` for the candidates' relations; returns the words made from names."""
         missing = "SELECT DISTINCT relation FROM candidates WHERE reason IS NULL AND relation NOT IN $known"
         own = {name: own_words(name) for (name,) in self._rows(missing, {"known": list(self._plan.templates)})}
         templates = self._plan.templates | {name: Template.of_predicate(words) for name, words in own.items()}
@@ -265,8 +266,8 @@ class EdgeStore:
         return {printable(name): printable(words) for name, words in own.items()}
 
     def _remove_duplicates(self) -> None:
-        """Keep one edge of those with the same head, relation and tail: the heaviest, of equals the first."""
-        # Few edges have the hash of another, so few need to be sorted.
+        """Keep one edge of those with the same head, relation and tail: the first with the highest weight."""
+        # Few edges share a hash, so few need to be sorted.
         self._run("""
             UPDATE candidates SET reason = 'duplicate' WHERE rowid IN (
                 WITH repeated AS (
@@ -283,10 +284,9 @@ class EdgeStore:
     def _add_noise(self, share: float) -> None:
         """Corrupt a share of each language's edges (arXiv 2502.10140, future work).
 
-        Edges are put in a random order; the first of them are corrupted: every second one has head and tail
-        swapped, the others get the tail of one of the next edges in that order. What would be a loop, or an edge
-        that the graph has, is not taken: a swap becomes a random tail, and an edge for which eight tails fail is
-        ``unchanged``.
+        Edges are put in a random order, and the first of them are corrupted: every second one has head and tail
+        swapped, the others get the tail of one of the next edges in that order. Loops and edges that the graph has
+        are avoided: a swap becomes a random tail, and an edge for which eight tails fail is ``unchanged``.
         """
         self._run(
             f"""
@@ -334,9 +334,9 @@ class EdgeStore:
     def _split(self, by_sentence: bool) -> None:
         """Fill ``groups``, each with its split, 80/10/10 as nearly as the groups allow.
 
-        A group is a start concept with all its edges. Where two concepts are linked both ways, each is the start
-        of one of the edges, so their groups are joined. Groups are drawn in an order that depends on the seed; one
-        with more than a tenth of a language's edges goes to train. ``by_sentence`` makes every sentence a group.
+        A group is a start concept with all its edges. If two concepts are linked in both directions, their groups
+        are joined. Groups are drawn in an order that depends on the seed; one with more than a tenth of a
+        language's edges goes to train. ``by_sentence`` makes every sentence a group.
         """
         if by_sentence:
             named = "SELECT *, source || ' ' || line AS name FROM candidates"
@@ -366,7 +366,7 @@ class EdgeStore:
         )
 
     def _join_reciprocal(self) -> None:
-        """Fill ``joined``: concepts that are linked both ways, and the name of the group that each is in."""
+        """Fill ``joined``: concepts linked in both directions, each with the name of its group."""
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
 
@@ -405,7 +405,7 @@ class EdgeStore:
         self._database.unregister("columns_of_table")
 
     def _by_language(self, query: str, parameters: Any = None) -> dict[str, list[list[Any]]]:
-        """The rows of a query by their first column, which is not repeated."""
+        """The rows of a query, without their first column, by that column."""
         found: dict[str, list[list[Any]]] = {}
         for language, *row in self._rows(query, parameters):
             found.setdefault(language, []).append(row)
@@ -415,7 +415,7 @@ class EdgeStore:
         return self._database.execute(query, parameters)
 
     def _rows(self, query: str, parameters: Any = None) -> list[Any]:
-        # Fetched to the end: a result that is still open would block the next query.
+        # Fetched completely: an open result would block the next query.
         return self._run(query, parameters).fetchall()
 
 

@@ -1,4 +1,4 @@
-"""What a build was asked for, checked before anything is read."""
+"""The arguments of a build, checked before anything is read."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
-from langlift.config.recipes import GraphRecipe
 from langlift.data_folder import printable
 from langlift.errors import InputError
 from langlift.graph.cldr import PREDICATES
+from langlift.graph.recipe import GraphRecipe
 from langlift.graph.sentence_templates import Template, load_predicates, load_templates
 from langlift.graph.triples import column_names
 
@@ -30,8 +30,8 @@ class Source:
 class Plan:
     """Everything that determines the sentences, except the languages.
 
-    ``templates`` holds the published predicates, those of ``--predicates`` and those of ``--templates``, each
-    overriding the ones before. ``settings`` goes into the manifest.
+    ``templates`` combines the published predicates, those of ``--predicates`` and those of ``--templates``; later
+    ones win. ``settings`` goes into the manifest.
     """
 
     sources: list[Source]
@@ -54,11 +54,11 @@ def make_plan(
     predicates: Path | None = None,
     templates: str | None = None,
 ) -> Plan:
-    """Check what a build is given, and read its predicates and templates.
+    """Check the arguments of a build, and read its predicates and templates.
 
     Raises:
         InputError: there is no source, or one of an unknown kind; a file of predicates or templates is damaged; a
-            setting is for a kind of source that is not given.
+            setting needs a kind of source that is not given.
     """
     recipe = recipe or GraphRecipe()
     if not sources:
@@ -71,7 +71,7 @@ def make_plan(
         (recipe.term == "last_segment", "term=last_segment", "conceptnet"),
     ):
         if given and kind not in kinds:
-            raise InputError(f"{setting} is only for sources {kind}:PATH, and none is given", "leave it out")
+            raise InputError(f"{setting} needs a source {kind}:PATH", "leave it out")
     table = load_predicates(predicates)
     words = {relation: Template.of_predicate(words) for relation, words in (PREDICATES | table).items()}
     file = None
@@ -79,7 +79,7 @@ def make_plan(
         file, own = load_templates(templates, set(words))
         words |= own
     if "cldr" not in kinds:
-        # ConceptNet's own relations are told from others by having a predicate.
+        # ConceptNet's own relations are those that have a predicate.
         words = {
             relation: template for relation, template in words.items() if relation not in PREDICATES.keys() - table
         }
@@ -98,7 +98,7 @@ def _source(number: int, text: str) -> Source:
     if kind not in KINDS or (not path and kind != "cldr"):
         given = "PATH" if colon else text
         hint = f"conceptnet:{given} (the official dump), triples:{given} (a table) or cldr"
-        raise InputError(f"--source {text}: the kind of source is unknown", hint)
+        raise InputError(f"--source {text}: unknown kind of source", hint)
     return Source(number, kind, expanduser(path))  # noqa: PTH111 - leaves what names no user as it is
 
 

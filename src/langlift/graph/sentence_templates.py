@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from langlift.config.loading import yaml_readable
 from langlift.errors import InputError
 from langlift.graph.conceptnet import clean_term
 from langlift.languages import find_language
@@ -40,18 +41,18 @@ class Template:
         """``{head} is a type of {tail}.`` as a template.
 
         Raises:
-            ValueError: an argument is missing or stands twice, or there are no words; the message says which.
+            ValueError: an argument is missing or repeated, or there are no words.
         """
         pieces = ARGUMENT.split(clean_term(text))
         for argument in ("{head}", "{tail}"):
             if pieces.count(argument) != 1:
-                raise ValueError(f"{argument} must stand in it once")
+                raise ValueError(f"{argument} must occur exactly once")
         before, first, between, _, after = pieces
         words = before + between + after
         if "{" in words or "}" in words:
             raise ValueError("braces are only for {head} and {tail}")
         if not any(character.isalpha() for character in words):
-            raise ValueError("words for the relation are needed")
+            raise ValueError("there are no words for the relation")
         return cls(before, between, after, first == "{head}")
 
     @classmethod
@@ -71,7 +72,7 @@ class Template:
 def own_words(relation: str) -> str:
     """A relation's name as words: ``livesIn`` -> ``lives in``, ``born_in`` -> ``born in``.
 
-    Of a URL only what follows the last ``/`` or ``#`` is taken.
+    Of a URL, only the part after the last ``/`` or ``#`` is used.
     """
     name = re.split(r"[/#]", relation.rstrip("/#"))[-1] or relation
     words = WORD_START.sub(" ", name.replace("_", " ")).split()
@@ -112,17 +113,13 @@ def load_templates(given: str, known: set[str]) -> tuple[Path, dict[str, Templat
     ``known`` are the relations that may have a template.
 
     Raises:
-        InputError: there is no such file, or it is not as it should be; the relation is named.
+        InputError: there is no such file, or it is not valid; the relation is named.
     """
     path = _path(given)
-    try:
-        content = yaml.safe_load(_read(path))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f":{mark.line + 1}" if mark else ""
-        raise InputError(f"{path}{place}: not valid YAML", "put each template in double quotes") from None
+    with yaml_readable(path, "put each template in double quotes"):
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     if not isinstance(content, dict) or not content:
-        raise InputError(f"{path}: relations with templates are needed", 'IsA: "{head} is a type of {tail}."')
+        raise InputError(f"{path}: no templates found", 'IsA: "{head} is a type of {tail}."')
     templates = {}
     for relation, text in content.items():
         if relation not in known:
@@ -131,7 +128,7 @@ def load_templates(given: str, known: set[str]) -> tuple[Path, dict[str, Templat
             )
         try:
             if not isinstance(text, str):
-                raise ValueError("a text is needed")
+                raise ValueError("must be text")
             templates[relation] = Template.parse(text)
         except ValueError as error:
             raise InputError(f"{path}: {relation}: {error}", f'{relation}: "{{head}} ... {{tail}}."') from None
@@ -148,7 +145,7 @@ def _path(given: str) -> Path:
         name = given
     if name not in shipped:
         hint = f"a .yaml file, or one of {', '.join(sorted(shipped))}"
-        raise InputError(f"--templates {given}: there are no templates of that name", hint)
+        raise InputError(f"--templates {given}: no such templates", hint)
     return shipped[name]
 
 

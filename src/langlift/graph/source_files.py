@@ -22,9 +22,9 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class SourceFile(io.FileIO):
-    """A file that is read once, front to back, while its SHA-256 is computed and progress is shown.
+    """A file that is read once, in order, while its SHA-256 is computed and progress is shown.
 
-    ``bytes_read`` and ``size`` count the bytes of the file itself (compressed, if it is gzip).
+    ``bytes_read`` and ``size`` count the bytes of the file itself (compressed, for gzip).
 
     Raises:
         InputError: there is no such file, or it cannot be read.
@@ -51,7 +51,7 @@ class SourceFile(io.FileIO):
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of what has been read: of the whole file once ``blocks`` is exhausted."""
+        """The SHA-256 of what has been read; of the whole file after ``blocks``."""
         return self._digest.hexdigest()
 
     def blocks(self) -> Iterator[tuple[int, bytes]]:

@@ -1,4 +1,4 @@
-"""Edges as they are read, and what is counted on the way: rows, and damaged rows with their place."""
+"""Edges as they are read, and the counts of rows and damaged rows."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ class Damage(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """The rows of a block: how many, how many of them damaged, and the first 20 of those."""
+    """The number of rows in a block, the number of damaged ones, and the first 20 of these."""
 
     rows: int
     damaged: int = 0
@@ -37,7 +37,7 @@ class Counts(NamedTuple):
 
 
 class Tally:
-    """Counts over all sources of a build: ``rows``, ``damaged``, and the first 20 of these as ``damaged_rows``."""
+    """Counts over all sources of a build; ``damaged_rows`` are the first 20 damaged rows."""
 
     def __init__(self, strict: bool = False) -> None:
         self.rows = self.damaged = 0
@@ -48,7 +48,7 @@ class Tally:
         """Add the counts of a block.
 
         Raises:
-            InputError: there is a damaged row, which it names, and the tally is strict.
+            InputError: a row is damaged, and the tally is strict.
         """
         self.rows += counts.rows
         self.damaged += counts.damaged
@@ -63,9 +63,9 @@ class Tally:
                 self.damaged_rows.append(row)
 
     def damage(self, source: Path, line: int, reason: str) -> None:
-        """Count a row, which is damaged; raises as ``add`` does."""
+        """Count a damaged row; raises as ``add`` does."""
         self.add(source, Counts(1, 1, [Damage(line, reason)]))
 
     def first_damage(self) -> str:
-        """The first damaged row in brackets, for a message; empty where there is none."""
+        """The first damaged row in brackets, for a message; empty if there is none."""
         return " (the first: {source}:{line}: {reason})".format(**self.damaged_rows[0]) if self.damaged else ""

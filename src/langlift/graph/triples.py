@@ -1,6 +1,6 @@
 """Triples with named columns: TSV, CSV or JSON lines, plain or gzip.
 
-TSV is split at tabs, nothing is quoted; CSV is read with quotes. A line is a record; in JSON lines, an object.
+TSV is split at tabs and not quoted; CSV may be quoted. Each line is a record; in JSON lines, an object.
 """
 
 import csv
@@ -19,7 +19,7 @@ KINDS = {".tsv": "tsv", ".tab": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjso
 
 
 def column_names(text: str | None) -> dict[str, str]:
-    """``head=subj,tail=obj`` -> what each of head, relation, tail and weight is called in the source.
+    """``head=subj,tail=obj`` -> the column names of head, relation, tail and weight in the source.
 
     Raises:
         InputError: the text is not of that form.
@@ -37,19 +37,19 @@ def column_names(text: str | None) -> dict[str, str]:
 
 
 def read_triples(file: SourceFile, language: str, names: Mapping[str, str], tally: Tally) -> Iterator[Edge]:
-    """Yield the edges of a file of triples; heads and tails are taken to be in ``language``.
+    """Yield the edges of a file of triples; heads and tails are in ``language``.
 
-    ``names`` says what the columns are called; the weight's may be missing (then every weight is 1).
+    ``names`` gives the column names; the column of weights is optional (default: every weight is 1).
 
     Raises:
-        InputError: the kind of file is unknown; a column is missing; the file cannot be read to its end; or a row
+        InputError: unknown file type; a column is missing; the file cannot be read to its end; or a row
             is damaged and the tally strict.
     """
     suffixes = [suffix.lower() for suffix in file.path.suffixes if suffix.lower() != ".gz"]
     kind = KINDS.get(suffixes[-1] if suffixes else "")
     if kind is None:
         raise InputError(
-            f"{file.path}: the kind of file is unknown",
+            f"{file.path}: unknown file type",
             f"the name must end in {', '.join(KINDS)} (or that and .gz)",
         )
     header: Sequence[str] | None = None
@@ -81,7 +81,7 @@ def read_triples(file: SourceFile, language: str, names: Mapping[str, str], tall
 
 
 def _lines(file: SourceFile) -> Iterator[tuple[int, str]]:
-    """Number and text of each line without its end; invalid UTF-8 becomes lone surrogates."""
+    """Number and text of each line; invalid UTF-8 becomes lone surrogates."""
     for first, block in file.blocks():
         for line, row in enumerate(block[:-1].split(b"\n"), start=first):
             yield line, row.decode("utf-8", errors="surrogateescape").removesuffix("\r")
@@ -98,7 +98,7 @@ def _object(text: str) -> dict[str, object]:
 
 
 def _csv_fields(text: str) -> list[str]:
-    """The fields of one line: a quote that is not closed must not swallow the lines after it."""
+    """The fields of one line; an unclosed quote must not swallow the following lines."""
     if text.count('"') % 2:
         raise ValueError("not valid CSV (a quote is not closed on this line)")
     try:
@@ -108,7 +108,7 @@ def _csv_fields(text: str) -> list[str]:
 
 
 def _edge(line: int, row: Mapping[str, object], language: str, names: Mapping[str, str]) -> Edge:
-    """The edge in a row; ValueError saying what is wrong with it."""
+    """The edge in a row, or a ValueError."""
     head, tail = (clean_term(_text(row, names[name]).replace("_", " ")) for name in ("head", "tail"))
     relation = clean_term(_text(row, names["relation"])).removeprefix("/r/")
     for name, term in (("head", head), ("relation", relation), ("tail", tail)):
@@ -121,12 +121,12 @@ def _edge(line: int, row: Mapping[str, object], language: str, names: Mapping[st
 
 
 def _text(row: Mapping[str, object], column: str) -> str:
-    """The text of a field, ValueError saying what is wrong with it."""
+    """The text of a field, or a ValueError."""
     if column not in row:
         raise ValueError(f"no field '{column}' (found: {', '.join(row)[:80]})")
     text = row[column]
     if not isinstance(text, str):
-        raise ValueError(f"{column} is no text")
+        raise ValueError(f"{column} is not text")
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError(f"{column} is not valid UTF-8")
     if "\0" in text:

@@ -16,9 +16,9 @@ from langlift.backbones.loading import (
     read_config,
     unloadable,
 )
-from langlift.config.recipes import PromptRecipe
 from langlift.errors import InputError
 from langlift.prompting.asking import Answer, Answered, Outcome, Prompt
+from langlift.prompting.recipe import PromptRecipe
 
 HINT = "give a folder written by save_pretrained, a hub id such as Qwen/Qwen3-0.6B, or a server's base URL"
 CAUSAL = ("CausalLM", "LMHeadModel", "ForConditionalGeneration")

@@ -10,7 +10,6 @@ from typing import Any
 
 from langlift.backbones.base_name import BaseName
 from langlift.config.loading import recorded
-from langlift.config.recipes import PromptRecipe
 from langlift.errors import InputError, LangliftError
 from langlift.files import atomic_file
 from langlift.model_cards import render_card
@@ -20,6 +19,7 @@ from langlift.prompting.answers import without_thinking
 from langlift.prompting.asking import Answer, Model, Outcome, Prompt
 from langlift.prompting.forms import Form, form_of, placeholders_of
 from langlift.prompting.local import LocalModel
+from langlift.prompting.recipe import PromptRecipe
 from langlift.prompting.server import Server, is_url
 from langlift.prompting.template import PromptTemplate, load_template
 from langlift.tasks.learner import TaskData

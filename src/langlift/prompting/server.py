@@ -12,11 +12,11 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from langlift.config.recipes import PromptRecipe
 from langlift.errors import InputError, LangliftError
 from langlift.progress import say
 from langlift.prompting.asking import Answer, Answered, Outcome, Prompt
 from langlift.prompting.pace import Pace
+from langlift.prompting.recipe import PromptRecipe
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 LONGEST_WAIT = 60.0

@@ -4,9 +4,9 @@ from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
-from langlift.config.recipes import PromptRecipe
 from langlift.languages import Language
 from langlift.prompting.forms import placeholders_of
+from langlift.prompting.recipe import PromptRecipe
 from langlift.prompting.running import MAY_CHANGE
 from langlift.prompting.template import load_template
 from langlift.studies.single_runs import PROMPTED

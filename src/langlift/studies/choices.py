@@ -6,8 +6,8 @@ from typing import Any
 
 from langlift.adapters.method import METHODS, readers
 from langlift.config.loading import Given
-from langlift.config.recipes import CAUSAL
 from langlift.studies.study import Axis
+from langlift.training.recipes import CAUSAL
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from functools import cache
 
 from langlift.backbones.loading import is_causal
 from langlift.config.loading import preset_settings
-from langlift.config.recipes import CAUSAL
 from langlift.errors import InputError
 from langlift.language_facts import base_languages
 from langlift.studies.study import Study
+from langlift.training.recipes import CAUSAL
 
 
 def is_decoder(base: str, study: Study) -> bool:

@@ -10,7 +10,6 @@ from typing import Any
 
 from langlift.adapters.method import is_whole_model
 from langlift.backbones.base_name import BaseName
-from langlift.config.recipes import CAUSAL, GraphRecipe, TaskRecipe, VocabRecipe
 from langlift.corpus.building import build_corpus
 from langlift.corpus.text_data import texts_to_score
 from langlift.errors import LangliftError
@@ -20,20 +19,23 @@ from langlift.evaluation.pseudo_perplexity import WITHIN_WORD, Score, score_mode
 from langlift.evaluation.sentence_vectors import parallel_sentences, sentence_vectors
 from langlift.files import write_json, write_text
 from langlift.graph.building import build_graph
+from langlift.graph.recipe import GraphRecipe
 from langlift.languages import find_language
 from langlift.prompting.running import prompt
 from langlift.studies.asking import answers_file, asked_model, asked_recipe, template_file
 from langlift.studies.cutting import cut_data
 from langlift.studies.folder import SENTENCES, held, is_done, made_ready, write_failure, write_run
 from langlift.studies.step import Step
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
 from langlift.training.adaptation import adapt
 from langlift.training.family import adapt_family
 from langlift.training.family_file import Family
 from langlift.training.memory import peak_memory_bytes, reset_peak_memory
-from langlift.training.recipes import AdaptRecipe, FamilyRecipe
+from langlift.training.recipes import CAUSAL, AdaptRecipe, FamilyRecipe
 from langlift.training.run_folder import METRICS
 from langlift.vocab.building import build_vocabulary
+from langlift.vocab.recipe import VocabRecipe
 
 WAIT = 60.0
 """Seconds that a run waits for a dying process to let go of its folder."""

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from langlift.adapters.method import is_whole_model
-from langlift.config.recipes import CAUSAL
 from langlift.evaluation.pseudo_perplexity import WITHIN_WORD
 from langlift.languages import Language
 from langlift.studies.choices import Choice, is_unread
@@ -15,6 +14,7 @@ from langlift.studies.step import Source, Step, base_model, existing
 from langlift.studies.step_maker import Corner, StepMaker
 from langlift.studies.study import TaskUse
 from langlift.tasks.task import TASKS
+from langlift.training.recipes import CAUSAL
 
 Model = Mapping[str, tuple[Source, ...]]
 """The inputs that a measured model is made of: its base, and what was trained on it."""

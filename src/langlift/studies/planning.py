@@ -8,7 +8,6 @@ from typing import Any
 
 from langlift.adapters.method import FUSIBLE
 from langlift.config.loading import Given
-from langlift.config.recipes import CAUSAL
 from langlift.errors import InputError
 from langlift.languages import Language
 from langlift.studies.asking import AskingSteps
@@ -18,6 +17,7 @@ from langlift.studies.step import Source, Step, base_model
 from langlift.studies.step_maker import Corner
 from langlift.studies.study import Study
 from langlift.studies.study_file import HINT
+from langlift.training.recipes import CAUSAL
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from langlift.adapters.composition import attach, train_only
 from langlift.adapters.method import METHODS, Shape, is_whole_model
 from langlift.backbones.loading import model_location, weightless_model
 from langlift.backbones.registry import backbone_of
-from langlift.config.recipes import CAUSAL
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.language_facts import base_shape
@@ -23,7 +22,7 @@ from langlift.studies.decoders import is_decoder
 from langlift.studies.planning import StudyPlan
 from langlift.studies.step import Input, Step
 from langlift.studies.workload import requests_of, workload_of
-from langlift.training.recipes import AdaptRecipe
+from langlift.training.recipes import CAUSAL, AdaptRecipe
 from langlift.training.step_time import step_time
 
 CALIBRATION_SECONDS = 30.0

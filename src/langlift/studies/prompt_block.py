@@ -6,10 +6,10 @@ from pathlib import Path
 import yaml
 
 from langlift.config.loading import check_setting
-from langlift.config.recipes import PromptRecipe
 from langlift.errors import InputError
 from langlift.languages import Language
 from langlift.prompting.forms import placeholders_of
+from langlift.prompting.recipe import PromptRecipe
 from langlift.prompting.server import is_url, url_parts
 from langlift.prompting.template import load_template
 from langlift.studies.places import PlacesReader

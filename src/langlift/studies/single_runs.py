@@ -8,10 +8,10 @@ from typing import Any
 import yaml
 
 from langlift.adapters.method import is_whole_model
-from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.languages import find_language
 from langlift.studies.store import StudyRun, is_study, read_run, read_study
+from langlift.tasks.recipe import TaskRecipe
 from langlift.training.run_folder import METRICS, RECIPE, VERSIONS, is_finished, read_metrics
 
 PARTS_OF_COST = ("tokens", "flops", "seconds", "peak_memory_bytes")

@@ -6,8 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from langlift.config.loading import Given, default_preset, preset_settings, resolve
-from langlift.config.recipes import CAUSAL
+from langlift.config.loading import Given, preset_settings, resolve
 from langlift.errors import InputError
 from langlift.languages import Language
 from langlift.studies.choices import Choice
@@ -16,6 +15,7 @@ from langlift.studies.step import Input, Source, Step, existing
 from langlift.studies.study import Place, Study
 from langlift.studies.study_file import SECTIONS
 from langlift.tasks.task import task_recipe
+from langlift.training.recipes import CAUSAL
 
 SHOWN = 3
 """So many languages are named where something is left out."""
@@ -96,7 +96,8 @@ class StepMaker:
             settings = [("the base", "objective", CAUSAL), *settings]  # where the study says nothing else
         try:
             sources: dict[str, Any] = {
-                "preset": default_preset(corner.base, study.preset),
+                "base": corner.base,
+                "preset": study.preset,
                 "given": [*published, *settings, *given],
             }
             if task is not None:

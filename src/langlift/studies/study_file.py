@@ -13,24 +13,21 @@ import yaml
 from langlift.adapters.method import METHODS
 from langlift.backbones.base_name import BaseName
 from langlift.config.loading import Given, check_setting, preset_path, yaml_readable
-from langlift.config.recipes import (
-    MOST_SEED,
-    OBJECTIVES,
-    GraphRecipe,
-    PromptRecipe,
-    TaskRecipe,
-    VocabRecipe,
-)
+from langlift.config.settings import MAX_SEED
 from langlift.corpus.byte_size import parse_bytes
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import VARIANTS
 from langlift.evaluation.sentence_vectors import LAYERS
+from langlift.graph.recipe import GraphRecipe
 from langlift.languages import Language, find_language
+from langlift.prompting.recipe import PromptRecipe
 from langlift.studies.prompt_block import OWN as PROMPT_KEYS
 from langlift.studies.prompt_block import PromptBlockReader
 from langlift.studies.study import BEHAVIOURS, USES, Aligning, Axis, Place, Scoring, Study, TaskUse
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.task import TASKS
-from langlift.training.recipes import AdaptRecipe, FamilyRecipe
+from langlift.training.recipes import OBJECTIVES, AdaptRecipe, FamilyRecipe
+from langlift.vocab.recipe import VocabRecipe
 
 STUDY = "study.yaml"
 KEYS = ("name", "preset", "base", "languages", "family", "data", "axes", "score", "alignment", "tasks")
@@ -256,7 +253,7 @@ class _Reader(PromptBlockReader):
                 self.mistakes.append(f"{place}: data '{unknown[0]}' is not described under data: ({known})")
             return str(value)
         if name == "seed":
-            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_SEED:
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_SEED:
                 self.mistakes.append(f"{place}: a seed is a whole number from 0, not {value!r}")
             return value
         if name == "max_bytes":

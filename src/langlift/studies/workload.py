@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from langlift.backbones.loading import load_tokenizer
-from langlift.config.recipes import CAUSAL
 from langlift.corpus.text_data import load_text_data, texts_to_score
 from langlift.errors import InputError
 from langlift.evaluation.sentence_vectors import parallel_sentences
@@ -23,6 +22,7 @@ from langlift.studies.asking import asked_model, asked_recipe, template_file
 from langlift.studies.step import Input, Step, task_data
 from langlift.tasks.learner import text_of
 from langlift.tasks.task import TASKS
+from langlift.training.recipes import CAUSAL
 
 SAMPLE = 500
 """So many texts are cut into tokens to learn how long they are."""

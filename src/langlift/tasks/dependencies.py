@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from langlift.config.recipes import TaskRecipe
 from langlift.evaluation.metrics import AttachmentScores, attachment_scores, universal
 from langlift.heads.biaffine import BiaffineHead, DependencyParser, summed_parsing_loss
 from langlift.heads.spanning_tree import Scores, greedy_tree, maximum_spanning_tree
 from langlift.tasks.baselines import most_frequent_label
 from langlift.tasks.conllu import DEPREL, HEAD, Sentence
 from langlift.tasks.inference import PREDICTION_BATCH
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.sentence_windows import ParserBatch, sentence_examples
 from langlift.tasks.treebanks import SentenceLabel, Treebank, TreebankLearner, WordLabels, recorded_sentences
 from langlift.tasks.word_encoder import WordEncoder

@@ -10,8 +10,8 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from langlift.config.recipes import TaskRecipe
 from langlift.heads.classification import TaskModel
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.task import Task
 from langlift.training.examples import Collate, Example
 from langlift.training.trainer import Batch

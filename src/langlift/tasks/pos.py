@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from langlift.config.recipes import TaskRecipe
 from langlift.evaluation.metrics import accuracy
 from langlift.tasks.baselines import most_frequent_label
 from langlift.tasks.conllu import UPOS, Sentence
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.tagging import Tagged, TaggingLearner, word_shares
 from langlift.tasks.treebanks import SentenceLabel, Treebank, TreebankLearner, WordLabels, recorded_sentences
 from langlift.tasks.word_encoder import WordEncoder

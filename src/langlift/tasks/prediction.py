@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from langlift.adapters.method import is_whole_model
 from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.loading import default_device
-from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.heads.classification import TaskModel
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import HEAD, HEAD_WEIGHTS
 from langlift.tasks.setups import load_trained
 from langlift.tasks.task import TASKS, Task

@@ -26,7 +26,6 @@ from langlift.backbones.loading import (
     quiet_transformers,
 )
 from langlift.config.loading import recorded
-from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.files import atomic_files, write_text
 from langlift.heads.classification import TaskModel, fit_head
@@ -35,6 +34,7 @@ from langlift.processes import only_one
 from langlift.progress import say
 from langlift.tasks.inference import PREDICTION_BATCH
 from langlift.tasks.learner import TaskData
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.setups import Setup, setup_for
 from langlift.tasks.task import Task, task_called
 from langlift.training.examples import Example, LengthGroups, Schedule

@@ -12,7 +12,6 @@ from transformers import PreTrainedModel
 
 from langlift.backbones.loading import longest_input
 from langlift.backbones.registry import backbone_of
-from langlift.config.recipes import TaskRecipe
 from langlift.evaluation.metrics import macro_f1
 from langlift.heads.classification import ClassificationHead, SentenceClassifier, summed_class_loss
 from langlift.tasks.baselines import text_baseline
@@ -20,6 +19,7 @@ from langlift.tasks.inference import probabilities_of
 from langlift.tasks.input_rows import TEXT, read_rows
 from langlift.tasks.labelled_text import LabelledText, open_labelled, require_labels
 from langlift.tasks.learner import Learner, Row, TaskData, digest
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.task import Columns
 from langlift.training.examples import Example, labelled_examples
 from langlift.training.paths import collate_for

@@ -31,10 +31,10 @@ from langlift.checkpoints.fusion_folder import (
     with_block,
 )
 from langlift.checkpoints.layouts import ADAPTERHUB_WEIGHTS, CONFIG_FILE, PEFT_WEIGHTS
-from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.files import atomic_folder, sha256_of
 from langlift.progress import say
+from langlift.tasks.recipe import TaskRecipe
 from langlift.training.consistency import DrawExperts, symmetric_divergence
 from langlift.training.trainer import Batch
 

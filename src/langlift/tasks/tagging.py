@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from langlift.backbones.registry import backbone_of
-from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.heads.classification import TokenClassifier, TokenHead, summed_class_loss
 from langlift.masking.masked_language_model import IGNORED
 from langlift.tasks.inference import Probabilities, probabilities_of
 from langlift.tasks.learner import Learner, Split
+from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.word_encoder import WordEncoder
 from langlift.training.examples import Example
 from langlift.training.trainer import Batch

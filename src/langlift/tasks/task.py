@@ -1,4 +1,4 @@
-"""The tasks: all that is known of each stands here, in one row; imports nothing heavy."""
+"""The table of tasks: everything specific to a task is in its row. Imports no heavy library."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,24 +7,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from langlift.config.loading import resolve
-from langlift.config.recipes import TaskRecipe
 from langlift.errors import InputError
 from langlift.evaluation.metrics import ACCURACY, ENTITY_F1, LAS, MACRO_F1, UAS, Metric
+from langlift.tasks.recipe import TaskRecipe
 
 if TYPE_CHECKING:
     from langlift.tasks.learner import Learner
 
 HUB_SET = "or a hub data set ID[:CONFIG]"
-TREEBANK = "folder of a treebank: *-ud-train.conllu, *-ud-dev.conllu, *-ud-test.conllu"
+TREEBANK = "Folder of a treebank: *-ud-train.conllu, *-ud-dev.conllu, *-ud-test.conllu"
 MOST_FREQUENT_TAG = {"most_frequent_tag": "each word's most frequent tag"}
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The table that a sentence task's data is: the label's column, beside ``text``.
+    """The data of a task that labels whole texts: the label's column, beside ``text``.
 
-    ``quoted``: fields may be quoted as in CSV. ``hub_labels`` are the names that the label's field has in hub data
-    sets.
+    ``quoted``: fields may be quoted as in CSV. ``hub_labels`` are names of the label's field in hub data sets.
     """
 
     label: str
@@ -34,7 +33,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Published:
-    """Where a paper's figures for a task stand: the name of the file in ``facts``, and the tables in the paper."""
+    """A paper's figures for a task: the name of the file in ``facts``, and the tables in the paper."""
 
     table: str
     place: str
@@ -42,58 +41,58 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A task; ``learner`` trains a model for it, and measures and uses that."""
+    """A task; its ``learner`` trains, evaluates and uses models."""
 
     name: str
     """As on the command line; also the name of the task adapter."""
     title: str
     learner_class: str
-    """``module:class`` within ``langlift.tasks``; imported when it is needed."""
+    """``module:class`` within ``langlift.tasks``; imported when needed."""
     data: str
-    """What ``--data`` takes, for help."""
+    """What ``--data`` accepts, for help."""
     epochs: int
-    """The default: as published (2502.10140, 2405.12413)."""
+    """Default number, as published (2502.10140, 2405.12413)."""
     metric: Metric
-    """The run's weights are the best by it on dev."""
+    """A run keeps the weights with the best value on dev."""
     further: tuple[Metric, ...] = ()
     """Metrics reported beside it."""
     baselines: Mapping[str, str]
-    """What results are compared with: key in results -> name."""
+    """Key in results -> title, of what results are compared with."""
     pipeline_tag: str
     """The hub's name for this kind of task."""
     verb: str
     """The method of ``Adapted`` that uses a trained run."""
     unused: frozenset[str]
-    """Settings of ``TaskRecipe`` that mean nothing here."""
+    """Settings of ``TaskRecipe`` that the task does not use."""
     columns: Columns | None = None
-    """The table's columns, where whole texts have labels."""
+    """The data's columns, for tasks that label whole texts."""
     word_file: str | None = None
-    """Where words have labels, the ending of files that have a word a line."""
+    """The ending of files with one word per line, for tasks that label words."""
     prompt: str | None = None
-    """The form of a prompt's answer, ``label`` or ``entities``; tasks without one cannot be prompted."""
+    """The form of an answer, ``label`` or ``entities``; tasks without one cannot be prompted."""
     label: str = ""
-    """In reports; by default the name."""
+    """Name in reports (default: ``name``)."""
     published: Published | None = None
     """The figures of arXiv 2502.10140."""
 
     @cached_property
     def learner(self) -> "Learner[Any]":
-        """What trains, measures and predicts; imports torch."""
+        """Trains, evaluates and predicts; imports torch."""
         module, name = self.learner_class.split(":")
         learner: Learner[Any] = getattr(import_module(f"langlift.tasks.{module}"), name)(self)
         return learner
 
     @property
     def help(self) -> str:
-        """What ``langlift task NAME`` does, in a sentence."""
+        """Help of ``langlift task NAME``."""
         measured = " and ".join(metric.title for metric in (self.metric, *self.further))
-        return f"{self.title}: {measured} over several seeds, beside a baseline."
+        return f"{self.title}: {measured} over several seeds, with baselines."
 
 
 def _sentence_task(
     name: str, title: str, epochs: int, columns: Columns, published: Published | None = None
 ) -> Task:
-    """A task that gives a whole text one label."""
+    """A task that labels whole texts."""
     quoting = "" if columns.quoted else ", not quoted"
     return Task(
         name=name,
@@ -131,7 +130,7 @@ _ROWS = (
         name="ner",
         title="Named entity recognition",
         learner_class="ner:NamedEntities",
-        data=f"train.conll, dev.conll, test.conll with a word and its BIO tag a line; {HUB_SET}",
+        data=f"train.conll, dev.conll, test.conll with one word and its BIO tag per line; {HUB_SET}",
         epochs=100,
         metric=ENTITY_F1,
         baselines=MOST_FREQUENT_TAG,
@@ -166,10 +165,10 @@ _ROWS = (
         metric=LAS,
         further=(UAS,),
         baselines={
-            "right_attach": "each word hangs on the next: LAS",
-            "right_attach_uas": "each word hangs on the next: UAS",
-            "left_attach": "each word hangs on the one before: LAS",
-            "left_attach_uas": "each word hangs on the one before: UAS",
+            "right_attach": "each word attached to the next: LAS",
+            "right_attach_uas": "each word attached to the next: UAS",
+            "left_attach": "each word attached to the previous one: LAS",
+            "left_attach_uas": "each word attached to the previous one: UAS",
         },
         pipeline_tag="token-classification",
         verb="parse",
@@ -186,7 +185,7 @@ def task_called(name: str) -> Task:
     """A task by its name.
 
     Raises:
-        InputError: there is none of this name.
+        InputError: there is no such task.
     """
     if name not in TASKS:
         raise InputError(f"unknown task '{name}'", f"one of {', '.join(TASKS)}")
@@ -194,7 +193,7 @@ def task_called(name: str) -> Task:
 
 
 def task_recipe(task: str | None = None, **sources: Any) -> TaskRecipe:
-    """``resolve`` for a task: its own number of epochs is the default, and blocks with its name (``ner:``) count.
+    """``resolve`` for a task, with its own default of epochs; blocks with its name (``ner:``) are read.
 
     Raises:
         InputError: as ``resolve``.

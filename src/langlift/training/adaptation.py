@@ -15,13 +15,12 @@ from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter, read_config
 from langlift.checkpoints.masked_head import MASKED_HEAD, stored_head
 from langlift.config.loading import recorded
-from langlift.config.recipes import CAUSAL
 from langlift.errors import InputError
 from langlift.files import sha256_of
 from langlift.languages import Language
 from langlift.model_cards import render_card
 from langlift.training.language_model_training import Adaptation, trained_head
-from langlift.training.recipes import AdaptRecipe
+from langlift.training.recipes import CAUSAL, AdaptRecipe
 from langlift.training.run import open_run
 from langlift.training.training_data import Source, encode_sources, read_sources
 

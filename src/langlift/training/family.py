@@ -14,7 +14,6 @@ from transformers import set_seed
 from langlift.adapters.method import METHODS
 from langlift.backbones.base_model import BaseModel
 from langlift.config.loading import recorded
-from langlift.config.recipes import VocabRecipe
 from langlift.corpus.sampling import sampling_shares
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
@@ -39,6 +38,7 @@ from langlift.training.training_data import (
 )
 from langlift.vocab.applying import apply_vocabulary
 from langlift.vocab.parts import load_vocabulary
+from langlift.vocab.recipe import VocabRecipe
 
 LANGUAGES = "languages"
 BASE = "base"

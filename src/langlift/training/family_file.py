@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from langlift.backbones.base_name import BaseName
-from langlift.config.loading import Given, default_preset, resolve, yaml_readable
+from langlift.config.loading import Given, resolve, yaml_readable
 from langlift.config.yaml_reader import YamlReader
 from langlift.errors import InputError
 from langlift.languages import Language, find_language
@@ -76,7 +76,8 @@ def read_family(
     recipe = resolve(
         FamilyRecipe,
         SECTION,
-        preset=default_preset(base.name, preset),
+        base=base.name,
+        preset=preset,
         config=config,
         assignments=assignments,
         flags=flags,

@@ -12,9 +12,9 @@ from transformers import PreTrainedModel
 
 from langlift.backbones.loading import longest_input
 from langlift.backbones.registry import backbone_of
-from langlift.config.recipes import FurtherRecipe
 from langlift.errors import InputError
 from langlift.training.language_model_loss import decoder_of
+from langlift.training.recipes import FurtherRecipe
 
 HEAD_DEVIATION = 0.02
 UNSEEN_COUNT = 0.5

@@ -17,7 +17,6 @@ from langlift.backbones.loading import default_device, quiet_transformers
 from langlift.backbones.masked_head import decoder_bias, head_parameters
 from langlift.checkpoints.adapter_folder import save_adapter
 from langlift.checkpoints.masked_head import save_masked_head
-from langlift.config.recipes import CAUSAL
 from langlift.errors import InputError
 from langlift.files import atomic_files
 from langlift.masking.masked_language_model import MaskedLanguageModel
@@ -36,7 +35,7 @@ from langlift.training.examples import (
 from langlift.training.language_model_loss import decoder_of
 from langlift.training.paths import LossPath, SummedLoss, loss_path
 from langlift.training.precision import prepare_arithmetic
-from langlift.training.recipes import AdaptRecipe
+from langlift.training.recipes import CAUSAL, AdaptRecipe
 from langlift.training.state_keeping import frozen_copy, state_keeping_loss, with_states_kept
 from langlift.training.trainer import LiftTrainer, Validation, on_device, training_arguments, validation_losses
 from langlift.training.training_data import DEV_SEED, TrainingData

@@ -21,7 +21,6 @@ from transformers import (
 from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.loading import default_device, quiet_transformers
 from langlift.config.loading import recorded
-from langlift.config.recipes import CAUSAL, FurtherRecipe, PretrainRecipe
 from langlift.corpus.text_files import Document
 from langlift.files import atomic_folder, sha256_of
 from langlift.languages import FLORES_CODE
@@ -38,6 +37,7 @@ from langlift.training.optimizers import MuonWithAdamW
 from langlift.training.paths import loss_path
 from langlift.training.precision import prepare_arithmetic
 from langlift.training.pretraining_text import corpus_files, reserved_rows, split_by_budget, token_rows
+from langlift.training.recipes import CAUSAL, FurtherRecipe, PretrainRecipe
 from langlift.training.run import open_run
 from langlift.training.state_keeping import frozen_copy, state_keeping_loss
 from langlift.training.trainer import LiftTrainer, on_device, training_arguments, validation_losses

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from langlift.config.recipes import FurtherRecipe, PretrainRecipe
 from langlift.corpus.text_files import Document, read_documents, split_documents
 from langlift.errors import InputError
 from langlift.files import atomic_file
 from langlift.progress import ProgressBar, say
 from langlift.training.examples import TokenMatrix
+from langlift.training.recipes import FurtherRecipe, PretrainRecipe
 
 
 def corpus_files(corpus: Sequence[Path], languages: Sequence[str]) -> list[Path]:

@@ -1,61 +1,81 @@
-"""The recipes of adaptation: what a user may set. Written into every run folder."""
+"""The recipes of training on text: pre-training, and adapting to one language or a family."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from langlift.adapters.method import METHODS, MethodSettings
-from langlift.config.recipes import (
-    CAUSAL,
-    OBJECTIVES,
-    VOCABULARY_INITS,
-    keep_states_setting,
-    path_setting,
-    precision_setting,
-)
-from langlift.config.settings import MOST_SEED, setting
+from langlift.config.settings import MAX_SEED, same_setting, setting
+from langlift.vocab.recipe import VocabRecipe
+
+CAUSAL = "causal"
+OBJECTIVES = ("mlm", "full_word", "targeted", CAUSAL)
+PRECISIONS = ("auto", "float32", "bf16")
+PATHS = ("fast", "naive")
+
+
+def precision_setting(default: str = "auto") -> Any:
+    """The arithmetic of a run."""
+    description = "Arithmetic; auto uses bf16 if the machine has it and a check on one batch passes"
+    return setting(default, description, choices=PRECISIONS, option=True)
+
+
+def path_setting() -> Any:
+    """How a run is computed."""
+    description = "Computation; naive pads batches: slower, same results"
+    return setting("fast", description, choices=PATHS, option=True)
+
+
+def _keep_states() -> Any:
+    description = "Weight of a loss term that keeps the states of unmasked tokens close to the base's (0: off)"
+    return setting(0.0, description, minimum=0)
 
 
 @dataclass(frozen=True)
 class AdaptRecipe(MethodSettings):
     """How a language adapter is trained."""
 
-    objective: str = setting("mlm", "what it learns to predict", choices=OBJECTIVES)
-    steps: int = setting(100_000, "optimiser steps", least=1)
-    learning_rate: float = setting(1e-4, "peak learning rate", above=0, most=1)
-    batch_size: int = setting(16, "sentences a step", least=1)
-    warmup_share: float = setting(0.0, "share of the steps that warm up", least=0, most=1)
-    weight_decay: float = setting(0.0, "weight decay (AdamW)", least=0)
+    objective: str = setting("mlm", "Training objective; causal is for decoders", choices=OBJECTIVES, option=True)
+    steps: int = setting(100_000, "Optimiser steps", minimum=1, option=True)
+    learning_rate: float = setting(1e-4, "Peak learning rate", above=0, maximum=1, option="--lr")
+    batch_size: int = setting(16, "Sentences per step", minimum=1, option=True)
+    warmup_share: float = setting(0.0, "Share of the steps used for warm-up", minimum=0, maximum=1)
+    weight_decay: float = setting(0.0, "Weight decay (AdamW)", minimum=0)
     train_head: bool = setting(
-        False, "also train the masked head's dense layer and LayerNorm (true: as published; full: always)"
+        False, "Also train the masked head's dense layer and LayerNorm (true: as published; full: always)"
     )
     fit_bias: bool = setting(
-        False,
-        "masked objectives: start the head's bias from the frequencies of the pieces in the text, and train it",
+        False, "Masked objectives: initialise the head's bias from token frequencies in the text, and train it"
     )
-    keep_states: float = keep_states_setting()
-    masking_share: float = setting(0.15, "share of the tokens that is predicted (mlm, full_word)", above=0, most=1)
+    keep_states: float = _keep_states()
+    masking_share: float = setting(
+        0.15, "mlm, full_word: share of the tokens that is predicted", above=0, maximum=1
+    )
     targeted_as_published: bool = setting(
-        False, "targeted: the published script's choice once for all epochs, twelve relations, search by pieces"
+        False,
+        "targeted: as in the published script, choose once for all epochs, among twelve relations, and find words "
+        "by their tokens",
     )
-    max_tokens: int = setting(256, "longest example in tokens; a longer text becomes several", least=8)
-    validate_every: int = setting(500, "steps between validations", least=1)
-    validation_examples: int = setting(1000, "most dev sentences measured at a validation", least=1)
-    save_steps: int = setting(500, "steps between checkpoints", least=1)
-    seed: int = setting(42, "seed of initialisation, order, masks and dropout", least=0, most=MOST_SEED)
+    max_tokens: int = setting(256, "Maximum length of an example in tokens; longer texts are split", minimum=8)
+    validate_every: int = setting(500, "Steps between validations", minimum=1)
+    validation_examples: int = setting(1000, "Maximum number of dev sentences per validation", minimum=1)
+    save_steps: int = setting(500, "Steps between checkpoints", minimum=1, option=True)
+    seed: int = setting(
+        42, "Seed of initialisation, order, masks and dropout", minimum=0, maximum=MAX_SEED, option=True
+    )
     gradient_checkpointing: bool = setting(
-        False, "compute each layer again in the backward pass: less memory, a third more time"
+        False, "Recompute each layer in the backward pass: less memory, a third more time"
     )
     quantised: bool = setting(
-        False, "load the frozen base in 4 bits (a GPU, and pip install 'langlift[quantised]')"
+        False, "Load the frozen base in 4 bits (needs a GPU and pip install 'langlift[quantised]')"
     )
     precision: str = precision_setting()
     path: str = path_setting()
 
     def mistakes(self) -> list[str]:
-        """Settings that do not go together."""
+        """Settings that cannot be combined."""
         found = []
         if self.train_head and self.objective == CAUSAL:
-            found.append("train_head: a causal head is its decoder alone, which adapters do not train")
+            found.append("train_head: a causal head is only its decoder, which adapters do not train")
         if self.fit_bias and self.objective == CAUSAL:
             found.append("fit_bias: only for masked objectives")
         second_pass = f"not with the second pass of {self.method} (set consistency to 0)"
@@ -73,37 +93,128 @@ class FamilyRecipe(AdaptRecipe):
     """How one model, or one adapter, is trained for many languages; by default as in arXiv 2405.12413."""
 
     REPLACES: ClassVar = {"steps": "tokens"}
-    """A setting that puts another one out of force which an earlier source gave."""
-    method: str = setting("full", "what is trained", choices=tuple(METHODS))
+    """A setting -> another one that it overrides if that one comes from an earlier source."""
+    method: str = same_setting(AdaptRecipe, "method", "full")
     alpha: float = setting(
-        0.3, "a language's share of the examples goes with its size to this power", least=0, most=1
+        0.3,
+        "Languages are sampled in proportion to size^alpha (1: by size, 0: evenly)",
+        minimum=0,
+        maximum=1,
+        option=True,
     )
-    tokens: int = setting(0, "budget in tokens of training text, in place of steps (0: steps says)", least=0)
-    learning_rate: float = setting(1e-5, "peak learning rate", above=0, most=1)
-    batch_size: int = setting(20, "examples computed at once", least=1)
-    accumulation: int = setting(10, "times batch_size make a step", least=1)
+    tokens: int = setting(0, "Training budget in tokens, instead of steps (0: use steps)", minimum=0, option=True)
+    learning_rate: float = same_setting(AdaptRecipe, "learning_rate", 1e-5)
+    batch_size: int = same_setting(AdaptRecipe, "batch_size", 20, "Examples computed at once")
+    accumulation: int = setting(10, "Batches per optimiser step", minimum=1)
     freeze_share: float = setting(
-        0.025, "full: share of the steps, at the start, that train only embeddings and head", least=0, most=1
+        0.025, "full: share of the steps, at the start, that train only embeddings and head", minimum=0, maximum=1
     )
-    vocabulary_init: str = setting(
-        "focus", "vocabulary: how tokens begin that the base does not hold", choices=VOCABULARY_INITS
+    vocabulary_init: str = same_setting(
+        VocabRecipe, "init", description="With a vocabulary: how the tokens new to the base are initialised"
     )
-    vector_least_count: int = setting(
-        10, "vocabulary, focus: times a piece must occur to get a fastText vector", least=1
+    vector_least_count: int = same_setting(
+        VocabRecipe,
+        "vector_least_count",
+        description="With a vocabulary, focus: minimum frequency of a token to get a fastText vector",
     )
-    validation_examples: int = setting(
-        250, "most dev sentences of each language measured at a validation", least=1
+    validation_examples: int = same_setting(
+        AdaptRecipe, "validation_examples", 250, "Maximum number of dev sentences of each language per validation"
     )
 
     def mistakes(self) -> list[str]:
-        """Settings that do not go together."""
+        """Settings that cannot be combined."""
         found = super().mistakes()
-        if self.targeted_as_published:
-            found.append("targeted_as_published: only for one language (langlift adapt)")
         if self.objective == CAUSAL or self.quantised:
             found.append("causal and quantised models: only for one language (langlift adapt)")
-        if self.keep_states:
-            found.append("keep_states: only for one language (langlift adapt)")
-        if self.fit_bias:
-            found.append("fit_bias: only for one language (langlift adapt)")
+        for name in ("targeted_as_published", "keep_states", "fit_bias"):
+            if getattr(self, name):
+                found.append(f"{name}: only for one language (langlift adapt)")
         return found
+
+
+@dataclass(frozen=True)
+class _TextTraining:
+    """The settings of any pre-training."""
+
+    languages: tuple[str, ...] = setting((), "Names of the files to use from a folder, without .txt (none: all)")
+    language_bytes: dict[str, int] = setting(  # noqa: RUF009 - a field with a factory
+        {}, "Maximum bytes of training text by file name, such as `{eng_Latn: 64000}` (others: all)", minimum=1
+    )
+    row_tokens: int = setting(128, "Length of a training row in tokens", minimum=16)
+    steps: int = setting(10_000, "Optimiser steps; can be changed with --resume", minimum=1, option=True)
+    decay_share: float = setting(
+        0.3, "Share of the steps, at the end, in which the learning rate falls", minimum=0, maximum=1
+    )
+    warmup_share: float = setting(0.02, "Share of the steps used for warm-up", minimum=0, maximum=1)
+    learning_rate: float = setting(2e-3, "Peak learning rate (Muon and AdamW)", above=0, maximum=1, option="--lr")
+    weight_decay: float = setting(0.05, "Weight decay", minimum=0)
+    batch_size: int = setting(16, "Rows computed at once", minimum=1, option=True)
+    accumulation: int = setting(4, "Batches per optimiser step", minimum=1)
+    masking_share: float = setting(0.15, "Share of the tokens that is predicted", above=0, maximum=1)
+    reserved_share: float = setting(0.1, "Share of the documents reserved for validation", above=0, maximum=0.5)
+    validation_rows: int = setting(600, "Rows per validation, of all files together", minimum=1)
+    validate_every: int = setting(250, "Steps between validations", minimum=1)
+    save_steps: int = setting(250, "Steps between checkpoints", minimum=1, option=True)
+    seed: int = setting(
+        0, "Seed of the split, initialisation, order and masks", minimum=0, maximum=MAX_SEED, option=True
+    )
+    precision: str = precision_setting("bf16")
+    path: str = path_setting()
+
+    def mistakes(self) -> list[str]:
+        """Settings that cannot be combined."""
+        unknown = [name for name in self.language_bytes if self.languages and name not in self.languages]
+        return [f"language_bytes: {', '.join(unknown)} not among languages"] if unknown else []
+
+
+@dataclass(frozen=True)
+class PretrainRecipe(_TextTraining):
+    """How a base model is trained from scratch."""
+
+    objective: str = setting(
+        "mlm",
+        "Training objective, and architecture: mlm (XLM-R's) or causal (Llama's)",
+        choices=("mlm", CAUSAL),
+        option=True,
+    )
+    vocabulary_size: int = setting(16_000, "Entries of the tokenizer", minimum=300, maximum=65_536)
+    byte_fallback: bool = setting(True, "Spell characters without a token in bytes (false: they are unknown)")
+    hidden_size: int = setting(256, "Hidden size", minimum=8)
+    layers: int = setting(6, "Number of layers", minimum=1)
+    attention_heads: int = setting(4, "Number of attention heads", minimum=1)
+    feed_forward_size: int = setting(
+        1024, "Size of the feed-forward layers (causal: two thirds, in three matrices, as many weights)", minimum=8
+    )
+    max_tokens: int = setting(256, "Maximum input length of the finished model in tokens", minimum=16)
+
+    def mistakes(self) -> list[str]:
+        """Settings that cannot be combined."""
+        found = super().mistakes()
+        if self.row_tokens > self.max_tokens:
+            found.append(f"row_tokens ({self.row_tokens}) must not be above max_tokens ({self.max_tokens})")
+        if self.hidden_size % (2 * self.attention_heads):
+            found.append(f"hidden_size ({self.hidden_size}) must be a multiple of twice attention_heads")
+        return found
+
+
+@dataclass(frozen=True)
+class FurtherRecipe(_TextTraining):
+    """How the pre-training of an encoder is continued, with a new masked head if it has none."""
+
+    train_layers: int = setting(
+        -1, "Number of last layers to train with the head (-1: all; 0: only the head)", minimum=-1
+    )
+    train_embeddings: bool = setting(True, "Train the embeddings, and with them the decoder tied to them")
+    head_init: str = setting(
+        "identity",
+        "Initial dense layer of a new head: the identity, or drawn from N(0, 0.02)",
+        choices=("identity", "normal"),
+    )
+    keep_states: float = _keep_states()
+    steps: int = same_setting(_TextTraining, "steps", 1000)
+    decay_share: float = same_setting(_TextTraining, "decay_share", 0.7)
+    learning_rate: float = same_setting(_TextTraining, "learning_rate", 3e-4, "Peak learning rate (AdamW)")
+    weight_decay: float = same_setting(_TextTraining, "weight_decay", 0.01)
+    batch_size: int = same_setting(_TextTraining, "batch_size", 8)
+    accumulation: int = same_setting(_TextTraining, "accumulation", 1)
+    precision: str = same_setting(_TextTraining, "precision", "auto")

@@ -13,7 +13,6 @@ from langlift.adapters.composition import attach, train_only
 from langlift.adapters.method import METHODS
 from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.loading import default_device
-from langlift.config.recipes import CAUSAL
 from langlift.progress import ProgressBar
 from langlift.training.cost import ATTENTION_ON_CPU
 from langlift.training.encoding import encode
@@ -21,7 +20,7 @@ from langlift.training.examples import OnePass
 from langlift.training.language_model_training import examples_for
 from langlift.training.paths import loss_path
 from langlift.training.precision import autocast, prepare_arithmetic
-from langlift.training.recipes import AdaptRecipe
+from langlift.training.recipes import CAUSAL, AdaptRecipe
 from langlift.training.trainer import Batch, on_device
 
 MEASURED_STEPS = 5

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from langlift.config.recipes import CAUSAL
 from langlift.corpus.text_data import TextData, Triple, load_text_data
 from langlift.errors import InputError
 from langlift.progress import say
@@ -20,7 +19,7 @@ from langlift.training.encoding import (
     encode_triples_as_published,
     encode_words,
 )
-from langlift.training.recipes import AdaptRecipe
+from langlift.training.recipes import CAUSAL, AdaptRecipe
 
 DEV_SEED = 0
 """Dev rows and their masks are the same for every seed, so that runs can be compared."""

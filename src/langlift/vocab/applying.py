@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 
 from langlift.backbones.base_model import BaseModel, BaseName
-from langlift.config.recipes import VocabRecipe
 from langlift.errors import InputError
 from langlift.files import check_new_folder
 from langlift.vocab.corpora import read_corpora
@@ -19,6 +18,7 @@ from langlift.vocab.focus import Vectors, focus_weights
 from langlift.vocab.model_rows import parameter_count, row_count, save_model, with_vocabulary
 from langlift.vocab.overlap import Form, canonical_forms, overlap, special_pairs, speller
 from langlift.vocab.parts import assembled, fertility, load_vocabulary, state_of
+from langlift.vocab.recipe import VocabRecipe
 from langlift.vocab.row_plan import RowPlan, row_plan
 from langlift.vocab.scripts import grouped_by_script
 from langlift.vocab.vectors import read_vectors, train_vectors

@@ -7,7 +7,6 @@ from typing import Any
 
 from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import load_tokenizer
-from langlift.config.recipes import VocabRecipe
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder
 from langlift.languages import find_language
@@ -16,6 +15,7 @@ from langlift.vocab.applying import write_record
 from langlift.vocab.corpora import read_corpora
 from langlift.vocab.extension import extended
 from langlift.vocab.parts import fertility, kind_of, state_of, token_ids
+from langlift.vocab.recipe import VocabRecipe
 from langlift.vocab.tokenizer_training import train_tokenizer
 
 

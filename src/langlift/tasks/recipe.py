@@ -1,0 +1,60 @@
+"""The recipe of training on a task."""
+
+from dataclasses import dataclass
+
+from langlift.adapters.method import TASK_METHODS, MethodSettings
+from langlift.config.settings import MAX_SEED, same_setting, setting
+from langlift.training.recipes import path_setting, precision_setting
+
+
+@dataclass(frozen=True)
+class TaskRecipe:
+    """How a task adapter, or a whole model, is trained on labelled examples."""
+
+    method: str = setting("seq_bn", "What is trained", choices=TASK_METHODS, option=True)
+    epochs: int = setting(20, "Passes over the training examples", minimum=1, option=True)
+    learning_rate: float = setting(1e-4, "Peak learning rate", above=0, maximum=1, option="--lr")
+    batch_size: int = setting(32, "Examples per step", minimum=1, option=True)
+    warmup_share: float = setting(0.05, "Share of the steps used for warm-up", minimum=0, maximum=1)
+    weight_decay: float = setting(0.01, "Weight decay (AdamW)", minimum=0)
+    reduction_factor: float = same_setting(MethodSettings, "reduction_factor")
+    experts: int = same_setting(MethodSettings, "experts")
+    share: str = same_setting(MethodSettings, "share")
+    merge: str = same_setting(MethodSettings, "merge")
+    consistency: float = same_setting(MethodSettings, "consistency")
+    patience: int = setting(
+        0, "Stop after this many epochs without a better dev score (0: train all epochs)", minimum=0
+    )
+    pooling: str = setting(
+        "auto",
+        "Vector of a sentence (of a word, in tasks that label words): its first or last token, or their mean; "
+        "auto: first, in decoders last",
+        choices=("auto", "first", "mean", "last"),
+    )
+    fit_head: bool = setting(
+        False, "Initialise the head by logistic regression on the model's frozen vectors (LP-FT; false: at random)"
+    )
+    decoding: str = setting(
+        "mst",
+        "dependencies: the tree with the highest score, or each word's best head (repaired if that is not a tree)",
+        choices=("mst", "greedy"),
+    )
+    label_subwords: str = setting(
+        "first",
+        "ner: tokens of a word that are labelled and scored (every: as published)",
+        choices=("first", "every"),
+    )
+    max_tokens: int = setting(256, "Maximum length of an example in tokens, including special tokens", minimum=8)
+    train_examples: int = setting(0, "Number of training examples, drawn by seed (0: all)", minimum=0, option=True)
+    validation_examples: int = setting(
+        0, "Maximum number of dev examples per epoch, the same for all seeds (0: all)", minimum=0
+    )
+    seeds: tuple[int, ...] = setting(
+        (1, 2, 3), "One run for each seed", minimum=0, maximum=MAX_SEED, min_items=1, option=True
+    )
+    precision: str = precision_setting()
+    path: str = path_setting()
+
+    def mistakes(self) -> list[str]:
+        """Settings that cannot be combined."""
+        return [] if len(set(self.seeds)) == len(self.seeds) else ["seeds: the same seed twice"]
