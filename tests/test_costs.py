@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from conftest import MALTESE
+from interrupted import interrupted_at
 
 from langlift.languages import find_language
 from langlift.training.adaptation import adapt
 from langlift.training.cost import flops_per_token
 from langlift.training.recipes import AdaptRecipe
-from langlift.training.trainer import LiftTrainer
 
 QUICK = AdaptRecipe(
     method="full", steps=4, batch_size=4, learning_rate=1e-3, validate_every=2, save_steps=2, max_tokens=48,
@@ -69,20 +69,11 @@ def test_what_is_not_computed_is_not_counted(tiny_xlm_roberta, tmp_path):
     assert adapter < 0.9 * fast < 0.9 * naive
 
 
-def test_time_is_that_of_all_processes(tiny_bert, tmp_path, monkeypatch):
-    evaluate = LiftTrainer.evaluate
-
-    def stopped(self, *arguments, **keywords):
-        if self.state.global_step == 4:
-            raise KeyboardInterrupt
-        return evaluate(self, *arguments, **keywords)
-
-    monkeypatch.setattr(LiftTrainer, "evaluate", stopped)
+def test_time_is_that_of_all_processes(tiny_bert, tmp_path):
     out = tmp_path / "run"
     recipe = dataclasses.replace(QUICK, path="fast")
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_at(4):
         adapt(find_language("mlt"), str(tiny_bert), MALTESE, out, recipe)
-    monkeypatch.setattr(LiftTrainer, "evaluate", evaluate)
     lines = (out / "progress.jsonl").read_text().splitlines()
     slow = {**json.loads(lines[-1]), "seconds": 1000.0}  # as if the stopped process had taken long
     kept = [line for line in lines if json.loads(line)["step"] < slow["step"]]

@@ -13,6 +13,7 @@ from conftest import MALTESE
 from graph_rows import sentence
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interrupted import interrupted_at
 from safetensors.torch import load_file, save_file
 
 from langlift.adapters.composition import attached
@@ -30,7 +31,7 @@ from langlift.languages import find_language
 from langlift.training.adaptation import AdaptResult, adapt
 from langlift.training.examples import Rounds, Schedule
 from langlift.training.recipes import AdaptRecipe
-from langlift.training.trainer import LiftTrainer, validation_losses
+from langlift.training.trainer import validation_losses
 from langlift.training.training_data import encode_sources, read_sources
 
 LANGUAGE = find_language("mlt")
@@ -133,17 +134,8 @@ def test_text_and_graph_together_are_resumed_exactly(tiny_bert, graph, tmp_path,
     assert inputs["data"] == [MALTESE.name, "graph"] and inputs["data_weights"] == weights
     assert [len(sha) for sha in inputs["data_sha256"]] == [64, 64]
 
-    evaluate = LiftTrainer.evaluate
-
-    def stop_at_six(self, *arguments, **keywords):
-        if self.state.global_step == 6:
-            raise KeyboardInterrupt
-        return evaluate(self, *arguments, **keywords)
-
-    monkeypatch.setattr(LiftTrainer, "evaluate", stop_at_six)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_at(6):
         run("broken")
-    monkeypatch.undo()
     for changed, said in (([1.0, 1.0], "data_weights"), (None, "data_weights")):
         with pytest.raises(InputError, match=said):
             adapt(LANGUAGE, str(tiny_bert), data, tmp_path / "broken", recipe, True, data_weights=changed)

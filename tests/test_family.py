@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from interrupted import interrupted_at
 from safetensors.torch import load_file
 from scipy.stats import chisquare
 from test_training import killed_and_resumed
@@ -254,20 +255,11 @@ def test_a_run_trains_the_whole_model_and_tells_of_every_language(whole, file):
     assert "| Hausa (`hau_Latn`) |" in (out / "README.md").read_text()
 
 
-def test_a_run_interrupted_while_frozen_or_later_ends_in_the_same_model(whole, file, tmp_path, monkeypatch):
-    evaluate = LiftTrainer.evaluate
+def test_a_run_interrupted_while_frozen_or_later_ends_in_the_same_model(whole, file, tmp_path):
     for stop in (4, 6):  # frozen are steps 1 to 3; checkpoints at 3 and 6
-
-        def stopped(self, *arguments, stop=stop, **keywords):
-            if self.state.global_step == stop:
-                raise KeyboardInterrupt
-            return evaluate(self, *arguments, **keywords)
-
         out = tmp_path / str(stop)
-        monkeypatch.setattr(LiftTrainer, "evaluate", stopped)
-        with pytest.raises(KeyboardInterrupt):
+        with interrupted_at(stop):
             run(file, out)
-        monkeypatch.setattr(LiftTrainer, "evaluate", evaluate)
         again = run(file, out, resume=True)
         ours, theirs = load_file(out / "model.safetensors"), load_file(whole[1] / "model.safetensors")
         assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

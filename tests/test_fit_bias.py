@@ -2,12 +2,12 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conftest import MALTESE
+from interrupted import interrupted_at
 from safetensors.torch import load_file
 
 from langlift.backbones.loading import load_masked_model, load_tokenizer
@@ -21,7 +21,6 @@ from langlift.training.examples import OnePass, masked_examples
 from langlift.training.language_model_loss import decoder_of, logits_at
 from langlift.training.paths import loss_path
 from langlift.training.recipes import AdaptRecipe, FamilyRecipe
-from langlift.training.trainer import LiftTrainer
 
 MALTA = find_language("mlt_Latn")
 QUICK = AdaptRecipe(
@@ -96,20 +95,11 @@ def test_an_adapter_keeps_its_bias(tiny_bert: Path, tmp_path: Path):
     assert torch.equal(load_file(tmp_path / "further" / "masked_head.safetensors")[name], stored)
 
 
-def test_a_killed_run_keeps_the_fit(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_killed_run_keeps_the_fit(tiny_bert: Path, tmp_path: Path):
     """A checkpoint holds the bias, and resuming does not fit it again."""
     whole = adapt(MALTA, str(tiny_bert), MALTESE, tmp_path / "whole", QUICK)
-    step = LiftTrainer.training_step
-
-    def stop_at_five(self: LiftTrainer, *arguments: Any, **keywords: Any) -> Any:
-        if self.state.global_step == 5:
-            raise KeyboardInterrupt
-        return step(self, *arguments, **keywords)
-
-    monkeypatch.setattr(LiftTrainer, "training_step", stop_at_five)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_at(5, "training_step"):
         adapt(MALTA, str(tiny_bert), MALTESE, tmp_path / "killed", QUICK)
-    monkeypatch.undo()
     resumed = adapt(MALTA, str(tiny_bert), MALTESE, tmp_path / "killed", QUICK, resume=True)
     assert resumed.validation_loss == whole.validation_loss
     ours, theirs = (load_file(tmp_path / name / "masked_head.safetensors") for name in ("killed", "whole"))

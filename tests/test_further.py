@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import MALTESE
+from interrupted import interrupted_at
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from langlift.backbones.hidden_states import hidden_states
@@ -27,7 +28,6 @@ from langlift.training.pretraining import pretrain
 from langlift.training.pretraining_text import reserved_rows, token_rows
 from langlift.training.recipes import FurtherRecipe, PretrainRecipe
 from langlift.training.state_keeping import frozen_copy, state_keeping_loss, with_states_kept
-from langlift.training.trainer import LiftTrainer
 
 QUICK = FurtherRecipe(
     row_tokens=32, steps=8, batch_size=8, accumulation=1, validation_rows=8, validate_every=4, save_steps=2,
@@ -172,20 +172,11 @@ def test_kept_states_hold_the_encoder_back(headless: Path, maltese_lines: list[s
     assert moved(100.0) < 0.7 * moved(0.0)
 
 
-def test_a_killed_run_goes_on_exactly(headless: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_killed_run_goes_on_exactly(headless: Path, tmp_path: Path):
     recipe = dataclasses.replace(QUICK, keep_states=1.0)
     whole = pretrain([MALTESE], tmp_path / "whole", recipe, base=str(headless))
-    step = LiftTrainer.training_step
-
-    def stop_at_five(self: LiftTrainer, *arguments: Any, **keywords: Any) -> Any:
-        if self.state.global_step == 5:
-            raise KeyboardInterrupt
-        return step(self, *arguments, **keywords)
-
-    monkeypatch.setattr(LiftTrainer, "training_step", stop_at_five)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_at(5, "training_step"):
         pretrain([MALTESE], tmp_path / "killed", recipe, base=str(headless))
-    monkeypatch.undo()
     resumed = pretrain([MALTESE], tmp_path / "killed", recipe, resume=True, base=str(headless))
     assert resumed.validation_loss == whole.validation_loss
     ours, theirs = (load_masked_model(r.model).state_dict() for r in (resumed, whole))

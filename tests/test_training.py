@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from conftest import MALTESE
+from interrupted import interrupted_at
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -311,17 +312,8 @@ def test_a_stopped_pretraining_can_be_made_longer_and_a_finished_one_not(
         steps=6, batch_size=2, accumulation=1, validation_rows=4, validate_every=2, save_steps=2,
     )  # fmt: skip
     out = tmp_path / "run"
-    evaluate = LiftTrainer.evaluate
-
-    def stop_at_four(self, *arguments, **keywords):
-        if self.state.global_step == 4:
-            raise KeyboardInterrupt
-        return evaluate(self, *arguments, **keywords)
-
-    monkeypatch.setattr(LiftTrainer, "evaluate", stop_at_four)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_at(4):
         pretrain([MALTESE], out, recipe)
-    monkeypatch.undo()
     assert (out / "checkpoints" / "checkpoint-2").exists()
     with pytest.raises(InputError, match="hidden_size = 32, not 64"):
         pretrain([MALTESE], out, dataclasses.replace(recipe, hidden_size=64), resume=True)
