@@ -35,11 +35,11 @@ class StudyFolder:
         self.runs.append(content)
         return folder
 
-    def adapt(self, language: str, data: str, seed: int, alpha: float, size: int) -> str:
+    def adapt(self, language: str, data: str, seed: int, alpha: float, needs=()) -> str:
         """An adapter's run; returns its hash."""
         cell = {"language": language, "base": BASE, "method": "seq_bn", "data": data, "objective": "mlm",
                 "task": None, "metric": "validation_loss", "seed": seed, "alpha": alpha}  # fmt: skip
-        folder = self.run("adapt", cell, {"value": 3.0 + seed / 10, "before": 5.0, "data_bytes": size})
+        folder = self.run("adapt", cell, {"value": 3.0 + seed / 10, "before": 5.0}, needs=needs)
         write_recipe(folder, "adapt", {"steps": 400, "learning_rate": 1e-4, "batch_size": 16, "seed": seed})
         records = [{"step": s, "validation_loss": 5.0 - s / 100, "loss": 1.0} for s in (0, 100, 200)]
         (folder / "progress.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
@@ -99,12 +99,15 @@ def make_study(path: Path) -> StudyFolder:
     for place, language in enumerate(LANGUAGES):
         none = {"method": None, "data": None, "objective": None}
         before = 20.0 + 15 * place
+        cut = {"language": language, "data": "text", "max_bytes": 10**5 * 4**place}
+        study.run("cut", cut, {"value": 10**5 * 4**place, "before": 10**8})
+        text = study.runs[-1]["hash"]
         score = {"language": language, "base": BASE, "task": None, "metric": "pseudo_perplexity"}
         study.run("score", {**none, **score, "seed": None}, {"value": before, "before": None})
         for seed in (1, 2, 3):
             study.sentiment(language, {**none, "use": "alone"}, seed, 0.6)
             for alpha in (0.1, 0.4, 1.0):
-                adapter = study.adapt(language, "text", seed, alpha, 10**5 * 4**place)
+                adapter = study.adapt(language, "text", seed, alpha, needs=[text])
                 trained = {"method": "seq_bn", "data": "text", "objective": "mlm", "alpha": alpha}
                 value = before * (0.5 - 0.02 * seed + 0.05 * alpha + 0.03 * place)
                 cell = {**trained, **score, "seed": seed}

@@ -12,15 +12,14 @@ from langlift.errors import InputError
 from langlift.evaluation.metrics import attachment_scores, entity_f1, macro_f1
 from langlift.reports.study_tables import results_table
 from langlift.studies.analysis.analysing import analyse
-from langlift.studies.analysis.bootstrap import compare, drawn_times, holm, randomisation_p, two_sided_p
+from langlift.studies.analysis.bootstrap import compare, drawn_times, randomisation_p, two_sided_p
 from langlift.studies.analysis.correlations import ADAPTATION, PRE_TRAINING, correlation, data_megabytes
 from langlift.studies.analysis.curves import curves_of
 from langlift.studies.analysis.item_counts import attachments_counted, entities_counted, labels_counted, read_items
-from langlift.studies.analysis.measures import Measure, sort_results
+from langlift.studies.analysis.measures import Measure, sort_results, spread
 from langlift.studies.analysis.regression import mixed_model
-from langlift.studies.analysis.spread import spread
+from langlift.studies.folder import read_study_runs
 from langlift.studies.single_runs import data_kind, read_runs
-from langlift.studies.store import read_study
 
 # Student's sleep data (1908): hours of sleep gained with drug 1 and drug 2 by ten patients.
 DRUG_1 = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
@@ -145,13 +144,6 @@ def test_p_of_no_difference_is_spread_evenly():
     assert 0.02 < np.mean(np.array(p) < 0.05) < 0.10
 
 
-def test_holm_is_statsmodels():
-    from statsmodels.stats.multitest import multipletests
-
-    p = [0.01, 0.04, 0.03, 0.005, 0.5]
-    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
-
-
 @pytest.mark.parametrize("seed", range(8))
 def test_resampled_macro_f1_is_sklearns(seed):
     """Counting each item so many times gives what the metric gives of the repeated rows."""
@@ -181,7 +173,7 @@ def test_counted_entities_and_trees_give_the_metrics():
 
 
 def test_study_is_read_as_written(study, tmp_path):
-    runs, unfinished = read_study(study.path)
+    runs, unfinished = read_study_runs(study.path)
     assert unfinished == ["task-killed"]
     assert {run.name: run.cell for run in runs} == {run["name"]: run["cell"] for run in study.runs}
     damaged = tmp_path / "s" / "runs" / "a"
@@ -245,7 +237,7 @@ def test_sentences_of_scores_are_resampled(tmp_path):
                 {"tokens": int(t), "log_probability": -float(s)} for t, s in zip(tokens, surprise, strict=True)
             ]
             (folder / "sentences.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = sort_results(read_study(tmp_path)[0])
+    found = sort_results(read_study_runs(tmp_path)[0])
     assert [results.measure.metric for results in found] == ["pseudo_perplexity", "pseudo_perplexity_published"]
     for results in found:
         plain, adapted = results.conditions
@@ -262,7 +254,7 @@ def test_further_metrics_and_baselines_have_their_tables(tmp_path):
         cell = {"language": "myv_Cyrl", "task": "dependencies", "use": "alone", "metric": "las", "seed": seed}
         baseline = {"right_attach": 16.4, "right_attach_uas": 30.3}
         study.run("task", cell, {"value": 20.0 + seed, "before": None, "uas": 40.0 + seed, "baseline": baseline})
-    las, uas = sort_results(read_study(tmp_path)[0])
+    las, uas = sort_results(read_study_runs(tmp_path)[0])
     assert las.measure.title == "dependencies, LAS" and las.baselines("myv_Cyrl") == {"right_attach": 16.4}
     assert uas.measure.title == "dependencies, UAS" and uas.baselines("myv_Cyrl") == {"right_attach": 30.3}
     assert uas.values("myv_Cyrl", uas.conditions[0]) == [41.0, 42.0]
@@ -273,12 +265,12 @@ def test_further_metrics_and_baselines_have_their_tables(tmp_path):
 def test_predictions_that_do_not_give_the_value_are_not_used(tmp_path):
     study = StudyFolder(tmp_path)
     folder = study.sentiment("mlt_Latn", {"use": "alone"}, 1, 0.7)
-    runs, _ = read_study(tmp_path)
+    runs, _ = read_study_runs(tmp_path)
     assert read_items(runs) is not None
     content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     content["result"]["value"] += 0.1
     (folder / "run.json").write_text(json.dumps(content), encoding="utf-8")
-    assert read_items(read_study(tmp_path)[0]) is None
+    assert read_items(read_study_runs(tmp_path)[0]) is None
 
 
 def test_correlations_take_sizes_from_facts_and_runs(analysis):
@@ -306,7 +298,7 @@ def test_data_size_from_built_runs_and_study_file(tmp_path):
     study.run("adapt", cell, {"value": 3.0}, needs=[study.runs[0]["hash"]])
     study.run("score", cell, {"value": 30.0}, needs=[study.runs[1]["hash"]])
     study.run("adapt", cell, {"value": 3.0})
-    runs = {run.name: run for run in read_study(tmp_path)[0]}
+    runs = {run.name: run for run in read_study_runs(tmp_path)[0]}
     by_hash = {run.hash: run for run in runs.values()}
     assert data_megabytes(runs["score-002"], by_hash) == pytest.approx(2.0)
     assert data_megabytes(runs["adapt-003"], by_hash) == pytest.approx(50e-6)

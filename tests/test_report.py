@@ -66,7 +66,7 @@ def test_alignment_has_a_section_with_tables_and_heat_maps(tmp_path):
     page = (tmp_path / "page.html").read_text()
     assert "seq_bn: mlt_Latn 0.53, swh_Latn 0.63" in page and "seq_bn: 1 0.90, 2 0.58" in page
     (found, other) = analyse([tmp_path / "study"]).alignments
-    assert (found.to, other.to) == ("eng_Latn", BASE)
+    assert (found.compared_with, other.compared_with) == ("eng_Latn", BASE)
     assert found.layers["seq_bn"] == pytest.approx([0.9, 0.58])
     pytest.importorskip("html5lib").HTMLParser(strict=True).parse(page)
 

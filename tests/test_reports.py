@@ -8,8 +8,14 @@ import pytest
 from langlift.demonstration import DemoResult, Gap
 from langlift.evaluation.gap_filling import Candidate
 from langlift.reports.charts import bar_chart, line_chart, seeds_chart
-from langlift.reports.demo_page import GAPS_SHOWN, write_demo_page
-from langlift.reports.demo_verdicts import Verdict, gap_verdict, surprise_verdict, topic_verdict
+from langlift.reports.demo_page import (
+    GAPS_SHOWN,
+    Verdict,
+    gap_verdict,
+    surprise_verdict,
+    topic_verdict,
+    write_demo_page,
+)
 
 
 def texts(svg: str) -> str:

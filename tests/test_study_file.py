@@ -1,5 +1,7 @@
 """Study files: read whole or refused with every mistake and its line; and the runs they come to."""
 
+import csv
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import langlift
 from langlift.adapters.method import METHODS
 from langlift.backbones.loading import load_tokenizer
 from langlift.corpus.text_data import load_text_data
@@ -14,8 +17,8 @@ from langlift.errors import InputError
 from langlift.studies.checking import check_data
 from langlift.studies.cutting import cut_data
 from langlift.studies.planning import plan_study
-from langlift.studies.pricing import STEP_SECONDS, gpus_by_name, known_gpus, price_plan
-from langlift.studies.step import Input, Step
+from langlift.studies.pricing import STEP_SECONDS, gpus_by_name, price_plan
+from langlift.studies.step import Input, Step, existing
 from langlift.studies.study import study_text
 from langlift.studies.study_file import SHIPPED, read_study
 
@@ -127,6 +130,27 @@ def test_the_hash_of_a_run_stays_what_it_was():
     assert second.hash == "cf79c2f482123b3731265f6d269ccd29cc27df14e758bb4f50a41dda0081b91a"
     assert replace(first, cell={"seed": 9}).hash == first.hash
     assert first.name == f"adapt-1-{first.hash[:8]}"
+
+
+def test_the_runs_of_a_study_stay_what_they_were():
+    """A study that was started with an earlier version is continued: names, settings and inputs of all its runs.
+
+    What the hashes cover, but for the content of the bundled files. A new setting of a recipe changes this value.
+    """
+    runs = [
+        [step.name.rsplit("-", 1)[0], step.kind, dict(step.settings), {k: len(v) for k, v in step.inputs.items()}]
+        for step in planned(SMOKE).steps
+    ]
+    digest = hashlib.sha256(json.dumps(runs, sort_keys=True).encode()).hexdigest()
+    assert digest == "705c248ab075cfa9338321cbd1c25b4020f43f71314d9bd4e89eb8e73d1575db", runs
+
+
+def test_the_hash_of_a_folder_is_that_of_its_files(tmp_path):
+    for name, text in (("a/b.txt", "one"), ("c.txt", "two"), (".hidden/d.txt", "three")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert existing(str(tmp_path)).sha256 == "5cd504c9b326ca447f6f7a5027df9eb6db0ddf0b8c72e2658e5ebeac1cf32072"
+    assert existing("org/data").sha256 == hashlib.sha256(b"org/data").hexdigest(), "a hub id is its own identity"
 
 
 def test_any_setting_is_an_axis(write):
@@ -275,24 +299,24 @@ seed: 2
     for expected in (
         f"{path}:1: unknown key 'nmae' (did you mean name?)",
         f"{path}:2: --preset 9999.1: no such preset",
-        f"{path}:3: Maltese (mlt_Latn) is there already",
+        f"{path}:3: Maltese (mlt_Latn) is listed twice",
         f"{path}:3: unknown language 'xqz'",
         f"{path}:5: {tmp_path}/missing-mlt_Latn.txt: no such file or folder",
         f"{path}:6: the environment variable NOWHERE is not set",
-        f"{path}:7: files and sources to build from do not mix",
+        f"{path}:7: files cannot be mixed with sources to build from",
         f"{path}:8: unknown placeholder {{script}} (language, iso639_3, iso639_1)",
-        f"{path}:10: data 'grahp' is not described under data:",
+        f"{path}:10: data 'grahp' is not defined under data:",
         f"{path}:11: method must be one of {', '.join(METHODS)}, not 'seq_bm'",
-        f"{path}:12: a seed is a whole number from 0, not 'x'",
-        f"{path}:13: 'learning_rate' is a setting of several steps: write adapt.learning_rate or",
+        f"{path}:12: seed must be a whole number, not 'x'",
+        f"{path}:13: several steps have a setting 'learning_rate': write adapt.learning_rate or",
         f"{path}:14: unknown axis 'alpha'",
         f"{path}:15: unknown axis 'lora_rnak' (did you mean lora_rank?)",
         f"{path}:16: lora_rank must be at least 1, not 0",
         f"{path}:17: max_bytes 'big' is not a size",
         f"{path}:18: the axis 'noise' is empty",
-        f"{path}:19: unknown variant 'best'",
+        f"{path}:19: variant must be one of default, within_word_l2r, published, not 'best'",
         f"{path}:19: unknown key of score 'sentnces' (did you mean sentences?)",
-        f"{path}:21: unknown use 'fuzed'",
+        f"{path}:21: use must be one of alone, stacked, fused, full, not 'fuzed'",
         f"{path}:22: unknown task 'sentimnt' (did you mean sentiment?)",
         f"{path}:23: {tmp_path}/nowhere.txt: no such file or folder",
         f"{path}:24: steps must be at least 1, not 0",
@@ -315,7 +339,7 @@ seed: 2
         ({"score": None, "tasks": None}, "nothing would be measured"),
         ({"base": "./none"}, "./none: no such model folder"),
         ({"tasks": {"topic": {"data": "."}}}, "."),
-        ({"tasks": {"topic": {"data": "SIB", "use": ["fused"]}}}, "fused needs adapters on two data sets"),
+        ({"tasks": {"topic": {"data": "SIB", "use": ["fused"]}}}, "fused needs adapters on at least two data"),
         ({"axes": {"seed": [1, 1]}}, "the axis 'seed' has the same value twice"),
         ({"score": {"text": {"mlt": "mlt_Latn.txt"}}}, "score has nothing for swh_Latn"),
         ({"axes": {"data": ["text+text"]}}, "'text+text' names the same data twice"),
@@ -324,10 +348,10 @@ seed: 2
         ({"alignment": {"text": "{language}.txt", "with": "eng"}}, "eng_Latn.txt: no such file"),
         ({"alignment": {"text": {"mlt": "mlt_Latn.txt"}, "with": "swh"}}, "alignment has nothing for swh_Latn"),
         ({"alignment": {"text": "{language}.txt", "with": "nano"}}, "neither a base of this study nor a language"),
-        ({"alignment": {"text": "{language}.txt", "with": "swh", "layers": 2}}, "layers must be last or every"),
+        ({"alignment": {"text": "{language}.txt", "with": "swh", "layers": 2}}, "layers must be one of"),
         (
             {"alignment": {"text": "{language}.txt", "with": "swh", "sentences": 0}},
-            "must be a whole number above 0",
+            "sentences must be at least 1, not 0",
         ),
         ({"axes": ["seed"]}, "axes must hold 'key: value' lines"),
     ],
@@ -363,8 +387,8 @@ def test_what_makes_no_sense_is_left_out_and_said(write):
     )
     assert "mlt_Latn, swh_Latn: targeted on 'text', which has no triples" in plan.left_out
     assert "swh_Latn: no data 'more'" in plan.left_out
-    assert "mlt_Latn: lora has no adapter that can be fused" in plan.left_out
-    assert "swh_Latn: fusion needs two adapters, and there is one" in plan.left_out
+    assert "mlt_Latn: adapters of lora cannot be fused" in plan.left_out
+    assert "swh_Latn: fusion needs two adapters, and there is only one" in plan.left_out
     assert kinds(plan)["fuse"] == 1
 
 
@@ -411,7 +435,7 @@ def test_prices_add_up_and_need_no_model(write):
     plan = planned(write())
     price = price_plan(plan, gpus=gpus_by_name(["a100", "H100"]), calibrate=False)
     assert [one.name for one in price.runs] == [step.name for step in plan.steps]
-    assert price.total.seconds is None and not any("not known without it" in remark for remark in price.remarks)
+    assert price.total.seconds is None and not any("unknown without it" in remark for remark in price.remarks)
     timed = price_plan(plan, {plan.steps[0].hash}, gpus_by_name(["a100", "H100"]))
     assert timed.runs[0].finished and timed.runs[0].seconds is None
     rest = timed.runs[1:]
@@ -429,7 +453,8 @@ def test_prices_add_up_and_need_no_model(write):
     assert step.kind == "adapt" and adapt.tokens == pytest.approx(expected, rel=0.01)
     with pytest.raises(InputError, match="--gpu Z80: not in the table"):
         gpus_by_name(["Z80"])
-    assert all(gpu.tflops > 0 and gpu.source for gpu in known_gpus().values())
+    with (Path(langlift.__file__).parent / "facts" / "gpus.csv").open(encoding="utf-8") as file:
+        assert all(float(gpu["tflops"]) > 0 and gpu["source"] for gpu in csv.DictReader(file))
 
 
 def test_the_bundled_base_is_priced_by_its_config():
@@ -470,7 +495,7 @@ def test_the_size_of_an_adapter_is_in_its_price(write):
 
 def test_a_base_that_is_not_here_and_in_no_table_has_no_price(write):
     price = price_plan(planned(write(base="someone/some-model")), calibrate=False)
-    assert price.total.flops == 0 and any("size is not known" in remark for remark in price.remarks)
+    assert price.total.flops == 0 and any("size is unknown" in remark for remark in price.remarks)
 
 
 def test_a_published_base_is_priced_by_its_shape(write):

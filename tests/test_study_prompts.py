@@ -167,15 +167,15 @@ prompt:
         f"{path}:7: a server needs model_name",
         f"{path}:8: --model: the URL holds a user",
         f"{path}:9: a server needs model_name, the name by which it knows the model",
-        f"{path}:10: model_name and key_variable go with the URL of a server",
+        f"{path}:10: model_name and key_variable are for the URL of a server",
         f"{path}:11: ./nowhere: no such model folder",
         f"{path}:12: unknown key of a model 'modelname' (did you mean model_name?)",
-        f"{path}:13: 'pos' cannot be asked by prompts (topic, sentiment, ner)",
+        f"{path}:13: 'pos' cannot be prompted (topic, sentiment, ner)",
         f"{path}:13: ner has no data under tasks:",
         f"{path}:14: shots must be at least 0, not -1",
         f"{path}:14: shots: the same number twice",
         f"{path}:15: {tmp_path}/bad.yaml: no instruction; no answer",
-        f"{path}:15: unknown task to be asked 'sentiment'",
+        f"{path}:15: unknown prompted task 'sentiment'",
         f"{path}:16: unknown setting 'temprature' (did you mean temperature?)",
         f"{path}:17: concurrency must be at least 1, not 0",
     ):
@@ -184,7 +184,7 @@ prompt:
     for block, said in (({"shots": 1}, "prompt has no model"), ({"model": []}, "model is empty")):
         with pytest.raises(InputError, match=said):
             read_study(write(block))
-    with pytest.raises(InputError, match="none of the tasks can be asked"):
+    with pytest.raises(InputError, match="none of the tasks can be prompted"):
         read_study(write({"model": wise(URL)}, tasks={"pos": {"data": str(topic_folder)}}))
 
 

@@ -17,11 +17,10 @@ import yaml
 
 from langlift.errors import InputError, LangliftError
 from langlift.studies import execution
-from langlift.studies.folder import FAILED, RUN, RUNS, held, is_done
+from langlift.studies.folder import FAILED, RUN, RUNS, held, is_done, status_of
 from langlift.studies.on_ray import ray_engine
 from langlift.studies.planning import plan_study
 from langlift.studies.running import run_study
-from langlift.studies.status import status_of
 from langlift.studies.study_file import STUDY, read_study
 
 VOLATILE = {
@@ -287,7 +286,7 @@ def test_runs_that_the_study_does_not_have_are_not_mixed_in(whole, file, tmp_pat
     strange = out / RUNS / "adapt-old-12345678"
     strange.mkdir(parents=True)
     (strange / RUN).write_text("{}")
-    with pytest.raises(InputError, match="holds 1 runs that this study does not have") as refusal:
+    with pytest.raises(InputError, match="contains 1 runs that are not in this study") as refusal:
         run_study(changed, out, Heard())
     assert "--set-aside" in refusal.value.hint
     result = run_study(changed, out, Heard(), set_aside=True)
@@ -317,7 +316,7 @@ def test_one_more_axis_repeats_no_finished_run(whole, file, tmp_path):
 
 def test_a_folder_with_other_things_is_refused(plan, tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(InputError, match="holds other files"):
+    with pytest.raises(InputError, match="contains other files"):
         run_study(plan, tmp_path, Heard())
     with pytest.raises(InputError, match="is a file"):
         run_study(plan, tmp_path / "thesis.tex", Heard())

@@ -52,7 +52,7 @@ _PLACES = {
     "task_recipe": "langlift.tasks.task",
     "train_task": "langlift.tasks.runner",
     "trim_vocabulary": "langlift.vocab.trimming",
-    "write_fusion_map": "langlift.reports.fusion_map",
+    "write_fusion_map": "langlift.reports.run_charts",
     "write_report": "langlift.reports.study_page",
 }
 __all__ = list(_PLACES)

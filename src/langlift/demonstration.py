@@ -18,8 +18,7 @@ from langlift.evaluation.gap_filling import Candidate, SentenceGap, fill_gap, fr
 from langlift.evaluation.pseudo_perplexity import Score, score_sentences
 from langlift.languages import find_language
 from langlift.progress import ProgressBar
-from langlift.reports.demo_page import write_demo_page
-from langlift.reports.demo_verdicts import Verdict, gap_verdict, surprise_verdict, topic_verdict
+from langlift.reports.demo_page import Verdict, gap_verdict, surprise_verdict, topic_verdict, write_demo_page
 from langlift.tasks.runner import TaskResult, train_task
 from langlift.tasks.task import TASKS, task_recipe
 from langlift.training.adaptation import adapt

@@ -113,16 +113,16 @@ def run(
 
 
 @app.command("status")
-@command("studies.status:StudyStatus")
+@command("studies.folder:StudyStatus")
 def status(
     *,
     file: File,
     out: Path | None = option("--out FOLDER", "Folder of the study.", None),
 ) -> Iterator[Any]:
     """Show how far a study is: finished, running, stopped, failed and missing runs."""
+    from langlift.studies.folder import status_of
     from langlift.studies.planning import plan_study
     from langlift.studies.running import study_of
-    from langlift.studies.status import status_of
     from langlift.studies.study_file import read_study
 
     path, folder = study_of(file, out)
@@ -138,13 +138,13 @@ def status(
 
 
 @app.command("show")
-@command("studies.status:RunRecord")
+@command("studies.folder:RunRecord")
 def show(
     *,
     run: Path = argument("RUN", "Folder of a run: STUDY/runs/NAME."),
 ) -> Iterator[Any]:
     """Show one run of a study: its place, its result, its cost, and what it was made from."""
-    from langlift.studies.status import show_run
+    from langlift.studies.folder import show_run
 
     found = asdict(show_run(run))
     yield found

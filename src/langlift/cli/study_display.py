@@ -11,16 +11,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from langlift.progress import SECONDS_BETWEEN_LINES, readable_seconds
+from langlift.studies.running import Watcher
 
 if TYPE_CHECKING:
-    from langlift.studies.execution import Outcome
+    from langlift.studies.execution import RunOutcome
     from langlift.studies.planning import StudyPlan
-    from langlift.studies.running import Watcher
     from langlift.studies.step import Step
 
 
 @contextmanager
-def watching(plan: "StudyPlan", out: Path) -> Iterator["Watcher"]:
+def watching(plan: "StudyPlan", out: Path) -> Iterator[Watcher]:
     """A watcher that shows how far a study is."""
     from langlift.studies.folder import RUNS, is_done
 
@@ -33,7 +33,7 @@ def watching(plan: "StudyPlan", out: Path) -> Iterator["Watcher"]:
         yield display
 
 
-class Lines:
+class Lines(Watcher):
     """A line when a run starts, every few seconds while it runs, and when it ends."""
 
     def __init__(self, total: int, done: int) -> None:
@@ -53,7 +53,7 @@ class Lines:
             of = f" of {total}" if total is not None else ""
             self._say(f"  {step.name}: {what}: {done}{of}  {note}")
 
-    def ended(self, step: "Step", outcome: "Outcome") -> None:
+    def ended(self, step: "Step", outcome: "RunOutcome") -> None:
         """Report how a run ended."""
         if not outcome.ok:
             self._say(f"{'skipped' if outcome.skipped else 'failed '} {step.name}: {outcome.error}")
@@ -87,7 +87,7 @@ class Bars(Lines):
         if step.hash in self._runs:
             self.bars.update(self._runs[step.hash], total=total, completed=done, note=f"{what}  {note}")
 
-    def ended(self, step: "Step", outcome: "Outcome") -> None:
+    def ended(self, step: "Step", outcome: "RunOutcome") -> None:
         """Replace the bar of a run by a line."""
         if step.hash in self._runs:
             self.bars.remove_task(self._runs.pop(step.hash))

@@ -65,7 +65,7 @@ def _train(
     resume: bool,
 ) -> Iterator[Any]:
     recipe = task_recipe(task.name, base=base.name, **settings)
-    from langlift.reports.fusion_map import write_fusion_map
+    from langlift.reports.run_charts import write_fusion_map
     from langlift.tasks.runner import train_task
     from langlift.tasks.setups import ATTENTION
 

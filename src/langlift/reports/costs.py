@@ -10,10 +10,9 @@ from langlift.training.run_folder import is_finished, read_metrics
 
 @dataclass(frozen=True)
 class RunCost:
-    """One run's training: ``flops`` are floating point operations, ``seconds`` the time it took.
+    """The training of one run: ``flops`` are floating point operations, ``seconds`` its time.
 
-    ``characters`` is about how much text was trained on, and ``vocabulary_size`` the base's; 0 where the run
-    does not record it.
+    ``characters`` is the approximate amount of text, and ``vocabulary_size`` the base's; 0 if not recorded.
     """
 
     run: str
@@ -23,17 +22,13 @@ class RunCost:
     flops: int
     seconds: float
 
-    @property
-    def flops_per_character(self) -> float | None:
-        """Operations for each character of text, which vocabularies can be compared by, unlike tokens."""
-        return self.flops / self.characters if self.characters else None
-
 
 @dataclass(frozen=True)
 class CostTable:
-    """The costs of several runs. ``times_first`` has how many times the first run's operations each took.
+    """The costs of several runs; ``times_first`` are their operations relative to those of the first run.
 
-    For each character of text where all runs record that, else in all.
+    They are per character of text (unlike tokens, these are comparable between vocabularies) if all runs recorded
+    that, else in total.
     """
 
     runs: list[RunCost]
@@ -45,35 +40,28 @@ def cost_table(runs: Sequence[Path]) -> CostTable:
     """Read what finished runs of adapt, adapt-family, task and pretrain recorded.
 
     Raises:
-        InputError: a folder is no finished run, or one from before costs were recorded; all are named.
+        InputError: all folders that are not finished runs, or did not record operations.
     """
-    mistakes: list[str] = []
+    errors: list[str] = []
     costs: list[RunCost] = []
     for run in runs:
         if not is_finished(run):
-            mistakes.append(f"{run}: not a finished run (no metrics.json)")
+            errors.append(f"{run}: not a finished run (no metrics.json)")
             continue
         try:
             metrics = read_metrics(run)
         except InputError as error:
-            mistakes.append(error.message)
+            errors.append(error.message)
             continue
         if not metrics.get("flops"):
-            mistakes.append(f"{run}: records no floating point operations")
+            errors.append(f"{run}: records no floating point operations")
             continue
+        optional = {key: metrics.get(key, 0) for key in ("vocabulary_size", "characters")}
         costs.append(
-            RunCost(
-                run=str(run),
-                vocabulary_size=metrics.get("vocabulary_size", 0),
-                tokens=metrics["tokens"],
-                characters=metrics.get("characters", 0),
-                flops=metrics["flops"],
-                seconds=metrics["seconds"],
-            )
+            RunCost(str(run), **optional, **{key: metrics[key] for key in ("tokens", "flops", "seconds")})
         )
-    if mistakes:
-        raise InputError("; ".join(mistakes), "name run folders of adapt, adapt-family, task, fuse or pretrain")
-    each = [cost.flops_per_character for cost in costs]
-    per_character = all(value is not None for value in each)
-    values = [value or 0.0 for value in each] if per_character else [float(cost.flops) for cost in costs]
+    if errors:
+        raise InputError("; ".join(errors), "name run folders of adapt, adapt-family, task, fuse or pretrain")
+    per_character = all(cost.characters for cost in costs)
+    values = [cost.flops / cost.characters if per_character else float(cost.flops) for cost in costs]
     return CostTable(costs, per_character, [value / values[0] for value in values])

@@ -1,16 +1,75 @@
-"""The demo's page: one HTML file that holds everything it shows."""
+"""The demo's page, one HTML file; and what its numbers mean, so that no loss is shown as a win."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from langlift.files import write_text
 from langlift.reports.charts import bar_chart, seeds_chart
+from langlift.reports.pages import render
 
 GAPS_SHOWN = 6
 ADAPTED = "+ Maltese adapter"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A result in a sentence; ``win``: better by more than chance or the spread of seeds would explain."""
+
+    win: bool
+    text: str
+
+
+def gap_verdict(gains: Sequence[float]) -> Verdict:
+    """By how many ranks the right word moved up in each gap."""
+    return _verdict(
+        gains,
+        "With the adapter the right word is found sooner.",
+        "With the adapter the right word is found later than without it.",
+        "The right word is found no sooner with the adapter than chance would explain.",
+    )
+
+
+def surprise_verdict(gains: Sequence[float]) -> Verdict:
+    """By how much the log probability of each sentence rose."""
+    return _verdict(
+        gains,
+        "Real Maltese surprises the model less with the adapter.",
+        "Real Maltese surprises the model more with the adapter than without it.",
+        "The adapter makes no difference here that chance would not explain.",
+    )
+
+
+def topic_verdict(topic_f1: Mapping[str, Mapping[str, Any]]) -> Verdict:
+    """The stacked classifier compared with TF-IDF and the one alone; differences must exceed the deviations."""
+    alone, stacked, tfidf = topic_f1["task_only"], topic_f1["stacked"], topic_f1["baseline"]["tfidf"]
+    beats = [f1["mean"] - f1["std"] > tfidf for f1 in (alone, stacked)]
+    if all(beats):
+        baseline = "Both classifiers are better than TF-IDF, which needs no language model."
+    elif any(beats):
+        which = ("alone", "on the adapter")[beats.index(True)]
+        baseline = (
+            f"Of the two classifiers only the one {which} is better than TF-IDF, which needs no language model."
+        )
+    elif max(alone["mean"], stacked["mean"]) < tfidf:
+        baseline = "On these sentences TF-IDF, which needs no language model, is better."
+    else:
+        baseline = (
+            "TF-IDF, which needs no language model, is as good on these sentences, by the spread of the seeds."
+        )
+    difference, spread = stacked["mean"] - alone["mean"], stacked["std"] + alone["std"]
+    if difference > spread:
+        adapter = "The Maltese adapter helps: the classifier on it is better than the one alone."
+    elif difference < -spread:
+        adapter = "The Maltese adapter does not help here: the classifier alone is better."
+    else:
+        adapter = "The Maltese adapter makes no difference beyond the spread of the seeds."
+    return Verdict(beats[1] and difference > spread, f"{baseline} {adapter}")
 
 
 def write_demo_page(target: Path, result: Any) -> None:
@@ -20,22 +79,20 @@ def write_demo_page(target: Path, result: Any) -> None:
         LangliftError: the page cannot be written.
     """
     topic, surprise = result.topic_f1, result.pppl_per_character
-    charts = {
-        "topic": seeds_chart(
-            {result.base: topic["task_only"]["seeds"], ADAPTED: topic["stacked"]["seeds"]},
-            {"majority": topic["baseline"]["majority"], "TF-IDF": topic["baseline"]["tfidf"]},
-            "macro-F1 on the test sentences",
-        ),
-        "surprise": bar_chart(
-            {result.base: surprise["base"], ADAPTED: surprise["seq_bn"]},
-            "pseudo-perplexity per character",
-            result.base,
-        ),
-    }
-    environment = Environment(loader=PackageLoader("langlift.reports"), autoescape=True, undefined=StrictUndefined)
-    page = environment.get_template("demo.html.j2").render(
-        result=result,
-        shown=result.gaps[:GAPS_SHOWN],
-        charts={name: Markup(svg) for name, svg in charts.items()},
+    topic_chart = seeds_chart(
+        {result.base: topic["task_only"]["seeds"], ADAPTED: topic["stacked"]["seeds"]},
+        {"majority": topic["baseline"]["majority"], "TF-IDF": topic["baseline"]["tfidf"]},
+        "macro-F1 on the test sentences",
     )
-    write_text(target, page)
+    surprises = {result.base: surprise["base"], ADAPTED: surprise["seq_bn"]}
+    surprise_chart = bar_chart(surprises, "pseudo-perplexity per character", result.base)
+    charts = {"topic": Markup(topic_chart), "surprise": Markup(surprise_chart)}
+    write_text(target, render("demo.html.j2", result=result, shown=result.gaps[:GAPS_SHOWN], charts=charts))
+
+
+def _verdict(gains: Sequence[float], better: str, worse: str, same: str) -> Verdict:
+    """By a mean gain of more than two standard errors."""
+    gain, error = mean(gains), stdev(gains) / sqrt(len(gains))
+    if abs(gain) <= 2 * error:
+        return Verdict(False, same)
+    return Verdict(gain > 0, better if gain > 0 else worse)

@@ -9,31 +9,30 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from langlift.errors import InputError
 from langlift.files import write_text
 from langlift.progress import ProgressBar
-from langlift.reports import study_charts as charts
+from langlift.reports import charts
 from langlift.reports import study_tables as tables
-from langlift.reports.model_tables import per_unit_table, small_and_large_table
+from langlift.reports.pages import render
 from langlift.reports.tables import Table, as_csv, as_latex, capital
 from langlift.studies.analysis.analysing import Analysis, analyse
 from langlift.studies.analysis.curves import MEAN, AxisCurves, Curve
 from langlift.studies.analysis.measures import Results, language_of, sort_results
+from langlift.studies.folder import StudyRun
 from langlift.studies.published import what_differs
-from langlift.studies.store import StudyRun
 from langlift.tasks.setups import ATTENTION
 from langlift.training.run_folder import METRICS, PROGRESS, read_metrics
 
 MOST_LABELS = 12
-"""So many languages have their names beside their dots; of more, pointing at a dot tells."""
+"""Up to this many languages have their names next to their dots; more are shown by pointing at a dot."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart: ``svg`` to be seen, ``spec`` (Vega-Lite, JSON) to become interactive, ``alt`` to be heard."""
+    """A chart: ``svg`` to look at, ``spec`` (Vega-Lite, JSON) to interact with, ``alt`` to listen to."""
 
     name: str
     title: str
@@ -45,28 +44,18 @@ class Figure:
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a section."""
+    """A part of a section; ``numbers`` are shown large, with their names."""
 
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
     title: str = ""
-    texts: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading, and what stands below it; ``numbers`` are the headline ones by name."""
-
-    name: str
-    title: str
-    parts: Sequence[Part]
     texts: Sequence[str] = ()
     numbers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ReportResult:
-    """What ``langlift report`` wrote: ``tables`` are the tables' names, ``exports`` their folder."""
+    """What ``langlift report`` wrote: ``tables`` are the names of the tables, ``exports`` their folder."""
 
     report: str
     runs: int
@@ -85,10 +74,10 @@ def write_report(
 ) -> ReportResult:
     """Analyse study folders and run folders and write the page; with ``exports`` each table as CSV and LaTeX too.
 
-    ``axes``: settings to draw curves over (default: all numeric ones that vary).
+    ``axes`` are the settings to draw curves over (default: all numeric ones that vary).
 
     Raises:
-        InputError: a folder is no study and no run, or ``out`` is no .html file.
+        InputError: a folder is neither a study nor a run, or ``out`` is not an .html file.
         LangliftError: something cannot be written.
     """
     if out.suffix not in (".html", ".htm") or out.is_dir():
@@ -97,61 +86,60 @@ def write_report(
         raise InputError(f"--tables {exports}: is a file", "name a folder")
     analysis = analyse(folders, axes)
     title = title or (folders[0].resolve().name if len(folders) == 1 else f"{len(analysis.runs)} runs")
-    found = sections(analysis)
-    shown = [table for section in found for part in section.parts for table in part.tables]
-    environment = Environment(loader=PackageLoader("langlift.reports"), autoescape=True, undefined=StrictUndefined)
-    page = environment.get_template("report.html.j2").render(
+    sections = _sections(analysis)
+    shown = [table for parts in sections.values() for part in parts for table in part.tables]
+    files = {table.name: {"csv": as_csv(table), "tex": as_latex(table)} for table in shown}
+    page = render(
+        "report.html.j2",
         title=title,
         lead=_lead(analysis),
-        sections=found,
-        links={t.name: {"csv": _link(as_csv(t), "csv"), "tex": _link(as_latex(t), "x-tex")} for t in shown},
+        sections=sections,
+        links={name: {kind: _link(text, kind) for kind, text in some.items()} for name, some in files.items()},
         version=version("langlift"),
         vega=Markup(charts.vega_bundle()),
     )
     write_text(out, page)
-    for table in shown if exports is not None else ():
-        write_text(Path(exports or "", f"{table.name}.csv"), as_csv(table))
-        write_text(Path(exports or "", f"{table.name}.tex"), as_latex(table))
+    for name, some in files.items() if exports is not None else ():
+        for kind, text in some.items():
+            write_text(Path(exports or "", f"{name}.{kind}"), text)
     return ReportResult(
         report=str(out),
         runs=len(analysis.runs),
         unfinished=analysis.unfinished,
-        sections=[section.name for section in found],
-        tables=[table.name for table in shown],
+        sections=list(sections),
+        tables=list(files),
         exports=None if exports is None else str(exports),
     )
 
 
-def sections(analysis: Analysis) -> list[Section]:
-    """The sections of a report; one without anything to show is left out."""
-    made = (
-        _overview,
-        _results,
-        _differences,
-        _behaviour,
-        _published,
-        _alignment,
-        _correlations,
-        _regressions,
-        _curves,
-        _fusion,
-        _training,
-        _cost,
-    )
-    found = []
-    with ProgressBar("drawing", len(made), "sections") as bar:
-        for make in made:
-            section = make(analysis)
-            if section is not None:
-                found.append(section)
+def _sections(analysis: Analysis) -> dict[str, list[Part]]:
+    """The sections of a report that have something to show."""
+    makers = {
+        "overview": _overview,
+        "results": _results,
+        "differences": _differences,
+        "behaviour": _behaviour,
+        "published": _published,
+        "alignment": _alignment,
+        "correlations": _correlations,
+        "regression": _regressions,
+        "curves": _curves,
+        "fusion": _fusion,
+        "training": _training,
+        "cost": _cost,
+    }
+    found = {}
+    with ProgressBar("drawing", len(makers), "sections") as bar:
+        for name, make in makers.items():
+            found[name] = make(analysis)
             bar.advance()
-    return found
+    return {name: parts for name, parts in found.items() if parts}
 
 
-def _overview(analysis: Analysis) -> Section:
+def _overview(analysis: Analysis) -> list[Part]:
     runs = analysis.runs
     seeds = {run.cell["seed"] for run in runs if run.cell.get("seed") is not None}
-    sums = tables.totals(runs)
+    tokens, seconds = (sum(run.cost.get(key) or 0 for run in runs) for key in ("tokens", "seconds"))
     counts = {
         "run": len(runs),
         "language": len({run.cell["language"] for run in runs if run.cell.get("language")}),
@@ -159,81 +147,78 @@ def _overview(analysis: Analysis) -> Section:
         "seed": len(seeds),
     }
     numbers = {what if count == 1 else f"{what}s": f"{count:,}" for what, count in counts.items()}
-    if sums["tokens"]:
-        tokens = sums["tokens"]
+    if tokens:
         numbers["tokens trained on"] = f"{tokens / 1e6:,.1f} M" if tokens >= 100_000 else f"{tokens:,}"
-    if sums["seconds"]:
-        numbers["hours"] = f"{sums['seconds'] / 3600:,.1f}"
+    if seconds:
+        numbers["hours"] = f"{seconds / 3600:,.1f}"
     texts = []
     if analysis.unfinished:
         some = ", ".join(analysis.unfinished[:5]) + (", …" if len(analysis.unfinished) > 5 else "")
-        many = "run" if len(analysis.unfinished) == 1 else "runs"
-        texts.append(f"Not finished, and not counted here: {len(analysis.unfinished)} {many} ({some}).")
+        noun = "run" if len(analysis.unfinished) == 1 else "runs"
+        texts.append(f"Unfinished, and not counted here: {len(analysis.unfinished)} {noun} ({some}).")
     if len(seeds) < 3:
-        texts.append("With fewer than three seeds, spreads say little and small differences nothing.")
-    return Section("overview", "Overview", [Part([tables.runs_table(runs)])], texts, numbers)
+        texts.append("With fewer than three seeds, standard deviations and small differences mean little.")
+    return [Part([tables.runs_table(runs)], texts=texts, numbers=numbers)]
 
 
-def _results(analysis: Analysis) -> Section | None:
+def _results(analysis: Analysis) -> list[Part]:
     parts = []
     for results in analysis.results:
-        table, title = tables.results_table(results), capital(results.measure.title)
-        figures = [] if results.measure.is_loss else _bars(results)
-        texts = []
-        if figures:
-            own = ", each language with its own scale" if results.measure.lower_is_better else ""
-            texts = [f"Bars: means; dots: seeds; lines: 95 % intervals (Student's t){own}."]
-        by_unit = [per_unit_table(results)] if results.measure.of_decoders else []
-        parts += [Part([table, *by_unit], title=title), Part(figures=figures, texts=texts)]
-    return Section("results", "Results", parts) if parts else None
+        measure = results.measure
+        by_unit = [tables.per_unit_table(results)] if measure.of_decoders else []
+        parts.append(Part([tables.results_table(results), *by_unit], title=capital(measure.title)))
+        if not measure.is_loss:
+            own = ", each language with its own scale" if measure.lower_is_better else ""
+            text = f"Bars: means; dots: seeds; lines: 95 % intervals (Student's t){own}."
+            parts.append(Part(figures=_bars(results), texts=[text]))
+    return parts
 
 
 def _bars(results: Results) -> list[Figure]:
     measure = results.measure
-    top = None if measure.lower_is_better else 100.0
+    reference = next((c.label for c in results.conditions if c.is_reference), None)
     found = []
     for language in results.languages:
         spreads = {c.label: s for c in results.conditions if (s := results.spread(language, c)) is not None}
         seeds = {c.label: results.values(language, c) for c in results.conditions if c.label in spreads}
-        told = {label: tables.spread_text(s, measure) for label, s in spreads.items()}
+        texts = {label: tables.spread_text(s, measure) for label, s in spreads.items()}
+        top = None if measure.lower_is_better else 100.0
+        chart = charts.bars(spreads, texts, seeds, reference, measure.title, top)
         name = tables.language_name(language)
-        plain = next((c.label for c in results.conditions if c.is_reference), None)
-        chart = charts.bars(spreads, told, seeds, plain, measure.title, top)
-        alt = (
-            f"Bars of {measure.title} for {name}. {'; '.join(f'{label}: {text}' for label, text in told.items())}."
+        values = "; ".join(f"{label}: {text}" for label, text in texts.items())
+        found.append(
+            _figure(f"{measure.name}-{language}", name, f"Bars of {measure.title} for {name}. {values}.", chart)
         )
-        found.append(_figure(f"{measure.name}-{language}", name, alt, chart))
     return found
 
 
-def _differences(analysis: Analysis) -> Section | None:
-    found = [
-        table
-        for results, differences in zip(analysis.results, analysis.differences, strict=True)
-        for table in tables.differences_tables(results, differences)
-    ]
-    return Section("differences", "Differences between conditions", [Part(found)]) if found else None
+def _table_parts(found: Iterable[Table | None]) -> list[Part]:
+    shown = [table for table in found if table is not None]
+    return [Part(shown)] if shown else []
 
 
-def _behaviour(analysis: Analysis) -> Section | None:
-    found = [table for results in analysis.results if (table := tables.behaviour_table(results)) is not None]
-    return Section("behaviour", "As published and corrected", [Part(found)]) if found else None
+def _differences(analysis: Analysis) -> list[Part]:
+    pairs = zip(analysis.results, analysis.differences, strict=True)
+    return _table_parts(table for pair in pairs for table in tables.differences_tables(*pair))
 
 
-def _published(analysis: Analysis) -> Section | None:
-    found = []
-    for results in analysis.results:
-        differs = what_differs(results, analysis.runs)
-        both = tables.published_table(results, differs), small_and_large_table(results, differs)
-        found += [table for table in both if table is not None]
-    texts = ["Published figures stand beside ours for orientation; below each table is what differs."]
-    return Section("published", "Beside the published figures", [Part(found)], texts) if found else None
+def _behaviour(analysis: Analysis) -> list[Part]:
+    return _table_parts(map(tables.behaviour_table, analysis.results))
 
 
-def _alignment(analysis: Analysis) -> Section | None:
+def _published(analysis: Analysis) -> list[Part]:
+    differs = {results.measure: what_differs(results, analysis.runs) for results in analysis.results}
+    return _table_parts(
+        make(results, differs[results.measure])
+        for results in analysis.results
+        for make in (tables.published_table, tables.small_and_large_table)
+    )
+
+
+def _alignment(analysis: Analysis) -> list[Part]:
     parts = []
     for found in analysis.alignments:
-        cka, to = found.results["cka"], tables.language_name(found.to)
+        cka, other = found.results["cka"], tables.language_name(found.compared_with)
         shares = {
             condition.label: {
                 language: s.mean
@@ -242,92 +227,77 @@ def _alignment(analysis: Analysis) -> Section | None:
             }
             for condition in cka.conditions
         }
-        name = f"alignment-{found.to}"
-        figures = [_heat_map(name, f"Linear CKA with {to}", charts.heat_map(shares, "language"), shares)]
+        name, title = f"alignment-{found.compared_with}", f"Linear CKA with {other}"
+        figures = [_heat_map(name, title, charts.heat_map(shares, "language"), shares)]
         if found.layers:
-            by_layer = {who: dict(enumerate(values, start=1)) for who, values in found.layers.items()}
+            by_layer = {who: _by_layer(values) for who, values in found.layers.items()}
             title = f"By layer, mean of {len(cka.languages)} languages"
-            figures.append(_heat_map(f"{name}-layers", title, charts.by_layer(found.layers), by_layer))
-        parts.append(Part([tables.alignment_table(found)], figures, title=f"With {to}"))
-    texts = [
-        "How alike vectors of parallel sentences are (the mean of their tokens' last hidden states): a language "
-        "beside another in the same model, or a model beside another on the same sentences."
-    ]
-    return Section("alignment", "Alignment", parts, texts) if parts else None
+            figures.append(_heat_map(f"{name}-layers", title, charts.heat_map(by_layer, "layer"), by_layer))
+        parts.append(Part([tables.alignment_table(found)], figures, title=f"With {other}"))
+    return parts
+
+
+def _by_layer(values: Sequence[float]) -> dict[str, float]:
+    return {str(layer): value for layer, value in enumerate(values, start=1)}
 
 
 def _heat_map(name: str, title: str, chart: dict[str, Any], shares: Mapping[str, Mapping[Any, float]]) -> Figure:
-    told = "; ".join(
-        f"{who}: {', '.join(f'{column} {value:.2f}' for column, value in values.items())}"
-        for who, values in shares.items()
-    )
-    return _figure(name, title, f"Heat map. {title}. {told}.", chart)
+    rows = {who: ", ".join(f"{column} {v:.2f}" for column, v in values.items()) for who, values in shares.items()}
+    values = "; ".join(f"{who}: {row}" for who, row in rows.items())
+    return _figure(name, title, f"Heat map. {title}. {values}.", chart)
 
 
-def _correlations(analysis: Analysis) -> Section | None:
+def _correlations(analysis: Analysis) -> list[Part]:
     found = analysis.correlations
-    if not found:
-        return None
     units = {results.measure.title: results.measure.gain_unit for results in analysis.results}
     figures = []
     for number, c in enumerate(found):
         unit = f"gain ({units[c.measure]})" if c.y == "gain" else c.measure
-        note = f"r = {c.pearson:+.2f} (p {_p(c.pearson_p)}), ρ = {c.spearman:+.2f} (p {_p(c.spearman_p)})"
+        p, p_of_rho = ("< 0.001" if p < 0.001 else f"= {p:.3f}" for p in (c.pearson_p, c.spearman_p))
+        note = f"r = {c.pearson:+.2f} (p {p}), ρ = {c.spearman:+.2f} (p {p_of_rho})"
         alt = f"Scatter plot of {len(c.points)} languages: {c.y} in {c.measure}, {c.condition}, by {c.x}. {note}."
         chart = charts.scatter(c, unit, len(c.points) <= MOST_LABELS)
         figures.append(_figure(f"correlation-{number}", f"{capital(c.measure)}: {c.condition}", alt, chart, note))
-    texts = ["Each dot is a language: the mean over seeds. The line is the least-squares fit."]
-    return Section("correlations", "Correlations", [Part([tables.correlation_table(found)], figures)], texts)
+    return [Part([tables.correlation_table(found)], figures)] if found else []
 
 
-def _regressions(analysis: Analysis) -> Section | None:
-    found = [tables.regression_table(regression) for regression in analysis.regressions]
-    texts = [
-        "The change of the measure with each setting, the others held, with an intercept of each language's own."
+def _regressions(analysis: Analysis) -> list[Part]:
+    return _table_parts(map(tables.regression_table, analysis.regressions))
+
+
+def _curves(analysis: Analysis) -> list[Part]:
+    return [
+        Part([(table := tables.curve_table(found))], _axis_figures(found), title=table.caption)
+        for found in analysis.curves
     ]
-    return Section("regression", "Effects of settings", [Part(found)], texts) if found else None
-
-
-def _curves(analysis: Analysis) -> Section | None:
-    parts = []
-    for found in analysis.curves:
-        parts.append(Part([tables.curve_table(found)], _axis_figures(found), title=_axis_title(found)))
-    texts = ["Bands are 95 % intervals over seeds; for the mean of the languages, over languages."]
-    return Section("curves", "Curves", parts, texts) if parts else None
 
 
 def _axis_figures(found: AxisCurves) -> list[Figure]:
+    measure, axis = found.measure, found.axis.replace("_", " ")
     by_language: dict[str, list[Curve]] = {}
     for curve in found.curves:
         by_language.setdefault(curve.language, []).append(curve)
-    axis = found.axis.replace("_", " ")
+    conditions = list(dict.fromkeys(curve.condition or measure.title for curve in found.curves))
     figures: list[Figure] = []
-    conditions = list(dict.fromkeys(curve.condition or found.measure.title for curve in found.curves))
     for language, curves in by_language.items():
         name = language if language == MEAN else tables.language_name(language)
-        told = "; ".join(
-            f"{c.condition or 'all runs'}: "
-            + ", ".join(f"{tables.number(p.spread.mean, found.measure)} at {p.x:,g}" for p in c.points)
-            for c in curves
+        values = "; ".join(
+            f"{curve.condition or 'all runs'}: "
+            + ", ".join(f"{tables.number(point.spread.mean, measure)} at {point.x:,g}" for point in curve.points)
+            for curve in curves
         )
-        chart = charts.curve_chart(curves, conditions, axis, found.measure.title, found.wide)
-        alt = f"Curve of {found.measure.title} by {axis}, {name}. {told}."
-        figures.append(_figure(f"{found.measure.name}-by-{found.axis}-{len(figures)}", capital(name), alt, chart))
+        chart = charts.curve_chart(curves, conditions, axis, measure.title, found.wide)
+        alt = f"Curve of {measure.title} by {axis}, {name}. {values}."
+        figures.append(_figure(f"{measure.name}-by-{found.axis}-{len(figures)}", capital(name), alt, chart))
     return figures
 
 
-def _axis_title(found: AxisCurves) -> str:
-    return f"{capital(found.measure.title)} by {found.axis.replace('_', ' ')}"
-
-
-def _fusion(analysis: Analysis) -> Section | None:
+def _fusion(analysis: Analysis) -> list[Part]:
     by_title: dict[str, list[Mapping[str, Sequence[float]]]] = {}
     for run in analysis.runs:
+        title = f"{run.cell.get('task', 'task')}, {tables.language_name(language_of(run))}"
         for attention in _attention(run):
-            title = f"{run.cell.get('task', 'task')}, {tables.language_name(language_of(run))}"
             by_title.setdefault(title, []).append(attention)
-    if not by_title:
-        return None
     maps: dict[str, Mapping[str, Sequence[float]]] = {}
     figures: list[Figure] = []
     for title, seeds in by_title.items():
@@ -335,17 +305,13 @@ def _fusion(analysis: Analysis) -> Section | None:
         maps[title] = {
             name: [mean(layer) for layer in zip(*(one[name] for one in same), strict=True)] for name in same[0]
         }
-        told = "; ".join(
-            f"{name}: {', '.join(f'{s:.2f}' for s in shares)}" for name, shares in maps[title].items()
-        )
-        alt = f"Heat map of attention by layer, from the lowest, {title}. {told}."
+        rows = {name: ", ".join(f"{share:.2f}" for share in shares) for name, shares in maps[title].items()}
+        values = "; ".join(f"{name}: {row}" for name, row in rows.items())
+        alt = f"Heat map of attention by layer, from the lowest, {title}. {values}."
         note = f"mean of {len(same)} seed{'s' if len(same) > 1 else ''}"
-        chart = charts.by_layer(maps[title])
+        chart = charts.heat_map({name: _by_layer(shares) for name, shares in maps[title].items()}, "layer")
         figures.append(_figure(f"fusion-{len(figures)}", capital(title), alt, chart, note))
-    texts = [
-        "How much a fusion attends to each of its adapters, by layer (mean over test tokens; a column sums to 1)."
-    ]
-    return Section("fusion", "Fusion", [Part([tables.attention_table(maps)], figures)], texts)
+    return [Part([tables.attention_table(maps)], figures)] if maps else []
 
 
 def _attention(run: StudyRun) -> list[Mapping[str, Sequence[float]]]:
@@ -353,17 +319,17 @@ def _attention(run: StudyRun) -> list[Mapping[str, Sequence[float]]]:
     if not (run.folder / METRICS).exists():
         return []
     metrics = read_metrics(run.folder)
-    by_seed = (metrics.get("report") or {}).get(f"{ATTENTION}_by_seed")
-    if by_seed:
+    if by_seed := (metrics.get("report") or {}).get(f"{ATTENTION}_by_seed"):
         return list(by_seed.values())
     return [metrics[ATTENTION]] if metrics.get(ATTENTION) else []
 
 
-def _training(analysis: Analysis) -> Section | None:
+def _training(analysis: Analysis) -> list[Part]:
     """Validation over steps, by kind of run and language: a line for each condition, its seeds' mean."""
     parts = []
     for results in sort_results([run for run in analysis.runs if _progress(run)]):
         measure = results.measure
+        what = "validation loss (nats)" if measure.is_loss else f"{measure.title} on dev"
         figures = []
         for language in results.languages:
             lines = {
@@ -374,40 +340,36 @@ def _training(analysis: Analysis) -> Section | None:
             if not lines:
                 continue
             name = tables.language_name(language)
-            told = "; ".join(f"{who}: {p[0][1]:.3g} to {p[-1][1]:.3g}" for who, p in lines.items())
-            what = "validation loss (nats)" if measure.is_loss else f"{measure.title} on dev"
-            alt = f"Training curves of {what} by step, {name}. First and last values: {told}."
+            values = "; ".join(
+                f"{who}: {points[0][1]:.3g} to {points[-1][1]:.3g}" for who, points in lines.items()
+            )
+            alt = f"Training curves of {what} by step, {name}. First and last values: {values}."
             chart = charts.training_chart(lines, [c.label for c in results.conditions], what)
             figures.append(_figure(f"training-{measure.name}-{language}", name, alt, chart))
         if figures:
             parts.append(Part(figures=figures, title=capital(measure.title)))
-    texts = ["Held-out loss, or the score on the dev split, in the course of training; means over seeds."]
-    return Section("training", "Training curves", parts, texts) if parts else None
+    return parts
 
 
 def _progress(run: StudyRun) -> list[Path]:
-    """The records of a run's training: its own, or its seeds'."""
+    """The records of a run's training, or of its seeds'."""
     own = run.folder / PROGRESS
     return [own] if own.exists() else sorted(run.folder.glob(f"seed-*/{PROGRESS}"))
 
 
 def _mean_curve(runs: Iterable[StudyRun], metric: str) -> list[tuple[float, float]]:
-    """(step, mean over runs of what was validated there), for the steps that all runs have."""
+    """(step, mean over runs of the validated measure), for the steps that all runs have."""
     key = metric if metric.startswith("validation_") else f"validation_{metric}"
     curves = []
     for path in (path for run in runs for path in _progress(run)):
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
         curves.append({record["step"]: record[key] for record in records if key in record})
-    if not curves:
-        return []
-    steps = set(curves[0]).intersection(*curves)
+    steps = set(curves[0]).intersection(*curves) if curves else set()
     return [(step, mean(curve[step] for curve in curves)) for step in sorted(steps)]
 
 
-def _cost(analysis: Analysis) -> Section | None:
-    if not any(run.cost for run in analysis.runs):
-        return None
-    return Section("cost", "Cost", [Part([tables.cost_table(analysis.runs)])])
+def _cost(analysis: Analysis) -> list[Part]:
+    return _table_parts([tables.cost_table(analysis.runs) if any(run.cost for run in analysis.runs) else None])
 
 
 def _figure(name: str, title: str, alt: str, chart: dict[str, Any], note: str = "") -> Figure:
@@ -417,16 +379,13 @@ def _figure(name: str, title: str, alt: str, chart: dict[str, Any], note: str = 
 
 
 def _lead(analysis: Analysis) -> str:
-    names = sorted({language_of(run) for run in analysis.runs if run.cell.get("language")})
-    told = [tables.language_name(name).rsplit(" (", 1)[0] for name in names]
+    codes = sorted({language_of(run) for run in analysis.runs if run.cell.get("language")})
+    names = [tables.language_name(code).rsplit(" (", 1)[0] for code in codes]
     bases = sorted({Path(str(run.cell["base"])).name for run in analysis.runs if run.cell.get("base")})
-    few = ", ".join(told) if len(told) <= 8 else f"{', '.join(told[:7])} and {len(told) - 7} more languages"
+    few = ", ".join(names) if len(names) <= 8 else f"{', '.join(names[:7])} and {len(names) - 7} more languages"
     return f"{few or 'Several languages'}. Base: {', '.join(bases) or 'not recorded'}."
 
 
 def _link(text: str, kind: str) -> Markup:
-    return Markup(f"data:text/{kind};charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}")
-
-
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+    media = {"csv": "csv", "tex": "x-tex"}[kind]
+    return Markup(f"data:text/{media};charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}")

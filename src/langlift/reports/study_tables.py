@@ -2,26 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
-from typing import Any
 
 from langlift.errors import InputError
 from langlift.languages import find_language
 from langlift.reports.tables import Cell, Table, capital, words
-from langlift.studies.analysis.alignments import Aligned
+from langlift.studies.analysis.analysing import Similarity
 from langlift.studies.analysis.bootstrap import TEST_ITEMS, Difference, Differences
 from langlift.studies.analysis.correlations import Correlation
 from langlift.studies.analysis.curves import AxisCurves
-from langlift.studies.analysis.measures import SHARES, Measure, Results, label, settings_of
+from langlift.studies.analysis.measures import SHARES, Measure, Results, Spread, label, settings_of, spread
 from langlift.studies.analysis.regression import Regression
-from langlift.studies.analysis.spread import Spread
-from langlift.studies.published import published_figures
-from langlift.studies.store import StudyRun
+from langlift.studies.folder import StudyRun
+from langlift.studies.published import LARGE_MODELS_TABLE, large_figures, published_figures, shots_of
+from langlift.studies.study import PROMPTED_USE
 
 NONE = Cell("–", value="")
+TWO, THREE = frozenset({0, 1}), frozenset({0, 1, 2})
+"""The leading columns of text."""
 
 
 def language_name(code: str) -> str:
-    """A language's English name and script; what is no language, as it is."""
+    """A language's English name and code; anything else unchanged."""
     try:
         language = find_language(code)
     except InputError:
@@ -40,87 +41,87 @@ def number(value: float, measure: Measure) -> str:
 
 def spread_text(found: Spread, measure: Measure) -> str:
     """Mean ± standard deviation, as text."""
-    spread = "" if found.std is None else f" ± {number(found.std, measure)}"
-    return f"{number(found.mean, measure)}{spread}"
-
-
-def p_value(p: float | None) -> Cell:
-    """With three decimals, or as below 0.001 where these are zeros."""
-    if p is None:
-        return NONE
-    return Cell("<0.001" if p < 0.0005 else f"{p:.3f}", p)
-
-
-def spread_cell(found: Spread | None, measure: Measure, best: bool = False) -> Cell:
-    """Mean ± standard deviation; count and interval for programs."""
-    if found is None:
-        return NONE
-    further = {"std": found.std, "low": found.low, "high": found.high, "seeds": found.count}
-    spread = "" if found.std is None else f"± {number(found.std, measure)}"
-    return Cell(number(found.mean, measure), found.mean, spread, further, best)
+    return " ".join(filter(None, (number(found.mean, measure), _deviation(found, measure))))
 
 
 def results_table(results: Results) -> Table:
     """Languages in rows, conditions in columns, the best of a row in bold."""
     measure, rows = results.measure, []
-    ranked = results.comparable
     baselines = {language: results.baselines(language) for language in results.languages}
     names = list(dict.fromkeys(name for found in baselines.values() for name in found))
     for language, found in baselines.items():
         spreads = [results.spread(language, condition) for condition in results.conditions]
         plain = [Cell(number(found[name], measure), found[name]) if name in found else NONE for name in names]
-        rows.append([Cell(language_name(language), language), *plain, *_ranked(spreads, measure, ranked)])
+        rows.append([_language(language), *plain, *_ranked(spreads, results)])
     overall = [results.overall(condition) for condition in results.conditions]
-    notes = [f"{_better(measure)} ± is the standard deviation over seeds; the CSV also has 95 % intervals."]
+    better = "Lower is better." if measure.lower_is_better else "Higher is better."
+    notes = [f"{better} ± is the standard deviation over seeds; the CSV also has 95 % intervals."]
     if any(overall):
-        plain = [NONE] * len(names)
-        rows.append([Cell("mean of the languages", "mean"), *plain, *_ranked(overall, measure, ranked)])
+        cells = [Cell("mean of the languages", "mean"), *[NONE] * len(names), *_ranked(overall, results)]
+        rows.append(cells)
         notes.append(
             "Mean of the languages: only for what was run in all of them; ± is over seeds, of the seeds' means."
         )
-    if not ranked:
-        notes.append("Losses on other data, objectives or bases cannot be compared, so no best is marked.")
+    if not results.comparable:
+        notes.append(
+            "Losses on different data, objectives or bases cannot be compared, so none is marked as best."
+        )
     if results.repeated:
-        notes.append(f"Left out: {results.repeated} runs with the same settings and seed as another one.")
+        notes.append(f"Not counted: {results.repeated} runs with the same settings and seed as another one.")
     if names:
         notes.append("Baselines: trained on the same data, without a language model.")
-    plain_columns = [f"baseline: {name.replace('_', ' ')}" for name in names]
-    columns = ["language", *plain_columns, *(condition.label for condition in results.conditions)]
+    columns = ["language", *(f"baseline: {name.replace('_', ' ')}" for name in names)]
+    columns += [condition.label for condition in results.conditions]
     return Table(measure.name, f"{capital(measure.title)}: mean ± standard deviation", columns, rows, notes=notes)
 
 
+def per_unit_table(results: Results) -> Table:
+    """The perplexity of decoders per token, character and byte: a row for each language and condition."""
+    units = {"perplexity": "per token", "per_character": "per character", "per_byte": "per byte"}
+    rows = []
+    for language in results.languages:
+        for condition in results.conditions:
+            runs = results.runs(language, condition)
+            values = [[float(run.result[unit]) for run in runs if unit in run.result] for unit in units]
+            if all(values):
+                cells = [_spread_cell(spread(some), results.measure) for some in values]
+                rows.append([_language(language), *words(condition.label), *cells])
+    caption = "Perplexity of decoders by unit: mean ± standard deviation"
+    notes = ["To compare bases with different tokenizers, use characters or bytes, not tokens."]
+    columns = ["language", "condition", *units.values()]
+    return Table(f"{results.measure.name}-by-unit", caption, columns, rows, TWO, notes)
+
+
 def differences_tables(results: Results, found: Differences) -> list[Table]:
-    """What is better than what: over all languages, and language by language."""
-    name, unit = results.measure.name, results.measure.gain_unit
-    notes = [
-        f"Differences in {unit}. p is two-sided; Holm's correction is for the table. {_what(found)}",
-        "Three seeds show little of what other seeds would give: take p values near a limit with care.",
-    ]
+    """What is better than what: over all languages, and by language."""
+    units = {one.resampled for one in [*found.overall, *found.by_language]}
+    notes = [f"Differences in {results.measure.gain_unit}. p is two-sided, with Holm's correction for the table."]
+    if TEST_ITEMS in units:
+        notes[0] += (
+            " Test items and seeds are resampled 2,000 times (paired bootstrap), the same for both conditions."
+        )
+    if units - {TEST_ITEMS}:
+        notes[0] += (
+            " If runs saved no items, units are languages (means of seeds) or the seeds of one language, with "
+            "Student's t interval and an exact randomisation test: p of n units with the same sign is 2 / 2ⁿ."
+        )
+    notes.append("Three seeds show little of the variation between seeds: be careful with p values near a limit.")
+    columns = ["condition", "compared with", "language", "difference", "95 % interval", "p", "p, Holm", "units"]
     tables = []
-    for some, suffix, where in (
-        (found.overall, "differences", "over all languages"),
-        (found.by_language, "differences-by-language", "by language"),
-    ):
-        if some:
-            caption = f"{capital(results.measure.title)}: paired differences {where}"
-            columns = [
-                "condition",
-                "compared with",
-                "language",
-                "difference",
-                "95 % interval",
-                "p",
-                "p, Holm",
-                "units",
-            ]
-            rows = [_difference(d) for d in some]
-            folded = suffix != "differences" and bool(found.overall)
-            tables.append(Table(f"{name}-{suffix}", caption, columns, rows, frozenset({0, 1, 2}), notes, folded))
+    if found.overall:
+        rows = [_difference(one) for one in found.overall]
+        caption = f"{capital(results.measure.title)}: paired differences over all languages"
+        tables.append(Table(f"{results.measure.name}-differences", caption, columns, rows, THREE, notes))
+    if found.by_language:
+        rows = [_difference(one) for one in found.by_language]
+        caption = f"{capital(results.measure.title)}: paired differences by language"
+        name, folded = f"{results.measure.name}-differences-by-language", bool(found.overall)
+        tables.append(Table(name, caption, columns, rows, THREE, notes, folded))
     return tables
 
 
 def behaviour_table(results: Results) -> Table | None:
-    """As published and corrected, side by side, where both were run."""
+    """As published and corrected, side by side, if both were run."""
     measure, rows = results.measure, []
     for corrected, published in results.published:
         for language in results.languages:
@@ -128,53 +129,73 @@ def behaviour_table(results: Results) -> Table | None:
             if ours is None or theirs is None:
                 continue
             change = ours.mean - theirs.mean
-            rows.append(
-                [
-                    Cell(language_name(language), language),
-                    *words(corrected.label or "all runs"),
-                    spread_cell(theirs, measure),
-                    spread_cell(ours, measure),
-                    Cell(f"{'−' if change < 0 else '+'}{number(abs(change), measure)}", change),
-                ]
-            )
+            cells = [_spread_cell(theirs, measure), _spread_cell(ours, measure)]
+            sign = "−" if change < 0 else "+"
+            change_cell = Cell(f"{sign}{number(abs(change), measure)}", change)
+            rows.append([_language(language), *words(corrected.label or "all runs"), *cells, change_cell])
     if not rows:
         return None
     columns = ["language", "condition", "as published", "corrected", "change"]
     notes = ["As published: with the behaviour of the papers' code (preset published)."]
     caption = f"{capital(measure.title)}: as published and corrected"
-    return Table(f"{measure.name}-behaviour", caption, columns, rows, frozenset({0, 1}), notes)
+    return Table(f"{measure.name}-behaviour", caption, columns, rows, TWO, notes)
 
 
 def published_table(results: Results, differs: Sequence[str]) -> Table | None:
-    """Ours beside the published figures, with what differs."""
-    rows, models = [], []
-    for language in results.languages:
-        for condition in results.conditions:
-            ours = results.spread(language, condition)
-            found = published_figures(results.measure, condition, language) if ours else []
-            if found:
-                models += [figure.model for figure in found]
-                values = {f.model: Cell(number(f.value, results.measure), f.value) for f in found}
-                rows.append((language, condition.label, spread_cell(ours, results.measure), values, found[0]))
-    if not rows:
-        return None
-    columns = list(dict.fromkeys(models))
-    cells = [
-        [
-            Cell(language_name(language), language),
-            *words(condition),
-            ours,
-            *(values.get(model, NONE) for model in columns),
-            *words(figure.column),
-        ]
-        for language, condition, ours, values, figure in rows
+    """Our figures and the published ones, with how the experiments differ."""
+    found = [
+        (language, condition, figures)
+        for language in results.languages
+        for condition in results.conditions
+        if results.values(language, condition)
+        and (figures := published_figures(results.measure, condition, language))
     ]
-    source = "; ".join(dict.fromkeys(figure.place for *_, figure in rows))
-    head = ["language", "condition", "here", *(f"published, {model}" for model in columns), "published column"]
+    if not found:
+        return None
+    models = list(dict.fromkeys(figure.model for *_, figures in found for figure in figures))
+    rows = []
+    for language, condition, figures in found:
+        values = {one.model: Cell(number(one.value, results.measure), one.value) for one in figures}
+        ours = _spread_cell(results.spread(language, condition), results.measure)
+        theirs = [values.get(model, NONE) for model in models]
+        rows.append([_language(language), *words(condition.label), ours, *theirs, *words(figures[0].column)])
+    source = "; ".join(dict.fromkeys(figures[0].table for *_, figures in found))
+    columns = ["language", "condition", "here", *(f"published, {model}" for model in models), "published column"]
     notes = [f"Published: {source}. Not the same experiment:", *differs]
     caption = f"{capital(results.measure.title)}: here and as published"
-    text = frozenset({0, 1, len(head) - 1})
-    return Table(f"{results.measure.name}-published", caption, head, cells, text, notes)
+    text = TWO | {len(columns) - 1}
+    return Table(f"{results.measure.name}-published", caption, columns, rows, text, notes)
+
+
+def small_and_large_table(results: Results, differs: Sequence[str]) -> Table | None:
+    """Our results and the figures published for large models in one table, best first.
+
+    Only if models were prompted here, and for languages that have such figures.
+    """
+    published = {name: found for name in results.languages if (found := large_figures(results.measure, name))}
+    if not published or not any(condition.settings.get("use") == PROMPTED_USE for condition in results.conditions):
+        return None
+    rows: list[tuple[float, list[Cell]]] = []
+    for condition in results.conditions:
+        own = [results.spread(language, condition) for language in published]
+        if means := [one.mean for one in own if one is not None]:
+            how = "prompted here" if condition.settings.get("use") == PROMPTED_USE else "trained here"
+            cells = [_spread_cell(one, results.measure) for one in own]
+            rows.append((mean(means), [*words(condition.label, how), *cells]))
+    for model in next(iter(published.values())):
+        figures = [found[model] for found in published.values()]
+        cells = [Cell(number(one, results.measure), one) for one in figures]
+        rows.append((mean(figures), [*words(model, f"published, {shots_of(model)}"), *cells]))
+    notes = [
+        "Best first, by the mean of the languages in a row.",
+        f"Published: {LARGE_MODELS_TABLE}: 3-shot by Ji et al. (2024), GPT zero-shot by Adelani et al. (2024); "
+        "the source says F1. Not the same experiment:",
+        *differs,
+    ]
+    caption = f"{capital(results.measure.title)}: small models and large ones"
+    columns = ["model", "how", *map(language_name, published)]
+    ordered = [cells for _, cells in sorted(rows, key=lambda row: -row[0])]
+    return Table(f"{results.measure.name}-small-and-large", caption, columns, ordered, TWO, notes)
 
 
 def correlation_table(found: Sequence[Correlation]) -> Table:
@@ -184,18 +205,18 @@ def correlation_table(found: Sequence[Correlation]) -> Table:
             *words(c.measure, c.condition, f"{c.y} with {c.x}"),
             Cell(str(len(c.points)), len(c.points)),
             Cell(_signed(c.pearson), c.pearson),
-            p_value(c.pearson_p),
+            _p_cell(c.pearson_p),
             Cell(_signed(c.spearman), c.spearman),
-            p_value(c.spearman_p),
+            _p_cell(c.spearman_p),
         ]
         for c in found
     ]
     columns = ["measure", "condition", "of", "languages", "Pearson's r", "p of r", "Spearman's ρ", "p of ρ"]
-    notes = [
+    note = (
         "Pearson's r is with the decimal logarithm of the size or perplexity. p values are not corrected for "
-        f"their number, which is {2 * len(rows)}.",
-    ]
-    return Table("correlations", "Correlations over languages", columns, rows, frozenset({0, 1, 2}), notes)
+        f"their number, which is {2 * len(rows)}."
+    )
+    return Table("correlations", "Correlations over languages", columns, rows, THREE, [note])
 
 
 def regression_table(found: Regression) -> Table:
@@ -206,7 +227,7 @@ def regression_table(found: Regression) -> Table:
             Cell(_digits(e.estimate), e.estimate),
             Cell(_digits(e.standard_error), e.standard_error),
             Cell(f"{e.z:.2f}", e.z),
-            p_value(e.p),
+            _p_cell(e.p),
             Cell(f"{_digits(e.low)} to {_digits(e.high)}", further={"low": e.low, "high": e.high}),
         ]
         for e in found.effects
@@ -216,11 +237,11 @@ def regression_table(found: Regression) -> Table:
         f"{found.group_std:.3f}, residual {found.residual_std:.3f}. REML, Wald tests.",
     ]
     if not found.converged:
-        notes.append("The fit did not converge properly or is singular: take the numbers with care.")
+        notes.append("The fit did not converge properly or is singular: interpret the numbers with care.")
     if found.left_out:
         notes.append(f"Left out: {found.left_out} runs that lack one of these settings.")
     if found.dropped:
-        notes.append(f"Not to be told from the others: {'; '.join(found.dropped)}.")
+        notes.append(f"Cannot be separated from the others: {'; '.join(found.dropped)}.")
     columns = ["term", "estimate", "standard error", "z", "p", "95 % interval"]
     caption = f"Effects on {found.outcome}: linear mixed model, language as random effect"
     return Table(f"regression-{_file_name(found.measure)}", caption, columns, rows, notes=notes)
@@ -230,10 +251,10 @@ def curve_table(found: AxisCurves) -> Table:
     """The points of curves."""
     rows = [
         [
-            Cell(language_name(curve.language), curve.language),
+            _language(curve.language),
             *words(curve.condition or "all runs"),
             Cell(f"{point.x:,.6g}", point.x),
-            spread_cell(point.spread, found.measure),
+            _spread_cell(point.spread, found.measure),
         ]
         for curve in found.curves
         for point in curve.points
@@ -241,36 +262,35 @@ def curve_table(found: AxisCurves) -> Table:
     axis = found.axis.replace("_", " ")
     caption = f"{capital(found.measure.title)} by {axis}"
     columns = ["language", "condition", axis, found.measure.title]
-    name = f"{found.measure.name}-by-{found.axis}"
-    return Table(name, caption, columns, rows, frozenset({0, 1}), folded=True)
+    return Table(f"{found.measure.name}-by-{found.axis}", caption, columns, rows, TWO, folded=True)
 
 
-def alignment_table(found: Aligned) -> Table:
-    """How like vectors are to those of one language or base: a row for each language and condition."""
+def alignment_table(found: Similarity) -> Table:
+    """How similar vectors are to those of one language or base: a row for each language and condition."""
     cka = found.results["cka"]
     rows = [
         [
-            Cell(language_name(language), language),
+            _language(language),
             *words(condition.label),
-            *(spread_cell(r.spread(language, condition), r.measure) for r in found.results.values()),
+            *(_spread_cell(r.spread(language, condition), r.measure) for r in found.results.values()),
         ]
         for language in cka.languages
         for condition in cka.conditions
         if cka.values(language, condition)
     ]
-    counts = {run.result["sentences"] for some in cka.cells.values() for run in some}
+    counts = sorted({run.result["sentences"] for run in cka.all_runs})
     notes = [
-        f"{' or '.join(f'{count:,}' for count in sorted(counts))} sentences. CKA: 1 is the same but for rotation "
-        "and scale; sentences that do not belong together reach what stands beside it.",
-        "Retrieved: share of sentences of the second half of the text whose counterpart is nearest, after a "
-        f"rotation found on the first half (by chance {2 / max(counts):.3f}). Residual: share of the variance "
+        f"{' or '.join(f'{count:,}' for count in counts)} sentences. CKA: 1 means identical up to rotation and "
+        "scale; the value for shuffled sentences, which do not belong together, is given for comparison.",
+        "Retrieved: share of sentences of the second half of the text whose counterpart is the nearest, after a "
+        f"rotation fitted on the first half (by chance {2 / counts[-1]:.3f}). Residual: share of the variance "
         "there that the rotation leaves unexplained; above 1 it is worse than none.",
     ]
-    if any(run.result["sentences"] < 2 * run.result["width"] for some in cka.cells.values() for run in some):
-        notes.append("Half of the text has fewer sentences than vectors have dimensions: CKA alone tells much.")
+    if any(run.result["sentences"] < 2 * run.result["width"] for run in cka.all_runs):
+        notes.append("Half of the text has fewer sentences than vectors have dimensions: only CKA is informative.")
     columns = ["language", "condition", *(capital(r.measure.title) for r in found.results.values())]
-    caption = f"Likeness to {language_name(found.to)}: mean ± standard deviation"
-    return Table(f"alignment-{_file_name(found.to)}", caption, columns, rows, frozenset({0, 1}), notes)
+    caption = f"Similarity to {language_name(found.compared_with)}: mean ± standard deviation"
+    return Table(f"alignment-{_file_name(found.compared_with)}", caption, columns, rows, TWO, notes)
 
 
 def attention_table(maps: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
@@ -282,26 +302,24 @@ def attention_table(maps: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
         for adapter, shares in adapters.items()
     ]
     columns = ["fusion", "adapter", *(f"layer {i}" for i in range(1, layers + 1))]
-    caption = "Mean attention to each adapter by layer"
-    return Table("fusion-attention", caption, columns, rows, frozenset({0, 1}), folded=True)
+    return Table("fusion-attention", "Mean attention to each adapter by layer", columns, rows, TWO, folded=True)
 
 
 def cost_table(runs: Sequence[StudyRun]) -> Table:
-    """What the runs took, by kind and method, and in all."""
+    """The cost of the runs, by kind and method, and in total."""
     groups: dict[tuple[str, str], list[StudyRun]] = {}
     for run in runs:
         parts = [str(run.cell[key]) for key in ("task", "use", "method", "data") if run.cell.get(key)]
         groups.setdefault((run.kind, ", ".join(parts)), []).append(run)
     rows = [[*words(*key), *_costs(some)] for key, some in sorted(groups.items())]
     rows.append([*words("all", ""), *_costs(runs)])
-    columns = ["kind", "of", "runs", "tokens", "FLOPs", "hours", "seconds a run", "peak memory, GB"]
+    columns = ["kind", "of", "runs", "tokens", "FLOPs", "hours", "seconds per run", "peak memory, GB"]
     notes = [
-        "Sums, but for seconds a run (mean ± standard deviation) and memory (the most); FLOPs: training alone."
+        "Sums, except seconds per run (mean ± standard deviation) and memory (maximum); FLOPs: training only."
     ]
-    silent = sum(not run.cost.get("seconds") for run in runs)
-    if silent:
-        notes.append(f"{silent} runs do not record what they took, in part or at all; sums leave that out.")
-    return Table("cost", "Cost by kind of run", columns, rows, frozenset({0, 1}), notes)
+    if unrecorded := sum(not run.cost.get("seconds") for run in runs):
+        notes.append(f"{unrecorded} runs did not record their cost completely, and are missing from the sums.")
+    return Table("cost", "Cost by kind of run", columns, rows, TWO, notes)
 
 
 def runs_table(runs: Sequence[StudyRun]) -> Table:
@@ -309,10 +327,8 @@ def runs_table(runs: Sequence[StudyRun]) -> Table:
     varied = list(dict.fromkeys(key for run in runs for key in settings_of(run)))
     rows = [
         [
-            *words(run.name, run.kind),
-            Cell(str(run.cell.get("language") or "–")),
-            *words(label(settings_of(run), varied) or "–"),
-            Cell(str(run.cell.get("seed", "–"))),
+            *words(run.name, run.kind, run.cell.get("language") or "–", label(settings_of(run), varied) or "–"),
+            *words(run.cell.get("seed", "–")),
             Cell("–" if run.value is None else f"{run.value:,.4g}", run.value),
         ]
         for run in runs
@@ -321,15 +337,34 @@ def runs_table(runs: Sequence[StudyRun]) -> Table:
     return Table("runs", "All runs", columns, rows, frozenset({0, 1, 2, 3}), folded=True)
 
 
-def _ranked(spreads: Sequence[Spread | None], measure: Measure, ranked: bool) -> list[Cell]:
-    shown = [None if s is None else number(s.mean, measure) for s in spreads]
-    means = [s.mean for s in spreads if s is not None]
-    best = None
-    if ranked and len(means) > 1:
+def _language(code: str) -> Cell:
+    return Cell(language_name(code), code)
+
+
+def _deviation(found: Spread, measure: Measure) -> str:
+    return "" if found.std is None else f"± {number(found.std, measure)}"
+
+
+def _spread_cell(found: Spread | None, measure: Measure, best: bool = False) -> Cell:
+    """Mean ± standard deviation; count and interval for programs."""
+    if found is None:
+        return NONE
+    further = {"std": found.std, "low": found.low, "high": found.high, "seeds": found.count}
+    return Cell(number(found.mean, measure), found.mean, _deviation(found, measure), further, best)
+
+
+def _ranked(spreads: Sequence[Spread | None], results: Results) -> list[Cell]:
+    """With the best in bold, and all that are shown with the same number."""
+    measure = results.measure
+    means, best = [one.mean for one in spreads if one is not None], None
+    if results.comparable and len(means) > 1:
         best = number(min(means) if measure.lower_is_better else max(means), measure)
-    return [
-        spread_cell(s, measure, text is not None and text == best) for s, text in zip(spreads, shown, strict=True)
-    ]
+    return [_spread_cell(one, measure, one is not None and number(one.mean, measure) == best) for one in spreads]
+
+
+def _p_cell(p: float | None) -> Cell:
+    """With three decimals, or "<0.001"."""
+    return NONE if p is None else Cell("<0.001" if p < 0.0005 else f"{p:.3f}", p)
 
 
 def _difference(d: Difference) -> list[Cell]:
@@ -340,42 +375,26 @@ def _difference(d: Difference) -> list[Cell]:
         *words(d.better, d.than, language_name(d.language)),
         Cell(_signed(d.difference), d.difference),
         interval,
-        p_value(d.p),
-        p_value(d.p_holm),
+        _p_cell(d.p),
+        _p_cell(d.p_holm),
         Cell(f"{d.units:,} {d.resampled}", d.units, further={"of": d.resampled}),
     ]
 
 
 def _costs(runs: Sequence[StudyRun]) -> list[Cell]:
-    def total(key: str) -> float:
-        return sum(run.cost.get(key) or 0 for run in runs)
-
+    tokens, flops = (sum(run.cost.get(key) or 0 for run in runs) for key in ("tokens", "flops"))
     seconds = [float(s) for run in runs if (s := run.cost.get("seconds"))]
-    peak = max((run.cost.get("peak_memory_bytes") or 0 for run in runs), default=0)
+    hours = sum(seconds) / 3600
+    deviation = f"± {stdev(seconds):,.0f}" if len(seconds) > 1 else ""
+    peak = max((run.cost.get("peak_memory_bytes") or 0 for run in runs), default=0) / 1e9
     return [
         Cell(f"{len(runs):,}", len(runs)),
-        Cell(f"{total('tokens'):,.0f}", total("tokens")) if total("tokens") else NONE,
-        Cell(f"{total('flops'):.2e}", total("flops")) if total("flops") else NONE,
-        Cell(f"{sum(seconds) / 3600:,.2f}", sum(seconds) / 3600) if seconds else NONE,
-        Cell(f"{mean(seconds):,.0f}", mean(seconds), f"± {stdev(seconds):,.0f}" if len(seconds) > 1 else "")
-        if seconds
-        else NONE,
-        Cell(f"{peak / 1e9:.2f}", peak / 1e9) if peak else NONE,
+        Cell(f"{tokens:,.0f}", tokens) if tokens else NONE,
+        Cell(f"{flops:.2e}", flops) if flops else NONE,
+        Cell(f"{hours:,.2f}", hours) if seconds else NONE,
+        Cell(f"{mean(seconds):,.0f}", mean(seconds), deviation) if seconds else NONE,
+        Cell(f"{peak:.2f}", peak) if peak else NONE,
     ]
-
-
-def _what(found: Differences) -> str:
-    units = {d.resampled for d in [*found.overall, *found.by_language]}
-    items = "Test items and seeds are resampled 2,000 times (paired bootstrap), the same for both sides."
-    others = (
-        "Where runs kept no items, units are languages (means of seeds) or one language's seeds, with Student's t "
-        "interval and an exact randomisation test: of n units of one sign p is 2 / 2ⁿ."
-    )
-    return " ".join([*([items] if TEST_ITEMS in units else []), *([others] if units - {TEST_ITEMS} else [])])
-
-
-def _better(measure: Measure) -> str:
-    return "Lower is better." if measure.lower_is_better else "Higher is better."
 
 
 def _signed(value: float) -> str:
@@ -383,14 +402,9 @@ def _signed(value: float) -> str:
 
 
 def _digits(value: float) -> str:
-    """Three decimals, or of what is small three digits: the effect of one step of hundreds is."""
+    """Three decimals, or three digits of a small number, such as the effect of one step among hundreds."""
     return f"{value:.3g}" if 0 < abs(value) < 0.1 else f"{value:.3f}"
 
 
 def _file_name(text: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in text.lower()).replace("--", "-").strip("-")
-
-
-def totals(runs: Sequence[StudyRun]) -> dict[str, Any]:
-    """Sums over all runs: tokens, flops, seconds."""
-    return {key: sum(run.cost.get(key) or 0 for run in runs) for key in ("tokens", "flops", "seconds")}

@@ -2,30 +2,18 @@
 
 import csv
 import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "±": r"$\pm$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "×": r"$\times$",
-    "−": "$-$",
-    "→": r"$\rightarrow$",
-}
+from langlift.reports.pages import render_latex
 
 
 @dataclass(frozen=True)
 class Cell:
-    """``text`` is what people read, ``value`` what programs read (None: the text).
+    """``text`` is for readers, ``value`` for programs (None: the text).
 
-    ``spread`` stands behind the text, smaller; ``further`` are more columns of the CSV by name; ``best`` is bold.
+    ``spread`` follows the text in small print; ``further`` are more columns of the CSV by name; ``best`` is bold.
     """
 
     text: str
@@ -37,9 +25,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """The first cell of each row is its heading; columns in ``words`` hold text, all others numbers.
+    """The first cell of each row is its heading; columns in ``words`` contain text, all others numbers.
 
-    ``name`` is that of the exported files. ``folded``: shown only when asked for.
+    ``name`` is that of the exported files. A ``folded`` table is only shown on request.
     """
 
     name: str
@@ -52,7 +40,7 @@ class Table:
 
 
 def capital(text: str) -> str:
-    """The text with its first letter large, the others as they are."""
+    """The text with a capital first letter, and the others unchanged."""
     return text[:1].upper() + text[1:]
 
 
@@ -62,7 +50,7 @@ def words(*texts: Any) -> list[Cell]:
 
 
 def as_csv(table: Table) -> str:
-    """All numbers in full; what stands behind a number is a column of its own."""
+    """All digits; what follows a number in small print has its own column."""
     further = [
         list(dict.fromkeys(key for row in table.rows for key in row[i].further)) for i in range(len(table.columns))
     ]
@@ -74,7 +62,7 @@ def as_csv(table: Table) -> str:
     writer.writerow([name for names in header for name in names])
     for row in table.rows:
         cells = [
-            [cell.text if cell.value is None else cell.value, *(_blank(cell.further.get(key)) for key in keys)]
+            [cell.text if cell.value is None else cell.value, *map(cell.further.get, keys)]
             for cell, keys in zip(row, further, strict=True)
         ]
         writer.writerow([value for values in cells for value in values])
@@ -83,34 +71,4 @@ def as_csv(table: Table) -> str:
 
 def as_latex(table: Table) -> str:
     """A table for the package booktabs."""
-    columns = "".join("l" if i in table.words else "r" for i in range(len(table.columns)))
-    lines = [
-        "% \\usepackage{booktabs}",
-        "\\begin{table}",
-        "\\centering",
-        f"\\caption{{{latex(table.caption)}}}",
-        f"\\label{{tab:{table.name}}}",
-        f"\\begin{{tabular}}{{{columns}}}",
-        "\\toprule",
-        " & ".join(map(latex, table.columns)) + r" \\",
-        "\\midrule",
-        *(" & ".join(map(_latex_cell, row)) + r" \\" for row in table.rows),
-        "\\bottomrule",
-        "\\end{tabular}",
-        "\\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def latex(text: str) -> str:
-    """Text with LaTeX's own characters escaped."""
-    return re.sub(".", lambda found: LATEX.get(found[0], found[0]), text)
-
-
-def _latex_cell(cell: Cell) -> str:
-    text = f"\\textbf{{{latex(cell.text)}}}" if cell.best else latex(cell.text)
-    return f"{text} {{\\small {latex(cell.spread)}}}" if cell.spread else text
-
-
-def _blank(value: Any) -> Any:
-    return "" if value is None else value
+    return render_latex("table.tex.j2", table=table)

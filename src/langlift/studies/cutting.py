@@ -1,9 +1,8 @@
-"""Less of the same data: the train split cut to a number of bytes, dev and test as they are."""
+"""Less of the same data: the train split reduced to a number of bytes; dev and test unchanged."""
 
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +13,12 @@ from langlift.data_folder import SPLITS, write_manifest
 from langlift.files import new_folder
 
 ORDER_SEED = 0
-"""One order for all sizes, so that a smaller part lies in every larger one."""
+"""One order for all sizes, so that a smaller part is contained in every larger one."""
 
 
 @dataclass(frozen=True)
 class CutResult:
-    """What was kept of the train split: sentences, and bytes of text (UTF-8, line ends included)."""
+    """What was kept of the train split: sentences, and bytes of text (UTF-8, including line ends)."""
 
     data: str
     max_bytes: int
@@ -32,25 +31,24 @@ class CutResult:
 def cut_data(source: Path, out: Path, max_bytes: int) -> CutResult:
     """Write a built folder with a random part of the train split that has at most ``max_bytes`` of text.
 
-    At least one sentence is kept, and all of them where there are no more bytes than that. The spans of a graph's
-    sentences stay. The smaller part of two is part of the larger.
+    At least one sentence is kept; all if they are not longer than that. The spans of a graph's sentences are
+    kept. The smaller of two parts is contained in the larger.
 
     Raises:
-        InputError: the source is damaged, or ``out`` not free.
+        InputError: the source is damaged, or ``out`` is not free.
     """
-    rows = list(_train_rows(source))
+    splits = _rows(source)
+    rows = splits["train"]
     sizes = np.array([len(json.loads(row)["text"].encode()) + 1 for row in rows])
     order = np.random.default_rng(ORDER_SEED).permutation(len(rows))
     fitting = int(np.searchsorted(np.cumsum(sizes[order]), max_bytes, side="right"))
     chosen = sorted(order[: max(1, fitting)].tolist())
+    splits["train"] = [rows[i] for i in chosen]
     with new_folder(out) as folder:
-        (folder / "train.jsonl").write_text("\n".join([*(rows[i] for i in chosen), ""]), encoding="utf-8")
-        for split in SPLITS[1:]:
-            if source.is_dir():
-                shutil.copyfile(source / f"{split}.jsonl", folder / f"{split}.jsonl")
-            else:
-                texts = getattr(load_text_data(source), split)
-                (folder / f"{split}.jsonl").write_text("\n".join([*map(_row, texts), ""]), encoding="utf-8")
+        for split, lines in splits.items():
+            (folder / f"{split}.jsonl").write_text("\n".join([*lines, ""]), encoding="utf-8")
+        for split in SPLITS[1:] if source.is_dir() else ():
+            shutil.copyfile(source / f"{split}.jsonl", folder / f"{split}.jsonl")
         result = CutResult(
             data=out.name,
             max_bytes=max_bytes,
@@ -64,16 +62,11 @@ def cut_data(source: Path, out: Path, max_bytes: int) -> CutResult:
     return result
 
 
-def _train_rows(source: Path) -> Iterator[str]:
-    """The lines of train.jsonl: of a built folder as they are, of a text file made from its train split."""
+def _rows(source: Path) -> dict[str, list[str]]:
+    """The lines of train.jsonl of a built folder; those of all splits, made from a text file."""
     texts = load_text_data(source)  # checks all of it
     if not source.is_dir():
-        yield from map(_row, texts.train)
-        return
-    for line in (source / "train.jsonl").read_text(encoding="utf-8").split("\n"):
-        if line.strip() and json.loads(line)["text"].strip():
-            yield line
-
-
-def _row(text: str) -> str:
-    return json.dumps({"text": text}, ensure_ascii=False)
+        rows = {split: [{"text": text} for text in getattr(texts, split)] for split in SPLITS}
+        return {split: [json.dumps(row, ensure_ascii=False) for row in some] for split, some in rows.items()}
+    lines = (source / "train.jsonl").read_text(encoding="utf-8").split("\n")
+    return {"train": [line for line in lines if line.strip() and json.loads(line)["text"].strip()]}

@@ -1,55 +1,162 @@
-"""A study's folder: study.yaml, and a folder for each run, which is finished when it holds run.json."""
+"""A study's folder: study.yaml, and a folder for each run, which is finished when it contains run.json."""
 
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from langlift.errors import LangliftError
+from langlift.errors import InputError, LangliftError
 from langlift.files import locked, write_json
 from langlift.studies.step import Step
-from langlift.training.run_folder import RECIPE
+from langlift.studies.study_file import STUDY
+from langlift.training.run_folder import RECIPE, is_finished, read_metrics
+
+if TYPE_CHECKING:
+    from langlift.studies.planning import StudyPlan
 
 RUNS, RUN, FAILED = "runs", "run.json", "failed.json"
 SENTENCES = "sentences.jsonl"
-"""Of a score run: tokens, characters and log-probability of each sentence."""
+"""In a score run: tokens, characters and log probability of each sentence."""
+COSTS = ("tokens", "flops", "seconds", "peak_memory_bytes")
+STATES = ("finished", "running", "stopped", "failed", "missing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """``run.json`` of a finished run, with its metrics.
+
+    ``kind`` is the verb (adapt, score, task, ...). ``cell`` says what was run: language, base, method, data,
+    objective, task, metric, seed, and any other axis by its setting's name. ``result`` contains ``value``, the
+    main number, and ``before``, the same without adaptation if it is known; ``cost`` contains tokens, flops,
+    seconds and peak_memory_bytes as far as they are known. ``needs`` are the hashes, or names, of the runs it
+    depends on; ``published`` says whether published behaviour was on (None: the question does not arise).
+    """
+
+    kind: str
+    name: str
+    hash: str = ""
+    cell: Mapping[str, Any]
+    needs: Sequence[str] = ()
+    result: Mapping[str, Any]
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    published: bool | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRun(RunRecord):
+    """A finished run in its folder; its metrics are not read."""
+
+    folder: Path
+
+    @property
+    def value(self) -> float | None:
+        """The main number."""
+        value = self.result.get("value")
+        return None if value is None else float(value)
+
+
+@dataclass(frozen=True)
+class RunState:
+    """One run: ``stopped`` ones can be continued; ``shown`` is its result, or why it failed."""
+
+    name: str
+    kind: str
+    state: str
+    value: float | None
+    shown: str
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """All runs of a study, and the number of runs in each state."""
+
+    study: str
+    counts: dict[str, int]
+    runs: list[RunState]
+
+
+def is_study(folder: Path) -> bool:
+    """Whether a folder is a study's."""
+    return (folder / RUNS).is_dir() and ((folder / STUDY).exists() or any(folder.glob(f"{RUNS}/*/{RUN}")))
+
+
+def read_study_runs(folder: Path) -> tuple[list[StudyRun], list[str]]:
+    """The finished runs of a study, by name, and the names of the unfinished ones.
+
+    Raises:
+        InputError: all ``run.json`` that are damaged.
+    """
+    finished, unfinished, errors = [], [], []
+    for run in sorted(path for path in (folder / RUNS).iterdir() if path.is_dir() and path.name[0] != "."):
+        if not (run / RUN).exists():
+            unfinished.append(run.name)
+            continue
+        try:
+            finished.append(read_run(run))
+        except InputError as error:
+            errors.append(error.message)
+    if errors:
+        raise InputError("; ".join(errors), "delete these run folders and run the study again")
+    return finished, unfinished
+
+
+def read_run(folder: Path) -> StudyRun:
+    """One finished run of a study.
+
+    Raises:
+        InputError: its ``run.json`` is damaged or incomplete.
+    """
+    path = folder / RUN
+    try:
+        return StudyRun(folder=folder, **json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({error})", "run the study again") from None
 
 
 def is_done(runs: Path, step: Step) -> bool:
-    """Whether a run is finished: run.json is there, whole, and tells of this run."""
-    return (read_run(step.folder_in(runs)) or {}).get("hash") == step.hash
+    """Whether a run is finished: run.json exists, is complete, and is of this run."""
+    return (_read(step.folder_in(runs) / RUN) or {}).get("hash") == step.hash
 
 
-def place_anew(runs: Path, step: Step) -> None:
-    """Tell a finished run its place among the axes, which may have become more since."""
-    folder = step.folder_in(runs)
-    if is_done(runs, step) and (content := read_run(folder)) is not None:
+def update_cell(runs: Path, step: Step) -> None:
+    """Write a finished run's value on every axis again, as the study may have got more axes since."""
+    path = step.folder_in(runs) / RUN
+    if is_done(runs, step) and (content := _read(path)) is not None:
         now = content | {"cell": dict(step.cell), "published": step.published}
         if now != content:
-            write_json(folder / RUN, now)
+            write_json(path, now)
 
 
-def read_run(folder: Path) -> dict[str, Any] | None:
-    """What run.json says; None where there is none, or where a power cut damaged it."""
-    return _read(folder / RUN)
+def status_of(plan: "StudyPlan", out: Path) -> StudyStatus:
+    """The state of every run of a plan in a study's folder."""
+    states = [_state(step, out / RUNS) for step in plan.steps]
+    counted = Counter(one.state for one in states)
+    return StudyStatus(str(out), {state: counted[state] for state in STATES}, states)
 
 
-def failure(runs: Path, step: Step) -> str | None:
-    """Why a run failed last, in one line; None if it did not."""
-    found = None if is_done(runs, step) else _read(step.folder_in(runs) / FAILED)
-    return None if found is None else str(found.get("error"))
+def show_run(folder: Path) -> RunRecord:
+    """A finished run of a study.
 
-
-def write_failure(folder: Path, message: str, hint: str) -> None:
-    """Say that a run failed, and why; the next try removes it."""
-    write_json(folder / FAILED, {"error": message, "hint": hint})
+    Raises:
+        InputError: it is not one.
+    """
+    found = _read(folder / RUN)
+    if found is None:
+        raise InputError(f"{folder}: not a finished run of a study (no {RUN})", "langlift study status STUDY")
+    others = (_read(path / RUN) for path in folder.resolve().parent.iterdir())
+    names = {run["hash"]: run["name"] for run in others if run}
+    needs = [names.get(one, one) for one in found["needs"]]
+    return RunRecord(**{**found, "needs": needs, "metrics": read_metrics(folder) if is_finished(folder) else {}})
 
 
 def write_run(folder: Path, content: Mapping[str, Any]) -> None:
-    """Finish a run: everything in its folder reaches the disk, then run.json, which vouches for it."""
+    """Finish a run: first everything in its folder is written to disk, then run.json."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
@@ -57,8 +164,8 @@ def write_run(folder: Path, content: Mapping[str, Any]) -> None:
     write_json(folder / RUN, content)
 
 
-def made_ready(folder: Path) -> None:
-    """Empty a folder in which nothing that can be resumed stands; of others, only forget how they failed."""
+def prepare(folder: Path) -> None:
+    """Empty a folder, unless its run can be resumed; then only the last failure is removed."""
     (folder / FAILED).unlink(missing_ok=True)
     if (folder / RECIPE).exists():
         return
@@ -68,20 +175,17 @@ def made_ready(folder: Path) -> None:
 
 @contextmanager
 def held(folder: Path, what: str, wait: float = 0.0) -> Iterator[None]:
-    """Keep other processes out of a folder. The lock goes when the process does, however it ends.
+    """Lock a folder; the lock ends with the process, however that ends.
 
     Raises:
-        LangliftError: another process still holds it after ``wait`` seconds.
+        LangliftError: another process still has it after ``wait`` seconds.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, f"{folder}: another process works on this {what}", wait):
         yield
 
 
-def is_held(folder: Path) -> bool:
-    """Whether a process works in a folder."""
-    if not folder.exists():
-        return False
+def _is_held(folder: Path) -> bool:
     try:
         with held(folder, ""):
             return False
@@ -89,7 +193,25 @@ def is_held(folder: Path) -> bool:
         return True
 
 
+def _state(step: Step, runs: Path) -> RunState:
+    folder = step.folder_in(runs)
+    value, shown = None, ""
+    if is_done(runs, step):
+        state, value = "finished", read_run(folder).result["value"]
+        shown = f"{str(step.cell.get('metric', '')).replace('_', ' ')} {value:,.4g}".strip()
+    elif not folder.exists():
+        state = "missing"
+    elif _is_held(folder):
+        state = "running"
+    elif (failure := _read(folder / FAILED)) is not None:
+        state, shown = "failed", str(failure.get("error"))
+    else:
+        state = "stopped"
+    return RunState(folder.name, step.kind, state, value, shown)
+
+
 def _read(path: Path) -> dict[str, Any] | None:
+    """A JSON object; None if there is none, or a power cut damaged it."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Runs of a study as tasks of a Ray cluster; results lie in the study's folder, which all machines must see."""
+"""Runs of a study as tasks of a Ray cluster; all machines must have access to the study's folder."""
 
 import os
 import socket
@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from langlift.errors import InputError, LangliftError
-from langlift.studies.execution import Outcome, execute
+from langlift.studies.execution import RunOutcome, execute
 from langlift.studies.running import Engine, Watcher, skipped
 from langlift.studies.step import Step
 
 LOCAL = "local"
 RETRIES = 3
-"""So often Ray starts a run again whose worker or machine died; it goes on from its checkpoint."""
+"""How often Ray restarts a run whose worker or machine died; it continues from its checkpoint."""
 POLL = 1.0
 CONNECT = 10.0
 """Seconds to wait for a cluster's machine to answer."""
 
 
 def ray_engine(address: str, workers: int | None = None, cpus: float = 1, gpus: float = 0) -> Engine:
-    """An engine that runs on the cluster at ``address``, or on this machine (``local``, with so many ``workers``).
+    """An engine that runs on the cluster at ``address``, or on this machine (``local``, with ``workers`` workers).
 
-    Each run is given ``cpus`` and ``gpus``, as Ray counts them.
+    Each run gets ``cpus`` and ``gpus``, as Ray counts them.
 
     Raises:
         InputError: Ray is not installed.
@@ -35,13 +35,13 @@ def ray_engine(address: str, workers: int | None = None, cpus: float = 1, gpus: 
     options: dict[str, Any] = {"address": address}
     if address == LOCAL:
         options = {"address": LOCAL, "include_dashboard": False}
-        # By default Ray gives workers the lowest priority but four, and a busy machine starves them.
+        # By default Ray's workers have such a low priority that they starve on a busy machine.
         os.environ.setdefault("RAY_worker_niceness", "0")
         if workers is not None:
             options["num_cpus"] = max(1, round(workers * cpus))
 
-    def engine(steps: Sequence[Step], runs: Path, watcher: Watcher) -> Iterator[tuple[Step, Outcome]]:
-        _knock(address)
+    def engine(steps: Sequence[Step], runs: Path, watcher: Watcher) -> Iterator[RunOutcome]:
+        _check_reachable(address)
         try:
             ray.init(**options, log_to_driver=False, logging_level="ERROR", configure_logging=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -55,8 +55,8 @@ def ray_engine(address: str, workers: int | None = None, cpus: float = 1, gpus: 
     return engine
 
 
-def _knock(address: str) -> None:
-    """Stop at an address where nothing listens: Ray itself would try again for minutes."""
+def _check_reachable(address: str) -> None:
+    """Fail at once if nothing listens at the address: Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return
@@ -68,34 +68,35 @@ def _knock(address: str) -> None:
 
 def _schedule(
     ray: Any, steps: Sequence[Step], runs: Path, watcher: Watcher, cpus: float, gpus: float
-) -> Iterator[tuple[Step, Outcome]]:
-    """Hand out every run whose needs are finished, and take in what is done."""
+) -> Iterator[RunOutcome]:
+    """Submit every run whose dependencies are finished, and collect what is done."""
     remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(execute)
     waiting = {step.hash: step for step in steps}
-    under_way: dict[Any, Step] = {}
-    bad: dict[str, str] = {}
-    while waiting or under_way:
-        unfinished = waiting.keys() | {step.hash for step in under_way.values()}
+    running: dict[Any, Step] = {}
+    failed: dict[str, str] = {}
+    while waiting or running:
+        unfinished = waiting.keys() | {step.hash for step in running.values()}
         for step in list(waiting.values()):
-            if (outcome := skipped(step, bad)) is not None:
+            if (outcome := skipped(step, failed)) is not None:
                 del waiting[step.hash]
-                bad[step.hash] = step.name
+                failed[step.hash] = step.name
                 watcher.ended(step, outcome)
-                yield step, outcome
+                yield outcome
             elif not any(one.hash in unfinished for one in step.needs):
                 del waiting[step.hash]
-                under_way[remote.remote(step, runs)] = step
+                running[remote.remote(step, runs)] = step
                 watcher.started(step)
-        if not under_way:
+        if not running:
             continue
-        done, _ = ray.wait(list(under_way), timeout=POLL)
+        done, _ = ray.wait(list(running), timeout=POLL)
         for reference in done:
-            step = under_way.pop(reference)
+            step = running.pop(reference)
             try:
                 outcome = ray.get(reference)
             except ray.exceptions.RayError as error:
-                outcome = Outcome(f"the worker was lost ({type(error).__name__})", "run the same command again")
+                lost = f"the worker was lost ({type(error).__name__})"
+                outcome = RunOutcome(step.name, lost, "run the same command again")
             if not outcome.ok:
-                bad[step.hash] = step.name
+                failed[step.hash] = step.name
             watcher.ended(step, outcome)
-            yield step, outcome
+            yield outcome

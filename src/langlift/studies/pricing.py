@@ -1,4 +1,4 @@
-"""What a study will cost before it starts: tokens, operations, disk, hours here and on a named GPU."""
+"""The cost of a study before it starts: tokens, operations, disk space, time here and on a GPU."""
 
 import csv
 import time
@@ -18,63 +18,64 @@ from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.language_facts import base_shape
 from langlift.progress import progress_to, readable_seconds, say
-from langlift.studies.decoders import is_decoder
 from langlift.studies.planning import StudyPlan
-from langlift.studies.step import Input, Step
+from langlift.studies.step import Step
+from langlift.studies.step_maker import is_decoder
 from langlift.studies.workload import requests_of, workload_of
 from langlift.training.recipes import CAUSAL, AdaptRecipe
 from langlift.training.step_time import step_time
 
 CALIBRATION_SECONDS = 30.0
-"""For all kinds of training together, the loading of models not counted."""
+"""For all kinds of training together, without the loading of models."""
 UTILISATION = 0.2
+"""Assumed share of a GPU's peak."""
 STEP_SECONDS = 0.03
-"""Assumptions: the share of a GPU's peak that is reached, and the least that a step takes, however small."""
+"""Assumed minimum time of a step on a GPU."""
 HEAD_SHARE = 0.15
-"""The share of tokens that the masked head is computed for; the causal one is for all."""
+"""The share of tokens for which the masked head is computed; a causal head is computed for all."""
 FUSION = 1.5
-"""A task on fused adapters costs about so much more than on one."""
-BYTES = 4
-"""Of a weight on the disk."""
-ASKED = (
-    "prompted models: requests at most (what is in the study's answers/ is not asked again), and tokens of "
-    "prompts where the model is here; answers come on top, and no time is told"
+"""Assumed cost of a task on fused adapters, relative to one on a single adapter."""
+WEIGHT_BYTES = 4
+PROMPT_REMARK = (
+    "prompted models: at most so many requests (answers in the study's answers/ are not requested again), and the "
+    "tokens of the prompts for local models; answers come on top, and time is not estimated"
 )
-Training = tuple[str, AdaptRecipe]
-"""A base, and what is trained on it: steps and rates do not matter here."""
 ADAPTER_SHAPE = ("method", *dict.fromkeys(setting for method in METHODS.values() for setting in method.sized_by))
-"""The settings that decide how many parameters train."""
+"""The settings that determine the number of trained parameters."""
+CALIBRATION_TEXT = "Ommi sajret borma kbira ta' minestra u missieri mar il-baħar biex jistad mal-ħbieb tiegħu."
+Training = tuple[str, AdaptRecipe]
+"""A base and what is trained on it; steps and rates do not matter here."""
 
 
 @dataclass(frozen=True)
-class Speed:
-    """What one kind of training costs: operations for each token trained, parameters that train, seconds here.
+class TrainingCost:
+    """The cost of one kind of training: operations per trained token, trained parameters, seconds here.
 
-    ``forward`` is the share of the operations of training that reading alone takes. ``seconds_a_token`` and
-    ``overhead`` (loading, before the first step) are None where this machine was not timed.
+    ``forward`` is the share of the operations that evaluation takes. ``token_seconds`` and ``overhead_seconds``
+    (for loading) are None and 0 if it was not timed on this machine.
     """
 
-    flops_per_token: float
-    trained: int
+    token_flops: float
+    parameters: int
     forward: float
-    seconds_a_token: float | None = None
-    overhead: float = 0.0
+    token_seconds: float | None = None
+    overhead_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class RunPrice:
-    """One run: what it will compute, leave on the disk and take here; None where that is not known.
+    """What one run will compute, leave on the disk and take here; None if that is unknown.
 
-    ``requests`` are the prompts that a large model is asked at most; ``tokens`` are then those of the prompts.
+    ``requests`` is the maximum number of prompts for a large model; ``tokens`` are then those of the prompts.
     """
 
     name: str
     kind: str
     finished: bool
-    tokens: int | None
-    flops: float | None
-    disk_bytes: int | None
-    seconds: float | None
+    tokens: int | None = None
+    flops: float | None = None
+    disk_bytes: int | None = None
+    seconds: float | None = None
     steps: int | None = None
     requests: int | None = None
 
@@ -92,7 +93,7 @@ class RunPrice:
 
 @dataclass(frozen=True)
 class PlanPrice:
-    """All runs with their prices; ``total`` is over those that are not finished, as far as theirs are known.
+    """All runs with their prices; ``total`` is that of the unfinished runs, as far as it is known.
 
     ``gpu_seconds`` are by the name of a GPU; ``remarks`` say what was assumed, ``left_out`` what is not run.
     """
@@ -105,190 +106,164 @@ class PlanPrice:
     left_out: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU: its peak for matrix products in bf16 (fp16 where it has no bf16), 10^12 operations a second."""
-
-    name: str
-    tflops: float
-    source: str
-
-
-def known_gpus() -> dict[str, Gpu]:
-    """The GPUs of the shipped table by name."""
-    with Path(str(files("langlift") / "facts" / "gpus.csv")).open(encoding="utf-8", newline="") as file:
-        return {row["name"]: Gpu(row["name"], float(row["tflops"]), row["source"]) for row in csv.DictReader(file)}
-
-
-def gpus_by_name(names: Sequence[str]) -> list[Gpu]:
-    """The GPUs of these names, in any case.
+def gpus_by_name(names: Sequence[str]) -> dict[str, float]:
+    """The GPUs of these names, in any case: peak of matrix products in bf16 (or fp16), operations per second.
 
     Raises:
         InputError: one is not in the table.
     """
-    known = {name.casefold(): gpu for name, gpu in known_gpus().items()}
-    unknown = [name for name in names if name.casefold().replace(" ", "") not in known]
-    if unknown:
-        raise InputError(f"--gpu {unknown[0]}: not in the table", f"known: {', '.join(known_gpus())}")
-    return [known[name.casefold().replace(" ", "")] for name in names]
+    with Path(str(files("langlift") / "facts" / "gpus.csv")).open(encoding="utf-8", newline="") as file:
+        peaks = {row["name"]: 1e12 * float(row["tflops"]) for row in csv.DictReader(file)}
+    known = {name.casefold(): name for name in peaks}
+    for name in names:
+        if name.casefold().replace(" ", "") not in known:
+            raise InputError(f"--gpu {name}: not in the table", f"known: {', '.join(peaks)}")
+    chosen = [known[name.casefold().replace(" ", "")] for name in names]
+    return {name: peaks[name] for name in chosen}
 
 
 def price_plan(
-    plan: StudyPlan, finished: Collection[str] = (), gpus: Sequence[Gpu] = (), calibrate: bool = True
+    plan: StudyPlan,
+    finished: Collection[str] = (),
+    gpus: Mapping[str, float] | None = None,
+    calibrate: bool = True,
 ) -> PlanPrice:
-    """Price every run of a plan that is not among the ``finished`` hashes.
+    """The prices of all runs of a plan that are not among the ``finished`` hashes.
 
-    With ``calibrate`` a few training steps of each base and method are timed here, where the base can be loaded.
+    ``gpus`` are those of ``gpus_by_name``. With ``calibrate``, a few training steps of each base and method are
+    timed here, if the base can be loaded.
     """
-    missing = [step for step in plan.steps if step.hash not in finished and _trainings(step)]
-    kinds = list(dict.fromkeys(kind for step in missing for kind in _trainings(step)))
-    text = next((text for step in missing if (text := _some_text(step))), None)
+    missing = [step for step in plan.steps if step.hash not in finished]
+    trainings = list(dict.fromkeys(filter(None, map(_training, missing))))
+    text = next(filter(None, map(_training_text, missing)), None)
+    seconds = CALIBRATION_SECONDS / max(1, len(trainings)) if calibrate else None
     remarks: list[str] = []
-    speeds: dict[Training, Speed | None] = {}
-    for kind in kinds:
-        if calibrate:
-            say(f"timing {kind[1].method} on {kind[0]} ...")
-        base, recipe = kind
-        if is_decoder(base, plan.study):
-            recipe = replace(recipe, objective=CAUSAL)
-        speeds[kind] = _speed(base, recipe, text, CALIBRATION_SECONDS / len(kinds) if calibrate else None, remarks)
-    runs = [_priced(step, step.hash in finished, speeds, remarks) for step in plan.steps]
-    if any(one.kind == "prompt" and not one.finished for one in runs):
-        remarks.append(ASKED)
-    if any(one.tokens is None and not one.finished and one.kind != "prompt" for one in runs):
-        remarks.append(
-            "? is not known: downloading and building of corpora, graphs and vocabularies is not priced"
-        )
-    total = _total(runs)
-    gpu_seconds = {gpu.name: sum(_on_gpu(one, gpu) for one in runs) for gpu in gpus}
+    costs: dict[Training | None, TrainingCost | None] = {}
+    for base, recipe in trainings:
+        timed = replace(recipe, objective=CAUSAL) if is_decoder(base, plan.study) else recipe
+        costs[base, recipe] = _training_cost(base, timed, text, seconds, remarks)
+    runs = [_priced(step, step.hash in finished, costs, remarks) for step in plan.steps]
+    open_runs = [one for one in runs if not one.finished]
+    if any(one.kind == "prompt" for one in open_runs):
+        remarks.append(PROMPT_REMARK)
+    if any(one.tokens is None and one.kind != "prompt" for one in open_runs):
+        remarks.append("? is unknown: downloading and building of corpora, graphs and vocabularies have no price")
+    gpu_seconds = {
+        name: sum(max((one.flops or 0.0) / (UTILISATION * peak), STEP_SECONDS * (one.steps or 0)) for one in runs)
+        for name, peak in (gpus or {}).items()
+    }
     if gpus:
         remarks.append(
-            f"GPU times assume {UTILISATION:.0%} of the peak in the data sheet (facts/gpus.csv), and at least "
-            f"{1000 * STEP_SECONDS:.0f} ms a step; one run at a time"
+            f"GPU times assume {UTILISATION:.0%} of the data sheet's peak (facts/gpus.csv), and at least "
+            f"{1000 * STEP_SECONDS:.0f} ms per step; one run at a time"
         )
-    return PlanPrice(plan.study.name, runs, total, gpu_seconds, list(dict.fromkeys(remarks)), list(plan.left_out))
+    remarks = list(dict.fromkeys(remarks))
+    return PlanPrice(plan.study.name, runs, _total(open_runs), gpu_seconds, remarks, list(plan.left_out))
 
 
-def _on_gpu(price: RunPrice, gpu: Gpu) -> float:
-    by_operations = (price.flops or 0.0) / (gpu.tflops * 1e12 * UTILISATION)
-    return max(by_operations, STEP_SECONDS * (price.steps or 0))
-
-
-def _trainings(step: Step) -> list[Training]:
-    """The training whose speed a run goes by."""
+def _training(step: Step) -> Training | None:
+    """The training whose cost determines that of a run."""
     if step.kind in ("adapt", "family", "task", "fuse"):
-        shape = {name: step.settings[name] for name in ADAPTER_SHAPE if name in step.settings}
-        return [(_base(step), AdaptRecipe(**shape))]
+        return step.base(), AdaptRecipe(
+            **{one: step.settings[one] for one in ADAPTER_SHAPE if one in step.settings}
+        )
     if step.kind in ("score", "alignment"):
-        return [(_base(step), AdaptRecipe(method=str(step.cell["method"] or AdaptRecipe().method)))]
-    return []
-
-
-def _base(step: Step) -> str:
-    (base,) = step.inputs["base"]
-    return base.path if isinstance(base, Input) else ""
-
-
-def _some_text(step: Step) -> list[str] | None:
-    """Lines to time the training on, if the run has any that are there already."""
-    for name, sources in step.inputs.items():
-        for source in sources:
-            if name.startswith("data:") and isinstance(source, Input):
-                return load_text_data(Path(source.path)).train[:500]
+        return step.base(), AdaptRecipe(method=str(step.cell["method"] or AdaptRecipe().method))
     return None
 
 
-def _speed(
+def _training_text(step: Step) -> list[str] | None:
+    """Lines for timing from the run's training data, if they exist already."""
+    for path in step.paths(*(name for name in step.inputs if name.startswith("data:"))):
+        return load_text_data(path).train[:500]
+    return None
+
+
+def _training_cost(
     base: str, recipe: AdaptRecipe, text: Sequence[str] | None, seconds: float | None, remarks: list[str]
-) -> Speed | None:
-    """Timed on this machine, or worked out from the base's shape."""
+) -> TrainingCost | None:
+    """Timed on this machine, or computed from the base's shape."""
     method = METHODS[recipe.method]
     forward = 1 / 3 if method.whole_model else 1 / 2
     if seconds is not None:
+        say(f"timing {recipe.method} on {base} ...")
         try:
             started = time.monotonic()
             with progress_to(lambda *report: None):
-                found = step_time(base, text or [_BUNDLED_LINE], recipe, most_seconds=seconds)
+                found = step_time(base, text or [CALIBRATION_TEXT], recipe, most_seconds=seconds)
             overhead = max(0.0, time.monotonic() - started - 6 * found.seconds)
-            return Speed(found.flops_per_token, found.trained, forward, found.seconds / found.tokens, overhead)
+            token_seconds = found.seconds / found.tokens
+            return TrainingCost(found.flops_per_token, found.trained, forward, token_seconds, overhead)
         except InputError as error:
             remarks.append(f"not timed here: {error.message}")
     if Path(model_location(base)).exists():
-        return _by_config(base, recipe, forward)
-    shape = base_shape(base)
-    if shape is None:
-        remarks.append(f"{base}: its size is not known without it")
+        # Counted on the model without its weights: the matrices that every token passes through.
+        model = weightless_model(base)
+        embeddings = model.base_model.get_submodule(backbone_of(model).embeddings)
+        body = _matrix_weights(model.base_model) - _matrix_weights(embeddings)
+        config: Any = model.config
+        hidden, vocabulary = config.hidden_size, config.vocab_size
+        adapter = method.config(recipe)
+        if adapter is not None:
+            attach(model, "priced", adapter)
+        train_only(model, None if adapter is None else "priced")
+        parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    elif (shape := base_shape(base)) is not None:
+        hidden, layers, vocabulary = shape
+        body = 12 * layers * hidden**2
+        parameters = round(method.parameters(recipe, Shape(hidden, layers, vocabulary)))
+    else:
+        remarks.append(f"{base}: its size is unknown without it")
         return None
-    hidden, layers, vocabulary = shape
-    body = 12 * layers * hidden**2
-    head = _head(hidden, vocabulary, recipe)
-    trained = round(method.parameters(recipe, Shape(hidden, layers, vocabulary)))
-    return Speed(2 * (body + head) / forward, trained, forward)
+    masked_head = HEAD_SHARE * (hidden**2 + hidden * vocabulary)
+    head = hidden * vocabulary if recipe.objective == CAUSAL else masked_head
+    return TrainingCost(2 * (body + head) / forward, parameters, forward)
 
 
-def _head(hidden: int, vocabulary: int, recipe: AdaptRecipe) -> float:
-    """Weights of the head by the share of tokens it is computed for; of a decoder it is one matrix, for all."""
-    return hidden * vocabulary if recipe.objective == CAUSAL else HEAD_SHARE * (hidden**2 + hidden * vocabulary)
-
-
-def _by_config(base: str, recipe: AdaptRecipe, forward: float) -> Speed:
-    """Counted on the model without its weights: matrices that every token goes through, and the head for some."""
-    model = weightless_model(base)
-    body = _matrices(model.base_model) - _matrices(model.base_model.get_submodule(backbone_of(model).embeddings))
-    config: Any = model.config
-    head = _head(config.hidden_size, config.vocab_size, recipe)
-    adapter = METHODS[recipe.method].config(recipe)
-    if adapter is not None:
-        attach(model, "priced", adapter)
-    train_only(model, None if adapter is None else "priced")
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return Speed(2 * (body + head) / forward, trained, forward)
-
-
-def _matrices(module: nn.Module) -> int:
+def _matrix_weights(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.ndim > 1)
 
 
-_BUNDLED_LINE = "Ommi sajret borma kbira ta' minestra u missieri mar il-baħar biex jistad mal-ħbieb tiegħu."
-
-
-def _priced(step: Step, finished: bool, speeds: Mapping[Training, Speed | None], remarks: list[str]) -> RunPrice:
+def _priced(
+    step: Step, finished: bool, costs: Mapping[Training | None, TrainingCost | None], remarks: list[str]
+) -> RunPrice:
     if step.kind == "prompt" and not finished:
         requests, tokens = requests_of(step)
-        return RunPrice(step.name, step.kind, False, tokens, None, None, None, None, requests)
-    if finished or not (kinds := _trainings(step)) or (speed := speeds[kinds[0]]) is None:
-        return RunPrice(step.name, step.kind, finished, None, None, None, None)
-    work = workload_of(step, kinds[0][0])
+        return RunPrice(step.name, step.kind, False, tokens=tokens, requests=requests)
+    if finished or (cost := costs.get(_training(step))) is None:
+        return RunPrice(step.name, step.kind, finished)
+    work = workload_of(step, step.base())
     if work.assumed:
-        remarks.append(f"tokens are a guess for {work.assumed}")
-    factor = FUSION if step.kind == "fuse" else 1.0
-    equivalent = factor * (work.trained + speed.forward * work.read)
+        remarks.append(f"tokens are assumed for {work.assumed}")
+    training_tokens = work.trained + cost.forward * work.read
+    if step.kind == "fuse":
+        training_tokens *= FUSION
     copies = 2 if {"trained", "adapters"} & step.inputs.keys() and not is_whole_model(step.cell["method"]) else 1
-    disk = 0 if step.kind in ("score", "alignment") else BYTES * speed.trained * copies
-    seconds = None if speed.seconds_a_token is None else equivalent * speed.seconds_a_token + speed.overhead
     return RunPrice(
         step.name,
         step.kind,
         False,
-        round(work.trained + work.read),
-        equivalent * speed.flops_per_token,
-        disk,
-        seconds,
-        work.steps,
+        tokens=round(work.trained + work.read),
+        flops=training_tokens * cost.token_flops,
+        disk_bytes=0 if step.kind in ("score", "alignment") else WEIGHT_BYTES * cost.parameters * copies,
+        seconds=None
+        if cost.token_seconds is None
+        else training_tokens * cost.token_seconds + cost.overhead_seconds,
+        steps=work.steps,
     )
 
 
 def _total(runs: Sequence[RunPrice]) -> RunPrice:
-    """The sums over what is not finished, of what is known."""
-    missing = [one for one in runs if not one.finished]
-    seconds = [one.seconds for one in missing if one.seconds is not None]
+    """The sums over what is known of the unfinished runs."""
+    seconds = [one.seconds for one in runs if one.seconds is not None]
+    requests = [one.requests for one in runs if one.requests]
     return RunPrice(
         name="total",
         kind="total",
         finished=False,
-        tokens=sum(one.tokens or 0 for one in missing),
-        flops=sum(one.flops or 0.0 for one in missing),
-        disk_bytes=sum(one.disk_bytes or 0 for one in missing),
-        seconds=sum(seconds) if seconds or not missing else None,
-        requests=sum(one.requests or 0 for one in missing) if any(one.requests for one in missing) else None,
+        tokens=sum(one.tokens or 0 for one in runs),
+        flops=sum(one.flops or 0.0 for one in runs),
+        disk_bytes=sum(one.disk_bytes or 0 for one in runs),
+        seconds=sum(seconds) if seconds or not runs else None,
+        requests=sum(requests) if requests else None,
     )

@@ -1,65 +1,71 @@
-"""A study: what is compared, on which languages and data, and by what."""
+"""A study: what is compared, on which languages and data, and how it is evaluated."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from langlift.config.loading import Given
+from langlift.config.settings import setting
+from langlift.evaluation.pseudo_perplexity import VARIANTS
+from langlift.evaluation.sentence_vectors import LAYERS
 from langlift.languages import Language
 
 USES = ("alone", "stacked", "fused", "full")
-"""How a task is trained: a task adapter alone on the base, on a language adapter, on several fused ones, or the
-whole base model without any adapter."""
+"""How a task is trained: as a task adapter on the base, on a language adapter or on several fused ones; or by
+training the whole base model."""
+PROMPTED_USE = "prompted"
+"""The use of a task by a large model that is only prompted."""
 BEHAVIOURS = ("corrected", "published")
 
 
 @dataclass(frozen=True)
-class Place:
-    """A data set for one language: paths or sources, and whether they are used, or a graph or corpus is built."""
+class DataSource:
+    """Data for one language: a ``path`` that is used as it is, or the sources of a ``graph`` or ``corpus``."""
 
     kind: str
     paths: tuple[str, ...]
-    line: str
+
+
+ByLanguage = Mapping[Language, DataSource]
 
 
 @dataclass(frozen=True)
-class TaskUse:
-    """A task of a study: its data and perhaps other training data by language, and how it is trained."""
+class StudyTask:
+    """A task of a study: its data, other training data (zero-shot), and how it is trained."""
 
-    data: Mapping[Language, Place]
-    train_data: Mapping[Language, Place]
-    use: tuple[str, ...]
+    data: ByLanguage
+    train_data: ByLanguage
+    use: tuple[str, ...] = setting(("alone", "stacked"), "how it is trained", choices=USES, min_items=1)
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """What pseudo-perplexity is measured on: a name of ``data`` or places of its own; how, and of how much."""
+    """What pseudo-perplexity is measured on: a name in ``data`` or data of its own."""
 
-    on: str
-    places: Mapping[Language, Place]
-    variants: tuple[str, ...]
-    sentences: int | None
+    text: str | ByLanguage
+    variant: tuple[str, ...] = setting(("default",), "how it is computed", choices=VARIANTS, min_items=1)
+    sentences: int = setting(0, "only the first ones (0: all)", minimum=1)
 
 
 @dataclass(frozen=True)
-class Aligning:
-    """Parallel sentences, and what their vectors are compared ``to``: languages (by code) and base models.
+class Alignment:
+    """Parallel sentences, and the languages (by code) and bases that their vectors are compared with.
 
-    ``places`` has the text of the study's languages, and of those compared with.
+    ``text`` includes the languages that are compared with.
     """
 
-    places: Mapping[Language, Place]
-    to: tuple[str, ...]
-    layers: str
-    sentences: int | None
+    text: ByLanguage
+    compared_with: tuple[str, ...]
+    layers: str = setting("last", "whose vectors are compared", choices=LAYERS)
+    sentences: int = setting(0, "only the first ones (0: all)", minimum=1)
 
 
 @dataclass(frozen=True)
 class PromptedModel:
-    """A model that is asked: a causal model here, or the base URL of a server that knows it as ``model_name``."""
+    """A causal model on this machine, or the base URL of a server that knows it as ``model_name``."""
 
     model: str
     model_name: str | None
@@ -67,23 +73,23 @@ class PromptedModel:
 
     @property
     def name(self) -> str:
-        """For people and tables."""
+        """The name for tables."""
         return self.model_name or self.model
 
 
 @dataclass(frozen=True)
 class Prompting:
-    """Models that are asked, about which of the study's tasks, with how many examples, by whose templates."""
+    """The models that are prompted, the tasks, numbers of examples, and template files by task."""
 
-    models: tuple[PromptedModel, ...]
+    model: tuple[PromptedModel, ...]
     tasks: tuple[str, ...]
-    shots: tuple[int, ...]
-    templates: Mapping[str, Mapping[Language, Place]]
+    template: Mapping[str, ByLanguage]
+    shots: tuple[int, ...] = setting((0,), "numbers of examples", minimum=0, min_items=1)
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: ``name`` as written; the ``section`` and ``setting`` it sets (none: data, method, seed ...)."""
+    """An axis: ``section`` and ``setting`` are what it sets; both are empty for data, method, objective, ..."""
 
     name: str
     section: str
@@ -94,78 +100,64 @@ class Axis:
 
 @dataclass(frozen=True)
 class Study:
-    """A study as written: all of it is checked, but for what only reading the data can tell."""
+    """A study file's content, checked as far as that is possible without reading the data."""
 
     name: str
     path: Path
     bases: tuple[str, ...]
     languages: tuple[Language, ...]
     family: str | None
-    data: Mapping[str, Mapping[Language, Place]]
+    data: Mapping[str, ByLanguage]
     axes: Mapping[str, Axis]
     score: Scoring | None
-    alignment: Aligning | None
-    tasks: Mapping[str, TaskUse]
+    alignment: Alignment | None
+    tasks: Mapping[str, StudyTask]
     prompt: Prompting | None
     settings: Mapping[str, tuple[Given, ...]]
     preset: str | None
 
     @property
     def training(self) -> str:
-        """The section of settings that adapters, or the family's model, are trained by."""
+        """The section of the settings that adapters, or the family's model, are trained with."""
         return "adapt" if self.family is None else "adapt-family"
 
     def values(self, name: str) -> tuple[Any, ...]:
-        """The values of an axis; nothing (None) of one that the study does not have."""
+        """The values of an axis; ``(None,)`` if the study does not have it."""
         return self.axes[name].values if name in self.axes else (None,)
 
 
 def study_text(study: Study) -> str:
-    """The study as a file that gives the same study from any folder: paths whole, languages by code."""
-
-    def places(some: Mapping[Language, Place]) -> dict[str, Any]:
-        return {str(language): list(place.paths) for language, place in some.items()}
-
-    content: dict[str, Any] = {"name": study.name}
-    if study.preset is not None:
-        content["preset"] = study.preset
-    content |= {"base": list(study.bases)} if study.bases else {}
-    content |= {"languages": [str(language) for language in study.languages]}
-    if study.family is not None:
-        content["family"] = study.family
-    content["data"] = {name: places(some) for name, some in study.data.items()}
-    content["axes"] = {name: list(axis.values) for name, axis in study.axes.items()}
-    if study.score is not None:
-        content["score"] = {
-            "text": study.score.on or places(study.score.places),
-            "variant": list(study.score.variants),
-            **({"sentences": study.score.sentences} if study.score.sentences else {}),
-        }
-    if study.alignment is not None:
-        content["alignment"] = {
-            "text": places(study.alignment.places),
-            "with": list(study.alignment.to),
-            "layers": study.alignment.layers,
-            **({"sentences": study.alignment.sentences} if study.alignment.sentences else {}),
-        }
-    content["tasks"] = {
-        name: {
-            "data": places(task.data),
-            **({"train_data": places(task.train_data)} if task.train_data else {}),
-            "use": list(task.use),
-        }
-        for name, task in study.tasks.items()
+    """The study as a file that can be read from any folder: with absolute paths and language codes."""
+    alignment = study.alignment
+    content = {
+        "name": study.name,
+        "preset": study.preset,
+        "base": study.bases,
+        "languages": study.languages,
+        "family": study.family,
+        "data": study.data,
+        "axes": {name: axis.values for name, axis in study.axes.items()},
+        "score": study.score,
+        "alignment": alignment and {"with": alignment.compared_with, **vars(alignment), "compared_with": None},
+        "tasks": study.tasks,
+        "prompt": study.prompt,
     }
-    if study.prompt is not None:
-        content["prompt"] = {
-            "model": [
-                {key: text for key, text in vars(one).items() if text} if one.model_name else one.model
-                for one in study.prompt.models
-            ],
-            "tasks": list(study.prompt.tasks),
-            "shots": list(study.prompt.shots),
-            "template": {task: places(some) for task, some in study.prompt.templates.items()},
-        }
+    content = _plain(content)
     for section, given in study.settings.items():
         content[section] = content.get(section, {}) | {key: value for _, key, value in given}
-    return yaml.safe_dump({k: v for k, v in content.items() if v != {}}, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _plain(value: Any) -> Any:
+    """The value in types of YAML; a mapping without what is empty."""
+    if isinstance(value, Language):
+        return str(value)
+    if isinstance(value, DataSource):
+        return list(value.paths)
+    if isinstance(value, PromptedModel) and value.model_name is None:
+        return value.model
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items() if one}
+    if is_dataclass(value):
+        return _plain(vars(value))
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""study.yaml: what is compared, on which languages and data, and by what. Checked whole, all mistakes at once."""
+"""Reads study files and reports all errors at once, each with its line."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,21 +12,18 @@ import yaml
 
 from langlift.adapters.method import METHODS
 from langlift.backbones.base_name import BaseName
-from langlift.config.loading import Given, check_setting, preset_path, yaml_readable
-from langlift.config.settings import MAX_SEED
+from langlift.config.loading import Given, preset_path, yaml_readable
 from langlift.corpus.byte_size import parse_bytes
 from langlift.errors import InputError
-from langlift.evaluation.pseudo_perplexity import VARIANTS
-from langlift.evaluation.sentence_vectors import LAYERS
 from langlift.graph.recipe import GraphRecipe
-from langlift.languages import Language, find_language
+from langlift.languages import Language
 from langlift.prompting.recipe import PromptRecipe
-from langlift.studies.prompt_block import OWN as PROMPT_KEYS
-from langlift.studies.prompt_block import PromptBlockReader
-from langlift.studies.study import BEHAVIOURS, USES, Aligning, Axis, Place, Scoring, Study, TaskUse
+from langlift.studies.prompt_reader import PROMPT_KEYS, PromptReader
+from langlift.studies.source_reader import Block, Entry
+from langlift.studies.study import BEHAVIOURS, Alignment, Axis, ByLanguage, Scoring, Study, StudyTask
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.task import TASKS
-from langlift.training.recipes import OBJECTIVES, AdaptRecipe, FamilyRecipe
+from langlift.training.recipes import AdaptRecipe, FamilyRecipe
 from langlift.vocab.recipe import VocabRecipe
 
 STUDY = "study.yaml"
@@ -39,350 +36,286 @@ SECTIONS: dict[str, type] = {
     "vocab": VocabRecipe,
     "prompt": PromptRecipe,
 }
-"""The blocks of settings, and what they hold."""
+"""The blocks of settings, and the recipes they belong to."""
+SETTINGS = {section: [one.name for one in fields(kind)] for section, kind in SECTIONS.items()}
+OWN_AXES = ("data", "method", "objective", "seed", "max_bytes", "behaviour")
 NOT_AXES = ("method", "objective", "seed", "seeds", "path", "precision", "save_steps")
-"""Settings that are axes of their own, or change no result."""
+"""Settings that are axes of their own, or do not change results."""
 SHIPPED = Path(str(files("langlift"))) / "presets" / "studies"
-"""Study files that come with langlift: a short one, and those of the papers."""
+"""Study files included in langlift: a short one, and those of the papers."""
 HINT = f"docs/studies.md explains study files; {SHIPPED / 'smoke.yaml'} is a short one"
 
 
 def read_study(path: Path) -> Study:
-    """Read a study file, the one in a study's folder, or one that comes with langlift, by its name (``smoke``).
+    """Read a study file, the one in a study's folder, or an included one by name (``smoke``).
 
-    ``$NAME`` in a path is an environment variable, ``bundled:`` the folder of data that langlift brings;
-    ``{language}`` stands for mlt_Latn, ``{iso639_3}`` for mlt and ``{iso639_1}`` for mt. Relative paths start at
-    the file's folder.
+    ``$NAME`` in a path is an environment variable, and ``bundled:`` the folder of data included in langlift.
+    ``{language}`` stands for mlt_Latn, ``{iso639_3}`` for mlt and ``{iso639_1}`` for mt. Relative paths are
+    relative to the file's folder.
 
     Raises:
-        InputError: naming every mistake in the file, each with its line.
+        InputError: all errors in the file, each with its line.
     """
     path = path / STUDY if path.is_dir() else path
     if not path.exists() and (shipped := SHIPPED / f"{path}.yaml").is_file():
         path = shipped
-    reader = _Reader(path)
+    reader = _StudyReader(path)
     with yaml_readable(path):
         reader.loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
         root = reader.loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
             raise InputError(f"{path}: must hold 'key: value' lines", HINT)
-        found = {key: (place, node) for place, key, node in reader.pairs(root, "key")}
-        study = reader.read(found)
+        study = reader.read(reader._block((str(path), root), "key", (*KEYS, *SECTIONS), "key"))
     if reader.mistakes:
         raise InputError("; ".join(reader.mistakes), HINT)
     return study
 
 
-class _Reader(PromptBlockReader):
+class _StudyReader(PromptReader):
     """Reads the parts of a study file one after the other."""
 
-    def read(self, found: Mapping[str, tuple[str, yaml.Node]]) -> Study:
-        self._known(found, (*KEYS, *SECTIONS), "key")
-        # Models that are only asked need no base beside them.
-        asked_alone = "prompt" in found and not found.keys() & {"data", "score", "alignment"}
-        for needed in ("base", "languages"):
-            if needed not in found and not (needed == "base" and asked_alone):
-                self.mistakes.append(f"{self.path}: no {needed}")
+    def read(self, found: Block) -> Study:
+        prompts_only = "prompt" in found and not found.keys() & {"data", "score", "alignment"}
+        self.mistakes += [
+            f"{self.path}: no {key}"
+            for key in ("base", "languages")
+            if key not in found and not (key == "base" and prompts_only)
+        ]
         if not found.keys() & {"score", "alignment", "tasks"}:
-            self.mistakes.append(f"{self.path}: neither score nor alignment nor tasks: nothing would be measured")
-        bases = [self._base(place, text) for place, text in self._texts(found.get("base"), "base")]
-        for place, text in self._texts(found.get("languages"), "languages"):
-            self._language(place, text)
-        family = self.text(*self._at(found, "family")) if "family" in found else None
-        training = "adapt" if family is None else "adapt-family"
-        for section in {"adapt", "adapt-family"} - {training}:
-            if section in found:
-                why = "without 'family:'" if family is None else "with 'family:'"
-                self.mistakes.append(f"{found[section][0]}: {why} the settings are those of {training}:")
+            self._error(str(self.path), "neither score nor alignment nor tasks: nothing would be measured")
+        bases = [self._base(where, text) for where, text in self._texts(found.get("base"), "base")]
+        for where, text in self._texts(found.get("languages"), "languages"):
+            language = self._language(where, text)
+            if language is not None and language in self.languages:
+                self._error(where, f"{language.name} ({language}) is listed twice")
+            elif language is not None:
+                self.languages.append(language)
+        family = self._text(found, "family")
+        training, other = ("adapt", "adapt-family") if "family" not in found else ("adapt-family", "adapt")
+        if other in found:
+            why = "without" if "family" not in found else "with"
+            self._error(found[other][0], f"{why} 'family:' the settings are those of {training}:")
         preset = self._preset(found)
-        data = self._data(*found["data"]) if "data" in found else {}
-        blocks = {name: self._block(found[name][0], name, found[name][1]) for name in SECTIONS if name in found}
-        asked = {key: blocks["prompt"].pop(key) for key in PROMPT_KEYS if key in blocks.get("prompt", {})}
+        data = self._data(found.get("data"))
+        blocks = {name: dict(self._block(found[name], name)) for name in SECTIONS if name in found}
+        prompt_block = {key: blocks["prompt"].pop(key) for key in PROMPT_KEYS if key in blocks.get("prompt", {})}
         settings = {
             name: self._settings(name, block, tuple(data) if name == training else ())
             for name, block in blocks.items()
         }
         axes = self._axes(found.get("axes"), training, data)
-        if "data" not in axes and data:
-            axes["data"] = Axis("data", "", "", tuple(data), "default")
+        if data:
+            axes.setdefault("data", Axis("data", "", "", tuple(data), "default"))
         axes.setdefault("method", Axis("method", "", "", (SECTIONS[training]().method,), "default"))
         axes.setdefault("seed", Axis("seed", "", "", (1,), "default"))
-        score = self._score(*found["score"], data) if "score" in found else None
-        alignment = self._alignment(*found["alignment"], bases) if "alignment" in found else None
-        tasks = self._tasks(*found["tasks"]) if "tasks" in found else {}
-        prompt = self._prompting(found["prompt"][0], asked, tasks) if "prompt" in found else None
-        self._together(axes, tasks, family, found)
-        name = self.text(*self._at(found, "name")) if "name" in found else self.path.stem
-        return Study(
-            name,
-            self.path,
-            tuple(bases),
-            tuple(self.languages),
-            family,
-            data,
-            axes,
-            score,
-            alignment,
-            tasks,
-            prompt,
-            settings,
-            preset,
+        tasks = self._tasks(found.get("tasks"))
+        study = Study(
+            name=self._text(found, "name") if "name" in found else self.path.stem,  # type: ignore[arg-type]
+            path=self.path,
+            bases=tuple(bases),
+            languages=tuple(self.languages),
+            family=family,
+            data=data,
+            axes=axes,
+            score=self._score(found["score"], data) if "score" in found else None,
+            alignment=self._alignment(found["alignment"], bases) if "alignment" in found else None,
+            tasks=tasks,
+            prompt=self._prompting(found["prompt"][0], prompt_block, tasks) if "prompt" in found else None,
+            settings=settings,
+            preset=preset,
         )
+        self._check_combinations(study, found)
+        return study
 
-    def _at(self, found: Mapping[str, tuple[str, yaml.Node]], key: str) -> tuple[str, str, yaml.Node]:
-        return found[key][0], key, found[key][1]
-
-    def _preset(self, found: Mapping[str, tuple[str, yaml.Node]]) -> str | None:
-        if "preset" not in found:
+    def _preset(self, found: Block) -> str | None:
+        text = self._text(found, "preset")  # as text: 2502.10140 is not a number
+        if not text:
             return None
-        text = self.text(*self._at(found, "preset"))  # as text: 2502.10140 is no number
+        where = found["preset"][0]
         if text.endswith((".yaml", ".yml")):
             text = str(Path(self.path.parent, text).resolve())
-        try:
-            if text and not preset_path(text).is_file():
-                self.mistakes.append(f"{found['preset'][0]}: {text}: no such file")
-        except InputError as error:
-            self.mistakes.append(f"{found['preset'][0]}: {error.message} ({error.hint})")
-        return text or None
+        with self._noting(where, hint=True):
+            if not preset_path(text).is_file():
+                self._error(where, f"{text}: no such file")
+        return text
 
-    def _settings(
-        self, section: str, block: Mapping[str, tuple[str, yaml.Node]], data: Sequence[str]
-    ) -> tuple[Given, ...]:
-        """A block of settings; blocks of tasks, methods and data within it are checked when they are opened."""
-        kind = SECTIONS[section]
-        names = [one.name for one in fields(kind)]
-        blocks = [*(TASKS if section == "task" else ()), *METHODS, *data]
+    def _settings(self, section: str, block: Block, data: Sequence[str]) -> tuple[Given, ...]:
+        """A block of settings; blocks of tasks, methods and data within it are checked when they are used."""
+        names = [name for name in SETTINGS[section] if name != "seeds"]
         given: list[Given] = []
-        for key, (where, value_node) in block.items():
-            value = self.loader.construct_object(value_node, deep=True)
-            if isinstance(value, dict) and key in blocks:
+        for key, (where, node) in block.items():
+            value = self._value(node)
+            if isinstance(value, dict) and key in (*(TASKS if section == "task" else ()), *METHODS, *data):
                 given.append((where, key, value))
-            elif key not in names or key == "seeds":
-                self._known({key: (where, None)}, [n for n in names if n != "seeds"], "setting")
+            elif key in names:
+                given.append((where, key, self._setting(section, where, key, value)))
             else:
-                given.append((where, key, self._checked(kind, where, key, value)))
+                self._check_known(where, key, names, "setting")
         return tuple(given)
 
-    def _checked(self, kind: type, place: str, name: str, value: Any) -> Any:
-        try:
-            checked = check_setting(kind, name, value)
-        except ValueError as error:
-            self.mistakes.append(f"{place}: {name} {error}")
+    def _setting(self, section: str, where: str, name: str, value: Any) -> Any:
+        checked = self._checked(SECTIONS[section], where, name, value)
+        if checked is None:
             return value
         return list(checked) if isinstance(checked, tuple) else checked
 
-    def _data(self, where: str, block: yaml.Node) -> dict[str, dict[Language, Place]]:
-        data = {}
-        for name, (place, node) in self._block(where, "data", block).items():
+    def _data(self, entry: Entry | None) -> dict[str, ByLanguage]:
+        data: dict[str, ByLanguage] = {}
+        for name, (where, node) in self._block(entry, "data").items():
             if not re.fullmatch(r"\w[\w.-]*", name):
-                self.mistakes.append(
-                    f"{place}: a name of data is made of letters, digits, _, . and -, not '{name}'"
-                )
-            if name in METHODS or any(name in [one.name for one in fields(kind)] for kind in SECTIONS.values()):
-                self.mistakes.append(f"{place}: data cannot be called '{name}', which is a method or a setting")
-            data[name] = self._places(place, node, ("path", "graph", "corpus"))
+                self._error(where, f"names of data may contain letters, digits, _, . and -, not '{name}'")
+            if name in METHODS or any(name in names for names in SETTINGS.values()):
+                self._error(where, f"data cannot be called '{name}', which is a method or a setting")
+            data[name] = self._sources((where, node), ("path", "graph", "corpus"))
         return data
 
-    def _axes(
-        self, found: tuple[str, yaml.Node] | None, training: str, data: Mapping[str, Any]
-    ) -> dict[str, Axis]:
+    def _axes(self, entry: Entry | None, training: str, data: Mapping[str, Any]) -> dict[str, Axis]:
         axes = {}
-        for name, (place, node) in (self._block(found[0], "axes", found[1]) if found else {}).items():
-            content = self.loader.construct_object(node, deep=True)
-            values = content if isinstance(content, list) else [content]
+        for name, (where, node) in self._block(entry, "axes").items():
+            values = self._values(node)
             if not values:
-                self.mistakes.append(f"{place}: the axis '{name}' is empty")
-                continue
-            section, setting = self._meant(place, name, training)
-            if section is None:
-                continue
-            checked = [self._axis_value(place, name, section, setting, value, data) for value in values]
-            if len({str(value) for value in checked}) < len(checked):
-                self.mistakes.append(f"{place}: the axis '{name}' has the same value twice")
-            axes[name] = Axis(name, section, setting, tuple(checked), place)
+                self._error(where, f"the axis '{name}' is empty")
+            elif (target := self._axis_target(where, name, training)) is not None:
+                checked = [self._axis_value(where, name, *target, value, data) for value in values]
+                if len({str(value) for value in checked}) < len(checked):
+                    self._error(where, f"the axis '{name}' has the same value twice")
+                axes[name] = Axis(name, *target, tuple(checked), where)
         return axes
 
-    def _meant(self, place: str, name: str, training: str) -> tuple[str | None, str]:
-        """The section and setting that an axis names."""
-        own = ("data", "method", "objective", "seed", "max_bytes", "behaviour")
-        if name in own:
-            return "", name
-        head, dot, rest = name.partition(".")
+    def _axis_target(self, where: str, name: str, training: str) -> tuple[str, str] | None:
+        """The section and setting that an axis sets (both empty for an axis of its own), or an error."""
+        if name in OWN_AXES:
+            return "", ""
         sections = {"adapt": training, "task": "task", "graph": "graph", "vocab": "vocab"}
-        if dot and head in sections:
-            section = sections[head]
-            names = [one.name for one in fields(SECTIONS[section])]
-            allowed = [n for n in names if n not in NOT_AXES or (n == "method" and head == "task")]
-            if rest in allowed:
-                return section, rest
-            self._known({rest: (place, None)}, allowed, f"setting of {head} as an axis")
-            return None, rest
         settings = {
-            section: [one.name for one in fields(SECTIONS[section]) if one.name not in NOT_AXES]
-            for section in (training, "task", "graph")
+            head: [one for one in SETTINGS[section] if one not in NOT_AXES] for head, section in sections.items()
         }
-        holding = [section for section, names in settings.items() if name in names]
-        if len(holding) == 1:
-            return holding[0], name
-        if holding:
-            says = " or ".join(f"{'adapt' if one == training else one}.{name}" for one in holding)
-            self.mistakes.append(f"{place}: '{name}' is a setting of several steps: write {says}")
-        else:
-            known = [*own, *(n for names in settings.values() for n in names)]
-            near = get_close_matches(name, known, n=1)
-            hint = (
-                f"did you mean {near[0]}?" if near else "data, method, objective, seed, max_bytes or any setting"
-            )
-            self.mistakes.append(f"{place}: unknown axis '{name}' ({hint})")
-        return None, name
+        head, dot, setting = name.partition(".")
+        if dot and head in sections:
+            allowed = [*settings[head], "method"] if head == "task" else settings[head]
+            self._check_known(where, setting, allowed, f"setting of {head} as an axis")
+            return (sections[head], setting) if setting in allowed else None
+        del settings["vocab"]  # always written with its step
+        heads = [head for head, names in settings.items() if name in names]
+        if len(heads) == 1:
+            return sections[heads[0]], name
+        if heads:
+            choices = " or ".join(f"{head}.{name}" for head in heads)
+            self._error(where, f"several steps have a setting '{name}': write {choices}")
+            return None
+        near = get_close_matches(name, [*OWN_AXES, *(one for names in settings.values() for one in names)], n=1)
+        hint = f"did you mean {near[0]}?" if near else "data, method, objective, seed, max_bytes or any setting"
+        self._error(where, f"unknown axis '{name}' ({hint})")
+        return None
 
     def _axis_value(
-        self, place: str, name: str, section: str, setting: str, value: Any, data: Mapping[str, Any]
+        self, where: str, name: str, section: str, setting: str, value: Any, data: Mapping[str, Any]
     ) -> Any:
         if section == "vocab" and setting == "size" and value in (None, "none"):
             return "none"
         if section:
-            return self._checked(SECTIONS[section], place, setting, value)
+            return self._setting(section, where, setting, value)
         if name == "data":
             parts = str(value).split("+")
-            unknown = [part for part in parts if part not in data]
             if len(set(parts)) < len(parts):
-                self.mistakes.append(f"{place}: data '{value}' names the same data twice")
-            if unknown:
+                self._error(where, f"data '{value}' names the same data twice")
+            if unknown := [part for part in parts if part not in data]:
                 known = ", ".join(data) or "nothing is"
-                self.mistakes.append(f"{place}: data '{unknown[0]}' is not described under data: ({known})")
+                self._error(where, f"data '{unknown[0]}' is not defined under data: ({known})")
             return str(value)
-        if name == "seed":
-            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_SEED:
-                self.mistakes.append(f"{place}: a seed is a whole number from 0, not {value!r}")
-            return value
         if name == "max_bytes":
-            try:
+            with self._noting(where, "max_bytes ", hint=True):
                 return parse_bytes(str(value))
-            except InputError as error:
-                self.mistakes.append(f"{place}: max_bytes {error.message} ({error.hint})")
-                return value
-        choices = {"method": METHODS, "objective": OBJECTIVES, "behaviour": BEHAVIOURS}[name]
-        if value not in choices:
-            self.mistakes.append(f"{place}: {name} must be one of {', '.join(choices)}, not '{value}'")
+            return value
+        if name != "behaviour":
+            return self._setting("adapt", where, name, value)
+        if value not in BEHAVIOURS:
+            self._error(where, f"behaviour must be one of {', '.join(BEHAVIOURS)}, not '{value}'")
         return value
 
-    def _score(self, place: str, node: yaml.Node, data: Mapping[str, Mapping[Language, Place]]) -> Scoring:
-        parts = {"text": (place, node)}
-        if isinstance(node, yaml.MappingNode):
-            parts = self._block(place, "score", node)
-            self._known(parts, ("text", "variant", "sentences"), "key of score")
-            if "text" not in parts:
-                self.mistakes.append(f"{place}: score has no text")
-        variants: tuple[str, ...] = ("default",)
-        if "variant" in parts:
-            variants = tuple(text for _, text in self._texts(parts["variant"], "variant"))
-            for variant in variants:
-                if variant not in VARIANTS:
-                    self.mistakes.append(
-                        f"{parts['variant'][0]}: unknown variant '{variant}' ({', '.join(VARIANTS)})"
-                    )
-        sentences = self._count(parts, "sentences")
-        if "text" not in parts:
-            return Scoring("", {}, variants, sentences)
-        where, text = parts["text"]
-        if isinstance(text, yaml.ScalarNode) and text.value in data:
-            places = data[text.value]
-            self._all_languages(where, f"the data '{text.value}'", places)
-            if any(one.kind == "graph" for one in places.values()):
-                self.mistakes.append(f"{where}: score needs text, and '{text.value}' is a graph")
-            return Scoring(text.value, {}, variants, sentences)
-        places = self._places(where, text, ("path",))
-        self._all_languages(where, "score", places)
-        return Scoring("", places, variants, sentences)
+    def _score(self, entry: Entry, data: Mapping[str, ByLanguage]) -> Scoring:
+        block = self._block(entry, "score", ("text", "variant", "sentences"), "key of score", main="text")
+        limited = self._limited(Scoring, block)
+        if "text" not in block:
+            self._error(entry[0], "score has no text")
+            return Scoring("")
+        where, node = block["text"]
+        if isinstance(node, yaml.ScalarNode) and node.value in data:
+            sources = data[node.value]
+            self._check_all_languages(where, f"the data '{node.value}'", sources)
+            if any(source.kind == "graph" for source in sources.values()):
+                self._error(where, f"score needs text, and '{node.value}' is a graph")
+            return Scoring(node.value, **limited)
+        sources = self._sources(block["text"], ("path",))
+        self._check_all_languages(where, "score", sources)
+        return Scoring(sources, **limited)
 
-    def _alignment(self, place: str, node: yaml.Node, bases: Sequence[str]) -> Aligning:
-        parts = self._block(place, "alignment", node)
-        self._known(parts, ("text", "with", "layers", "sentences"), "key of alignment")
-        missing = [key for key in ("text", "with") if key not in parts]
-        if missing:
-            self.mistakes.append(f"{place}: alignment has no {' and no '.join(missing)}")
-        to, others = [], []
-        for where, text in self._texts(parts.get("with"), "with"):
+    def _alignment(self, entry: Entry, bases: Sequence[str]) -> Alignment:
+        known = ("text", "with", "layers", "sentences")
+        block = self._block(entry, "alignment", known, "key of alignment")
+        if missing := [key for key in ("text", "with") if key not in block]:
+            self._error(entry[0], f"alignment has no {' and no '.join(missing)}")
+        compared_with: list[str] = []
+        others: list[Language] = []
+        for where, text in self._texts(block.get("with"), "with"):
             names = BaseName(text).name, str(Path(self.path.parent, text).resolve())
             if base := next((name for name in names if name in bases), None):
-                to.append(base)
-                continue
-            try:
-                others.append(find_language(text))
-            except InputError as error:
-                self.mistakes.append(f"{where}: neither a base of this study nor a language: {error.message}")
-                continue
-            to.append(str(others[-1]))
-        layers = "last"
-        if "layers" in parts:
-            layers = self.text(*self._at(parts, "layers"))
-            if layers not in LAYERS:
-                self.mistakes.append(f"{parts['layers'][0]}: layers must be {' or '.join(LAYERS)}, not '{layers}'")
-        places = {}
-        if "text" in parts:
-            others = [one for one in dict.fromkeys(others) if one not in self.languages]
-            places = self._places(*parts["text"], ("path",), [*self.languages, *others])
-            self._all_languages(parts["text"][0], "alignment", places, others)
-        return Aligning(places, tuple(dict.fromkeys(to)), layers, self._count(parts, "sentences"))
+                compared_with.append(base)
+            elif language := self._language(where, text, "neither a base of this study nor a language: "):
+                compared_with.append(str(language))
+                if language not in (*self.languages, *others):
+                    others.append(language)
+        sources = {}
+        if "text" in block:
+            sources = self._sources(block["text"], ("path",), [*self.languages, *others])
+            self._check_all_languages(block["text"][0], "alignment", sources, others)
+        return Alignment(sources, tuple(dict.fromkeys(compared_with)), **self._limited(Alignment, block))
 
-    def _count(self, parts: Mapping[str, tuple[str, yaml.Node]], key: str) -> int | None:
-        if key not in parts:
-            return None
-        value = self.loader.construct_object(parts[key][1])
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            self.mistakes.append(f"{parts[key][0]}: {key} must be a whole number above 0")
-            return None
-        return value
-
-    def _tasks(self, place: str, node: yaml.Node) -> dict[str, TaskUse]:
+    def _tasks(self, entry: Entry | None) -> dict[str, StudyTask]:
         tasks = {}
-        found = self._block(place, "tasks", node)
-        self._known(found, tuple(TASKS), "task")
-        for name, (where, value) in found.items():
-            parts = {"data": (where, value)}
-            if isinstance(value, yaml.MappingNode):
-                parts = self._block(where, "task", value)
-                self._known(parts, ("data", "train_data", "use", "languages"), f"key of {name}")
-            if "data" not in parts:
-                self.mistakes.append(f"{where}: {name} has no data")
+        known = ("data", "train_data", "use", "languages")
+        for name, task_entry in self._block(entry, "tasks", TASKS, "task").items():
+            block = self._block(task_entry, "task", known, f"key of {name}", main="data")
+            if "data" not in block:
+                self._error(task_entry[0], f"{name} has no data")
                 continue
-            use = tuple(text for _, text in self._texts(parts.get("use"), "use")) or ("alone", "stacked")
-            for one in use:
-                if one not in USES:
-                    self.mistakes.append(f"{parts['use'][0]}: unknown use '{one}' ({', '.join(USES)})")
-            languages = self._some_languages(parts.get("languages"))
-            train = {}
-            if "train_data" in parts:
-                train = self._places(*parts["train_data"], ("path", "hub", "built"), languages)
-            tasks[name] = TaskUse(self._places(*parts["data"], ("path", "hub"), languages), train, use)
+            languages = self._task_languages(block["languages"]) if "languages" in block else None
+            train: ByLanguage = {}
+            if "train_data" in block:
+                train = self._sources(block["train_data"], ("path", "hub", "several"), languages)
+            data = self._sources(block["data"], ("path", "hub"), languages)
+            tasks[name] = StudyTask(data, train, **self._limited(StudyTask, block))
         return tasks
 
-    def _together(
-        self,
-        axes: Mapping[str, Axis],
-        tasks: Mapping[str, TaskUse],
-        family: str | None,
-        found: Mapping[str, tuple[str, yaml.Node]],
-    ) -> None:
-        """What does not go together."""
+    def _task_languages(self, entry: Entry) -> list[Language]:
+        found = []
+        for where, text in self._texts(entry, "languages"):
+            language = self._language(where, text)
+            if language is not None and language not in self.languages:
+                self._error(where, f"{language.name} ({language}) is not one of the study's languages")
+            elif language is not None:
+                found.append(language)
+        return found
+
+    def _check_combinations(self, study: Study, found: Block) -> None:
+        """What cannot be combined."""
         if "data" not in found:  # then only bases are measured
             training = [found[key][0] for key in ("family", "adapt", "adapt-family") if key in found]
             training += [
                 axis.line
-                for name, axis in axes.items()
-                if axis.section.startswith("adapt") or name in ("objective", "max_bytes")
+                for axis in study.axes.values()
+                if axis.section.startswith("adapt") or axis.name in ("objective", "max_bytes")
             ]
-            self.mistakes += [f"{place}: no data to train on ('data:')" for place in dict.fromkeys(training)]
-        fused = [name for name, task in tasks.items() if "fused" in task.use]
-        if fused and "data" in axes and len([value for value in axes["data"].values if "+" not in value]) < 2:
-            self.mistakes.append(
-                f"{found['tasks'][0]}: {fused[0]}: fused needs adapters on two data sets or more (axes: data)"
-            )
-        if family is not None and fused:
-            self.mistakes.append(f"{found['tasks'][0]}: {fused[0]}: fused does not go with 'family:'")
-        for name, axis in axes.items():
-            if axis.section == "vocab" and family is None:
-                self.mistakes.append(f"{axis.line}: {name} is for families ('family:')")
-        if "vocab" in found and family is None:
-            self.mistakes.append(f"{found['vocab'][0]}: a vocabulary is for families ('family:')")
+            self.mistakes += [f"{where}: no data to train on ('data:')" for where in dict.fromkeys(training)]
+        if fused := [name for name, task in study.tasks.items() if "fused" in task.use]:
+            where = found["tasks"][0]
+            if "data" in study.axes and sum("+" not in value for value in study.values("data")) < 2:
+                self._error(where, f"{fused[0]}: fused needs adapters on at least two data sets (axes: data)")
+            if study.family is not None:
+                self._error(where, f"{fused[0]}: fused cannot be combined with 'family:'")
+        if study.family is None:
+            for axis in study.axes.values():
+                if axis.section == "vocab":
+                    self._error(axis.line, f"{axis.name} is for families ('family:')")
+            if "vocab" in found:
+                self._error(found["vocab"][0], "a vocabulary is for families ('family:')")

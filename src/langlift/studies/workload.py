@@ -1,4 +1,4 @@
-"""How much a run computes: tokens that train and tokens that are only read, from a sample of its data."""
+"""How much a run computes: tokens of training and of evaluation, estimated from a sample of its data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,25 +18,22 @@ from langlift.evaluation.sentence_vectors import parallel_sentences
 from langlift.progress import progress_to
 from langlift.prompting.local import LocalModel
 from langlift.prompting.running import prompts_to_ask
-from langlift.studies.asking import asked_model, asked_recipe, template_file
-from langlift.studies.step import Input, Step, task_data
+from langlift.studies.prompt_steps import prompt_recipe, prompted_model, template_file
+from langlift.studies.step import Dependency, Input, Step
 from langlift.tasks.learner import text_of
 from langlift.tasks.task import TASKS
 from langlift.training.recipes import CAUSAL
 
 SAMPLE = 500
-"""So many texts are cut into tokens to learn how long they are."""
-ASSUMED_TOKENS = {"graph": 14.0, "corpus": 48.0, "task": 32.0}
-"""Tokens of an example where the data is not built or not here."""
-ASSUMED_EXAMPLES = {"graph": 5_000, "corpus": 10_000, "task": 1_000}
-"""Examples of the dev split, or of a task, where the data is not here."""
+"""The number of texts that are tokenised to estimate their length."""
+MAX_SCORED = 512
 
 
 @dataclass(frozen=True)
 class Workload:
-    """``trained`` tokens go forward and backward in ``steps``, ``read`` ones only forward.
+    """``trained`` tokens are computed forward and backward in ``steps``, ``read`` ones only forward.
 
-    ``assumed`` says what was not there to be measured.
+    ``assumed`` names what could not be measured.
     """
 
     trained: float = 0.0
@@ -46,8 +43,8 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class Lengths:
-    """Examples of each split, and their mean tokens; ``squared`` is the mean of the test examples' squares."""
+class _Lengths:
+    """Examples of each split, and the mean of their tokens and of the squares of these."""
 
     train: int
     dev: int
@@ -57,12 +54,20 @@ class Lengths:
     assumed: str = ""
 
 
+ASSUMED = {
+    "graph": _Lengths(50_000, 5_000, 5_000, 14.0, 14.0**2, "a graph that is not built yet"),
+    "corpus": _Lengths(100_000, 10_000, 10_000, 48.0, 48.0**2, "a corpus that is not built yet"),
+    "task": _Lengths(1_000, 125, 250, 32.0, 32.0**2, "task data of the hub"),
+}
+"""For data that are not built yet, or not on this machine."""
+
+
 def workload_of(step: Step, base: str) -> Workload:
-    """What a run will compute; of builds nothing is known."""
+    """What a run will compute; nothing is known of builds."""
     settings = step.settings
     if step.kind in ("adapt", "family"):
         parts = [one for name, some in step.inputs.items() if name.startswith("data:") for one in some]
-        lengths = [_text_lengths(one, base, int(settings["max_tokens"])) for one in parts]
+        lengths = [_lengths_of_text(one, base, int(settings["max_tokens"])) for one in parts]
         tokens = float(np.average([one.tokens for one in lengths], weights=[one.train for one in lengths]))
         assumed = next((one.assumed for one in lengths if one.assumed), "")
         steps, size = settings["steps"], settings["batch_size"] * settings.get("accumulation", 1)
@@ -72,90 +77,80 @@ def workload_of(step: Step, base: str) -> Workload:
         dev = min(sum(one.dev for one in lengths), settings["validation_examples"] * max(1, len(step.inputs) - 1))
         return Workload(steps * size * tokens, validations * dev * tokens, steps, assumed)
     if step.kind == "score":
-        lengths_of_text = _score_lengths(step, base)
-        # Of a masked model each token is masked in a copy of its own.
-        each = lengths_of_text.tokens if settings["variant"] == CAUSAL else lengths_of_text.squared
-        tokens = lengths_of_text.test * each
-        return Workload(0.0, tokens, 0, lengths_of_text.assumed)
+        text = _lengths_of_score(step, base)
+        # With a masked model, each token is masked in a copy of its own.
+        each = text.tokens if settings["variant"] == CAUSAL else text.squared
+        return Workload(read=text.test * each, assumed=text.assumed)
     if step.kind == "alignment":
-        texts = step.texts("text", "other")
+        texts = step.paths("text", "other")
         pairs = parallel_sentences(texts[0], texts[-1])[: settings["sentences"]]
-        counted = [_token_counts(base, _some([pair[side] for pair in pairs])).mean() for side in (0, 1)]
-        return Workload(0.0, float(len(pairs) * sum(counted)))
+        both = [_token_counts(base, _sample([pair[side] for pair in pairs])).mean() for side in (0, 1)]
+        return Workload(read=float(len(pairs) * sum(both)))
     if step.kind in ("task", "fuse"):
-        of_task = _task_lengths(step, base)
-        train = min(of_task.train, settings["train_examples"] or of_task.train)
-        epochs, dev = settings["epochs"], min(of_task.dev, settings.get("validation_examples") or of_task.dev)
-        read = (epochs * dev + of_task.test) * of_task.tokens
+        data = step.task_data()
+        task = (
+            ASSUMED["task"] if data is None else _lengths_of_task(settings["task"], data[0], *data[1], base=base)
+        )
+        train = min(task.train, settings["train_examples"] or task.train)
+        epochs, dev = settings["epochs"], min(task.dev, settings.get("validation_examples") or task.dev)
+        read = (epochs * dev + task.test) * task.tokens
         steps = ceil(epochs * train / settings["batch_size"])
-        return Workload(epochs * train * of_task.tokens, read, steps, of_task.assumed)
+        return Workload(epochs * train * task.tokens, read, steps, task.assumed)
     return Workload()
 
 
 def requests_of(step: Step) -> tuple[int | None, int | None]:
-    """How many prompts a run asks, and their tokens where the model is here; None where that cannot be known."""
-    model, what = asked_model(step), task_data(step)
-    if what is None:
+    """The number of prompts of a run, and of their tokens for a local model; None if unknown."""
+    if (data := step.task_data()) is None:
         return None, None
+    model, model_name, _ = prompted_model(step)
+    recipe = prompt_recipe(step)
     with progress_to(lambda *report: None):
-        prompts = prompts_to_ask(step.settings["task"], what[0], asked_recipe(step), template_file(step), what[1])
-    if model[1] is not None or not Path(model[0]).exists():
+        prompts = prompts_to_ask(step.settings["task"], data[0], recipe, template_file(step), data[1])
+    if model_name is not None or not Path(model).exists():
         return len(prompts), None
-    tokens = LocalModel(model[0], asked_recipe(step)).tokens(_some(prompts))
-    return len(prompts), round(len(prompts) * mean(tokens))
+    return len(prompts), round(len(prompts) * mean(LocalModel(model, recipe).tokens(_sample(prompts))))
 
 
-def _text_lengths(source: Any, base: str, most: int) -> Lengths:
-    if not isinstance(source, Input):
-        kind = "graph" if source.kind == "graph" else "corpus"
-        if source.kind == "cut":
-            return _text_lengths(source.inputs["of"][0], base, most)
-        tokens, examples = ASSUMED_TOKENS[kind], ASSUMED_EXAMPLES[kind]
-        return Lengths(10 * examples, examples, examples, tokens, tokens**2, f"a {kind} that is not built yet")
-    return _lengths_of_file(source.path, base, most)
+def _lengths_of_text(source: Dependency, base: str, max_tokens: int) -> _Lengths:
+    if isinstance(source, Input):
+        return _lengths_of_file(source.path, base, max_tokens)
+    if source.kind == "cut":
+        return _lengths_of_text(source.inputs["of"][0], base, max_tokens)
+    return ASSUMED["graph" if source.kind == "graph" else "corpus"]
 
 
 @cache
-def _lengths_of_file(path: str, base: str, most: int) -> Lengths:
+def _lengths_of_file(path: str, base: str, max_tokens: int) -> _Lengths:
     texts = load_text_data(Path(path))
-    counted = np.minimum(_token_counts(base, _some(texts.train)), most)
-    return Lengths(
-        len(texts.train), len(texts.dev), len(texts.test), float(counted.mean()), float((counted**2).mean())
-    )
+    counts = np.minimum(_token_counts(base, _sample(texts.train)), max_tokens)
+    return _lengths(counts, len(texts.train), len(texts.dev), len(texts.test))
 
 
-def _score_lengths(step: Step, base: str) -> Lengths:
+def _lengths_of_score(step: Step, base: str) -> _Lengths:
     (source,) = step.inputs["text"]
-    if not isinstance(source, Input):
-        return _text_lengths(source, base, 512)
+    if isinstance(source, Step):
+        return _lengths_of_text(source, base, MAX_SCORED)
     path = Path(source.path)
     split = step.settings["split"] if path.is_file() else None
     texts = texts_to_score(path, split, step.settings["sentences"])
-    counted = _token_counts(base, _some(texts))
-    return Lengths(0, 0, len(texts), float(counted.mean()), float((counted.astype(float) ** 2).mean()))
-
-
-def _task_lengths(step: Step, base: str) -> Lengths:
-    if (what := task_data(step)) is None:
-        examples, tokens = ASSUMED_EXAMPLES["task"], ASSUMED_TOKENS["task"]
-        return Lengths(examples, examples // 8, examples // 4, tokens, tokens**2, "task data of the hub")
-    data, train = what
-    return _lengths_of_task(step.settings["task"], data, tuple(train), base)
+    return _lengths(_token_counts(base, _sample(texts)), 0, 0, len(texts))
 
 
 @cache
-def _lengths_of_task(task: str, data: str, train: tuple[str, ...], base: str) -> Lengths:
+def _lengths_of_task(task: str, data: str, *train: str, base: str) -> _Lengths:
     with progress_to(lambda *report: None):
         splits = TASKS[task].learner.read(data, list(train), False)
-    rows = [text_of(one) for one in _some(splits.train.inputs)]
-    counted = _token_counts(base, rows)
-    return Lengths(
-        len(splits.train), len(splits.dev), len(splits.test), float(counted.mean()), float((counted**2).mean())
-    )
+    counts = _token_counts(base, [text_of(one) for one in _sample(splits.train.inputs)])
+    return _lengths(counts, len(splits.train), len(splits.dev), len(splits.test))
+
+
+def _lengths(counts: npt.NDArray[np.int64], train: int, dev: int, test: int) -> _Lengths:
+    return _Lengths(train, dev, test, float(counts.mean()), float((counts.astype(float) ** 2).mean()))
 
 
 def _token_counts(base: str, texts: Sequence[str]) -> npt.NDArray[np.int64]:
-    """The tokens of each text, special ones included; without the base's tokenizer, one for each four letters."""
+    """The tokens of each text, including special ones; without the base's tokenizer, one for four characters."""
     tokenizer = _tokenizer(base)
     if tokenizer is None:
         return np.array([max(3, len(text) // 4) for text in texts] or [3])
@@ -170,7 +165,7 @@ def _tokenizer(base: str) -> Any | None:
         return None
 
 
-def _some(texts: Sequence[Any]) -> list[Any]:
+def _sample(texts: Sequence[Any]) -> list[Any]:
     if len(texts) <= SAMPLE:
         return list(texts)
     return [texts[int(i)] for i in np.linspace(0, len(texts) - 1, SAMPLE)]

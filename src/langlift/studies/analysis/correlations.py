@@ -1,4 +1,4 @@
-"""Correlations of gains over languages: with data sizes and pseudo-perplexity (as in arXiv 2502.10140)."""
+"""Correlations of gains over languages: with data sizes and perplexities (as in arXiv 2502.10140)."""
 
 import json
 import warnings
@@ -16,35 +16,26 @@ from langlift.data_folder import SPLITS
 from langlift.errors import InputError
 from langlift.language_facts import exposure
 from langlift.languages import find_language
-from langlift.studies.analysis.measures import (
-    BUILDS,
-    CAUSAL_PERPLEXITY,
-    PERPLEXITY,
-    Condition,
-    Results,
-    language_of,
-)
-from langlift.studies.store import StudyRun
+from langlift.studies.analysis.measures import CAUSAL_PERPLEXITY, PERPLEXITY, Condition, Results, language_of
+from langlift.studies.folder import StudyRun
+from langlift.studies.step import BUILDS, DATA
 from langlift.studies.study_file import STUDY
 
 FEWEST_LANGUAGES = 4
-"""Of three points almost any two rows correlate."""
-DATA_BYTES = "data_bytes"
-"""The entry of a run's result that says how much it was adapted on, where it does."""
-BUILT = "data"
-"""The folder within a run of what it built."""
+"""With three, almost any two rows correlate."""
 PRE_TRAINING = "pre-training data, MB"
 ADAPTATION = "adaptation data, MB"
-SURPRISE = "perplexity before"
-PERPLEXITIES = (PERPLEXITY, CAUSAL_PERPLEXITY)
+PERPLEXITY_BEFORE = "perplexity before"
+BASE_PERPLEXITIES = (PERPLEXITY, CAUSAL_PERPLEXITY)
 """Of masked models and of decoders."""
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """Of ``y`` with the decimal logarithm of ``x`` over languages; ``points`` has (x, y) by language.
+    """Of ``y`` with the decimal logarithm of ``x`` over languages; ``points`` is (x, y) by language.
 
-    Spearman's ``spearman`` needs no logarithm. ``p`` values are two-sided. ``y`` is "gain" or "score".
+    Spearman's ``spearman`` does not depend on the logarithm. ``p`` values are two-sided. ``y`` is "gain" or
+    "score".
     """
 
     measure: str
@@ -59,12 +50,12 @@ class Correlation:
 
 
 def correlate(all_results: Sequence[Results], runs: Sequence[StudyRun]) -> list[Correlation]:
-    """Each condition's mean gain over seeds with each x that is known of four languages or more.
+    """Each condition's mean gain over seeds with each x that is known for at least four languages.
 
-    A condition without adaptation has no gain: its score is taken.
+    A condition without adaptation has no gain; its score is used instead.
     """
     by_hash = {run.hash: run for run in runs if run.hash}
-    surprise = _surprise(all_results)
+    before = _perplexity_before(all_results)
     found = []
     for results in all_results:
         if results.measure.is_loss:
@@ -74,14 +65,12 @@ def correlate(all_results: Sequence[Results], runs: Sequence[StudyRun]) -> list[
             y = "gain" if any(values.values()) else "score"
             if y == "score":
                 values = {name: results.values(name, condition) for name in results.languages}
-            for x, sizes in _axes(results, condition, by_hash, surprise).items():
-                points = {
-                    name: (sizes[name], mean(values[name]))
-                    for name in results.languages
-                    if values[name] and sizes.get(name)
-                }
-                if x == SURPRISE and results.measure.metric in PERPLEXITIES and y == "score":
+            for x, sizes in _predictors(results, condition, by_hash, before).items():
+                if x == PERPLEXITY_BEFORE and results.measure.metric in BASE_PERPLEXITIES and y == "score":
                     continue  # with itself
+                points = {
+                    name: (sizes[name], mean(some)) for name, some in values.items() if some and sizes.get(name)
+                }
                 if one := correlation(results.measure.title, condition.label, x, y, points):
                     found.append(one)
     return found
@@ -90,7 +79,7 @@ def correlate(all_results: Sequence[Results], runs: Sequence[StudyRun]) -> list[
 def correlation(
     measure: str, condition: str, x: str, y: str, points: Mapping[str, tuple[float, float]]
 ) -> Correlation | None:
-    """Pearson's with log10 x and Spearman's; None for too few points, or where one side does not vary."""
+    """Pearson's with log10 x, and Spearman's; None for too few points, or if one side does not vary."""
     from scipy.stats import pearsonr, spearmanr
 
     if len(points) < FEWEST_LANGUAGES:
@@ -100,24 +89,13 @@ def correlation(
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # near-constant input
-        pearson, spearman = pearsonr(logs, values), spearmanr(logs, values)
-    return Correlation(
-        measure,
-        condition,
-        x,
-        y,
-        points,
-        float(pearson.statistic),
-        float(pearson.pvalue),
-        float(spearman.statistic),
-        float(spearman.pvalue),
-    )
+        both = (pearsonr(logs, values), spearmanr(logs, values))
+    numbers = [float(number) for one in both for number in (one.statistic, one.pvalue)]
+    return Correlation(measure, condition, x, y, points, *numbers)
 
 
 def data_megabytes(run: StudyRun, by_hash: Mapping[str, StudyRun]) -> float | None:
-    """How much a run was adapted on, all splits: as it says itself, or by the data that it or its adapter got."""
-    if run.result.get(DATA_BYTES) is not None:
-        return float(run.result[DATA_BYTES]) / 1e6
+    """The size of a run's or its adapter's adaptation data, all splits; None if unknown."""
     needed = [by_hash[one] for one in run.needs if one in by_hash]
     built = [size for one in needed if one.kind in BUILDS if (size := _built_bytes(one)) is not None]
     parts = str(run.cell.get("data", "")).replace("+", ",").split(",")
@@ -131,12 +109,12 @@ def data_megabytes(run: StudyRun, by_hash: Mapping[str, StudyRun]) -> float | No
 
 
 def _built_bytes(run: StudyRun) -> float | None:
-    """The text of a corpus, of a cut data set (both say it) or of a graph's sentences."""
-    return run.value if run.kind in ("corpus", "cut") else _text_bytes(run.folder / BUILT)
+    """The text of a corpus or reduced data set (both record it) or of a graph's sentences."""
+    return run.value if run.kind in ("corpus", "cut") else _text_bytes(run.folder / DATA)
 
 
 def _given_bytes(study: Path, name: str, language: str) -> float | None:
-    """The size of the data that a study file names for a language, where it is still there."""
+    """The size of a study file's data for a language, if they still exist."""
     try:
         content = yaml.safe_load(study.read_text(encoding="utf-8"))
         paths = content["data"][name][language]
@@ -158,43 +136,42 @@ def _text_bytes(data: Path) -> float | None:
     return float(total) if splits else None
 
 
-def _axes(
+def _predictors(
     results: Results,
     condition: Condition,
     by_hash: Mapping[str, StudyRun],
-    surprise: Mapping[tuple[str, str], float],
+    before: Mapping[tuple[str, str], float],
 ) -> dict[str, dict[str, float]]:
-    """What gains may go with -> language -> value."""
+    """What gains may correlate with -> language -> value."""
     base = str(condition.settings.get("base", ""))
 
-    def of(value: Callable[[StudyRun], float | None]) -> dict[str, float]:
-        found = {}
-        for name in results.languages:
-            known = [v for run in results.runs(name, condition) if (v := value(run)) is not None]
-            if known:
-                found[name] = mean(known)
-        return found
+    def known(value: Callable[[str], float | None]) -> dict[str, float]:
+        return {name: found for name in results.languages if (found := value(name)) is not None}
+
+    def adaptation(language: str) -> float | None:
+        sizes = [data_megabytes(run, by_hash) for run in results.runs(language, condition)]
+        return mean(found) if (found := [size for size in sizes if size is not None]) else None
 
     return {
-        PRE_TRAINING: {name: size for name in results.languages if (size := pre_training_megabytes(base, name))},
-        ADAPTATION: of(lambda run: data_megabytes(run, by_hash)),
-        SURPRISE: {name: v for name in results.languages if (v := surprise.get((base, name))) is not None},
+        PRE_TRAINING: known(lambda language: _pre_training_megabytes(base, language)),
+        ADAPTATION: known(adaptation),
+        PERPLEXITY_BEFORE: known(lambda language: before.get((base, language))),
     }
 
 
-def pre_training_megabytes(base: str, language: str) -> float | None:
-    """How much of a language the base model saw, as published for XLM-R and mBERT; None if none or unknown."""
+def _pre_training_megabytes(base: str, language: str) -> float | None:
+    """The base's pre-training data in a language, as published for XLM-R and mBERT; None if unknown."""
     try:
         return exposure(base, find_language(language)).megabytes
     except InputError:
         return None
 
 
-def _surprise(all_results: Sequence[Results]) -> dict[tuple[str, str], float]:
-    """(base, language) -> perplexity of the base before adaptation, as far as the study measured it."""
+def _perplexity_before(all_results: Sequence[Results]) -> dict[tuple[str, str], float]:
+    """(base, language) -> perplexity of the base before adaptation, if the study measured it."""
     found: dict[tuple[str, str], float] = {}
     for results in all_results:
-        if results.measure.metric not in PERPLEXITIES:
+        if results.measure.metric not in BASE_PERPLEXITIES:
             continue
         for condition in results.conditions:
             base = str(condition.settings.get("base", ""))

@@ -1,4 +1,4 @@
-"""How a measure goes with a setting that is a number: data size, noise, steps, vocabulary size."""
+"""A measure over a numeric setting: data size, noise, steps, vocabulary size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from typing import Any
 from langlift.studies.analysis.measures import (
     Measure,
     Results,
+    Spread,
     label,
     language_of,
     settings_of,
+    spread,
 )
-from langlift.studies.analysis.spread import Spread, spread
-from langlift.studies.store import StudyRun
 
 MEAN = "mean of the languages"
 
@@ -27,7 +27,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """One line: a language (or the mean of all, the same ones at every point) under one condition."""
+    """One line: a language (or the mean of all, the same at every point) under one condition."""
 
     language: str
     condition: str
@@ -36,7 +36,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class AxisCurves:
-    """All curves of a measure over ``axis``; ``wide`` says that a logarithmic axis shows them better."""
+    """All curves of a measure over ``axis``; ``wide`` if a logarithmic axis is better."""
 
     measure: Measure
     axis: str
@@ -45,19 +45,19 @@ class AxisCurves:
 
 
 def curves_of(results: Results, axis: str) -> AxisCurves | None:
-    """Curves over a setting, one for each language and each value of the other settings; None without any."""
-    runs = [run for cell in results.cells.values() for run in cell if run.value is not None]
-    runs = [run for run in runs if is_number(run.cell.get(axis))]
+    """Curves over a setting, one for each language and combination of the other settings, if there are any."""
     rest = [key for key in results.varied if key != axis]
-    lines: dict[tuple[str, str], dict[float, list[StudyRun]]] = {}
-    for run in runs:
-        name = label({k: v for k, v in settings_of(run).items() if k != axis}, rest)
-        lines.setdefault((name, language_of(run)), {}).setdefault(float(run.cell[axis]), []).append(run)
-    curves = []
-    for (condition, language), by_x in sorted(lines.items()):
-        points = [Point(x, spread([run.value or 0.0 for run in by_x[x]])) for x in sorted(by_x)]
-        if len(points) > 1:
-            curves.append(Curve(language, condition, points))
+    lines: dict[tuple[str, str], dict[float, list[float]]] = {}
+    for run in results.all_runs:
+        if run.value is not None and is_number(run.cell.get(axis)):
+            name = label({k: v for k, v in settings_of(run).items() if k != axis}, rest)
+            by_x = lines.setdefault((name, language_of(run)), {})
+            by_x.setdefault(float(run.cell[axis]), []).append(run.value)
+    curves = [
+        Curve(language, condition, [Point(x, spread(by_x[x])) for x in sorted(by_x)])
+        for (condition, language), by_x in sorted(lines.items())
+        if len(by_x) > 1
+    ]
     curves = [*_means(curves), *curves]
     if not curves:
         return None
@@ -66,29 +66,23 @@ def curves_of(results: Results, axis: str) -> AxisCurves | None:
 
 
 def numeric_axes(results: Results) -> list[str]:
-    """The settings that are numbers and take several values in a measure's runs."""
-    found = []
-    for key in results.varied:
-        values = {run.cell.get(key) for cell in results.cells.values() for run in cell}
-        if len({value for value in values if is_number(value)}) > 1:
-            found.append(key)
-    return found
+    """The settings that are numbers and have several values in a measure's runs."""
+    values = {key: {run.cell.get(key) for run in results.all_runs} for key in results.varied}
+    return [key for key, some in values.items() if len(set(filter(is_number, some))) > 1]
 
 
 def is_number(value: Any) -> bool:
-    """Whether a setting is a number (true and false are none)."""
+    """Whether a setting is a number (true and false are not)."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _means(curves: Sequence[Curve]) -> list[Curve]:
-    """The mean over languages of each condition, where there are several and all were run at every point."""
+    """The mean over languages of each condition with several languages that were all run at every point."""
     found = []
     for condition in dict.fromkeys(curve.condition for curve in curves):
         same = [curve for curve in curves if curve.condition == condition]
-        places = [[point.x for point in curve.points] for curve in same]
-        if len(same) < 2 or any(place != places[0] for place in places):
-            continue
-        columns = zip(*(curve.points for curve in same), strict=True)
-        points = [Point(column[0].x, spread([point.spread.mean for point in column])) for column in columns]
-        found.append(Curve(MEAN, condition, points))
+        if len(same) > 1 and len({tuple(point.x for point in curve.points) for curve in same}) == 1:
+            columns = zip(*(curve.points for curve in same), strict=True)
+            points = [Point(column[0].x, spread([point.spread.mean for point in column])) for column in columns]
+            found.append(Curve(MEAN, condition, points))
     return found

@@ -1,8 +1,9 @@
-"""Test items and their share in a metric, from the predictions or sentences' scores that a run keeps."""
+"""Test items and their contribution to a metric, from the predictions or sentence scores that a run saved."""
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,13 @@ from langlift.studies.analysis.measures import (
     PERPLEXITY,
     measure_of,
 )
-from langlift.studies.folder import SENTENCES
-from langlift.studies.store import StudyRun
+from langlift.studies.folder import SENTENCES, StudyRun
 from langlift.tasks.runner import PREDICTIONS
 
 Counts = NDArray[np.float64]
 Row = dict[str, Any]
-AGREEMENT = 1e-8
-"""The metric recounted from the items may differ from the run's by such a share (of 100 at least)."""
+TOLERANCE = 1e-8
+"""Relative difference allowed between the run's metric (or 100) and the one computed from the items."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +41,26 @@ class Items:
 
 
 def read_items(runs: Sequence[StudyRun]) -> list[Items] | None:
-    """The test items of a cell's seeds; None where some are not there or do not give the recorded value."""
+    """The test items of a cell's seeds; None if some are missing or do not reproduce the recorded value."""
     found = []
     for run in runs:
-        counting, path = _counting(run), items_of(run)
-        if counting is None or path is None or run.value is None:
+        metric, path = measure_of(run).metric, _items_file(run)
+        if run.kind == "score" and metric == PERPLEXITY and run.published:
+            metric = AS_PUBLISHED
+        if metric not in COUNTING or path is None or run.value is None:
             return None
-        # Not splitlines: a text may hold what Unicode calls a line end.
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-        items = counting(rows)
-        if not abs(items.total() - run.value) <= AGREEMENT * max(100.0, run.value):
+        # Not splitlines: a text may contain other line separators of Unicode.
+        items = COUNTING[metric](
+            [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        )
+        if not abs(items.total() - run.value) <= TOLERANCE * max(100.0, run.value):
             return None
         found.append(items)
     return found or None
 
 
-def items_of(run: StudyRun) -> Path | None:
-    """The file of a run's test predictions, or of its sentences' scores, if there is exactly one."""
+def _items_file(run: StudyRun) -> Path | None:
+    """The file of a run's test predictions or sentence scores, if there is exactly one."""
     direct = run.folder / (SENTENCES if run.kind == "score" else PREDICTIONS)
     if direct.exists():
         return direct
@@ -66,7 +69,7 @@ def items_of(run: StudyRun) -> Path | None:
 
 
 def labels_counted(rows: Sequence[Row]) -> Items:
-    """Macro-F1: for every class the right, the predicted and the gold items. None predicted is no class."""
+    """Macro-F1: the correct, predicted and gold items of every class. None predicted is not a class."""
     gold, predicted = [row["gold"] for row in rows], [row["predicted"] for row in rows]
     classes = sorted({*gold, *predicted} - {None})
     is_gold = np.array([[label == name for name in classes] for label in gold], dtype=float)
@@ -75,41 +78,36 @@ def labels_counted(rows: Sequence[Row]) -> Items:
 
 
 def entities_counted(rows: Sequence[Row]) -> Items:
-    """Entity F1: right, predicted and gold entities of every sentence."""
-    counts = []
-    for row in rows:
+    """Entity F1: correct, predicted and gold entities of every sentence."""
+
+    def count(row: Row) -> tuple[int, int, int]:
         gold, predicted = set(entity_spans(row["gold"])), set(entity_spans(row["predicted"]))
-        counts.append((len(gold & predicted), len(predicted), len(gold)))
-    return Items([row["gold"] for row in rows], np.array(counts, dtype=float), _f1)
+        return len(gold & predicted), len(predicted), len(gold)
+
+    return Items([row["gold"] for row in rows], np.array(list(map(count, rows)), dtype=float), _f1)
 
 
-def words_counted(rows: Sequence[Row]) -> Items:
-    """Accuracy: right words and all words of every sentence."""
-    pairs = [(row["gold"], row["predicted"]) for row in rows]
-    counts = [(sum(a == b for a, b in zip(*pair, strict=True)), len(pair[0])) for pair in pairs]
-    return Items([gold for gold, _ in pairs], np.array(counts, dtype=float), _share)
-
-
-def attachments_counted(rows: Sequence[Row], labelled: bool = True) -> Items:
-    """LAS (or UAS): words with the right head (and relation), and all words, of every sentence."""
-
-    def right(gold: tuple[int, str], predicted: tuple[int, str]) -> bool:
-        same_relation = universal(gold[1]) == universal(predicted[1])
-        return gold[0] == predicted[0] and (same_relation or not labelled)
-
-    counts = [(sum(map(right, row["gold"], row["predicted"])), len(row["gold"])) for row in rows]
+def words_counted(rows: Sequence[Row], correct: Callable[[Any, Any], bool] = lambda a, b: a == b) -> Items:
+    """Accuracy: correct words and all words of every sentence."""
+    counts = [(sum(map(correct, row["gold"], row["predicted"])), len(row["gold"])) for row in rows]
     return Items([row["gold"] for row in rows], np.array(counts, dtype=float), _share)
 
 
-def tokens_scored(rows: Sequence[Row]) -> Items:
-    """Pseudo-perplexity: log-probability and tokens of every sentence. Items are the same if they are as many."""
-    counts = [(row["log_probability"], row["tokens"]) for row in rows]
-    return Items(list(range(len(rows))), np.array(counts, dtype=float), _perplexity)
+def attachments_counted(rows: Sequence[Row], labelled: bool = True) -> Items:
+    """LAS (or UAS): words with the correct head (and relation), and all words, of every sentence."""
+
+    def correct(gold: tuple[int, str], predicted: tuple[int, str]) -> bool:
+        return gold[0] == predicted[0] and (not labelled or universal(gold[1]) == universal(predicted[1]))
+
+    return words_counted(rows, correct)
 
 
-def characters_scored(rows: Sequence[Row]) -> Items:
-    """The same per character, where the run kept their numbers."""
-    counts = [(row["log_probability"], row.get("characters", np.nan)) for row in rows]
+def tokens_scored(rows: Sequence[Row], unit: str = "tokens") -> Items:
+    """Pseudo-perplexity: log probability and tokens (or characters, if the run saved them) of every sentence.
+
+    Items are the same if there are as many.
+    """
+    counts = [(row["log_probability"], row.get(unit, np.nan)) for row in rows]
     return Items(list(range(len(rows))), np.array(counts, dtype=float), _perplexity)
 
 
@@ -124,20 +122,13 @@ COUNTING: dict[str, Callable[[Sequence[Row]], Items]] = {
     "entity_f1": entities_counted,
     "accuracy": words_counted,
     "las": attachments_counted,
-    "uas": lambda rows: attachments_counted(rows, labelled=False),
+    "uas": partial(attachments_counted, labelled=False),
     PERPLEXITY: tokens_scored,
     AS_PUBLISHED: sentences_scored,
     CAUSAL_PERPLEXITY: tokens_scored,
-    "per_character": characters_scored,
-    CAUSAL_PER_CHARACTER: characters_scored,
+    "per_character": partial(tokens_scored, unit="characters"),
+    CAUSAL_PER_CHARACTER: partial(tokens_scored, unit="characters"),
 }
-
-
-def _counting(run: StudyRun) -> Callable[[Sequence[Row]], Items] | None:
-    metric = measure_of(run).metric
-    if run.kind == "score" and metric == PERPLEXITY and run.published:
-        metric = AS_PUBLISHED
-    return COUNTING.get(metric)
 
 
 def _perplexity(sums: Counts) -> Counts:
@@ -145,9 +136,9 @@ def _perplexity(sums: Counts) -> Counts:
 
 
 def _macro_f1(sums: Counts) -> Counts:
-    right, predicted, gold = np.split(sums, 3, axis=-1)
+    correct, predicted, gold = np.split(sums, 3, axis=-1)
     occurs = predicted + gold > 0
-    f1 = 2 * right / np.where(occurs, predicted + gold, 1)
+    f1 = 2 * correct / np.where(occurs, predicted + gold, 1)
     return 100.0 * f1.sum(axis=-1) / occurs.sum(axis=-1)
 
 

@@ -1,69 +1,98 @@
-"""Runs sorted into measures (what was measured) and conditions (under which settings), by language."""
+"""Runs sorted into measures (what was measured) and conditions (with which settings), by language."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from statistics import mean
+from math import sqrt
+from statistics import mean, stdev
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from langlift.studies.analysis.spread import Spread, spread
-from langlift.studies.single_runs import LOSS, PROMPTED
-from langlift.studies.store import StudyRun
+from langlift.studies.folder import StudyRun
+from langlift.studies.single_runs import LOSS
+from langlift.studies.step import BUILDS
+from langlift.studies.study import PROMPTED_USE
 from langlift.tasks.task import TASKS
 
-IDENTITY = ("language", "seed", "task", "metric", "behaviour")
-"""Entries of a cell that are no settings, or are told otherwise (published behaviour)."""
-BUILDS = ("corpus", "graph", "cut", "vocab")
-"""Kinds of runs that make something for others: their number is a size, and measures no model."""
+NOT_SETTINGS = ("language", "seed", "task", "metric", "behaviour")
+"""Entries of a cell that are not settings, or are shown in another way (published behaviour)."""
 ALIGNMENT = "alignment"
-"""The kind of runs that compare vectors: they are sorted by ``alignments.py``."""
+"""The kind of runs that compare vectors; ``alignments.py`` sorts them."""
 PERPLEXITY, AS_PUBLISHED = "pseudo_perplexity", "pseudo_perplexity_published"
-"""The second where a study has several variants: its values cannot be compared with the others'."""
+"""The second if a study has several variants: its values cannot be compared with the others'."""
 CAUSAL_PERPLEXITY, CAUSAL_PER_CHARACTER = "perplexity", "perplexity_per_character"
 """The measures of decoders, which cannot be compared with those of masked models."""
-PUBLISHED = "published"
-WITHOUT = ("alone", "none")
-"""Ways to use an adapter, or methods, by which nothing was adapted: what other conditions are compared with."""
-NOTHING = "no adapter"
-"""The name of a condition of which nothing is to be told."""
-METRICS = {
-    **{metric.name: metric.title for task in TASKS.values() for metric in (task.metric, *task.further)},
+PERPLEXITIES = {
     PERPLEXITY: "pseudo-perplexity",
     AS_PUBLISHED: "pseudo-perplexity, variant published",
     "per_character": "pseudo-perplexity per character",
     "per_byte": "pseudo-perplexity per byte",
     CAUSAL_PERPLEXITY: "perplexity",
     CAUSAL_PER_CHARACTER: "perplexity per character",
-    LOSS: "held-out loss",
+}
+SHARES = {
     "cka": "linear CKA",
     "cka_shuffled": "CKA of shuffled sentences",
     "retrieval": "retrieved",
     "residual": "residual",
 }
+"""Measures of alignment, as shares of 1."""
+METRICS = {
+    **{metric.name: metric.title for task in TASKS.values() for metric in (task.metric, *task.further)},
+    **PERPLEXITIES,
+    **SHARES,
+    LOSS: "held-out loss",
+}
 FURTHER = tuple(dict.fromkeys(metric.name for task in TASKS.values() for metric in task.further))
-"""Metrics that runs have beside their headline number; a table of their own each."""
-LOWER = (PERPLEXITY, AS_PUBLISHED, "per_character", "per_byte", CAUSAL_PERPLEXITY, CAUSAL_PER_CHARACTER, LOSS)
-SHARES = ("cka", "cka_shuffled", "retrieval", "residual")
-"""Measures of alignment, of which 1 is the whole."""
-
+"""Additional metrics of runs, each with a table of its own."""
+PUBLISHED = "published"
+WITHOUT = ("alone", "none")
+"""The uses and methods without adaptation, which other conditions are compared with."""
+NO_ADAPTER = "no adapter"
+"""The name of a condition without any settings to name it by."""
 
 Number = TypeVar("Number", float, NDArray[np.float64])
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Mean, sample standard deviation (n - 1) and confidence interval of the mean of ``count`` values.
+
+    ``std``, ``low`` and ``high`` are None for a single value.
+    """
+
+    count: int
+    mean: float
+    std: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean and spread, with Student's 95 % interval: mean ± t(n - 1) · std / √n."""
+    from scipy.stats import t
+
+    count, middle = len(values), mean(values)
+    if count < 2:
+        return Spread(count, middle)
+    std = stdev(values)
+    half = float(t.ppf(0.975, count - 1)) * std / sqrt(count)
+    return Spread(count, middle, std, middle - half, middle + half)
+
+
+@dataclass(frozen=True)
 class Measure:
-    """What a number says: a task's metric (0 to 100), a perplexity, or a held-out loss in nats."""
+    """What a number means: a task's metric (0 to 100), a perplexity, or a held-out loss in nats."""
 
     task: str | None
     metric: str
 
     @property
     def title(self) -> str:
-        """For people: "sentiment, macro-F1"."""
+        """For readers: "sentiment, macro-F1"."""
         metric = METRICS.get(self.metric, self.metric.replace("_", " "))
         if self.task is None:
             return metric
@@ -76,14 +105,19 @@ class Measure:
         return f"{self.task}-{self.metric}" if self.task else self.metric
 
     @property
-    def lower_is_better(self) -> bool:
-        """Whether less is better."""
-        return self.metric in LOWER
+    def is_perplexity(self) -> bool:
+        """Whether ratios are compared, not differences."""
+        return self.metric in PERPLEXITIES
 
     @property
-    def is_perplexity(self) -> bool:
-        """Whether ratios, not differences, are what counts."""
-        return self.lower_is_better and not self.is_loss
+    def is_loss(self) -> bool:
+        """Whether it is a loss, which can only be compared on the same data."""
+        return self.metric.endswith("loss")
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether less is better."""
+        return self.is_perplexity or self.is_loss
 
     @property
     def of_decoders(self) -> bool:
@@ -91,13 +125,8 @@ class Measure:
         return self.metric in (CAUSAL_PERPLEXITY, CAUSAL_PER_CHARACTER)
 
     @property
-    def is_loss(self) -> bool:
-        """Whether it is a loss, which only runs on the same data share."""
-        return self.metric.endswith("loss")
-
-    @property
     def gain_unit(self) -> str:
-        """What gains are counted in."""
+        """The unit of gains."""
         return "% less" if self.is_perplexity else "nats less" if self.is_loss else "points more"
 
     def gain(self, value: Number, before: Number) -> Number:
@@ -109,14 +138,14 @@ class Measure:
 
 @dataclass(frozen=True)
 class Condition:
-    """What runs have in common that differ only in language and seed; ``label`` tells it from others."""
+    """What runs that differ only in language and seed have in common; ``label`` distinguishes it from others."""
 
     label: str
     settings: Mapping[str, Any]
 
     @property
     def is_reference(self) -> bool:
-        """Whether nothing was adapted, so that gains are counted from it."""
+        """Whether nothing was adapted, so that gains are relative to it."""
         return self.settings.get("use", self.settings.get("method", "none")) in WITHOUT
 
 
@@ -124,9 +153,9 @@ class Condition:
 class Results:
     """All runs of one measure.
 
-    ``cells`` has the runs of each language and condition (by its label), a run for each seed. ``repeated`` counts
-    runs left out because another one has the same language, condition and seed. ``varied`` are the settings that
-    differ between conditions, be it only that some lack them.
+    ``cells`` contains the runs of each language and condition (by its label), one for each seed. ``repeated`` is
+    the number of runs that are not counted because another has the same language, condition and seed. ``varied``
+    are the settings that differ between conditions, including those that only some have.
     """
 
     measure: Measure
@@ -152,12 +181,12 @@ class Results:
 
     @property
     def comparable(self) -> bool:
-        """Whether conditions can be told better or worse: not by losses on other data or of another kind."""
+        """Whether conditions can be ranked: not by losses on different data or of different kinds."""
         return not (self.measure.is_loss and {"data", "objective", "base"} & set(self.varied))
 
     @cached_property
     def published(self) -> list[tuple[Condition, Condition]]:
-        """Pairs of conditions that differ in nothing but the behaviour: (corrected, as published)."""
+        """Pairs of conditions that differ only in the published behaviour: (corrected, as published)."""
         pairs = []
         for condition in self.conditions:
             if condition.settings.get(PUBLISHED):
@@ -165,13 +194,18 @@ class Results:
                 pairs += [(other, condition) for other in self.conditions if dict(other.settings) == plain]
         return pairs
 
+    @property
+    def all_runs(self) -> list[StudyRun]:
+        """The runs of all cells."""
+        return [run for cell in self.cells.values() for run in cell]
+
     def runs(self, language: str, condition: Condition) -> list[StudyRun]:
-        """The runs of a cell, a run for each seed."""
+        """The runs of a cell, one for each seed."""
         return self.cells.get((language, condition.label), [])
 
     def values(self, language: str, condition: Condition) -> list[float]:
-        """The seeds' numbers of a cell."""
-        return [run.value for run in self.runs(language, condition) if run.value is not None]
+        """The values of a cell, by seed."""
+        return list(self._by_seed(language, condition).values())
 
     def spread(self, language: str, condition: Condition) -> Spread | None:
         """Mean and spread of a cell; None if it has no run."""
@@ -179,7 +213,7 @@ class Results:
         return spread(values) if values else None
 
     def baselines(self, language: str) -> dict[str, float]:
-        """The means over all runs of what the language's baselines reach, by their names."""
+        """The mean over all runs of each of the language's baselines."""
         found: dict[str, list[float]] = {}
         for condition in self.conditions:
             for run in self.runs(language, condition):
@@ -190,7 +224,7 @@ class Results:
     def overall(self, condition: Condition) -> Spread | None:
         """Mean and spread over seeds of the mean over languages; None unless every language was run.
 
-        With the same seeds in every language the spread is that of the seeds' means; else only the mean is known.
+        If all languages have the same seeds, the spread is that of the seeds' means; else only the mean is known.
         """
         by_language = [self._by_seed(language, condition) for language in self.languages]
         if len(self.languages) < 2 or not all(by_language):
@@ -198,10 +232,10 @@ class Results:
         seeds = by_language[0].keys()
         if all(values.keys() == seeds for values in by_language):
             return spread([mean(values[seed] for values in by_language) for seed in seeds])
-        return Spread(1, mean(mean(values.values()) for values in by_language), None, None, None)
+        return Spread(1, mean(mean(values.values()) for values in by_language))
 
     def pairs(self, language: str, condition: Condition, other: Condition) -> list[tuple[float, float]]:
-        """(value, value of ``other``) of one language by seed; where ``other`` has no such seed, its mean."""
+        """(value, value of ``other``) of one language by seed; the mean of ``other`` if it lacks the seed."""
         others = self._by_seed(language, other)
         if not others:
             return []
@@ -210,10 +244,10 @@ class Results:
 
     def _by_seed(self, language: str, condition: Condition) -> dict[Any, float]:
         runs = self.runs(language, condition)
-        return {_seed(run): run.value for run in runs if run.value is not None}
+        return {run.cell.get("seed"): run.value for run in runs if run.value is not None}
 
     def gains(self, language: str, condition: Condition) -> list[float]:
-        """How much better each seed is than without adaptation (by the reference, or by the runs' ``before``)."""
+        """The gain of each seed over no adaptation (by the reference, or by the runs' ``before``)."""
         reference = self.reference(condition)
         if reference is not None:
             return [self.measure.gain(*pair) for pair in self.pairs(language, condition, reference)]
@@ -224,24 +258,18 @@ class Results:
 def sort_results(runs: Sequence[StudyRun]) -> list[Results]:
     """One ``Results`` for each measure: perplexities first, then tasks, then losses."""
     by_measure: dict[Measure, list[StudyRun]] = {}
-    for run in (told for one in runs for told in (_headline(one), *_further(one))):
+    for run in (of_metric for one in runs for of_metric in _by_metric(one)):
         if run.value is not None and run.kind not in (*BUILDS, ALIGNMENT):
             by_measure.setdefault(measure_of(run), []).append(run)
     order = sorted(by_measure, key=lambda m: (m.is_loss, m.task is not None, m.name))
     return [results_of(measure, by_measure[measure]) for measure in order]
 
 
-def _headline(run: StudyRun) -> StudyRun:
-    """The run with the baselines of its headline number alone."""
+def _by_metric(run: StudyRun) -> list[StudyRun]:
+    """The run, and a copy of it for each further metric, each with its own baselines only."""
     baseline = run.result.get("baseline") or {}
     own = {name: value for name, value in baseline.items() if not name.endswith(tuple(f"_{m}" for m in FURTHER))}
-    return replace(run, result={**run.result, "baseline": own}) if baseline else run
-
-
-def _further(run: StudyRun) -> list[StudyRun]:
-    """The run once for each further metric that it has."""
-    baseline = run.result.get("baseline") or {}
-    found = []
+    found = [replace(run, result={**run.result, "baseline": own}) if baseline else run]
     for metric in (one for one in FURTHER if one in run.result):
         end = f"_{metric}"
         own = {name.removesuffix(end): value for name, value in baseline.items() if name.endswith(end)}
@@ -251,7 +279,7 @@ def _further(run: StudyRun) -> list[StudyRun]:
 
 
 def measure_of(run: StudyRun) -> Measure:
-    """What a run's headline number says."""
+    """What a run's main number means."""
     metric = run.cell.get("metric")
     if metric is None:
         metric = PERPLEXITY if run.kind == "score" else LOSS
@@ -261,18 +289,18 @@ def measure_of(run: StudyRun) -> Measure:
 
 
 def settings_of(run: StudyRun) -> dict[str, Any]:
-    """The settings of a run's cell that are set, and whether published behaviour was on."""
-    settings = {key: value for key, value in run.cell.items() if key not in IDENTITY and value is not None}
+    """The settings in a run's cell, and whether published behaviour was on."""
+    settings = {key: value for key, value in run.cell.items() if key not in NOT_SETTINGS and value is not None}
     return {**settings, PUBLISHED: True} if run.published else settings
 
 
 def language_of(run: StudyRun) -> str:
-    """The language's code; of runs on many languages, what says so."""
+    """The language's code; "all languages" for a run with many."""
     return str(run.cell.get("language") or "all languages")
 
 
 def label(settings: Mapping[str, Any], varied: Sequence[str]) -> str:
-    """A condition in a few words: what it is, of the settings that differ."""
+    """A condition in a few words, by the settings that differ."""
     parts = []
     for key in varied:
         value = settings.get(key)
@@ -297,29 +325,24 @@ def results_of(measure: Measure, runs: Sequence[StudyRun]) -> Results:
     all_settings = [settings_of(run) for run in runs]
     keys = list(dict.fromkeys(key for settings in all_settings for key in settings))
     varied = [key for key in keys if len({json.dumps(s.get(key), default=str) for s in all_settings}) > 1]
-    named_by = _telling(all_settings, varied)
+    distinguishing = _distinguishing(all_settings, varied)
     conditions: dict[str, Condition] = {}
-    cells: dict[tuple[str, str], list[StudyRun]] = {}
-    met: set[tuple[str, str, Any]] = set()
-    repeated = 0
+    cells: dict[tuple[str, str], dict[Any, StudyRun]] = {}
     for run, settings in zip(runs, all_settings, strict=True):
-        text = label(settings, named_by) or _fixed_label(settings)
+        text = label(settings, distinguishing) or _single_label(settings)
         conditions.setdefault(text, Condition(text, settings))
-        place = (language_of(run), text, _seed(run))
-        if place in met:
-            repeated += 1
-            continue
-        met.add(place)
-        cells.setdefault(place[:2], []).append(run)
+        cells.setdefault((language_of(run), text), {}).setdefault(run.cell.get("seed"), run)
     ordered = sorted(
         conditions.values(), key=lambda c: (not c.is_reference, len(c.settings) if c.is_reference else 0)
     )
     languages = sorted({language for language, _ in cells})
-    return Results(measure, ordered, languages, cells, varied, repeated)
+    repeated = len(runs) - sum(map(len, cells.values()))
+    by_cell = {place: list(by_seed.values()) for place, by_seed in cells.items()}
+    return Results(measure, ordered, languages, by_cell, varied, repeated)
 
 
-def _telling(all_settings: Sequence[Mapping[str, Any]], varied: Sequence[str]) -> list[str]:
-    """The settings to name conditions by: those with several values, and of the others as many as it takes."""
+def _distinguishing(all_settings: Sequence[Mapping[str, Any]], varied: Sequence[str]) -> list[str]:
+    """The settings to name conditions by: those with several values, and as many of the others as are needed."""
 
     def distinct(keys: Sequence[str]) -> int:
         return len({json.dumps([s.get(key) for key in keys], default=str) for s in all_settings})
@@ -333,13 +356,7 @@ def _telling(all_settings: Sequence[Mapping[str, Any]], varied: Sequence[str]) -
     return [key for key in varied if key in chosen]
 
 
-def _fixed_label(settings: Mapping[str, Any]) -> str:
-    """The name of a condition that stands alone."""
-    prompted = settings.get("use") == PROMPTED  # of which the model is what is to be told
-    keys = (*(("base",) if prompted else ()), "use", "method", "data")
-    named = [str(settings[key]) for key in keys if settings.get(key)]
-    return ", ".join(named) or NOTHING
-
-
-def _seed(run: StudyRun) -> Any:
-    return run.cell.get("seed")
+def _single_label(settings: Mapping[str, Any]) -> str:
+    """The name of the only condition."""
+    keys = (*(("base",) if settings.get("use") == PROMPTED_USE else ()), "use", "method", "data")
+    return ", ".join(str(settings[key]) for key in keys if settings.get(key)) or NO_ADAPTER

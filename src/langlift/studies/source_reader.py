@@ -1,0 +1,213 @@
+"""Reads the parts of a study file that name things outside it: languages, models and data."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from langlift.backbones.base_name import BaseName
+from langlift.config.loading import check_setting
+from langlift.config.yaml_reader import YamlReader
+from langlift.corpus.sources import parse_source
+from langlift.errors import InputError
+from langlift.graph.plan import KINDS as GRAPH_KINDS
+from langlift.language_facts import facts_of
+from langlift.languages import Language, find_language
+from langlift.studies.study import DataSource
+
+CORPUS_KINDS = ("glotcc", "wikipedia", "hub", "file")
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
+PLACEHOLDER = re.compile(r"\{(\w*)\}")
+BUNDLED = "bundled:"
+Entry = tuple[str, yaml.Node]
+"""``FILE:LINE`` and a value."""
+Block = Mapping[str, Entry]
+
+
+@dataclass
+class SourceReader(YamlReader):
+    """Collects the errors of a file, each with its line; ``languages`` are those of the study."""
+
+    loader: Any = None
+    languages: list[Language] = field(default_factory=list)
+
+    def _error(self, where: str, message: str) -> None:
+        self.mistakes.append(f"{where}: {message}")
+
+    @contextmanager
+    def _noting(self, where: str, prefix: str = "", hint: bool = False) -> Iterator[None]:
+        """Record an InputError as an error of this line, and continue."""
+        try:
+            yield
+        except InputError as error:
+            self._error(where, f"{prefix}{error.message}" + (f" ({error.hint})" if hint else ""))
+
+    def _value(self, node: yaml.Node) -> Any:
+        return self.loader.construct_object(node, deep=True)
+
+    def _values(self, node: yaml.Node) -> list[Any]:
+        value = self._value(node)
+        return value if isinstance(value, list) else [value]
+
+    def _check_known(self, where: str, key: str, known: Collection[str], what: str) -> None:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            self._error(where, f"unknown {what} '{key}' ({hint})")
+
+    def _block(
+        self, entry: Entry | None, what: str, known: Collection[str] | None = None, kind: str = "", main: str = ""
+    ) -> Block:
+        """The entries of a block; of a value that is not one, an entry of the name ``main`` if there is one."""
+        if entry is None:
+            return {}
+        where, node = entry
+        if not isinstance(node, yaml.MappingNode):
+            if not main:
+                self._error(where, f"{what} must hold 'key: value' lines")
+            return {main: entry} if main else {}
+        found = {key: (line, value) for line, key, value in self.pairs(node, what)}
+        for key, (line, _) in found.items() if known is not None else ():
+            self._check_known(line, key, known or (), kind)
+        return found
+
+    def _texts(self, entry: Entry | None, what: str) -> Iterator[tuple[str, str]]:
+        """The texts of a list, or the only text, each with its line."""
+        if entry is None:
+            return
+        where, node = entry
+        items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        if not items:
+            self._error(where, f"{what} is empty")
+        for item in items:
+            if text := self.text(self.place(item), what, item):
+                yield self.place(item), text
+
+    def _text(self, found: Block, key: str) -> str | None:
+        return self.text(found[key][0], key, found[key][1]) if key in found else None
+
+    def _checked(self, kind: type, where: str, name: str, value: Any) -> Any:
+        """A setting's value, or None after an error."""
+        try:
+            return check_setting(kind, name, value)
+        except ValueError as error:
+            self._error(where, f"{name} {error}")
+            return None
+
+    def _limited(self, kind: type, block: Block) -> dict[str, Any]:
+        """The entries of a block that are fields with limits; without those that have errors."""
+        names = [one.name for one in fields(kind) if one.metadata and one.name in block]
+        values = {name: self._checked(kind, block[name][0], name, self._value(block[name][1])) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _base(self, where: str, text: str) -> str:
+        """A model's name; a folder next to the file becomes an absolute path."""
+        folder = Path(self.path.parent, Path(text).expanduser())
+        if folder.is_dir():
+            if not (folder / "config.json").is_file():
+                self._error(where, f"{text}: not a model folder (no config.json)")
+            return str(folder.resolve())
+        text = BaseName(text).name
+        if text.count("/") > 1 or text.startswith((".", "/", "~")):
+            self._error(where, f"{text}: no such model folder")
+        return text
+
+    def _language(self, where: str, text: str, prefix: str = "") -> Language | None:
+        with self._noting(where, prefix):
+            return find_language(text)
+        return None
+
+    def _sources(
+        self, entry: Entry, kinds: Sequence[str], languages: Sequence[Language] | None = None
+    ) -> dict[Language, DataSource]:
+        """The data of each language: one pattern or list of sources for all, or ``LANG: PATH`` lines.
+
+        ``kinds`` are the allowed ones: path, graph, corpus, hub (an id) and several (paths).
+        """
+        where, node = entry
+        languages = self.languages if languages is None else languages
+        if not isinstance(node, yaml.MappingNode):
+            return self._filled_sources(where, node, kinds, languages)
+        found: dict[Language, DataSource] = {}
+        for line, key, value in self.pairs(node, "language"):
+            language = self._language(line, key)
+            if language is not None and language in languages:
+                found |= self._filled_sources(line, value, kinds, [language])
+        return found
+
+    def _filled_sources(
+        self, where: str, node: yaml.Node, kinds: Sequence[str], languages: Sequence[Language]
+    ) -> dict[Language, DataSource]:
+        texts = list(self._texts((where, node), "data"))
+        found = {}
+        for language in languages if texts else ():
+            parts = [(line, self._filled(line, text, language)) for line, text in texts]
+            kind, *others = {_kind(text) for _, text in parts}
+            if others:
+                self._error(where, "files cannot be mixed with sources to build from")
+            elif kind not in kinds:
+                self._error(where, "a file or folder is needed here")
+            elif kind == "path" and len(parts) > 1 and "several" not in kinds:
+                self._error(where, "only one file or folder is allowed (give each a name, and write a+b in axes)")
+            else:
+                paths = [self._path(line, text, kind, "hub" in kinds) for line, text in parts]
+                found[language] = DataSource(kind, tuple(paths))
+        return found
+
+    def _filled(self, where: str, text: str, language: Language) -> str:
+        names = {
+            "language": str(language),
+            "iso639_3": language.code,
+            "iso639_1": facts_of(language).iso639_1,
+        }
+        for name in PLACEHOLDER.findall(text):
+            if name not in names:
+                self._error(where, f"unknown placeholder {{{name}}} ({', '.join(names)})")
+            elif names[name] is None:
+                self._error(where, f"{language.name} has no two-letter code for {{{name}}}")
+        return PLACEHOLDER.sub(lambda match: names.get(match[1]) or match[0], text)
+
+    def _path(self, where: str, text: str, kind: str, hub: bool) -> str:
+        """A path or source with an absolute path, which must exist."""
+        head, colon, rest = text.partition(":")
+        if kind == "corpus" and head != "file":
+            with self._noting(where):
+                parse_source(text)
+            return text
+        if kind == "graph" and head == "cldr":
+            return text
+        prefix, inner = ("", text) if kind == "path" else (head + colon, rest)
+        if inner.startswith(BUNDLED):
+            inner = str(Path(str(files("langlift")), "bundled", inner.removeprefix(BUNDLED)))
+        path = Path(self.path.parent, Path(inner).expanduser())
+        if kind == "corpus" and "*" in inner:
+            return prefix + str(path.absolute())
+        if path.exists():
+            return prefix + str(path.resolve())
+        if hub and HUB_ID.fullmatch(inner) and not inner.endswith((".txt", ".tsv")):
+            return inner
+        self._error(where, f"{path}: no such file or folder")
+        return prefix + str(path)
+
+    def _check_all_languages(
+        self, where: str, what: str, data: Collection[Language], others: Sequence[Language] = ()
+    ) -> None:
+        missing = [str(one) for one in [*self.languages, *others] if one not in data]
+        if missing and not any(mistake.startswith(where) for mistake in self.mistakes):
+            self._error(where, f"{what} has nothing for {', '.join(missing)}")
+
+
+def _kind(text: str) -> str:
+    """Whether a text is a path, or a source that a graph or corpus is built from."""
+    head = re.split("[:=]", text, maxsplit=1)[0]
+    if text.startswith(BUNDLED):
+        return "path"
+    if head in GRAPH_KINDS and (":" in text or head == "cldr"):
+        return "graph"
+    return "corpus" if head in CORPUS_KINDS and (":" in text or "=" in text or text == head) else "path"
