@@ -8,13 +8,14 @@
 #          gate    topics in languages of its masked training, compared with the original encoder; ENCODER is its folder
 #                  (tools/make_mini.sh writes it to OUT/encoder)
 #          ten     docs/studies/mini-ten-languages.yaml
+#          full    docs/studies/mini-ten-full.yaml
 #          tasks   docs/studies/mini-tasks.yaml
 set -euo pipefail
 : "${LANGLIFT_DATA:?must name the folder of real data}"
 OUT=${1:?name a folder for the results}
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 shift
-PARTS=${*:-card gate ten tasks}
+PARTS=${*:-card gate ten full tasks}
 BASE_LANGUAGES="eng_Latn fra_Latn spa_Latn fin_Latn est_Latn hun_Latn ind_Latn bul_Cyrl ell_Grek tur_Latn heb_Hebr slk_Latn \
   lvs_Latn ukr_Cyrl rus_Cyrl hau_Latn som_Latn amh_Ethi zul_Latn xho_Latn"
 mkdir -p "$OUT"
@@ -53,6 +54,7 @@ for part in $PARTS; do
     card) card ;;
     gate) gate ;;
     ten) langlift study run "$HERE/studies/mini-ten-languages.yaml" --out "$OUT/mini-ten" ;;
+    full) langlift study run "$HERE/studies/mini-ten-full.yaml" --out "$OUT/mini-ten-full" ;;
     tasks) langlift study run "$HERE/studies/mini-tasks.yaml" --out "$OUT/mini-tasks" ;;
     *) echo "no such part: $part" >&2; exit 2 ;;
   esac
