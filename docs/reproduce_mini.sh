@@ -44,7 +44,7 @@ gate() {
       local base=$name
       [ "$name" = encoder ] && base=${ENCODER:?name the encoder as it came}
       keep "topic-$name-$language" task topic --base "$base" --preset mini --data "$LANGLIFT_DATA/eval/sib200/$language" \
-        --out "$OUT/topic-$name-$language" --seeds 1,2,3 --resume
+        --set fit_head=false --out "$OUT/topic-$name-$language" --seeds 1,2,3 --resume
     done
   done
 }
