@@ -16,8 +16,8 @@ from test_corpus_sources import hub_folder
 from langlift.bundled_models import DEFAULT_BASE
 from langlift.corpus.building import build_corpus
 from langlift.corpus.language_identification import LanguageIdentifier
+from langlift.corpus.pipeline import DroppedText
 from langlift.corpus.split_writer import SplitWriter
-from langlift.corpus.tally import Tally
 from langlift.corpus.text_data import load_text_data, texts_to_score
 from langlift.data_folder import SAMPLE, excerpt
 from langlift.errors import InputError, LangliftError
@@ -237,7 +237,7 @@ def test_a_budget_over_the_size_of_the_files_costs_nothing(langlift, tmp_path: P
 def test_a_budget_that_needs_more_memory_than_there_is_is_refused(tmp_path: Path) -> None:
     folder = hub_folder(tmp_path / "hub", {"mlt-Latn": {"train": [{"content": "Il-baħar kalm illum."}]}})
     for budget in (10**14, 10**30):
-        with pytest.raises(InputError, match=r"--max-bytes [\d,]+: to find duplicates .* this machine has"):
+        with pytest.raises(InputError, match=r"--max-bytes [\d,]+: finding duplicates .* this machine has"):
             build_corpus(MALTESE, [f"glotcc={folder}"], tmp_path / "out", max_bytes=budget)
 
 
@@ -290,7 +290,7 @@ def damaged(tmp_path: Path) -> dict[str, tuple[list[object], str]]:
             "only 1 of 3 documents are left, at least 3 are needed; "
             "2 of 3 lines were dropped (too short: 1, few letters: 1)",
         ),
-        "empty": (["--source", f"file:{empty}"], "the sources hold no text"),
+        "empty": (["--source", f"file:{empty}"], "the sources contain no text"),
         "utf8": (["--source", f"file:{utf8}"], "utf8.txt:21: not valid UTF-8 (byte 0xff)"),
         "nul": (["--source", f"file:{nul}"], "nul.txt:1: a NUL byte"),
         "size": (["--source", good, "--max-bytes", "lots"], "'lots' is not a size"),
@@ -330,24 +330,24 @@ def test_a_full_disk_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 @fuzzing
 @given(counts=st.dictionaries(st.sampled_from("abc"), st.integers(0, 90)), seed=st.integers(0, 9))
 def test_samples_are_of_what_was_dropped_and_bounded(counts: dict[str, int], seed: int) -> None:
-    tally = Tally(seed)
+    dropped = DroppedText(seed)
     for name, count in counts.items():
         for i in range(count):
-            tally.drop(name, "reason", f"{name}{i}", 10)
+            dropped.add(name, "reason", f"{name}{i}", 10)
     for name, count in counts.items():
-        texts = [row["text"] for row in tally.samples() if row["filter"] == name]
+        texts = [row["text"] for row in dropped.samples() if row["filter"] == name]
         assert len(texts) == len(set(texts)) == min(SAMPLE, count)
         assert set(texts) <= {f"{name}{i}" for i in range(count)}
-        assert tally.known(name).bytes == 10 * count
+        assert dropped.by(name).bytes == 10 * count
 
 
 def test_samples_are_drawn_from_beginning_to_end() -> None:
     drawn = []
     for seed in range(50):
-        tally = Tally(seed)
+        dropped = DroppedText(seed)
         for i in range(200):
-            tally.sample("x", "", str(i))
-        drawn += [int(row["text"]) for row in tally.samples()]
+            dropped.sample("x", "", str(i))
+        drawn += [int(row["text"]) for row in dropped.samples()]
     assert 85 < np.mean(drawn) < 115
 
 

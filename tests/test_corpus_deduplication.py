@@ -5,10 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langlift.corpus.deduplication import FALSE_POSITIVES, Deduplication, SeenBefore, document_bands
+from langlift.corpus.deduplication import FALSE_POSITIVES, BloomFilter, Deduplication, document_bands
 from langlift.corpus.fingerprints import as_arrays, fingerprint
-from langlift.corpus.pipeline import Pipeline
-from langlift.corpus.tally import Tally
+from langlift.corpus.pipeline import DroppedText, Pipeline
 from langlift.languages import find_language
 
 fuzzing = settings(derandomize=True, deadline=None, max_examples=40)
@@ -68,31 +67,31 @@ def test_bands_in_a_script_without_spaces() -> None:
 @fuzzing
 @given(numbers=st.lists(st.integers(0, 50)))
 def test_the_first_of_equal_lines_is_kept(numbers: list[int]) -> None:
-    pipeline = Pipeline(MALTESE, 10**6, Tally(0))
+    pipeline = Pipeline(MALTESE, 10**6, DroppedText(0))
     texts = [f"Din hija sentenza {n}." for n in numbers]
-    kept = [line for document in pipeline.take(texts) for line in document]
+    kept = [line for document in pipeline.process(texts) for line in document]
     assert kept == list(dict.fromkeys(texts))
-    assert pipeline.tally.known("duplicate_line").lines == len(texts) - len(kept)
+    assert pipeline.dropped.by("duplicate_line").lines == len(texts) - len(kept)
 
 
 def test_lines_are_compared_without_case_and_punctuation_also_across_batches() -> None:
-    pipeline = Pipeline(MALTESE, 10**6, Tally(0))
-    assert list(pipeline.take(["Il-qattus raqad."])) == [["Il-qattus raqad."]]
-    assert list(pipeline.take(["IL QATTUS  raqad\nIl-kelb raqad"])) == [["Il-kelb raqad"]]
+    pipeline = Pipeline(MALTESE, 10**6, DroppedText(0))
+    assert list(pipeline.process(["Il-qattus raqad."])) == [["Il-qattus raqad."]]
+    assert list(pipeline.process(["IL QATTUS  raqad\nIl-kelb raqad"])) == [["Il-kelb raqad"]]
 
 
 def test_a_near_duplicate_is_dropped_as_a_whole() -> None:
     rng = np.random.default_rng(3)
     lines = [" ".join(words(rng, 12)) for _ in range(20)]
-    pipeline = Pipeline(MALTESE, 10**6, Tally(0))
+    pipeline = Pipeline(MALTESE, 10**6, DroppedText(0))
     first, second = "\n".join(lines), "\n".join([*lines[:19], "Tmiem differenti ħafna ta' dan it-test."])
-    assert list(pipeline.take([first, second])) == [lines]
-    dropped = pipeline.tally.counts()["near_duplicate"]
+    assert list(pipeline.process([first, second])) == [lines]
+    dropped = pipeline.dropped.counts()["near_duplicate"]
     assert (dropped["documents"], dropped["lines"]) == (1, 20)
 
 
 def test_filters_have_a_size_fixed_by_the_budget_and_say_how_full_they_are() -> None:
-    seen = SeenBefore(100_000)
+    seen = BloomFilter(100_000)
     size = seen.memory_bytes
     for key in range(100_000):
         seen.add(key * 7919)
@@ -100,4 +99,4 @@ def test_filters_have_a_size_fixed_by_the_budget_and_say_how_full_they_are() -> 
     assert seen.false_positive_rate == pytest.approx(FALSE_POSITIVES, rel=0.05)
     assert all(key * 7919 in seen for key in range(0, 100_000, 97))
     assert sum(key * 7919 + 1 in seen for key in range(100_000)) <= 3
-    assert Deduplication(10**9).described()["memory_bytes"] < 200e6
+    assert Deduplication(10**9).state()["memory_bytes"] < 200e6

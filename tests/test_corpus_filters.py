@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langlift.corpus.characters import LIMIT, characters_per_word, kinds
-from langlift.corpus.filters import line_rules
+from langlift.corpus.filters import line_filters
 from langlift.corpus.fingerprints import as_arrays, fingerprint, windows
 from langlift.errors import InputError
 
@@ -75,9 +75,9 @@ def test_sizes_are_bytes_with_the_line_end(texts: list[str]) -> None:
 def dropped(texts: list[str], script: str) -> list[set[str]]:
     arrays = as_arrays(texts)
     hits: list[set[str]] = [set() for _ in texts]
-    for rule in line_rules(arrays, fingerprint(arrays, script), script):
-        for i in np.flatnonzero(rule.drops):
-            hits[i].add(rule.name)
+    for name, _, drops in line_filters(arrays, fingerprint(arrays, script), script):
+        for i in np.flatnonzero(drops):
+            hits[i].add(name)
     return hits
 
 

@@ -303,7 +303,7 @@ GRAPH_ROW = sentence(Edge(1, "qattus", "mt", "IsA", "annimal", "mt", 1.0), "is a
         ({"head": {"start": 0, "end": 999}}, "the head has the span 0 to 999, and the text 28 characters"),
         ({"head": {"start": 3, "end": 3}}, "the head has the span 3 to 3"),
         ({"head": {"start": True, "end": 3}}, "the head has the span True to 3"),
-        ({"head": {"start": 1, "end": 7, "text": "qattus"}}, "the head's span holds other text than the head"),
+        ({"head": {"start": 1, "end": 7, "text": "qattus"}}, "the text at the span of the head is not the head"),
         ({"head": {"start": 0, "end": 22}}, "head and tail overlap"),
         ({"relation": "IsA"}, "no field 'relation' with a 'name'"),
     ],

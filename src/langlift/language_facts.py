@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from langlift.languages import INDIVIDUAL, Language, find_language
+from langlift.languages import Language, find_language, own_codes
 
 TWO_LETTERS = {"tgl": "tl", "nob": "nb"}
 """Codes that langcodes has no more: it takes Tagalog for Filipino, and Bokmål for Norwegian."""
@@ -176,8 +176,7 @@ def _iso639_1(language: Language) -> str | None:
     """The code of two letters, be it that of the macrolanguage."""
     from langcodes import standardize_tag
 
-    codes = [language.code, *(code for code, meant in INDIVIDUAL.items() if meant == language.code)]
-    tags = [str(standardize_tag(code)) for code in codes]
+    tags = [str(standardize_tag(code)) for code in own_codes(language)]
     return TWO_LETTERS.get(language.code) or next((tag for tag in tags if len(tag) == 2), None)
 
 

@@ -1,4 +1,4 @@
-"""Which language is meant: ``mlt``, ``mlt_Latn``, ``mt`` and ``Maltese`` are one language."""
+"""Finding a language by its code or name: ``mlt``, ``mlt_Latn``, ``mt`` and ``Maltese`` are the same one."""
 
 import re
 from dataclasses import dataclass
@@ -32,10 +32,10 @@ INDIVIDUAL = {
     "uzb": "uzn",
     "yid": "ydd",
 }
-"""Codes, mostly of macrolanguages -> the language that FLORES-200 and other public data sets mean by them."""
+"""Codes, mostly of macrolanguages -> the language that FLORES-200 and other public data sets use them for."""
 
 FLORES_CODE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
-"""The form of FLORES-200's codes, by which data in one language is named."""
+"""The format of FLORES-200's codes."""
 
 NAMES = {
     "acm": "Mesopotamian Arabic",
@@ -50,10 +50,10 @@ NAMES = {
     "prs": "Dari",
     "taq": "Tamasheq",
 }
-"""English names of languages of FLORES-200 that CLDR has none for."""
+"""English names of languages of FLORES-200 that are not in CLDR."""
 
 SCRIPTS = {"kor": "Hang", "prs": "Arab", "azb": "Arab"}
-"""Scripts as data sets name them, where CLDR says otherwise or nothing."""
+"""Scripts in data sets, where CLDR differs or has none."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,14 @@ class Language:
 
 
 def find_language(text: str) -> Language:
-    """The language that a code, a code with a script, or an English name stands for.
+    """The language of a code, a code with a script, or an English name.
 
     Accepts ISO 639-1 and 639-3 codes (``mt``, ``mlt``), FLORES-200's and BCP 47's forms with a script
-    (``mlt_Latn``, ``mt-Latn``) and English names (``Maltese``), in any case. Without a script, the one
-    the language is mostly written in is taken (Unicode's likely subtags).
+    (``mlt_Latn``, ``mt-Latn``) and English names (``Maltese``), in any case. Without a script, the most
+    likely one is used (Unicode's likely subtags).
 
     Raises:
-        InputError: nothing is called so, or several languages are; the choices are listed.
+        InputError: there is no such language, or there are several, which are listed.
     """
     wanted = text.strip()
     by_code = _by_code(wanted)
@@ -97,13 +97,18 @@ def find_language(text: str) -> Language:
     )
 
 
+def own_codes(language: Language) -> list[str]:
+    """The ISO 639-3 codes of a language: its own, and those of macrolanguages that are used for it."""
+    return [language.code, *(macro for macro, individual in INDIVIDUAL.items() if individual == language.code)]
+
+
 def _several(text: str, languages: list[Language]) -> InputError:
     choices = ", ".join(sorted(f"{language} ({language.name})" for language in languages)[:12])
-    return InputError(f"'{text}' may be several languages: {choices}", "give one of these codes")
+    return InputError(f"'{text}' may be several languages: {choices}", "use one of these codes")
 
 
 def _by_code(text: str) -> Language | None:
-    """The language of a code of two or three letters, perhaps with a script."""
+    """The language of a code of two or three letters, with or without a script."""
     from langcodes import tag_is_valid
 
     code, _, script = text.replace("-", "_").partition("_")
@@ -119,20 +124,14 @@ def _language(code: str, script: str | None) -> Language:
     from langcodes import Language as Tag
     from langcodes import standardize_tag
 
-    # CLDR knows names and likely scripts by the shortest code, for some languages the macrolanguage's.
+    # CLDR's names and likely scripts are by the shortest code, for some languages that of the macrolanguage.
     short = standardize_tag(code)
-    # CLDR takes Tagalog for Filipino and Dari for a kind of Persian; data sets know them by their own codes.
+    # CLDR treats Tagalog as Filipino and Dari as Persian; data sets have codes for them.
     own = {"tl": "tgl", "tgl": "tgl", "prs": "prs"}.get(code)
     alpha3 = own or Tag.get(short, normalize=False).to_alpha3()
     individual = INDIVIDUAL.get(alpha3, alpha3)
     macro = next((m for m, i in INDIVIDUAL.items() if i == individual), individual)
-    keys = (
-        short,
-        individual,
-        standardize_tag(individual),
-        standardize_tag(macro),
-        standardize_tag(code, macro=True),
-    )
+    keys = (short, individual, *map(standardize_tag, (individual, macro)), standardize_tag(code, macro=True))
     names = _english_names()
     name = next((names[key] for key in keys if key in names), individual)
     likely = (Tag.get(key, normalize=False).maximize().script for key in keys if key in names)

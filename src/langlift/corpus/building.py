@@ -1,4 +1,4 @@
-"""From sources of text to a folder of train, dev and test, with what was dropped and a manifest of it all."""
+"""From text sources to a folder with train, dev and test splits, examples of dropped text, and a manifest."""
 
 import time
 from collections.abc import Sequence
@@ -11,11 +11,10 @@ from unicodedata import unidata_version
 from langlift.corpus import deduplication, filters, leakage
 from langlift.corpus.characters import characters_per_word
 from langlift.corpus.language_identification import THRESHOLD, LanguageIdentifier
-from langlift.corpus.leakage import EvaluationSets, read_evaluation_sets
-from langlift.corpus.pipeline import Pipeline, in_batches
-from langlift.corpus.sources import Source, open_source, parse_source
+from langlift.corpus.leakage import read_evaluation_sets
+from langlift.corpus.pipeline import DroppedText, Pipeline, in_batches
+from langlift.corpus.sources import open_source, parse_source
 from langlift.corpus.split_writer import MINIMUM_DOCUMENTS, SplitWriter
-from langlift.corpus.tally import Tally
 from langlift.data_folder import MEGABYTE, SAMPLE, write_dropped, write_manifest
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes
@@ -27,14 +26,14 @@ MAX_BYTES = 10**9
 
 @dataclass(frozen=True)
 class CorpusResult:
-    """What ``langlift corpus build`` made; the same stands in the folder's ``manifest.json``.
+    """The result of ``langlift corpus build``, which is also the content of the folder's ``manifest.json``.
 
-    ``purpose`` is ``training`` or ``scoring``. Of each source, of ``read`` and of ``kept``: documents, lines and
-    bytes (UTF-8, line ends included; lines as cleaning left them, blank ones not counted). ``filters`` holds the
-    lines and bytes that each dropped, in the order they ran; ``lines_changed`` counts the lines that cleaning
-    changed or emptied. ``evaluation`` says what was read for the leak check: files, sentences, and files of other
-    kinds that were skipped (how many, and the first 20). ``leaks`` says how many lines were also in which of these
-    files. ``stopped_by_budget`` is true if a document did not fit any more.
+    ``purpose`` is ``training`` or ``scoring``. Each source, ``read`` and ``kept`` have documents, lines and bytes
+    (UTF-8, including line ends; non-blank lines after cleaning). ``filters``: the lines and bytes that each filter
+    dropped, in the order in which they ran. ``lines_changed``: the number of lines that cleaning changed or
+    emptied. ``evaluation``: what the leak check read: files, sentences, and skipped files of other kinds (their
+    number, and the first 20). ``leaks``: the number of lines that are also in each of these files.
+    ``stopped_by_budget``: whether a document did not fit the budget.
     """
 
     language: str
@@ -69,24 +68,24 @@ def build_corpus(
 ) -> CorpusResult:
     """Clean and filter the texts of ``sources`` and split them 80/10/10 by document into the folder ``out``.
 
-    ``sources`` are written as ``sources.py`` says and read in this order, until ``max_bytes`` of text (UTF-8) are
-    kept. ``exclude`` names evaluation sets whose sentences must not get in. The source ``flores`` stands alone: it
-    gives a folder for scoring, with every sentence in ``test.jsonl``.
+    ``sources`` have the syntax described in ``sources.py``. They are read in this order, until ``max_bytes`` of
+    text (UTF-8) are kept. ``exclude`` are evaluation sets whose sentences must not be in the corpus. The source
+    ``flores`` cannot be combined with others: it gives a folder for scoring, with every sentence in
+    ``test.jsonl``.
 
     Raises:
-        InputError: a source, an evaluation set or the language model is missing or damaged; too little is left;
-            ``flores`` together with training text; ``out`` holds something.
-        LangliftError: the hub cannot be reached, or the folder not be written.
+        InputError: a source, an evaluation set or the language model is missing or damaged; too little text is
+            left; ``flores`` is combined with training text; or ``out`` is not empty.
+        LangliftError: the hub cannot be reached, or the folder cannot be written.
     """
     started = time.monotonic()
     if not sources:
-        raise InputError("no source is given", "such as --source glotcc, or --source 'file:texts/*.txt'")
-    names = [parse_source(source) for source in sources]
-    scoring = any(name.kind == "flores" for name in names)
-    if scoring and any(name.kind != "flores" for name in names):
+        raise InputError("no source is given", "add one, such as --source glotcc or --source 'file:texts/*.txt'")
+    specs = [parse_source(source) for source in sources]
+    scoring = any(spec.kind == "flores" for spec in specs)
+    if scoring and any(spec.kind != "flores" for spec in specs):
         raise InputError(
-            "flores is for scoring only and cannot be mixed with training text",
-            "build it into a folder of its own",
+            "flores is for scoring only and cannot be mixed with training text", "build it into its own folder"
         )
     if scoring and (exclude or language_model is not None):
         raise InputError(
@@ -95,20 +94,51 @@ def build_corpus(
     check_new_folder(out)
     evaluation = read_evaluation_sets(exclude, language.script)
     identifier = LanguageIdentifier(language_model, language) if language_model is not None else None
-    opened = [open_source(name, language) for name in names]
-    sizes = [source.bytes for source in opened]
-    known = None if None in sizes else sum(size for size in sizes if size is not None)
+    opened = [open_source(spec, language) for spec in specs]
+    sizes = [source.size for source in opened if source.size is not None]
+    available = sum(sizes) if len(sizes) == len(opened) else None
+    dropped = DroppedText(seed)
     pipeline = Pipeline(
-        language, max_bytes, Tally(seed), evaluation, identifier, keep_whole=scoring, most_text=known
+        language, max_bytes, dropped, evaluation, identifier, keep_all=scoring, available=available
     )
+    read, kept = pipeline.read, pipeline.kept
     described = []
+    # Progress is by the bytes read if all will be read, else by the bytes kept of the budget.
+    if by_read := available is not None and available <= max_bytes:
+        bar = ProgressBar("corpus", max(1, available // MEGABYTE), "MB read")
+    else:
+        unit = "MB kept of the budget (sources may end before)"
+        bar = ProgressBar("corpus", max(1, max_bytes // MEGABYTE), unit)
+    shown = 0
     with new_folder(out) as folder:
-        with SplitWriter(folder, seed, scoring) as writer, _Progress(known, max_bytes) as progress:
+        with SplitWriter(folder, seed, scoring) as writer, bar:
             for source in opened:
-                described.append(_take_source(source, pipeline, writer, progress))
-        _check_enough(pipeline, scoring)
+                read_before, kept_before = replace(read), replace(kept)
+                for batch in in_batches(() if pipeline.full else source.documents):
+                    for document in pipeline.process(batch):
+                        writer.add(document)
+                    done = (read if by_read else kept).bytes // MEGABYTE
+                    if done > shown:
+                        bar.advance(done - shown)
+                        shown = done
+                    if pipeline.full:
+                        break
+                described.append(
+                    asdict(source.spec)
+                    | {"licence": source.licence, "files": source.files}
+                    | {"read": asdict(read - read_before), "kept": asdict(kept - kept_before)}
+                )
+        minimum = 1 if scoring else MINIMUM_DOCUMENTS
+        if not read.documents:
+            raise InputError("the sources contain no text", "check the source and its configuration")
+        if kept.documents < minimum:
+            raise InputError(
+                f"only {kept.documents} of {read.documents:,} documents are left, at least {minimum} are needed; "
+                f"{dropped.summary(read.lines)}",
+                "give more text or a larger --max-bytes; documents in a file are blocks between blank lines",
+            )
         if not scoring:
-            write_dropped(folder, pipeline.tally.samples())
+            write_dropped(folder, dropped.samples())
         seconds = time.monotonic() - started
         result = CorpusResult(
             language=str(language),
@@ -116,17 +146,24 @@ def build_corpus(
             data=str(out),
             sources=described,
             settings=_settings(language, max_bytes, exclude, language_model, seed),
-            read=asdict(pipeline.read),
-            kept=asdict(pipeline.kept),
+            read=asdict(read),
+            kept=asdict(kept),
             lines_changed=pipeline.lines_changed,
-            filters=pipeline.tally.counts(),
-            evaluation=_described(evaluation) if evaluation is not None else None,
+            filters=dropped.counts(),
+            evaluation=None
+            if evaluation is None
+            else {
+                "files": [str(file) for file in evaluation.files],
+                "sentences": evaluation.sentences,
+                "skipped": len(evaluation.skipped),
+                "skipped_files": [str(file) for file in evaluation.skipped[:SAMPLE]],
+            },
             leaks=dict(pipeline.leaks.most_common()),
-            deduplication=pipeline.deduplication.described(),
+            deduplication=pipeline.deduplication.state(),
             stopped_by_budget=pipeline.full,
-            splits={name: asdict(size) for name, size in writer.sizes.items()},
+            splits=writer.described(),
             seconds=round(seconds, 2),
-            megabytes_per_second=round(pipeline.read.bytes / MEGABYTE / max(seconds, 1e-9), 2),
+            megabytes_per_second=round(read.bytes / MEGABYTE / max(seconds, 1e-9), 2),
             peak_memory_bytes=process_peak_memory_bytes(),
             versions={"unicode": unidata_version}
             | {name: version(name) for name in ("langlift", "datasets", "numpy", "rbloom", "regex")},
@@ -135,48 +172,10 @@ def build_corpus(
     return result
 
 
-def _take_source(source: Source, pipeline: Pipeline, writer: SplitWriter, progress: "_Progress") -> dict[str, Any]:
-    """Take what one source has, and describe it for the manifest."""
-    read, kept = replace(pipeline.read), replace(pipeline.kept)
-    if not pipeline.full:
-        for batch in in_batches(source.documents):
-            for document in pipeline.take(batch):
-                writer.add(document)
-            progress.show(pipeline.read.bytes, pipeline.kept.bytes)
-            if pipeline.full:
-                break
-    described = {key: value for key, value in vars(source).items() if key not in ("documents", "bytes")}
-    return described | {"read": asdict(pipeline.read - read), "kept": asdict(pipeline.kept - kept)}
-
-
-def _check_enough(pipeline: Pipeline, scoring: bool) -> None:
-    """Every split must get a document."""
-    least = 1 if scoring else MINIMUM_DOCUMENTS
-    if pipeline.kept.documents >= least:
-        return
-    if not pipeline.read.documents:
-        raise InputError("the sources hold no text", "check that the right source or configuration is named")
-    raise InputError(
-        f"only {pipeline.kept.documents} of {pipeline.read.documents:,} documents are left, at least {least} are "
-        f"needed; {pipeline.tally.in_words(pipeline.read.lines)}",
-        "give more text or a larger --max-bytes; documents of a file are blocks between blank lines",
-    )
-
-
-def _described(evaluation: EvaluationSets) -> dict[str, Any]:
-    """What was read for the leak check."""
-    return {
-        "files": [str(file) for file in evaluation.files],
-        "sentences": evaluation.sentences,
-        "skipped": len(evaluation.skipped),
-        "skipped_files": [str(file) for file in evaluation.skipped[:SAMPLE]],
-    }
-
-
 def _settings(
     language: Language, max_bytes: int, exclude: Sequence[Path], language_model: Path | None, seed: int
 ) -> dict[str, Any]:
-    """All that decides what is kept."""
+    """Everything that determines what is kept."""
     return {
         "max_bytes": max_bytes,
         "seed": seed,
@@ -197,28 +196,3 @@ def _settings(
         "minhash_bands": deduplication.BANDS,
         "minhash_rows": deduplication.ROWS,
     }
-
-
-class _Progress:
-    """A bar over the bytes of the files to read; if those are not known or over the budget, over the budget."""
-
-    def __init__(self, known: int | None, max_bytes: int) -> None:
-        self._of_files = known is not None and known <= max_bytes
-        total = known if known is not None and known <= max_bytes else max_bytes
-        unit = "MB read" if self._of_files else "MB kept of the budget (sources may end before)"
-        self._bar = ProgressBar("corpus", max(1, total // MEGABYTE), unit)
-        self._shown = 0
-
-    def __enter__(self) -> "_Progress":
-        self._bar.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._bar.__exit__(*error)
-
-    def show(self, read: int, kept: int) -> None:
-        """Report the bytes read and kept so far."""
-        done = (read if self._of_files else kept) // MEGABYTE
-        if done > self._shown:
-            self._bar.advance(done - self._shown)
-            self._shown = done

@@ -1,4 +1,4 @@
-"""What kind of character each code point is, as tables to look whole texts up in."""
+"""The kind of each code point, as tables for looking up whole texts."""
 
 from functools import cache
 
@@ -7,14 +7,15 @@ import regex
 
 from langlift.errors import InputError
 
-LETTER, OTHER_LETTER, COMMON_LETTER, DIGIT, MARK, SPACE, SYMBOL, DAMAGED = range(8)
-"""Kinds: a letter of the language's script, of another one, of all (such as modifier letters); then the rest."""
+KINDS = 8
+LETTER, OTHER_LETTER, COMMON_LETTER, DIGIT, MARK, SPACE, SYMBOL, DAMAGED = range(KINDS)
+"""A letter of the language's script, of another, of all (such as modifier letters); and the rest."""
 
 LIMIT = 0x40000
-"""No letter, mark or digit lies at or above this code point but variation selectors."""
+"""There are no letters, marks or digits from this code point on, except variation selectors."""
 
 SEPARATORS = " \n\u1361"
-"""What stands between words: also the Ethiopic wordspace."""
+"""Characters between words, including the Ethiopic wordspace."""
 
 SCRIPT_PARTS = {
     "Aran": ("Arab",),
@@ -32,33 +33,18 @@ SCRIPT_PARTS = {
     "Syrj": ("Syrc",),
     "Syrn": ("Syrc",),
 }
-"""ISO 15924 codes that are no Unicode scripts -> the Unicode scripts they consist of."""
+"""ISO 15924 codes that are not Unicode scripts -> the Unicode scripts they consist of."""
 
 CHARACTERS_PER_WORD = {
-    "Hani": 2,
-    "Hans": 2,
-    "Hant": 2,
-    "Jpan": 2,
-    "Hira": 2,
-    "Kana": 2,
-    "Hrkt": 2,
-    "Yiii": 2,
-    "Thai": 4,
-    "Laoo": 4,
-    "Khmr": 5,
-    "Mymr": 5,
-    "Tibt": 5,
-    "Lana": 5,
-    "Tale": 4,
-    "Talu": 4,
-    "Java": 5,
-    "Bali": 5,
+    **dict.fromkeys(("Hani", "Hans", "Hant", "Jpan", "Hira", "Kana", "Hrkt", "Yiii"), 2),
+    **dict.fromkeys(("Thai", "Laoo", "Tale", "Talu"), 4),
+    **dict.fromkeys(("Khmr", "Mymr", "Tibt", "Lana", "Java", "Bali"), 5),
 }
-"""Scripts written without spaces between words: so many letters, digits and marks count as one word."""
+"""Scripts without spaces between words -> the number of letters, digits and marks that count as one word."""
 
 
 def characters_per_word(script: str) -> int:
-    """How many characters stand for a word where the script has no spaces; 0 where words are spaced."""
+    """The number of characters that count as a word where the script has no spaces; 0 where it has."""
     return CHARACTERS_PER_WORD.get(script, 0)
 
 
@@ -67,7 +53,7 @@ def kinds(script: str) -> np.ndarray:
     """The kind of every code point up to ``LIMIT`` (uint8, ``LIMIT`` + 1), for a language in ``script``.
 
     Raises:
-        InputError: Unicode knows no such script.
+        InputError: Unicode has no such script.
     """
     table = np.full(LIMIT + 1, SYMBOL, dtype=np.uint8)
     try:
@@ -104,5 +90,5 @@ def folded() -> np.ndarray:
 
 @cache
 def _all_characters() -> str:
-    """Every character below ``LIMIT`` at its own place; surrogates left blank."""
+    """Every character below ``LIMIT`` at the index of its code point, with NUL in place of surrogates."""
     return "".join("\0" if 0xD800 <= code <= 0xDFFF else chr(code) for code in range(LIMIT))

@@ -1,35 +1,34 @@
 """Cleaning text: Unicode NFC, no control characters, no markup, no addresses, single spaces.
 
-Cleaning twice is cleaning once: the rules run until nothing changes.
+Cleaning is idempotent: the rules run until nothing changes.
 """
 
 import re
-from dataclasses import dataclass, field
 from html import unescape
 from unicodedata import is_normalized, normalize
 
 MAXIMUM_PASSES = 10
-"""Text that still changes after so many passes is nested markup, not language; it becomes empty."""
+"""Text that still changes after this many passes is nested markup, not language; it becomes empty."""
 
 UNSPACED = "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff"
-"""Letters that follow an address without a space: Thai, Lao, Tibetan, Burmese, Khmer, Japanese, Chinese."""
+"""Letters that may follow an address without a space: Thai, Lao, Tibetan, Burmese, Khmer, Japanese, Chinese."""
 
-# Control characters but tab and line ends; soft hyphen, zero-width space, byte order mark, direction marks,
-# interlinear marks, lone surrogates. Not the joiners U+200C and U+200D, which Persian and others spell with.
+# Control characters except tab and line ends; soft hyphen, zero-width space, byte order mark, direction marks,
+# interlinear marks, lone surrogates. Not the joiners U+200C and U+200D, which are letters of Persian and others.
 INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff"
     "\ufff9-\ufffb\ud800-\udfff]"
 )
 MARKUP = re.compile(r"[<>&\[\]{}|=]")
 SIGNS = ("://", "www.", "@", "''", "__", "()")
-"""What else a line must hold for the rules below to find anything in it."""
+"""Lines with neither these nor ``MARKUP`` are not changed by the rules below."""
 
 BLOCKS = re.compile(
     r"<!--(?:(?!<!--).)*?-->|<(script|style)\b[^<>]*>(?:(?!<(?:script|style)\b).)*?</\1\s*>"
     r"|\{\|(?:(?!\{\|).)*?\|\}",
     re.DOTALL | re.IGNORECASE,
 )
-"""Comments, scripts, style sheets, wiki tables: may run over several lines."""
+"""Comments, scripts, style sheets, wiki tables: may span several lines."""
 TEMPLATE = re.compile(r"\{\{[^{}]*\}\}")
 
 ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
@@ -46,7 +45,7 @@ BLOCK_TAGS = (
     "|references|script|section|select|source|style|summary|svg|table|tbody|td|template|textarea|tfoot|th|thead|time"
     "|title|tr|track|ul|video"
 )
-"""The tags of HTML and wiki pages; other words in angle brackets are text. Inline ones may stand inside words."""
+"""Tags of HTML and wiki pages; other words in angle brackets are text. Inline tags may be inside words."""
 
 RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), replacement)
@@ -70,22 +69,17 @@ RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\(\s*\)|\[\s*\]", ""),
     )
 )
-"""Pattern -> what takes its place, in order: HTML, addresses, wiki links and marks, headings, empty brackets."""
+"""Pattern -> replacement, in order: HTML, addresses, wiki links and marks, headings, empty brackets."""
 
 
-@dataclass(frozen=True)
-class CleanDocument:
-    """The lines that are left, and those that were changed as (before, after)."""
+def clean_document(text: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """The cleaned lines of a text, without blank lines, and the changed ones as (before, after).
 
-    lines: list[str]
-    changed: list[tuple[str, str]] = field(default_factory=list)
-
-
-def clean_document(text: str) -> CleanDocument:
-    """Clean a text line by line; blank lines vanish. A change of white space alone is not counted."""
+    A change of white space alone is not counted.
+    """
     lines = text.split("\n")
     if not (INVISIBLE.search(text) or _suspicious(text)) and is_normalized("NFC", text):
-        return CleanDocument([line for line in map(_single_spaces, lines) if line])
+        return [line for line in map(_single_spaces, lines) if line], []
     cleaned = []
     changed = []
     for before, after in zip(lines, _without_blocks(text).split("\n"), strict=True):
@@ -94,7 +88,7 @@ def clean_document(text: str) -> CleanDocument:
             cleaned.append(line)
         if line != before:
             changed.append((before, line))
-    return CleanDocument(cleaned, changed)
+    return cleaned, changed
 
 
 def clean_line(line: str) -> str:
@@ -118,7 +112,7 @@ def _suspicious(text: str) -> bool:
 
 
 def _without_blocks(text: str) -> str:
-    """The text without markup that may run over lines; line ends stay, so that lines keep their places."""
+    """The text without markup that may span lines; line ends stay, so the number of lines does not change."""
     for _ in range(MAXIMUM_PASSES):
         before = text
         for pattern in (BLOCKS, TEMPLATE):

@@ -1,9 +1,8 @@
-"""Lines as arrays: their characters, and hashes of their words and runs of words.
+"""Lines as arrays: their characters, and hashes of their words and word sequences.
 
-All hashes are 64-bit polynomials over hashed characters, h(c_0 ... c_n) = sum h(c_i) B^i mod 2^64, mixed
-at the end. Prefix sums give the hash of any stretch in constant time, so that a batch of many lines costs
-a few passes over its characters. They see letters, digits and marks only, without case; and they are the same
-on every machine.
+All hashes are 64-bit polynomials over hashed characters, h(c_0 ... c_n) = sum h(c_i) B^i mod 2^64, mixed at the
+end. Prefix sums give the hash of any substring in constant time, so a batch of lines takes a few passes over its
+characters. Only letters, digits and marks count, without case. Hashes are the same on every machine.
 """
 
 from dataclasses import dataclass
@@ -19,9 +18,9 @@ INVERSE = pow(BASE, -1, 2**64)
 
 @dataclass(frozen=True)
 class Lines:
-    """Lines and their characters: ``codes`` (uint32, clipped to ``LIMIT``) of all, each with a line end;
-    ``line_of`` and ``starts`` say which line a character is of and where a line begins; ``sizes`` are bytes
-    in UTF-8, line end included."""
+    """Lines and their characters: ``codes`` of all lines with their line ends (uint32, clipped to ``LIMIT``),
+    the line of each character (``line_of``), where lines begin (``starts``), and their ``sizes`` in bytes (UTF-8,
+    including line ends)."""
 
     texts: list[str]
     codes: np.ndarray
@@ -34,9 +33,9 @@ class Lines:
 class Fingerprints:
     """Hashes of a batch of lines.
 
-    ``lines`` is one for each line, blind to spaces (0: nothing but punctuation). ``units`` is one for each word,
-    or for each character in scripts without spaces; ``unit_lines`` says of which line, ``per_word`` how many
-    units count as a word.
+    ``lines``: a hash for each line, ignoring spaces (0: only punctuation). ``units``: a hash for each word, or for
+    each character in scripts without spaces. ``unit_lines``: the line of each unit. ``per_word``: the number of
+    units that count as a word.
     """
 
     lines: np.ndarray
@@ -46,7 +45,7 @@ class Fingerprints:
 
 
 def as_arrays(texts: list[str]) -> Lines:
-    """The characters of some lines, none of which holds a line end or a lone surrogate."""
+    """The characters of lines without line ends and lone surrogates."""
     joined = "\n".join([*texts, ""])
     codes = np.frombuffer(joined.encode("utf-32-le"), dtype=np.uint32)
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)) + 1
@@ -62,36 +61,41 @@ def as_arrays(texts: list[str]) -> Lines:
     return Lines(texts, np.minimum(codes, LIMIT), line_of, starts, sizes)
 
 
-def fingerprint(lines: Lines, script: str, cut_at_punctuation: bool = False) -> Fingerprints:
+def fingerprint(lines: Lines, script: str, split_at_punctuation: bool = False) -> Fingerprints:
     """Hash the lines and their words; ``script`` decides what counts as a word.
 
-    With ``cut_at_punctuation`` whatever is no letter, digit or mark stands between words, not only spaces do.
+    With ``split_at_punctuation``, all characters but letters, digits and marks separate words, not only spaces.
     """
     hashes = _character_hashes()[lines.codes]
-    separators = hashes == 0 if cut_at_punctuation else _separators()[lines.codes]
+    separators = hashes == 0 if split_at_punctuation else _separators()[lines.codes]
     kept = np.flatnonzero(hashes)
     hashes, line_of = hashes[kept], lines.line_of[kept]
     sums = _prefix_sums(hashes)
     line_hashes = np.zeros(len(lines.texts), dtype=np.uint64)
-    starts = _group_starts(line_of)
-    line_hashes[line_of[starts]] = _stretches(sums, starts, np.append(starts[1:], len(kept)))
+    starts = run_starts(line_of)
+    line_hashes[line_of[starts]] = _substrings(sums, starts, np.append(starts[1:], len(kept)))
     per_word = characters_per_word(script)
     if per_word:
         return Fingerprints(line_hashes, hashes, line_of, per_word)
-    starts = _group_starts(np.cumsum(separators, dtype=np.int32)[kept])
-    words = _stretches(sums, starts, np.append(starts[1:], len(kept)))
+    starts = run_starts(np.cumsum(separators, dtype=np.int32)[kept])
+    words = _substrings(sums, starts, np.append(starts[1:], len(kept)))
     return Fingerprints(line_hashes, words, line_of[starts], 1)
 
 
 def windows(units: np.ndarray, groups: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The hashes of all runs of ``size`` neighbouring units within one group, and where each begins.
+    """The hashes of all sequences of ``size`` consecutive units within one group, and the index where each begins.
 
-    ``groups`` names the group (line, document) of each unit; units of a group are neighbours.
+    ``groups`` is the group (line, document) of each unit; the units of a group are consecutive.
     """
     if len(units) < size:
         return np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)
     starts = np.flatnonzero(groups[size - 1 :] == groups[: len(groups) - size + 1])
-    return _stretches(_prefix_sums(units), starts, starts + size), starts
+    return _substrings(_prefix_sums(units), starts, starts + size), starts
+
+
+def run_starts(values: np.ndarray) -> np.ndarray:
+    """The index where each run of equal values begins."""
+    return np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])
 
 
 def mix(values: np.ndarray) -> np.ndarray:
@@ -102,13 +106,6 @@ def mix(values: np.ndarray) -> np.ndarray:
     return values ^ (values >> np.uint64(31))
 
 
-def _group_starts(groups: np.ndarray) -> np.ndarray:
-    """Where each run of equal values begins."""
-    if not len(groups):
-        return np.zeros(0, dtype=np.int64)
-    return np.append(0, np.flatnonzero(groups[1:] != groups[:-1]) + 1)
-
-
 def _prefix_sums(values: np.ndarray) -> np.ndarray:
     """``sums[i]`` = sum of ``values[j] B^j`` over j < i."""
     sums = np.zeros(len(values) + 1, dtype=np.uint64)
@@ -116,8 +113,8 @@ def _prefix_sums(values: np.ndarray) -> np.ndarray:
     return sums
 
 
-def _stretches(sums: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """The hashes of the stretches from ``starts`` to ``ends``."""
+def _substrings(sums: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """The hashes of the substrings from ``starts`` to ``ends``."""
     return mix((sums[ends] - sums[starts]) * _powers(INVERSE, len(sums))[starts])
 
 
@@ -142,7 +139,7 @@ def _character_hashes() -> np.ndarray:
 
 @cache
 def _separators() -> np.ndarray:
-    """Which code points stand between words."""
+    """Whether each code point is a separator of words."""
     table = np.zeros(LIMIT + 1, dtype=np.bool_)
     table[[ord(character) for character in SEPARATORS]] = True
     return table

@@ -1,4 +1,4 @@
-"""Which documents are in the language, by a fastText model such as GlotLID (cis-lmu/glotlid on the hub)."""
+"""Language identification by a fastText model such as GlotLID (cis-lmu/glotlid on the hub)."""
 
 from pathlib import Path
 
@@ -9,16 +9,16 @@ from langlift.languages import Language
 THRESHOLD = 0.5
 LABEL = "__label__"
 CHARACTERS = 5000
-"""So much of a document is looked at."""
+"""The length of the beginning of a document that is classified."""
 
 
 class LanguageIdentifier:
-    """Tells whether a text is in ``language``: its most likely label is, with a probability of ``THRESHOLD``.
+    """Tells whether the most likely label of a text is ``language``, with a probability of ``THRESHOLD`` or more.
 
     Labels may have a script (``__label__mlt_Latn``) or not (``__label__mt``).
 
     Raises:
-        InputError: the package or the file is missing, or the file is no fastText classifier.
+        InputError: the package or the file is missing, or the file is not a fastText classifier.
     """
 
     def __init__(self, path: Path, language: Language) -> None:
@@ -39,7 +39,7 @@ class LanguageIdentifier:
         self._wanted = {*names_with_script(language, "_"), *language_codes(language), wiki_code(language)}
 
     def other_language(self, lines: list[str]) -> str | None:
-        """Why a document is not in the language, such as ``ita_Latn, 0.98``; None if it is."""
+        """The label and probability of a document in another language, such as ``ita_Latn, 0.98``; else None."""
         label, probability = self._predict(" ".join(lines)[:CHARACTERS])
         if label in self._wanted and probability >= THRESHOLD:
             return None

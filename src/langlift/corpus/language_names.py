@@ -1,13 +1,13 @@
-"""What public data sets call a language: their configurations, labels and wiki codes."""
+"""The names of languages in public data sets: configurations, labels and wiki codes."""
 
-from langlift.languages import INDIVIDUAL, Language
+from langlift.languages import Language, own_codes
 
 PAIRS = (("est", "ekk"), ("zho", "cmn"), ("nep", "npi"), ("grn", "gug"))
-SAME = {one: other for pair in PAIRS for one, other in (pair, pair[::-1])}
-"""Codes that data sets use for one another."""
+SYNONYMS = dict(PAIRS) | {other: one for one, other in PAIRS}
+"""Codes that data sets use interchangeably."""
 
-SCRIPTS = {"Hans": "Hani", "Hant": "Hani", "Kore": "Hang", "Hang": "Kore", "Aran": "Arab"}
-"""Scripts that data sets use for one another."""
+SCRIPT_SYNONYMS = {"Hans": "Hani", "Hant": "Hani", "Kore": "Hang", "Hang": "Kore", "Aran": "Arab"}
+"""Scripts that data sets use interchangeably."""
 
 WIKI_CODES = {
     "nob": "no",
@@ -28,19 +28,18 @@ WIKI_CODES = {
     "prs": "fa",
     "dik": "din",
 }
-"""ISO 639-3 -> the wiki's subdomain, where it is not simply the shortest code."""
+"""ISO 639-3 -> the wiki's subdomain, where it is not the shortest code."""
 
 
 def language_codes(language: Language) -> list[str]:
-    """The ISO 639-3 codes that data sets know a language by, the likeliest first."""
-    macros = [macro for macro, individual in INDIVIDUAL.items() if individual == language.code]
-    codes = [language.code, *macros]
-    return list(dict.fromkeys(codes + [SAME[code] for code in codes if code in SAME]))
+    """The ISO 639-3 codes of a language in data sets, most likely first."""
+    codes = own_codes(language)
+    return list(dict.fromkeys(codes + [SYNONYMS[code] for code in codes if code in SYNONYMS]))
 
 
 def names_with_script(language: Language, separator: str) -> list[str]:
-    """``mlt_Latn`` and what else data sets may call it, the likeliest first."""
-    scripts = [language.script] + ([SCRIPTS[language.script]] if language.script in SCRIPTS else [])
+    """``mlt_Latn`` and its other names in data sets, most likely first."""
+    scripts = dict.fromkeys((language.script, SCRIPT_SYNONYMS.get(language.script, language.script)))
     return [f"{code}{separator}{script}" for script in scripts for code in language_codes(language)]
 
 
@@ -48,7 +47,5 @@ def wiki_code(language: Language) -> str:
     """The subdomain of the language's Wikipedia, such as ``mt``."""
     from langcodes import standardize_tag
 
-    macros = [macro for macro, individual in INDIVIDUAL.items() if individual == language.code]
-    if language.code in WIKI_CODES:
-        return WIKI_CODES[language.code]
-    return min((standardize_tag(code) for code in (language.code, *macros)), key=len)
+    shortest = min(map(standardize_tag, own_codes(language)), key=len)
+    return WIKI_CODES.get(language.code, shortest)

@@ -1,8 +1,8 @@
-"""The leak check: lines that hold sentences of evaluation sets are kept out of training text.
+"""The leak check: lines with sentences of evaluation sets are kept out of training text.
 
-Both sides are compared as letters, digits and marks without case; all else stands between words, so that tokenised
-sentences (``Il- qattus``) are met in running text (``Il-qattus``). A line leaks if it equals an evaluation
-sentence, contains one of six words or more, or shares a run of eight words with one.
+Only letters, digits and marks are compared, without case; all other characters separate words, so tokenised
+sentences (``Il- qattus``) match running text (``Il-qattus``). A line leaks if it equals an evaluation sentence,
+contains one of at least six words, or shares an eight-word sequence with one.
 """
 
 import csv
@@ -26,20 +26,20 @@ TREEBANK_TEXT = "# text ="
 
 
 class HashTable:
-    """64-bit hashes and the number of the file that each comes from; looked up many at once."""
+    """64-bit hashes and the index of the file of each, for looking up many at once."""
 
     BITS = 22
 
     def __init__(self, hashes: np.ndarray, files: np.ndarray) -> None:
         self._hashes, first = np.unique(hashes, return_index=True)
         self._files = files[first]
-        self._maybe = np.zeros(1 << self.BITS, dtype=np.bool_)
-        self._maybe[self._hashes >> np.uint64(64 - self.BITS)] = True
+        self._prefixes = np.zeros(1 << self.BITS, dtype=np.bool_)
+        self._prefixes[self._hashes >> np.uint64(64 - self.BITS)] = True
 
     def find(self, hashes: np.ndarray) -> np.ndarray:
-        """The file of each hash; -1 where it is not known."""
+        """The file of each hash; -1 for unknown ones."""
         found = np.full(len(hashes), -1, dtype=np.int64)
-        candidates = np.flatnonzero(self._maybe[hashes >> np.uint64(64 - self.BITS)])
+        candidates = np.flatnonzero(self._prefixes[hashes >> np.uint64(64 - self.BITS)])
         if len(candidates) and len(self._hashes):
             places = np.minimum(np.searchsorted(self._hashes, hashes[candidates]), len(self._hashes) - 1)
             same = self._hashes[places] == hashes[candidates]
@@ -49,9 +49,9 @@ class HashTable:
 
 @dataclass(frozen=True)
 class EvaluationSets:
-    """Evaluation sentences as hashes: ``runs`` maps a number of units to the runs of that length.
+    """Evaluation sentences as hashes; ``sequences`` maps a number of units to the sequences of that length.
 
-    ``skipped`` are the files of other kinds in the folders that were named; ``sentences`` counts all files' own.
+    ``skipped`` are the files of unsupported kinds in the folders given; ``sentences`` is the total of all files.
     """
 
     files: list[Path]
@@ -59,13 +59,13 @@ class EvaluationSets:
     sentences: int
     script: str
     lines: HashTable
-    runs: dict[int, HashTable]
+    sequences: dict[int, HashTable]
 
     def leaks(self, lines: Lines) -> np.ndarray:
-        """For each line of a batch the number of the file in ``files`` that it leaks from; -1 for none."""
-        prints = fingerprint(lines, self.script, cut_at_punctuation=True)
+        """For each line of a batch, the index in ``files`` of the file that it leaks from; -1 for none."""
+        prints = fingerprint(lines, self.script, split_at_punctuation=True)
         found = np.where(prints.lines == 0, -1, self.lines.find(prints.lines))
-        for size, table in self.runs.items():
+        for size, table in self.sequences.items():
             hashes, starts = windows(prints.units, prints.unit_lines, size)
             files = table.find(hashes)
             hits = np.flatnonzero(files >= 0)
@@ -76,11 +76,11 @@ class EvaluationSets:
 def read_evaluation_sets(paths: Sequence[Path], script: str) -> EvaluationSets | None:
     """Read the evaluation sets in files and, recursively, folders; None if ``paths`` is empty.
 
-    Files are .txt (a sentence a line), .tsv (every field, quoted as in CSV or not), .csv (every field), .jsonl and
-    .json (every string), .conll (words in the first column) and .conllu; in any case.
+    Files are .txt (a sentence per line), .tsv (every field, quoted as in CSV or not), .csv (every field), .jsonl
+    and .json (every string), .conll (words in the first column) and .conllu; upper and lower case.
 
     Raises:
-        InputError: a path is missing, holds no such file, or a file is damaged.
+        InputError: a path is missing or contains no such file, or a file is damaged.
     """
     if not paths:
         return None
@@ -94,47 +94,49 @@ def read_evaluation_sets(paths: Sequence[Path], script: str) -> EvaluationSets |
         sentences += sorted(cleaned)
         of_file += [number] * len(cleaned)
     if not sentences:
-        raise InputError(f"{paths[0]}: no evaluation sentence in it", "name files or folders of evaluation sets")
-    prints = fingerprint(as_arrays(sentences), script, cut_at_punctuation=True)
+        raise InputError(
+            f"{paths[0]}: contains no evaluation sentence", "name files or folders of evaluation sets"
+        )
+    prints = fingerprint(as_arrays(sentences), script, split_at_punctuation=True)
     owners = np.array(of_file, dtype=np.int64)
     filled = prints.lines != 0
     units = np.bincount(prints.unit_lines, minlength=len(sentences))
-    runs = {}
+    sequences = {}
     least, most = CONTAINED * prints.per_word, SHARED * prints.per_word
     for size in range(least, most + 1):
         hashes, starts = windows(prints.units, prints.unit_lines, size)
         lines = prints.unit_lines[starts]
-        # A sentence shorter than the shared run must be contained as a whole.
+        # A sentence shorter than the shared sequence must be contained as a whole.
         wanted = units[lines] == size if size < most else np.ones(len(lines), dtype=np.bool_)
         if wanted.any():
-            runs[size] = HashTable(hashes[wanted], owners[lines[wanted]])
+            sequences[size] = HashTable(hashes[wanted], owners[lines[wanted]])
     lines_of = HashTable(prints.lines[filled], owners[filled])
-    return EvaluationSets(files, skipped, len(sentences), script, lines_of, runs)
+    return EvaluationSets(files, skipped, len(sentences), script, lines_of, sequences)
 
 
 def _files(path: Path) -> list[Path]:
-    """The file that a path names, or all that are not hidden in the folder that it names."""
-    kinds = ", ".join(READERS)
+    """The file at a path, or all files in the folder there that are not hidden."""
+    hint = f"files of these kinds are read: {', '.join(READERS)}"
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.is_file() and not _is_hidden(file, path))
+        found = sorted(
+            file
+            for file in path.rglob("*")
+            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        )
         if not any(file.suffix.lower() in READERS for file in found):
-            raise InputError(f"{path}: no evaluation file in it", f"files of these kinds are read: {kinds}")
+            raise InputError(f"{path}: no evaluation file in it", hint)
         return found
     if not path.exists():
         raise InputError(f"{path}: no such file or folder", "check the path given with --exclude")
     if path.suffix.lower() not in READERS:
-        raise InputError(f"{path}: a file of unknown kind", f"files of these kinds are read: {kinds}")
+        raise InputError(f"{path}: a file of unknown kind", hint)
     return [path]
 
 
-def _is_hidden(file: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)
-
-
 def _read_table(path: Path, delimiter: str) -> Iterator[str]:
-    """Every field, read with quotes: line by line and, because a field may hold line ends, as a whole.
+    """Every field, read line by line (a quote may never be closed) and as a whole (a field may contain line ends).
 
-    Of TSV also without quotes, since some sets quote and some do not. A quote that is never closed costs nothing.
+    TSV is also read without quotes, since only some sets use them.
     """
     lines = read_raw_lines(path)
     for line in lines:
@@ -145,7 +147,7 @@ def _read_table(path: Path, delimiter: str) -> Iterator[str]:
 
 
 def _fields(lines: list[str], delimiter: str) -> Iterator[str]:
-    """The fields of all rows, up to one that cannot be read."""
+    """The fields of all rows before the first that cannot be read."""
     try:
         for row in csv.reader(lines, delimiter=delimiter):
             yield from row
@@ -160,7 +162,7 @@ def _read_json_lines(path: Path) -> Iterator[str]:
         try:
             yield from _strings(json.loads(line))
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}:{number}: not valid JSON ({error})", "one JSON object a line") from None
+            raise InputError(f"{path}:{number}: not valid JSON ({error})", "one JSON object per line") from None
 
 
 def _read_json(path: Path) -> Iterator[str]:
@@ -184,29 +186,25 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(part)
 
 
-def _read_columns(path: Path) -> Iterator[str]:
-    """Sentences of one word a line, the word in the first column; blank lines between sentences."""
+def _read_columns(path: Path, treebank: bool = False) -> Iterator[str]:
+    """Sentences of one word per line, with blank lines between them.
+
+    The word is in the first column, or in a ``treebank`` (CoNLL-U) in the second column of numbered lines; its
+    ``# text`` lines are sentences too.
+    """
     words: list[str] = []
     for line in [*read_raw_lines(path), ""]:
-        if line.strip():
-            words.append(line.split()[0])
-        elif words:
-            yield " ".join(words)
+        columns = line.split("\t") if treebank else line.split()
+        if not line.strip():
+            if words:
+                yield " ".join(words)
             words = []
-
-
-def _read_treebank(path: Path) -> Iterator[str]:
-    """The ``# text`` of each sentence of a CoNLL-U file, and its word forms."""
-    words: list[str] = []
-    for line in [*read_raw_lines(path), ""]:
-        columns = line.split("\t")
-        if line.startswith(TREEBANK_TEXT):
+        elif not treebank:
+            words.append(columns[0])
+        elif line.startswith(TREEBANK_TEXT):
             yield line.removeprefix(TREEBANK_TEXT)
         elif len(columns) > 1 and columns[0].isdigit():
             words.append(columns[1])
-        elif not line.strip() and words:
-            yield " ".join(words)
-            words = []
 
 
 READERS: dict[str, Callable[[Path], Iterable[str]]] = {
@@ -216,5 +214,5 @@ READERS: dict[str, Callable[[Path], Iterable[str]]] = {
     ".jsonl": _read_json_lines,
     ".json": _read_json,
     ".conll": _read_columns,
-    ".conllu": _read_treebank,
+    ".conllu": partial(_read_columns, treebank=True),
 }

@@ -1,22 +1,24 @@
-"""What happens to a text on its way into a corpus: cleaning, filters, leak check, duplicates, byte budget.
+"""What happens to a text on its way into a corpus: cleaning, filters, leak check, deduplication, byte budget.
 
-Documents go through in batches, which costs memory for one batch and whatever the filters are sized for.
+Documents are processed in batches; memory is needed for one batch and for the deduplication index.
 """
 
+import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from langlift.corpus.characters import kinds
 from langlift.corpus.cleaning import clean_document
 from langlift.corpus.deduplication import Deduplication, document_bands
-from langlift.corpus.filters import line_rules
-from langlift.corpus.fingerprints import Lines, as_arrays, fingerprint
+from langlift.corpus.filters import line_filters
+from langlift.corpus.fingerprints import Lines, as_arrays, fingerprint, run_starts
 from langlift.corpus.language_identification import LanguageIdentifier
 from langlift.corpus.leakage import EvaluationSets
-from langlift.corpus.tally import Amount, Tally
-from langlift.corpus.text_stream import MAXIMUM_DOCUMENT
+from langlift.corpus.text_files import MAXIMUM_DOCUMENT
+from langlift.data_folder import SAMPLE
 from langlift.languages import Language
 
 BATCH_CHARACTERS = 1 << 18
@@ -24,133 +26,197 @@ CLEANING, LANGUAGE, LEAK = "cleaning", "other_language", "leak"
 NEAR_DUPLICATE, DUPLICATE, BUDGET = "near_duplicate", "duplicate_line", "over_budget"
 
 
-class Pipeline:
-    """Turns documents into documents of kept lines, at most ``max_bytes`` of them, counting on the way.
+@dataclass
+class TextSize:
+    """The size of a text; of a filter that drops lines only, ``documents`` is 0."""
 
-    ``full`` says that a document did not fit any more: from then on nothing is taken. ``keep_whole`` is for texts
-    to score: they are cleaned, but nothing is dropped. ``most_text`` is how many bytes can come, where known.
+    documents: int = 0
+    lines: int = 0
+    bytes: int = 0
+
+    def add(self, lines: int, size: int) -> None:
+        """Add a document of ``size`` bytes."""
+        self.documents += 1
+        self.lines += lines
+        self.bytes += size
+
+    def __sub__(self, other: "TextSize") -> "TextSize":
+        return TextSize(self.documents - other.documents, self.lines - other.lines, self.bytes - other.bytes)
+
+
+class DroppedText:
+    """What each filter dropped, in the order they ran: its size, and a random sample of at most ``SAMPLE`` texts.
+
+    The sample is drawn by reservoir sampling, so each text has the same probability to be in it.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.filters: dict[str, TextSize] = {}
+        self._samples: dict[str, list[dict[str, str]]] = {}
+        self._offered: Counter[str] = Counter()
+        self._random = random.Random(seed)
+
+    def by(self, name: str) -> TextSize:
+        """What a filter dropped so far, perhaps nothing."""
+        return self.filters.setdefault(name, TextSize())
+
+    def add(self, name: str, reason: str, text: str, size: int) -> None:
+        """Count a dropped line of ``size`` bytes."""
+        dropped = self.by(name)
+        dropped.lines += 1
+        dropped.bytes += size
+        self.sample(name, reason, text)
+
+    def sample(self, name: str, reason: str, text: str) -> None:
+        """Perhaps add a text to the sample."""
+        kept = self._samples.setdefault(name, [])
+        self._offered[name] += 1
+        place = len(kept) if len(kept) < SAMPLE else int(self._random.random() * self._offered[name])
+        if place < SAMPLE:
+            kept[place : place + 1] = [{"filter": name, "text": text, "reason": reason}]
+
+    def samples(self) -> list[dict[str, str]]:
+        """All samples: ``filter``, ``text``, ``reason``."""
+        return [row for rows in self._samples.values() for row in rows]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """The counts of each filter as plain data."""
+        return {
+            name: {"lines": dropped.lines, "bytes": dropped.bytes, "documents": dropped.documents}
+            for name, dropped in self.filters.items()
+        }
+
+    def summary(self, read: int) -> str:
+        """How many of the lines ``read`` were dropped, and by which filters."""
+        ranked = sorted(self.filters.items(), key=lambda item: -item[1].lines)
+        by_filter = ", ".join(f"{name.replace('_', ' ')}: {d.lines:,}" for name, d in ranked if d.lines)
+        dropped = sum(dropped.lines for dropped in self.filters.values())
+        return f"{dropped:,} of {read:,} lines were dropped ({by_filter or 'by no filter'})"
+
+
+class Pipeline:
+    """Turns documents into documents of kept lines, at most ``max_bytes`` in all, and counts what it does.
+
+    ``full`` means that a document did not fit the budget; nothing is kept from then on. ``keep_all`` is for texts
+    to score: they are cleaned, but nothing is dropped. ``available`` is the number of bytes that can come, if
+    known.
     """
 
     def __init__(
         self,
         language: Language,
         max_bytes: int,
-        tally: Tally,
+        dropped: DroppedText,
         evaluation: EvaluationSets | None = None,
         identifier: LanguageIdentifier | None = None,
-        keep_whole: bool = False,
-        most_text: int | None = None,
+        keep_all: bool = False,
+        available: int | None = None,
     ) -> None:
-        self.tally, self.full = tally, False
-        self.read, self.kept = Amount(), Amount()
+        self.dropped, self.full = dropped, False
+        self.read, self.kept = TextSize(), TextSize()
         self.lines_changed = 0
         self.leaks: Counter[str] = Counter()
-        self.deduplication = Deduplication(max_bytes if most_text is None else min(max_bytes, most_text))
-        kinds(language.script)  # an unknown script is told before anything is read
+        self.deduplication = Deduplication(max_bytes if available is None else min(max_bytes, available))
+        kinds(language.script)  # an unknown script is an error before anything is read
         self._script, self._max_bytes = language.script, max_bytes
-        self._evaluation, self._identifier, self._keep_whole = evaluation, identifier, keep_whole
+        self._evaluation, self._identifier, self._keep_all = evaluation, identifier, keep_all
 
-    def take(self, texts: list[str]) -> Iterator[list[str]]:
-        """The documents that are kept of a batch, in order, each as its kept lines."""
+    def process(self, texts: list[str]) -> Iterator[list[str]]:
+        """The documents of a batch that are kept, in order, as lists of their kept lines."""
         self.read.documents += len(texts)
         self.read.bytes += sum(len(text.encode("utf-8", "surrogatepass")) + 1 for text in texts)
         cleaned: list[str] = []
         owners: list[int] = []
         for number, text in enumerate(texts):
-            document = clean_document(text)
-            self.lines_changed += len(document.changed)
-            for before, after in document.changed:
-                self.tally.sample(CLEANING, f"became: {after}" if after else "nothing left", before)
-            cleaned += document.lines
-            owners += [number] * len(document.lines)
+            left, changed = clean_document(text)
+            self.lines_changed += len(changed)
+            for before, after in changed:
+                self.dropped.sample(CLEANING, f"became: {after}" if after else "nothing left", before)
+            cleaned += left
+            owners += [number] * len(left)
         self.read.lines += len(cleaned)
         if not cleaned:
             return
         lines = as_arrays(cleaned)
         owner = np.array(owners, dtype=np.int64)
-        prints = fingerprint(lines, self._script)
         kept = np.ones(len(cleaned), dtype=np.bool_)
-        if self._keep_whole:
-            for indices in _by_document(np.arange(len(cleaned)), owner):
+        if self._keep_all:
+            for indices in _by_document(kept, owner):
                 if self._fits(lines, indices):
                     yield [cleaned[i] for i in indices]
             return
-        for rule in line_rules(lines, prints, self._script):
-            self._drop(rule.name, rule.says, lines, kept & rule.drops)
-            kept &= ~rule.drops
+        prints = fingerprint(lines, self._script)
+        for name, reason, drops in line_filters(lines, prints, self._script):
+            self.dropped.by(name)
+            self._drop(name, reason, lines, np.flatnonzero(kept & drops).tolist())
+            kept &= ~drops
         if self._identifier is not None:
-            self._identify(self._identifier, lines, owner, kept)
+            self.dropped.by(LANGUAGE)
+            for indices in _by_document(kept, owner):
+                if other := self._identifier.other_language([cleaned[i] for i in indices]):
+                    self._drop_document(LANGUAGE, other, lines, indices)
+                    kept[indices] = False
         if self._evaluation is not None:
-            self.tally.known(LEAK)
+            self.dropped.by(LEAK)
             files = self._evaluation.leaks(lines)
-            for line in np.flatnonzero(kept & (files >= 0)):
+            for line in np.flatnonzero(kept & (files >= 0)).tolist():
                 file = str(self._evaluation.files[files[line]])
                 self.leaks[file] += 1
-                self.tally.drop(LEAK, f"also in {file}", lines.texts[line], int(lines.sizes[line]))
+                self._drop(LEAK, f"also in {file}", lines, [line])
             kept &= files < 0
-        left = kept[prints.unit_lines]
-        bands = document_bands(prints.units[left], owner[prints.unit_lines[left]], prints.per_word, len(texts))
-        yield from self._without_duplicates(lines, owner, kept, prints.lines, bands)
-
-    def _identify(self, identifier: LanguageIdentifier, lines: Lines, owner: np.ndarray, kept: np.ndarray) -> None:
-        self.tally.known(LANGUAGE)
-        for indices in _by_document(np.flatnonzero(kept), owner):
-            if other := identifier.other_language([lines.texts[i] for i in indices]):
-                self._drop_document(LANGUAGE, other, lines, indices)
-                kept[indices] = False
-
-    def _without_duplicates(
-        self, lines: Lines, owner: np.ndarray, kept: np.ndarray, hashes: np.ndarray, bands: list[list[int]]
-    ) -> Iterator[list[str]]:
-        keys = hashes.tolist()
-        self.tally.known(NEAR_DUPLICATE)
-        self.tally.known(DUPLICATE)
-        for indices in _by_document(np.flatnonzero(kept), owner):
+        left_units = kept[prints.unit_lines]
+        unit_owner = owner[prints.unit_lines[left_units]]
+        bands = document_bands(prints.units[left_units], unit_owner, prints.per_word, len(texts))
+        self.dropped.by(NEAR_DUPLICATE)
+        self.dropped.by(DUPLICATE)
+        hashes = prints.lines.tolist()
+        for indices in _by_document(kept, owner):
             own_bands = bands[owner[indices[0]]]
             if self.deduplication.is_near_duplicate(own_bands):
                 self._drop_document(NEAR_DUPLICATE, "nearly the same as an earlier document", lines, indices)
                 continue
             new = []
             for i in indices:
-                if self.deduplication.is_new_line(keys[i]):
+                if self.deduplication.is_new_line(hashes[i]):
                     new.append(i)
                 else:
-                    self.tally.drop(DUPLICATE, "the same as an earlier line", lines.texts[i], int(lines.sizes[i]))
+                    self._drop(DUPLICATE, "the same as an earlier line", lines, [i])
             if new and self._fits(lines, new):
                 self.deduplication.add_document(own_bands)
-                yield [lines.texts[i] for i in new]
+                yield [cleaned[i] for i in new]
 
     def _fits(self, lines: Lines, indices: list[int]) -> bool:
-        """Count a document as kept; or, if it or one before it goes over the budget, as dropped."""
+        """Count a document as kept, or as dropped if it or an earlier one exceeds the budget."""
         size = int(lines.sizes[indices].sum())
         if self.full or self.kept.bytes + size > self._max_bytes:
             self.full = True
             self._drop_document(BUDGET, "did not fit into the byte budget", lines, indices)
             return False
-        self.kept.documents += 1
-        self.kept.lines += len(indices)
-        self.kept.bytes += size
+        self.kept.add(len(indices), size)
         return True
 
-    def _drop(self, name: str, reason: str, lines: Lines, drops: np.ndarray) -> None:
-        self.tally.known(name)
-        for i in np.flatnonzero(drops).tolist():
-            self.tally.drop(name, reason, lines.texts[i], int(lines.sizes[i]))
-
     def _drop_document(self, name: str, reason: str, lines: Lines, indices: list[int]) -> None:
-        self.tally.known(name).documents += 1
+        self.dropped.by(name).documents += 1
+        self._drop(name, reason, lines, indices)
+
+    def _drop(self, name: str, reason: str, lines: Lines, indices: Iterable[int]) -> None:
         for i in indices:
-            self.tally.drop(name, reason, lines.texts[i], int(lines.sizes[i]))
+            self.dropped.add(name, reason, lines.texts[i], int(lines.sizes[i]))
 
 
 def in_batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Documents in batches of about ``BATCH_CHARACTERS``; over-long ones cut at line ends."""
+    """Documents in batches of about ``BATCH_CHARACTERS``, cut at line ends if longer than ``MAXIMUM_DOCUMENT``."""
     batch: list[str] = []
     size = 0
     for text in texts:
-        for piece in _cut(text):
-            batch.append(piece)
-            size += len(piece)
+        start = 0
+        while start < len(text):
+            end = len(text)
+            if end - start > MAXIMUM_DOCUMENT:
+                end = text.rfind("\n", start, start + MAXIMUM_DOCUMENT) + 1 or start + MAXIMUM_DOCUMENT
+            batch.append(text[start:end])
+            size += end - start
+            start = end
             if size >= BATCH_CHARACTERS:
                 yield batch
                 batch, size = [], 0
@@ -158,19 +224,7 @@ def in_batches(texts: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _cut(text: str) -> Iterator[str]:
-    """A document in pieces of at most ``MAXIMUM_DOCUMENT`` characters; nearly always one."""
-    start = 0
-    while len(text) - start > MAXIMUM_DOCUMENT:
-        end = text.rfind("\n", start, start + MAXIMUM_DOCUMENT) + 1 or start + MAXIMUM_DOCUMENT
-        yield text[start:end]
-        start = end
-    yield text[start:] if start else text
-
-
-def _by_document(indices: np.ndarray, owner: np.ndarray) -> list[list[int]]:
-    """Indices of lines, those of one document together."""
-    if not len(indices):
-        return []
-    owners = owner[indices]
-    return [part.tolist() for part in np.split(indices, np.flatnonzero(owners[1:] != owners[:-1]) + 1)]
+def _by_document(kept: np.ndarray, owner: np.ndarray) -> list[list[int]]:
+    """The indices of the kept lines, in a list for each document."""
+    indices = np.flatnonzero(kept)
+    return [part.tolist() for part in np.split(indices, run_starts(owner[indices])[1:]) if len(part)]

@@ -1,4 +1,4 @@
-"""Multinomial sampling over several languages, in which small ones count for more than their size."""
+"""Multinomial sampling over several languages that favours small ones."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -12,17 +12,19 @@ from langlift.errors import InputError
 def sampling_shares(sizes: Sequence[float], alpha: float) -> npt.NDArray[np.float64]:
     """The share ``p_i = n_i^alpha / sum_j n_j^alpha`` of each source, float64 [sources]; they sum to 1.
 
-    ``sizes`` are the n_i in any unit (sentences, tokens, bytes). ``alpha`` 1 keeps the sizes' proportions,
-    0 gives every source the same share. Conneau and Lample 2019, equation 1; arXiv 2405.12413 uses 0.1 to 0.4.
+    ``sizes`` are the n_i in any unit (sentences, tokens, bytes). ``alpha`` 1 keeps the proportions of the sizes, 0
+    gives every source the same share. Conneau and Lample 2019, equation 1; arXiv 2405.12413 uses 0.1 to 0.4.
 
     Raises:
         InputError: alpha is negative or not finite, there is no source, or one is empty.
     """
     if not (isfinite(alpha) and alpha >= 0):
-        raise InputError(f"alpha {alpha:g}: must be 0 or above", "1 keeps the sizes' proportions, 0 levels them")
+        raise InputError(
+            f"alpha {alpha:g}: must be 0 or above", "1 keeps the proportions of the sizes, 0 equalises them"
+        )
     if not len(sizes) or not all(isfinite(size) and size > 0 for size in sizes):
-        said = ", ".join(f"{size:g}" for size in sizes) or "none"
-        raise InputError(f"sizes to sample from ({said}): each must be above 0", "leave out what is empty")
+        listed = ", ".join(f"{size:g}" for size in sizes) or "none"
+        raise InputError(f"sizes to sample from ({listed}): each must be above 0", "leave out empty sources")
     # In logarithms: n^alpha of a large corpus may be beyond a float's range.
     logarithms = alpha * np.log(np.asarray(sizes, dtype=np.float64))
     parts = np.exp(logarithms - logarithms.max())
@@ -35,10 +37,10 @@ def draw_sources(
 ) -> npt.NDArray[np.int64]:
     """The source of each of ``count`` draws, independently with the probabilities ``shares``; int64 [count].
 
-    Fixed by the seed alone, and a longer draw begins with the shorter one, so that a run that is resumed or
-    made longer sees the same sources at the same places.
+    Only the seed decides, and a longer draw begins with the shorter one, so a resumed or longer run sees the same
+    sources in the same places.
     """
     bounds = np.cumsum(np.asarray(shares, dtype=np.float64))
-    # By the last bound, which rounding may leave a little below 1.
+    # Times the last bound, which rounding may leave slightly below 1.
     places = np.random.default_rng(seed).random(count) * bounds[-1]
     return np.searchsorted(bounds, places, side="right").astype(np.int64)

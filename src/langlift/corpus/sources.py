@@ -1,4 +1,4 @@
-"""Where text comes from: GlotCC, Wikipedia, FLORES, any data set in the hub's format, plain text files.
+"""Sources of text: GlotCC, Wikipedia, FLORES, any data set in the hub's format, plain text files.
 
 A source is written ``KIND[:WHAT][=FOLDER]``:
 
@@ -6,15 +6,14 @@ A source is written ``KIND[:WHAT][=FOLDER]``:
     glotcc=FOLDER        wikipedia:20240520    flores=FOLDER
     hub:ID[:CONFIG][@SPLIT][#FIELD]            file:GLOB
 
-After ``=`` stands what to read instead of the official data set: a folder in the hub's format, or the id of a set
-in the same form. ``ID`` may be a folder too; ``~`` is the home folder. Everything is streamed: no source is held
-whole.
+The part after ``=`` replaces the official data set: a folder in the hub's format, or the id of a data set in the
+same form. ``ID`` may be a folder too; ``~`` is the home folder. All sources are streamed.
 """
 
 import logging
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -24,8 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from langlift.corpus.language_names import names_with_script, wiki_code
-from langlift.corpus.text_files import MINIMUM_LINES
-from langlift.corpus.text_stream import stream_documents
+from langlift.corpus.text_files import MINIMUM_LINES, stream_documents
 from langlift.errors import InputError, LangliftError
 from langlift.languages import Language
 
@@ -36,7 +34,7 @@ HUB_SYNTAX = re.compile(r"(?P<id>[^:@#]+)(?::(?P<config>[^@#]+))?(?:@(?P<split>[
 
 @dataclass(frozen=True)
 class KnownSet:
-    """A public data set: its id on the hub, the split and the fields that hold text, and its licence."""
+    """A public data set: its id on the hub, the split and the fields that contain text, and its licence."""
 
     id: str
     split: str
@@ -58,8 +56,8 @@ PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 
 @dataclass(frozen=True)
-class SourceName:
-    """A source as the user wrote it, taken apart; for ``file`` the ``id`` is the pattern of its files."""
+class SourceSpec:
+    """A source as the user wrote it, parsed; for ``file``, ``id`` is the pattern of the files."""
 
     kind: str
     id: str
@@ -69,111 +67,110 @@ class SourceName:
 
 
 @dataclass(frozen=True)
-class Source:
-    """An opened source. ``documents`` yields texts; ``bytes`` is known for files only."""
+class TextSource:
+    """An opened source: its complete ``spec``, its texts, and its ``size`` in bytes (None: unknown)."""
 
-    kind: str
-    id: str
-    config: str | None
-    split: str | None
-    field: str | None
+    spec: SourceSpec
     licence: str
     files: list[str]
-    bytes: int | None
+    size: int | None
     documents: Iterator[str]
 
 
-def parse_source(text: str) -> SourceName:
-    """Take a ``--source`` apart.
+def parse_source(text: str) -> SourceSpec:
+    """Parse a ``--source``.
 
     Raises:
-        InputError: it is not written as the module's docstring says.
+        InputError: it does not follow the syntax in the docstring of this module.
     """
     head, equals, folder = text.partition("=")
     kind, colon, what = text.partition(":")
     if kind == "file" and what:
-        return SourceName("file", what)
+        return SourceSpec("file", what)
     if kind == "hub" and (match := HUB_SYNTAX.fullmatch(what)):
-        return SourceName("hub", **match.groupdict())
+        return SourceSpec("hub", **match.groupdict())
     kind, colon, what = head.partition(":")
     if kind in KNOWN and not (equals and not folder) and not (colon and not what):
         if kind == "wikipedia" and (not colon or re.fullmatch(r"\d{8}", what)):
-            return SourceName(kind, folder or KNOWN[kind].id, config=what or None)
+            return SourceSpec(kind, folder or KNOWN[kind].id, config=what or None)
         if kind != "wikipedia" and not colon:
-            return SourceName(kind, folder or KNOWN[kind].id)
+            return SourceSpec(kind, folder or KNOWN[kind].id)
     if kind == "wikipedia" and colon:
-        raise InputError(f"--source {text}: '{what}' is not the date of a dump", "such as wikipedia:20240520")
+        raise InputError(
+            f"--source {text}: '{what}' is not the date of a dump", "write it as in wikipedia:20240520"
+        )
     as_file = f"plain text is given as {_as_files(text)}; else " if exists(expanduser(text)) else ""  # noqa: PTH110, PTH111
     raise InputError(f"--source {text}: not understood", f"{as_file}one of {HOW_TO_WRITE}")
 
 
-def open_source(name: SourceName, language: Language) -> Source:
-    """Find a source's files or configuration for a language and check that its text field is there.
+def open_source(spec: SourceSpec, language: Language) -> TextSource:
+    """Find a source's files or configuration for a language and check that its text field exists.
 
     Raises:
-        InputError: nothing is there, or not in this language; what there is is named.
+        InputError: nothing is found, or not in this language; the error lists what there is.
         LangliftError: the hub cannot be reached.
     """
-    name = replace(name, id=expanduser(name.id))  # noqa: PTH111 - leaves what names no user as it is
-    return _open_files(name) if name.kind == "file" else _open_dataset(name, language)
+    spec = replace(spec, id=expanduser(spec.id))  # noqa: PTH111 - unlike Path's, it leaves unknown users as they are
+    return _open_files(spec) if spec.kind == "file" else _open_dataset(spec, language)
 
 
-def _open_files(name: SourceName) -> Source:
-    files = sorted(path for path in glob(name.id, recursive=True) if Path(path).is_file())  # noqa: PTH207 - absolute too
-    if not files and Path(name.id).is_dir():
-        raise InputError(f"file:{name.id}: is a folder", f"name the files in it: {_as_files(name.id)}")
+def _open_files(spec: SourceSpec) -> TextSource:
+    files = sorted(path for path in glob(spec.id, recursive=True) if Path(path).is_file())  # noqa: PTH207 - absolute too
+    if not files and Path(spec.id).is_dir():
+        raise InputError(f"file:{spec.id}: is a folder", f"name the files in it: {_as_files(spec.id)}")
     if not files:
-        raise InputError(f"file:{name.id}: no such file", "check the pattern; put it in quotes for the shell")
+        raise InputError(f"file:{spec.id}: no such file", "check the pattern; put it in quotes for the shell")
     for path in map(Path, files):
-        if path.suffix.lower() in TABLES:
-            hint = f"a folder of such files is read by hub:FOLDER#FIELD: {shlex.quote(f'hub:{path.parent}#text')}"
-            raise InputError(f"{path}: not plain text, going by its name", hint)
-        if path.suffix.lower() in PACKED:
-            raise InputError(f"{path}: not plain text, going by its name", "unpack it first")
+        if path.suffix.lower() in (*TABLES, *PACKED):
+            hint = "unpack it first"
+            if path.suffix.lower() in TABLES:
+                hub = shlex.quote(f"hub:{path.parent}#text")
+                hint = f"a folder of such files is read by hub:FOLDER#FIELD: {hub}"
+            raise InputError(f"{path}: not plain text, judging by its name", hint)
     size = sum(Path(path).stat().st_size for path in files)
     many = len(files) >= MINIMUM_LINES
     documents = (text for path in files for text in stream_documents(Path(path), many))
-    return Source("file", name.id, None, None, None, OWN_FILES, files, size, documents)
+    return TextSource(spec, OWN_FILES, files, size, documents)
 
 
 def _as_files(path: str) -> str:
-    """How a file, or the text files of a folder, are written as a source."""
+    """A file, or the text files of a folder, in the syntax of sources."""
     return shlex.quote(f"file:{path.rstrip('/')}/*.txt" if isdir(expanduser(path)) else f"file:{path}")  # noqa: PTH111, PTH112
 
 
-def _open_dataset(name: SourceName, language: Language) -> Source:
+def _open_dataset(spec: SourceSpec, language: Language) -> TextSource:
     import datasets
 
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it announces each retry on the screen
-    if name.id.startswith((".", "/", "~")) and not Path(name.id).is_dir():
-        raise InputError(f"{name.id}: no such folder", "check the path; a folder in the hub's format is needed")
-    known = KNOWN.get(name.kind, HUB)
-    split = name.split or known.split
-    with told_plainly(name):
-        configs = datasets.get_dataset_config_names(name.id)
-        config = CONFIGURATIONS[name.kind](name, configs, language)
-        data = datasets.load_dataset(name.id, config, split=split, streaming=True)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it prints a message at each retry
+    if spec.id.startswith((".", "/", "~")) and not Path(spec.id).is_dir():
+        raise InputError(f"{spec.id}: no such folder", "check the path; a folder in the hub's format is needed")
+    known = KNOWN.get(spec.kind, HUB)
+    split = spec.split or known.split
+    with hub_errors(spec):
+        config = _configuration(spec, datasets.get_dataset_config_names(spec.id), language)
+        data = datasets.load_dataset(spec.id, config, split=split, streaming=True)
         columns = data.column_names or list(next(iter(data), {}))
-    fields = (name.field,) if name.field else known.fields
+    fields = (spec.field,) if spec.field else known.fields
     field = next((field for field in fields if field in columns), None)
     if field is None:
         wanted = " or ".join(f"'{field}'" for field in fields)
         raise InputError(
-            f"{name.id} ({config}, {split}): no field {wanted} (found: {', '.join(columns) or 'no row at all'})",
-            f"name the field that holds text: hub:{name.id}:{config}@{split}#FIELD",
+            f"{spec.id} ({config}, {split}): no field {wanted} (found: {', '.join(columns) or 'no row at all'})",
+            f"name the field that contains text: hub:{spec.id}:{config}@{split}#FIELD",
         )
     if data.column_names:
         data = data.select_columns([field])
-    licence = known.licence if name.kind in KNOWN else _licence(name.id)
-    return Source(name.kind, name.id, config, split, field, licence, [], None, _texts(data, field, name))
+    licence = known.licence if spec.kind in KNOWN else _licence(spec.id)
+    spec = replace(spec, config=config, split=split, field=field)
+    return TextSource(spec, licence, [], None, _texts(data, field, spec))
 
 
-def _texts(data: Any, field: str, name: SourceName) -> Iterator[str]:
+def _texts(data: Any, field: str, spec: SourceSpec) -> Iterator[str]:
     """The texts of a streamed data set."""
     batches = data.iter(batch_size=BATCH)
     row = 0
     while True:
-        with told_plainly(name):
+        with hub_errors(spec):
             batch = next(batches, None)
         if batch is None:
             return
@@ -181,65 +178,42 @@ def _texts(data: Any, field: str, name: SourceName) -> Iterator[str]:
             row += 1
             if text is not None and not isinstance(text, str):
                 raise InputError(
-                    f"{name.id}: row {row}, field '{field}': {type(text).__name__}, not text", "name another field"
+                    f"{spec.id}: row {row}, field '{field}': {type(text).__name__}, not text", "name another field"
                 )
             if text:
                 yield text
 
 
-def _glotcc_config(name: SourceName, configs: list[str], language: Language) -> str:
-    return _choose(name, configs, names_with_script(language, "-"), language)
-
-
-def _flores_config(name: SourceName, configs: list[str], language: Language) -> str:
-    return _choose(name, configs, names_with_script(language, "_"), language)
-
-
-def _wikipedia_config(name: SourceName, configs: list[str], language: Language) -> str:
-    """The language's newest dump, or that of the date asked for; configurations are named ``20231101.mt``."""
-    code = wiki_code(language)
-    if name.config:
-        return _choose(name, configs, [f"{name.config}.{code}"], language)
-    dumps = sorted((c for c in configs if re.fullmatch(rf"\d{{8}}\.{re.escape(code)}", c)), reverse=True)
-    return _choose(name, configs, dumps[:1] or [code], language)
-
-
-def _hub_config(name: SourceName, configs: list[str], language: Language) -> str:
-    if name.config:
-        return _choose(name, configs, [name.config], language)
-    if len(configs) == 1:
-        return configs[0]
-    names = [
-        *names_with_script(language, "_"),
-        *names_with_script(language, "-"),
-        language.code,
-        wiki_code(language),
-    ]
-    return _choose(name, configs, names, language)
-
-
-CONFIGURATIONS: dict[str, Callable[[SourceName, list[str], Language], str]] = {
-    "glotcc": _glotcc_config,
-    "wikipedia": _wikipedia_config,
-    "flores": _flores_config,
-    "hub": _hub_config,
-}
-
-
-def _choose(name: SourceName, configs: list[str], names: list[str], language: Language) -> str:
-    """The first of ``names`` that is a configuration."""
+def _configuration(spec: SourceSpec, configs: list[str], language: Language) -> str:
+    """The configuration asked for, or the language's."""
+    names = _possible_configurations(spec, configs, language)
     if found := next((name for name in names if name in configs), None):
         return found
     near = [config for config in configs if re.search(rf"(^|[^a-z]){language.code}([^a-z]|$)", config)]
     near += [c for n in names for c in get_close_matches(n, configs, cutoff=0.5) if c not in near]
     raise InputError(
-        f"{name.id}: no configuration {' or '.join(names[:3])} for {language.name} ({len(configs)} others)",
-        f"nearest: {', '.join((near or sorted(configs))[:5])}; any one is read by hub:{name.id}:CONFIG",
+        f"{spec.id}: no configuration {' or '.join(names[:3])} for {language.name} ({len(configs)} others)",
+        f"nearest: {', '.join((near or sorted(configs))[:5])}; read any of them with hub:{spec.id}:CONFIG",
     )
 
 
+def _possible_configurations(spec: SourceSpec, configs: list[str], language: Language) -> list[str]:
+    """Names of the language's configuration, most likely first."""
+    wiki = wiki_code(language)
+    if spec.kind == "glotcc":
+        return names_with_script(language, "-")
+    if spec.kind == "flores":
+        return names_with_script(language, "_")
+    if spec.kind == "wikipedia":  # configurations are named 20231101.mt
+        dumps = sorted(config for config in configs if re.fullmatch(rf"\d{{8}}\.{re.escape(wiki)}", config))
+        return [f"{spec.config}.{wiki}"] if spec.config else dumps[-1:] or [wiki]
+    if spec.config or len(configs) == 1:
+        return [spec.config or configs[0]]
+    return [*names_with_script(language, "_"), *names_with_script(language, "-"), language.code, wiki]
+
+
 def _licence(dataset: str) -> str:
-    """What a data set's card says of its licence."""
+    """The licence on a data set's card."""
     from huggingface_hub import DatasetCard
 
     card = Path(dataset) / "README.md"
@@ -251,14 +225,16 @@ def _licence(dataset: str) -> str:
 
 
 @contextmanager
-def told_plainly(name: SourceName) -> Iterator[None]:
-    """Turn what the datasets library raises into an error for people."""
+def hub_errors(spec: SourceSpec) -> Iterator[None]:
+    """Turn the errors of the datasets library into errors that say what to do."""
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
     from yaml import YAMLError
 
-    told: list[str] = []
+    logged: list[str] = []
     logger = logging.getLogger("datasets")
-    handlers, logger.handlers = logger.handlers, [_Listener(told)]
+    handler = logging.Handler()
+    handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
+    handlers, logger.handlers = logger.handlers, [handler]
     try:
         yield
     except LangliftError:
@@ -266,47 +242,37 @@ def told_plainly(name: SourceName) -> Iterator[None]:
     except DatasetNotFoundError as error:
         if "gated" in str(error):
             raise InputError(
-                f"{name.id}: the owners ask readers to accept their terms on the hub first",
-                f"accept them at huggingface.co/datasets/{name.id} and run hf auth login; or read a downloaded "
-                f"folder: {_with_folder(name)}",
+                f"{spec.id}: its owners require you to accept their terms on the hub first",
+                f"accept them at huggingface.co/datasets/{spec.id} and run hf auth login; or read a downloaded "
+                f"folder: {_with_folder(spec)}",
             ) from error
-        raise InputError(f"{name.id}: no such data set on the hub, nor a folder", "check the id") from error
+        raise InputError(f"{spec.id}: no such data set on the hub, nor a folder", "check the id") from error
     except ConnectionError as error:
-        no_folder = "no such folder, and " if name.kind in ("hub", "--data") else ""
+        no_folder = "no such folder, and " if spec.kind in ("hub", "--data") else ""
         raise LangliftError(
-            f"{name.id}: {no_folder}the hub cannot be reached",
-            f"check the network; or download the data set and name its folder: {_with_folder(name)}",
+            f"{spec.id}: {no_folder}the hub cannot be reached",
+            f"check the network; or download the data set and name its folder: {_with_folder(spec)}",
         ) from error
     except FileNotFoundError as error:
         raise InputError(
-            f"{name.id}: no data files found", "a folder in the hub's format holds README.md and parquet or .jsonl"
+            f"{spec.id}: no data files found",
+            "a folder in the hub's format contains README.md and parquet or .jsonl",
         ) from error
     except YAMLError as error:
         reason = " ".join(str(error).split())
         raise InputError(
-            f"{Path(name.id, 'README.md')}: the header is not valid YAML ({reason})", "mend the lines between ---"
+            f"{Path(spec.id, 'README.md')}: the header is not valid YAML ({reason})", "fix the lines between ---"
         ) from error
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         # Only the library's log says which file it could not read.
-        file = re.search(r"file '([^']+)'", " ".join(told))
+        file = re.search(r"file '([^']+)'", " ".join(logged))
         raise InputError(
-            f"{file[1] if file else name.id}: {reason}", "check configuration, split and files"
+            f"{file[1] if file else spec.id}: {reason}", "check configuration, split and files"
         ) from error
     finally:
         logger.handlers = handlers
 
 
-class _Listener(logging.Handler):
-    """Keeps what is logged from the screen."""
-
-    def __init__(self, told: list[str]) -> None:
-        super().__init__()
-        self._told = told
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._told.append(record.getMessage())
-
-
-def _with_folder(name: SourceName) -> str:
-    return {"hub": "hub:FOLDER", "--data": "--data FOLDER"}.get(name.kind, f"{name.kind}=FOLDER")
+def _with_folder(spec: SourceSpec) -> str:
+    return {"hub": "hub:FOLDER", "--data": "--data FOLDER"}.get(spec.kind, f"{spec.kind}=FOLDER")

@@ -1,6 +1,5 @@
 """Text to adapt on or to score: a plain file, or a built data folder with train, dev and test."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 from langlift.corpus.text_files import read_documents, read_lines, split_documents
 from langlift.data_folder import SPLITS
 from langlift.errors import InputError
+from langlift.files import sha256_of
 
 SHARES = (0.8, 0.1, 0.1)
 SPLIT_SEED = 0
@@ -21,7 +21,7 @@ SPLIT_SEED = 0
 
 @dataclass(frozen=True)
 class Triple:
-    """Where the arguments of a verbalised triple stand in its text: (start, end) in characters, end exclusive."""
+    """The spans of a verbalised triple's arguments in its text: (start, end) in characters, end exclusive."""
 
     relation: str
     head: tuple[int, int]
@@ -32,7 +32,8 @@ class Triple:
 class TextData:
     """The texts of each split, and the SHA-256 of the source.
 
-    ``triples`` holds, of a built graph folder that was read for them, one triple for each text of each split.
+    ``triples`` contains a triple for each text of each split, if the source is a graph folder and they were asked
+    for.
     """
 
     train: list[str]
@@ -45,32 +46,29 @@ class TextData:
 def load_text_data(data: Path, with_triples: bool = False) -> TextData:
     """Read a text file (split 80/10/10 by document, always in the same way) or a built data folder.
 
-    ``with_triples`` also reads where the arguments of a graph folder's sentences stand; other data has none.
+    ``with_triples`` also reads the argument spans of the sentences in a graph folder; other data has none.
 
     Raises:
-        InputError: the path is neither, or its content is damaged; the place is named.
+        InputError: the path is neither, or its content is damaged (with file and line).
     """
     if not data.is_dir():
         parts = split_documents(read_documents(data), SHARES, SPLIT_SEED)
         train, dev, test = ([line for document in part for line in document] for part in parts)
-        return TextData(train, dev, test, hashlib.sha256(data.read_bytes()).hexdigest())
+        return TextData(train, dev, test, sha256_of([data]))
     if [split for split in SPLITS if (data / f"{split}.jsonl").exists()] == ["test"]:
         raise InputError(
-            f"{data}: holds only test.jsonl: it is for scoring, not for training",
-            f"langlift score --text {data}; text to train on is built from other sources: langlift corpus build",
+            f"{data}: contains only test.jsonl: it is for scoring, not for training",
+            f"score it with langlift score --text {data}; build training text with langlift corpus build",
         )
     train, dev, test = (_read_split(data, split) for split in SPLITS)
     triples = {split: _read_triples(data, split) for split in SPLITS} if with_triples and _is_graph(data) else None
-    digest = hashlib.sha256()
-    for split in SPLITS:
-        digest.update((data / f"{split}.jsonl").read_bytes())
-    return TextData(train, dev, test, digest.hexdigest(), triples)
+    return TextData(train, dev, test, sha256_of(data / f"{split}.jsonl" for split in SPLITS), triples)
 
 
 def texts_to_score(text: Path, split: str | None = None, sample: int | None = None) -> list[str]:
-    """The sentences to score: all lines of a file or one split of it; of a built folder, the test split.
+    """The sentences to score: all lines of a file, or a split of a file or built folder (default: test).
 
-    ``sample`` takes so many of them at random, always the same ones, in their order.
+    ``sample`` is the number of sentences to draw at random, always the same ones, in their order.
 
     Raises:
         InputError: the path is neither, its content is damaged, or there is nothing to score.
@@ -84,7 +82,7 @@ def texts_to_score(text: Path, split: str | None = None, sample: int | None = No
     else:
         sentences = list(getattr(load_text_data(text), split))
     if not sentences:
-        raise InputError(f"{text}: no sentence to score", "give a text file with one sentence a line")
+        raise InputError(f"{text}: no sentence to score", "give a text file with one sentence per line")
     if sample is None or sample >= len(sentences):
         return sentences
     if sample < 1:
@@ -107,7 +105,7 @@ def _read_rows(folder: Path, split: str) -> Iterator[tuple[int, dict[str, Any]]]
     if not path.is_file():
         raise InputError(
             f"{folder}: the {split} split is missing ({split}.jsonl)",
-            "a data folder holds train.jsonl, dev.jsonl and test.jsonl; a single text file works too",
+            "a data folder contains train.jsonl, dev.jsonl and test.jsonl; a single text file works too",
         )
     for number, line in enumerate(read_lines(path), start=1):
         if not line:
@@ -115,18 +113,18 @@ def _read_rows(folder: Path, split: str) -> Iterator[tuple[int, dict[str, Any]]]
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}:{number}: not valid JSON ({error})", "one JSON object a line") from None
+            raise InputError(f"{path}:{number}: not valid JSON ({error})", "one JSON object per line") from None
         if not isinstance(row, dict) or not isinstance(row.get("text"), str):
             found = ", ".join(row) if isinstance(row, dict) else type(row).__name__
             raise InputError(f"{path}:{number}: no field 'text' (found: {found})", "name the text field 'text'")
         if not row["text"].isprintable() and any("\ud800" <= c <= "\udfff" for c in row["text"]):
-            raise InputError(f"{path}:{number}: half of a character (a lone surrogate)", "mend the escape \\uD...")
+            raise InputError(f"{path}:{number}: half of a character (a lone surrogate)", "fix the escape \\uD...")
         if row["text"].strip():
             yield number, row
 
 
 def _is_graph(folder: Path) -> bool:
-    """Whether a built folder's first sentence is a triple."""
+    """Whether the first sentence of a built folder is a triple."""
     return any({"head", "tail"} <= row.keys() for _, row in islice(_read_rows(folder, SPLITS[0]), 1))
 
 
@@ -147,7 +145,7 @@ def _read_triples(folder: Path, split: str) -> list[Triple]:
 
 
 def _span(row: dict[str, Any], part: str, place: str) -> tuple[int, int]:
-    """The span of the head or tail in the row's text, once that is stripped."""
+    """The span of the head or tail in the stripped text of a row."""
     text: str = row["text"]
     argument = row.get(part)
     if not isinstance(argument, dict):
@@ -156,12 +154,12 @@ def _span(row: dict[str, Any], part: str, place: str) -> tuple[int, int]:
     before = len(text) - len(text.lstrip())
     if type(start) is not int or type(end) is not int or not before <= start < end <= len(text.rstrip()):
         raise InputError(
-            f"{place}: the {part} has the span {start!r} to {end!r}, and the text {len(text)} characters",
-            "spans count characters from 0, the end excluded; langlift graph build writes them",
+            f"{place}: the {part} has the span {start!r} to {end!r}, but the text has {len(text)} characters",
+            "spans are in characters from 0, end exclusive; langlift graph build writes them",
         )
     if argument.get("text", text[start:end]) != text[start:end]:
         raise InputError(
-            f"{place}: the {part}'s span holds other text than the {part}",
-            "spans count characters (code points), not bytes; langlift graph build writes them",
+            f"{place}: the text at the span of the {part} is not the {part}",
+            "spans are in characters (code points), not bytes; langlift graph build writes them",
         )
     return start - before, end - before

@@ -1,11 +1,12 @@
 """Plain text files: lines, documents and splits.
 
-A document is a block of lines between blank lines. In a file with fewer than ten such blocks it is a
-run of 50 consecutive lines (fewer in a short file, so that there are always enough documents to split).
+A document is a block of lines between blank lines. In a file with fewer than ten such blocks it is a run of 50
+consecutive lines (fewer in a short file, so that there are always enough documents to split).
 """
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby, pairwise
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -14,83 +15,128 @@ from langlift.errors import InputError
 
 LINES_PER_DOCUMENT = 50
 MINIMUM_LINES = 10
+"""Also the number of blocks or files that are enough to split."""
 MINIMUM_WORDS = 50
+MAXIMUM_DOCUMENT = 1 << 20
+"""Streamed documents: characters, beyond which a document ends at the next line end."""
+MAXIMUM_LINE = 1 << 24
+"""Streamed documents: bytes; a longer line is not running text."""
 
 Document = list[str]
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 text file, stripped, with blank ones kept as ``""``; errors as ``read_raw_lines``."""
-    return [line.strip() for line in read_raw_lines(path)]
+    """The lines of a UTF-8 text file, stripped; blank lines are ``""``. Errors as in ``iterate_lines``."""
+    return [line.strip() for line in iterate_lines(path)]
 
 
 def read_raw_lines(path: Path) -> list[str]:
-    """Read a UTF-8 text file strictly; lines come without their ends (LF, CRLF or CR) and otherwise whole.
+    """The lines of a UTF-8 text file, as in ``iterate_lines``."""
+    return list(iterate_lines(path))
+
+
+def iterate_lines(path: Path, longest: int = -1) -> Iterator[str]:
+    """The lines of a UTF-8 text file one by one, without line ends (LF, CRLF or CR).
+
+    ``longest`` is the maximum number of bytes in a line (-1: no limit).
 
     Raises:
-        InputError: the path is missing or a folder, or a line holds invalid UTF-8 or a NUL byte.
+        InputError: the path is missing or a folder, or a line is too long or contains invalid UTF-8 or a NUL byte.
     """
+    number, last = 1, ""
     try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file", "check the path given") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder, a text file is needed", "name one .txt file in it") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})", "check its permissions") from None
-    if b"\x00" in raw:
-        line = _line_of(raw, raw.index(b"\x00"))
-        raise InputError(f"{path}:{line}: a NUL byte", "the file is not plain text; save it as UTF-8 text")
-    try:
-        text = raw.decode("utf-8").removeprefix("\ufeff")
+        with path.open("rb") as stream:
+            # Not str.splitlines, which would also split at U+2028, form feeds and others.
+            while raw := stream.readline(longest):
+                if len(raw) == longest and not raw.endswith(b"\n"):
+                    raise InputError(
+                        f"{path}:{number}: a line of over {longest >> 20} MiB", "break the text into lines"
+                    )
+                if b"\x00" in raw:
+                    line = number + raw[: raw.index(b"\x00")].count(b"\r")
+                    raise InputError(f"{path}:{line}: a NUL byte", "not plain text; save the file as UTF-8 text")
+                text = raw.decode("utf-8")
+                if number == 1:
+                    text = text.removeprefix("\ufeff")
+                *lines, last = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+                yield from lines
+                number += len(lines)
     except UnicodeDecodeError as error:
-        line = _line_of(raw, error.start)
+        line = number + raw[: error.start].count(b"\r")
         raise InputError(
             f"{path}:{line}: not valid UTF-8 (byte 0x{raw[error.start]:02x})",
             f"convert it first, for example: iconv -f WINDOWS-1252 -t UTF-8 '{path}' > fixed.txt",
         ) from None
-    # Only real line ends: str.splitlines would also cut at U+2028, form feeds and the like.
-    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-
-
-def _line_of(raw: bytes, offset: int) -> int:
-    """The number of the line that holds the byte at ``offset``."""
-    return raw[:offset].replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file", "check the path") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder, not a text file", "name a .txt file in it") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})", "check its permissions") from None
+    yield last
 
 
 def read_documents(path: Path) -> list[Document]:
-    """Read the documents of a text file, in order; every document holds at least one non-blank line.
+    """Read the documents of a text file, in order; every document has at least one non-blank line.
 
     Raises:
-        InputError: as ``read_lines``; or the file is empty or too short to train on.
+        InputError: as in ``iterate_lines``; or the file is empty or too short to train on.
     """
     lines = read_lines(path)
     filled = sum(1 for line in lines if line)
     if not filled:
-        raise InputError(f"{path}: the file is empty", "give a text file with one sentence or paragraph a line")
+        raise InputError(f"{path}: the file is empty", "give a text file with one sentence or paragraph per line")
     words = sum(len(line.split()) for line in lines)
     if filled < MINIMUM_LINES or words < MINIMUM_WORDS:
         raise InputError(
             f"{path}: too little text to split and train on ({filled} lines, {words} words)",
             f"at least {MINIMUM_LINES} lines and {MINIMUM_WORDS} words are needed; thousands are better",
         )
-    blocks = _blocks(lines)
-    if len(blocks) >= MINIMUM_LINES:
-        return blocks
-    dense = [line for line in lines if line]
-    size = min(LINES_PER_DOCUMENT, max(1, len(dense) // 10))
-    return [dense[start : start + size] for start in range(0, len(dense), size)]
+    return list(_documents(lambda: lines))
 
 
-def _blocks(lines: Sequence[str]) -> list[Document]:
-    """The runs of non-blank lines."""
-    blocks: list[Document] = [[]]
+def stream_documents(path: Path, one_of_many: bool = False) -> Iterator[str]:
+    """The documents of a text file in order, as text, in memory that does not depend on the size of the file.
+
+    ``one_of_many`` means that there are enough files to split; a short file is then not cut into small documents.
+
+    Raises:
+        InputError: as in ``iterate_lines``.
+    """
+
+    def lines() -> Iterator[str]:
+        return (line.strip() for line in iterate_lines(path, MAXIMUM_LINE))
+
+    return map("\n".join, _documents(lines, one_of_many, MAXIMUM_DOCUMENT))
+
+
+def _documents(
+    read: Callable[[], Iterable[str]], one_of_many: bool = False, longest: float = inf
+) -> Iterator[Document]:
+    """The documents in the stripped lines that ``read`` gives, from the beginning at each call."""
+    blocks = filled = 0
+    for has_text, block in groupby(read(), key=bool):
+        blocks += has_text
+        filled += sum(1 for _ in block) if has_text else 0
+        if blocks >= MINIMUM_LINES:
+            return _cut(read(), inf, longest)
+    lines_each = LINES_PER_DOCUMENT if one_of_many else min(LINES_PER_DOCUMENT, max(1, filled // 10))
+    return _cut(filter(None, read()), lines_each, longest)
+
+
+def _cut(lines: Iterable[str], lines_each: float, longest: float) -> Iterator[Document]:
+    """Documents that end at a blank line, after ``lines_each`` lines, or beyond ``longest`` characters."""
+    document: Document = []
+    size = 0
     for line in lines:
         if line:
-            blocks[-1].append(line)
-        elif blocks[-1]:
-            blocks.append([])
-    return [block for block in blocks if block]
+            document.append(line)
+            size += len(line)
+        if document and (not line or len(document) == lines_each or size > longest):
+            yield document
+            document, size = [], 0
+    if document:
+        yield document
 
 
 def split_documents(
@@ -98,8 +144,8 @@ def split_documents(
 ) -> tuple[list[Document], ...]:
     """Split documents at random into parts, one for each share; a document is never cut.
 
-    ``shares`` sum to 1. Every part but the first gets at least one document; each part comes back in
-    a shuffled order. The same documents, shares and seed always give the same parts.
+    ``shares`` sum to 1. Every part but the first gets at least one document; each part is in shuffled order. The
+    same documents, shares and seed always give the same parts.
     """
     order = np.random.default_rng(seed).permutation(len(documents))
     sizes = [max(1, round(share * len(documents))) for share in shares[1:]]

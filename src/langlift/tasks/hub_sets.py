@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from langlift.corpus.sources import SourceName, told_plainly
+from langlift.corpus.sources import SourceSpec, hub_errors
 from langlift.errors import InputError
 
 SPLIT_NAMES = {"train": ("train",), "dev": ("validation", "dev", "valid"), "test": ("test",)}
@@ -44,7 +44,7 @@ class HubSet:
         identity = str(Path(identity).expanduser()) if identity.startswith("~") else identity
         datasets.disable_progress_bars()
         try:
-            with told_plainly(SourceName("--data", identity)):
+            with hub_errors(SourceSpec("--data", identity)):
                 configs = datasets.get_dataset_config_names(identity)
                 if not config and len(configs) > 1:
                     raise InputError(
