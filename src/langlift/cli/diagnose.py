@@ -43,7 +43,7 @@ def diagnose(
     require_known("fast", precision or "auto")
     family = None
     if Path(subject).suffix in (".yaml", ".yml"):
-        from langlift.diagnosis.family_advice import FamilyPlan
+        from langlift.diagnosis.advice import FamilyPlan
         from langlift.training.family_file import read_family
 
         if text is not None or graph is not None:
@@ -127,19 +127,19 @@ def _show_language(language: "LanguageDiagnosis") -> None:
     own = "" if language.own_fertility is None else f" (own vocabulary: {language.own_fertility:.2f})"
     measures: dict[str, Callable[[BaseDiagnosis], str]] = {
         "within-word pseudo-perplexity per character": lambda e: _surprise(e.measures.per_character),
-        "saw the language": _saw,
-        "tokens in the vocabulary": lambda e: f"{e.measures.vocabulary.vocabulary_size:,}",
+        "pre-trained on the language": _saw,
+        "vocabulary size": lambda e: f"{e.measures.vocabulary.vocabulary_size:,}",
         f"tokens per word{own}": lambda e: _number(e.measures.vocabulary.fertility),
         "characters per token": lambda e: _number(e.measures.vocabulary.characters_per_token),
-        "words kept whole": lambda e: _share(e.measures.vocabulary.whole_words),
+        "words that are one token": lambda e: _share(e.measures.vocabulary.whole_words),
         "words with an unknown part": lambda e: _share(e.measures.vocabulary.unknown_words),
         "unknown tokens": lambda e: _share(e.measures.vocabulary.unknown_share),
         "byte tokens": lambda e: _share(e.measures.vocabulary.byte_share),
-        "letters of the text it lacks": lambda e: _share(1 - e.measures.vocabulary.letter_coverage),
-        "which, most frequent first": _missing,
+        "missing letters": lambda e: _share(1 - e.measures.vocabulary.letter_coverage),
+        "most frequent missing letters": _missing,
         "advice: vocabulary": lambda e: e.advice.vocabulary,
-        "advice: train": lambda e: f"{e.advice.method}, {e.advice.objective}",
-        "a training step": _step,
+        "advice: training": lambda e: f"{e.advice.method}, {e.advice.objective}",
+        "time of a training step": _step,
     }
     bases = language.bases
     print_table(
@@ -168,7 +168,7 @@ def _show_base(result: "Diagnosis", base: str) -> None:
                 _share(1 - fit.letter_coverage),
             )
         )
-    headings = ("language", "MB", "saw", "surprise", "pieces", "own", "whole", "broken", "lacks")
+    headings = ("language", "MB", "seen", "pppl", "tokens", "own", "whole", "unknown", "missing")
     from rich.box import SIMPLE_HEAD
 
     narrow: dict[str, Any] = {"box": SIMPLE_HEAD, "collapse_padding": True}
@@ -176,9 +176,9 @@ def _show_base(result: "Diagnosis", base: str) -> None:
 
 
 COLUMNS = (
-    "saw: whether it saw the language in pre-training; surprise: within-word pseudo-perplexity per character "
-    "(- without masked head); pieces: tokens per word; own: the same with a vocabulary of the language's own; "
-    "whole: words kept whole; broken: unknown and byte tokens; lacks: letters of the text it lacks"
+    "seen: whether it was pre-trained on the language; pppl: within-word pseudo-perplexity per character (-: no "
+    "masked head); tokens: tokens per word; own: the same with a vocabulary of the language's own; whole: words that "
+    "are one token; unknown: unknown and byte tokens; missing: letters without a token"
 )
 
 

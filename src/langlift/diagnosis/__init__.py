@@ -1,1 +1,1 @@
-"""Which base model for a language, and what to do with it: measures, thresholds, advice."""
+"""Which base model to use for a language, and what to do with it: measures, limits, advice."""

@@ -1,66 +1,67 @@
-"""From measures to advice: what to do with the vocabulary, what to train and for how long, and the commands."""
+"""From measures to advice: what to do with the vocabulary, what to train and for how long, and the commands.
+
+The words are in ``templates/advice.txt`` and ``templates/advice_family.txt``.
+"""
 
 import shlex
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import ceil
 from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from langlift.adapters.method import METHODS
 from langlift.bundled_models import BUNDLED, MINI, NANO
 from langlift.config.loading import resolve
 from langlift.diagnosis.measures import BaseMeasures, LanguageText
-from langlift.diagnosis.thresholds import (
-    CUT_FINELY,
-    GRAPH_SENTENCES,
-    MISSING_LETTERS,
-    MOST_LETTERS,
-    ONE_SITTING,
-    PASSES,
-    SMALL_TEXT,
-    TEXT_FOR_OWN,
-    TEXT_FOR_PIECES,
-    TIMES_OWN,
-    UNKNOWN_WORDS,
-    WORDS_PER_PIECE,
-)
+from langlift.diagnosis.thresholds import LIMITS
 from langlift.languages import find_language
 from langlift.progress import readable_seconds
-from langlift.training.recipes import AdaptRecipe
-from langlift.vocab.diagnosis import unread_share
+from langlift.training.recipes import AdaptRecipe, FamilyRecipe
+from langlift.training.step_time import StepTime
 
 KEEP, EXTEND, SPECIALISE = "keep", "extend", "specialise"
 FULL_RATES = {NANO: 3e-4, MINI: 3e-4}
-"""Peak learning rate of whole-model training: for others that of arXiv 2405.12413."""
+"""Peak learning rate for training the whole model; for other models that of arXiv 2405.12413."""
 PUBLISHED_FULL_RATE = 1e-5
-MOST_PIECES = 4000
-SHOWN_LETTERS = 12
+MAXIMUM_NEW_TOKENS = 4000
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is advised for one base: ``vocabulary`` is keep, extend or specialise.
+    """What to do with one base model: ``vocabulary`` is keep, extend or specialise.
 
-    ``pieces`` are those to add, or of the new vocabulary (0: keep). ``reasons`` say why the vocabulary stays or
-    changes, one sentence each.
+    ``tokens``: the number to add, or the size of the new vocabulary (0: keep). ``problems``: the limits by which
+    the vocabulary does not fit the language.
     """
 
     vocabulary: str
-    pieces: int
+    tokens: int
     method: str
     objective: str
-    reasons: list[str]
+    problems: list[str]
+
+
+@dataclass(frozen=True)
+class FamilyPlan:
+    """A family file, for which one model for all its languages is advised, and its settings."""
+
+    path: Path
+    name: str
+    recipe: FamilyRecipe
 
 
 @dataclass(frozen=True)
 class Advice:
     """The recommendation for one base model: in words, as settings, and as commands to run in order.
 
-    ``vocabulary`` is keep, extend or specialise; ``seconds`` is the expected time of ``steps`` on this machine,
-    None where it was not measured. ``alternative`` are the commands that keep the vocabulary where it should
-    change: cheaper, and not so good.
+    ``vocabulary`` is keep, extend or specialise; ``seconds`` is the expected time of ``steps`` on this machine
+    (None if it was not measured). ``alternative`` are the commands that keep the vocabulary where it should
+    change, which is cheaper but not as good.
     """
 
     vocabulary: str
@@ -74,41 +75,66 @@ class Advice:
 
 
 def plan(text: LanguageText, base: BaseMeasures) -> Plan:
-    """Whether to keep, extend or replace the vocabulary, and what to train, by the table of thresholds."""
-    fit, size = base.vocabulary, text.size
-    reasons = troubles(text, base)
-    enough = size.bytes >= TEXT_FOR_PIECES.value
-    own = size.bytes >= TEXT_FOR_OWN.value
-    if reasons and enough:
-        poor = 1 - fit.letter_coverage >= MOST_LETTERS.value or _times_own(text, base) >= TIMES_OWN.value
-        vocabulary = SPECIALISE if own and poor else EXTEND
-        pieces = own_pieces(size.bytes) if vocabulary == SPECIALISE else new_pieces([text])
-        if vocabulary == EXTEND and not own:
-            reasons.append(f"For a vocabulary from scratch the text is too small ({megabytes(size.bytes)}).")
-        if vocabulary == EXTEND and own:
-            reasons.append("The rest of its pieces serve the language well enough to stay.")
-        return Plan(vocabulary, pieces, "full", "mlm", reasons)
-    if reasons:
-        reasons.append(
-            f"But {megabytes(size.bytes)} of text is too little to learn new pieces from: more text comes first."
-        )
-    else:
-        reasons = [_fits(text, base)]
-    return _with_vocabulary_kept(text, base, reasons)
+    """Whether to keep, extend or replace the vocabulary, and what to train, by the table of limits."""
+    problems, size = vocabulary_problems(text, base), text.size.bytes
+    if not problems or size < LIMITS["text_for_new_pieces"]:
+        return _plan_without_change(text, base, problems)
+    missing = 1 - base.vocabulary.letter_coverage
+    poor = missing >= LIMITS["most_letters"] or _times_own(text, base) >= LIMITS["times_own"]
+    if poor and size >= LIMITS["text_for_own_vocabulary"]:
+        return Plan(SPECIALISE, vocabulary_size(size), "full", "mlm", problems)
+    return Plan(EXTEND, new_tokens([text]), "full", "mlm", problems)
 
 
-def _with_vocabulary_kept(text: LanguageText, base: BaseMeasures, reasons: list[str]) -> Plan:
+def _plan_without_change(text: LanguageText, base: BaseMeasures, problems: list[str]) -> Plan:
     if base.exposure.seen:
-        method = "lora" if text.size.bytes < SMALL_TEXT.value else "seq_bn"
+        method = "lora" if text.size.bytes < LIMITS["small_text"] else "seq_bn"
     else:
         method = "seq_bn_inv"
-    finely = (base.vocabulary.fertility or 0.0) >= CUT_FINELY.value
-    objective = "targeted" if _with_graph(text) else "full_word" if finely else "mlm"
-    return Plan(KEEP, 0, method, objective, reasons)
+    finely_split = (base.vocabulary.fertility or 0.0) >= LIMITS["cut_finely"]
+    objective = "targeted" if _has_graph(text) else "full_word" if finely_split else "mlm"
+    return Plan(KEEP, 0, method, objective, problems)
+
+
+def vocabulary_problems(text: LanguageText, base: BaseMeasures) -> list[str]:
+    """The limits by which the vocabulary should change; none if it fits."""
+    fit, found = base.vocabulary, []
+    if fit.unread_share >= LIMITS["unknown_words"]:
+        found.append("unknown_words")
+    if 1 - fit.letter_coverage >= LIMITS["missing_letters"]:
+        found.append("missing_letters")
+    if base.exposure.seen:
+        return found  # it has learned to read its tokens, however short: a change would only save time
+    if _times_own(text, base) >= LIMITS["times_own"]:
+        found.append("times_own")
+    elif text.size.bytes < LIMITS["text_for_own_vocabulary"] and (fit.fertility or 0.0) >= LIMITS["cut_finely"]:
+        found.append("cut_finely")
+    return found
+
+
+def _times_own(text: LanguageText, base: BaseMeasures) -> float:
+    """Tokens per word relative to those of the language's own vocabulary; 1 if not measured."""
+    fertility = base.vocabulary.fertility
+    return fertility / text.own_fertility if fertility and text.own_fertility else 1.0
+
+
+def _has_graph(text: LanguageText) -> bool:
+    return text.graph is not None and text.graph.sentences >= LIMITS["graph_sentences"]
+
+
+def vocabulary_size(size: int) -> int:
+    """The size of a new vocabulary for a number of bytes of text."""
+    return 64_000 if size >= 1e9 else 32_000 if size >= 1e8 else 16_000 if size >= 5e6 else 8_000
+
+
+def new_tokens(texts: Sequence[LanguageText]) -> int:
+    """The number of tokens to add to a vocabulary, given the amount of text."""
+    words = sum(text.size.words or text.size.characters // 3 for text in texts)
+    return min(MAXIMUM_NEW_TOKENS, max(100, round(words / LIMITS["words_per_piece"] / 100) * 100))
 
 
 def recipe_for(base: str, chosen: Plan) -> AdaptRecipe:
-    """The settings that the advised training runs with; without steps of its own."""
+    """The settings of the recommended training; the number of steps is decided by ``advise``."""
     flags: dict[str, Any] = {"method": chosen.method, "objective": chosen.objective}
     if METHODS[chosen.method].whole_model:
         flags |= {"learning_rate": FULL_RATES.get(base, PUBLISHED_FULL_RATE)}
@@ -116,239 +142,180 @@ def recipe_for(base: str, chosen: Plan) -> AdaptRecipe:
 
 
 def advise(text: LanguageText, base: BaseMeasures, chosen: Plan, recipe: AdaptRecipe) -> Advice:
-    """Put the plan in words and commands."""
-    most = ceil(PASSES.value * len(text.train) / recipe.batch_size)
-    # A preset's steps are an adapter's; pieces that are new need all that the text gives.
+    """The plan in words and commands."""
+    maximum = ceil(LIMITS["passes"] * len(text.train) / recipe.batch_size)
+    # The steps of a preset are an adapter's; new tokens need everything that the text gives.
     schedule = recipe.steps if chosen.vocabulary == KEEP else AdaptRecipe.steps
-    steps = max(1, min(schedule, most))
+    steps = max(1, min(schedule, maximum))
     seconds = None if base.step is None else steps * base.step.seconds
-    sentences = [
-        "" if base.has_head else f"{base.base} {NO_HEAD}",
-        f"{VERBS[chosen.vocabulary]} of {base.base}.",
-        *chosen.reasons,
-        _seen(text, base),
-        _training(text, base, chosen, recipe, steps, seconds),
-        *_warnings(text, base),
-    ]
-    kept = _with_vocabulary_kept(text, base, [])
-    kept_recipe = recipe_for(base.base, kept)
-    kept_steps = max(1, min(kept_recipe.steps, most))
+    overnight = 0 if base.step is None else max(1, int(LIMITS["one_sitting"] / base.step.seconds))
+    sizes = {source: text.published[source] for source in ("glotcc", "wikipedia") if source in text.published}
+    alternative = []
+    if chosen.vocabulary != KEEP:
+        kept = _plan_without_change(text, base, [])
+        kept_recipe = recipe_for(base.base, kept)
+        alternative = _commands(text, base, kept, kept_recipe, max(1, min(kept_recipe.steps, maximum)))
     return Advice(
         vocabulary=chosen.vocabulary,
         method=chosen.method,
         objective=chosen.objective,
         steps=steps,
         seconds=None if seconds is None else round(seconds, 1),
-        text=" ".join(sentence for sentence in sentences if sentence),
+        text=_in_words(
+            "advice.txt",
+            text=text,
+            base=base,
+            plan=chosen,
+            times_own=_times_own(text, base),
+            related=", ".join(find_language(code).name for code in base.exposure.same_script[:1]),
+            steps=steps,
+            batch_size=recipe.batch_size,
+            passes=steps * recipe.batch_size / max(1, len(text.train)),
+            seconds=seconds,
+            steps_overnight=max(1, round(overnight, 1 - len(str(overnight)))),
+            with_graph=_has_graph(text),
+            more_text=next(
+                (name for name, one in sizes.items() if one.megabytes * 1e6 > 2 * text.size.bytes), None
+            ),
+        ),
         commands=_commands(text, base, chosen, recipe, steps),
-        alternative=[] if chosen.vocabulary == KEEP else _commands(text, base, kept, kept_recipe, kept_steps),
+        alternative=alternative,
     )
 
 
-NO_HEAD = (
-    "has no masked head (a sentence encoder, or trained for a task?). Tasks work with it as it is; to be adapted "
-    "or scored it needs a head, and the first command trains one."
-)
-VERBS = {KEEP: "Keep the vocabulary", EXTEND: "Extend the vocabulary", SPECIALISE: "Replace the vocabulary"}
-
-
-def _times_own(text: LanguageText, base: BaseMeasures) -> float:
-    """Tokens per word over those of the language's own vocabulary; 1 where that was not measured."""
-    fertility = base.vocabulary.fertility
-    return fertility / text.own_fertility if fertility and text.own_fertility else 1.0
-
-
-def troubles(text: LanguageText, base: BaseMeasures) -> list[str]:
-    """Why the vocabulary should change, a sentence each; none if it should not."""
-    fit, found = base.vocabulary, []
-    unknown = unread_share(fit)
-    what = "words have a part" if fit.unknown_words is not None else "tokens are ones"
-    if unknown >= UNKNOWN_WORDS.value:
-        found.append(f"{unknown:.0%} of the {what} that it cannot represent at all: the model sees a blank there.")
-    missing = 1 - fit.letter_coverage
-    if missing >= MISSING_LETTERS.value:
-        letters = " ".join(visible(m.letter) for m in fit.missing[:SHOWN_LETTERS])
-        more = f" and {len(fit.missing) - SHOWN_LETTERS} more" if len(fit.missing) > SHOWN_LETTERS else ""
-        how = "spells them in bytes" if fit.byte_share > fit.unknown_share else "loses them"
-        found.append(f"It has no piece for {missing:.1%} of the letters in the text ({letters}{more}) and {how}.")
-    if base.exposure.seen:
-        return found  # it learned to read its pieces, however fine: changing them would only save time
-    times = _times_own(text, base)
-    if times >= TIMES_OWN.value and fit.fertility and text.own_fertility:
-        found.append(
-            f"It cuts a word into {fit.fertility:.1f} pieces on average, {times:.1f} times as many as a "
-            f"vocabulary of the language's own would ({text.own_fertility:.1f})."
-        )
-    elif text.size.bytes < TEXT_FOR_OWN.value and fit.fertility and fit.fertility >= CUT_FINELY.value:
-        found.append(
-            f"It cuts a word into {fit.fertility:.1f} pieces on average, more than a base does in "
-            "languages that it was made for."
-        )
-    return found
-
-
-def _fits(text: LanguageText, base: BaseMeasures) -> str:
-    fit = base.vocabulary
-    if fit.fertility is None or text.own_fertility is None:
-        return f"It has the letters of the text, {fit.characters_per_token:.1f} characters to a piece."
-    if base.exposure.seen and _times_own(text, base) >= TIMES_OWN.value:
-        return (
-            f"It has the letters of the text. It cuts a word into {fit.fertility:.1f} pieces on average, where a "
-            f"vocabulary of the language's own would need {text.own_fertility:.1f}: that costs time, but it has "
-            "learned to read them."
-        )
-    return (
-        f"It has the letters of the text, and cuts a word into {fit.fertility:.1f} pieces on average; a "
-        f"vocabulary of the language's own would need {text.own_fertility:.1f}."
-    )
-
-
-def _with_graph(text: LanguageText) -> bool:
-    return text.graph is not None and text.graph.sentences >= GRAPH_SENTENCES.value
-
-
-def own_pieces(size: int) -> int:
-    """The size of a new vocabulary for so many bytes of text."""
-    return 64_000 if size >= 1e9 else 32_000 if size >= 1e8 else 16_000 if size >= 5e6 else 8_000
-
-
-def new_pieces(texts: Sequence[LanguageText]) -> int:
-    """How many pieces may be added by so much text."""
-    words = sum(text.size.words or text.size.characters // 3 for text in texts)
-    return min(MOST_PIECES, max(100, round(words / WORDS_PER_PIECE.value / 100) * 100))
-
-
-def _seen(text: LanguageText, base: BaseMeasures) -> str:
-    saw, name = base.exposure, text.language.name
-    if saw.seen is None:
-        return f"What it was pre-trained on is not in langlift's tables; it is taken not to have seen {name}."
-    if saw.seen:
-        amount = f" (about {megabytes(saw.megabytes * 1e6)})" if saw.megabytes else ""
-        return f"It saw {name} in pre-training{amount}."
-    if not saw.same_script:
-        return f"It has seen neither {name} nor any other language in this script."
-    count = len(saw.same_script)
-    others = find_language(saw.same_script[0]).name if count == 1 else f"{count} other languages"
-    return f"It has not seen {name}, but {others} in the same script."
-
-
-TRAIN = {
-    "seq_bn": "a bottleneck adapter (seq_bn), which of three kinds reached the lowest perplexity in languages "
-    "that a base had seen (arXiv 2502.10140)",
-    "seq_bn_inv": "a bottleneck adapter with an invertible part (seq_bn_inv): it also adapts the embeddings, and "
-    "of three kinds it did best at topic classification in languages that a base had not seen (arXiv 2502.10140)",
-    "lora": "a LoRA adapter: it changes least, and there is little text in a language that the base knows already",
-    "full": "the whole model (full), because an adapter would leave the new pieces untrained",
-}
-OBJECTIVES = {
-    "mlm": "The objective is masked language modelling (mlm)",
-    "full_word": "The objective is to predict whole words (full_word), because a piece of a finely cut word is "
-    "given away by the others",
-    "targeted": "Train on text and graph together: in triples the arguments are predicted, not the stock phrase "
-    "between them (targeted)",
-}
-
-
-def _training(
-    text: LanguageText, base: BaseMeasures, chosen: Plan, recipe: AdaptRecipe, steps: int, seconds: float | None
-) -> str:
-    changed = chosen.vocabulary != KEEP
-    passes = steps * recipe.batch_size / max(1, len(text.train))
-    said = (
-        f"{'Then train' if changed else 'Train'} {TRAIN[chosen.method]}. {OBJECTIVES[chosen.objective]}, for "
-        f"{steps:,} steps of {recipe.batch_size} sentences, {_times(passes)} over the text"
-    )
-    if seconds is None or base.step is None:
-        said += "."
-    else:
-        now = " with the vocabulary as it is now" if changed else ""
-        said += f": about {readable_seconds(seconds)} on this machine{now}."
-        if seconds > ONE_SITTING.value:
-            fits = max(1, int(ONE_SITTING.value / base.step.seconds))
-            rounded = max(1, round(fits, 1 - len(str(fits))))
-            said += f" In twelve hours it makes about {rounded:,}, which is a start (--steps {rounded})."
-    if changed and _with_graph(text):
-        said += " The graph can follow, in an adapter on the result."
-    return said
-
-
-def _times(passes: float) -> str:
-    if passes < 0.95:
-        return f"{max(passes, 0.01):.0%} of one pass"
-    return "one pass" if passes < 1.5 else f"{passes:.0f} passes"
-
-
-def _warnings(text: LanguageText, base: BaseMeasures) -> list[str]:
-    found = []
-    if text.size.script_share < 0.5:
-        found.append(
-            f"Only {text.size.script_share:.0%} of the letters are in the script of {text.language}: is it the "
-            "right text, and the right code?"
-        )
-    for source in ("glotcc", "wikipedia"):
-        size = text.published.get(source)
-        if size is not None and size.megabytes * 1e6 > 2 * text.size.bytes:
-            found.append(
-                f"There is more text, and more text helps most: {megabytes(size.megabytes * 1e6)} in "
-                f"{SOURCES[source]} (langlift corpus build {text.language} --source {source})."
-            )
-            break
-    if base.truncated:
-        found.append(f"{base.truncated} of the sentences scored were longer than its input and were cut.")
-    return found
-
-
-SOURCES = {"glotcc": "GlotCC", "wikipedia": "Wikipedia"}
-
-
-def _commands(
-    text: LanguageText, measured: BaseMeasures, chosen: Plan, recipe: AdaptRecipe, steps: int
-) -> list[str]:
-    language, base = str(text.language), measured.base
-    corpora = [part for path in text.paths for part in ("--corpus", str(path))]
-    commands, start = with_head(measured, corpora)
+def _commands(text: LanguageText, base: BaseMeasures, chosen: Plan, recipe: AdaptRecipe, steps: int) -> list[str]:
+    language = str(text.language)
+    corpora = _repeated("--corpus", text.paths)
+    commands, start = _with_head(base, corpora)
     if chosen.vocabulary != KEEP:
-        vocabulary, result = f"{language}-vocabulary", f"{Path(base).name}-{language}"
-        build = ["--base", base] if chosen.vocabulary == SPECIALISE else ["--extend", base]
-        build += ["--size" if chosen.vocabulary == SPECIALISE else "--pieces", str(chosen.pieces)]
+        vocabulary, result = f"{language}-vocabulary", f"{Path(base.base).name}-{language}"
+        apply = ["--base", start, "--vocabulary", vocabulary, "--init", "focus", *corpora, "--out", result]
         commands += [
-            command("vocab", "build", language, *build, *corpora, "--out", vocabulary),
-            command("vocab", "apply", "--base", start, "--vocabulary", vocabulary, "--init", "focus", *corpora,
-                     "--out", result),
-        ]  # fmt: skip
+            _build_vocabulary(language, base.base, chosen.vocabulary, chosen.tokens, corpora, vocabulary),
+            _command("vocab", "apply", *apply),
+        ]
         start = result
-    data = [part for path in text.paths for part in ("--data", str(path))]
+    data = _repeated("--data", text.paths)
     if text.graph_path is not None and chosen.objective == "targeted":
         data += ["--data", str(text.graph_path)]
     settings = ["--method", chosen.method, "--objective", chosen.objective, "--steps", str(steps)]
-    if start != base and base in BUNDLED:
-        settings += ["--preset", BUNDLED[base].preset]  # in force by itself only under the model's own name
+    if start != base.base and base.base in BUNDLED:
+        settings += ["--preset", BUNDLED[base.base].preset]  # the default only under the model's own name
     if METHODS[chosen.method].whole_model:
         settings += ["--lr", f"{recipe.learning_rate:g}"]
     out = f"{language}-{chosen.method.replace('_', '-')}"
-    commands.append(command("adapt", language, "--base", start, *data, *settings, "--out", out))
-    return commands
+    return [*commands, _command("adapt", language, "--base", start, *data, *settings, "--out", out)]
 
 
-def with_head(measured: BaseMeasures, corpora: Sequence[str]) -> tuple[list[str], str]:
-    """The command that gives a base a masked head, where it has none, and the model to go on from."""
-    if measured.has_head:
-        return [], measured.base
-    out = f"{Path(measured.base).name}-with-head"
-    return [command("pretrain", "--from", measured.base, *corpora, "--out", out)], f"{out}/model"
+def advise_family(
+    family: FamilyPlan,
+    texts: Sequence[LanguageText],
+    measures: Sequence[BaseMeasures],
+    step: StepTime | None,
+) -> Advice:
+    """Advice for one model for all languages, with one vocabulary of its own if half of the languages need one.
+
+    ``measures`` are those of one base model, one for each of ``texts``; ``step`` is the time of one batch.
+    """
+    recipe, base = family.recipe, measures[0]
+    problematic = [
+        text.language.name for text, one in zip(texts, measures, strict=True) if vocabulary_problems(text, one)
+    ]
+    size = sum(text.size.bytes for text in texts)
+    if not problematic or size < LIMITS["text_for_new_pieces"]:
+        vocabulary = KEEP
+    elif 2 * len(problematic) >= len(texts) and size >= LIMITS["text_for_own_vocabulary"]:
+        vocabulary = SPECIALISE
+    else:
+        vocabulary = EXTEND
+    steps = recipe.steps
+    batches = steps * recipe.accumulation
+    if recipe.tokens and step is not None:
+        batches = max(1, round(recipe.tokens / step.tokens))
+        steps = max(1, batches // recipe.accumulation)
+    seconds = None if step is None else batches * step.seconds
+    corpora = _repeated("--corpus", [path for text in texts for path in text.paths])
+    before, start = _with_head(base, corpora)
+    adapt = ["adapt-family", str(family.path), "--base", start]
+    commands = keep = [*before, _command(*adapt, "--out", f"{family.name}-model")]
+    if vocabulary != KEEP:
+        tokens = max(16_000, vocabulary_size(size)) if vocabulary == SPECIALISE else new_tokens(texts)
+        target = f"{family.name}-vocabulary"
+        corpora += ["--alpha", f"{recipe.alpha:g}"]
+        commands = [
+            *before,
+            _build_vocabulary(family.name, base.base, vocabulary, tokens, corpora, target),
+            _command(*adapt, "--vocabulary", target, "--out", f"{family.name}-model"),
+        ]
+    words = _in_words(
+        "advice_family.txt",
+        base=base,
+        vocabulary=vocabulary,
+        problematic=problematic,
+        texts=texts,
+        size=size,
+        recipe=recipe,
+        steps=steps,
+        seconds=seconds,
+    )
+    return Advice(
+        vocabulary=vocabulary,
+        method=recipe.method,
+        objective=recipe.objective,
+        steps=steps,
+        seconds=None if seconds is None else round(seconds, 1),
+        text=words,
+        commands=commands,
+        alternative=[] if vocabulary == KEEP else keep,
+    )
 
 
-def command(*words: str) -> str:
+def _with_head(base: BaseMeasures, corpora: Sequence[str]) -> tuple[list[str], str]:
+    """The command that gives a base a masked head, if it has none, and the model to continue from."""
+    if base.has_head:
+        return [], base.base
+    out = f"{Path(base.base).name}-with-head"
+    return [_command("pretrain", "--from", base.base, *corpora, "--out", out)], f"{out}/model"
+
+
+def _build_vocabulary(name: str, base: str, vocabulary: str, tokens: int, corpora: list[str], out: str) -> str:
+    option, number = ("--base", "--size") if vocabulary == SPECIALISE else ("--extend", "--pieces")
+    return _command("vocab", "build", name, option, base, number, str(tokens), *corpora, "--out", out)
+
+
+def _repeated(option: str, paths: Sequence[Path]) -> list[str]:
+    return [part for path in paths for part in (option, str(path))]
+
+
+def _command(*words: str) -> str:
     """A command line of langlift that can be pasted into a shell."""
     return shlex.join(("langlift", *words))
 
 
+def _in_words(template: str, **values: Any) -> str:
+    """A template of ``templates/`` with its values, as one paragraph."""
+    return " ".join(_templates().get_template(template).render(values).split())
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(loader=PackageLoader("langlift"), undefined=StrictUndefined)
+    environment.globals["limits"] = LIMITS
+    environment.filters |= {
+        "number": format,
+        "megabytes": _megabytes,
+        "readable_seconds": readable_seconds,
+        "visible": visible,
+    }
+    return environment
+
+
 def visible(letter: str) -> str:
-    """A letter as it can be shown: a combining mark on a dotted circle."""
+    """A letter as it can be displayed: a combining mark on a dotted circle."""
     return "\u25cc" + letter if unicodedata.category(letter).startswith("M") else letter
 
 
-def megabytes(size: float) -> str:
+def _megabytes(size: float) -> str:
     """Bytes in a readable unit."""
     if size >= 1e9:
         return f"{size / 1e9:.1f} GB"

@@ -1,4 +1,4 @@
-"""``langlift diagnose``: measure base models on one or several languages, rank them, and advise."""
+"""``langlift diagnose``: measure base models on one or more languages, rank them, and give advice."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,22 +8,21 @@ from statistics import mean
 
 from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.loading import default_device
-from langlift.diagnosis.advice import Advice, advise, plan, recipe_for
-from langlift.diagnosis.family_advice import FamilyPlan, advise_family
+from langlift.diagnosis.advice import Advice, FamilyPlan, advise, advise_family, plan, recipe_for
 from langlift.diagnosis.measures import BaseMeasures, GraphSize, LanguageText, TextSize, read_language
-from langlift.diagnosis.thresholds import THRESHOLDS, UNREADABLE, Threshold
+from langlift.diagnosis.thresholds import LIMITS, THRESHOLDS, Threshold
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import WITHIN_WORD, score_sentences
 from langlift.language_facts import DataSize, exposure
 from langlift.languages import Language
 from langlift.progress import say
 from langlift.training.step_time import step_time
-from langlift.vocab.diagnosis import unread_share, vocabulary_fit
+from langlift.vocab.diagnosis import vocabulary_fit
 
 
 @dataclass(frozen=True)
 class BaseDiagnosis:
-    """One base model on one language: what was measured, and what is advised."""
+    """One base model on one language: measures and advice."""
 
     measures: BaseMeasures
     advice: Advice
@@ -31,9 +30,9 @@ class BaseDiagnosis:
 
 @dataclass(frozen=True)
 class LanguageDiagnosis:
-    """One language: the sizes of its text and graph, public sizes, and each base model, best first.
+    """One language: sizes of its text and graph and of public data, and each base model, best first.
 
-    ``own_fertility``: tokens per word of a vocabulary of 16,000 pieces learned from this text alone.
+    ``own_fertility``: tokens per word of a vocabulary of 16,000 tokens learned from this text alone.
     """
 
     language: str
@@ -47,14 +46,14 @@ class LanguageDiagnosis:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What ``langlift diagnose`` found.
+    """The result of ``langlift diagnose``.
 
-    ``ranking``: the base models, best first, with their within-word pseudo-perplexity per character (of several
-    languages the geometric mean), the only measure here that can be compared between vocabularies; those without
-    masked head have none and come last. ``advice`` is for the best base model: for the one language, or for the
-    family. Each entry of ``languages`` has language, name, text, graph, published, own_fertility and bases, whose
-    entries have measures and advice. ``thresholds`` are the limits that advice turns on. ``failed`` has base
-    models that could not be measured, with the reason. ``picture`` is the file written, if one was asked for.
+    ``ranking``: the base models, best first, with their within-word pseudo-perplexity per character (geometric
+    mean over languages), the only measure here that is comparable between vocabularies; those without masked head
+    have none and come last. ``advice``: for the best base model, and for the language or the family.
+    ``languages``: each has language, name, text, graph, published, own_fertility and bases, whose entries have
+    measures and advice. ``thresholds``: the limits that the advice depends on. ``failed``: base models that could
+    not be measured, with the reason. ``picture``: the file written with ``--out``.
     """
 
     languages: list[LanguageDiagnosis]
@@ -75,14 +74,14 @@ def diagnose(
     precision: str = "auto",
     family: FamilyPlan | None = None,
 ) -> Diagnosis:
-    """Measure each of ``bases`` on the text of each language, rank them and advise.
+    """Measure each of ``bases`` on the text of each language, rank them and give advice.
 
-    ``data`` holds each language's text files or built folders, ``graph`` a built graph of the one language.
-    ``sentences`` is how many held-out sentences are scored. Without ``timing`` no time is told. A base that cannot
-    be measured does not stop the others.
+    ``data``: the text files or built folders of each language. ``graph``: a built graph, if there is one language.
+    ``sentences``: the number of held-out sentences to score. Without ``timing``, no time is estimated. A base that
+    cannot be measured does not stop the others.
 
     Raises:
-        InputError: no base or language, or none that can be used.
+        InputError: there is no base or language, or none can be used.
     """
     named = {base.name: base for base in map(BaseName.of, bases)}
     if not named:
@@ -90,7 +89,7 @@ def diagnose(
     if len(named) < len(bases):
         raise InputError("a base model is given twice", "name each once")
     if graph is not None and len(data) != 1:
-        raise InputError("--graph belongs to one language", "diagnose that language by itself")
+        raise InputError("--graph is for one language", "diagnose that language on its own")
     texts = [read_language(language, paths, graph, sentences) for language, paths in data.items()]
     if not texts:
         raise InputError("no language is given", "give a language, or a family file with languages")
@@ -99,7 +98,8 @@ def diagnose(
     languages = []
     for number, text in enumerate(texts):
         diagnosed = []
-        for base in _best_first([each[number] for each in found.values()]):
+        measured = [each[number] for each in found.values()]
+        for base in sorted(measured, key=lambda one: _rank(one.per_character, one.vocabulary.unread_share)):
             chosen = plan(text, base)
             recipe = recipe_for(base.base, chosen)
             if timing and family is None:
@@ -124,28 +124,20 @@ def diagnose(
         if timing:
             together = [line for text in texts for line in text.train]
             step = step_time(named[best], together, family.recipe)
-        advice = advise_family(family, best, texts, found[best], step)
-    return Diagnosis(languages, ranking, advice, list(THRESHOLDS), failed)
-
-
-def _best_first(bases: Sequence[BaseMeasures]) -> list[BaseMeasures]:
-    """By pseudo-perplexity, those that cannot read the text behind the others, those without head last."""
-    return sorted(bases, key=lambda base: _place(base.per_character, unread_share(base.vocabulary)))
+        advice = advise_family(family, texts, found[best], step)
+    return Diagnosis(languages, ranking, advice, THRESHOLDS, failed)
 
 
 def _ranking(found: Mapping[str, Sequence[BaseMeasures]]) -> dict[str, float | None]:
-    """Base models, best first, with their mean over the languages.
-
-    One that cannot read a language comes behind the others, one without head last.
-    """
+    """Base models, best first, with their mean over the languages."""
     means = {base: _mean([one.per_character for one in each]) for base, each in found.items()}
-    unread = {base: max(unread_share(one.vocabulary) for one in each) for base, each in found.items()}
-    order = sorted(found, key=lambda base: _place(means[base], unread[base]))
-    return {base: means[base] for base in order}
+    unread = {base: max(one.vocabulary.unread_share for one in each) for base, each in found.items()}
+    return dict(sorted(means.items(), key=lambda item: _rank(item[1], unread[item[0]])))
 
 
-def _place(per_character: float | None, unread: float) -> tuple[bool, bool, float]:
-    return per_character is None, unread >= UNREADABLE.value, per_character or 0.0
+def _rank(per_character: float | None, unread: float) -> tuple[bool, bool, float]:
+    """By pseudo-perplexity, after them those that cannot read the text, and last those without masked head."""
+    return per_character is None, unread >= LIMITS["unreadable"], per_character or 0.0
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -156,7 +148,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _measured(
     bases: Mapping[str, BaseName], texts: Sequence[LanguageText], precision: str
 ) -> tuple[dict[str, list[BaseMeasures]], dict[str, str]]:
-    """The measures of each base on every language, and why there are none of some."""
+    """The measures of each base on every language, and why some could not be measured."""
     found, errors = {}, {}
     for name, base in bases.items():
         try:
@@ -169,7 +161,7 @@ def _measured(
 
 
 def _measure(base: BaseName, texts: Sequence[LanguageText], precision: str) -> list[BaseMeasures]:
-    """One base on every language; the model is loaded once."""
+    """One base model on every language."""
     say(f"measuring {base}")
     loaded = BaseModel.load(base, masked_only=True, head_needed=False)
     model, tokenizer = loaded.model.to(default_device()), loaded.tokenizer
@@ -178,7 +170,7 @@ def _measure(base: BaseName, texts: Sequence[LanguageText], precision: str) -> l
         score = None
         if loaded.head is not None:
             score = score_sentences(model, tokenizer, text.scored, WITHIN_WORD, "fast", precision)
-            precision = score.precision  # chosen once: the model is in it now
+            precision = score.precision  # the model has it from now on
         measures.append(
             BaseMeasures(
                 base=base.name,

@@ -1,4 +1,4 @@
-"""What is measured of a language's text and graph, and of each base model on them."""
+"""Measures of the text and graph of a language, and of base models on them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from langlift.corpus.characters import LETTER, LIMIT, OTHER_LETTER, characters_per_word, kinds
+from langlift.corpus.characters import KINDS, LETTER, LIMIT, OTHER_LETTER, characters_per_word, kinds
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.language_facts import DataSize, Exposure, facts_of
@@ -16,11 +16,11 @@ from langlift.training.step_time import StepTime
 from langlift.vocab.diagnosis import WORD, VocabularyFit, count_letters, own_fertility
 
 MEASURED_LINES = 1000
-"""So many held-out lines go through each tokenizer."""
+"""Maximum number of held-out lines to measure tokenizers on."""
 OWN_LINES = 30_000
-"""From so many lines the vocabulary to compare with is learned."""
+"""Maximum number of lines to learn the vocabulary for comparison from."""
 SCORED_CHARACTERS = 200
-"""A line to score is cut, at a space, to so many characters: the cost grows with the square of its length."""
+"""Lines to score are cut to this length, at a space: the cost grows with the square of the length."""
 SEED = 0
 
 
@@ -28,7 +28,8 @@ SEED = 0
 class TextSize:
     """The size of a text.
 
-    ``words`` is None where words are not spaced; ``script_share``: of its letters, those in LANG's script, 0 to 1.
+    ``words`` is None in scripts without spaces. ``script_share``: the share of its letters in the language's
+    script.
     """
 
     lines: int
@@ -40,7 +41,7 @@ class TextSize:
 
 @dataclass(frozen=True)
 class GraphSize:
-    """The size of a built graph: its sentences (triples), kinds of relations, and bytes of the sentences."""
+    """The size of a built graph: the number of sentences (triples), relations, and bytes of the sentences."""
 
     sentences: int
     relations: int
@@ -49,13 +50,14 @@ class GraphSize:
 
 @dataclass(frozen=True)
 class LanguageText:
-    """A language with its text: what is measured once, whatever the base models.
+    """A language with its text, and what does not depend on the base model.
 
-    ``train`` are the lines to train on, ``measured`` held-out lines for the tokenizers, ``scored`` those (cut
-    short) for pseudo-perplexity. ``own_fertility`` is that of ``vocab.diagnosis.own_fertility``.
+    ``train``: the lines to train on. ``measured``: held-out lines for the tokenizers. ``scored``: held-out lines
+    for pseudo-perplexity, shortened. ``own_fertility``: see ``vocab.diagnosis.own_fertility``.
     """
 
     language: Language
+    spaced: bool
     paths: tuple[Path, ...]
     size: TextSize
     graph_path: Path | None
@@ -67,18 +69,13 @@ class LanguageText:
     measured: list[str]
     scored: list[str]
 
-    @property
-    def spaced(self) -> bool:
-        """Whether words are written with spaces between them."""
-        return characters_per_word(self.language.script) == 0
-
 
 @dataclass(frozen=True)
 class BaseMeasures:
     """One base model on one language.
 
     ``per_character``: within-word pseudo-perplexity per character on ``sentences`` held-out sentences, of which
-    ``truncated`` were too long for the model and cut; None, like ``precision``, of a base without masked head.
+    ``truncated`` were too long for the model. It and ``precision`` are None for a base without masked head.
     """
 
     base: str
@@ -102,18 +99,18 @@ def read_language(
     """Read a language's text files or built folders, and a built graph.
 
     Raises:
-        InputError: they cannot be read or are too small, ``graph`` holds no triples, or the script is unknown.
+        InputError: they cannot be read or are too small, ``graph`` has no triples, or the script is unknown.
     """
     if sentences < 1:
-        raise InputError(f"--sentences {sentences}: at least one is needed", "30 are enough to rank bases by")
+        raise InputError(f"--sentences {sentences}: at least one is needed", "30 are enough to rank base models")
     texts = [load_text_data(path) for path in paths]
     train = [line for text in texts for line in text.train]
-    held_out = [line for text in texts for line in (*text.dev, *text.test)]
     test = [line for text in texts for line in text.test]
+    held_out = [line for text in texts for line in (*text.dev, *text.test)]
     everything = [*train, *held_out]
     letters = count_letters(everything)
     if not letters:
-        raise InputError(f"{paths[0]}: holds no letters", "give running text in the language")
+        raise InputError(f"{paths[0]}: contains no letters", "give running text in the language")
     measured = _some(held_out, MEASURED_LINES)
     spaced = characters_per_word(language.script) == 0
     size = TextSize(
@@ -125,6 +122,7 @@ def read_language(
     )
     return LanguageText(
         language=language,
+        spaced=spaced,
         paths=tuple(paths),
         size=size,
         graph_path=graph,
@@ -139,7 +137,7 @@ def read_language(
 
 
 def _some(lines: Sequence[str], most: int) -> list[str]:
-    """At most so many lines, drawn with a fixed seed, in their order."""
+    """At most ``most`` lines, drawn with a fixed seed, in their order."""
     if len(lines) <= most:
         return list(lines)
     chosen = np.random.default_rng(SEED).choice(len(lines), most, replace=False)
@@ -154,17 +152,15 @@ def _shortened(line: str) -> str:
 
 
 def _script_share(letters: Counter[str], script: str) -> float:
-    table = kinds(script)
-    counts = Counter[int]()
-    for letter, number in letters.items():
-        counts[int(table[min(ord(letter), LIMIT)])] += number
-    return counts[LETTER] / max(1, counts[LETTER] + counts[OTHER_LETTER])
+    codes = np.minimum([ord(letter) for letter in letters], LIMIT)
+    counts = np.bincount(kinds(script)[codes], weights=list(letters.values()), minlength=KINDS)
+    return float(counts[LETTER] / max(1, counts[LETTER] + counts[OTHER_LETTER]))
 
 
 def _graph_size(graph: Path) -> GraphSize:
     data = load_text_data(graph, with_triples=True)
     if data.triples is None:
-        raise InputError(f"{graph}: holds no triples", "--graph takes a folder made by langlift graph build")
+        raise InputError(f"{graph}: contains no triples", "--graph takes a folder written by langlift graph build")
     sentences = [*data.train, *data.dev, *data.test]
     relations = {triple.relation for triples in data.triples.values() for triple in triples}
     return GraphSize(len(sentences), len(relations), sum(len(sentence.encode()) for sentence in sentences))

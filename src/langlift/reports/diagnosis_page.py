@@ -10,9 +10,9 @@ from langlift.files import write_text
 from langlift.reports.charts import bar_panels
 from langlift.reports.pages import render
 
-SURPRISE = "surprise per character"
-CAPTION = "surprise: within-word pseudo-perplexity per character, lower is better"
-NO_HEAD = "none: it has no masked head, and so no surprise"
+PERPLEXITY = "pseudo-perplexity per character"
+CAPTION = "pseudo-perplexity: within-word, lower is better"
+NO_HEAD = "none: it has no masked head, and so no pseudo-perplexity"
 
 
 def check_picture(target: Path) -> None:
@@ -44,17 +44,17 @@ def _chart(diagnosis: Any) -> str:
     panels: dict[str, dict[str, dict[str, float | None]]] = {}
     for language, entry in ((one, entry) for one in diagnosis.languages for entry in one.bases):
         measures, fit = entry.measures, entry.measures.vocabulary
-        values = {SURPRISE: measures.per_character}
+        values = {PERPLEXITY: measures.per_character}
         if fit.fertility is None:
             values["characters per token"] = fit.characters_per_token
         else:
             values["tokens per word"] = fit.fertility
-            values["words kept whole, %"] = None if fit.whole_words is None else 100 * fit.whole_words
+            values["words that are one token, %"] = None if fit.whole_words is None else 100 * fit.whole_words
         values["unknown and byte tokens, %"] = 100 * (fit.unknown_share + fit.byte_share)
-        values["letters it lacks, %"] = 100 * (1 - fit.letter_coverage)
+        values["missing letters, %"] = 100 * (1 - fit.letter_coverage)
         name, series = (measures.base, "") if alone else (language.name, measures.base)
         for heading, value in values.items():
-            if value is not None or heading == SURPRISE:
+            if value is not None or heading == PERPLEXITY:
                 rounded = None if value is None else round(value, 2)
                 panels.setdefault(heading, {}).setdefault(name, {})[series] = rounded
     name = diagnosis.languages[0].name if alone else f"{len(diagnosis.languages)} languages"

@@ -53,6 +53,11 @@ class VocabularyFit:
     letter_coverage: float
     missing: list[MissingLetter]
 
+    @property
+    def unread_share(self) -> float:
+        """The share of words with an unknown part, or of unknown tokens in scripts without spaces."""
+        return self.unknown_share if self.unknown_words is None else self.unknown_words
+
 
 def vocabulary_fit(
     tokenizer: Any, lines: Sequence[str], letters: Counter[str], spaced: bool = True
@@ -104,11 +109,6 @@ def vocabulary_fit(
         letter_coverage=1.0 - sum(letters[m.letter] for m in missing) / max(total, 1),
         missing=missing,
     )
-
-
-def unread_share(fit: VocabularyFit) -> float:
-    """The share of the running words of which a part is unknown; of the tokens where words are not spaced."""
-    return fit.unknown_share if fit.unknown_words is None else fit.unknown_words
 
 
 def count_letters(lines: Sequence[str]) -> Counter[str]:
