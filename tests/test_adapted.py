@@ -15,7 +15,7 @@ from langlift.evaluation.pseudo_perplexity import score_sentences
 from langlift.evaluation.surprise import word_surprises
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
-from langlift.vocab.overlap import canonical_forms
+from langlift.vocab.overlap import canonical_tokens
 
 TEXTS = ["Il-qattus ___ fuq is-sodda.", "___ marret id-dar."]
 
@@ -24,7 +24,7 @@ TEXTS = ["Il-qattus ___ fuq is-sodda.", "___ marret id-dar."]
 def test_guesses_have_the_probability_of_their_pieces(base: Path):
     """On every architecture: pieces left to right, those to the right masked."""
     model, tokenizer = load_masked_model(str(base)), load_tokenizer(str(base))
-    forms = canonical_forms(tokenizer)
+    forms = canonical_tokens(tokenizer)
     guesses = most_likely_words(model, tokenizer, forms, "Illum ___ tajba", top=200)
     assert guesses == sorted(guesses, key=lambda guess: -guess.score)
     assert len({guess.word for guess in guesses}) == len(guesses) > 5
@@ -44,7 +44,7 @@ def test_guesses_have_the_probability_of_their_pieces(base: Path):
 @torch.inference_mode()
 def test_the_best_single_piece_is_found(tiny_bert: Path):
     model, tokenizer = load_masked_model(str(tiny_bert)), load_tokenizer(str(tiny_bert))
-    forms = canonical_forms(tokenizer)
+    forms = canonical_tokens(tokenizer)
     (best, *_) = [g for g in most_likely_words(model, tokenizer, forms, "Illum ___ .", top=500) if g.pieces == 1]
     ids = torch.tensor([tokenizer(f"Illum {tokenizer.mask_token} .")["input_ids"]])
     at = int((ids[0] == tokenizer.mask_token_id).nonzero())
@@ -85,7 +85,7 @@ def test_what_the_model_cannot_read_is_said(tiny_bert: Path):
     (words,) = word_surprises(model, tokenizer, ["Illum " * 100])
     assert words[0].bits > 0 and words[-1].bits is None and words[-1].bits_per_character is None
     with pytest.raises(InputError, match="too many for this model"):
-        most_likely_words(model, tokenizer, canonical_forms(tokenizer), "Illum " * 100 + "___")
+        most_likely_words(model, tokenizer, canonical_tokens(tokenizer), "Illum " * 100 + "___")
 
 
 @pytest.mark.parametrize("method", ["seq_bn_inv", "full"])

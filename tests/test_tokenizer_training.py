@@ -104,8 +104,8 @@ def test_a_saved_tokenizer_loads_as_it_was(tokenizer, tmp_path):
 @pytest.mark.parametrize(
     ("lines", "size", "said", "hint"),
     [
-        (LINES, 9000, r"gives only \d+ pieces .*, not 8995", "smaller by"),
-        (LINES, 100, "95 pieces cannot hold", "larger by"),
+        (LINES, 9000, r"gives only \d+ tokens .*, not 8995", "smaller by"),
+        (LINES, 100, "95 tokens cannot cover", "larger by"),
         ([], 300, "no text", "more text"),
         (["", "  "], 300, "no text", "more text"),
     ],

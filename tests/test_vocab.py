@@ -190,12 +190,12 @@ def test_corpora_are_drawn_by_alpha(english, tmp_path):
     small = tmp_path / "small.txt"
     small.write_text("\n".join(f"kelma numru {i} fit-test il-qasir tagħna" for i in range(40)), encoding="utf-8")
     level = read_corpora([MALTESE, small], alpha=0.0)
-    drawn = list(level.drawn(seed=1))
+    drawn = list(level.sampled(seed=1))
     mine = sum("kelma numru" in line for line in drawn)
     assert len(drawn) == sum(map(len, level.lines))
     assert abs(mine / len(drawn) - 0.5) < 0.1
     assert {line for line in drawn if "kelma numru" in line} == set(level.lines[1])  # over and over, none left out
-    assert drawn == list(level.drawn(seed=1)) != list(level.drawn(seed=2))
+    assert drawn == list(level.sampled(seed=1)) != list(level.sampled(seed=2))
     by_size = read_corpora([MALTESE, small], alpha=1.0)
     assert by_size.shares[1] == pytest.approx(len(by_size.lines[1]) / len(drawn))
     with pytest.raises(InputError, match="given twice"):
@@ -268,7 +268,7 @@ def test_an_unseen_script_gets_characters(kind, tokenizers):
 
 
 def test_an_extension_that_the_text_does_not_give(tokenizers, maltese_lines):
-    with pytest.raises(LangliftError, match=r"gives only \d+ new pieces"):
+    with pytest.raises(LangliftError, match=r"gives only \d+ new tokens"):
         extended(tokenizers["unigram"], maltese_lines[:20], 5000)
 
 
@@ -331,7 +331,7 @@ def test_a_size_keeps_characters_and_the_pieces_in_most_use(kind, tokenizers, ma
         assert (trimmed.unk_token_id in ids) <= (
             base.unk_token_id in base(line, add_special_tokens=False)["input_ids"]
         )
-    with pytest.raises(InputError, match="single characters are"):
+    with pytest.raises(InputError, match="special tokens, bytes and single characters"):
         most_used_ids(state, use, least - 1)
 
 

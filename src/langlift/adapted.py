@@ -26,7 +26,7 @@ from langlift.tasks.runner import HEAD
 from langlift.tasks.sentences import Prediction
 from langlift.tasks.task import task_called
 from langlift.training.run_folder import RECIPE, is_finished
-from langlift.vocab.overlap import canonical_forms
+from langlift.vocab.overlap import canonical_tokens
 
 
 class Adapted:
@@ -154,7 +154,7 @@ class Adapted:
         """The model with its adapter, its tokenizer and the forms of its pieces."""
         loaded = load_language_model(self.path, self._base, masked_only=True)
         tokenizer = loaded.tokenizer
-        return loaded.model.to(default_device()).eval(), tokenizer, canonical_forms(tokenizer)
+        return loaded.model.to(default_device()).eval(), tokenizer, canonical_tokens(tokenizer)
 
     def _asked(self, method: str) -> tuple[PreTrainedModel, Any, Any]:
         with self._turn:

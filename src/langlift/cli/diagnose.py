@@ -177,8 +177,8 @@ def _show_base(result: "Diagnosis", base: str) -> None:
 
 COLUMNS = (
     "seen: whether it was pre-trained on the language; pppl: within-word pseudo-perplexity per character (-: no "
-    "masked head); tokens: tokens per word; own: the same with a vocabulary of the language's own; whole: words that "
-    "are one token; unknown: unknown and byte tokens; missing: letters without a token"
+    "masked head); tokens: tokens per word; own: the same with a vocabulary of the language's own; whole: words "
+    "that are one token; unknown: unknown and byte tokens; missing: letters without a token"
 )
 
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from langlift.backbones.loading import longest_input
 from langlift.errors import InputError
 from langlift.training.language_model_loss import logits_at
-from langlift.vocab.overlap import Form
+from langlift.vocab.overlap import CanonicalToken
 
 GAP = "___"
 GAPS = regex.compile("_{3,}")
@@ -42,7 +42,7 @@ class WordGuess:
 
 
 def most_likely_words(
-    model: PreTrainedModel, tokenizer: Any, forms: Mapping[int, Form], text: str, top: int = 5
+    model: PreTrainedModel, tokenizer: Any, forms: Mapping[int, CanonicalToken], text: str, top: int = 5
 ) -> list[WordGuess]:
     """The ``top`` most likely words for the one ``___`` in a text, best first.
 
@@ -50,7 +50,7 @@ def most_likely_words(
     right masked. Between spaces only pieces that begin a word come first, and only pieces that continue one come
     after. The summed log-probability would favour short words, its mean over pieces long ones, whose ends are
     easily guessed; so words are compared by the sum over the length penalty (5 + pieces) / 6 (Wu et al. 2016,
-    equation 14). ``forms`` are the tokenizer's ``canonical_forms``.
+    equation 14). ``forms`` are the tokenizer's ``canonical_tokens``.
 
     Raises:
         InputError: the text has no gap or several, or is too long for the model.
@@ -85,7 +85,7 @@ def around_gap(text: str) -> tuple[str, str]:
     return parts[0], parts[1]
 
 
-def _allowed(forms: Mapping[int, Form], size: int, between: bool) -> tuple[Tensor, Tensor]:
+def _allowed(forms: Mapping[int, CanonicalToken], size: int, between: bool) -> tuple[Tensor, Tensor]:
     """Which ids may come first and which after, bool [size] each."""
     first, later = torch.zeros(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool)
     for number, form in forms.items():

@@ -1,9 +1,9 @@
-"""Build a vocabulary for one or several languages: a new one in the manner of a base model's, or an extension."""
+"""Build a vocabulary for one or more languages: a new one like a base model's, or an extension of it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import load_tokenizer
@@ -21,12 +21,12 @@ from langlift.vocab.tokenizer_training import train_tokenizer
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What ``langlift vocab build`` made.
+    """The result of ``langlift vocab build``.
 
-    ``size`` counts all entries. ``new_characters`` and ``new_joined`` count what an extension added, and are
-    0 for a new vocabulary. ``before`` and ``after`` say how finely the base's and this vocabulary cut the
-    corpus (``vocab.parts.fertility``); ``lines_changed`` is the share of the measured lines that they cut
-    differently. ``shares`` are the corpora's shares of the lines drawn.
+    ``size``: the number of entries. ``new_characters`` and ``new_joined``: the number of characters and merged
+    tokens that an extension added; 0 for a new vocabulary. ``before`` and ``after``: how finely the base's and
+    this vocabulary split the corpus (``vocab.parts.fertility``); ``lines_changed``: the share of lines that they
+    split differently. ``shares``: the share of each corpus in the sampled lines.
     """
 
     vocabulary: str
@@ -50,43 +50,43 @@ def build_vocabulary(
     recipe: VocabRecipe,
     extend: bool = False,
 ) -> BuildResult:
-    """Write a folder that ``AutoTokenizer`` loads: a vocabulary of ``recipe.size`` entries from the train
-    splits of ``corpus``, or ``base``'s with ``recipe.pieces`` more.
+    """Write a tokenizer folder: a vocabulary of ``recipe.size`` entries from the train splits of ``corpus``.
 
-    ``language`` is a language, or any name, such as a family's: it goes into the record alone.
+    With ``extend`` it is ``base``'s with ``recipe.pieces`` more. ``language`` is a language or any name, such as
+    that of a family; it is only recorded.
 
     Raises:
-        InputError: base or corpus cannot be read, or ``out`` is not free.
+        InputError: base or corpus cannot be read, or ``out`` is not empty.
         LangliftError: the text is too small for the vocabulary.
     """
     check_new_folder(out)
     corpora = read_corpora(corpus, recipe.alpha)
     base = BaseName.of(base)
     source = load_tokenizer(base)
-    new_characters = new_joined = 0
+    characters: list[str] = []
+    joined: list[str] = []
     if extend:
-        extension = extended(source, list(corpora.drawn(recipe.seed)), recipe.pieces)
-        target = extension.tokenizer
-        new_characters, new_joined = len(extension.characters), len(extension.joined)
+        target, characters, joined = extended(source, list(corpora.sampled(recipe.seed)), recipe.pieces)
     else:
         with ProgressBar("training the vocabulary", 1, "vocabularies") as bar:
             target = train_tokenizer(
-                corpora.drawn(recipe.seed), recipe.kind, recipe.size, source, recipe.character_coverage
+                corpora.sampled(recipe.seed), recipe.kind, recipe.size, source, recipe.character_coverage
             )
             bar.advance()
-    sample = corpora.sample()
-    changed = sum(
-        before != after for before, after in zip(_cut(source, sample), _cut(target, sample), strict=True)
-    )
+    sample = corpora.measured()
+    split = [map(each.convert_ids_to_tokens, token_ids(each, sample)) for each in (source, target)]
+    changed = sum(before != after for before, after in zip(*split, strict=True))
+    with suppress(InputError):
+        language = str(find_language(language))
     result = BuildResult(
         vocabulary=str(out),
-        language=_name(language),
+        language=language,
         base=base.name,
         kind="extension" if extend else kind_of(state_of(target)),
         size=len(target),
-        new_characters=new_characters,
-        new_joined=new_joined,
-        shares={str(path): round(share, 6) for path, share in zip(corpora.paths, corpora.shares, strict=True)},
+        new_characters=len(characters),
+        new_joined=len(joined),
+        shares={str(path): round(share, 6) for path, share in zip(corpus, corpora.shares or (), strict=True)},
         before=fertility(source, sample),
         after=fertility(target, sample),
         lines_changed=round(changed / len(sample), 4),
@@ -101,14 +101,3 @@ def build_vocabulary(
         target.save_pretrained(staging)
         write_record(staging, record)
     return result
-
-
-def _cut(tokenizer: Any, lines: Sequence[str]) -> Iterator[list[str]]:
-    return map(tokenizer.convert_ids_to_tokens, token_ids(tokenizer, lines))
-
-
-def _name(language: str) -> str:
-    try:
-        return str(find_language(language))
-    except InputError:
-        return language

@@ -1,6 +1,5 @@
-"""The lines that a vocabulary is made from: of one corpus or of several, by alpha sampling."""
+"""The lines of one or more corpora, from which a vocabulary is made or trimmed."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,26 +11,27 @@ from langlift.corpus.text_data import load_text_data
 from langlift.corpus.text_files import read_lines
 from langlift.data_folder import SPLITS
 from langlift.errors import InputError
+from langlift.files import sha256_of
 
 MEASURED_LINES = 2000
-"""So many lines, at most, are enough to say how finely a vocabulary cuts."""
+"""Maximum number of lines to measure on."""
 
 
 @dataclass(frozen=True)
 class Corpora:
-    """The training lines of each corpus, and each one's share of the draws; shares sum to 1."""
+    """The lines of each corpus, and its share of the lines to sample (None: not for sampling)."""
 
     paths: Sequence[Path]
     lines: Sequence[list[str]]
     sha256: Sequence[str]
-    shares: Sequence[float]
+    shares: Sequence[float] | None = None
 
-    def drawn(self, seed: int) -> Iterator[str]:
+    def sampled(self, seed: int) -> Iterator[str]:
         """As many lines as there are in all, each from a corpus drawn by its share.
 
-        A corpus is gone through in a shuffled order, and again from the start where its share is larger.
+        The lines of a corpus come in shuffled order, from the start again where its share is larger.
         """
-        if len(self.lines) == 1:
+        if self.shares is None or len(self.lines) == 1:
             yield from self.lines[0]
             return
         random = np.random.default_rng(seed)
@@ -42,23 +42,26 @@ class Corpora:
             yield self.lines[corpus][order[seen[corpus] % len(order)]]
             seen[corpus] += 1
 
-    def sample(self) -> list[str]:
-        """Lines evenly from all corpora in their order, to measure on."""
+    def measured(self) -> list[str]:
+        """At most ``MEASURED_LINES`` lines at even distances, from all corpora in their order."""
         return evenly([line for lines in self.lines for line in lines])
 
     def described(self) -> list[dict[str, object]]:
-        """What the record of a vocabulary says of its corpora."""
-        return [
-            {"corpus": path.name, "sha256": digest, "lines": len(lines), "share": round(float(share), 6)}
-            for path, lines, digest, share in zip(self.paths, self.lines, self.sha256, self.shares, strict=True)
+        """The corpora in the record of a vocabulary."""
+        rows: list[dict[str, object]] = [
+            {"corpus": path.name, "sha256": digest, "lines": len(lines)}
+            for path, lines, digest in zip(self.paths, self.lines, self.sha256, strict=True)
         ]
+        for row, share in zip(rows, self.shares or (), strict=False):
+            row["share"] = round(share, 6)
+        return rows
 
 
 def read_corpora(paths: Sequence[Path], alpha: float) -> Corpora:
-    """Read the train split of text files or built folders: what is kept for testing stays unseen.
+    """Read the train split of text files or built folders, with the shares that ``alpha`` gives them.
 
     Raises:
-        InputError: none is given, one is named twice, or its content is damaged or too short.
+        InputError: there is none, one is given twice, or its content is damaged or too short.
     """
     if not paths:
         raise InputError("no corpus is given", "name a text file or a built folder with --corpus")
@@ -67,31 +70,30 @@ def read_corpora(paths: Sequence[Path], alpha: float) -> Corpora:
             raise InputError(f"--corpus {path}: given twice", "name each corpus once; --alpha sets their shares")
     texts = [load_text_data(path) for path in paths]
     lines = [[line for line in text.train if line] for text in texts]
-    shares = sampling_shares([len(part) for part in lines], alpha)
-    return Corpora(paths, lines, [text.sha256 for text in texts], [float(share) for share in shares])
+    shares = sampling_shares([len(part) for part in lines], alpha).tolist()
+    return Corpora(paths, lines, [text.sha256 for text in texts], shares)
 
 
-def all_lines(paths: Sequence[Path]) -> tuple[list[list[str]], list[dict[str, object]]]:
-    """Every line of text files, and of all splits of built folders, by corpus; and what a record says of each.
+def read_whole_corpora(paths: Sequence[Path]) -> Corpora:
+    """Read every line of text files, and all splits of built folders.
 
     Raises:
-        InputError: nothing is given or found, or the content is damaged.
+        InputError: there is no text, or the content is damaged.
     """
     lines: list[list[str]] = []
-    described: list[dict[str, object]] = []
+    digests: list[str] = []
     for path in paths:
         if path.is_dir():
             data = load_text_data(path)
-            found, digest = [line for split in SPLITS for line in getattr(data, split)], data.sha256
+            lines.append([line for split in SPLITS for line in getattr(data, split)])
+            digests.append(data.sha256)
         else:
-            found = [line for line in read_lines(path) if line]
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        lines.append(found)
-        described.append({"corpus": path.name, "sha256": digest, "lines": len(found)})
+            lines.append([line for line in read_lines(path) if line])
+            digests.append(sha256_of([path]))
     if not any(lines):
-        said = ", ".join(map(str, paths)) or "no corpus is given"
-        raise InputError(f"{said}: no text", "name text files or built folders with --corpus")
-    return lines, described
+        listed = ", ".join(map(str, paths)) or "no corpus is given"
+        raise InputError(f"{listed}: no text", "name text files or built folders with --corpus")
+    return Corpora(paths, lines, digests)
 
 
 def evenly(lines: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""How well a base model's vocabulary fits a language's text: tokens per word, unknowns, missing letters."""
+"""How well a base model's vocabulary fits a text: tokens per word, unknown tokens, missing letters."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,18 +11,18 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from langlift.vocab.parts import BYTE_PIECE, META, byte_characters, is_byte_level, state_of
 
 WORD = regex.compile(r"[\p{L}\p{M}\p{N}\u200c\u200d]+")
-"""A word: a run of letters, marks and digits; apostrophes and hyphens end it, whatever the tokenizer does."""
+"""A word is a run of letters, marks and digits; apostrophes and hyphens end it, whatever the tokenizer does."""
 LETTER = regex.compile(r"(?V1)[[\p{L}\p{M}]--\p{Variation_Selector}]")
 WORD_MARKS = (META, "\u0120")
-"""How SentencePiece and byte-level BPE write a space."""
-TEXTS_AT_ONCE = 500
+"""The tokens of SentencePiece and byte-level BPE for a space."""
+BATCH = 500
 OWN_SIZE = 16_000
-"""The size of the vocabulary that a base model's is compared with."""
+"""The size of the language's own vocabulary, with which a base model's is compared."""
 
 
 @dataclass(frozen=True)
 class MissingLetter:
-    """A letter or mark that the vocabulary has no piece for, and its share of the text's letters and marks."""
+    """A letter or mark without a token, and its share of the letters and marks in the text."""
 
     letter: str
     share: float
@@ -30,14 +30,14 @@ class MissingLetter:
 
 @dataclass(frozen=True)
 class VocabularyFit:
-    """What a tokenizer makes of a text. Shares are from 0 to 1.
+    """Measures of a tokenizer on a text. Shares are from 0 to 1.
 
-    ``fertility``: tokens per word (a run of letters, marks and digits; Rust et al. 2021), None where the script
-    has no spaces between words. ``characters_per_token`` counts code points, spaces too. ``whole_words``: share of
-    the running words that are one known token. ``unknown_words``: share of the running words of which a part is
-    unknown. ``unknown_share`` and ``byte_share``: shares of the tokens that are unknown, or bytes of a letter that
-    the vocabulary lacks. ``letter_coverage``: share of the running letters and marks that it has. ``missing`` is
-    sorted, most frequent first.
+    ``fertility``: tokens per word (a run of letters, marks and digits; Rust et al. 2021), None if the script has
+    no spaces between words. ``characters_per_token``: code points, including spaces. ``whole_words``: share of
+    running words that are one known token. ``unknown_words``: share of running words with an unknown part.
+    ``unknown_share`` and ``byte_share``: shares of tokens that are unknown, or bytes of a letter without a token.
+    ``letter_coverage``: share of running letters and marks with a token. ``missing``: those without, most frequent
+    first.
     """
 
     vocabulary_size: int
@@ -64,35 +64,42 @@ def vocabulary_fit(
 ) -> VocabularyFit:
     """Measure a fast tokenizer on ``lines``.
 
-    ``letters`` counts the letters and marks of the whole text (``count_letters``), of which the lines may be a
-    sample. ``spaced`` says whether the script has spaces between words.
+    ``letters``: the letters and marks of the whole text (``count_letters``), of which the lines may be a sample.
+    ``spaced``: whether the script has spaces between words.
     """
     tokens = unknown = byte_tokens = words = in_words = whole = damaged = 0
     spelled: set[str] = set()
-    kinds = _TokenKinds(tokenizer)
+    unk, vocabulary, byte_level = tokenizer.unk_token_id, tokenizer.get_vocab(), is_byte_level(state_of(tokenizer))
+    byte_ids = {
+        number
+        for token, number in vocabulary.items()
+        if BYTE_PIECE.fullmatch(token) or (byte_level and _is_partial(token))
+    }
+    marks = {vocabulary.get(mark) for mark in WORD_MARKS}
     for text, encoding in _encodings(tokenizer, lines):
-        covers = []  # (start, end, whether the token is an ordinary one) of each token
+        covers = []  # (start, end, is unknown, is a byte) of each token
         for i, (start, end), special in zip(
             encoding.ids, encoding.offsets, encoding.special_tokens_mask, strict=True
         ):
-            if special and i != tokenizer.unk_token_id:
+            is_unknown, is_byte = i == unk, i in byte_ids
+            if special and not is_unknown:
                 continue
-            is_unknown, is_byte = i == tokenizer.unk_token_id, kinds.is_byte(i)
-            if kinds.begins_word(i):
-                end += text[start:end].isspace()  # it belongs to the word behind the space
+            if i in marks:
+                end += text[start:end].isspace()  # it belongs to the word after the space
             tokens, unknown, byte_tokens = tokens + 1, unknown + is_unknown, byte_tokens + is_byte
             covers.append((start, end, is_unknown, is_byte))
-            if not (is_unknown or is_byte or kinds.begins_word(i)):
+            if not (is_unknown or is_byte or i in marks):
                 spelled.update(text[start:end])
         for count, known_whole, has_unknown in _words(text, covers):
             words, in_words = words + 1, in_words + count
             whole, damaged = whole + known_whole, damaged + has_unknown
     total = sum(letters.values())
-    missing = [
-        MissingLetter(letter, count / total)
-        for letter, count in letters.most_common()
-        if letter not in spelled and kinds.lacks(letter)
-    ]
+    missing = []
+    for letter, count in letters.most_common():
+        if letter not in spelled:
+            alone = tokenizer(letter, add_special_tokens=False)["input_ids"]
+            if any(i == unk or i in byte_ids for i in alone):
+                missing.append(MissingLetter(letter, count / total))
     counted = spaced and words > 0
     characters = sum(map(len, lines))
     return VocabularyFit(
@@ -112,7 +119,7 @@ def vocabulary_fit(
 
 
 def count_letters(lines: Sequence[str]) -> Counter[str]:
-    """How often each letter and mark occurs; capital and small letters apart."""
+    """The frequency of each letter and mark; case matters."""
     counts: Counter[str] = Counter()
     for line in lines:
         counts.update(line)
@@ -120,10 +127,10 @@ def count_letters(lines: Sequence[str]) -> Counter[str]:
 
 
 def own_fertility(training: Sequence[str], lines: Sequence[str]) -> float | None:
-    """Tokens per word that a vocabulary made for this language alone needs for ``lines``.
+    """Tokens per word of a vocabulary for this language alone, on ``lines``.
 
-    It is learned (byte-pair encoding, ``OWN_SIZE`` pieces) from the words of ``training``, which must be other
-    lines. None if either holds no word.
+    It is learned (byte-pair encoding, ``OWN_SIZE`` tokens) from the words of ``training``, which must be different
+    lines. None if either contains no word.
     """
     words = Counter(word for line in lines for word in WORD.findall(line))
     counts = Counter(word for line in training for word in WORD.findall(line))
@@ -137,34 +144,8 @@ def own_fertility(training: Sequence[str], lines: Sequence[str]) -> float | None
     return needed / sum(words.values())
 
 
-class _TokenKinds:
-    """Which tokens are bytes of a letter, and which letters have no token."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self._tokens = {i: token for token, i in tokenizer.get_vocab().items()}
-        self._byte_level = is_byte_level(state_of(tokenizer))
-        self._known: dict[int, bool] = {}
-
-    def is_byte(self, token_id: int) -> bool:
-        """Whether a token is a byte, or (byte-level BPE) ends or begins inside a character."""
-        if token_id not in self._known:
-            token = self._tokens.get(token_id, "")
-            self._known[token_id] = bool(BYTE_PIECE.fullmatch(token)) or (self._byte_level and _is_partial(token))
-        return self._known[token_id]
-
-    def begins_word(self, token_id: int) -> bool:
-        """Whether a token is only the mark that a word begins (for a space before it)."""
-        return self._tokens.get(token_id) in WORD_MARKS
-
-    def lacks(self, letter: str) -> bool:
-        """Whether a letter, alone, is unknown or spelled in bytes."""
-        ids = self._tokenizer(letter, add_special_tokens=False)["input_ids"]
-        return any(i == self._tokenizer.unk_token_id or self.is_byte(i) for i in ids)
-
-
 def _is_partial(token: str) -> bool:
-    """Whether a token of byte-level BPE is not a run of whole characters."""
+    """Whether a token of byte-level BPE contains an incomplete character."""
     table = byte_characters()
     if any(character not in table for character in token):
         return False  # an added token
@@ -176,14 +157,14 @@ def _is_partial(token: str) -> bool:
 
 
 def _encodings(tokenizer: Any, lines: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    for first in range(0, len(lines), TEXTS_AT_ONCE):
-        some = list(lines[first : first + TEXTS_AT_ONCE])
+    for first in range(0, len(lines), BATCH):
+        some = list(lines[first : first + BATCH])
         encoded = tokenizer(some, return_special_tokens_mask=True, verbose=False)
         yield from zip(some, encoded.encodings, strict=True)
 
 
 def _words(text: str, covers: Sequence[tuple[int, int, bool, bool]]) -> Iterator[tuple[int, bool, bool]]:
-    """For each word of the text: its tokens, whether it is one known token, and whether some of it is unknown."""
+    """For each word: the number of tokens, whether it is one known token, and whether a part is unknown."""
     first = 0
     for match in WORD.finditer(text):
         start, end = match.span()

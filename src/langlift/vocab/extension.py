@@ -1,35 +1,35 @@
-"""Add the most useful new pieces to a vocabulary, and leave what they do not touch as it was."""
+"""Extend a vocabulary by the most useful new tokens, without changing how other text is tokenised."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Container, Iterator, Sequence, Set
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerFast
 
 from langlift.errors import LangliftError
 from langlift.progress import ProgressBar
-from langlift.vocab.merging import LEAST_COUNT, Merge, Word, merged
+from langlift.vocab.merging import MINIMUM_COUNT, Merge, Word, merged
 from langlift.vocab.parts import (
+    BATCH,
     BYTE_PIECE,
-    LINES_TOGETHER,
     META,
     State,
     assembled,
     is_byte_level,
     kind_of,
+    normalised,
     pieces_of,
     state_of,
 )
 
 JOINT_BONUS = 1e-7
-"""What a joined piece of a unigram vocabulary is better than its parts: less than any two of its ways to cut a
-text differ by, so that it decides only between a piece and its parts."""
+"""By how much the score of a joined token in a unigram vocabulary exceeds the sum of its parts: less than the
+difference between any two segmentations, so that it only decides between a token and its parts."""
 
 
-@dataclass(frozen=True)
-class Extension:
-    """The extended tokenizer; which of its new pieces are single characters, and which joined from others."""
+class Extension(NamedTuple):
+    """An extended tokenizer, its new single characters, and its new tokens joined from others."""
 
     tokenizer: PreTrainedTokenizerFast
     characters: list[str]
@@ -37,25 +37,26 @@ class Extension:
 
 
 def extended(base: Any, lines: Sequence[str], pieces: int) -> Extension:
-    """``base`` with ``pieces`` more, made from the pieces that it has (continued byte-pair merging).
+    """``base`` with ``pieces`` more tokens, made from those that it has (continued byte-pair merging).
 
-    First come the characters that it lacks, the most frequent first, at most half of the pieces (more if too
-    little is left to join). Then, one by one, the two neighbours within a word are joined that save the most
-    tokens in ``lines``, given all that was joined before. Ids of the base stay. A text without any of the new
-    pieces is cut as before, and in unigram and BPE vocabularies new tokens are whole runs of
-    old ones, new characters apart.
+    First, characters that it lacks are added, the most frequent first, at most half of the tokens (more if there
+    is too little left to join). Then, one by one, the pair of neighbouring tokens within a word is joined that
+    saves the most tokens in ``lines``, given all earlier ones. Ids of the base stay. A text without new tokens is
+    tokenised as before; in unigram and BPE vocabularies, new tokens other than characters are sequences of old
+    ones.
 
     Raises:
-        InputError: the base's tokenizer is of a kind that is not supported.
-        LangliftError: the text gives fewer pieces.
+        InputError: the kind of the base's tokenizer is not supported.
+        LangliftError: the text gives fewer tokens.
     """
     state = state_of(base)
     words: Counter[Word] = Counter()
     with ProgressBar("reading the corpus", len(lines), "lines") as bar:
-        for number, line in enumerate(lines, start=1):
-            words.update(_words(base, state, line))
-            if number % LINES_TOGETHER == 0:
-                bar.advance(LINES_TOGETHER)
+        for start in range(0, len(lines), BATCH):
+            batch = lines[start : start + BATCH]
+            for line in batch:
+                words.update(_words(base, state, line))
+            bar.advance(len(batch))
     known = pieces_of(state) | {entry["content"]: entry["id"] for entry in state["added_tokens"]}
     lacking = _new_characters(words, known)
     characters = lacking[: pieces // 2]
@@ -69,26 +70,26 @@ def extended(base: Any, lines: Sequence[str], pieces: int) -> Extension:
         merges.append(merge)
         if merge.piece not in usable:
             joined.setdefault(merge.piece)
-    characters += lacking[len(characters) : pieces - len(joined)]  # where there is no more to join
+    characters += lacking[len(characters) : pieces - len(joined)]  # if there is nothing left to join
     found = len(characters) + len(joined)
     if found < pieces:
         raise LangliftError(
-            f"the text gives only {found} new pieces that occur {LEAST_COUNT} times or more, not {pieces}",
-            f"use --pieces {found} or give more text" if found else "the base's vocabulary has them all",
+            f"the text gives only {found} new tokens that occur at least {MINIMUM_COUNT} times, not {pieces}",
+            f"use --pieces {found} or give more text" if found else "the base's vocabulary already has them all",
         )
     _add(state, known, [*characters, *joined], merges)
     return Extension(assembled(state, base), characters, list(joined))
 
 
 def _words(base: Any, state: State, line: str) -> Iterator[Word]:
-    """The words of a line as runs of the base's pieces; what it lacks is spelled in characters."""
+    """The words of a line as sequences of the base's tokens; what it lacks is spelled in characters."""
     encoding = base.backend_tokenizer.encode(line, add_special_tokens=False)
     wordpiece = kind_of(state) == "wordpiece"
     prefix = state["model"].get("continuing_subword_prefix") or ""
     by_mark = not wordpiece and not is_byte_level(state)
     special = set(base.all_special_tokens) - {base.unk_token}
     word: list[str] = []
-    spelled = bytearray()  # of the characters that the base spells in bytes
+    spelled = bytearray()  # bytes of characters that the base lacks
     last: int | None = None
     for piece, token, number, (start, end) in zip(
         encoding.tokens, encoding.ids, encoding.word_ids, encoding.offsets, strict=True
@@ -103,10 +104,9 @@ def _words(base: Any, state: State, line: str) -> Iterator[Word]:
         if byte:
             spelled.append(int(byte[1], 16))
         elif token == base.unk_token_id:
-            text = piece  # unigram says what is unknown, the others only that something is
+            text = piece  # in unigram the unknown text itself, in other kinds the unknown token
             if piece == base.unk_token:
-                normalizer = base.backend_tokenizer.normalizer
-                text = normalizer.normalize_str(line[start:end]) if normalizer else line[start:end]
+                text = normalised(base.backend_tokenizer, line[start:end])
             word += [prefix * (wordpiece and place > 0) + character for place, character in enumerate(text)]
         elif piece not in special:
             word.append(piece)
@@ -121,43 +121,39 @@ def _decoded(spelled: bytearray) -> list[str]:
     return characters
 
 
-def _new_characters(words: Counter[Word], known: Iterable[str]) -> list[str]:
+def _new_characters(words: Counter[Word], known: Container[str]) -> list[str]:
     """The characters that the base lacks, the most frequent first."""
     counts: Counter[str] = Counter()
     for word, count in words.items():
         for symbol in word:
             if symbol not in known and not symbol.isspace() and symbol != "\ufffd":
                 counts[symbol] += count
-    return sorted((symbol for symbol, n in counts.items() if n >= LEAST_COUNT), key=lambda s: (-counts[s], s))
+    return sorted((symbol for symbol, n in counts.items() if n >= MINIMUM_COUNT), key=lambda s: (-counts[s], s))
 
 
-def _within(words: Counter[Word], usable: Iterable[str]) -> Counter[Word]:
-    """The words cut where a symbol stays unknown."""
-    runs: Counter[Word] = Counter()
+def _within(words: Counter[Word], usable: Set[str]) -> Counter[Word]:
+    """The words, split at symbols that stay unknown."""
+    parts: Counter[Word] = Counter()
     for word, count in words.items():
-        run: list[str] = []
-        for symbol in (*word, ""):
-            if symbol in usable:
-                run.append(symbol)
-            else:
-                if len(run) > 1:
-                    runs[tuple(run)] += count
-                run = []
-    return runs
+        for known, group in groupby(word, usable.__contains__):
+            part = tuple(group)
+            if known and len(part) > 1:
+                parts[part] += count
+    return parts
 
 
 def _add(state: State, known: dict[str, int], new: Sequence[str], merges: Sequence[Merge]) -> None:
-    """Put the new pieces into the tokenizer's parts, behind all ids that are taken."""
+    """Add new tokens to the tokenizer's state, after all ids in use."""
     model = state["model"]
     first = max(known.values()) + 1
     if kind_of(state) == "unigram":
         by_id = {number: piece for piece, number in known.items()}
         vocabulary = list(model["vocab"])
         least = min(score for _, score in vocabulary)
-        # Added tokens beyond the pieces become pieces, as the mask in XLM-R is, so that ids have no gap.
+        # Added tokens beyond the model's, such as XLM-R's mask, go into the model, so that ids have no gap.
         vocabulary += [[by_id.get(i, f"<unused {i}>"), 0.0] for i in range(len(vocabulary), first)]
         scores: dict[str, float] = dict.fromkeys(new, least) | dict(vocabulary)
-        made: dict[str, float] = {}  # a piece may also be made that the base has, and does not choose
+        made: dict[str, float] = {}  # may include tokens that the base has but does not choose
         for left, right, piece in merges:
             parts = (made[part] if part in made else scores[part] for part in (left, right))
             score = sum(parts) + JOINT_BONUS

@@ -1,4 +1,4 @@
-"""Byte-pair merging of any symbols, characters or pieces: which neighbours to join, the most frequent first."""
+"""Byte-pair merging of any symbols (characters or tokens), the most frequent pair first."""
 
 import json
 from collections import Counter
@@ -9,15 +9,15 @@ from tokenizers import Tokenizer, pre_tokenizers, trainers
 from tokenizers.models import BPE
 
 FIRST_CODE_POINT = 0x10000
-"""Symbols are spelled as characters from here on: none of them is white space."""
-LEAST_COUNT = 2
-"""A character or pair that occurs less often is no rule of the language."""
+"""Symbols are represented by characters from here on, none of which is white space."""
+MINIMUM_COUNT = 2
+"""Of a character or pair to be used."""
 
 Word = tuple[str, ...]
 
 
 class Merge(NamedTuple):
-    """Two neighbouring pieces, and the piece that they make."""
+    """Two neighbouring tokens, and the token that they form."""
 
     left: str
     right: str
@@ -25,20 +25,20 @@ class Merge(NamedTuple):
 
 
 def merged(words: Counter[Word], count: int, prefix: str) -> Iterator[Merge]:
-    """About ``count`` merges (a few more) of neighbouring symbols, each the most frequent when its turn comes.
+    """At least ``count`` merges of neighbouring symbols, each of the most frequent pair at that point.
 
-    ``words`` are symbols with how often they occur in a row; ``prefix`` marks symbols within a word (``##``) and
-    stands once in a joined one. Fixed by the words alone: each symbol becomes one character for the trainer of
-    ``tokenizers``, whose own way with prefixes breaks ties at random.
+    ``words`` are sequences of symbols with their frequencies; ``prefix`` marks symbols within a word (``##``) and
+    occurs once in a merged symbol. Only the words decide: each symbol becomes one character for the trainer of
+    ``tokenizers``, which breaks ties at random if it handles the prefixes itself.
     """
     symbols = sorted({symbol for word in words for symbol in word})
     spelled = {symbol: chr(FIRST_CODE_POINT + number) for number, symbol in enumerate(symbols)}
     texts = ("".join(spelled[symbol] for symbol in word) for word, n in words.items() for _ in range(n))
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    wanted = len(symbols) + count + count // 5 + 100  # some merges make a piece that is there already
+    wanted = len(symbols) + count + count // 5 + 100  # some merges form an existing token
     tokenizer.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=wanted, min_frequency=LEAST_COUNT, show_progress=False)
+        texts, trainers.BpeTrainer(vocab_size=wanted, min_frequency=MINIMUM_COUNT, show_progress=False)
     )
     back = {character: symbol for symbol, character in spelled.items()}
 

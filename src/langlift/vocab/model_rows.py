@@ -1,4 +1,4 @@
-"""Give a model other rows for another vocabulary: input and output embeddings, the head's bias, positions."""
+"""Change the rows of a model for another vocabulary: input and output embeddings, the head's bias, positions."""
 
 import copy
 from collections.abc import Callable
@@ -19,15 +19,15 @@ POSITIONS = "position_embeddings.weight"
 
 
 def row_count(tokenizer: Any) -> int:
-    """How many rows a model needs for the tokenizer's ids."""
+    """The number of rows that a model needs for the tokenizer's ids."""
     return max(tokenizer.get_vocab().values()) + 1
 
 
 def vocabulary_tensors(model: PreTrainedModel) -> set[int]:
-    """The addresses of the tensors with one row for each token: embeddings, tied or not, and the head's bias."""
+    """The addresses of the tensors with a row for each token: embeddings, tied or not, and the head's bias."""
     decoder = backbone_of(model).head_decoder
     found = [model.get_input_embeddings().weight, *model.get_submodule(decoder).parameters()]
-    # BERT's and RoBERTa's heads hold the decoder's bias once more, and tie it only with the embeddings.
+    # The heads of BERT and RoBERTa have a second copy of the decoder's bias, tied only if the embeddings are.
     beside = getattr(model.get_submodule(decoder.rpartition(".")[0]), "bias", None)
     if isinstance(beside, Tensor):
         found.append(beside)
@@ -37,10 +37,9 @@ def vocabulary_tensors(model: PreTrainedModel) -> set[int]:
 def with_vocabulary(model: PreTrainedModel, tokenizer: Any, rows: Callable[[Tensor], Tensor]) -> PreTrainedModel:
     """The model with ``rows`` of each matrix (or bias) of the vocabulary, float32, in evaluation mode.
 
-    ``rows`` takes such a tensor [old vocabulary, ...] and gives the new one; it is called once for each
-    tensor, the input embeddings first, and tied ones stay tied. Ids in the configuration follow the
-    tokenizer's special tokens by role; where positions count from the pad token's id, the table of
-    positions moves with it.
+    ``rows`` takes such a tensor [old vocabulary, ...] and returns the new one; it is called once for each tensor,
+    first for the input embeddings, and tied tensors stay tied. Ids in the configuration are set to the tokenizer's
+    special tokens by role. If positions count from the pad token's id, the position table is shifted accordingly.
     """
     config: Any = copy.deepcopy(model.config)
     config.vocab_size = row_count(tokenizer)
@@ -72,16 +71,16 @@ def with_vocabulary(model: PreTrainedModel, tokenizer: Any, rows: Callable[[Tens
 def save_model(
     model: PreTrainedModel, tokenizer: Any, base: BaseModel, out: Path, record: Callable[[Path], None]
 ) -> None:
-    """Write an ordinary model folder, in the number format of the base's; ``record`` adds files to it.
+    """Write an ordinary model folder in the dtype of the base; ``record`` adds files to it.
 
-    Where the base has no head, neither has the folder; a pooler that stands in its place comes along.
+    If the base has no head, the folder has none either; the base's pooler is copied.
     """
     where, trust = model_location(base.source), base.source.trust_remote_code
     with quiet_transformers():
         stored = AutoConfig.from_pretrained(where, trust_remote_code=trust).dtype
     dtype = stored if isinstance(stored, torch.dtype) else torch.float32
     headed = base.head is not None
-    kept = _without_new_head(model, headed).to(dtype)
+    kept = (model if headed else model.base_model).to(dtype)
     state = None if headed else _weights(where, trust, dtype) | kept.state_dict()
     with new_folder(out) as staging:
         with quiet_transformers():
@@ -91,17 +90,12 @@ def save_model(
 
 
 def parameter_count(model: PreTrainedModel, headed: bool) -> int:
-    """How many parameters a model has; a head that its base does not have is not counted."""
-    return sum(parameter.numel() for parameter in _without_new_head(model, headed).parameters())
-
-
-def _without_new_head(model: PreTrainedModel, headed: bool) -> PreTrainedModel:
-    part: PreTrainedModel = model if headed else model.base_model
-    return part
+    """The number of parameters of a model, without the head if its base has none."""
+    return sum(parameter.numel() for parameter in (model if headed else model.base_model).parameters())
 
 
 def _weights(where: str, trust: bool, dtype: torch.dtype) -> dict[str, Tensor]:
-    """All weights of a model without head that its checkpoint has."""
+    """The weights in the checkpoint of a model without head."""
     with quiet_transformers():
         model, info = AutoModel.from_pretrained(
             where, dtype=dtype, trust_remote_code=trust, output_loading_info=True
@@ -110,7 +104,7 @@ def _weights(where: str, trust: bool, dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 def _shifted(table: Tensor, shift: int, pad: int) -> Tensor:
-    """The table of positions moved so that the first position is again the one behind the pad token's id."""
+    """The position table, shifted so that the first position is the one after the pad token's id."""
     moved = table.new_zeros(table.shape[0] + shift, table.shape[1])
     moved[pad + 1 :] = table[pad + 1 - shift :]
     return moved

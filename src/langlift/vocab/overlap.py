@@ -1,4 +1,4 @@
-"""Which tokens of two vocabularies are the same, whatever each tokenizer's way of writing them."""
+"""The tokens that two vocabularies share, however each tokenizer writes them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -11,25 +11,26 @@ from langlift.vocab.parts import (
     greedy_pieces,
     is_byte_level,
     kind_of,
+    normalised,
     pieces_of,
     special_ids,
     state_of,
 )
 
 
-class Form(NamedTuple):
-    """A piece apart from its notation: whether it begins a word, and its letters; or a single byte."""
+class CanonicalToken(NamedTuple):
+    """A token independent of its notation: whether it is word-initial, and its text; or a single byte."""
 
     initial: bool
     surface: str
     byte: int | None = None
 
 
-def canonical_forms(tokenizer: Any) -> dict[int, Form]:
-    """The form of every piece, by id; special and other added tokens are left out.
+def canonical_tokens(tokenizer: Any) -> dict[int, CanonicalToken]:
+    """The canonical form of each token, by id, without special and other added tokens.
 
-    A leading space mark (SentencePiece, byte-level) and a missing ``##`` (WordPiece) say that a word begins.
-    No two pieces of one vocabulary have the same form.
+    Word-initial tokens have a leading space mark (SentencePiece, byte-level) or no ``##`` (WordPiece). No two
+    tokens of a vocabulary have the same form.
     """
     state = state_of(tokenizer)
     added = {entry["content"] for entry in state["added_tokens"]}
@@ -37,7 +38,9 @@ def canonical_forms(tokenizer: Any) -> dict[int, Form]:
     if kind_of(state) == "wordpiece":
         prefix = state["model"]["continuing_subword_prefix"]
         return {
-            number: Form(False, piece.removeprefix(prefix)) if piece.startswith(prefix) else Form(True, piece)
+            number: CanonicalToken(False, piece.removeprefix(prefix))
+            if piece.startswith(prefix)
+            else CanonicalToken(True, piece)
             for piece, number in pieces.items()
         }
     if is_byte_level(state):
@@ -46,26 +49,26 @@ def canonical_forms(tokenizer: Any) -> dict[int, Form]:
     return {number: _sentencepiece(piece) for piece, number in pieces.items()}
 
 
-def _sentencepiece(piece: str) -> Form:
+def _sentencepiece(piece: str) -> CanonicalToken:
     if found := BYTE_PIECE.fullmatch(piece):
-        return Form(False, "", int(found[1], 16))
-    return Form(piece.startswith(META), piece.removeprefix(META).replace(META, " "))
+        return CanonicalToken(False, "", int(found[1], 16))
+    return CanonicalToken(piece.startswith(META), piece.removeprefix(META).replace(META, " "))
 
 
-def _byte_level(piece: str, table: Mapping[str, int]) -> Form:
+def _byte_level(piece: str, table: Mapping[str, int]) -> CanonicalToken:
     try:
         spelled = bytes(table[character] for character in piece)
     except KeyError:  # not of the byte alphabet
-        return Form(False, piece)
+        return CanonicalToken(False, piece)
     if len(spelled) == 1 and spelled[0] >= 0x80:
-        return Form(False, "", spelled[0])
-    # Bytes that are no whole characters become lone surrogates, which no other tokenizer's text holds.
+        return CanonicalToken(False, "", spelled[0])
+    # Incomplete characters become lone surrogates, which the text of other tokenizers does not contain.
     text = spelled.decode("utf-8", "surrogateescape")
-    return Form(text.startswith(" "), text.removeprefix(" "))
+    return CanonicalToken(text.startswith(" "), text.removeprefix(" "))
 
 
 def special_pairs(target: Any, source: Any) -> dict[int, int]:
-    """The source's id for the special tokens of ``target``, by role; for other added tokens by their text."""
+    """The source's ids of the special tokens of ``target``, by role, and of other added tokens, by their text."""
     ours, theirs = special_ids(target), special_ids(source)
     pairs = {}
     for role, number in ours.items():
@@ -81,41 +84,39 @@ def special_pairs(target: Any, source: Any) -> dict[int, int]:
 
 
 def overlap(target: Any, source: Any) -> dict[int, int]:
-    """Of each piece of ``target`` that ``source`` holds too, the source's id; in the order of the target's ids."""
-    theirs = {form: number for number, form in canonical_forms(source).items()}
-    forms = sorted(canonical_forms(target).items())
-    return {number: theirs[form] for number, form in forms if form in theirs}
+    """The source's id of each token of ``target`` that ``source`` has too, in the order of the target's ids."""
+    theirs = {token: number for number, token in canonical_tokens(source).items()}
+    ours = sorted(canonical_tokens(target).items())
+    return {number: theirs[token] for number, token in ours if token in theirs}
 
 
-def speller(tokenizer: Any) -> Callable[[Form], list[int]]:
-    """What gives the ids of the pieces by which ``tokenizer`` spells a form; none where it cannot.
+def speller(tokenizer: Any) -> Callable[[CanonicalToken], list[int]]:
+    """A function that gives the ids of the tokens by which ``tokenizer`` spells a token; empty if it cannot.
 
-    A form inside a word is spelled as inside a word, which a text of its own would not be.
+    A token from within a word is spelled as within a word, unlike a text of its own.
     """
     state = state_of(tokenizer)
-    model = tokenizer.backend_tokenizer.model
-    unknown = tokenizer.unk_token_id
+    backend = tokenizer.backend_tokenizer
     if kind_of(state) == "wordpiece":
         pieces, prefix = pieces_of(state), state["model"]["continuing_subword_prefix"]
-        normalizer = tokenizer.backend_tokenizer.normalizer
 
-        def in_wordpieces(form: Form) -> list[int]:
-            text = normalizer.normalize_str(form.surface) if normalizer else form.surface
-            found, complete = greedy_pieces(text, pieces, prefix, inside=not form.initial)
+        def in_wordpieces(token: CanonicalToken) -> list[int]:
+            text = normalised(backend, token.surface)
+            found, complete = greedy_pieces(text, pieces, prefix, inside=not token.initial)
             return [pieces[piece] for piece in found] if complete else []
 
         return in_wordpieces
     letters = {byte: character for character, byte in byte_characters().items()} if is_byte_level(state) else None
 
-    def in_pieces(form: Form) -> list[int]:
-        if form.byte is not None:
+    def in_pieces(token: CanonicalToken) -> list[int]:
+        if token.byte is not None:
             return []
-        text = (" " if form.initial else "") + form.surface
+        text = (" " if token.initial else "") + token.surface
         if letters is None:
             text = text.replace(" ", META)
         else:
             text = "".join(letters[byte] for byte in text.encode("utf-8", "surrogateescape"))
-        ids = [token.id for token in model.tokenize(text)]
-        return [] if unknown in ids else ids
+        ids = [piece.id for piece in backend.model.tokenize(text)]
+        return [] if tokenizer.unk_token_id in ids else ids
 
     return in_pieces

@@ -1,4 +1,4 @@
-"""A tokenizer taken apart: its kind, pieces and marks; and put together again from changed parts."""
+"""The state of a tokenizer: reading it, changing it, and making a tokenizer of it again."""
 
 import json
 import re
@@ -10,19 +10,20 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from langlift.backbones.loading import model_location, quiet_transformers
 from langlift.errors import InputError
 
 KINDS = {"Unigram": "unigram", "BPE": "bpe", "WordPiece": "wordpiece"}
-"""Names of models in tokenizer.json -> ours."""
+"""Names of models in tokenizer.json -> names here."""
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 TWINS = {"bos": "cls", "cls": "bos", "eos": "sep", "sep": "eos"}
-"""Roles that stand for each other where a tokenizer has only one of the two."""
+"""Roles that replace each other if a tokenizer has only one of the two."""
 META = "\u2581"
-"""SentencePiece's mark of a space before a piece."""
+"""SentencePiece's mark of a space before a token."""
 BYTE_PIECE = re.compile("<0x([0-9A-F]{2})>")
-LINES_TOGETHER = 1000
+BATCH = 1000
 VOCABULARY_HINT = "give a folder written by langlift vocab build"
 
 State = dict[str, Any]
@@ -43,17 +44,17 @@ def load_vocabulary(name: str) -> Any:
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(location)
     except InputError:
-        raise InputError(f"{name}: no vocabulary (no tokenizer.json)", VOCABULARY_HINT) from None
+        raise InputError(f"{name}: not a vocabulary (no tokenizer.json)", VOCABULARY_HINT) from None
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{name}: no vocabulary can be loaded ({reason})", VOCABULARY_HINT) from error
+        raise InputError(f"{name}: the vocabulary cannot be loaded ({reason})", VOCABULARY_HINT) from error
     if not tokenizer.is_fast:
         raise InputError(f"{name}: has no fast tokenizer", "convert it to tokenizer.json first")
     return tokenizer
 
 
 def state_of(tokenizer: Any) -> State:
-    """The tokenizer's parts, free to be changed; without truncation and padding, which calls set."""
+    """A copy of the tokenizer's state, without truncation and padding, which calls set."""
     state: State = json.loads(tokenizer.backend_tokenizer.to_str())
     state["truncation"] = state["padding"] = None
     return state
@@ -63,21 +64,21 @@ def kind_of(state: State) -> str:
     """``unigram``, ``bpe`` or ``wordpiece``.
 
     Raises:
-        InputError: it is of another kind.
+        InputError: it is another kind.
     """
     model = state["model"]["type"]
     if model not in KINDS:
-        raise InputError(f"the tokenizer is of the kind {model}", f"supported: {', '.join(KINDS)}")
+        raise InputError(f"tokenizers of kind {model} are not supported", f"supported: {', '.join(KINDS)}")
     return KINDS[model]
 
 
 def is_byte_level(state: State) -> bool:
-    """Whether its pieces are spelled in bytes (GPT-2's way), so that it needs no byte fallback."""
+    """Whether its tokens are written in bytes, as GPT-2's are, so that it needs no byte fallback."""
     return any('"ByteLevel"' in json.dumps(state[part]) for part in ("normalizer", "pre_tokenizer"))
 
 
 def pieces_of(state: State) -> dict[str, int]:
-    """The model's pieces with their ids, without tokens that were only added to it."""
+    """The model's tokens with their ids, without added tokens."""
     vocabulary = state["model"]["vocab"]
     if isinstance(vocabulary, Mapping):
         return dict(vocabulary)
@@ -91,9 +92,9 @@ def special_ids(tokenizer: Any) -> dict[str, int]:
 
 
 def assembled(state: State, like: Any) -> PreTrainedTokenizerFast:
-    """A tokenizer of these parts, with the special tokens' roles and the limits of ``like``.
+    """A tokenizer with this state, and the roles of special tokens and the limits of ``like``.
 
-    The generic class: it takes tokenizer.json as it stands, where some of transformers' own rebuild it.
+    Of the generic class, which uses tokenizer.json unchanged; some others of transformers rebuild it.
     """
     added = {
         entry["content"]: AddedToken(
@@ -116,16 +117,26 @@ def assembled(state: State, like: Any) -> PreTrainedTokenizerFast:
 def token_ids(tokenizer: Any, lines: Iterable[str]) -> Iterator[list[int]]:
     """The ids of each line, without special tokens around it."""
     remaining = iter(lines)
-    while together := list(islice(remaining, LINES_TOGETHER)):
+    while together := list(islice(remaining, BATCH)):
         yield from tokenizer(together, add_special_tokens=False, verbose=False)["input_ids"]
 
 
 @cache
 def byte_characters() -> Mapping[str, int]:
-    """The characters by which byte-level pieces spell bytes: character -> byte (GPT-2's table, its encoder.py)."""
-    plain = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(0x100) if byte not in plain]
-    return {chr(byte): byte for byte in plain} | {chr(0x100 + i): byte for i, byte in enumerate(others)}
+    """GPT-2's table of the characters that represent bytes in byte-level tokens: character -> byte."""
+    return {character: byte for byte, character in bytes_to_unicode().items()}
+
+
+def normalised(backend: Tokenizer, text: str) -> str:
+    """A text as the tokenizer normalises it."""
+    result: str = backend.normalizer.normalize_str(text) if backend.normalizer else text
+    return result
+
+
+def words_of(backend: Tokenizer, text: str) -> list[str]:
+    """The words of a text as the tokenizer normalises and splits it."""
+    text = normalised(backend, text)
+    return [word for word, _ in backend.pre_tokenizer.pre_tokenize_str(text)] if backend.pre_tokenizer else [text]
 
 
 def greedy_pieces(
@@ -133,7 +144,7 @@ def greedy_pieces(
 ) -> tuple[list[str], bool]:
     """WordPiece's longest matches from the left, and whether they reach the end of ``word``.
 
-    ``inside`` begins within a word, so that the first piece too has the ``prefix``.
+    With ``inside``, ``word`` is the rest of a word, so the first token has the ``prefix`` too.
     """
     found: list[str] = []
     start = 0
@@ -149,9 +160,9 @@ def greedy_pieces(
 
 
 def fertility(tokenizer: Any, lines: Sequence[str]) -> dict[str, float]:
-    """Tokens per white-space word, characters (white space left out) per token, and the share of unknown tokens.
+    """Tokens per white-space word, characters (without white space) per token, and the share of unknown tokens.
 
-    An unknown token can stand for a whole word, so that the first two look good just where the third is high.
+    An unknown token can stand for a whole word, so the first two look good where the third is high.
     """
     tokens = unknown = 0
     for ids in token_ids(tokenizer, lines):

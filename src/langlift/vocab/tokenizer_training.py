@@ -1,4 +1,4 @@
-"""Train tokenizers: unigram with byte fallback as XLM-R's, or of any kind in the manner of a base model's."""
+"""Train tokenizers: unigram like XLM-R's, with byte fallback, or of any kind like that of a base model."""
 
 import io
 import json
@@ -13,9 +13,9 @@ from transformers import PreTrainedTokenizerFast
 
 from langlift.errors import LangliftError
 from langlift.vocab.merging import Word, merged
-from langlift.vocab.parts import META, ROLES, State, assembled, is_byte_level, kind_of, state_of
+from langlift.vocab.parts import META, ROLES, State, assembled, is_byte_level, kind_of, state_of, words_of
 
-# XLM-R's order; the mask stands with them so that every id below len(SPECIAL) is a special token.
+# In XLM-R's order, with the mask, so that every id below len(SPECIAL) is a special token.
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 CHARACTER_COVERAGE = 0.9998
@@ -31,10 +31,10 @@ def train_unigram_tokenizer(
 ) -> PreTrainedTokenizerFast:
     """Train a unigram vocabulary (Kudo 2018) of ``vocabulary_size`` entries.
 
-    Those are the five special tokens, 256 byte tokens, which spell what no piece covers, and pieces. Without
-    ``byte_fallback`` there are no byte tokens, and what no piece covers is unknown, as in XLM-R.
-    A text is put between ``<s>`` and ``</s>``; not ``closed``, as decoders have it, behind ``<s>`` alone.
-    Text is normalised by NFKC and runs of white space count as one space, in training as in use.
+    These are five special tokens, 256 byte tokens for characters without a token, and subwords. Without
+    ``byte_fallback`` there are no byte tokens, and such characters are unknown, as in XLM-R. Texts are put between
+    ``<s>`` and ``</s>``, or, if not ``closed`` (for decoders), after ``<s>``. Text is normalised by NFKC, and
+    white space is reduced to single spaces.
 
     Raises:
         LangliftError: sentencepiece is not installed, or the text is too small for the vocabulary.
@@ -68,47 +68,39 @@ def train_unigram_tokenizer(
 def train_tokenizer(
     lines: Iterable[str], kind: str, size: int, base: Any, character_coverage: float = CHARACTER_COVERAGE
 ) -> PreTrainedTokenizerFast:
-    """Train a vocabulary of ``size`` entries of a kind (or ``auto``: the base's) in the manner of ``base``.
+    """Train a vocabulary of ``size`` entries like ``base``'s, of the same kind (``auto``) or another.
 
-    It has the base's special tokens in their roles, first and in the order of their ids there, and puts them
-    round a text as the base does. Where the kind is the base's own, so are normalisation and the way that text
-    is cut into words; only the pieces are new. Characters beyond ``character_coverage`` of the text are spelled
-    in bytes, which in WordPiece, that has none, makes their words unknown.
+    It has the base's special tokens in their roles, first and in the order of their ids there, and adds them to a
+    text as the base does. If the kind is the same, so are normalisation and pre-tokenisation; only the tokens are
+    new. Characters beyond ``character_coverage`` of the text are encoded as bytes, or in WordPiece, which has
+    none, make their words unknown.
 
     Raises:
-        InputError: the base's tokenizer is of a kind that is not supported.
-        LangliftError: as ``train_unigram_tokenizer``.
+        InputError: the kind of the base's tokenizer is not supported.
+        LangliftError: as in ``train_unigram_tokenizer``.
     """
-    manner = state_of(base)
-    own = kind_of(manner)
+    state = state_of(base)
+    own = kind_of(state)
     kind = own if kind == "auto" else kind
     if kind != own:
-        manner |= _manner(kind)
-    special = _special_tokens(base, manner["added_tokens"])
+        state |= _empty_state(kind)
+    special = _special_tokens(base, state["added_tokens"])
     names = [entry["content"] for entry in special]
     unknown = base.unk_token or "<unk>"
     train = {"unigram": _unigram_model, "bpe": _bpe_model, "wordpiece": _wordpiece_model}[kind]
-    manner["model"] = train(lines, names, unknown, size, manner, character_coverage)
-    if manner["model"].get("byte_fallback") and "ByteFallback" not in json.dumps(manner["decoder"]):
-        inner = [manner["decoder"]] if manner["decoder"] else []
-        manner["decoder"] = {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, *inner]}
-    manner["added_tokens"] = [entry | {"id": number} for number, entry in enumerate(special)]
-    manner["post_processor"] = _template(base, names)
-    return assembled(manner, base)
-
-
-def splits_words(state: State) -> bool:
-    """Whether the tokenizer cuts text into words before it looks for pieces (Gemma's and Llama's do not)."""
-    tokenizer = _backend(state)
-    if tokenizer.pre_tokenizer is None:
-        return False
-    return len(tokenizer.pre_tokenizer.pre_tokenize_str(_normalised(tokenizer, "a b c"))) > 1
+    state["model"] = train(lines, names, unknown, size, state, character_coverage)
+    if state["model"].get("byte_fallback") and "ByteFallback" not in json.dumps(state["decoder"]):
+        inner = [state["decoder"]] if state["decoder"] else []
+        state["decoder"] = {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, *inner]}
+    state["added_tokens"] = [entry | {"id": number} for number, entry in enumerate(special)]
+    state["post_processor"] = _template(base, names)
+    return assembled(state, base)
 
 
 def _unigram_pieces(
     lines: Iterable[str], normalizer: Any, count: int, character_coverage: float, byte_fallback: bool = True
 ) -> list[tuple[str, float]]:
-    """``count`` pieces with their log probabilities, the 256 bytes (if asked for) first."""
+    """``count`` tokens with their log probabilities, first the 256 bytes (with ``byte_fallback``)."""
     try:
         import sentencepiece
     except ImportError:
@@ -119,7 +111,7 @@ def _unigram_pieces(
             sentence_iterator=(normalizer.normalize_str(line) if normalizer else line for line in lines),
             model_writer=model,
             model_type="unigram",
-            # sentencepiece counts three specials of its own.
+            # sentencepiece counts three special tokens of its own.
             vocab_size=count + 3,
             byte_fallback=byte_fallback,
             character_coverage=character_coverage,
@@ -130,7 +122,7 @@ def _unigram_pieces(
             minloglevel=1,
         )
     except RuntimeError as error:
-        raise _refusal(str(error), count) from None
+        raise _too_small(str(error), count) from None
     trained = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     return [
         (trained.id_to_piece(i), trained.get_score(i))
@@ -139,48 +131,46 @@ def _unigram_pieces(
     ]
 
 
-def _refusal(reason: str, count: int) -> LangliftError:
-    """What sentencepiece says against ``count`` pieces, without its source code and its three specials."""
+def _too_small(reason: str, count: int) -> LangliftError:
+    """The error of sentencepiece for ``count`` tokens, without its own three special tokens."""
     if found := re.search(r"too high .* <= (\d+)", reason):
         most = int(found[1]) - 3
         return LangliftError(
-            f"the text gives only {most} pieces (bytes included), not {count}",
+            f"the text gives only {most} tokens (including bytes), not {count}",
             f"make the vocabulary smaller by {count - most}, or give more text",
         )
     if found := re.search(r"required_chars\. \d+ vs (\d+)", reason):
         least = int(found[1]) - 3
         return LangliftError(
-            f"{count} pieces cannot hold the {least} characters of the text (bytes included)",
+            f"{count} tokens cannot cover the {least} characters of the text (including bytes)",
             f"make the vocabulary larger by {least - count} or more",
         )
     if "sentences_.empty()" in reason:
-        return LangliftError("no text to train a tokenizer on", "give more text, of lines that are not blank")
+        return LangliftError("no text to train a tokenizer on", "give more text, with non-blank lines")
     return LangliftError(f"the tokenizer could not be trained: {reason.strip()}", "give other text, or more text")
 
 
 def _unigram_model(
-    lines: Iterable[str], special: list[str], unknown: str, size: int, manner: State, coverage: float
+    lines: Iterable[str], special: list[str], unknown: str, size: int, state: State, coverage: float
 ) -> State:
-    pieces = _unigram_pieces(lines, _backend(manner).normalizer, size - len(special), coverage)
+    pieces = _unigram_pieces(lines, _backend(state).normalizer, size - len(special), coverage)
     vocabulary = [(token, 0.0) for token in special] + pieces
     return {"type": "Unigram", "unk_id": special.index(unknown), "vocab": vocabulary, "byte_fallback": True}
 
 
 def _bpe_model(
-    lines: Iterable[str], special: list[str], unknown: str, size: int, manner: State, coverage: float
+    lines: Iterable[str], special: list[str], unknown: str, size: int, state: State, coverage: float
 ) -> State:
-    byte_level = is_byte_level(manner)
+    byte_level = is_byte_level(state)
     kept = list(lines)
-    backend = _backend(manner)
+    backend = _backend(state)
     trained = Tokenizer(BPE())
     if backend.normalizer is not None:
         trained.normalizer = backend.normalizer
-    # Without words whole lines would be candidates.
-    trained.pre_tokenizer = (
-        backend.pre_tokenizer
-        if splits_words(manner)
-        else pre_tokenizers.Metaspace(replacement=META, prepend_scheme="never")
-    )
+    if len(words_of(backend, "a b c")) > 1:
+        trained.pre_tokenizer = backend.pre_tokenizer
+    else:  # as in Gemma and Llama; without words, whole lines could become tokens
+        trained.pre_tokenizer = pre_tokenizers.Metaspace(replacement=META, prepend_scheme="never")
     alphabet = pre_tokenizers.ByteLevel.alphabet() if byte_level else _alphabet(trained, kept, coverage)
     first = special if byte_level else [*special, *BYTES]
     trainer = trainers.BpeTrainer(
@@ -199,15 +189,15 @@ def _bpe_model(
 
 
 def _wordpiece_model(
-    lines: Iterable[str], special: list[str], unknown: str, size: int, manner: State, coverage: float
+    lines: Iterable[str], special: list[str], unknown: str, size: int, state: State, coverage: float
 ) -> State:
     kept = list(lines)
-    prefix = manner["model"].get("continuing_subword_prefix", "##")
-    backend = _backend(manner)
+    prefix = state["model"].get("continuing_subword_prefix", "##")
+    backend = _backend(state)
     alphabet = set(_alphabet(backend, kept, coverage))
     words: Counter[Word] = Counter()
     for line in kept:
-        for word, _ in backend.pre_tokenizer.pre_tokenize_str(_normalised(backend, line)):
+        for word in words_of(backend, line):
             if alphabet.issuperset(word):
                 words[tuple(prefix * (place > 0) + character for place, character in enumerate(word))] += 1
     symbols = {symbol for word in words for symbol in word}
@@ -223,7 +213,7 @@ def _wordpiece_model(
 
 
 def _check_size(model: State, size: int) -> None:
-    """The trainers of ``tokenizers`` stop early, or go beyond the size for the alphabet, without a word."""
+    """The trainers of ``tokenizers`` silently stop early, or exceed the size for the alphabet."""
     found = len(model["vocab"])
     if found > size:
         raise LangliftError(
@@ -231,17 +221,12 @@ def _check_size(model: State, size: int) -> None:
             "use a larger --size, or a lower --set character_coverage",
         )
     if found < size:
-        raise LangliftError(f"the text gives only {found} pieces, not {size}", "use a smaller --size or more text")
+        raise LangliftError(f"the text gives only {found} tokens, not {size}", "use a smaller --size or more text")
 
 
 def _alphabet(tokenizer: Tokenizer, lines: Iterable[str], coverage: float) -> list[str]:
-    """The most frequent characters, that make up so much of the text as its words are cut."""
-    counts = Counter(
-        character
-        for line in lines
-        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(_normalised(tokenizer, line))
-        for character in word
-    )
+    """The most frequent characters of the words, which make up the share ``coverage`` of the text."""
+    counts = Counter(character for line in lines for word in words_of(tokenizer, line) for character in word)
     needed, reached = coverage * counts.total(), 0
     chosen: list[str] = []
     for character, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
@@ -256,19 +241,19 @@ def _normalizer() -> Any:
     return normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()])
 
 
-def _manner(kind: str) -> State:
-    """How text is prepared for a kind that is not the base's own."""
-    tokenizer = {"unigram": Tokenizer(Unigram()), "bpe": Tokenizer(BPE()), "wordpiece": Tokenizer(WordPiece())}[
-        kind
-    ]
+def _empty_state(kind: str) -> State:
+    """The state of an untrained tokenizer, for a kind other than the base's."""
     if kind == "unigram":
+        tokenizer = Tokenizer(Unigram())
         tokenizer.normalizer = _normalizer()
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
         tokenizer.decoder = decoders.Metaspace()
     elif kind == "bpe":
+        tokenizer = Tokenizer(BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
         tokenizer.decoder = decoders.ByteLevel()
     else:
+        tokenizer = Tokenizer(WordPiece())
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece()
@@ -277,7 +262,7 @@ def _manner(kind: str) -> State:
 
 
 def _special_tokens(base: Any, added: list[State]) -> list[State]:
-    """The entries of the base's special tokens that have a role, in the order of their ids."""
+    """The entries of the base's special tokens with a role, in the order of their ids."""
     entries = {entry["content"]: entry for entry in added}
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     tokens = {getattr(base, f"{role}_token") for role in ROLES} - {None}
@@ -287,7 +272,7 @@ def _special_tokens(base: Any, added: list[State]) -> list[State]:
 
 
 def _template(base: Any, special: list[str]) -> State:
-    """A post-processor that puts special tokens round one text and round two as the base does."""
+    """A post-processor that adds special tokens to one text and to a pair as the base does."""
 
     def parts(*texts: str) -> list[State]:
         encoding = base.backend_tokenizer.encode(*texts)
@@ -313,11 +298,6 @@ def _template(base: Any, special: list[str]) -> State:
 
 
 def _backend(state: State) -> Tokenizer:
-    """A tokenizer with the same preparation of text and an empty model."""
+    """A tokenizer with the same normalisation and pre-tokenisation and an empty model."""
     empty = json.loads(Tokenizer(BPE()).to_str())["model"]
     return Tokenizer.from_str(json.dumps(state | {"model": empty, "added_tokens": [], "post_processor": None}))
-
-
-def _normalised(tokenizer: Tokenizer, text: str) -> str:
-    normalised: str = tokenizer.normalizer.normalize_str(text) if tokenizer.normalizer else text
-    return normalised

@@ -1,4 +1,4 @@
-"""Keep only the pieces that a corpus uses, or uses most: a smaller model with the same logits."""
+"""Keep only the tokens that a corpus uses, or uses most: a smaller model with the same logits."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from langlift.errors import InputError, LangliftError
 from langlift.files import check_new_folder
 from langlift.progress import ProgressBar
 from langlift.vocab.applying import write_record
-from langlift.vocab.corpora import all_lines, evenly
+from langlift.vocab.corpora import read_whole_corpora
 from langlift.vocab.model_rows import parameter_count, save_model, with_vocabulary
 from langlift.vocab.parts import (
     BYTE_PIECE,
@@ -28,15 +28,16 @@ from langlift.vocab.parts import (
     pieces_of,
     state_of,
     token_ids,
+    words_of,
 )
 
 
 @dataclass(frozen=True)
 class TrimResult:
-    """What ``langlift vocab trim`` made. ``used`` counts the pieces that occur in the corpus.
+    """The result of ``langlift vocab trim``. ``used``: the number of tokens that occur in the corpus.
 
-    ``lines_changed`` is the share of lines that are cut otherwise than before (0 without a ``size``), ``before``
-    and ``after`` how finely the corpus is cut (``vocab.parts.fertility``, on a sample of its lines).
+    ``lines_changed``: the share of lines that are tokenised differently (0 without a ``size``). ``before`` and
+    ``after``: how finely the corpus is split (``vocab.parts.fertility``, on a sample of its lines).
     """
 
     model: str
@@ -55,29 +56,30 @@ class TrimResult:
 def trim_vocabulary(
     base: BaseName | str, corpus: Sequence[Path], out: Path, size: int | None = None
 ) -> TrimResult:
-    """Write a model folder: ``base`` without the pieces that no line of ``corpus`` uses.
+    """Write a model folder: ``base`` without the tokens that no line of ``corpus`` uses.
 
-    Special tokens and bytes stay. The lines are cut into the same pieces as before, which is checked, and so
-    the model gives each kept piece the same logit. Probabilities rise a little: they are shares of what is left.
+    Special tokens and bytes stay. The lines are tokenised as before, which is checked, so the model gives each
+    remaining token the same logit. Probabilities rise slightly because they are shared among fewer tokens.
 
-    With ``size`` at most so many entries are kept: special tokens, bytes and all single characters, and of the
-    other pieces those that the corpora use most, each corpus counting alike whatever its length. Some lines are
-    then cut into smaller pieces than before.
+    ``size`` is the maximum number of entries to keep: special tokens, bytes, all single characters, and those of
+    the other tokens that the corpora use most; each corpus has the same weight, whatever its length. Some lines
+    are then split into smaller tokens than before.
 
     Raises:
-        InputError: base or corpus cannot be read, ``size`` does not hold the characters, or ``out`` is not free.
+        InputError: base or corpus cannot be read, ``size`` is too small for the characters, or ``out`` is not
+            empty.
         LangliftError: the check failed.
     """
     check_new_folder(out)
-    by_corpus, corpora = all_lines(corpus)
-    lines = [line for some in by_corpus for line in some]
+    corpora = read_whole_corpora(corpus)
+    lines = [line for some in corpora.lines for line in some]
     loaded = BaseModel.load(base, masked_only=True, head_needed=False)
     tokenizer = loaded.tokenizer
     state = state_of(tokenizer)
     use: dict[int, float] = defaultdict(float)
     unknown_lines: list[str] = []
     with ProgressBar("reading the corpus", len(lines), "lines") as bar:
-        for some in by_corpus:
+        for some in corpora.lines:
             counts: Counter[int] = Counter()
             for line, ids in zip(some, token_ids(tokenizer, some), strict=True):
                 counts.update(ids)
@@ -91,15 +93,16 @@ def trim_vocabulary(
     else:
         keep = most_used_ids(state, use, size)
     trimmed = assembled(trimmed_state(state, keep), tokenizer)
-    changed = _lines_changed(tokenizer, trimmed, lines, keep)
+    pairs = zip(lines, token_ids(tokenizer, lines), token_ids(trimmed, lines), strict=True)
+    changed = [line for line, old, new in pairs if old != [keep[number] for number in new]]
     if changed and size is None:
         raise LangliftError(
-            f"after trimming {len(changed)} lines would be cut differently, such as: {changed[0][:60]}",
-            "please report it with the base model's name; nothing was written",
+            f"after trimming, {len(changed)} lines would be tokenised differently, for example: {changed[0][:60]}",
+            "nothing was written; please report this with the name of the base model",
         )
     rows = torch.tensor(keep)
     smaller = with_vocabulary(loaded.model, trimmed, lambda tensor: tensor.detach()[rows])
-    sample = evenly(lines)
+    sample = corpora.measured()
     result = TrimResult(
         model=str(out),
         base=loaded.name,
@@ -113,25 +116,22 @@ def trim_vocabulary(
         before=fertility(tokenizer, sample),
         after=fertility(trimmed, sample),
     )
-    record = {"command": "vocab trim", "corpora": corpora, "result": asdict(result) | {"model": out.name}}
+    record = {
+        "command": "vocab trim",
+        "corpora": corpora.described(),
+        "result": asdict(result) | {"model": out.name},
+    }
     save_model(smaller, trimmed, loaded, out, lambda folder: write_record(folder, record))
     return result
 
 
 def unknown_words(tokenizer: Any, lines: Iterable[str]) -> set[str]:
-    """The words, as the tokenizer makes them, of lines in which something was unknown."""
-    backend = tokenizer.backend_tokenizer
-    words: set[str] = set()
-    for line in lines:
-        text = backend.normalizer.normalize_str(line) if backend.normalizer else line
-        words |= (
-            {word for word, _ in backend.pre_tokenizer.pre_tokenize_str(text)} if backend.pre_tokenizer else {text}
-        )
-    return words
+    """The words, as the tokenizer splits them, of lines with unknown tokens."""
+    return {word for line in lines for word in words_of(tokenizer.backend_tokenizer, line)}
 
 
 def kept_ids(state: State, used: set[int], words: Iterable[str]) -> list[int]:
-    """The ids to keep, in order: those used, added tokens, bytes, and what the used ones are made with.
+    """The ids to keep, in order: those in use, added tokens, bytes, and the tokens needed to produce them.
 
     ``words`` are those with unknown parts.
     """
@@ -143,24 +143,24 @@ def kept_ids(state: State, used: set[int], words: Iterable[str]) -> list[int]:
     if kind == "bpe":
         kept |= _parts(kept, state)
     elif kind == "wordpiece":
-        # A word is unknown where its longest matches from the left come to an end; other pieces than those
-        # matches might get further.
+        # A word is unknown if the longest matches from the left do not reach its end; shorter ones might.
         prefix = state["model"]["continuing_subword_prefix"]
         for word in words:
             kept.update(greedy_pieces(word, pieces, prefix)[0])
     else:
-        # An unknown character costs 10 more than the least probable piece: that price must not change.
+        # The score of an unknown character is 10 below the lowest of all, which must therefore stay.
         kept.add(min(state["model"]["vocab"], key=lambda entry: entry[1])[0])
     added = {entry["id"] for entry in state["added_tokens"]}
     return sorted({pieces[piece] for piece in kept} | added)
 
 
 def most_used_ids(state: State, use: Mapping[int, float], size: int) -> list[int]:
-    """The ids of ``size`` entries to keep, in order: what ``kept_ids`` keeps of an unused text, all single
-    characters, and of the other pieces those of most ``use``, with what they are made with.
+    """The ids of at most ``size`` entries to keep, in order: what no text can do without, then the most used.
+
+    The tokens needed to produce a token are kept with it.
 
     Raises:
-        InputError: ``size`` is too small for the characters, or the pieces in use are fewer.
+        InputError: ``size`` is too small for the characters.
     """
     pieces = pieces_of(state)
     prefix = state["model"].get("continuing_subword_prefix") or ""
@@ -168,7 +168,7 @@ def most_used_ids(state: State, use: Mapping[int, float], size: int) -> list[int
     kept = set(kept_ids(state, characters, ()))
     if len(kept) > size:
         raise InputError(
-            f"--size {size:,}: the special tokens, bytes and single characters are {len(kept):,} already",
+            f"--size {size:,}: there are {len(kept):,} special tokens, bytes and single characters",
             f"choose a size above {len(kept):,}",
         )
     names = {number: piece for piece, number in pieces.items()}
@@ -185,7 +185,7 @@ def most_used_ids(state: State, use: Mapping[int, float], size: int) -> list[int
 
 
 def trimmed_state(state: State, keep: Sequence[int]) -> State:
-    """The tokenizer's parts with the ids of ``keep`` alone, numbered anew in their order."""
+    """The tokenizer's state with only the ids of ``keep``, renumbered in their order."""
     pieces = pieces_of(state)
     names = {number: piece for piece, number in pieces.items()}
     names |= {entry["id"]: entry["content"] for entry in state["added_tokens"]}
@@ -193,7 +193,7 @@ def trimmed_state(state: State, keep: Sequence[int]) -> State:
     vocabulary = {names[old]: number for old, number in new.items()}
     model = dict(state["model"])
     if kind_of(state) == "unigram":
-        # Added tokens beyond the pieces become pieces, as the mask in XLM-R is, so that ids have no gap.
+        # Added tokens beyond the model's, such as XLM-R's mask, go into the model, so that ids have no gap.
         model["vocab"] = [state["model"]["vocab"][old] if old < len(pieces) else [names[old], 0.0] for old in keep]
         if model["unk_id"] is not None:
             model["unk_id"] = new[model["unk_id"]]
@@ -214,7 +214,7 @@ def trimmed_state(state: State, keep: Sequence[int]) -> State:
 
 
 def _parts(kept: Iterable[str], state: State) -> set[str]:
-    """The pieces from which BPE makes the ``kept`` ones, in whatever order it may merge them."""
+    """The tokens from which BPE merges produce the ``kept`` ones, in any order of merging."""
     prefix = len(state["model"].get("continuing_subword_prefix") or "")
     made_of: dict[str, list[tuple[str, str]]] = {}
     for left, right in state["model"]["merges"]:
@@ -229,7 +229,7 @@ def _parts(kept: Iterable[str], state: State) -> set[str]:
 
 
 def _renumbered(node: Any, vocabulary: Mapping[str, int]) -> Any:
-    """A post-processor with the special tokens' new ids."""
+    """A post-processor with the new ids of the special tokens."""
     if isinstance(node, list):
         return [_renumbered(part, vocabulary) for part in node]
     if not isinstance(node, dict):
@@ -241,9 +241,3 @@ def _renumbered(node: Any, vocabulary: Mapping[str, int]) -> Any:
         if isinstance(node.get(key), list):
             changed[key] = [node[key][0], vocabulary[node[key][0]]]
     return changed
-
-
-def _lines_changed(before: Any, after: Any, lines: Sequence[str], keep: Sequence[int]) -> list[str]:
-    """The lines that are not cut as before."""
-    pairs = zip(lines, token_ids(before, lines), token_ids(after, lines), strict=True)
-    return [line for line, old, new in pairs if old != [keep[number] for number in new]]

@@ -1,4 +1,4 @@
-"""Auxiliary vectors of a vocabulary's pieces: trained by fastText on text, or read from a file."""
+"""Auxiliary vectors of tokens: trained on text with fastText, or read from a file."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,21 +14,20 @@ from langlift.progress import ProgressBar
 from langlift.vocab.parts import token_ids
 
 NEGATIVE_SAMPLES = 10
-MOST_BUCKETS = 2_000_000
-BUCKETS_PER_PIECE = 40
-"""A piece has a dozen n-grams or so: with this many buckets few of them meet in one."""
+MAXIMUM_BUCKETS = 2_000_000
+BUCKETS_PER_TOKEN = 40
+"""A token has about a dozen n-grams; with this many buckets there are few collisions."""
 
 
 def train_vectors(
     tokenizer: Any, lines: Iterable[str], size: int, epochs: int, least_count: int, seed: int
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """fastText vectors (CBOW with character n-grams) of the pieces that occur ``least_count`` times or more.
+    """fastText vectors (CBOW with character n-grams) of the tokens that occur at least ``least_count`` times.
 
-    Text is cut by ``tokenizer`` first, so that the "words" are its pieces. One thread: the same seed gives
-    the same vectors.
+    Text is tokenised first, so the "words" are tokens. Uses one thread: the same seed gives the same vectors.
 
     Raises:
-        LangliftError: gensim is not installed, or no piece is frequent enough.
+        LangliftError: gensim is not installed, or no token is frequent enough.
     """
     try:
         from gensim.models import FastText
@@ -55,13 +54,13 @@ def train_vectors(
             sg=0,
             workers=1,
             seed=seed,
-            bucket=min(MOST_BUCKETS, BUCKETS_PER_PIECE * len(tokenizer)),
+            bucket=min(MAXIMUM_BUCKETS, BUCKETS_PER_TOKEN * len(tokenizer)),
         )
         with ProgressBar("training vectors", epochs, "epochs") as bar:
             model.build_vocab(corpus_file=str(text))
             if not len(model.wv):
                 raise LangliftError(
-                    f"no piece occurs {least_count} times in the corpus",
+                    f"no token occurs {least_count} times in the corpus",
                     "give more text, or a lower --set vector_least_count",
                 )
             model.train(
@@ -75,37 +74,35 @@ def train_vectors(
 
 
 def read_vectors(path: Path) -> dict[str, npt.NDArray[np.float32]]:
-    """Read vectors in fastText's text form: a line ``count dimensions``, then a piece and its numbers a line.
+    """Read vectors in fastText's text format: a line ``count dimensions``, then a token with its numbers per line.
 
     Raises:
         InputError: the file cannot be read or a line is damaged.
     """
     lines = read_raw_lines(path)
-    if lines and not lines[-1]:
+    if not lines[-1]:
         lines.pop()
-    head = lines[0].split() if lines else []
-    if len(head) != 2 or not all(part.isdecimal() for part in head):
+    header = lines[0].split() if lines else []
+    if len(header) != 2 or not all(part.isdecimal() for part in header):
         raise InputError(
-            f"{path}:1: no line 'count dimensions'", "fastText's .vec form: a header, then a piece and its numbers"
+            f"{path}:1: no line 'count dimensions'", "use fastText's .vec format, which starts with it"
         )
-    dimensions = int(head[1])
+    count, dimensions = map(int, header)
     vectors: dict[str, npt.NDArray[np.float32]] = {}
     for number, line in enumerate(lines[1:], start=2):
-        piece, *values = line.rstrip(" ").split(" ")
+        token, *values = line.rstrip(" ").split(" ")
+        hint = "each line is a token and its numbers"
         if len(values) != dimensions:
-            raise InputError(
-                f"{path}:{number}: {len(values)} numbers, not {dimensions}", "a piece and its numbers a line"
-            )
+            raise InputError(f"{path}:{number}: {len(values)} numbers, not {dimensions}", hint)
         try:
-            vector = np.asarray(values, dtype=np.float32)
+            vectors[token] = np.asarray(values, dtype=np.float32)
         except ValueError:
-            raise InputError(f"{path}:{number}: not a number", "a piece and its numbers a line") from None
-        if not np.isfinite(vector).all():
-            raise InputError(f"{path}:{number}: a number that is not finite", "mend or remove the line")
-        vectors[piece] = vector
-    if len(vectors) != int(head[0]):
+            raise InputError(f"{path}:{number}: not a number", hint) from None
+        if not np.isfinite(vectors[token]).all():
+            raise InputError(f"{path}:{number}: a number that is not finite", "fix or remove the line")
+    if len(vectors) != count:
         raise InputError(
-            f"{path}:1: says {head[0]} vectors, and there are {len(vectors)}",
-            "the file is cut short or has doubles",
+            f"{path}:1: says {count} vectors, but there are {len(vectors)}",
+            "the file is truncated or has duplicate tokens",
         )
     return vectors
