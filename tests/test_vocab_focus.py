@@ -1,6 +1,7 @@
 """FOCUS and the other ways to begin: against the published package, naive computation, and by hand."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -222,8 +223,9 @@ def test_without_the_overlap_only_special_tokens_keep_their_rows(target):
 
 def test_trained_vectors_are_repeatable_and_know_neighbours(maltese_lines, target):
     pytest.importorskip("gensim")
-    first = train_vectors(target, maltese_lines, size=20, epochs=3, least_count=5, seed=1)
-    again = train_vectors(target, maltese_lines, size=20, epochs=3, least_count=5, seed=1)
+    recipe = VocabRecipe(vector_size=20, vector_epochs=3, vector_least_count=5, seed=1)
+    first = train_vectors(target, maltese_lines, recipe)
+    again = train_vectors(target, maltese_lines, recipe)
     counts = dict.fromkeys(target.get_vocab(), 0)
     for line in maltese_lines:
         for piece in target.convert_ids_to_tokens(target(line)["input_ids"]):
@@ -231,7 +233,7 @@ def test_trained_vectors_are_repeatable_and_know_neighbours(maltese_lines, targe
     assert set(first) == {piece for piece, count in counts.items() if count >= 5}
     assert all((first[piece] == again[piece]).all() for piece in first)
     with pytest.raises(LangliftError, match="occurs 1000000 times"):
-        train_vectors(target, maltese_lines, size=20, epochs=1, least_count=10**6, seed=1)
+        train_vectors(target, maltese_lines, replace(recipe, vector_least_count=10**6))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is known of a language: codes, published sizes of its data, and which base models saw it."""
+"""Facts about languages: codes, published data sizes, and which base models were pre-trained on them."""
 
 import csv
 import json
@@ -14,13 +14,13 @@ import yaml
 from langlift.languages import Language, find_language, own_codes
 
 TWO_LETTERS = {"tgl": "tl", "nob": "nb"}
-"""Codes that langcodes has no more: it takes Tagalog for Filipino, and Bokmål for Norwegian."""
+"""Codes that langcodes replaces: it treats Tagalog as Filipino, and Bokmål as Norwegian."""
 SOURCES = ("conceptnet", "glotcc", "cc100", "wikipedia")
 
 
 @dataclass(frozen=True)
 class DataSize:
-    """How much of one public source there is; ``documents`` are sentences for ConceptNet."""
+    """The size of a public data set in one language; for ConceptNet, ``documents`` are sentences."""
 
     documents: int
     megabytes: float
@@ -28,10 +28,10 @@ class DataSize:
 
 @dataclass(frozen=True)
 class LanguageFacts:
-    """One language as the public data sets name it.
+    """Facts about one language.
 
-    ``iso639_1`` is None where there is no code of two letters. ``sizes`` has an entry for each source whose size
-    was published (arXiv 2502.10140, 30 languages); ``seen_by`` one for each base model whose languages are known.
+    ``iso639_1``: the two-letter code, if there is one. ``sizes``: an entry for each source with a published size
+    (arXiv 2502.10140, 30 languages). ``seen_by``: an entry for each base model whose languages are known.
     """
 
     language: str
@@ -46,10 +46,10 @@ class LanguageFacts:
 
 @dataclass(frozen=True)
 class Exposure:
-    """Whether a base model's pre-training data held a language, as far as the tables know.
+    """Whether a base model was pre-trained on a language, according to the tables.
 
-    ``seen`` is None where the base is not in them. ``megabytes`` is about how much of it that was (of ``source``),
-    None where nothing was published. ``same_script``: the other languages it saw in the same script.
+    ``seen`` is None if the base is not in them. ``megabytes``: the approximate amount of text (from ``source``),
+    None if not published. ``same_script``: the other languages of its pre-training data in the same script.
     """
 
     seen: bool | None
@@ -60,17 +60,17 @@ class Exposure:
 
 @dataclass(frozen=True)
 class LanguageTable:
-    """What ``langlift languages`` found.
+    """The result of ``langlift languages``.
 
     Each entry of ``languages`` has the keys language, name, script, iso639_1, flores_200, joshi_class, sizes (by
-    source: documents, megabytes) and seen_by (by base model: whether its pre-training data held the language).
+    source: documents, megabytes) and seen_by (by base model: whether it was pre-trained on the language).
     """
 
     languages: list[LanguageFacts]
 
 
 def facts_of(language: Language) -> LanguageFacts:
-    """All that the tables in ``facts/`` say of a language."""
+    """Everything about a language in the tables of ``facts/``."""
     code = str(language)
     row = _seed_rows().get(code, {})
     two_letters = _iso639_1(language)
@@ -87,7 +87,7 @@ def facts_of(language: Language) -> LanguageFacts:
 
 
 def exposure(base: str, language: Language) -> Exposure:
-    """What a base model saw of a language: by the tables, or by its own run if ``langlift pretrain`` made it."""
+    """A base model's exposure to a language, by the tables, or by its run if ``langlift pretrain`` made it."""
     code = str(language)
     entry = next((e for name, e in _base_models().items() if base in (name, *e["also"])), None)
     if entry is None:
@@ -103,7 +103,7 @@ def exposure(base: str, language: Language) -> Exposure:
 
 
 def _as_pretrained_here(base: str, language: Language) -> Exposure:
-    """By the record that ``langlift pretrain`` left beside or in a model's folder; unknown without one."""
+    """By the metrics of ``langlift pretrain`` in a model's folder or the one above; unknown without them."""
     for folder in (Path(base), Path(base).parent):
         try:
             sizes = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["text_bytes"]
@@ -116,7 +116,7 @@ def _as_pretrained_here(base: str, language: Language) -> Exposure:
 
 
 def known_languages() -> list[LanguageFacts]:
-    """Every language of which the tables say anything, by name."""
+    """Every language in the tables, sorted by name."""
     codes = set(flores_languages()) | set(_seed_rows()) | set().union(*base_languages().values())
     return sorted((facts_of(find_language(code)) for code in codes), key=lambda facts: facts.name)
 
@@ -129,7 +129,7 @@ def flores_languages() -> frozenset[str]:
 
 @cache
 def seed_language_codes() -> Mapping[str, str]:
-    """The codes of arXiv 2502.10140's tables -> languages, such as ``mt`` -> ``mlt_Latn``."""
+    """The codes in the tables of arXiv 2502.10140 -> languages, such as ``mt`` -> ``mlt_Latn``."""
     return {row["iso639_1"]: code for code, row in _seed_rows().items()}
 
 
@@ -145,7 +145,7 @@ def base_languages() -> Mapping[str, frozenset[str]]:
 
 
 def base_shape(base: str) -> tuple[int, int, int] | None:
-    """Hidden size, layers and vocabulary of a base model of the tables; None of others."""
+    """Hidden size, layers and vocabulary size of a base model, or None if it is not in the tables."""
     entry = _base_models().get(base, {}).get("shape")
     return None if entry is None else (entry["hidden_size"], entry["layers"], entry["vocabulary"])
 
@@ -173,7 +173,7 @@ def _size(row: Mapping[str, str], source: str) -> DataSize | None:
 
 
 def _iso639_1(language: Language) -> str | None:
-    """The code of two letters, be it that of the macrolanguage."""
+    """The two-letter code, perhaps that of the macrolanguage."""
     from langcodes import standardize_tag
 
     tags = [str(standardize_tag(code)) for code in own_codes(language)]

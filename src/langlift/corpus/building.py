@@ -13,7 +13,7 @@ from langlift.corpus.characters import characters_per_word
 from langlift.corpus.language_identification import THRESHOLD, LanguageIdentifier
 from langlift.corpus.leakage import read_evaluation_sets
 from langlift.corpus.pipeline import DroppedText, Pipeline, in_batches
-from langlift.corpus.sources import open_source, parse_source
+from langlift.corpus.sources import TextSource, open_source, parse_source
 from langlift.corpus.split_writer import MINIMUM_DOCUMENTS, SplitWriter
 from langlift.data_folder import MEGABYTE, SAMPLE, write_dropped, write_manifest
 from langlift.errors import InputError
@@ -102,32 +102,9 @@ def build_corpus(
         language, max_bytes, dropped, evaluation, identifier, keep_all=scoring, available=available
     )
     read, kept = pipeline.read, pipeline.kept
-    described = []
-    # Progress is by the bytes read if all will be read, else by the bytes kept of the budget.
-    if by_read := available is not None and available <= max_bytes:
-        bar = ProgressBar("corpus", max(1, available // MEGABYTE), "MB read")
-    else:
-        unit = "MB kept of the budget (sources may end before)"
-        bar = ProgressBar("corpus", max(1, max_bytes // MEGABYTE), unit)
-    shown = 0
     with new_folder(out) as folder:
-        with SplitWriter(folder, seed, scoring) as writer, bar:
-            for source in opened:
-                read_before, kept_before = replace(read), replace(kept)
-                for batch in in_batches(() if pipeline.full else source.documents):
-                    for document in pipeline.process(batch):
-                        writer.add(document)
-                    done = (read if by_read else kept).bytes // MEGABYTE
-                    if done > shown:
-                        bar.advance(done - shown)
-                        shown = done
-                    if pipeline.full:
-                        break
-                described.append(
-                    asdict(source.spec)
-                    | {"licence": source.licence, "files": source.files}
-                    | {"read": asdict(read - read_before), "kept": asdict(kept - kept_before)}
-                )
+        with SplitWriter(folder, seed, scoring) as writer:
+            described = _process_sources(opened, pipeline, writer, max_bytes, available)
         minimum = 1 if scoring else MINIMUM_DOCUMENTS
         if not read.documents:
             raise InputError("the sources contain no text", "check the source and its configuration")
@@ -170,6 +147,35 @@ def build_corpus(
         )
         write_manifest(folder, asdict(result))
     return result
+
+
+def _process_sources(
+    sources: Sequence[TextSource], pipeline: Pipeline, writer: SplitWriter, max_bytes: int, available: int | None
+) -> list[dict[str, Any]]:
+    """Write what is kept of the sources; returns their description in the manifest."""
+    read, kept = pipeline.read, pipeline.kept
+    if by_read := available is not None and available <= max_bytes:
+        bar = ProgressBar("corpus", max(1, available // MEGABYTE), "MB read")
+    else:
+        unit = "MB kept of the budget (sources may end before)"
+        bar = ProgressBar("corpus", max(1, max_bytes // MEGABYTE), unit)
+    shown = 0
+    described = []
+    with bar:
+        for source in sources:
+            read_before, kept_before = replace(read), replace(kept)
+            for batch in in_batches(() if pipeline.full else source.documents):
+                for document in pipeline.process(batch):
+                    writer.add(document)
+                done = (read if by_read else kept).bytes // MEGABYTE
+                if done > shown:
+                    bar.advance(done - shown)
+                    shown = done
+                if pipeline.full:
+                    break
+            amounts = {"read": asdict(read - read_before), "kept": asdict(kept - kept_before)}
+            described.append(asdict(source.spec) | {"licence": source.licence, "files": source.files} | amounts)
+    return described
 
 
 def _settings(

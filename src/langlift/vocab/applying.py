@@ -77,14 +77,7 @@ def apply_vocabulary(
     if vectors is not None:
         given = read_vectors(vectors)
     elif recipe.init == "focus" and corpora is not None:
-        given = train_vectors(
-            target,
-            corpora.sampled(recipe.seed),
-            recipe.vector_size,
-            recipe.vector_epochs,
-            recipe.vector_least_count,
-            recipe.seed,
-        )
+        given = train_vectors(target, corpora.sampled(recipe.seed), recipe)
     rows = loaded.model.get_input_embeddings().weight.shape[0]
     plan = plan_rows(target, source, rows, recipe, given)
     random = torch.Generator().manual_seed(recipe.seed)

@@ -12,6 +12,7 @@ from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError, LangliftError
 from langlift.progress import ProgressBar
 from langlift.vocab.parts import token_ids
+from langlift.vocab.recipe import VocabRecipe
 
 NEGATIVE_SAMPLES = 10
 MAXIMUM_BUCKETS = 2_000_000
@@ -19,10 +20,8 @@ BUCKETS_PER_TOKEN = 40
 """A token has about a dozen n-grams; with this many buckets there are few collisions."""
 
 
-def train_vectors(
-    tokenizer: Any, lines: Iterable[str], size: int, epochs: int, least_count: int, seed: int
-) -> dict[str, npt.NDArray[np.float32]]:
-    """fastText vectors (CBOW with character n-grams) of the tokens that occur at least ``least_count`` times.
+def train_vectors(tokenizer: Any, lines: Iterable[str], recipe: VocabRecipe) -> dict[str, npt.NDArray[np.float32]]:
+    """fastText vectors (CBOW with character n-grams) of the tokens that occur often enough.
 
     Text is tokenised first, so the "words" are tokens. Uses one thread: the same seed gives the same vectors.
 
@@ -48,24 +47,24 @@ def train_vectors(
             for ids in token_ids(tokenizer, lines):
                 file.write(" ".join(tokenizer.convert_ids_to_tokens(ids)) + "\n")
         model = FastText(
-            vector_size=size,
-            min_count=least_count,
+            vector_size=recipe.vector_size,
+            min_count=recipe.vector_least_count,
             negative=NEGATIVE_SAMPLES,
             sg=0,
             workers=1,
-            seed=seed,
+            seed=recipe.seed,
             bucket=min(MAXIMUM_BUCKETS, BUCKETS_PER_TOKEN * len(tokenizer)),
         )
-        with ProgressBar("training vectors", epochs, "epochs") as bar:
+        with ProgressBar("training vectors", recipe.vector_epochs, "epochs") as bar:
             model.build_vocab(corpus_file=str(text))
             if not len(model.wv):
                 raise LangliftError(
-                    f"no token occurs {least_count} times in the corpus",
+                    f"no token occurs {recipe.vector_least_count} times in the corpus",
                     "give more text, or a lower --set vector_least_count",
                 )
             model.train(
                 corpus_file=str(text),
-                epochs=epochs,
+                epochs=recipe.vector_epochs,
                 total_examples=model.corpus_count,
                 total_words=model.corpus_total_words,
                 callbacks=[Epochs()],
