@@ -68,7 +68,7 @@ def iterate_lines(path: Path, longest: int = -1) -> Iterator[str]:
             f"convert it first, for example: iconv -f WINDOWS-1252 -t UTF-8 '{path}' > fixed.txt",
         ) from None
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file", "check the path") from None
+        raise InputError(f"{path}: no such file", "check the path given") from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a folder, not a text file", "name a .txt file in it") from None
     except OSError as error:
