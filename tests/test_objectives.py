@@ -300,7 +300,7 @@ GRAPH_ROW = sentence(Edge(1, "qattus", "mt", "IsA", "annimal", "mt", 1.0), "is a
     ("change", "said"),
     [
         ({"tail": None}, "no field 'tail' with 'start' and 'end'"),
-        ({"head": {"start": 0, "end": 999}}, "the head has the span 0 to 999, and the text 28 characters"),
+        ({"head": {"start": 0, "end": 999}}, "the head has the span 0 to 999, but the text has 28 characters"),
         ({"head": {"start": 3, "end": 3}}, "the head has the span 3 to 3"),
         ({"head": {"start": True, "end": 3}}, "the head has the span True to 3"),
         ({"head": {"start": 1, "end": 7, "text": "qattus"}}, "the text at the span of the head is not the head"),
