@@ -21,11 +21,11 @@ from tiny_llama import free_port, make_tiny_llama, served
 
 from langlift.config.loading import resolve
 from langlift.errors import InputError
-from langlift.prompting.forms import form_of, placeholders_of
+from langlift.prompting.formats import answer_format
 from langlift.prompting.local import LocalModel, as_plain_text
-from langlift.prompting.pace import Pace
+from langlift.prompting.rate_limits import RateLimiter
 from langlift.prompting.recipe import PromptRecipe
-from langlift.prompting.running import _Run, prompt
+from langlift.prompting.running import PromptedTask, prompt
 from langlift.prompting.server import _retry_after
 from langlift.prompting.template import load_template
 from langlift.studies.analysis.item_counts import read_items
@@ -249,7 +249,7 @@ def test_trouble_loses_nothing_and_asks_nothing_twice(
         "no answer within 1 s": 1,
         "reply that cannot be read": 2,
     }
-    assert result.json["remarks"] == ["the server refused response_format; it was asked without"]
+    assert result.json["remarks"] == ["the server rejected response_format; prompts were sent without it"]
     assert result.json["structured"] is False
     assert len(asked.answered) == 12
     assert set(asked.answered.values()) == {1}
@@ -333,7 +333,7 @@ def test_a_server_that_is_gone_stops_the_run(langlift: Langlift, topic_folder: P
     url = f"http://127.0.0.1:{free_port()}/v1"
     result = ask(langlift, url, topic_folder, tmp_path / "run", "--set", "retries=1")
     assert result.code == 1
-    assert "gives no answers any more" in result.error["error"]
+    assert "no longer answers" in result.error["error"]
     assert "--resume" in result.error["hint"]
 
 
@@ -389,31 +389,31 @@ def test_two_runs_at_once_on_the_same_answers(topic_folder: Path, tmp_path: Path
 
 def test_shots_come_from_train_by_seed_and_go_round_the_labels(topic_folder: Path, ner_folder: Path) -> None:
     data = TASKS["topic"].learner.read(str(topic_folder), None, False)
-    form = form_of("topic", data.labels)
+    answers = answer_format("topic", data.labels)
     for count in (1, 2, 5, 40):
-        drawn = form.draw(data.train, count, 7, True)
-        assert drawn == form.draw(data.train, count, 7, True)
+        drawn = answers.draw(data.train, count, 7, True)
+        assert drawn == answers.draw(data.train, count, 7, True)
         assert len(set(drawn)) == count
         shares = Counter(data.train.labels[number] for number in drawn)
         assert max(shares.values()) - min(shares.get(label, 0) for label in data.labels) <= 1
-    assert form.draw(data.train, 5, 7, True) != form.draw(data.train, 5, 8, True)
-    assert len(set(form.draw(data.train, 40, 7, False))) == 40
+    assert answers.draw(data.train, 5, 7, True) != answers.draw(data.train, 5, 8, True)
+    assert len(set(answers.draw(data.train, 40, 7, False))) == 40
     with pytest.raises(InputError, match="40 examples"):
-        form.draw(data.train, 41, 7, True)
+        answers.draw(data.train, 41, 7, True)
     entities = TASKS["ner"].learner.read(str(ner_folder), None, False)
-    assert sorted(form_of("ner", entities.labels).draw(entities.train, 4, 1, True)) == [0, 1, 2, 3]
+    assert sorted(answer_format("ner", entities.labels).draw(entities.train, 4, 1, True)) == [0, 1, 2, 3]
 
 
 @pytest.mark.data
 def test_entities_of_a_whole_test_split_come_back(data_folder: Path) -> None:
     data = TASKS["ner"].learner.read(str(data_folder / "eval" / "ner" / "swh_Latn"), None, False)
-    form, template = form_of("ner", data.labels), load_template("ner", None, placeholders_of("ner"))
+    answers, template = answer_format("ner", data.labels), load_template("ner", None)
     read = [
-        form.read(template.answer(form.common, form.solved(data.test, number)), data.test, number)
+        answers.parse(template.render("answer", answers.values(data.test, number)), data.test, number)
         for number in range(len(data.test))
     ]
     assert sum(missed for _, missed in read) == 0
-    assert form.task.learner.score(data.test, form.answers([tags for tags, _ in read])) == 100.0
+    assert answers.score(data.test, [tags for tags, _ in read]) == 100.0
 
 
 def test_templates_are_checked_before_anything_is_asked(
@@ -469,7 +469,7 @@ def test_usage(langlift: Langlift, topic_folder: Path, tiny_bert: Path, tmp_path
     assert "only with the URL" in told("--model", tiny_bert, "--model-name", "wise")
     assert "not a causal model" in told("--model", tiny_bert)
     assert "no such model folder" in told("--model", "./nowhere")
-    assert "cannot be asked" in told("--model", tiny_bert, task="pos")
+    assert "cannot be prompted" in told("--model", tiny_bert, task="pos")
 
 
 def test_the_missing_package_is_named(
@@ -490,7 +490,7 @@ def test_retry_after_in_every_form() -> None:
     assert _retry_after({"retry-after": format_datetime(datetime(2000, 1, 1, tzinfo=UTC), usegmt=True)}) == 0.0
 
 
-def test_limits_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_per_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
 
     now = [0.0]
@@ -500,27 +500,27 @@ def test_limits_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
         sleeps.append(seconds)
         now[0] += max(0.0, seconds)
 
-    monkeypatch.setattr("langlift.prompting.pace.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("langlift.prompting.pace.asyncio.sleep", sleep)
+    monkeypatch.setattr("langlift.prompting.rate_limits.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("langlift.prompting.rate_limits.asyncio.sleep", sleep)
 
-    async def sent(pace: Pace, count: int, tokens: int) -> list[float]:
+    async def sent(limiter: RateLimiter, count: int, tokens: int) -> list[float]:
         found = []
         for _ in range(count):
-            await pace.turn(tokens)
+            await limiter.acquire(tokens)
             found.append(now[0])
         return found
 
-    assert asyncio.run(sent(Pace(60, 0), 3, 1000)) == [0.0, 1.0, 2.0]
+    assert asyncio.run(sent(RateLimiter(60, 0), 3, 1000)) == [0.0, 1.0, 2.0]
     now[0] = 0.0
-    assert asyncio.run(sent(Pace(0, 6000), 3, 500)) == [0.0, 5.0, 10.0]
+    assert asyncio.run(sent(RateLimiter(0, 6000), 3, 500)) == [0.0, 5.0, 10.0]
     now[0] = 0.0
-    pace = Pace(0, 6000)
-    asyncio.run(sent(pace, 1, 500))
-    pace.correct(-400)
-    pace.pause(2.0)
-    assert asyncio.run(sent(pace, 1, 500)) == [2.0]
+    limiter = RateLimiter(0, 6000)
+    asyncio.run(sent(limiter, 1, 500))
+    limiter.correct(-400)
+    limiter.pause(2.0)
+    assert asyncio.run(sent(limiter, 1, 500)) == [2.0]
     now[0] = 0.0
-    assert asyncio.run(sent(Pace(0, 0), 3, 10**9)) == [0.0, 0.0, 0.0]
+    assert asyncio.run(sent(RateLimiter(0, 0), 3, 10**9)) == [0.0, 0.0, 0.0]
 
 
 @pytest.fixture(scope="module")
@@ -563,8 +563,8 @@ def test_a_model_without_a_chat_template(
     assert result.asked == 12
     assert all("\n" not in json.loads(line)["text"] for line in (tmp_path / "run" / "answers.jsonl").open())
     data = TASKS["topic"].learner.read(str(topic_folder), None, False)
-    template = load_template("topic", None, placeholders_of("topic"))
-    first = _Run(form_of("topic", data.labels), data, template, recipe).prompts(1)[0]
+    template = load_template("topic", None)
+    first = PromptedTask(answer_format("topic", data.labels), data, template, recipe).prompts(1)[0]
     text = as_plain_text(first)
     assert text.count("\n\nSentence: ") == 3
     assert text.endswith("\nAnswer:")

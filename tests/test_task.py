@@ -7,7 +7,6 @@ from pathlib import Path
 import langlift
 from langlift.adapted import Adapted
 from langlift.evaluation.metrics import Metric
-from langlift.prompting.forms import placeholders_of
 from langlift.prompting.template import load_template
 from langlift.tasks.learner import Learner
 from langlift.tasks.recipe import TaskRecipe
@@ -50,4 +49,4 @@ def test_a_row_is_whole() -> None:
         assert isinstance(task.metric, Metric) and isinstance(task.learner, Learner)
         assert hasattr(Adapted, task.verb)
     for name in PROMPTED:
-        assert load_template(name, None, placeholders_of(name)).parts
+        assert load_template(name, None).parts

@@ -1,4 +1,4 @@
-"""Ask a large model about a task's test split: a run folder as tasks have it, to be set beside them."""
+"""Prompt a large model on a task's test split; the run folder is like that of a task."""
 
 import json
 import time
@@ -14,10 +14,10 @@ from langlift.errors import InputError, LangliftError
 from langlift.files import atomic_file
 from langlift.model_cards import render_card
 from langlift.progress import ProgressBar, say
+from langlift.prompting.answer_parsing import without_thinking
 from langlift.prompting.answer_store import ANSWERS, AnswerStore, open_answers
-from langlift.prompting.answers import without_thinking
-from langlift.prompting.asking import Answer, Model, Outcome, Prompt
-from langlift.prompting.forms import Form, form_of, placeholders_of
+from langlift.prompting.asking import Answer, Outcome, Prompt
+from langlift.prompting.formats import AnswerFormat, answer_format
 from langlift.prompting.local import LocalModel
 from langlift.prompting.recipe import PromptRecipe
 from langlift.prompting.server import Server, is_url
@@ -29,21 +29,20 @@ from langlift.training.run import open_run
 from langlift.training.run_folder import is_finished
 
 MAY_CHANGE = frozenset((*PromptRecipe.SERVING, "failures", "price_in", "price_out", "batch_size"))
+"""Settings that may change on ``--resume``."""
 EXAMPLES = 5
-"""So many of the answers that cannot be read are shown."""
+"""Number of unreadable answers in the result."""
 
 
 @dataclass(frozen=True)
 class PromptResult:
     """What ``langlift prompt`` measured on the test split: ``metric``, 0 to 100, over the seeds.
 
-    ``published`` has the mean, std and seeds of the same with unreadable answers left out, as the published
-    script counted. ``unparsed``, ``cut`` (answers at the limit of their length), ``failed`` (prompts without an
-    answer) and ``misplaced`` (entities that are not in the sentence) are counted over all seeds,
-    ``unparsed_examples`` shows some. ``asked`` prompts were answered now, ``kept`` ones before; ``retries`` are
-    counted by reason. ``prompt_tokens`` and ``answer_tokens`` are those of all answers, ``uncounted`` the answers
-    without such counts, ``cost`` what the tokens cost at the prices given (None without). ``structured``: the
-    server was asked to keep to a schema, and took that.
+    ``published`` has the same without unreadable answers, as the published script counted. ``unparsed``, ``cut``
+    (truncated answers), ``failed`` (prompts without an answer) and ``misplaced`` (entities that are not in the
+    sentence) are totals over the seeds; ``unparsed_examples`` shows some. ``asked`` prompts were answered now,
+    ``kept`` before; ``retries`` are counted by reason. Token counts are of all answers, except the ``uncounted``
+    ones; ``cost`` is their price (None if unknown). ``structured``: the server accepted the schema.
     """
 
     task: str
@@ -88,25 +87,26 @@ def prompt(
     resume: bool = False,
     wait: bool = False,
 ) -> PromptResult:
-    """Ask a model about every test example, once for each seed; each seed is a run folder ``out/seed-N``.
+    """Prompt a model with every test example, once for each seed; each seed is a run folder ``out/seed-N``.
 
-    ``model`` is the base URL of a server, which knows the model as ``model_name``, or a causal model here.
-    Solved examples come from train alone. Answers are kept in ``answers`` (by default in ``out``), and what is
-    there is not asked again. The key of a server is the environment variable ``key_variable`` (by default
-    OPENAI_API_KEY). With ``wait`` another process that adds to the same answers is waited for.
+    ``model`` is the base URL of a server, which knows the model as ``model_name``, or a local causal model.
+    Solved examples come only from the train split. Answers are stored in ``answers`` (by default in ``out``), and
+    prompts that have an answer there are not sent again. The server's key is the environment variable
+    ``key_variable`` (by default OPENAI_API_KEY). With ``wait``, another process that adds to the same answers is
+    waited for.
 
     Raises:
-        InputError: bad data, model, template or recipe, or ``out`` holds another run.
-        LangliftError: some prompts got no answer; all answers that came are kept.
+        InputError: bad data, model, template or recipe, or ``out`` contains another run.
+        LangliftError: some prompts got no answer; all other answers are kept.
     """
     if task not in PROMPTED:
-        raise InputError(f"--task {task}: cannot be asked by prompts", f"one of {', '.join(PROMPTED)}")
-    run = _prepared(task, data, recipe, template, train_data)
+        raise InputError(f"--task {task}: cannot be prompted", f"one of {', '.join(PROMPTED)}")
+    run = _prepare(task, data, recipe, template, train_data)
     for what, count in run.data.repaired.items():
         say(f"{data}: {what.replace('_', ' ')}: {count}")
     prompts = {seed: run.prompts(seed) for seed in recipe.seeds}
     model = BaseName.of(model)
-    asked = open_model(model, model_name, key_variable, recipe)
+    opened_model = open_model(model, model_name, key_variable, recipe)
     inputs = {
         "task": task,
         "model": model.name if model_name is not None else name_of(model.name),
@@ -117,29 +117,34 @@ def prompt(
         "template": run.template.source,
     }
     if not is_finished(out):
-        asked.require([one for some in prompts.values() for one in some])
+        opened_model.require([one for of_seed in prompts.values() for one in of_seed])
     with open_run(out, recorded("prompt", inputs, recipe), resume, MAY_CHANGE) as opened:
         if opened.finished:
             return PromptResult(**opened.metrics)
         with open_answers(answers or out / ANSWERS, wait) as store:
             start = time.monotonic()
-            keys = {seed: [one.key(asked.identity) for one in some] for seed, some in prompts.items()}
-            wanted = {
-                key: one for seed in recipe.seeds for key, one in zip(keys[seed], prompts[seed], strict=True)
-            }
-            before = sum(store.get(key) is not None for key in wanted)
-            told = _ask(asked, wanted, store)
-            if told.failures and recipe.failures == "stop":
-                raise _unanswered(told.failures, len(wanted))
-            seconds = time.monotonic() - start
-            fresh = sum(store.get(key) is not None for key in wanted) - before
-            runs = [
-                run.count(
-                    out / f"seed-{seed}", seed, inputs, prompts[seed], [store.get(key) for key in keys[seed]]
+            keyed = {seed: [(one.key(opened_model.identity), one) for one in prompts[seed]] for seed in prompts}
+            wanted = {key: one for of_seed in keyed.values() for key, one in of_seed}
+            missing = {key: one for key, one in wanted.items() if store.get(key) is None}
+            outcome = _ask(opened_model, missing, len(wanted), store)
+            if outcome.failures and recipe.failures == "stop":
+                reasons = Counter(outcome.failures.values()).most_common(3)
+                raise LangliftError(
+                    f"{len(outcome.failures)} of {len(wanted)} prompts got no answer: "
+                    + "; ".join(f"{count} x {reason}" for reason, count in reasons),
+                    "the other answers are kept: the same again (langlift prompt: with --resume) sends these; "
+                    "with failures=wrong they count as wrong",
                 )
-                for seed in recipe.seeds
+            seconds = time.monotonic() - start
+            seeds = [
+                run.evaluate(
+                    out / f"seed-{seed}", seed, inputs, prompts[seed], [store.get(key) for key, _ in of_seed]
+                )
+                for seed, of_seed in keyed.items()
             ]
-            result = run.result(runs, asked.name, [store.get(key) for key in wanted], told, fresh, seconds)
+            asked = len(missing) - len(outcome.failures)
+            received = [answer for key in wanted if (answer := store.get(key)) is not None]
+            result = run.result(seeds, opened_model.name, received, outcome, asked, seconds)
         opened.finish(asdict(result))
     return result
 
@@ -151,73 +156,66 @@ def prompts_to_ask(
     template: Path | None = None,
     train_data: Sequence[str | Path] | None = None,
 ) -> list[Prompt]:
-    """The prompts that a run would ask, each once.
+    """The different prompts of a run.
 
     Raises:
         InputError: bad data or template.
     """
-    run = _prepared(task, data, recipe, template, train_data)
+    run = _prepare(task, data, recipe, template, train_data)
     prompts = [one for seed in recipe.seeds for one in run.prompts(seed)]
     return list({one.key(""): one for one in prompts}.values())
 
 
-def _prepared(
-    task: str,
-    data: str | Path,
-    recipe: PromptRecipe,
-    template: Path | None,
-    train_data: Sequence[str | Path] | None,
-) -> "_Run":
-    asked_how = load_template(task, template, placeholders_of(task))
-    splits = TASKS[task].learner.read(str(data), [str(name) for name in train_data or ()], False)
-    return _Run(form_of(task, splits.labels), splits, asked_how, recipe)
-
-
-def open_model(model: BaseName | str, name: str | None, key_variable: str | None, recipe: PromptRecipe) -> Model:
-    """A server where ``model`` is a URL, else a model here.
+def open_model(
+    model: BaseName | str, name: str | None, key_variable: str | None, recipe: PromptRecipe
+) -> Server | LocalModel:
+    """A server if ``model`` is a URL, else a local model.
 
     Raises:
-        InputError: it cannot be found, or the options given do not fit it.
+        InputError: it cannot be found, or the options do not fit it.
     """
     model = BaseName.of(model)
     if is_url(model.name):
         return Server(model.name, name, key_variable, recipe)
     for flag, value in (("--model-name", name), ("--key-variable", key_variable)):
         if value is not None:
-            raise InputError(f"{flag}: only with the URL of a server", f"--model {model} is a model here")
+            raise InputError(f"{flag}: only with the URL of a server", f"--model {model} is a local model")
     return LocalModel(model, recipe)
 
 
-def _ask(model: Model, wanted: Mapping[str, Prompt], store: AnswerStore) -> Outcome:
-    """Ask what is not answered yet; identical prompts are one."""
-    missing = {key: one for key, one in wanted.items() if store.get(key) is None}
+def _prepare(
+    task: str,
+    data: str | Path,
+    recipe: PromptRecipe,
+    template: Path | None,
+    train_data: Sequence[str | Path] | None,
+) -> "PromptedTask":
+    loaded = load_template(task, template)
+    splits = TASKS[task].learner.read(str(data), [str(name) for name in train_data or ()], False)
+    return PromptedTask(answer_format(task, splits.labels), splits, loaded, recipe)
+
+
+def _ask(model: Server | LocalModel, missing: dict[str, Prompt], total: int, store: AnswerStore) -> Outcome:
+    """Send the prompts without an answer, by key (identical prompts are one); ``total`` includes the others."""
     if not missing:
         return Outcome()
-    if len(missing) < len(wanted):
-        say(f"Answered before: {len(wanted) - len(missing)} of {len(wanted)} prompts")
-    with ProgressBar("asking", len(wanted), "prompts", len(wanted) - len(missing)) as bar:
+    kept = total - len(missing)
+    if kept:
+        say(f"Answered before: {kept} of {total} prompts")
+    with ProgressBar("asking", total, "prompts", kept) as bar:
 
-        def answered(key: str, answer: Answer) -> None:
+        def on_answer(key: str, answer: Answer) -> None:
             store.add(key, answer)
             bar.advance()
 
-        return model.ask(missing, answered)
-
-
-def _unanswered(failures: Mapping[str, str], total: int) -> LangliftError:
-    reasons = "; ".join(f"{count} x {reason}" for reason, count in Counter(failures.values()).most_common(3))
-    return LangliftError(
-        f"{len(failures)} of {total} prompts got no answer: {reasons}",
-        "the other answers are kept: the same again (langlift prompt: with --resume) asks only for these; with "
-        "failures=wrong they count as wrong",
-    )
+        return model.ask(missing, on_answer)
 
 
 @dataclass(frozen=True)
-class _Run:
+class PromptedTask:
     """What the seeds of a run have in common."""
 
-    form: Form[Any]
+    format: AnswerFormat[Any]
     data: TaskData[Any]
     template: PromptTemplate
     recipe: PromptRecipe
@@ -226,36 +224,36 @@ class _Run:
         """A prompt for each test example.
 
         Raises:
-            InputError: an answer that the template writes could not be read.
+            InputError: answers that the template writes cannot be parsed.
         """
-        form, recipe, train = self.form, self.recipe, self.data.train
-        drawn = form.draw(train, recipe.shots, seed, recipe.balanced)
+        values, recipe, train, test = self.format.values, self.recipe, self.data.train, self.data.test
+        drawn = self.format.draw(train, recipe.shots, seed, recipe.balanced)
         for number in drawn or range(min(len(train), EXAMPLES)):
-            self._require_readable(number)
-        shots = [(form.question(train, number), form.solved(train, number)) for number in drawn]
+            self._require_parsable(number)
+        shots = [values(train, number) for number in drawn]
         return [
             Prompt(
-                messages=self.template.messages(form.common, shots, form.question(self.data.test, number)),
+                messages=self.template.messages(self.format.common, shots, values(test, number)),
                 temperature=recipe.temperature,
                 answer_tokens=recipe.answer_tokens,
                 seed=seed if recipe.temperature else None,
-                schema=form.schema if recipe.structured == "auto" else None,
+                schema=self.format.schema if recipe.structured == "auto" else None,
             )
-            for number in range(len(self.data.test))
+            for number in range(len(test))
         ]
 
-    def _require_readable(self, number: int) -> None:
-        form, train = self.form, self.data.train
-        written = self.template.answer(form.common, form.solved(train, number))
-        found, missed = form.read(written, train, number)
-        # Entities of a sentence may have the same text, so that another of them is found first.
-        if found is None or missed or (isinstance(found, str) and found != form.gold(train, number)):
+    def _require_parsable(self, number: int) -> None:
+        values = self.format.values(self.data.train, number)
+        written = self.template.render("answer", {**self.format.common, **values})
+        parsed, missed = self.format.parse(written, self.data.train, number)
+        # Tags are not compared: if entities of a sentence have the same text, another may be found first.
+        if parsed is None or missed or parsed != values.get("label", parsed):
             raise InputError(
                 f"{self.template.name}: answer: '{written}' could not be read back",
                 "answers are a label, alone or as JSON, or a JSON list of entities",
             )
 
-    def count(
+    def evaluate(
         self,
         folder: Path,
         seed: int,
@@ -263,30 +261,31 @@ class _Run:
         prompts: Sequence[Prompt],
         answers: Sequence[Answer | None],
     ) -> dict[str, Any]:
-        """Read and measure one seed's answers, and write its folder."""
-        form, recipe, test, task = self.form, self.recipe, self.data.test, self.form.task
-        texts = [None if answer is None else without_thinking(answer.text) for answer in answers]
-        read = [(None, 0) if t is None else form.read(t, test, number) for number, t in enumerate(texts)]
-        found = [answer for answer, _ in read]
-        readable = [number for number, answer in enumerate(found) if answer is not None]
-        unreadable = [n for n, answer in enumerate(found) if answer is None and answers[n] is not None]
+        """Parse and score the answers of a seed, and write its folder; returns its metrics."""
+        recipe, test, task = self.recipe, self.data.test, self.format.task
+        parsed, misplaced, unparsed = [], 0, []
+        for number, answer in enumerate(answers):
+            text = None if answer is None else without_thinking(answer.text)
+            one, missed = (None, 0) if text is None else self.format.parse(text, test, number)
+            parsed.append(one)
+            misplaced += missed
+            if answer is not None and one is None:
+                unparsed.append({"number": number, "answer": _shortened(answer.text)})
+        readable = [number for number, one in enumerate(parsed) if one is not None]
+        published = self.format.published_score(test.chosen(readable), [parsed[number] for number in readable])
         left_out = recipe.unparsed == "left_out"
-        counted = readable if left_out else list(range(len(test)))
-        whole = [form.wrong(test, number) if answer is None else answer for number, answer in enumerate(found)]
-        split, chosen = test.chosen(counted), [whole[number] for number in counted]
-        published = form.published_score(test.chosen(readable), [whole[number] for number in readable])
+        counted = readable if left_out else range(len(test))
+        split, chosen = test.chosen(counted), [parsed[number] for number in counted]
         metrics = {
             "seed": seed,
-            f"test_{task.metric.name}": published if left_out else form.score(split, chosen),
+            f"test_{task.metric.name}": published if left_out else self.format.score(split, chosen),
             "published": {task.metric.name: published, "left_out": len(test) - len(readable)},
             "test_examples": len(test),
-            "unparsed": len(unreadable),
-            "unparsed_examples": [
-                {"number": number, "answer": _shortened(answers[number])} for number in unreadable[:EXAMPLES]
-            ],
+            "unparsed": len(unparsed),
+            "unparsed_examples": unparsed[:EXAMPLES],
             "cut": sum(answer is not None and answer.finish == "length" for answer in answers),
             "failed": sum(answer is None for answer in answers),
-            "misplaced": sum(missed for _, missed in read),
+            "misplaced": misplaced,
         }
         card = render_card(
             "prompt.md",
@@ -299,55 +298,50 @@ class _Run:
         )
         with open_run(folder, recorded("prompt", {**inputs, "seed": seed}, recipe), True, MAY_CHANGE) as opened:
             with atomic_file(folder / PREDICTIONS) as path, path.open("w", encoding="utf-8") as file:
-                for row in task.learner.rows(split, form.answers(chosen)):
+                for row in task.learner.rows(split, self.format.answers(split, chosen)):
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
             opened.finish(metrics, card)
         return metrics
 
     def result(
         self,
-        runs: Sequence[Mapping[str, Any]],
+        seeds: Sequence[Mapping[str, Any]],
         model: str,
-        answers: Sequence[Answer | None],
-        told: Outcome,
+        answers: Sequence[Answer],
+        outcome: Outcome,
         asked: int,
         seconds: float,
     ) -> PromptResult:
-        """The whole run's, from those of its seeds."""
-        task, recipe, came = self.form.task, self.recipe, [answer for answer in answers if answer is not None]
-        tokens_in = sum(answer.prompt_tokens or 0 for answer in came)
-        tokens_out = sum(answer.answer_tokens or 0 for answer in came)
-        cost = (tokens_in * recipe.price_in + tokens_out * recipe.price_out) / 1e6
+        """The result of the whole run; ``answers`` are the answers to its different prompts."""
+        task, recipe = self.format.task, self.recipe
+        prompt_tokens = sum(answer.prompt_tokens or 0 for answer in answers)
+        answer_tokens = sum(answer.answer_tokens or 0 for answer in answers)
+        cost = (prompt_tokens * recipe.price_in + answer_tokens * recipe.price_out) / 1e6
+        examples = [{"seed": seed["seed"], **example} for seed in seeds for example in seed["unparsed_examples"]]
         return PromptResult(
             task=task.name,
             metric=task.metric.name,
-            **over_seeds([run[f"test_{task.metric.name}"] for run in runs]),
-            published=over_seeds([run["published"][task.metric.name] for run in runs]),
+            **over_seeds([seed[f"test_{task.metric.name}"] for seed in seeds]),
+            published=over_seeds([seed["published"][task.metric.name] for seed in seeds]),
             baseline=task.learner.baselines(self.data.train, self.data.test),
             model=model,
             shots=recipe.shots,
             test_examples=len(self.data.test),
-            unparsed=sum(run["unparsed"] for run in runs),
-            unparsed_examples=[
-                {"seed": run["seed"], **example} for run in runs for example in run["unparsed_examples"]
-            ][:EXAMPLES],
-            cut=sum(run["cut"] for run in runs),
-            failed=sum(run["failed"] for run in runs),
-            misplaced=sum(run["misplaced"] for run in runs),
+            unparsed_examples=examples[:EXAMPLES],
+            **{key: sum(seed[key] for seed in seeds) for key in ("unparsed", "cut", "failed", "misplaced")},
             asked=asked,
-            kept=len(came) - asked,
-            retries=dict(sorted(told.retries.items())),
-            prompt_tokens=tokens_in,
-            answer_tokens=tokens_out,
-            uncounted=sum(answer.prompt_tokens is None or answer.answer_tokens is None for answer in came),
+            kept=len(answers) - asked,
+            retries=dict(sorted(outcome.retries.items())),
+            prompt_tokens=prompt_tokens,
+            answer_tokens=answer_tokens,
+            uncounted=sum(answer.prompt_tokens is None or answer.answer_tokens is None for answer in answers),
             cost=round(cost, 6) if recipe.price_in or recipe.price_out else None,
-            structured=any(answer.structured for answer in came),
+            structured=any(answer.structured for answer in answers),
             seconds=round(seconds, 1),
             repaired=self.data.repaired,
-            remarks=[*self.data.remarks, *told.remarks],
+            remarks=[*self.data.remarks, *outcome.remarks],
         )
 
 
-def _shortened(answer: Answer | None) -> str:
-    text = "" if answer is None else answer.text
+def _shortened(text: str) -> str:
     return text if len(text) <= 300 else f"{text[:200]} ... {text[-90:]}"

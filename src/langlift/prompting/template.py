@@ -1,4 +1,4 @@
-"""What a model is asked, as a file that a person can read and change: instruction, question and answer."""
+"""Prompt templates: files with instruction, question and answer that users can read and change."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,20 @@ from langlift.config.loading import yaml_readable
 from langlift.errors import InputError
 from langlift.tasks.task import TASKS
 
-PARTS = ("instruction", "question", "answer")
-HINT = "a template holds instruction, question and answer; docs/prompting.md has one to start from"
+HINT = "a template has instruction, question and answer; docs/prompting.md has an example"
+PLACEHOLDERS: Mapping[str, Mapping[str, Mapping[str, bool]]] = {
+    "label": {
+        "instruction": {"labels": False},
+        "question": {"text": True, "labels": False},
+        "answer": {"label": True, "labels": False},
+    },
+    "entities": {
+        "instruction": {"types": False},
+        "question": {"text": True, "types": False},
+        "answer": {"entities": True, "types": False},
+    },
+}
+"""``Task.prompt`` -> part of a template -> its placeholders, and whether they are required."""
 Message = dict[str, str]
 """``role`` (user or assistant) and ``content``."""
 
@@ -31,57 +43,51 @@ class PromptTemplate:
     parts: Mapping[str, Template]
 
     def messages(
-        self,
-        common: Mapping[str, Any],
-        shots: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
-        asked: Mapping[str, Any],
+        self, common: Mapping[str, Any], shots: Sequence[Mapping[str, Any]], question: Mapping[str, Any]
     ) -> list[Message]:
-        """The turns of a prompt: every shot a question and its answer, then the question.
+        """The turns of a prompt: each solved example as question and answer, then the question.
 
-        The instruction opens the first question: not all chat templates know a system's turn.
+        The instruction is in the first question, because not all chat templates support a system turn.
         """
         turns: list[Message] = []
-        for question, answer in shots:
-            turns.append({"role": "user", "content": self._text("question", {**common, **question})})
-            turns.append({"role": "assistant", "content": self.answer(common, answer)})
-        turns.append({"role": "user", "content": self._text("question", {**common, **asked})})
-        turns[0]["content"] = f"{self._text('instruction', common)}\n\n{turns[0]['content']}"
+        for shot in shots:
+            turns.append({"role": "user", "content": self.render("question", {**common, **shot})})
+            turns.append({"role": "assistant", "content": self.render("answer", {**common, **shot})})
+        turns.append({"role": "user", "content": self.render("question", {**common, **question})})
+        turns[0]["content"] = f"{self.render('instruction', common)}\n\n{turns[0]['content']}"
         return turns
 
-    def answer(self, common: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
-        """The answer of a solved example."""
-        return self._text("answer", {**common, **answer})
-
-    def _text(self, part: str, values: Mapping[str, Any]) -> str:
+    def render(self, part: str, values: Mapping[str, Any]) -> str:
+        """A part with its values."""
         try:
             return self.parts[part].render(values).strip()
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise InputError(f"{self.name}: {part}: {error}", HINT) from None
 
 
-def load_template(task: str, file: Path | None, allowed: Mapping[str, Mapping[str, bool]]) -> PromptTemplate:
-    """The template of a file, or else the task's own, or else that of all tasks with such answers.
-
-    ``allowed`` says for each part which placeholders it may have, and whether it must.
+def load_template(task: str, file: Path | None) -> PromptTemplate:
+    """The template in ``file``, or the task's own, or that of all tasks with the same kind of answer.
 
     Raises:
-        InputError: it cannot be read, a part is missing, or has a wrong placeholder; all mistakes are named.
+        InputError: it cannot be read, or has missing or unknown parts or placeholders; all mistakes are named.
     """
+    kind = str(TASKS[task].prompt)
     folder = Path(str(files("langlift") / "prompting" / "templates"))
-    shipped = (folder / f"{name}.yaml" for name in (task, TASKS[task].prompt))
+    shipped = (folder / f"{name}.yaml" for name in (task, kind))
     path = file or next(path for path in shipped if path.is_file())
     with yaml_readable(path):
         source = path.read_text(encoding="utf-8")
         content = yaml.safe_load(source)
     if not isinstance(content, dict) or not all(isinstance(text, str) for text in content.values()):
         raise InputError(f"{path}: must hold texts by name", HINT)
-    mistakes = [f"no {part}" for part in PARTS if part not in content]
-    mistakes += [f"unknown part '{name}'" for name in content if name not in PARTS]
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
-    # jinja2's own is made for HTML: it would write ta' as ta\u0027.
+    # jinja2's own filter is for HTML: it would write ta' as ta\u0027.
     environment.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
+    placeholders = PLACEHOLDERS[kind]
+    mistakes = [f"no {part}" for part in placeholders if part not in content]
+    mistakes += [f"unknown part '{name}'" for name in content if name not in placeholders]
     parts = {}
-    for part in PARTS:
+    for part, known in placeholders.items():
         if part not in content:
             continue
         try:
@@ -90,13 +96,12 @@ def load_template(task: str, file: Path | None, allowed: Mapping[str, Mapping[st
         except TemplateSyntaxError as error:
             mistakes.append(f"{part}, line {error.lineno}: {error.message}")
             continue
-        known = allowed[part]
         mistakes += [
             f"{part}: unknown placeholder '{name}' (known: {', '.join(known)})"
             for name in sorted(used - known.keys())
         ]
         mistakes += [
-            f"{part}: lacks {{{{ {name} }}}}" for name, must in known.items() if must and name not in used
+            f"{part}: lacks {{{{ {name} }}}}" for name, required in known.items() if required and name not in used
         ]
     if mistakes:
         raise InputError(f"{path}: {'; '.join(mistakes)}", HINT)

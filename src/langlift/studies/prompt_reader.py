@@ -5,7 +5,6 @@ from pathlib import Path
 
 import yaml
 
-from langlift.prompting.forms import placeholders_of
 from langlift.prompting.server import is_url, url_parts
 from langlift.prompting.template import load_template
 from langlift.studies.source_reader import Block, Entry, SourceReader
@@ -87,5 +86,5 @@ class PromptReader(SourceReader):
             for path in dict.fromkeys(Path(source.paths[0]) for source in templates[task].values()):
                 if path.is_file():  # a missing one has its error already
                     with self._noting(where):
-                        load_template(task, path, placeholders_of(task))
+                        load_template(task, path)
         return templates

@@ -5,7 +5,6 @@ from itertools import product
 from pathlib import Path
 
 from langlift.languages import Language
-from langlift.prompting.forms import placeholders_of
 from langlift.prompting.recipe import PromptRecipe
 from langlift.prompting.running import MAY_CHANGE
 from langlift.prompting.template import load_template
@@ -50,7 +49,7 @@ class PromptStepMaker(StepMaker):
             "language": str(language),
             "task": task,
             "model_name": model.model_name,
-            "template": load_template(task, template, placeholders_of(task)).source,
+            "template": load_template(task, template).source,
             **{key: value for key, value in asdict(recipe).items() if key not in unread},
         }
         data = self.study.tasks[task]

@@ -1,0 +1,149 @@
+"""How a task becomes questions and answers: the values in a prompt, and parsing and scoring answers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from itertools import chain, zip_longest
+from typing import Any, Generic
+
+import numpy as np
+
+from langlift.errors import InputError
+from langlift.evaluation.metrics import entity_spans, macro_f1
+from langlift.prompting.answer_parsing import read_entities, read_label, tags_of
+from langlift.tasks.labelled_text import LabelledText
+from langlift.tasks.learner import Data
+from langlift.tasks.tagged_words import TaggedWords
+from langlift.tasks.tagging import Tagged
+from langlift.tasks.task import TASKS, Task
+
+TYPE_MEANINGS = {
+    "PER": "person",
+    "LOC": "location",
+    "ORG": "organisation",
+    "DATE": "date or time",
+    "MISC": "any other name",
+}
+
+
+class AnswerFormat(ABC, Generic[Data]):
+    """A task as questions and answers.
+
+    ``common`` are the values for every part of a template, ``schema`` is the JSON schema of an answer.
+    """
+
+    common: Mapping[str, Any]
+    schema: dict[str, Any]
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    @abstractmethod
+    def values(self, split: Data, number: int) -> dict[str, Any]:
+        """The values of an example for a template: its text and its answer."""
+
+    @abstractmethod
+    def parse(self, text: str, split: Data, number: int) -> tuple[Any, int]:
+        """A label or a sentence's tags (None: cannot be parsed), and the number of entities not in the text."""
+
+    @abstractmethod
+    def answers(self, split: Data, parsed: Sequence[Any]) -> Any:
+        """Parsed answers as the learner scores and writes them; None counts as wrong."""
+
+    def score(self, split: Data, parsed: Sequence[Any]) -> float:
+        """The task's metric, 0 to 100."""
+        return self.task.learner.score(split, self.answers(split, parsed))
+
+    def published_score(self, split: Data, parsed: Sequence[Any]) -> float:
+        """The metric of the published script on parsed answers; 0 if there are none."""
+        return self.score(split, parsed) if len(split) else 0.0
+
+    def draw(self, train: Data, count: int, seed: int, balanced: bool) -> list[int]:
+        """Indices of different training examples, in random order."""
+        if count > len(train):
+            raise InputError(f"--shots {count}: the train split has {len(train)} examples", "ask for fewer")
+        return np.random.default_rng(seed).permutation(len(train)).tolist()[:count]
+
+
+class LabelFormat(AnswerFormat[LabelledText]):
+    """A text, and one of the labels."""
+
+    def __init__(self, task: Task, labels: list[str]) -> None:
+        super().__init__(task)
+        self._labels = labels
+        self.common = {"labels": labels}
+        self.schema = _object({"label": {"type": "string", "enum": labels}})
+
+    def values(self, split: LabelledText, number: int) -> dict[str, Any]:
+        """The text and its label."""
+        return {"text": split.texts[number], "label": split.labels[number]}
+
+    def parse(self, text: str, split: LabelledText, number: int) -> tuple[str | None, int]:
+        """The label."""
+        return read_label(text, self._labels), 0
+
+    def answers(self, split: LabelledText, parsed: Sequence[str | None]) -> list[str | None]:
+        """The labels; None is correct for no class."""
+        return list(parsed)
+
+    def published_score(self, split: LabelledText, parsed: Sequence[str]) -> float:
+        """Macro-F1 over all labels, including those that occur neither in the data nor in the answers."""
+        return macro_f1(split.labels, parsed, self._labels) if len(split) else 0.0
+
+    def draw(self, train: LabelledText, count: int, seed: int, balanced: bool) -> list[int]:
+        """With ``balanced``, cycle through the labels in random order, with a random example of each."""
+        drawn = super().draw(train, count, seed, balanced)
+        if not balanced:
+            return drawn
+        by_label: dict[str, list[int]] = {}
+        for number in super().draw(train, len(train), seed, balanced):
+            by_label.setdefault(train.labels[number], []).append(number)
+        cycled = chain.from_iterable(zip_longest(*by_label.values()))
+        return [number for number in cycled if number is not None][:count]
+
+
+class EntityFormat(AnswerFormat[TaggedWords]):
+    """A sentence, and its entities by type and text."""
+
+    def __init__(self, task: Task, labels: list[str]) -> None:
+        super().__init__(task)
+        self._types = task.learner.counted(labels)
+        self.common = {"types": [{"name": name, "meaning": TYPE_MEANINGS.get(name, "")} for name in self._types]}
+        entity = _object({"type": {"type": "string", "enum": self._types}, "text": {"type": "string"}})
+        self.schema = _object({"entities": {"type": "array", "items": entity}})
+
+    def values(self, split: TaggedWords, number: int) -> dict[str, Any]:
+        """The words joined by spaces, and the entities."""
+        words = split.words[number]
+        entities = [
+            {"type": kind, "text": " ".join(words[start:end])}
+            for kind, start, end in entity_spans(split.tags[number])
+        ]
+        return {"text": " ".join(words), "entities": entities}
+
+    def parse(self, text: str, split: TaggedWords, number: int) -> tuple[list[str] | None, int]:
+        """The words' tags."""
+        entities = read_entities(text, self._types)
+        return (None, 0) if entities is None else tags_of(split.words[number], entities)
+
+    def answers(self, split: TaggedWords, parsed: Sequence[list[str] | None]) -> list[Tagged]:
+        """The words' tags, one token per word; without a parsed answer, all entities are missed."""
+        tags = (["O"] * len(words) if one is None else one for words, one in zip(split.words, parsed, strict=True))
+        return [Tagged(one, [1] * len(one)) for one in tags]
+
+
+FORMATS: dict[str, type[LabelFormat] | type[EntityFormat]] = {"label": LabelFormat, "entities": EntityFormat}
+"""By ``Task.prompt``."""
+
+
+def answer_format(task: str, labels: list[str]) -> AnswerFormat[Any]:
+    """The format of a task's answers; ``labels`` are those of its data."""
+    return FORMATS[str(TASKS[task].prompt)](TASKS[task], labels)
+
+
+def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
