@@ -289,7 +289,7 @@ def test_a_head_of_another_model_is_refused(tiny_bert, tiny_xlm_roberta, tmp_pat
     other = load_masked_model(str(tiny_xlm_roberta))
     save_file({n: p.detach() for n, p in head_parameters(other).items()}, tmp_path / "run" / MASKED_HEAD)
     model = load_masked_model(str(tiny_bert))
-    with pytest.raises(InputError, match="a masked head of another architecture, width or vocabulary"):
+    with pytest.raises(InputError, match="an MLM head of another architecture, width or vocabulary"):
         load_adapter(model, tmp_path / "run")
     assert attached(model) == ["mlt_Latn"]
 

@@ -271,7 +271,7 @@ def test_a_fusion_that_does_not_fit_is_refused(change, message: str, tmp_path: P
 
 def test_a_folder_without_a_fusion_is_refused(tmp_path: Path) -> None:
     model = load_masked_model(str(GOLDEN / "bert" / "base"))
-    with pytest.raises(InputError, match="holds no fusion"):
+    with pytest.raises(InputError, match="contains no fusion"):
         load_fusion(model, GOLDEN / "bert" / "seq_bn")
     (tmp_path / "adapter_fusion_config.json").write_text("{", "utf-8")
     with pytest.raises(InputError, match="describes no fusion"):
@@ -286,7 +286,7 @@ def test_fusion_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     for change, message in (
         ({k: v for k, v in weights.items() if k != key}, "is missing"),
         ({**weights, key: torch.zeros(3)}, r"has shape \(3,\)"),
-        ({**weights, key.replace("layer.0", "layer.7"): weights[key].clone()}, "has no place for"),
+        ({**weights, key.replace("layer.0", "layer.7"): weights[key].clone()}, "do not fit this model"),
     ):
         save_file(change, path)
         with pytest.raises(InputError, match=message):
@@ -413,7 +413,7 @@ def test_fuse_from_the_command_line(
     assert len((tmp_path / "labels.tsv").read_text("utf-8").splitlines()) == 3
     refused = langlift("export", run / "seed-1", "--to", "adapterhub", "--out", tmp_path / "exported")
     assert refused.code == 2 and "the task adapter of a fusion" in refused.err
-    with pytest.raises(InputError, match="seed-1: the task adapter of a fusion, which is nothing without it"):
+    with pytest.raises(InputError, match="seed-1: the task adapter of a fusion, which cannot be used without it"):
         load_adapter(load_masked_model(str(tiny_xlm_roberta)), run / "seed-1")
 
 
@@ -530,7 +530,7 @@ def test_fuse_says_what_it_cannot_do(
     for result, message in (
         (fuse_with(adapters=(members[0], lora)), "a LoRA adapter cannot be fused"),
         (fuse_with(adapters=(members[0],)), "one adapter alone"),
-        (fuse_with(adapters=(members[0], tmp_path)), "holds its adapters in subfolders"),
+        (fuse_with(adapters=(members[0], tmp_path)), "contains its adapters in subfolders"),
         (fuse_with("--method", "full"), "cannot be stacked on language adapters"),
         (fuse_with(base=tiny_bert), "model_type xlm-roberta"),
         (fuse_with("--task", "parsing"), "unknown task 'parsing'"),

@@ -193,7 +193,7 @@ def test_what_cannot_be_published(
     (tmp_path / "unfinished" / "recipe.yaml").write_text("inputs: {}\n")
     for source, name, said in (
         (tmp_path / "nothing", "anna/m", "no such folder"),
-        (tmp_path, "anna/m", "holds no adapter, task run or model"),
+        (tmp_path, "anna/m", "contains no adapter, task run or model"),
         (tmp_path / "unfinished", "anna/m", "not finished"),
         (adapted_runs / "full", "a/b/c", "not the name of a repository"),
         (adapted_runs / "full", "maltese", "not the name of a repository"),

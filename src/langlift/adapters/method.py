@@ -86,11 +86,6 @@ class Method:
         return not self.config_class
 
     @property
-    def mergeable(self) -> bool:
-        """Whether the base model's weights can take the adapter in."""
-        return "transformers" in self.exports
-
-    @property
     def causal_tag(self) -> str:
         """The hub's tag of what it makes of a decoder."""
         return "text-generation" if self.whole_model else self.tag

@@ -1,1 +1,1 @@
-"""How adapters lie on disk."""
+"""Adapter folders: layouts, loading and saving, import and export."""

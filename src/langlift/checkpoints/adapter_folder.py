@@ -36,17 +36,18 @@ from langlift.checkpoints.weight_files import read_metadata, read_safetensors
 from langlift.errors import InputError
 
 METADATA = "langlift"
-"""Key of the metadata of a file in PEFT's layout, with what its configuration has no place for, as JSON."""
+"""Key in the metadata of weights in PEFT's layout, for the identity as JSON: PEFT's configuration has no field."""
+IDENTITY = ("hidden_size", "model_class", "model_name", "model_type", "name")
 
 
 def save_adapter(model: PreTrainedModel, name: str, config: AdapterConfig, folder: Path, base: str) -> None:
-    """Write an attached adapter into an existing folder; ``base`` is the base model's name for the record."""
+    """Write an attached adapter into an existing folder; ``base`` is the recorded name of the base model."""
     weights = {key: p.detach().cpu().contiguous() for key, p in adapter_keys(model, name, config)}
     write_adapter(folder, config, weights, identity_of(model, name, base))
 
 
 def identity_of(model: PreTrainedModel, name: str, base: str) -> dict[str, Any]:
-    """What an adapter folder records of an adapter and its base model."""
+    """What an adapter folder records about an adapter and its base model (``IDENTITY``)."""
     return {
         "hidden_size": model.config.hidden_size,
         "model_class": type(model).__name__,
@@ -59,7 +60,7 @@ def identity_of(model: PreTrainedModel, name: str, base: str) -> dict[str, Any]:
 def write_adapter(
     folder: Path, config: AdapterConfig, weights: Mapping[str, Tensor], identity: Mapping[str, Any]
 ) -> None:
-    """Write an adapter folder; ``weights`` under its layout's keys, ``identity`` as from ``identity_of``."""
+    """Write an adapter into an existing folder; ``weights`` have the keys of its method's layout."""
     backbone = backbone_of_type(identity["model_type"])
     if isinstance(config, PeftAdapterConfig):
         description = config.peft_config(backbone)
@@ -69,31 +70,39 @@ def write_adapter(
         return
     if not isinstance(config, SeqBnConfig):
         raise TypeError(f"no layout for {type(config).__name__}")
-    content = {
-        **identity,
-        "config": adapterhub_config(config, backbone),
-        "version": ADAPTERHUB_VERSION,
-        "langlift": {"inverse_at_head": config.inverse_at_head},
-    }
-    text = json.dumps(content, indent=2, sort_keys=True)
-    (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+    own = {METADATA: {"inverse_at_head": config.inverse_at_head}}
+    write_adapterhub(folder, adapterhub_config(config, backbone), weights, {**identity, **own})
+
+
+def write_adapterhub(
+    folder: Path, settings: Mapping[str, Any], weights: Mapping[str, Tensor], identity: Mapping[str, Any]
+) -> None:
+    """Write configuration and weights in AdapterHub's layout into an existing folder."""
+    own = {METADATA: identity[METADATA]} if METADATA in identity else {}
+    recorded = {field: identity.get(field) for field in IDENTITY}
+    write_config(folder / CONFIG_FILE, {**recorded, **own, "config": settings, "version": ADAPTERHUB_VERSION})
     save_file(dict(weights), folder / ADAPTERHUB_WEIGHTS)
 
 
-def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) -> str:
-    """Attach the adapter of a folder on top of the model's stack, with its weights; returns its name.
+def write_config(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a configuration as AdapterHub's library does: JSON with sorted keys."""
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
-    ``name`` overrides the stored name. A masked head that was trained with the adapter is loaded too.
+
+def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) -> str:
+    """Attach the adapter in a folder on top of the model's stack; returns its name.
+
+    ``name`` overrides the stored name. An MLM head that was trained with the adapter is loaded too.
 
     Raises:
-        InputError: the folder holds no adapter, or one of another architecture, size or kind, or the task
-            adapter of a fusion and the model has no fusion.
+        InputError: the folder contains no adapter, one for another architecture or size, one of another kind, or
+            the task adapter of a fusion while the model has no fusion.
     """
     description = read_description(folder)
     if (folder / FUSION_CONFIG).exists() and not fusions_of(model):
         raise InputError(
-            f"{folder}: the task adapter of a fusion, which is nothing without it",
-            "give an adapter that 'langlift adapt' wrote; the whole run is for 'langlift predict'",
+            f"{folder}: the task adapter of a fusion, which cannot be used without it",
+            "give an adapter that 'langlift adapt' wrote; use 'langlift predict' for the whole run",
         )
     config = read_config(folder, backbone_of(model))
     require_base(folder, read_identity(folder), model)
@@ -115,9 +124,9 @@ def read_description(folder: Path) -> dict[str, Any]:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
-        if inner := sorted(place.parent.name for place in folder.glob(f"*/{CONFIG_FILE}")):
+        if inner := sorted(path.parent.name for path in folder.glob(f"*/{CONFIG_FILE}")):
             raise InputError(
-                f"{folder}: holds its adapters in subfolders ({', '.join(inner)})",
+                f"{folder}: contains its adapters in subfolders ({', '.join(inner)})",
                 f"give one of them: {folder / inner[0]}",
             ) from None
         if (folder / "config.json").exists():
@@ -136,7 +145,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def read_identity(folder: Path) -> dict[str, Any]:
-    """What the folder says of its adapter and base model; nothing in PEFT's layout if langlift did not write it.
+    """What a folder records about its adapter and base model; empty if PEFT wrote it.
 
     Raises:
         InputError: it is missing or damaged.
@@ -148,15 +157,15 @@ def read_identity(folder: Path) -> dict[str, Any]:
         identity = json.loads(read_metadata(folder / PEFT_WEIGHTS).get(METADATA, "{}"))
     except (ValueError, RecursionError):
         identity = {}
-    whole = isinstance(identity, dict) and {"model_name", "model_type", "name"} <= identity.keys()
-    return identity if whole else {}
+    complete = isinstance(identity, dict) and {"model_name", "model_type", "name"} <= identity.keys()
+    return identity if complete else {}
 
 
 def read_config(folder: Path, backbone: Backbone) -> AdapterConfig:
     """The configuration of the adapter in a folder.
 
     Raises:
-        InputError: the folder holds no adapter, or one that cannot be loaded.
+        InputError: the folder contains no adapter, or one that cannot be loaded.
     """
     description = read_description(folder)
     path = folder / CONFIG_FILE
@@ -170,7 +179,7 @@ def read_config(folder: Path, backbone: Backbone) -> AdapterConfig:
 
 
 def require_base(folder: Path, identity: Mapping[str, Any], model: PreTrainedModel) -> None:
-    """Raise an InputError if an adapter says that it belongs to a model of another architecture or width."""
+    """Raise an InputError if an adapter was recorded for another architecture or width."""
     _require(folder, identity, "model_type", model.config.model_type)
     _require(folder, identity, "hidden_size", model.config.hidden_size)
 
@@ -186,32 +195,27 @@ def _load_bottleneck(
         raise InputError(f"{folder}: configuration and weights disagree on the invertible block", "train it again")
     attach(model, name, config)
     used = fill(adapterhub_keys(model, name), weights, folder)
-    # Higher in a stack an invertible block is not used.
+    # Only the first adapter of a stack uses its invertible block.
     require_all_used(folder, {k for k in weights.keys() - used if ".invertible_adapters." not in k})
     return name
 
 
 def _load_peft(model: PreTrainedModel, folder: Path, config: AdapterConfig, name: str) -> str:
     weights = full_peft_keys(model, read_safetensors(folder / PEFT_WEIGHTS))
-    _require_prefix(model, folder, weights)
+    if not all(key.startswith(f"base_model.model.{model.base_model_prefix}.") for key in weights):
+        raise InputError(f"{folder}: the adapter belongs to another architecture", "give its own --base")
     attach(model, name, config)
     used = fill(peft_keys(model, name), weights, folder)
     require_all_used(folder, weights.keys() - used)
     return name
 
 
-def _require_prefix(model: PreTrainedModel, folder: Path, weights: dict[str, Tensor]) -> None:
-    prefix = f"base_model.model.{model.base_model_prefix}."
-    if not all(key.startswith(prefix) for key in weights):
-        raise InputError(f"{folder}: the adapter belongs to another architecture", "give its own --base")
-
-
 def require_all_used(folder: Path, unused: set[str]) -> None:
-    """Raise an InputError if the folder's weights under some keys were not used."""
+    """Raise an InputError if weights of the folder were not used."""
     if unused:
         raise InputError(
-            f"{folder}: holds weights that this model has no place for, such as {min(unused)}",
-            "the adapter was trained on another architecture; give its own --base",
+            f"{folder}: contains weights that do not fit this model, such as {min(unused)}",
+            "the adapter is of another kind or for another base model; give its own --base",
         )
 
 
@@ -225,24 +229,21 @@ def _require(folder: Path, description: Mapping[str, Any], field: str, here: Any
 
 
 def fill(keys: Iterator[tuple[str, nn.Parameter]], weights: dict[str, Tensor], folder: Path) -> set[str]:
-    """Copy weights into the parameters of these keys; returns the keys used.
+    """Copy weights into parameters, given with their keys; returns the keys.
 
     Raises:
-        InputError: a weight is missing or of another shape.
+        InputError: a weight is missing or has another shape.
     """
     used = set()
-    with torch.no_grad():
-        for key, parameter in keys:
-            if key not in weights:
-                raise InputError(
-                    f"{folder}: the weight {key} is missing",
-                    "the base has another depth, or the file is damaged",
-                )
-            if weights[key].shape != parameter.shape:
-                shapes = f"{tuple(weights[key].shape)}, not {tuple(parameter.shape)}"
-                raise InputError(
-                    f"{folder}: the weight {key} has shape {shapes}", "give the base it was trained on"
-                )
+    for key, parameter in keys:
+        if key not in weights:
+            raise InputError(
+                f"{folder}: the weight {key} is missing", "the base has another depth, or the file is damaged"
+            )
+        if weights[key].shape != parameter.shape:
+            shapes = f"{tuple(weights[key].shape)}, not {tuple(parameter.shape)}"
+            raise InputError(f"{folder}: the weight {key} has shape {shapes}", "give the base it was trained on")
+        with torch.no_grad():
             parameter.copy_(weights[key])
-            used.add(key)
+        used.add(key)
     return used

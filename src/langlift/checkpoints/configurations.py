@@ -1,7 +1,7 @@
-"""Adapter configurations as AdapterHub and PEFT write them, to ours and back."""
+"""Convert adapter configurations from and to AdapterHub's and PEFT's files."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -24,21 +24,27 @@ from langlift.errors import InputError
 
 LORA = ADAPTERHUB_LORA["architecture"]
 READABLE = "Seq_bn (Pfeiffer) adapters with relu, and LoRA on query and value, can be read"
+KINDS = {
+    "mh_adapter": "it is also after the attention (Houlsby)",
+    "is_parallel": "it is parallel",
+    "phm_layer": "it is a Compacter",
+}
+"""What the adapter is if this setting differs from Seq_bn's."""
 FIXED_SCALING = (1, 1)
-"""The release of ``adapters`` from which LoRA's alpha is applied as written."""
+"""The first release of ``adapters`` that applies LoRA's alpha."""
 
 
 def adapterhub_config(config: AdapterConfig, backbone: Backbone) -> dict[str, Any]:
-    """AdapterHub's ``config`` object for an adapter of ours, of a method that can be exported there."""
+    """AdapterHub's ``config`` object for a bottleneck adapter or LoRA."""
     if isinstance(config, LoraConfig):
         # The library always divides by the rank.
         alpha = config.alpha * sqrt(config.rank) if config.rank_stabilised else config.alpha
         return {**ADAPTERHUB_LORA, "r": config.rank, "alpha": alpha}
     if not isinstance(config, SeqBnConfig):
-        raise TypeError(f"AdapterHub's layout has no {config.method}")
+        raise TypeError(f"AdapterHub's layout does not support {config.method}")
     return {
         **ADAPTERHUB_BOTTLENECK,
-        **({} if backbone.adapterhub_agrees else {"architecture": OWN_ARCHITECTURE}),
+        **own_architecture(backbone),
         "leave_out": list(config.leave_out),
         "reduction_factor": config.reduction_factor,
         "inv_adapter": "nice" if config.invertible else None,
@@ -49,24 +55,23 @@ def adapterhub_config(config: AdapterConfig, backbone: Backbone) -> dict[str, An
 def config_from_adapterhub(
     description: Mapping[str, Any], backbone: Backbone, path: Path
 ) -> SeqBnConfig | LoraConfig:
-    """Our configuration for AdapterHub's ``adapter_config.json``, of any release; ``path`` is for errors.
+    """The configuration in AdapterHub's ``adapter_config.json`` of any release; ``path`` is for errors.
 
     Raises:
-        InputError: another kind of adapter, or one that the library computes in another way.
+        InputError: another kind of adapter, or one that the library computes differently.
     """
     stored = description.get("config") or description.get("config_id")
     if isinstance(stored, str):
         stored = _named(stored, path)
     if not isinstance(stored, dict):
         raise InputError(f"{path}: 'config' describes no adapter", READABLE)
-    stored = {str(key).lower(): value for key, value in stored.items()}  # 1.x wrote MH_Adapter and so on
-    expected = None if backbone.adapterhub_agrees else OWN_ARCHITECTURE
+    stored = {str(key).lower(): value for key, value in stored.items()}  # 1.x has keys such as MH_Adapter
     architecture = stored.get("architecture")
-    if architecture not in (expected, LORA):
+    if architecture not in (own_architecture(backbone).get("architecture"), LORA):
         if architecture is None:
             raise InputError(
                 f"{path}: for {backbone.model_type} the adapters library computes something else",
-                "train the adapter with langlift; docs/backbones.md tells the difference",
+                "train the adapter with langlift; see docs/backbones.md",
             )
         raise InputError(f"{path}: adapters of the kind '{architecture}' cannot be read", READABLE)
     if architecture == LORA:
@@ -75,10 +80,10 @@ def config_from_adapterhub(
 
 
 def config_from_peft(description: Mapping[str, Any], backbone: Backbone, path: Path) -> PeftAdapterConfig:
-    """Our configuration for PEFT's ``adapter_config.json``; ``path`` is for errors.
+    """The configuration in PEFT's ``adapter_config.json``; ``path`` is for errors.
 
     Raises:
-        InputError: a kind of adapter that langlift lacks, or one that it would compute in another way.
+        InputError: another kind of adapter, or one that langlift would compute differently.
     """
     classes = {method.load_class() for method in METHODS.values() if method.layout == "peft"}
     kinds = {kind.PEFT_TYPE: kind for kind in classes}
@@ -90,17 +95,14 @@ def config_from_peft(description: Mapping[str, Any], backbone: Backbone, path: P
 
 
 def _seq_bn(stored: Mapping[str, Any], own: Any, path: Path) -> SeqBnConfig:
-    for key, value in ADAPTERHUB_BOTTLENECK.items():
-        if key in WITHOUT_EFFECT or key == "leave_out":
-            continue
-        found = stored.get(key, None if key in NEVER_LEFT_OUT else value)
-        if not _same(found, value):
-            said = f"{key} is {found!r}" if found is not None else f"{key} is not given"
-            raise InputError(
-                f"{path}: another kind of adapter ({said}, not {value!r})", f"{_kind_of(key)}; {READABLE}"
-            )
+    if key := first_difference(stored, ADAPTERHUB_BOTTLENECK, {*WITHOUT_EFFECT, "leave_out"}, NEVER_LEFT_OUT):
+        value = f"is {stored[key]!r}" if stored.get(key) is not None else "is not given"
+        raise InputError(
+            f"{path}: another kind of adapter ({key} {value}, not {ADAPTERHUB_BOTTLENECK[key]!r})",
+            f"{KINDS.get(key, 'not a plain Seq_bn')}; {READABLE}",
+        )
     block, factor = stored.get("inv_adapter"), stored.get("inv_adapter_reduction_factor")
-    if isinstance(old := stored.get("invertible_adapter"), dict):  # the form of 1.x
+    if isinstance(old := stored.get("invertible_adapter"), dict):  # as in 1.x
         block, factor = old.get("block_type"), old.get("reduction_factor")
     if block and (block != "nice" or factor != 2):
         raise InputError(
@@ -122,20 +124,30 @@ def _leave_out(found: Any, path: Path) -> tuple[int, ...]:
     return tuple(sorted(set(layers)))
 
 
+def own_architecture(backbone: Backbone) -> dict[str, str]:
+    """A setting that makes AdapterHub's library reject the folder, if it would compute something else."""
+    return {} if backbone.adapterhub_agrees else {"architecture": OWN_ARCHITECTURE}
+
+
+def first_difference(
+    stored: Mapping[str, Any],
+    expected: Mapping[str, Any],
+    ignored: Collection[str],
+    required: Collection[str] = (),
+) -> str | None:
+    """The first setting that differs; those not ``required`` may be missing."""
+    for key, value in expected.items():
+        found = stored.get(key, None if key in required else value)
+        if key not in ignored and not _same(found, value):
+            return key
+    return None
+
+
 def _same(found: Any, value: Any) -> bool:
-    """Whether a field has a value; lists may stand in any order, and an empty one may be left out."""
+    """Whether two settings agree; lists may be in any order, and an empty one may be null."""
     if not isinstance(value, list):
         return bool(found == value)
     return isinstance(found or [], list) and sorted(map(str, found or [])) == sorted(map(str, value))
-
-
-def _kind_of(key: str) -> str:
-    """What a field that differs usually means."""
-    return {
-        "mh_adapter": "it sits after the attention too (Houlsby)",
-        "is_parallel": "it is parallel",
-        "phm_layer": "it is a Compacter",
-    }.get(key, "not a plain Seq_bn")
 
 
 def _reduction_factor(found: Any, path: Path) -> float:
@@ -153,21 +165,19 @@ def _lora(stored: Mapping[str, Any], version: str, backbone: Backbone, path: Pat
             f"{path}: AdapterHub's LoRA for {backbone.model_type} cannot be read",
             "PEFT's can; see docs/backbones.md",
         )
-    for key, value in ADAPTERHUB_LORA.items():
-        if key in LORA_WITHOUT_EFFECT:
-            continue
-        found = stored.get(key, value)
-        if not _same(found, value):
-            raise InputError(f"{path}: {key} of this LoRA adapter is {found!r}, not {value!r}", READABLE)
+    if key := first_difference(stored, ADAPTERHUB_LORA, LORA_WITHOUT_EFFECT):
+        raise InputError(
+            f"{path}: {key} of this LoRA adapter is {stored[key]!r}, not {ADAPTERHUB_LORA[key]!r}", READABLE
+        )
     rank, alpha = stored.get("r"), stored.get("alpha")
     release = re.match(r"adapters\.(\d+)\.(\d+)", version)
     if release and tuple(map(int, release.groups())) < FIXED_SCALING:
-        alpha = rank  # those releases trained without the scaling, and today's library reads them so
+        alpha = rank  # trained without scaling; the current library reads them like this
     return LoraConfig(*rank_and_alpha(rank, alpha, path))
 
 
 def _named(text: str, path: Path) -> dict[str, Any]:
-    """A configuration given as a name or hash, with at most a reduction factor in brackets."""
+    """A configuration given by name or hash, optionally with a reduction factor in brackets."""
     match = re.fullmatch(r"([^\[\]|]+)(?:\[reduction_factor=(\d+(?:\.\d+)?)\])?", text)
     name = match[1] if match else text
     if match and name == LORA and not match[2]:

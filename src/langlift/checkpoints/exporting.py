@@ -1,15 +1,11 @@
-"""Export an adapter folder of ours for AdapterHub's library or for PEFT."""
+"""Export an adapter folder for AdapterHub's library or PEFT."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from safetensors.torch import save_file
-from torch import Tensor
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.method import METHODS
@@ -25,13 +21,12 @@ from langlift.checkpoints.adapter_folder import (
     read_description,
     read_identity,
     write_adapter,
+    write_adapterhub,
 )
 from langlift.checkpoints.configurations import adapterhub_config
 from langlift.checkpoints.layouts import (
     ADAPTERHUB_PICKLE,
-    ADAPTERHUB_VERSION,
     ADAPTERHUB_WEIGHTS,
-    CONFIG_FILE,
     FUSION_CONFIG,
     PEFT_WEIGHTS,
     adapterhub_from_peft,
@@ -48,27 +43,43 @@ from langlift.progress import say
 
 LAYOUTS = ("adapterhub", "peft")
 CHECKED = "checked"
-"""The adapter's name while it is tried on its base model."""
+"""The adapter's name while it is checked against its base model."""
 
 
 @dataclass(frozen=True)
-class ExportResult:
-    """What ``langlift export`` wrote."""
+class Exported:
+    """What ``langlift export`` wrote.
+
+    ``sizes`` are the files' in bytes. Plain models and ONNX are compared with the run before they are kept: on
+    ``items`` (sentences, words or gaps), ``difference`` is the largest between two logits, and ``agreement`` the
+    share of identical answers. ``int8`` is the loss of 8 bits, if requested: ``items``, ``agreement``, ``metric``,
+    ``score_float32``, ``score_int8``, ``test_examples``, ``bytes_float32``, ``bytes_int8``.
+    """
 
     folder: str
     name: str
     layout: str
     files: list[str]
+    sizes: dict[str, int] = field(default_factory=dict)
+    items: int = 0
+    difference: float | None = None
+    agreement: float | None = None
+    int8: dict[str, Any] | None = None
 
 
-def export_adapter(source: Path, layout: str, out: Path, base: BaseName | str | None = None) -> ExportResult:
-    """Write the adapter in ``source`` as ``adapterhub`` (adapters 1.3.0) or ``peft`` would.
+def file_sizes(folder: Path) -> dict[str, int]:
+    """The sizes of a folder's files in bytes, by name."""
+    return {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
 
-    ``base`` is needed for folders in PEFT's layout that langlift did not write: it does not say the
-    architecture. Where it is given, the adapter must fit it, and it is the base model that is recorded.
+
+def export_adapter(source: Path, layout: str, out: Path, base: BaseName | str | None = None) -> Exported:
+    """Write the adapter in ``source`` for ``adapterhub`` (adapters 1.3.0) or ``peft`` into the new folder ``out``.
+
+    ``base`` is needed for folders written by PEFT, which do not state the architecture. If given, the adapter
+    must fit it, and it is recorded as the base model.
 
     Raises:
-        InputError: no such layout, no adapter, one that the layout cannot hold or that does not fit ``base``.
+        InputError: no such layout, no adapter, one that the layout does not support or that does not fit ``base``.
         LangliftError: ``out`` cannot be written.
     """
     if layout not in LAYOUTS:
@@ -77,15 +88,15 @@ def export_adapter(source: Path, layout: str, out: Path, base: BaseName | str | 
     description = read_description(source)
     if (source / FUSION_CONFIG).exists():
         raise InputError(
-            f"{source}: the task adapter of a fusion, which is nothing without it",
-            "the folder is in AdapterHub's layout already; docs/fusion.md shows how to load it there",
+            f"{source}: the task adapter of a fusion, which cannot be used without it",
+            "the folder is already in AdapterHub's layout; docs/fusion.md shows how to load it there",
         )
     in_peft = "peft_type" in description
     if layout == "peft" and not in_peft:
         raise InputError(f"{source}: a bottleneck adapter, and PEFT has none", "use --to adapterhub")
     identity, base = read_identity(source), BaseName.of(base)
     if not identity and not base:
-        raise InputError(f"{source}: does not say its architecture", "give the base model with --base")
+        raise InputError(f"{source}: does not state its architecture", "give the base model with --base")
     stored = str(identity.get("name") or source.resolve().name)
     name = usable_name(stored)
     weights = read_safetensors(source / (PEFT_WEIGHTS if in_peft else ADAPTERHUB_WEIGHTS))
@@ -108,7 +119,7 @@ def export_adapter(source: Path, layout: str, out: Path, base: BaseName | str | 
             f"{source}: {layout} has no {METHODS[config.method].label}", f"--to {' or '.join(exports)}"
         )
     if (source / MASKED_HEAD).exists():
-        say(f"{source / MASKED_HEAD}: a masked head has no place in the layout, and is not exported")
+        say(f"{source / MASKED_HEAD}: the layout does not support an MLM head; it is not exported")
     with new_folder(out) as staging:
         if layout == "peft":
             write_adapter(staging, config, weights, identity)
@@ -118,7 +129,8 @@ def export_adapter(source: Path, layout: str, out: Path, base: BaseName | str | 
             else:
                 weights = renamed(weights, stored, name)
             settings = adapterhub_config(config, backbone)
-            _write_adapterhub(staging, settings, weights, {**identity, "name": name})
+            write_adapterhub(staging, settings, weights, {**identity, "name": name})
+            torch.save(weights, staging / ADAPTERHUB_PICKLE)  # the library reads it by default
         card = render_card(
             "export_adapter.md",
             layout=layout,
@@ -131,31 +143,14 @@ def export_adapter(source: Path, layout: str, out: Path, base: BaseName | str | 
             language_adapter=_language_adapter(source),
         )
         (staging / "README.md").write_text(card, encoding="utf-8")
-        files = sorted(path.name for path in staging.iterdir())
-    return ExportResult(str(out), name, layout, files)
+        sizes = file_sizes(staging)
+    return Exported(str(out), name, layout, list(sizes), sizes)
 
 
 def _language_adapter(source: Path) -> str | None:
-    """The language adapter that a task's run stacked this adapter on, if it did."""
+    """The language adapter below a task's adapter, if there was one."""
     try:
         recipe = yaml.safe_load((source / "recipe.yaml").read_text(encoding="utf-8"))
         return Path(recipe["inputs"]["language_adapter"]).name
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # not a task's run
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # not the run of a task
         return None
-
-
-def _write_adapterhub(
-    folder: Path, settings: Mapping[str, Any], weights: dict[str, Tensor], identity: Mapping[str, Any]
-) -> None:
-    """Both files of weights: the library takes the .bin unless told ``use_safetensors=True``."""
-    fields = ("hidden_size", "model_class", "model_name", "model_type", "name")
-    content = {
-        **{field: identity.get(field) for field in fields},
-        "config": settings,
-        "version": ADAPTERHUB_VERSION,
-    }
-    if "langlift" in identity:
-        content["langlift"] = identity["langlift"]
-    (folder / CONFIG_FILE).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    save_file(weights, folder / ADAPTERHUB_WEIGHTS)
-    torch.save(weights, folder / ADAPTERHUB_PICKLE)

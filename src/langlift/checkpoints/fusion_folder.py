@@ -1,4 +1,4 @@
-"""Save and load AdapterFusion in AdapterHub's layout, and keep the adapters that it fuses beside it."""
+"""Save and load AdapterFusion in AdapterHub's layout, and copy the adapters that it fuses."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from langlift.adapters.composition import HOW_TO_FUSE, attached, fuse
 from langlift.adapters.method import METHODS
-from langlift.backbones.registry import Backbone, backbone_of, backbone_of_type
+from langlift.backbones.registry import backbone_of, backbone_of_type
 from langlift.checkpoints.adapter_folder import (
     fill,
     identity_of,
@@ -20,7 +20,9 @@ from langlift.checkpoints.adapter_folder import (
     require_all_used,
     require_base,
     write_adapter,
+    write_config,
 )
+from langlift.checkpoints.configurations import first_difference, own_architecture
 from langlift.checkpoints.layouts import (
     ADAPTERHUB_FUSION,
     ADAPTERHUB_VERSION,
@@ -29,7 +31,6 @@ from langlift.checkpoints.layouts import (
     FUSION_PICKLE,
     FUSION_WEIGHTS,
     FUSION_WITHOUT_EFFECT,
-    OWN_ARCHITECTURE,
     fusion_keys,
     renamed,
     usable_name,
@@ -43,26 +44,31 @@ def save_fusion(model: PreTrainedModel, name: str, folder: Path, base: str) -> N
     content = {
         **identity_of(model, name, base),
         "adapter_names": name.split(","),
-        "config": _settings(backbone_of(model)),
+        "config": {**ADAPTERHUB_FUSION, **own_architecture(backbone_of(model))},
         "version": ADAPTERHUB_VERSION,
     }
-    text = json.dumps(content, indent=2, sort_keys=True)
-    (folder / FUSION_CONFIG).write_text(text + "\n", encoding="utf-8")
+    write_config(folder / FUSION_CONFIG, content)
     save_file({key: p.detach().cpu().contiguous() for key, p in fusion_keys(model, name)}, folder / FUSION_WEIGHTS)
 
 
 def load_fusion(model: PreTrainedModel, folder: Path) -> str:
-    """Fuse the adapters of a model, which are those that the folder's fusion names; returns its name.
+    """Fuse a model's adapters, which must be those of the folder's fusion, in order; returns its name.
 
-    The weights are read from ``model_adapter_fusion.safetensors``, or else as tensors only from
+    The weights are read from ``model_adapter_fusion.safetensors``, or else (tensors only) from
     ``pytorch_model_adapter_fusion.bin``.
 
     Raises:
-        InputError: the folder holds no fusion, another kind, or one of other adapters or another base.
+        InputError: the folder contains no fusion, another kind, or one of other adapters or another base.
     """
     path = folder / FUSION_CONFIG
     description = _read_description(path)
-    _require_same_kind(description, backbone_of(model), path)
+    expected = {**ADAPTERHUB_FUSION, **own_architecture(backbone_of(model))}
+    settings = description["config"] if isinstance(description["config"], dict) else {}
+    if key := first_difference(settings, expected, FUSION_WITHOUT_EFFECT, required=expected):
+        raise InputError(
+            f"{path}: another kind of fusion ({key} is {settings.get(key)!r}, not {expected[key]!r})",
+            "AdapterHub's dynamic fusion (its default) can be loaded",
+        )
     require_base(folder, description, model)
     stored = str(description["name"])
     members = description.get("adapter_names") or stored
@@ -70,7 +76,7 @@ def load_fusion(model: PreTrainedModel, folder: Path) -> str:
     if members != attached(model):
         raise InputError(
             f"{path}: fuses {', '.join(members)}; loaded are {', '.join(attached(model)) or 'no adapters'}",
-            "load its adapters first, in this order and under these names",
+            "load its adapters first, in this order and with these names",
         )
     if (folder / FUSION_WEIGHTS).exists() or not (folder / FUSION_PICKLE).exists():
         weights = read_safetensors(folder / FUSION_WEIGHTS)
@@ -89,10 +95,10 @@ def load_fusion(model: PreTrainedModel, folder: Path) -> str:
 
 
 def load_members(model: PreTrainedModel, folders: Sequence[Path], names: Sequence[str]) -> None:
-    """Attach the adapters that are to be fused, each under its name.
+    """Attach the adapters to be fused, with their names.
 
     Raises:
-        InputError: a folder holds no adapter, one that cannot be fused, or one for another base model.
+        InputError: a folder contains no adapter, one that cannot be fused, or one for another base model.
     """
     for folder, name in zip(folders, names, strict=True):
         method = METHODS[read_config(folder, backbone_of(model)).method]
@@ -102,10 +108,10 @@ def load_members(model: PreTrainedModel, folders: Sequence[Path], names: Sequenc
 
 
 def member_names(folders: Sequence[Path]) -> list[str]:
-    """A name for each adapter to be fused: its stored name if no two are the same, else its folder's.
+    """A name for each adapter to be fused: the stored names if they are distinct, else the folders' names.
 
     Raises:
-        InputError: a folder holds no adapter, or is given twice.
+        InputError: a folder contains no adapter, or is given twice.
     """
     descriptions = [read_description(folder) for folder in folders]
     resolved = [folder.resolve() for folder in folders]
@@ -122,22 +128,17 @@ def member_names(folders: Sequence[Path]) -> list[str]:
 
 
 def with_block(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
-    """The names of those adapters that have an invertible block."""
+    """The names of the adapters that have an invertible block."""
     settings = [read_description(folder).get("config") for folder in folders]
     return [name for name, s in zip(names, settings, strict=True) if isinstance(s, dict) and s.get("inv_adapter")]
 
 
 def copy_member(source: Path, target: Path, name: str) -> None:
-    """Write a bottleneck adapter's folder anew into the existing folder ``target``, under another name."""
+    """Copy a bottleneck adapter into the existing folder ``target``, under another name."""
     description = read_description(source)
     config = read_config(source, backbone_of_type(description["model_type"]))
     weights = renamed(read_safetensors(source / ADAPTERHUB_WEIGHTS), str(description["name"]), name)
     write_adapter(target, config, weights, {**description, "name": name})
-
-
-def _settings(backbone: Backbone) -> dict[str, Any]:
-    """AdapterHub's ``config`` object of a fusion, marked where its library would compute something else."""
-    return {**ADAPTERHUB_FUSION, **({} if backbone.adapterhub_agrees else {"architecture": OWN_ARCHITECTURE})}
 
 
 def _read_description(path: Path) -> dict[str, Any]:
@@ -145,22 +146,10 @@ def _read_description(path: Path) -> dict[str, Any]:
         description = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         raise InputError(
-            f"{path.parent}: holds no fusion (no {FUSION_CONFIG})", "give a folder that 'langlift fuse' wrote"
+            f"{path.parent}: contains no fusion (no {FUSION_CONFIG})", "give a folder that 'langlift fuse' wrote"
         ) from None
     except (ValueError, RecursionError):
         description = None
     if not isinstance(description, dict) or not {"config", "name"} <= description.keys():
         raise InputError(f"{path}: describes no fusion", "the file is damaged; copy or train it again")
     return description
-
-
-def _require_same_kind(description: dict[str, Any], backbone: Backbone, path: Path) -> None:
-    found, expected = description["config"], _settings(backbone)
-    if not isinstance(found, dict):
-        found = {}
-    for key, value in expected.items():
-        if key not in FUSION_WITHOUT_EFFECT and found.get(key) != value:
-            raise InputError(
-                f"{path}: another kind of fusion ({key} is {found.get(key)!r}, not {value!r})",
-                "AdapterHub's dynamic fusion (its default) can be loaded",
-            )

@@ -1,4 +1,4 @@
-"""Import adapters that AdapterHub's libraries or PEFT's earlier releases wrote into adapter folders of ours."""
+"""Convert adapters written by AdapterHub's libraries, or by PEFT as ``.bin``, into langlift's folders."""
 
 import json
 import re
@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach
@@ -18,7 +17,14 @@ from langlift.adapters.peft_adapter import PeftAdapterConfig
 from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import weightless_model, weightless_model_of
 from langlift.backbones.registry import backbone_of_type
-from langlift.checkpoints.adapter_folder import identity_of, read_description, require_base, write_adapter
+from langlift.checkpoints.adapter_folder import (
+    fill,
+    identity_of,
+    read_description,
+    require_all_used,
+    require_base,
+    write_adapter,
+)
 from langlift.checkpoints.configurations import config_from_adapterhub, config_from_peft
 from langlift.checkpoints.layouts import (
     ADAPTERHUB_EMBEDDINGS,
@@ -42,15 +48,15 @@ from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder
 from langlift.model_cards import render_card, split_front_matter
 
-LEFT_BEHIND = (*ADAPTERHUB_HEADS, *ADAPTERHUB_FUSIONS, *ADAPTERHUB_EMBEDDINGS)
+NOT_IMPORTED = (*ADAPTERHUB_HEADS, *ADAPTERHUB_FUSIONS, *ADAPTERHUB_EMBEDDINGS)
 KEPT_FACTS = ("license", "language", "datasets")
-"""What of the facts at the head of an imported folder's README is carried over."""
+"""Keys of the README's front matter that are kept."""
 LAYER = re.compile(r"\blayers?\.(\d+)\.")
 
 
 @dataclass(frozen=True)
 class ImportedAdapter:
-    """One adapter: where it lies now, what it is, and the base model it says it belongs to."""
+    """One adapter: its new folder, what it is, and the base model that it records."""
 
     folder: str
     name: str
@@ -62,15 +68,15 @@ class ImportedAdapter:
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What ``langlift import`` made; ``not_imported`` are files that hold something else, such as heads."""
+    """What ``langlift import`` wrote; ``not_imported`` are files with something else, such as heads."""
 
     adapters: list[ImportedAdapter]
     not_imported: list[str]
 
 
 @dataclass(frozen=True)
-class _Read:
-    """An adapter as read: the weights are under the keys of the layout that it will be written in."""
+class _ReadAdapter:
+    """An adapter as read; the weights have the keys of the layout that it will be written in."""
 
     identity: dict[str, Any]
     config: AdapterConfig
@@ -85,42 +91,56 @@ def import_adapters(
     inverse_at_head: bool = True,
     name: str | None = None,
 ) -> ImportResult:
-    """Read an adapter folder (or one with several, as for a stack) and write it anew into ``out``.
+    """Convert an adapter folder, or one with several such as a saved Stack, into the new folder ``out``.
 
-    One adapter becomes the folder ``out`` itself, several become a subfolder each. With ``base`` the shapes
-    are checked against that model; without it the adapter's own word for its base model is recorded.
-    ``inverse_at_head=False`` is for invertible adapters that were trained without the inverse before the
-    masked head, as those of arXiv 2502.10140. ``name`` replaces the stored name, and is for one adapter only.
+    A single adapter is written to ``out`` itself, several to a subfolder each. With ``base``, shapes are checked
+    against that model; otherwise against what the adapter records. ``inverse_at_head=False`` is for invertible
+    adapters that were trained without the inverse before the MLM head, such as those of arXiv 2502.10140.
+    ``name`` replaces the stored name of a single adapter.
 
     Raises:
-        InputError: no adapter, a damaged one, or one that cannot be represented.
+        InputError: no adapter, a damaged one, or one that langlift does not support.
         LangliftError: ``out`` cannot be written.
     """
     check_new_folder(out)
     members = _members(source)
     if name is not None and len(members) > 1:
         raise InputError(
-            f"{source}: holds {len(members)} adapters, and --name is for one", "import its subfolders one by one"
+            f"{source}: contains {len(members)} adapters, and --name is for one",
+            "import its subfolders one by one",
         )
-    read = [_read(folder, BaseName.of(base), inverse_at_head, name) for folder in members]
-    names = [adapter.identity["name"] for adapter in read]
+    adapters = [_read(folder, BaseName.of(base), inverse_at_head, name) for folder in members]
+    names = [adapter.identity["name"] for adapter in adapters]
     if len(set(names)) < len(names):
         raise InputError(
             f"{source}: two adapters have the name '{max(names, key=names.count)}'", "import them one by one"
         )
-    places = [out] if len(read) == 1 else [out / name for name in names]
-    left = sorted({str(p.relative_to(source)) for p in _left_behind(source, members)})
+    subfolders = ["."] if len(adapters) == 1 else names
+    not_imported = sorted({str(path.relative_to(source)) for path in _not_imported(source, members)})
     with new_folder(out) as staging:
-        for adapter, place in zip(read, places, strict=True):
-            folder = staging / place.relative_to(out)
-            folder.mkdir(exist_ok=True)
-            write_adapter(folder, adapter.config, adapter.weights, adapter.identity)
-            (folder / "README.md").write_text(_card(adapter, left), encoding="utf-8")
-    return ImportResult([_summary(a, place) for a, place in zip(read, places, strict=True)], left)
+        for adapter, subfolder in zip(adapters, subfolders, strict=True):
+            (staging / subfolder).mkdir(exist_ok=True)
+            write_adapter(staging / subfolder, adapter.config, adapter.weights, adapter.identity)
+            card = _card(adapter, not_imported)
+            (staging / subfolder / "README.md").write_text(card, encoding="utf-8")
+    return ImportResult(
+        [
+            ImportedAdapter(
+                folder=str(out / subfolder),
+                name=adapter.identity["name"],
+                method=adapter.config.method,
+                base=adapter.identity["model_name"],
+                model_type=adapter.identity["model_type"],
+                parameters=sum(value.numel() for value in adapter.weights.values()),
+            )
+            for adapter, subfolder in zip(adapters, subfolders, strict=True)
+        ],
+        not_imported,
+    )
 
 
 def _members(source: Path) -> list[Path]:
-    """The adapter folders in ``source``: itself, or those of a composition in its order."""
+    """The adapter folders in ``source``: itself, or those of a composition, in order."""
     if not source.is_dir():
         raise InputError(f"{source}: no such folder", "download the adapter, then give its folder")
     if (source / CONFIG_FILE).exists():
@@ -129,21 +149,21 @@ def _members(source: Path) -> list[Path]:
         names = _setup_names(source / ADAPTERHUB_SETUP)
         if missing := [name for name in names if not (source / name / CONFIG_FILE).exists()]:
             raise InputError(
-                f"{source / ADAPTERHUB_SETUP}: names the adapter '{missing[0]}', which is not here",
+                f"{source / ADAPTERHUB_SETUP}: names the adapter '{missing[0]}', which is missing",
                 "download it again",
             )
         return [source / name for name in names]
     found = sorted(folder.parent for folder in source.glob(f"*/{CONFIG_FILE}"))
     if not found:
         raise InputError(
-            f"{source}: holds no adapter (no {CONFIG_FILE}, here or one folder down)",
+            f"{source}: contains no adapter (no {CONFIG_FILE}, here or in a subfolder)",
             "give the folder that save_adapter wrote",
         )
     return found
 
 
 def _setup_names(path: Path) -> list[str]:
-    """The adapters of a composition such as Stack(a, b), first to last."""
+    """The adapters of a composition such as Stack(a, b), in order."""
 
     def flat(block: Any) -> Iterator[str]:
         if isinstance(block, str):
@@ -163,24 +183,24 @@ def _setup_names(path: Path) -> list[str]:
     return names
 
 
-def _left_behind(source: Path, members: list[Path]) -> Iterator[Path]:
-    """Files with something that is not an adapter, in ``source``, its members and a fusion's folder."""
+def _not_imported(source: Path, members: list[Path]) -> Iterator[Path]:
+    """Files that contain no adapter, in ``source``, its members and a fusion's folder."""
     for folder in {source, *members, *(p.parent for p in source.glob(f"*/{ADAPTERHUB_FUSIONS[0]}"))}:
-        for name in LEFT_BEHIND:
+        for name in NOT_IMPORTED:
             if (folder / name).exists():
                 yield folder / name
 
 
-def _read(folder: Path, base: BaseName, inverse_at_head: bool, name: str | None) -> _Read:
+def _read(folder: Path, base: BaseName, inverse_at_head: bool, name: str | None) -> _ReadAdapter:
     description = read_description(folder)
     path = folder / CONFIG_FILE
     from_peft = "peft_type" in description
     if from_peft and (folder / PEFT_WEIGHTS).exists():
-        raise InputError(f"{folder}: is in PEFT's layout", "langlift reads it as it is: use it as --adapter")
+        raise InputError(f"{folder}: is in PEFT's layout", "langlift reads it directly: pass it as --adapter")
     model = weightless_model(base) if base else None
     model_type = description.get("model_type") or (model.config.model_type if model is not None else None)
     if not isinstance(model_type, str):
-        raise InputError(f"{path}: does not say its model_type", "give the base model with --base")
+        raise InputError(f"{path}: does not state its model_type", "give the base model with --base")
     if model is not None:
         require_base(folder, description, model)
     read_config = config_from_peft if from_peft else config_from_adapterhub
@@ -191,44 +211,39 @@ def _read(folder: Path, base: BaseName, inverse_at_head: bool, name: str | None)
     if model is None:
         hidden_size = description.get("hidden_size")
         if isinstance(hidden_size, bool) or not isinstance(hidden_size, int) or hidden_size < 2:
-            raise InputError(f"{path}: does not say its hidden_size", "give the base model with --base")
+            raise InputError(f"{path}: does not state its hidden_size", "give the base model with --base")
         if isinstance(config, PeftAdapterConfig) and backbone_of_type(model_type).causal:
-            # Llama's value projection may be narrower than the model.
+            # The value projection of Llama may be narrower than the model.
             raise InputError(
                 f"{path}: the shapes of a {METHODS[config.method].label} differ by model", "give it with --base"
             )
-        left = config.leave_out if isinstance(config, SeqBnConfig) else ()
-        model = weightless_model_of(model_type, hidden_size, _depth(weights, left, folder))
+        left_out = config.leave_out if isinstance(config, SeqBnConfig) else ()
+        model = weightless_model_of(model_type, hidden_size, _depth(weights, left_out, folder))
     if from_peft:
         weights = full_peft_keys(model, weights)
     else:
-        weights = renamed(_today(weights, model.base_model_prefix), stored_name, name)
+        weights = renamed(_current_keys(weights, model.base_model_prefix), stored_name, name)
     block = any(".invertible_adapters." in key for key in weights)
     if isinstance(config, SeqBnConfig):
         if config.invertible and not block and description.get("type") == "text_task":
-            # 1.x wrote the language adapter's configuration into task adapters, which have no such block.
+            # 1.x wrote the language adapter's configuration into task adapters, which have no block.
             config = replace(config, invertible=False)
         config = replace(config, inverse_at_head=config.inverse_at_head and inverse_at_head)
-    _attach_weightless(model, name, config, path)
-    expected = {key: tuple(parameter.shape) for key, parameter in adapter_keys(model, name, config)}
-    if isinstance(config, PeftAdapterConfig) and not from_peft:
-        weights = {peft_from_adapterhub(key, name): value for key, value in weights.items()}
-    _require_weights(folder, weights, expected, f"{model_type} with {model.config.num_hidden_layers} layers")
-    base = base.or_else(str(description.get("model_name") or ""))
-    return _Read(identity_of(model, name, base.name), config, weights, folder)
-
-
-def _attach_weightless(model: PreTrainedModel, name: str, config: AdapterConfig, path: Path) -> None:
-    """Attach for names and shapes alone: whatever size the file asks for takes no memory."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"):  # whatever size the file asks for takes no memory
             attach(model, name, config)
     except (OverflowError, RuntimeError, TypeError, ValueError):
-        raise InputError(f"{path}: asks for an adapter larger than any can be", "the file is damaged") from None
+        raise InputError(f"{path}: asks for an adapter of an impossible size", "the file is damaged") from None
+    if isinstance(config, PeftAdapterConfig) and not from_peft:
+        weights = {peft_from_adapterhub(key, name): value for key, value in weights.items()}
+    used = fill(adapter_keys(model, name, config), weights, folder)
+    require_all_used(folder, weights.keys() - used)
+    base = base.or_else(str(description.get("model_name") or ""))
+    return _ReadAdapter(identity_of(model, name, base.name), config, weights, folder)
 
 
 def _weights(folder: Path, pickle: str) -> dict[str, Tensor]:
-    """The weights in float32, each in memory of its own."""
+    """The weights in float32, none sharing memory."""
     if (folder / ADAPTERHUB_WEIGHTS).exists():
         path, weights = folder / ADAPTERHUB_WEIGHTS, read_safetensors(folder / ADAPTERHUB_WEIGHTS)
     elif (folder / pickle).exists():
@@ -239,21 +254,21 @@ def _weights(folder: Path, pickle: str) -> dict[str, Tensor]:
     for key, value in weights.items():
         if not value.is_floating_point() or not torch.isfinite(value).all():
             raise InputError(
-                f"{path}: the weight {key} holds values that are not finite numbers", "the file is damaged"
+                f"{path}: the weight {key} contains values that are not finite numbers", "the file is damaged"
             )
     return {key: value.float().clone().contiguous() for key, value in weights.items()}
 
 
 def _depth(weights: dict[str, Tensor], left_out: Sequence[int], folder: Path) -> int:
-    """The number of layers that the keys speak of, and those of an adapter's that have none."""
+    """The number of layers, judging by the keys and by the layers without an adapter."""
     depth = 1 + max(*(int(match[1]) for key in weights if (match := LAYER.search(key))), *left_out, 0, 0)
     if depth > len(weights) + len(left_out):  # each layer has several weights
-        raise InputError(f"{folder}: speaks of layer {depth - 1} and leaves others out", "the file is damaged")
+        raise InputError(f"{folder}: mentions layer {depth - 1} but not the layers below", "the file is damaged")
     return depth
 
 
-def _today(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The weights under the keys that today's library would write, with the body's prefix."""
+def _current_keys(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The weights under the keys of the library's current release, with the body's prefix."""
     new = {}
     for key, value in weights.items():
         key = ".".join(LEGACY_PLACES.get(part, part) for part in key.split("."))
@@ -261,49 +276,16 @@ def _today(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return new
 
 
-def _require_weights(
-    folder: Path, weights: dict[str, Tensor], expected: dict[str, tuple[int, ...]], what: str
-) -> None:
-    if surplus := sorted(weights.keys() - expected.keys()):
-        raise InputError(
-            f"{folder}: holds the weight {surplus[0]}, which such an adapter of a {what} has not",
-            "it is of another kind or for another base model",
-        )
-    if missing := sorted(expected.keys() - weights.keys()):
-        raise InputError(
-            f"{folder}: the weight {missing[0]} is missing ({len(missing)} in all) for a {what}",
-            "it is of another kind, for another base model, or damaged",
-        )
-    for key, shape in expected.items():
-        if tuple(weights[key].shape) != shape:
-            raise InputError(
-                f"{folder}: the weight {key} has shape {tuple(weights[key].shape)}, not {shape}",
-                "the adapter belongs to another base model, or its adapter_config.json is another's",
-            )
-
-
-def _card(adapter: _Read, left: Sequence[str]) -> str:
-    """The card of an imported adapter; ``left`` are the files of its folder that were not imported."""
+def _card(adapter: _ReadAdapter, not_imported: Sequence[str]) -> str:
     readme = adapter.source / "README.md"
-    origin = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
-    facts, text = split_front_matter(origin)
+    original = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+    facts, text = split_front_matter(original)
     return render_card(
         "import.md",
         identity=adapter.identity,
         method=METHODS[adapter.config.method],
         kept={key: facts[key] for key in KEPT_FACTS if isinstance(facts.get(key), str | list)},
         folder=adapter.source.name,
-        left=left,
+        left=not_imported,
         text=text,
-    )
-
-
-def _summary(adapter: _Read, place: Path) -> ImportedAdapter:
-    return ImportedAdapter(
-        folder=str(place),
-        name=adapter.identity["name"],
-        method=adapter.config.method,
-        base=adapter.identity["model_name"],
-        model_type=adapter.identity["model_type"],
-        parameters=sum(value.numel() for value in adapter.weights.values()),
     )

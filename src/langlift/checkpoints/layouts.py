@@ -1,4 +1,4 @@
-"""The layouts of adapter folders, as data: file names, and which parameter lies under which key."""
+"""The layouts of adapter folders as data: file names, settings, and the keys of parameters."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -35,7 +35,7 @@ BOTTLENECK_KEYS = {
     "up.weight": "adapter_up.weight",
     "up.bias": "adapter_up.bias",
 }
-"""Our parameter of a bottleneck -> AdapterHub's key behind ``...adapters.NAME.``"""
+"""langlift's parameter of a bottleneck -> AdapterHub's key after ``...adapters.NAME.``"""
 
 LEGACY_PLACES = {
     "attention_text_task_adapters": "adapters",
@@ -44,7 +44,7 @@ LEGACY_PLACES = {
     "layer_text_lang_adapters": "adapters",
     "invertible_lang_adapters": "invertible_adapters",
 }
-"""Parts of keys as adapter-transformers 1.x wrote them -> today's."""
+"""Parts of keys in adapter-transformers 1.x -> in current releases."""
 
 ADAPTERHUB_BOTTLENECK: dict[str, Any] = {
     "cross_adapter": False,
@@ -65,13 +65,13 @@ ADAPTERHUB_BOTTLENECK: dict[str, Any] = {
     "scaling": 1.0,
     "use_gating": False,
 }
-"""What AdapterHub's configuration says of every Seq_bn adapter (adapters 1.3.0, SeqBnConfig)."""
+"""AdapterHub's settings of every Seq_bn adapter (adapters 1.3.0, SeqBnConfig)."""
 
 WITHOUT_EFFECT = frozenset({"dropout", "init_weights", "adapter_residual_before_ln"})
-"""Of these, what a trained Seq_bn adapter's output does not depend on."""
+"""Those without effect on the output of a trained Seq_bn adapter."""
 
 NEVER_LEFT_OUT = frozenset({"mh_adapter", "output_adapter", "non_linearity", "original_ln_before"})
-"""Of these, what the library does not take for Seq_bn's when a file leaves it out."""
+"""Those for which the library's default is not Seq_bn's, so that a file must contain them."""
 
 ADAPTERHUB_LORA: dict[str, Any] = {
     "architecture": "lora",
@@ -90,7 +90,7 @@ ADAPTERHUB_LORA: dict[str, Any] = {
     "vera_b": None,
     "vera_d": None,
 }
-"""What AdapterHub's configuration says of every LoRA adapter that langlift can hold (adapters 1.3.0)."""
+"""AdapterHub's settings of every LoRA adapter that langlift supports (adapters 1.3.0)."""
 
 LORA_WITHOUT_EFFECT = frozenset({"dropout", "dtype", "init_weights", "init_weights_seed"})
 
@@ -108,7 +108,7 @@ NAMED_CONFIGURATIONS: dict[str, tuple[float, bool]] = {
 }
 """Configurations by name or by AdapterHub's hash: (reduction factor, with an invertible block).
 
-The last two hash the same configurations as adapter-transformers 1.x spelled them.
+The last two are hashes of adapter-transformers 1.x.
 """
 
 ADAPTERHUB_FUSION: dict[str, Any] = {
@@ -123,25 +123,25 @@ ADAPTERHUB_FUSION: dict[str, Any] = {
     "value_before_softmax": True,
     "value_initialized": True,
 }
-"""What AdapterHub's configuration says of every AdapterFusion (adapters 1.3.0, DynamicAdapterFusionConfig)."""
+"""AdapterHub's settings of every AdapterFusion (adapters 1.3.0, DynamicAdapterFusionConfig)."""
 
 FUSION_WITHOUT_EFFECT = frozenset({"dropout_prob", "regularization", "value_before_softmax", "value_initialized"})
-"""Of these, what a trained fusion's output does not depend on."""
+"""Those without effect on the output of a trained fusion."""
 
 MAGNITUDE = ".lora_magnitude_vector.weight"
-"""A parameter of DoRA, which PEFT writes without its last part."""
+"""A parameter of DoRA; PEFT writes its key without the last part."""
 
 OWN_ARCHITECTURE = "langlift_seq_bn"
-"""Stands in ``config`` where AdapterHub's library would compute something else, so that it refuses the folder."""
+"""``config`` where AdapterHub's library would compute something else: it rejects an unknown architecture."""
 
 
 def adapter_keys(model: PreTrainedModel, name: str, config: AdapterConfig) -> Iterator[tuple[str, nn.Parameter]]:
-    """(key, parameter) for every parameter of an attached adapter, in the layout of its method."""
+    """(key, parameter) of an attached adapter, in the layout of its method."""
     return (peft_keys if isinstance(config, PeftAdapterConfig) else adapterhub_keys)(model, name)
 
 
 def adapterhub_keys(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Parameter]]:
-    """(AdapterHub's key, parameter) for every parameter of an attached bottleneck adapter."""
+    """(AdapterHub's key, parameter) of an attached bottleneck adapter."""
     backbone = backbone_of(model)
     prefix: str = model.base_model_prefix
     for layer, place in enumerate(bottleneck_places(model)):
@@ -158,7 +158,7 @@ def adapterhub_keys(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn
 
 
 def fusion_keys(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Parameter]]:
-    """(AdapterHub's key, parameter) for every parameter of a fusion itself, without its adapters'."""
+    """(AdapterHub's key, parameter) of a fusion, without its adapters."""
     backbone = backbone_of(model)
     for layer, place in enumerate(bottleneck_places(model)):
         path = backbone.adapterhub_bottleneck.format(layer=layer).removesuffix("adapters") + "adapter_fusion_layer"
@@ -170,7 +170,7 @@ def fusion_keys(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Par
 
 
 def peft_keys(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Parameter]]:
-    """(PEFT's key, parameter) for every parameter of an attached adapter of PEFT's."""
+    """(PEFT's key, parameter) of an attached PEFT adapter."""
     for path, parameter in model.named_parameters():
         place, found, rest = f"{path}.".partition(f".{name}.")
         if found:
@@ -179,7 +179,7 @@ def peft_keys(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Param
 
 
 def peft_from_adapterhub(key: str, name: str) -> str:
-    """PEFT's key for AdapterHub's of a LoRA weight; any other key comes back as it is."""
+    """PEFT's key for AdapterHub's of a LoRA weight; other keys are unchanged."""
     place, found, part = key.rpartition(f".loras.{name}.")
     return f"base_model.model.{place}.{part}.weight" if found else key
 
@@ -191,7 +191,7 @@ def adapterhub_from_peft(key: str, name: str) -> str:
 
 
 def full_peft_keys(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of PEFT's layout under the keys for a model with a head, also if saved from its body alone."""
+    """PEFT's weights under the keys for a model with a head, even if they were saved from its body alone."""
     bare = tuple(f"base_model.model.{part}." for part, _ in model.base_model.named_children())
     full = f"base_model.model.{model.base_model_prefix}."
     return {
@@ -201,12 +201,12 @@ def full_peft_keys(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> dic
 
 
 def renamed(weights: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
-    """The weights of an adapter in AdapterHub's layout, under another name."""
+    """The weights of an adapter in AdapterHub's layout, renamed."""
     place = re.compile(rf"\b(adapters|invertible_adapters|loras)\.{re.escape(old)}\.")
     return {place.sub(lambda found: f"{found[1]}.{new}.", key, count=1): value for key, value in weights.items()}
 
 
 def usable_name(stored: str) -> str:
-    """A stored adapter's name as the name of a module: letters, digits and ``_``."""
+    """A stored adapter name as a module name: letters, digits and ``_``."""
     name = re.sub(r"\W", "_", stored)
     return name if name.isidentifier() else f"adapter_{name}"

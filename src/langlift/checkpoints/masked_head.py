@@ -1,4 +1,4 @@
-"""A masked head trained with an adapter: a file of its own beside the adapter."""
+"""The file next to an adapter with the MLM head that was trained with it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +16,12 @@ MASKED_HEAD = "masked_head.safetensors"
 
 
 def save_masked_head(parameters: Mapping[str, nn.Parameter], folder: Path) -> None:
-    """Write parameters of a model's masked head into an existing folder; names as in the model."""
+    """Write parameters of a model's MLM head into an existing folder, with their names in the model."""
     save_file({name: p.detach().cpu().contiguous() for name, p in parameters.items()}, folder / MASKED_HEAD)
 
 
 def stored_head(model: PreTrainedModel, folder: Path) -> dict[str, nn.Parameter]:
-    """The parameters of a model's masked head that an adapter folder holds, if any; none of them is loaded.
+    """The parameters of a model's MLM head that an adapter folder contains; they are not loaded.
 
     Raises:
         InputError: the file is damaged, or from another architecture, width or vocabulary.
@@ -32,14 +32,14 @@ def stored_head(model: PreTrainedModel, folder: Path) -> dict[str, nn.Parameter]
     stored, here = read_safetensors(path), head_parameters(model) | decoder_bias(model)
     if any(name not in here or weight.shape != here[name].shape for name, weight in stored.items()):
         raise InputError(
-            f"{path}: a masked head of another architecture, width or vocabulary",
+            f"{path}: an MLM head of another architecture, width or vocabulary",
             "give the base it was trained on",
         )
     return {name: here[name] for name in stored}
 
 
 def load_masked_head(model: PreTrainedModel, folder: Path) -> None:
-    """Load the masked head of an adapter folder into a model, in place, if the folder has one.
+    """Load the MLM head of an adapter folder, if it has one, into a model, in place.
 
     Raises:
         InputError: as ``stored_head``.

@@ -1,5 +1,7 @@
 """Read the weights of an adapter from its file; a file is never allowed to run code."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: it is missing or damaged.
     """
-    try:
+    with _safetensors_readable(path):
         return load_file(path)
-    except OSError:
-        raise _missing(path) from None
-    except SafetensorError:
-        raise InputError(f"{path}: damaged", "copy or train the adapter again") from None
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -31,20 +29,15 @@ def read_metadata(path: Path) -> dict[str, str]:
     Raises:
         InputError: it is missing or damaged.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except OSError:
-        raise _missing(path) from None
-    except SafetensorError:
-        raise InputError(f"{path}: damaged", "copy or train the adapter again") from None
+    with _safetensors_readable(path), safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
     """All tensors of a file written by ``torch.save``; only tensors are unpickled, never other objects.
 
     Raises:
-        InputError: it is missing, damaged, or holds anything but named tensors.
+        InputError: it is missing, damaged, or contains anything but named tensors.
     """
     hint = "download the adapter again"
     try:
@@ -61,8 +54,14 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     return content
 
 
-def _missing(path: Path) -> InputError:
-    hint = "the adapter folder is incomplete"
-    if list(path.parent.glob("*.bin")):
-        hint = f"its weights are in a .bin file; run: langlift import {path.parent} --base MODEL --out FOLDER"
-    return InputError(f"{path}: missing or not readable", hint)
+@contextmanager
+def _safetensors_readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        hint = "the adapter folder is incomplete"
+        if list(path.parent.glob("*.bin")):
+            hint = f"its weights are in a .bin file; run: langlift import {path.parent} --base MODEL --out FOLDER"
+        raise InputError(f"{path}: missing or not readable", hint) from None
+    except SafetensorError:
+        raise InputError(f"{path}: damaged", "copy or train the adapter again") from None

@@ -9,7 +9,7 @@ from langlift.backbones.base_name import BaseName
 from langlift.cli.options import NewFolder, argument, command, flag, model_option, option, show
 
 
-@command("sharing.exported:Exported", trusting=True)
+@command("checkpoints.exporting:Exported", trusting=True)
 def export(
     *,
     run: Path = argument("RUN", "Folder (run, adapter or model), bundled model or hub repository."),

@@ -1,4 +1,4 @@
-"""One commit to a hub, and what its refusals mean for a person."""
+"""Upload files to the hub in one commit, and explain its errors."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,14 +10,13 @@ from langlift.sharing.published_files import Content
 TOKENS = (
     "make one with write access at https://huggingface.co/settings/tokens, then 'hf auth login' or HF_TOKEN=..."
 )
-NOTHING = "no file was published"
 
 
 def upload(repository: str, files: Mapping[str, Content], private: bool, message: str) -> tuple[str, str]:
-    """Make the repository if there is none, and commit all files at once; returns its address and the commit.
+    """Create the repository if necessary, and commit all files at once; returns its URL and the commit's id.
 
     Raises:
-        LangliftError: no token, or the hub refuses or cannot be reached.
+        LangliftError: no token, or the hub rejects the files or cannot be reached.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
     from huggingface_hub.errors import RepositoryNotFoundError
@@ -25,19 +24,18 @@ def upload(repository: str, files: Mapping[str, Content], private: bool, message
     api = HfApi()
     if get_token() is None:
         raise LangliftError("no token for the hub", TOKENS)
-    with _in_words(repository, api.endpoint):
-        api.whoami()  # a token that is not valid is told before anything else
+    with _explained_errors(repository, api.endpoint):
+        api.whoami()  # reports an invalid token before anything else
         try:
             known: Any = api.repo_info(repository)
         except RepositoryNotFoundError:
-            known = None
-        if known is not None and private and known.private is False:
-            raise LangliftError(
-                f"{repository}: exists and is public, and --private was asked for",
-                "make it private in its settings on the hub, choose another name, or leave --private out",
-            )
-        if known is None:
             api.create_repo(repository, private=private, exist_ok=True)
+        else:
+            if private and known.private is False:
+                raise LangliftError(
+                    f"{repository}: exists and is public, but --private was given",
+                    "make it private in its settings on the hub, choose another name, or omit --private",
+                )
         operations = [
             CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
             for name, content in files.items()
@@ -47,55 +45,52 @@ def upload(repository: str, files: Mapping[str, Content], private: bool, message
 
 
 @contextmanager
-def _in_words(repository: str, endpoint: str) -> Iterator[None]:
-    """Turn what the hub's library raises into one line and a hint; the token is in neither."""
+def _explained_errors(repository: str, endpoint: str) -> Iterator[None]:
+    """Turn the hub library's errors into one line and a hint, without the token."""
     from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 
     try:
         yield
-    except LangliftError:
-        raise
     except OfflineModeIsEnabled:
         raise LangliftError("HF_HUB_OFFLINE is set, so nothing can be published", "unset it") from None
     except (HTTPError, OSError, RuntimeError, ValueError) as error:
-        refusal = next((one for one in _causes(error) if isinstance(one, HfHubHTTPError)), None)
-        status = refusal.response.status_code if refusal is not None and refusal.response is not None else None
-        if status is not None:
-            raise _refused(repository, endpoint, status) from error
-        if any(isinstance(one, HTTPError | OSError) for one in _causes(error)):
+        causes = list(_causes(error))
+        for cause in causes:
+            if isinstance(cause, HfHubHTTPError) and cause.response is not None:
+                raise _rejected(repository, endpoint, cause.response.status_code) from error
+        if any(isinstance(cause, HTTPError | OSError) for cause in causes):
             raise LangliftError(
                 f"{endpoint}: cannot be reached ({type(error).__name__})",
                 "check the network (and HF_ENDPOINT, if it is set), then run the same command again",
             ) from error
         reason = " ".join(str(error).split())[:300]
         raise LangliftError(
-            f"{repository}: {reason}; {NOTHING}", "run it with --dry-run to see the card"
+            f"{repository}: {reason}; no file was published", "run it with --dry-run to see the card"
         ) from error
 
 
-def _refused(repository: str, endpoint: str, status: int) -> LangliftError:
-    """What a status of the hub means."""
+def _rejected(repository: str, endpoint: str, status: int) -> LangliftError:
     owner = repository.partition("/")[0]
-    if status == 401:
-        return LangliftError(f"{endpoint}: does not accept the token (401); {NOTHING}", TOKENS)
-    if status in (403, 404):
-        return LangliftError(
-            f"{repository}: the token may not write there ({status}); {NOTHING}",
-            f"use a name of your own, or a token with write access to {owner}",
-        )
-    if status == 409:
-        return LangliftError(
-            f"{repository}: is taken or was changed just now ({status}); {NOTHING}",
-            "look at it, then run it again",
-        )
+    no_access = (
+        f"{repository}: the token may not write there",
+        f"use a name of your own, or a token with write access to {owner}",
+    )
+    known = {
+        401: (f"{endpoint}: does not accept the token", TOKENS),
+        403: no_access,
+        404: no_access,
+        409: (f"{repository}: is taken or was changed just now", "look at it, then run the same command again"),
+    }
     if status >= 500:
-        return LangliftError(f"{endpoint}: failed ({status}); {NOTHING}", "run the same command again later")
-    return LangliftError(f"{repository}: the hub refuses it ({status}); {NOTHING}", "--debug shows what it says")
+        other = f"{endpoint}: failed", "run the same command again later"
+    else:
+        other = f"{repository}: rejected by the hub", "--debug shows its message"
+    message, hint = known.get(status, other)
+    return LangliftError(f"{message} ({status}); no file was published", hint)
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and those it was raised from."""
-    found: BaseException | None = error
-    while found is not None:
-        yield found
-        found = found.__cause__
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that caused it."""
+    while error is not None:
+        yield error
+        error = error.__cause__

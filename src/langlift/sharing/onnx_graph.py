@@ -1,7 +1,4 @@
-"""A model as an ONNX graph: token ids and attention mask in, logits out; adapters and heads are part of it.
-
-A dependency parser is a graph of its own.
-"""
+"""A model as an ONNX graph: token ids and attention mask in, logits out, with adapters and heads inside."""
 
 import logging
 import warnings
@@ -18,87 +15,87 @@ from transformers import PreTrainedModel
 
 from langlift.backbones.registry import backbone_of
 from langlift.errors import InputError, LangliftError
-from langlift.heads.biaffine import BiaffineHead
 from langlift.heads.classification import ClassificationHead
 
 MODEL_FILE, WEIGHTS_FILE = "model.onnx", "model.onnx.data"
 LARGEST_FILE = 1_900_000_000
-"""Bytes of weights beyond which they stand in a file of their own: an ONNX file cannot hold 2 GiB."""
+"""Bytes of weights above which they get a file of their own: an ONNX file is limited to 2 GiB."""
 NEEDED = ("onnx", "onnxruntime", "onnxscript")
 
 
 class Graph(nn.Module):
     """``input_ids`` and ``attention_mask``, int64 [batch, length] -> logits of sentences, or of all tokens.
 
-    ``head`` is what stands on the body, ``None`` for a language model, which has its own.
+    ``head`` is a task's head, ``None`` for a language model, which includes its own.
     """
 
-    inputs, outputs = ("input_ids", "attention_mask"), ("logits",)
-    axes: ClassVar = {"input_ids": {0: "batch", 1: "length"}, "attention_mask": {0: "batch", 1: "length"}}
+    inputs: ClassVar = {
+        "input_ids": {0: "batch", 1: "length"},
+        "attention_mask": {0: "batch", 1: "length"},
+    }
+    """Names -> names of the axes of any size."""
+    outputs: ClassVar = ["logits"]
 
-    def __init__(self, model: PreTrainedModel, head: nn.Module | None) -> None:
+    def __init__(self, model: PreTrainedModel, head: Any) -> None:
         super().__init__()
         self.model, self.head = model, head
-        self._kept: dict[str, Any] = {"use_cache": False} if backbone_of(model).causal else {}
+        self._options: dict[str, Any] = {"use_cache": False} if backbone_of(model).causal else {}
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """-> float32 [batch, classes] or [batch, length, classes]."""
-        output: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask, **self._kept)[0]
+        output: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask, **self._options)[0]
         if isinstance(self.head, ClassificationHead):
             output = self.head.pool(output, attention_mask)
         return output if self.head is None else self.head(output)
 
     def example(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        """Inputs to trace it with, of padded rows of ids."""
+        """The inputs for tracing, from padded rows of ids."""
         return ids, mask
 
 
-class ParserGraph(nn.Module):
-    """A sentence, as one window of tokens or several, -> the scores of its arcs and their relations.
+class ParserGraph(Graph):
+    """A sentence in one or more windows -> the scores of its arcs and their relations.
 
     ``input_ids`` and ``attention_mask`` are int64 [windows, length], ``word_weights`` float32
-    [words, windows, length]: the share that each token has in each word. The tree is searched outside.
+    [words, windows, length]: the weight of each token in each word. The tree is decoded outside.
     """
 
-    inputs, outputs = ("input_ids", "attention_mask", "word_weights"), ("arcs", "relations")
-    axes: ClassVar = {
+    inputs: ClassVar = {
         "input_ids": {0: "windows", 1: "length"},
         "attention_mask": {0: "windows", 1: "length"},
         "word_weights": {0: "words", 1: "windows", 2: "length"},
     }
+    outputs: ClassVar = ["arcs", "relations"]
 
-    def __init__(self, model: PreTrainedModel, head: BiaffineHead) -> None:
-        super().__init__()
-        self.model, self.head = model, head
-        self._kept: dict[str, Any] = {"use_cache": False} if backbone_of(model).causal else {}
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, word_weights: Tensor) -> tuple[Tensor, Tensor]:
-        """-> float32 [words, 1 + words] and [words, 1 + words, relations], the root being the first head."""
-        hidden: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask, **self._kept)[0]
+    def forward(  # type: ignore[override]
+        self, input_ids: Tensor, attention_mask: Tensor, word_weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """-> float32 [words, 1 + words] and [words, 1 + words, relations], with the root as first head."""
+        hidden: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask, **self._options)[0]
         words = word_weights.flatten(1) @ hidden.flatten(0, 1)
         places = torch.arange(words.shape[0])
         sentence = {"sentence": torch.zeros_like(places), "place": places + 1, "sizes": places[-1:] + 1}
-        placed = torch.cat([self.head.root[None], words])
-        return self.head.arcs(placed[None], sentence), self.head.relations_of_all_arcs(placed)
+        vectors = torch.cat([self.head.root[None], words])
+        return self.head.arcs(vectors[None], sentence), self.head.relations_of_all_arcs(vectors)
 
     def example(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        """Inputs to trace it with, of padded rows of ids."""
+        """As in ``Graph``, with random weights of 7 words."""
         return ids, mask, torch.rand(7, *ids.shape)
 
 
 def require_onnx() -> None:
-    """Raise an InputError unless what writes and runs ONNX is installed."""
+    """Raise an InputError unless the packages that write and run ONNX are installed."""
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise InputError(f"--to onnx needs {', '.join(missing)}", "pip install 'langlift[onnx]'")
 
 
-def write_graph(graph: Graph | ParserGraph, folder: Path, pad_token_id: int) -> None:
-    """Write ``model.onnx`` for inputs of any number and length into a folder.
+def write_graph(graph: Graph, folder: Path, pad_token_id: int) -> None:
+    """Write ``model.onnx``, for inputs of any size, into a folder.
 
     Raises:
-        LangliftError: PyTorch cannot turn this architecture into a graph.
+        LangliftError: PyTorch cannot convert this architecture into a graph.
     """
-    # Attention by plain products: of fused kernels the graph would hold one case only.
+    # Fused attention kernels would be traced for one case only.
     graph.model.set_attn_implementation("eager")
     ids = torch.arange(22).view(2, 11) % max(2, graph.model.config.vocab_size)
     mask = torch.ones_like(ids)
@@ -110,13 +107,13 @@ def write_graph(graph: Graph | ParserGraph, folder: Path, pad_token_id: int) -> 
                 graph.example(ids, mask),
                 dynamo=True,
                 input_names=list(graph.inputs),
-                output_names=list(graph.outputs),
-                dynamic_shapes=graph.axes,  # as names, their bounds (a position table's) are found by themselves
+                output_names=graph.outputs,
+                dynamic_shapes=graph.inputs,  # given by name, so that bounds (a position table's) are inferred
                 verbose=False,
             )
             weights = sum(p.numel() * p.element_size() for p in graph.parameters())
             program.save(folder / MODEL_FILE, external_data=weights > LARGEST_FILE)
-            _forget_weights_shapes(folder / MODEL_FILE)
+            _drop_shapes_of_weights(folder / MODEL_FILE)
     except OSError:
         raise
     except Exception as error:
@@ -127,16 +124,16 @@ def write_graph(graph: Graph | ParserGraph, folder: Path, pad_token_id: int) -> 
         ) from error
 
 
-def _forget_weights_shapes(path: Path) -> None:
-    """Leave the weights' shapes to the weights: what else notes them is wrong once onnxruntime transposes some.
+def _drop_shapes_of_weights(path: Path) -> None:
+    """Remove the redundant shapes of weights, which are wrong once onnxruntime transposes some.
 
-    Its versions before 1.32 could not write such a graph in 8 bits.
+    Because of them, its versions before 1.32 could not write such a graph in 8 bits.
     """
     import onnx
 
     model = onnx.load(path, load_external_data=False)
     weights = {weight.name for weight in model.graph.initializer}
-    others = [noted for noted in model.graph.value_info if noted.name not in weights]
+    others = [value for value in model.graph.value_info if value.name not in weights]
     del model.graph.value_info[:]
     model.graph.value_info.extend(others)
     onnx.save(model, path)
@@ -144,14 +141,13 @@ def _forget_weights_shapes(path: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's running commentary off the screen; errors still raise."""
+    """Suppress the exporter's output and warnings; errors still raise."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -1,9 +1,8 @@
-"""An ONNX file in the place of a trained model, and the same file in 8 bits."""
+"""Run an ONNX file in place of a trained model, and write it in 8 bits."""
 
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,82 +11,74 @@ from torch.nn.functional import pad
 from langlift.heads.biaffine import NO_ARC
 from langlift.masking.masked_language_model import IGNORED
 from langlift.sharing.onnx_graph import MODEL_FILE, WEIGHTS_FILE, Graph, ParserGraph
-from langlift.sharing.subjects import items_of, parser_scores
+from langlift.sharing.reference import items_of, parser_scores
 from langlift.training.trainer import Batch
 
 INT8_FILE = "model_int8.onnx"
+Scores = tuple[Tensor, Tensor]
+"""A sentence's arcs and relations, as ``ParserGraph`` returns them."""
 
 
 class OnnxModel(nn.Module):
-    """Computes with onnxruntime, on the CPU, what a trained model computes of a padded batch."""
+    """Runs a graph with onnxruntime on the CPU, as a trained model on a padded batch."""
+
+    graph: type[Graph] = Graph
 
     def __init__(self, path: Path) -> None:
+        import onnxruntime
+
         super().__init__()
-        self._session = session_of(path)
-        self.place = nn.Parameter(torch.empty(0), requires_grad=False)  # by which others see where it computes
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.place = nn.Parameter(torch.empty(0), requires_grad=False)  # callers look up its device
+
+    def run(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The graph's outputs."""
+        named = {name: value.numpy() for name, value in zip(self.graph.inputs, inputs, strict=True)}
+        return tuple(map(torch.from_numpy, self._session.run(self.graph.outputs, named)))
 
     def forward(self, batch: Batch) -> Tensor:
         """-> logits [items, classes]."""
         ids = batch["input_ids"]
-        mask = batch.get("attention_mask")
-        inputs = (ids, torch.ones_like(ids) if mask is None else mask)
-        fed = {name: value.numpy() for name, value in zip(Graph.inputs, inputs, strict=True)}
-        (logits,) = self._session.run(list(Graph.outputs), fed)
-        return items_of(torch.from_numpy(logits), batch)
+        (logits,) = self.run(ids, batch.get("attention_mask", torch.ones_like(ids)))
+        return items_of(logits, batch)
 
 
-class OnnxParser(nn.Module):
-    """Computes with onnxruntime, on the CPU, what a ``DependencyParser`` computes of a padded batch."""
+class OnnxParser(OnnxModel):
+    """Runs a parser's graph, as a ``DependencyParser`` on a padded batch."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._session = session_of(path)
-        self.place = nn.Parameter(torch.empty(0), requires_grad=False)  # by which others see where it computes
+    graph = ParserGraph
 
     @property
     def head(self) -> "OnnxParser":
-        """What scores arcs and relations."""
+        """The object with ``arcs`` and ``relations``."""
         return self
 
     def forward(self, batch: Batch) -> Tensor:
-        """-> scores [2 words, most], as ``parser_scores``."""
+        """-> scores, as ``parser_scores``."""
         return parser_scores(self, batch)
 
-    def word_vectors(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
-        """Not vectors but each sentence's scores, of which ``arcs`` and ``relations`` take what is asked for."""
-        return [self._scores(*inputs) for inputs in _sentences(batch)]
+    def word_vectors(self, batch: Batch) -> list[Scores]:
+        """Each sentence's scores in place of vectors; ``arcs`` and ``relations`` select from them."""
+        return [self.run(*inputs) for inputs in _sentences(batch)]  # type: ignore[misc]
 
-    def arcs(self, scored: list[tuple[Tensor, Tensor]], batch: Batch) -> Tensor:
+    def arcs(self, scores: list[Scores], batch: Batch) -> Tensor:
         """As ``BiaffineHead.arcs``."""
-        most = 1 + int(batch["sizes"].max())
-        rows = [pad(arcs, (0, most - arcs.shape[1]), value=NO_ARC) for arcs, _ in scored]
-        return torch.stack([rows[number][place - 1] for number, place in _words(batch)])
+        width = 1 + int(batch["sizes"].max())
+        rows = [pad(arcs, (0, width - arcs.shape[1]), value=NO_ARC) for arcs, _ in scores]
+        return torch.stack([rows[sentence][place - 1] for sentence, place in _words(batch)])
 
-    def relations(self, scored: list[tuple[Tensor, Tensor]], batch: Batch, heads: Tensor) -> Tensor:
+    def relations(self, scores: list[Scores], batch: Batch, heads: Tensor) -> Tensor:
         """As ``BiaffineHead.relations``."""
         arcs = zip(_words(batch), heads.tolist(), strict=True)
-        return torch.stack([scored[number][1][place - 1, head] for (number, place), head in arcs])
-
-    def _scores(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        fed = {name: value.numpy() for name, value in zip(ParserGraph.inputs, inputs, strict=True)}
-        arcs, relations = self._session.run(list(ParserGraph.outputs), fed)
-        return torch.from_numpy(arcs), torch.from_numpy(relations)
-
-
-def session_of(path: Path) -> Any:
-    """An ONNX file, ready to be run on the CPU."""
-    import onnxruntime
-
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+        return torch.stack([scores[sentence][1][place - 1, head] for (sentence, place), head in arcs])
 
 
 def quantise(folder: Path) -> None:
-    """Write the folder's ``model.onnx`` again as ``model_int8.onnx``: weights in 8 bits, activations as they come.
+    """Write the folder's ``model.onnx`` as ``model_int8.onnx``, with dynamic quantisation per channel.
 
-    Weights use 7 of the 8 bits, so that sums do not overflow on processors without VNNI: the answers are the same
-    everywhere.
+    Weights use 7 of the 8 bits, so that sums cannot overflow on CPUs without VNNI.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -109,7 +100,7 @@ def quantise(folder: Path) -> None:
 
 
 def _without_matrices(path: Path) -> list[str]:
-    """The products with weights that are no matrix, as AdapterFusion and parsers have them: none are in 8 bits."""
+    """The products with weights of other than two dimensions (AdapterFusion, parsers), which stay in float32."""
     import onnx
 
     graph = onnx.load(path, load_external_data=False).graph
@@ -118,7 +109,7 @@ def _without_matrices(path: Path) -> list[str]:
 
 
 def _words(batch: Batch) -> list[tuple[int, int]]:
-    """The sentence of each of the batch's words, and its place there."""
+    """The sentence of each word in the batch, and the word's position there."""
     return list(zip(batch["sentence"].tolist(), batch["place"].tolist(), strict=True))
 
 

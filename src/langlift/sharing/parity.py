@@ -1,4 +1,4 @@
-"""Whether an exported model gives the answers that the run gives."""
+"""Check that an exported model computes what the run computes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from langlift.errors import LangliftError
 from langlift.training.trainer import Batch
 
 LIMIT = 1e-3
-"""The largest difference of two logits that is still the same answer, computed in another order."""
+"""The largest difference between two logits that rounding may cause."""
 NEUTRAL = (
     "Anna, Maria, Ali: 3.",
     "Malta 2024",
@@ -19,18 +19,18 @@ NEUTRAL = (
     "a b c d e f g",
     "www.example.org",
 )
-"""What a model is tried on where its run recorded no sentences: strings of no language in particular."""
+"""For runs without saved sentences: strings of no particular language."""
 
-Computed = Callable[[Batch], Tensor]
-"""A padded batch in, logits [items, classes] out."""
+Compute = Callable[[Batch], Tensor]
+"""A padded batch -> logits [items, classes]."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """Two computations on the same batches.
+    """A comparison on the same batches of ``items`` (sentences, words or gaps).
 
-    ``items`` were answered (sentences, words or gaps); ``difference`` is the largest absolute one between their
-    logits, ``agreement`` the share of items whose most probable class is the same.
+    ``difference`` is the largest absolute one between two logits, ``agreement`` the share of items with the same
+    most probable class.
     """
 
     items: int
@@ -39,17 +39,15 @@ class Parity:
 
 
 @torch.inference_mode()
-def answers_to(batches: Sequence[Batch], computed: Computed) -> list[Tensor]:
+def logits_on(batches: Sequence[Batch], compute: Compute) -> list[Tensor]:
     """The logits of each batch's items."""
-    return [computed(batch).float().cpu() for batch in batches]
+    return [compute(batch).float().cpu() for batch in batches]
 
 
 def compared(expected: Sequence[Tensor], found: Sequence[Tensor]) -> Parity:
-    """Two computations' logits of the same batches; what is not a number differs infinitely."""
+    """Compare logits of the same batches; NaN is an infinite difference."""
     items, same, difference = 0, 0, 0.0
     for theirs, ours in zip(expected, found, strict=True):
-        if theirs.shape != ours.shape:
-            raise RuntimeError(f"logits of shapes {tuple(theirs.shape)} and {tuple(ours.shape)}")
         largest = float((theirs - ours).abs().max())
         difference = max(difference, largest if largest == largest else float("inf"))
         same += int((theirs.argmax(dim=-1) == ours.argmax(dim=-1)).sum())
@@ -58,7 +56,7 @@ def compared(expected: Sequence[Tensor], found: Sequence[Tensor]) -> Parity:
 
 
 def require_parity(parity: Parity, what: str) -> None:
-    """Raise a LangliftError if two computations differ by more than ``LIMIT``."""
+    """Raise a LangliftError if the logits differ by more than ``LIMIT``."""
     if not parity.difference <= LIMIT:
         raise LangliftError(
             f"{what} does not compute what the run computes: logits differ by up to {parity.difference:.2g} "

@@ -1,4 +1,4 @@
-"""The model card of what goes to the hub: the run's own card, and what a stranger needs beside it."""
+"""The model card on the hub: the run's own card, completed for other users."""
 
 import re
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ SCORES = (
 
 @dataclass(frozen=True)
 class DataSource:
-    """Where training text came from: its name, its id on the hub if it is there, and its licence as recorded."""
+    """A source of training text: its name, its hub id if it has one, and its licence as recorded."""
 
     name: str
     hub_id: str | None
@@ -31,7 +31,7 @@ class DataSource:
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What the card of a repository says; ``trained_on`` are names of data sets, ``sources`` what is in them."""
+    """The content of a card; ``trained_on`` are names of data sets, ``sources`` what they consist of."""
 
     repository: str
     kind: str
@@ -50,7 +50,7 @@ class CardFacts:
 
 
 def published_card(readme: str, facts: CardFacts) -> str:
-    """The run's card with its facts completed, and with the sections that it lacks."""
+    """The run's card, with missing facts and sections added."""
     front, text = split_front_matter(readme)
     if facts.kind != "onnx":  # there the folder is downloaded first
         text = text.replace("THIS_FOLDER", facts.repository)
@@ -68,7 +68,7 @@ def published_card(readme: str, facts: CardFacts) -> str:
 
 
 def _front_matter(front: Mapping[str, Any], facts: CardFacts) -> str:
-    """The facts at the head; what the owner wrote there stays, unless it is stated anew."""
+    """The front matter; what the owner wrote is kept unless it is given anew."""
     stated: dict[str, Any] = {
         "language": list(dict.fromkeys(language.code for language in facts.languages)),
         "license": facts.licence,
@@ -76,7 +76,7 @@ def _front_matter(front: Mapping[str, Any], facts: CardFacts) -> str:
         "pipeline_tag": facts.task.pipeline_tag
         if facts.task
         else front.get("pipeline_tag") or ("text-generation" if facts.causal else "fill-mask"),
-        "tags": _tags(front, facts),
+        "tags": list(dict.fromkeys([*(front.get("tags") or []), "langlift", "low-resource-languages"])),
         "datasets": [source.hub_id for source in facts.sources if source.hub_id],
     }
     kept = {key: value for key, value in front.items() if key not in ("base_model", "model-index")}
@@ -88,14 +88,8 @@ def _front_matter(front: Mapping[str, Any], facts: CardFacts) -> str:
     return str(ModelCardData(**merged).to_yaml()).rstrip()
 
 
-def _tags(front: Mapping[str, Any], facts: CardFacts) -> list[str]:
-    given = front.get("tags")
-    tags = [str(tag) for tag in given] if isinstance(given, list) else []
-    return list(dict.fromkeys([*tags, "langlift", "low-resource-languages"]))
-
-
 def _results(facts: CardFacts) -> list[EvalResult]:
-    """A task's measure on its test data."""
+    """A task's metrics on its test data."""
     task, tested_on = facts.task, facts.tested_on
     if task is None or tested_on is None:
         return []
@@ -116,16 +110,19 @@ def _results(facts: CardFacts) -> list[EvalResult]:
 
 
 def _scores(facts: CardFacts) -> list[tuple[str, str]]:
-    """What was measured, and the values."""
+    """(what was measured, value)."""
     metrics = facts.metrics
     rows = [
         (f"{key.removeprefix('test_')} on the test split", f"{value:.2f}")
         for key, value in metrics.items()
         if key.startswith("test_") and isinstance(value, float)
     ]
-    one_seed = len(metrics.get("seeds", [])) == 1  # its mean says nothing new
-    told = SCORES[:2] if one_seed else SCORES
-    rows += [(said, f"{metrics[key]:.4g}") for key, said in told if key in metrics]
+    one_seed = len(metrics.get("seeds", [])) == 1  # its mean is the same score
+    rows += [
+        (description, f"{metrics[key]:.4g}")
+        for key, description in (SCORES[:2] if one_seed else SCORES)
+        if key in metrics
+    ]
     baseline = metrics.get("baseline")
     if isinstance(baseline, dict):
         rows += [(f"baseline {name} on the test split", f"{value:.2f}") for name, value in baseline.items()]

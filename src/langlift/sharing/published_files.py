@@ -1,4 +1,4 @@
-"""Which files of a run go to the hub, and under which names: a list of what is wanted, never all there is."""
+"""The files of a run that go to the hub, and their names there; only listed files are ever uploaded."""
 
 import json
 import shlex
@@ -26,7 +26,7 @@ from langlift.checkpoints.masked_head import MASKED_HEAD
 from langlift.checkpoints.weight_files import read_metadata, read_safetensors
 from langlift.errors import InputError
 from langlift.hub_folders import REPOSITORY
-from langlift.sharing.exported import EXPORT_FILE, MODEL_FILES, inputs_in
+from langlift.sharing.export_records import EXPORT_FILE, MODEL_FILES, read_json
 from langlift.studies.published import BASES
 from langlift.tasks.prediction import is_task_run, seed_folder
 from langlift.tasks.runner import HEAD, HEAD_WEIGHTS
@@ -52,11 +52,11 @@ Content = Path | bytes
 
 
 @dataclass(frozen=True)
-class Gathered:
-    """A run as it would be published.
+class Publication:
+    """The files to publish, by their name in the repository.
 
     ``kind`` is ``task``, ``adapter``, ``model`` or ``onnx``; ``folder`` has the recipe, ``whole`` the metrics of
-    all seeds of a task. ``files`` are by their name in the repository.
+    all seeds of a task.
     """
 
     kind: str
@@ -65,69 +65,67 @@ class Gathered:
     files: dict[str, Content]
 
 
-def gathered(source: Path) -> Gathered:
-    """Find out what a folder is, and what of it goes to the hub. Of a task's seeds it is the best on dev.
+def find_publication(source: Path) -> Publication:
+    """What a folder contains, and which of its files go to the hub. For a task, these are of the best seed on dev.
 
     Raises:
-        InputError: it holds nothing to publish, or a run that is not finished.
+        InputError: it contains nothing to publish, or an unfinished run.
     """
     if not source.is_dir():
         raise InputError(f"{source}: no such folder", "give the folder of a run, an adapter or a model")
     if (source / RECIPE).is_file() and not is_finished(source):
-        raise InputError(f"{source}: the run is not finished", "the same command with --resume goes on")
+        raise InputError(
+            f"{source}: the run is not finished", "finish it: the same command with --resume continues"
+        )
     if is_task_run(source):
         folder = seed_folder(source)
         files = _chosen(folder, (*TASK_FILES, *RUN_FILES))
         for name in BELOW:
-            place = next((p for p in (folder.parent / name, folder / name) if p.is_dir()), None)
-            if place is not None:
-                adapters = (path for path in sorted(place.rglob("*")) if path.name in ADAPTER_FILES)
-                files |= {f"{name}/{path.relative_to(place).as_posix()}": path for path in adapters}
-        return Gathered("task", folder, source, files)
+            below = next((path for path in (folder.parent / name, folder / name) if path.is_dir()), None)
+            if below is not None:
+                adapters = (path for path in sorted(below.rglob("*")) if path.name in ADAPTER_FILES)
+                files |= {f"{name}/{path.relative_to(below).as_posix()}": path for path in adapters}
+        return Publication("task", folder, source, files)
     if (source / CONFIG_FILE).is_file():
-        return Gathered("adapter", source, source, _chosen(source, (*ADAPTER_FILES, *RUN_FILES)))
+        return Publication("adapter", source, source, _chosen(source, (*ADAPTER_FILES, *RUN_FILES)))
     if (source / ONNX_GRAPH).is_file():
-        return Gathered("onnx", source, source, _chosen(source, (*ONNX_FILES, *RUN_FILES)))
-    model = next((place for place in (source, source / "model") if (place / "config.json").is_file()), None)
+        return Publication("onnx", source, source, _chosen(source, (*ONNX_FILES, *RUN_FILES)))
+    model = next((path for path in (source, source / "model") if (path / "config.json").is_file()), None)
     if model is None:
         raise InputError(
-            f"{source}: holds no adapter, task run or model",
+            f"{source}: contains no adapter, task run or model",
             "give the folder that 'langlift adapt', 'task', 'export' or another command wrote with --out",
         )
     if has_eight_bits(model):
         raise InputError(
-            f"{source}: its weights are in langlift's 8 bits, which nobody else can load",
+            f"{source}: its weights are in langlift's 8-bit format, which only langlift can load",
             f"langlift export {shlex.quote(str(source))} --to transformers --out FOLDER, and publish FOLDER",
         )
-    return Gathered("model", source, source, _chosen(model, MODEL_FILES) | _chosen(source, RUN_FILES))
+    return Publication("model", source, source, _chosen(model, MODEL_FILES) | _chosen(source, RUN_FILES))
 
 
-def readme_of(found: Gathered) -> str:
-    """The card that the run has, which its owner may have changed; empty where there is none."""
-    places = (found.folder / README, found.folder / "model" / README)
-    path = next((place for place in places if place.is_file()), None)
+def readme_of(found: Publication) -> str:
+    """The run's own card, which its owner may have edited; empty if there is none."""
+    path = next(
+        (path for path in (found.folder / README, found.folder / "model" / README) if path.is_file()), None
+    )
     return path.read_text(encoding="utf-8", errors="replace") if path else ""
 
 
-def recorded_base(found: Gathered, recipe: Mapping[str, Any]) -> str | None:
-    """The base model of an adapter or a task, or the one a whole model started from, if that was recorded."""
+def recorded_base(found: Publication, recipe: Mapping[str, Any]) -> str | None:
+    """The base model of an adapter or a task, or the model that a whole model was trained from, if recorded."""
+    base = None
     if CONFIG_FILE in found.files:
-        name = read_identity(found.folder).get("model_name") or json.loads(
-            (found.folder / CONFIG_FILE).read_text(encoding="utf-8")
-        ).get("base_model_name_or_path")
-        if name:
-            return str(name)
-    base = inputs_in(recipe).get("base")
-    if base is None and EXPORT_FILE in found.files:
-        base = json.loads((found.folder / EXPORT_FILE).read_text(encoding="utf-8")).get("base")
+        base = read_identity(found.folder).get("model_name")
+        base = base or read_json(found.folder / CONFIG_FILE).get("base_model_name_or_path")
+    base = base or recipe.get("inputs", {}).get("base") or read_json(found.folder / EXPORT_FILE).get("base")
     return str(base) if base else None
 
 
 def made_portable(files: Mapping[str, Content], before: str | None, base: str | None) -> dict[str, Content]:
-    """The same files without paths of this machine: of these the names stay, and ``base`` is the base."""
-    ready: dict[str, Content] = {}
+    """The files with local paths shortened to names, and the base ``before`` replaced by ``base``."""
+    ready = dict(files)
     for name, path in files.items():
-        ready[name] = path
         if not isinstance(path, Path):
             continue
         if path.name in (RECIPE, METRICS, EXPORT_FILE):
@@ -143,42 +141,39 @@ def made_portable(files: Mapping[str, Content], before: str | None, base: str | 
 
 
 def size_of(content: Content) -> int:
-    """Bytes."""
+    """The size in bytes."""
     return len(content) if isinstance(content, bytes) else content.stat().st_size
 
 
 def on_hub(name: str) -> bool:
-    """Whether a recorded base is taken for a repository of the hub: named like one, and no folder here."""
+    """Whether a recorded base is assumed to be on the hub: named like a repository, and not a local folder."""
     return not Path(name).exists() and (REPOSITORY.fullmatch(name) is not None or name in BASES)
 
 
 def loaded_from_hub(name: str) -> bool:
-    """Whether this machine has a repository of the hub in its cache."""
+    """Whether a hub repository is in the local cache."""
     return isinstance(try_to_load_from_cache(name, "config.json"), str)
 
 
 def recorded_paths(recipe: Mapping[str, Any]) -> Iterator[str]:
-    """The strings in a recipe that name files or folders of this machine, be it from another working folder."""
-    yield from local_paths(recipe)
-    below = inputs_in(recipe).get(LANGUAGE_ADAPTER)
+    """The local paths in a recipe, including the language adapter's if it was relative to another folder."""
+    yield from filter(_is_local, _strings(recipe))
+    below = recipe.get("inputs", {}).get(LANGUAGE_ADAPTER)
     if below and "/" in str(below):
         yield str(below)
 
 
-def local_paths(value: Any) -> Iterator[str]:
-    """The strings in a nested value that name files or folders of this machine."""
-    if isinstance(value, dict):
-        for part in value.values():
-            yield from local_paths(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from local_paths(part)
-    elif isinstance(value, str) and is_local(value):
+def _strings(value: Any) -> Iterator[str]:
+    """All strings in a nested value."""
+    if isinstance(value, str):
         yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _strings(part)
 
 
-def is_local(value: str) -> bool:
-    """Whether a string is a path of this machine, and not a hub id or a plain word."""
+def _is_local(value: str) -> bool:
+    """Whether a string is a local path, and not a hub id or a word."""
     if not value or "\n" in value or len(value) > 1000:
         return False
     path = Path(value)
@@ -196,7 +191,6 @@ def _chosen(folder: Path, patterns: Sequence[str]) -> dict[str, Content]:
 def _without_paths(path: Path, before: str | None, base: str | None) -> bytes:
     text = path.read_text(encoding="utf-8")
     content = yaml.safe_load(text) if path.name == RECIPE else json.loads(text)
-
     paths = set(recorded_paths(content)) if path.name == RECIPE else set()
 
     def changed(value: Any) -> Any:
@@ -206,7 +200,7 @@ def _without_paths(path: Path, before: str | None, base: str | None) -> bytes:
             return [changed(part) for part in value]
         if before is not None and value == before:
             return base
-        return Path(value).name if isinstance(value, str) and (value in paths or is_local(value)) else value
+        return Path(value).name if isinstance(value, str) and (value in paths or _is_local(value)) else value
 
     new = changed(content)
     if new == content:
@@ -222,7 +216,7 @@ def _with_base(path: Path, before: str | None, base: str | None) -> bytes:
     changed = {
         key: base
         for key in ("model_name", "base_model_name_or_path")
-        if content.get(key) is not None and content[key] == before != base
+        if before is not None and content.get(key) == before != base
     }
     if not changed:
         return text.encode()

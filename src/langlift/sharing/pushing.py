@@ -17,13 +17,13 @@ from langlift.errors import InputError
 from langlift.hub_folders import REPOSITORY
 from langlift.languages import FLORES_CODE, Language, find_language
 from langlift.progress import say
-from langlift.sharing.exported import EXPORT_FILE, inputs_in, read_json, read_recipe, settings_in
+from langlift.sharing.export_records import EXPORT_FILE, read_json, read_recipe, settings_in
 from langlift.sharing.hub import upload
 from langlift.sharing.published_cards import CardFacts, DataSource, published_card
 from langlift.sharing.published_files import (
     README,
-    Gathered,
-    gathered,
+    Publication,
+    find_publication,
     loaded_from_hub,
     made_portable,
     on_hub,
@@ -33,7 +33,7 @@ from langlift.sharing.published_files import (
     size_of,
 )
 from langlift.tasks.runner import HEAD
-from langlift.tasks.task import TASKS, Task
+from langlift.tasks.task import TASKS
 from langlift.training.run_folder import METRICS
 
 NOT_STATED = "not stated"
@@ -41,10 +41,10 @@ NOT_STATED = "not stated"
 
 @dataclass(frozen=True)
 class Pushed:
-    """What ``langlift push`` sent, or with ``dry_run`` would send.
+    """What ``langlift push`` uploaded, or with ``dry_run`` would upload.
 
-    ``files`` are sizes in bytes by name. ``remarks`` say what the card lacks. ``url`` and ``commit`` are ``None``
-    of a dry run. ``card`` is the README.md.
+    ``files`` are sizes in bytes by name. ``remarks`` name what the card lacks. ``url`` and ``commit`` are ``None``
+    for a dry run. ``card`` is the README.md.
     """
 
     repository: str
@@ -70,23 +70,22 @@ def push(
     base: str | None = None,
     data: Sequence[Path] = (),
 ) -> Pushed:
-    """Publish what is in ``source`` as the hub's repository ``owner/name``, made if there is none.
+    """Publish ``source`` as the hub repository ``owner/name``, which is created if necessary.
 
-    Weights, settings, measures and the card go; checkpoints, training text and predictions never do, nor do
-    paths of this machine. ``language``, ``licence`` (an identifier such as ``cc-by-4.0``) and ``base`` (a hub id)
-    complete or replace what the run recorded; ``data`` names built data folders, whose manifests say the
-    sources' licences.
-    The token is the one of ``HF_TOKEN`` or ``hf auth login``, the hub that of ``HF_ENDPOINT``.
+    Weights, settings, metrics and the card are uploaded; checkpoints, training text, predictions and local paths
+    never are. ``language``, ``licence`` (an identifier such as ``cc-by-4.0``) and ``base`` (a hub id) replace what
+    the run recorded; ``data`` are built data folders, whose manifests give sources and licences. The token is
+    read from ``HF_TOKEN`` or ``hf auth login``; ``HF_ENDPOINT`` selects another hub.
 
     Raises:
-        InputError: nothing to publish, an unfinished run, or a name that no repository can have.
-        LangliftError: no token, a hub that refuses or cannot be reached; then nothing was published.
+        InputError: nothing to publish, an unfinished run, or an invalid repository name.
+        LangliftError: no token, or the hub rejects the files or cannot be reached; then nothing was published.
     """
     if not REPOSITORY.fullmatch(repository):
         raise InputError(
             f"{repository}: not the name of a repository", "write it as owner/name, such as anna/welsh-xlmr"
         )
-    found = gathered(source)
+    found = find_publication(source)
     recipe = read_recipe(found.folder)
     before = recorded_base(found, recipe)
     remarks: list[str] = []
@@ -117,7 +116,7 @@ def push(
 
 
 def _without_paths(card: str, recipe: Mapping[str, Any], before: str | None, after: str | None) -> str:
-    """The run's card with the base's new name, and names in the place of paths of this machine."""
+    """The run's card with the base's new name, and with local paths shortened to names."""
     if before is not None and after is not None and before != after:
         card = re.sub(rf"(?<![\w/.-]){re.escape(before)}(?![\w/-])", lambda _: after, card)
     for path in recorded_paths(recipe):
@@ -125,8 +124,8 @@ def _without_paths(card: str, recipe: Mapping[str, Any], before: str | None, aft
     return card
 
 
-def _published_base(found: Gathered, before: str | None, base: str | None, remarks: list[str]) -> str | None:
-    """The base model as strangers can name it: a folder of this machine becomes its name."""
+def _published_base(found: Publication, before: str | None, base: str | None, remarks: list[str]) -> str | None:
+    """The public name of the base model; of a local folder, its name."""
     if base is not None:
         return BaseName(base).name
     if before is None or before in BUNDLED:
@@ -134,19 +133,17 @@ def _published_base(found: Gathered, before: str | None, base: str | None, remar
     if on_hub(before):
         if not loaded_from_hub(before):
             remarks.append(
-                f"the base model {before} is taken for the hub's, which is not on this machine: "
-                "if it is a folder of yours, publish it too, and give --base owner/name"
+                f"the base model {before} is assumed to be on the hub, but was not loaded from there: "
+                "if it is a local folder, publish it too, and give --base owner/name"
             )
         return before
     if CONFIG_FILE in found.files:
-        remarks.append(
-            f"the base model {before} is a folder of this machine: publish it too, and give --base owner/name"
-        )
+        remarks.append(f"the base model {before} is a local folder: publish it too, and give --base owner/name")
     return Path(before).name
 
 
 def _facts(
-    found: Gathered,
+    found: Publication,
     recipe: Mapping[str, Any],
     repository: str,
     base: str | None,
@@ -156,11 +153,12 @@ def _facts(
     data: Sequence[Path],
     remarks: list[str],
 ) -> CardFacts:
-    inputs, section = inputs_in(recipe), settings_in(recipe)
+    inputs, settings = recipe.get("inputs", {}), settings_in(recipe)
     metrics = {**read_json(found.whole / METRICS), **read_json(found.folder / METRICS)}
     exported = read_json(found.folder / EXPORT_FILE)
     described = "labels.json" if found.kind == "onnx" else HEAD
     task = TASKS.get(str(read_json(found.folder / described).get("task")))
+    unused, method = task.unused if task else frozenset(), settings.get("method")
     languages = [language] if language is not None else recorded_languages(inputs)
     if not languages:
         remarks.append("the card names no language: give --language")
@@ -169,7 +167,7 @@ def _facts(
     sources = _sources(data, inputs, remarks)
     if not sources:
         remarks.append("the card names no licences of the data: give the built data folder with --data")
-    trained_on = _data_names(inputs)
+    config = found.files.get("config.json")
     return CardFacts(
         repository=repository,
         kind=found.kind,
@@ -178,37 +176,24 @@ def _facts(
         base_is_public=public,
         licence=licence,
         task=task,
-        trained_on=trained_on,
+        trained_on=_data_names(inputs),
         tested_on=str(inputs["data"]) if task and inputs.get("data") else None,
         sources=sources,
-        settings=_settings_read(section, task),
+        settings={
+            name: value
+            for name, value in settings.items()
+            if name not in unused and method in (readers(name) or (method,))
+        },
         metrics=metrics,
         layout=exported.get("format"),
-        causal=_is_causal(found, section),
+        causal=is_causal(str(config.parent))
+        if isinstance(config, Path)
+        else settings.get("objective") == "causal",
     )
 
 
-def _settings_read(settings: Mapping[str, Any], task: Task | None) -> dict[str, Any]:
-    """The settings that mean something for the task and the method."""
-    unused = task.unused if task else frozenset()
-    method = settings.get("method")
-    return {
-        name: value
-        for name, value in settings.items()
-        if name not in unused and method in (readers(name) or (method,))
-    }
-
-
-def _is_causal(found: Gathered, section: Mapping[str, Any]) -> bool:
-    """Whether what is published is a decoder, or an adapter for one."""
-    if "config.json" not in found.files:
-        return section.get("objective") == "causal"
-    config = found.files["config.json"]
-    return isinstance(config, Path) and is_causal(str(config.parent))
-
-
 def recorded_languages(inputs: Mapping[str, Any]) -> list[Language]:
-    """The languages that a run recorded; those of tasks by the names of their data, such as ``mlt_Latn``."""
+    """The languages that a run recorded; for tasks, those of data with names such as ``mlt_Latn``."""
     of_family = inputs.get("languages")
     codes = [*of_family] if isinstance(of_family, dict) else [inputs.get("language"), inputs.get("data")]
     found = []
@@ -219,7 +204,7 @@ def recorded_languages(inputs: Mapping[str, Any]) -> list[Language]:
 
 
 def _data_names(inputs: Mapping[str, Any]) -> list[str]:
-    """The names of what a run was trained on."""
+    """The names of a run's training data."""
     if isinstance(of_family := inputs.get("languages"), dict):
         return [str(one["data"]) for some in of_family.values() for one in some if isinstance(one, dict)]
     data = inputs.get("train_data") or inputs.get("data") or []
@@ -228,7 +213,7 @@ def _data_names(inputs: Mapping[str, Any]) -> list[str]:
 
 
 def _sources(folders: Sequence[Path], inputs: Mapping[str, Any], remarks: list[str]) -> list[DataSource]:
-    """What manifests of built folders say of sources and licences; a folder the run was not trained on is told.
+    """The sources and licences in the manifests of built folders; remarks on folders that the run did not use.
 
     Raises:
         InputError: a folder has no manifest.
@@ -243,7 +228,7 @@ def _sources(folders: Sequence[Path], inputs: Mapping[str, Any], remarks: list[s
                 "give a folder that 'langlift corpus build' or 'langlift graph build' wrote",
             )
         if recorded and load_text_data(folder).sha256 not in recorded:
-            remarks.append(f"{folder} is not the data that the run recorded (another hash)")
+            remarks.append(f"{folder} is not the data that the run recorded (the hash differs)")
         counted = manifest.get("licences")
         in_graph = ", ".join(counted) if isinstance(counted, dict) else ""
         for source in manifest["sources"]:

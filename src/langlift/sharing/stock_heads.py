@@ -1,4 +1,4 @@
-"""transformers' own heads that compute exactly what ours do, as data: its module -> our head's part."""
+"""The heads of transformers that compute exactly what langlift's do, as data: its module -> our head's part."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,37 +17,36 @@ TOKEN_HEADS: dict[str, dict[str, str]] = {
     **dict.fromkeys(("bert", "roberta", "xlm-roberta", "electra", "distilbert"), ENCODER_TAGGER),
     **dict.fromkeys(("llama", "qwen2", "qwen3", "gemma", "gemma2"), DECODER_TAGGER),
 }
-"""A linear on every token's last hidden state."""
-OTHERWISE = {
-    "electra": "puts a gelu where ours has a tanh",
-    "distilbert": "puts a relu where ours has a tanh",
-    "modernbert": "has a layer norm that ours has not",
+"""A linear layer on every token's last hidden state."""
+DIFFERENCES = {
+    "electra": "has a gelu where langlift's has a tanh",
+    "distilbert": "has a relu where langlift's has a tanh",
+    "modernbert": "has a layer norm that langlift's lacks",
 }
-"""What the heads of the others do."""
-INSTEAD = "--to onnx holds the model and its head in one file; 'langlift predict' and 'langlift push' take the run"
+"""How other heads differ."""
+ALTERNATIVE = "--to onnx keeps model and head in one file; 'langlift predict' and 'langlift push' use the run"
 
 
 def sentence_head(model_type: str, pooling: str, source: Path) -> Mapping[str, str]:
-    """Where the parts of a classification head go.
+    """The modules for the parts of a classification head.
 
     Raises:
         InputError: transformers' classifier of this architecture computes something else.
     """
     if model_type not in SENTENCE_HEADS:
-        does = OTHERWISE.get(model_type, "is one linear without a bias")
-        raise InputError(f"{source}: transformers' sentence classifier for {model_type} {does}", INSTEAD)
+        difference = DIFFERENCES.get(model_type, "is one linear layer without a bias")
+        raise InputError(f"{source}: transformers' sentence classifier for {model_type} {difference}", ALTERNATIVE)
     if pooling != "first":
         raise InputError(
-            f"{source}: its sentence vector is '{pooling}', and that of transformers' classifier for {model_type} "
-            "the first token",
-            INSTEAD,
+            f"{source}: pooling is '{pooling}'; transformers' classifier for {model_type} uses the first token",
+            ALTERNATIVE,
         )
     return SENTENCE_HEADS[model_type]
 
 
 def token_head(model_type: str, source: Path) -> Mapping[str, str]:
-    """Where the parts of a tagging head go; errors as ``sentence_head``."""
+    """The modules for the parts of a tagging head; errors as in ``sentence_head``."""
     if model_type not in TOKEN_HEADS:
-        does = OTHERWISE.get(model_type, "does not exist")
-        raise InputError(f"{source}: transformers' token classifier for {model_type} {does}", INSTEAD)
+        difference = DIFFERENCES.get(model_type, "does not exist")
+        raise InputError(f"{source}: transformers' token classifier for {model_type} {difference}", ALTERNATIVE)
     return TOKEN_HEADS[model_type]

@@ -1,0 +1,170 @@
+"""The model of a run as the reference for its exports, and the batches on which they are compared."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from langlift.adapters.composition import attached
+from langlift.backbones.base_name import BaseName
+from langlift.checkpoints.language_models import load_language_model
+from langlift.corpus.text_data import texts_to_score
+from langlift.errors import InputError
+from langlift.heads.biaffine import NO_ARC, DependencyParser
+from langlift.heads.classification import means_over_words
+from langlift.masking.masked_language_model import IGNORED
+from langlift.sharing.parity import NEUTRAL, Compute
+from langlift.tasks.learner import Split, text_of
+from langlift.tasks.prediction import TrainedTask, is_task_run, load_trained_task
+from langlift.tasks.runner import PREDICTIONS
+from langlift.training.examples import Example, PadBatch
+from langlift.training.trainer import Batch
+
+BATCH_SIZE = 4
+"""Small, so that batches contain both short and long examples, and padding."""
+TEST_SENTENCES = 16
+"""Number of sentences from a task's test split, from its start."""
+SAMPLE = 50
+"""Number of random sentences from the text given for a language model."""
+GAPS = 100
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A run's model on the CPU, without dropout, and padded batches to compare its exports on.
+
+    ``compute`` returns the run's own logits for a batch. ``trained`` is the run of a task, ``None`` for a language
+    model; ``test`` is its test split as saved by the run, or that of ``--data``.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    compute: Compute
+    batches: list[Batch]
+    sentences: list[str]
+    trained: TrainedTask | None = None
+    test: Split | None = None
+
+    @property
+    def adapters(self) -> list[str]:
+        """The names of its adapters."""
+        return attached(self.body)
+
+    @property
+    def body(self) -> Any:
+        """The model without the head of a task."""
+        return self.trained.model.body if self.trained else self.model
+
+    @property
+    def head(self) -> Any:
+        """The head of a task; ``None`` for a language model."""
+        return self.trained.model.head if self.trained else None
+
+    @property
+    def is_parser(self) -> bool:
+        """Whether it is a dependency parser."""
+        return isinstance(self.model, DependencyParser)
+
+
+def load_reference(run: Path, base: BaseName, data: str | None) -> Reference:
+    """Load the model in a run's folder; ``data`` is labelled data of a task, or text for a language model.
+
+    Raises:
+        InputError: no finished run and no model.
+    """
+    if is_task_run(run):
+        return _task(run, base, data)
+    loaded = load_language_model(str(run), base)
+    model, tokenizer = loaded.model, loaded.tokenizer
+    sentences = list(NEUTRAL if data is None else texts_to_score(Path(data), sample=SAMPLE))
+    rows = [ids for text in sentences if len(ids := tokenizer(text)["input_ids"]) <= loaded.longest_input]
+    if loaded.backbone.causal:
+        examples: list[Example] = [
+            {"input_ids": np.asarray(row), "labels": np.asarray(row)} for row in rows if row
+        ]
+    else:
+        examples = _gaps(rows, tokenizer)
+    if not examples:
+        raise InputError(f"{run}: no sentence for the comparison fits into the model", "give others with --data")
+
+    def compute(batch: Batch) -> Tensor:
+        options: dict[str, Any] = {"use_cache": False} if loaded.backbone.causal else {}
+        mask = batch.get("attention_mask")
+        return items_of(model(input_ids=batch["input_ids"], attention_mask=mask, **options).logits, batch)
+
+    batches = list(_batches(examples, PadBatch(tokenizer.pad_token_id)))
+    return Reference(model.eval(), tokenizer, compute, batches, sentences)
+
+
+def _task(run: Path, base: BaseName, data: str | None) -> Reference:
+    trained = load_trained_task(run, base=base, path="naive")
+    model, learner = trained.model.cpu(), trained.task.learner
+    test = _saved_split(trained) if data is None else learner.read(data, None, False).test
+    inputs = list(map(learner.input_of, NEUTRAL)) if test is None else test.inputs[:TEST_SENTENCES]
+    split = learner.unlabelled(inputs, trained.labels)
+    batches = list(_batches(learner.examples(trained.encoder, split, trained.labels), trained.encoder.collate))
+    compute = partial(parser_scores, model) if isinstance(model, DependencyParser) else model
+    return Reference(model, trained.tokenizer, compute, batches, list(map(text_of, inputs)), trained, test)
+
+
+def _saved_split(trained: TrainedTask) -> Split | None:
+    """The sentences and gold labels in a seed's predictions, if they are there.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = trained.folder / PREDICTIONS
+    if not path.is_file():
+        return None
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        split: Split = trained.task.learner.recorded(rows)
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: damaged", "restore the file, or delete it and give --data") from None
+    return split if len(split) else None
+
+
+def parser_scores(parser: Any, batch: Batch) -> Tensor:
+    """A parser's scores [2 words, classes]: of each word for all heads, and for all relations to its gold head."""
+    vectors = parser.word_vectors(batch)
+    scores = [parser.head.arcs(vectors, batch), parser.head.relations(vectors, batch, batch["heads"])]
+    width = max(one.shape[1] for one in scores)
+    return torch.cat([pad(one, (0, width - one.shape[1]), value=NO_ARC) for one in scores])
+
+
+def items_of(logits: Tensor, batch: Batch) -> Tensor:
+    """The logits [items, classes] of a batch's labelled items.
+
+    ``logits`` are of sentences [batch, classes], or of all tokens [batch, length, classes]. If a word's vector is
+    the mean over its tokens, its logits are as well, because the head is linear.
+    """
+    if logits.dim() == 2:
+        return logits
+    used = batch["labels"] != IGNORED
+    return means_over_words(logits[used], batch["labels"][used])
+
+
+def _batches(examples: Sequence[Example], collate: Callable[[Sequence[Example]], Batch]) -> Iterator[Batch]:
+    return (collate(examples[start : start + BATCH_SIZE]) for start in range(0, len(examples), BATCH_SIZE))
+
+
+def _gaps(rows: Sequence[Sequence[int]], tokenizer: Any) -> list[Example]:
+    """Each row once for each of its tokens, masked; at most ``GAPS`` of these, evenly spaced."""
+    special = set(tokenizer.all_special_ids)
+    examples = []
+    for row in rows:
+        for position, token in enumerate(row):
+            if token in special:
+                continue
+            ids, labels = np.asarray(row, dtype=np.int64), np.full(len(row), IGNORED, dtype=np.int64)
+            ids[position], labels[position] = tokenizer.mask_token_id, token
+            examples.append({"input_ids": ids, "labels": labels})
+    step = max(1, -(-len(examples) // GAPS))
+    return examples[::step]
