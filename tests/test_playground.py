@@ -27,7 +27,7 @@ from langlift.playground.drawing import (
     surprise_html,
     tags_html,
 )
-from langlift.playground.page import MOST_CHARACTERS, answer_html
+from langlift.playground.page import MAX_CHARACTERS, answer_html
 from langlift.playground.runs import read_playground
 from langlift.tasks.conllu import sentence_of
 from langlift.tasks.dependencies import Parse
@@ -123,7 +123,7 @@ def test_base_and_adapted_model_answer_side_by_side(adapted_runs: Path):
 def test_what_cannot_be_answered_is_said_and_the_rest_is(adapted_runs: Path, tmp_path: Path):
     playground = read_playground([adapted_runs / "topic"])
     assert "Type a sentence" in answer_html(playground, " \n ")
-    assert f"at most {MOST_CHARACTERS:,}" in answer_html(playground, "x" * (MOST_CHARACTERS + 1))
+    assert f"at most {MAX_CHARACTERS:,}" in answer_html(playground, "x" * (MAX_CHARACTERS + 1))
     assert "None of these runs fills gaps" in answer_html(playground, "Il-qattus ___")
     playground = read_playground([adapted_runs / "seq_bn_inv", adapted_runs / "topic"], base=str(tmp_path))
     answer = answer_html(playground, "Il-qattus raqad.")

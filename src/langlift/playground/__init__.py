@@ -1,1 +1,1 @@
-"""A page on this machine where a speaker tries finished runs on sentences of their own."""
+"""A page in the browser to try runs."""

@@ -1,4 +1,4 @@
-"""What the page knows of the runs it was given: what they can be asked, their scores, sentences to begin with."""
+"""The runs on the page: their models, scores and language, and example sentences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,8 +25,7 @@ EXAMPLE_CHARACTERS = (30, 120)
 
 @dataclass(frozen=True)
 class ShownRun:
-    """A run as the page shows it: ``name``, what was done (``title``), ``task`` (None: it adapted a model), its
-    scores as (name, value), and the run itself; of an adapted model also its base."""
+    """A run on the page; ``task`` is None for an adapted model, ``base`` is None for a task."""
 
     name: str
     title: str
@@ -38,7 +37,7 @@ class ShownRun:
 
 @dataclass(frozen=True)
 class Playground:
-    """All runs of a page, the name of their language ("" if they name none), and sentences in it."""
+    """The runs of a page, the name of their language (empty if unknown), and sentences in it."""
 
     language: str
     runs: list[ShownRun]
@@ -48,22 +47,22 @@ class Playground:
 def read_playground(
     folders: Sequence[Path], text: Path | None = None, base: BaseName | str | None = None
 ) -> Playground:
-    """Look at finished runs of ``adapt``, ``adapt-family``, ``task`` and ``fuse``; nothing is loaded yet.
+    """Read finished runs of ``adapt``, ``adapt-family``, ``task`` and ``fuse``, without loading their models.
 
-    ``text``, a file or built folder, gives the sentences to begin with, of its test split; without it langlift's
-    own text does, if the language has one. ``base`` stands in for the recorded base, where that has moved.
+    Examples are from the test split of ``text``, a file or built folder, or else of langlift's own text, if the
+    language has one. ``base`` replaces the recorded base model.
 
     Raises:
-        InputError: a folder is no finished run, or they are of different languages.
+        InputError: a folder is not a finished run, or the runs have different languages.
     """
     shown: list[ShownRun] = []
     languages: list[set[Language]] = []
     bases: dict[str, Adapted] = {}
     for folder in dict.fromkeys(folders):
         if not is_finished(folder):
-            lacking = f"not a finished run (no {METRICS})" if folder.exists() else "no such folder"
+            problem = f"not a finished run (no {METRICS})" if folder.exists() else "no such folder"
             raise InputError(
-                f"{folder}: {lacking}",
+                f"{folder}: {problem}",
                 "give folders that langlift adapt, adapt-family, task or fuse wrote",
             )
         recipe = read_recipe(folder)
@@ -75,9 +74,9 @@ def read_playground(
         named = sorted({one.name for some in languages for one in some})
         raise InputError(
             f"the runs are of several languages: {', '.join(named)}",
-            "show those of one language; start another playground with --port for the other",
+            "show the runs of one language; start another playground with --port for the other",
         )
-    language = next(iter(common)) if len(common) == 1 else None  # a family alone names no one language
+    language = next(iter(common)) if len(common) == 1 else None  # a family alone has several
     if text is None and language is not None:
         bundled = Path(str(files("langlift"))) / "bundled" / f"{language}.txt"
         text = bundled if bundled.is_file() else None
@@ -92,19 +91,19 @@ def _shown(
     base: BaseName,
     bases: dict[str, Adapted],
 ) -> ShownRun:
-    """One run; ``bases`` are the base models met so far by their names, which runs share."""
+    """One run; ``bases`` are the base models so far by their names, which runs share."""
     metrics, command = read_metrics(folder), str(recipe.get("command"))
     name = folder.resolve().name
     settings = dict(recipe.get(command) or {})
     run = Adapted.load(folder, replace(base, name="") if is_whole_model(settings.get("method")) else base)
     if not run.can:
         raise InputError(
-            f"{folder}: a decoder, which fills no gaps", "the page is for masked language models and tasks"
+            f"{folder}: a decoder, which cannot fill gaps", "the page is for masked language models and tasks"
         )
     if command == "task":
         task = TASKS.get(str(inputs.get("task")))
         if task is None:
-            raise InputError(f"{folder}: a run of no task that is known", "was it made by a newer langlift?")
+            raise InputError(f"{folder}: a run of an unknown task", "was it made by a newer langlift?")
         measured = metrics.get("mean", metrics.get(f"test_{task.metric.name}"))
         scores = [(task.metric.title, f"{measured:.1f}")] if measured is not None else []
         return ShownRun(name, task.title, task.name, scores, run, None)
@@ -118,7 +117,7 @@ def _shown(
 
 
 def _examples(text: Path) -> list[str]:
-    """A few sentences that no training has seen, neither short nor long."""
+    """A few sentences of the test split, neither short nor long."""
     least, most = EXAMPLE_CHARACTERS
     fitting = [sentence for sentence in load_text_data(text).test if least <= len(sentence) <= most]
     drawn = np.random.default_rng(0).permutation(len(fitting))[:EXAMPLES]
