@@ -47,7 +47,7 @@ class Read(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
         self.text, self.seen, self.open = "", set(), []
-        self.feed(html)
+        self.feed(str(html))
         self.close()
         assert self.open == []
 

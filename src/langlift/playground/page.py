@@ -65,7 +65,7 @@ def new_page(playground: Playground) -> "Blocks":
     language = playground.language or "your language"
     page: Blocks = gradio.Blocks(title=f"langlift: {language}", analytics_enabled=False)
     with page:
-        gradio.HTML(draw("page_head", playground.language, playground.runs))
+        gradio.HTML(str(draw("page_head", playground.language, playground.runs)))
         sentence = gradio.Textbox(
             label=f"A sentence in {language}; {GAP} stands for a missing word",
             html_attributes=gradio.InputHTMLAttributes(autocorrect="off", spellcheck=False),
@@ -78,7 +78,10 @@ def new_page(playground: Playground) -> "Blocks":
             gradio.Examples([[text] for text in playground.examples], [sentence], label="Examples")
         answer = gradio.HTML(elem_id="answer")
         gradio.on(
-            [sentence.submit, button.click], lambda text: answer_html(playground, text or ""), sentence, answer
+            [sentence.submit, button.click],
+            lambda text: str(answer_html(playground, text or "")),
+            sentence,
+            answer,
         )
     return page
 

@@ -53,7 +53,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def origin_of(source: Path, base: str = "") -> dict[str, Any]:
     """A run's ``name``, and its ``method`` and ``base`` if recorded; ``base`` takes precedence."""
     recipe = read_recipe(source)
-    recorded = recipe.get("inputs", {}).get("base")
+    recorded = inputs_in(recipe).get("base")
     if (source / CONFIG_FILE).is_file():  # in a family, the base with the family's vocabulary
         recorded = read_identity(source).get("model_name") or recorded
     return {
@@ -73,6 +73,12 @@ def read_recipe(source: Path) -> dict[str, Any]:
         if isinstance(recipe, dict):
             return recipe
     return {}
+
+
+def inputs_in(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The base, language and data in a recipe."""
+    inputs: dict[str, Any] = recipe.get("inputs") or {}
+    return inputs
 
 
 def settings_in(recipe: Mapping[str, Any]) -> dict[str, Any]:

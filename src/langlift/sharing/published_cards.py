@@ -69,6 +69,7 @@ def published_card(readme: str, facts: CardFacts) -> str:
 
 def _front_matter(front: Mapping[str, Any], facts: CardFacts) -> str:
     """The front matter; what the owner wrote is kept unless it is given anew."""
+    tags = front["tags"] if isinstance(front.get("tags"), list) else []
     stated: dict[str, Any] = {
         "language": list(dict.fromkeys(language.code for language in facts.languages)),
         "license": facts.licence,
@@ -76,7 +77,7 @@ def _front_matter(front: Mapping[str, Any], facts: CardFacts) -> str:
         "pipeline_tag": facts.task.pipeline_tag
         if facts.task
         else front.get("pipeline_tag") or ("text-generation" if facts.causal else "fill-mask"),
-        "tags": list(dict.fromkeys([*(front.get("tags") or []), "langlift", "low-resource-languages"])),
+        "tags": list(dict.fromkeys([*map(str, tags), "langlift", "low-resource-languages"])),
         "datasets": [source.hub_id for source in facts.sources if source.hub_id],
     }
     kept = {key: value for key, value in front.items() if key not in ("base_model", "model-index")}

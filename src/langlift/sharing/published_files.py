@@ -26,7 +26,7 @@ from langlift.checkpoints.masked_head import MASKED_HEAD
 from langlift.checkpoints.weight_files import read_metadata, read_safetensors
 from langlift.errors import InputError
 from langlift.hub_folders import REPOSITORY
-from langlift.sharing.export_records import EXPORT_FILE, MODEL_FILES, read_json
+from langlift.sharing.export_records import EXPORT_FILE, MODEL_FILES, inputs_in, read_json
 from langlift.studies.published import BASES
 from langlift.tasks.prediction import is_task_run, seed_folder
 from langlift.tasks.runner import HEAD, HEAD_WEIGHTS
@@ -118,7 +118,7 @@ def recorded_base(found: Publication, recipe: Mapping[str, Any]) -> str | None:
     if CONFIG_FILE in found.files:
         base = read_identity(found.folder).get("model_name")
         base = base or read_json(found.folder / CONFIG_FILE).get("base_model_name_or_path")
-    base = base or recipe.get("inputs", {}).get("base") or read_json(found.folder / EXPORT_FILE).get("base")
+    base = base or inputs_in(recipe).get("base") or read_json(found.folder / EXPORT_FILE).get("base")
     return str(base) if base else None
 
 
@@ -158,7 +158,7 @@ def loaded_from_hub(name: str) -> bool:
 def recorded_paths(recipe: Mapping[str, Any]) -> Iterator[str]:
     """The local paths in a recipe, including the language adapter's if it was relative to another folder."""
     yield from filter(_is_local, _strings(recipe))
-    below = recipe.get("inputs", {}).get(LANGUAGE_ADAPTER)
+    below = inputs_in(recipe).get(LANGUAGE_ADAPTER)
     if below and "/" in str(below):
         yield str(below)
 

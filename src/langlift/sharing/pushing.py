@@ -17,7 +17,7 @@ from langlift.errors import InputError
 from langlift.hub_folders import REPOSITORY
 from langlift.languages import FLORES_CODE, Language, find_language
 from langlift.progress import say
-from langlift.sharing.export_records import EXPORT_FILE, read_json, read_recipe, settings_in
+from langlift.sharing.export_records import EXPORT_FILE, inputs_in, read_json, read_recipe, settings_in
 from langlift.sharing.hub import upload
 from langlift.sharing.published_cards import CardFacts, DataSource, published_card
 from langlift.sharing.published_files import (
@@ -153,7 +153,7 @@ def _facts(
     data: Sequence[Path],
     remarks: list[str],
 ) -> CardFacts:
-    inputs, settings = recipe.get("inputs", {}), settings_in(recipe)
+    inputs, settings = inputs_in(recipe), settings_in(recipe)
     metrics = {**read_json(found.whole / METRICS), **read_json(found.folder / METRICS)}
     exported = read_json(found.folder / EXPORT_FILE)
     described = "labels.json" if found.kind == "onnx" else HEAD
