@@ -165,7 +165,7 @@ prompt:
     told = result.error["error"]
     for expected in (
         f"{path}:7: a server needs model_name",
-        f"{path}:8: --model: the URL holds a user",
+        f"{path}:8: --model: the URL contains a user",
         f"{path}:9: a server needs model_name, the name by which it knows the model",
         f"{path}:10: model_name and key_variable are for the URL of a server",
         f"{path}:11: ./nowhere: no such model folder",
