@@ -117,7 +117,7 @@ def test_the_page_shows_every_measure_in_order_and_escapes_names(tmp_path: Path)
         "<b>41.0",
         "1. Filling",
         "said of gaps",
-        "2. Telling",
+        "2. Classifying",
         "said of topic",
         "3. How",
     ]
