@@ -169,9 +169,9 @@ def test_sentence_tasks_merge_their_training_data_too(tmp_path: Path):
         SENTIMENT.read(str(tmp_path / "a"), None, strict=False)
     both = [str(tmp_path / "a"), str(tmp_path / "b")]
     data = SENTIMENT.read(str(tmp_path / "a"), both, strict=False)
-    assert data.train.texts == ["train a", "train b"]
-    assert data.dev.labels == ["positive", "negative"]
-    assert data.test.texts == ["test a"]
+    assert data.train.inputs == ["train a", "train b"]
+    assert data.dev.gold == ["positive", "negative"]
+    assert data.test.inputs == ["test a"]
     assert data.labels == ["negative", "positive"]
 
 
