@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from langlift.evaluation.metrics import AttachmentScores, attachment_scores, universal
+from langlift.evaluation.metrics import AttachmentScores, Tree, attachment_scores, universal
 from langlift.heads.biaffine import BiaffineHead, DependencyParser, summed_parsing_loss
 from langlift.heads.spanning_tree import Scores, greedy_tree, maximum_spanning_tree
 from langlift.masking.masked_language_model import IGNORED
 from langlift.tasks.baselines import most_frequent_label
 from langlift.tasks.conllu import DEPREL, HEAD, Sentence
 from langlift.tasks.inference import PREDICTION_BATCH
-from langlift.tasks.learner import Split
+from langlift.tasks.learner import Settings, Split
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.treebanks import SentenceLabel, TreebankLearner
 from langlift.tasks.word_encoder import WordEncoder
@@ -29,9 +29,6 @@ ROOT = "root"
 DECODERS: dict[str, Callable[[Scores], list[int]]] = {"mst": maximum_spanning_tree, "greedy": greedy_tree}
 ARCS_AT_ONCE = 2_000_000
 """Maximum number of arcs that are scored together (more if one sentence has more)."""
-
-Tree = list[tuple[int, str]]
-"""Head (0: the root, words count from 1) and relation of each word."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class ParserEncoder(WordEncoder):
 
     def __init__(
         self, tokenizer: Any, model: PreTrainedModel, max_tokens: int, pooling: str, path: str, decoding: str
-    ):
+    ) -> None:
         super().__init__(tokenizer, model, max_tokens, "every" if pooling == "mean" else pooling, path)
         self.collate = ParserBatch(self.collate)
         self.tree = DECODERS[decoding]
@@ -151,23 +148,16 @@ class Dependencies(TreebankLearner[Tree]):
         """How word vectors and trees are computed."""
         return {"pooling": recipe.pooling, "decoding": recipe.decoding}
 
-    def new_model(
-        self, masked_model: PreTrainedModel, labels: int, settings: Mapping[str, Any]
-    ) -> DependencyParser:
+    def new_model(self, model: PreTrainedModel, labels: int, settings: Settings) -> DependencyParser:
         """A dependency parser."""
-        config: Any = masked_model.config
-        return DependencyParser(masked_model.base_model, BiaffineHead(config.hidden_size, labels))
+        config: Any = model.config
+        return DependencyParser(model.base_model, BiaffineHead(config.hidden_size, labels))
 
     def encoder(
-        self,
-        tokenizer: Any,
-        masked_model: PreTrainedModel,
-        max_tokens: int,
-        settings: Mapping[str, Any],
-        path: str = "fast",
+        self, tokenizer: Any, model: PreTrainedModel, max_tokens: int, settings: Settings, path: str = "fast"
     ) -> ParserEncoder:
         """Words as in running text; a long sentence is encoded in windows and parsed as a whole."""
-        return ParserEncoder(tokenizer, masked_model, max_tokens, settings["pooling"], path, settings["decoding"])
+        return ParserEncoder(tokenizer, model, max_tokens, settings["pooling"], path, settings["decoding"])
 
     def examples(
         self,

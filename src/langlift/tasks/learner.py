@@ -65,6 +65,8 @@ def text_of(one: Any) -> str:
     return one if isinstance(one, str) else " ".join(words_in(one))
 
 
+Settings = Mapping[str, Any]
+"""The settings of a trained head, by name."""
 Row = dict[str, str]
 """The columns of a row to label, including its ``text``."""
 
@@ -153,17 +155,12 @@ class Learner(ABC, Generic[Input, Gold]):
         """The settings of a recipe that a trained head depends on."""
 
     @abstractmethod
-    def new_model(self, masked_model: PreTrainedModel, labels: int, settings: Mapping[str, Any]) -> TaskModel:
+    def new_model(self, model: PreTrainedModel, labels: int, settings: Settings) -> TaskModel:
         """The model's body, with its adapters, and a new head."""
 
     @abstractmethod
     def encoder(
-        self,
-        tokenizer: Any,
-        masked_model: PreTrainedModel,
-        max_tokens: int,
-        settings: Mapping[str, Any],
-        path: str = "fast",
+        self, tokenizer: Any, model: PreTrainedModel, max_tokens: int, settings: Settings, path: str = "fast"
     ) -> Encoder:
         """The encoder of the fast or naive path; sets the model's attention, in place."""
 

@@ -1,6 +1,6 @@
 """Tasks that give a whole text one label."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from langlift.tasks.baselines import text_baseline
 from langlift.tasks.inference import probabilities_of
 from langlift.tasks.input_rows import TEXT, read_rows
 from langlift.tasks.labelled_text import LabelledText, open_labelled, read_labelled
-from langlift.tasks.learner import Learner, Row, TaskData
+from langlift.tasks.learner import Learner, Row, Settings, TaskData
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.sources import digest
 from langlift.tasks.task import Columns
@@ -116,25 +116,18 @@ class SentenceLearner(Learner[str, str]):
         """How the sentence vector is computed."""
         return {"pooling": recipe.pooling}
 
-    def new_model(
-        self, masked_model: PreTrainedModel, labels: int, settings: Mapping[str, Any]
-    ) -> SentenceClassifier:
+    def new_model(self, model: PreTrainedModel, labels: int, settings: Settings) -> SentenceClassifier:
         """The model's body, with its adapters, and a new classification head."""
-        config: Any = masked_model.config
-        dropout: float = getattr(config, backbone_of(masked_model).dropout)
+        config: Any = model.config
+        dropout: float = getattr(config, backbone_of(model).dropout)
         head = ClassificationHead(config.hidden_size, labels, dropout, settings["pooling"])
-        return SentenceClassifier(masked_model.base_model, head)
+        return SentenceClassifier(model.base_model, head)
 
     def encoder(
-        self,
-        tokenizer: Any,
-        masked_model: PreTrainedModel,
-        max_tokens: int,
-        settings: Mapping[str, Any],
-        path: str = "fast",
+        self, tokenizer: Any, model: PreTrainedModel, max_tokens: int, settings: Settings, path: str = "fast"
     ) -> SentenceEncoder:
         """Texts, cut at the model's longest input."""
-        return SentenceEncoder(tokenizer, masked_model, max_tokens, path)
+        return SentenceEncoder(tokenizer, model, max_tokens, path)
 
     def examples(
         self,

@@ -1,7 +1,7 @@
 """Tasks that give every word of a sentence a tag; subclasses define the data, the metric and the predictions."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -15,7 +15,7 @@ from langlift.errors import InputError
 from langlift.heads.classification import TokenClassifier, TokenHead, summed_class_loss
 from langlift.masking.masked_language_model import IGNORED
 from langlift.tasks.inference import Probabilities, probabilities_of
-from langlift.tasks.learner import Input, Label, Learner, words_in
+from langlift.tasks.learner import Input, Label, Learner, Settings, words_in
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.word_encoder import WordEncoder
 from langlift.training.examples import Example
@@ -62,26 +62,19 @@ class TaggingLearner(Learner[Input, list[str]], Generic[Input]):
             )
         return {"label_subwords": recipe.label_subwords, "pooling": recipe.pooling}
 
-    def new_model(
-        self, masked_model: PreTrainedModel, labels: int, settings: Mapping[str, Any]
-    ) -> TokenClassifier:
+    def new_model(self, model: PreTrainedModel, labels: int, settings: Settings) -> TokenClassifier:
         """A token classifier."""
-        config: Any = masked_model.config
-        dropout: float = getattr(config, backbone_of(masked_model).dropout)
-        return TokenClassifier(masked_model.base_model, TokenHead(config.hidden_size, labels, dropout))
+        config: Any = model.config
+        dropout: float = getattr(config, backbone_of(model).dropout)
+        return TokenClassifier(model.base_model, TokenHead(config.hidden_size, labels, dropout))
 
     def encoder(
-        self,
-        tokenizer: Any,
-        masked_model: PreTrainedModel,
-        max_tokens: int,
-        settings: Mapping[str, Any],
-        path: str = "fast",
+        self, tokenizer: Any, model: PreTrainedModel, max_tokens: int, settings: Settings, path: str = "fast"
     ) -> WordEncoder:
         """Words as in running text; long sentences are split into windows."""
         pooling = settings.get("pooling", "first")
         labelled = "every" if settings["label_subwords"] == "every" else pooling
-        return WordEncoder(tokenizer, masked_model, max_tokens, labelled, path, at_end=pooling == "last")
+        return WordEncoder(tokenizer, model, max_tokens, labelled, path, at_end=pooling == "last")
 
     def examples(
         self,
