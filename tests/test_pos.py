@@ -121,7 +121,7 @@ def test_a_treebank_without_dev_gives_a_tenth_of_train(treebank: Path, tmp_path:
     ]
     assert data == POS.read(str(folder), None, strict=False)
     whole = sentences(folder / "mt_small-ud-train.conllu")
-    both = [s.lines for s in (*data.train.sentences, *data.dev.sentences)]
+    both = [s.lines for s in (*data.train.inputs, *data.dev.inputs)]
     assert sorted(both) == sorted(s.lines for s in whole), "each sentence is in one of them"
 
 
@@ -204,8 +204,8 @@ def test_a_split_may_be_cut_into_files(treebank: Path, tmp_path: Path):
         (folder / f"mt_small-ud-train-{name}.conllu").write_text("\n\n".join([*part, ""]), encoding="utf-8")
     (folder / "mt_small-ud-train.conllu").unlink()
     data = POS.read(str(folder), None, strict=False)
-    assert [s.lines for s in data.train.sentences] == [
-        s.lines for s in POS.read(str(treebank), None, strict=False).train.sentences
+    assert [s.lines for s in data.train.inputs] == [
+        s.lines for s in POS.read(str(treebank), None, strict=False).train.inputs
     ]
 
 
