@@ -130,7 +130,7 @@ class ParserBatch:
 class Dependencies(TreebankLearner[Tree]):
     """A biaffine parser on word vectors, measured by LAS and UAS as in the CoNLL 2018 shared task."""
 
-    what, column = "relation", "DEPREL"
+    what, column, needs_tree = "relation", "DEPREL", True
 
     def labels_of(self, sentence: Sentence) -> list[str]:
         """The relations."""

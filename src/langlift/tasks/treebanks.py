@@ -93,6 +93,7 @@ class TreebankLearner(Learner[Sentence, Gold], Generic[Gold]):
     """A word's label, in messages."""
     column: ClassVar[str]
     """Its column in CoNLL-U."""
+    needs_tree: ClassVar[bool] = False
 
     @abstractmethod
     def labels_of(self, sentence: Sentence) -> list[str]:
@@ -148,7 +149,7 @@ class TreebankLearner(Learner[Sentence, Gold], Generic[Gold]):
         """The sentences of a split, which must be annotated."""
         sentences = folder.sentences(split)
         for sentence in sentences:
-            if self.column == "DEPREL" and not sentence.heads:
+            if self.needs_tree and not sentence.heads:
                 raise InputError(f"{sentence.place(sentence.rows[0])}: no HEAD", "every sentence needs a tree")
             if EMPTY in (labels := self.labels_of(sentence)):
                 row = sentence.rows[labels.index(EMPTY)]
