@@ -63,7 +63,7 @@ def test_files_that_name_a_base_may_use_an_alias(tmp_path: Path):
     )
     found = read_study(study)
     assert found.bases == (ALIASES["mmbert"], XLM_R)
-    assert found.alignment is not None and found.alignment.to == (XLM_R,)
+    assert found.alignment is not None and found.alignment.compared_with == (XLM_R,)
 
 
 @pytest.mark.parametrize(
