@@ -1,1 +1,1 @@
-"""Metrics, perplexity and alignment."""
+"""Measures."""
