@@ -140,7 +140,7 @@ def mix(model: PreTrainedModel, name: str, config: MosaConfig, fresh: bool = Tru
 
 
 def shares(entries: int, experts: int) -> Tensor:
-    """The owner of each of so many entries, int64 [entries], by random scores; shares differ by one at most."""
+    """The owner of each entry, int64 [entries], by random scores; shares differ by at most one."""
     owner = torch.empty(entries, dtype=torch.int64)
     for number, share in enumerate(torch.rand(entries).argsort().tensor_split(experts)):
         owner[share] = number

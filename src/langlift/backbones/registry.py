@@ -43,7 +43,7 @@ class Backbone:
     head_decoder: str
     """The last linear of that head; the inverse of an invertible adapter runs on its input."""
     positions_follow_padding: bool
-    """Whether positions count from ``pad_token_id + 1``, so that so many places of the table are lost."""
+    """Whether positions count from ``pad_token_id + 1``, so that the first rows of the table are unused."""
     dropout: str
     """The field of ``config`` that holds the dropout for new heads."""
     attention_dropout: str

@@ -163,7 +163,7 @@ def _shares(
     tokens: Sequence[int],
     trained: Trained,
 ) -> dict[str, LanguageShare]:
-    """The part that each language had in a training on so many ``tokens`` of each."""
+    """Each language's share of the training, from its number of ``tokens``."""
     shares = {}
     for language, its_tokens in zip(family.data, tokens, strict=True):
         code = str(language)
