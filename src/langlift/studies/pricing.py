@@ -37,8 +37,8 @@ FUSION = 1.5
 """Assumed cost of a task on fused adapters, relative to one on a single adapter."""
 WEIGHT_BYTES = 4
 PROMPT_REMARK = (
-    "prompted models: an upper bound on requests (answers in the study's answers/ are not requested again), and the "
-    "tokens of the prompts for local models; answers come on top, and time is not estimated"
+    "prompted models: an upper bound on requests (answers in the study's answers/ are not requested again), and "
+    "the tokens of the prompts for local models; answers come on top, and time is not estimated"
 )
 ADAPTER_SHAPE = ("method", *dict.fromkeys(setting for method in METHODS.values() for setting in method.sized_by))
 """The settings that determine the number of trained parameters."""
