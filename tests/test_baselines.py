@@ -38,7 +38,7 @@ def test_a_class_that_only_the_test_split_lacks_does_not_count():
 
 
 def test_the_same_texts_give_the_same_scores():
-    noisy = LabelledText(TRAIN.texts[::-1], TRAIN.labels)
+    noisy = LabelledText(TRAIN.inputs[::-1], TRAIN.gold)
     first = text_baseline(noisy, TEST)
     assert first["tfidf"] < 100.0
     assert first == text_baseline(noisy, TEST)

@@ -185,9 +185,9 @@ def test_what_the_demo_says_of_the_base_and_shows_is_true() -> None:
 def test_the_topic_set_is_balanced_varied_and_ours() -> None:
     data = TASKS["topic"].learner.read(str(TOPIC), None, strict=False)
     splits = (data.train, data.dev, data.test)
-    counts = Counter(label for split in splits for label in split.labels)
+    counts = Counter(label for split in splits for label in split.gold)
     assert len(counts) == 7 and min(counts.values()) >= 60
-    texts = [text for split in splits for text in split.texts]
+    texts = [text for split in splits for text in split.inputs]
     assert len(set(texts)) == len(texts)
     assert all(unicodedata.is_normalized("NFC", text) for text in texts)
     openings = {" ".join(text.split()[:3]) for text in texts}
@@ -204,7 +204,7 @@ def test_no_topic_sentence_is_taken_from_public_data(data_folder: Path) -> None:
     public = set().union(*(runs(line) for file in sources for line in file.open(encoding="utf-8")))
     data = TASKS["topic"].learner.read(str(TOPIC), None, strict=False)
     splits = (data.train, data.dev, data.test)
-    assert not [text for split in splits for text in split.texts if runs(text) & public]
+    assert not [text for split in splits for text in split.inputs if runs(text) & public]
 
 
 def test_the_triples_are_conceptnet_edges_over_many_relations(tmp_path: Path) -> None:

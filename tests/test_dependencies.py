@@ -13,7 +13,6 @@ from langlift.corpus.text_files import read_raw_lines
 from langlift.evaluation.metrics import attachment_scores
 from langlift.heads.biaffine import NO_ARC, BiaffineHead, summed_parsing_loss
 from langlift.tasks.conllu import parse_conllu
-from langlift.tasks.dependencies import parsed
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
 from langlift.tasks.task import TASKS
@@ -188,14 +187,15 @@ def test_flat_batches_padded_ones_and_single_sentences_agree(base: Path, treeban
     totals, answers = [], []
     for path in ("fast", "naive"):
         model, encoder = prepared(base, pooling, path)
-        examples = DEPENDENCIES.examples(encoder, chosen, split.labels)
+        examples = DEPENDENCIES.examples(encoder, chosen.inputs, split.labels, chosen.gold)
         batch = encoder.collate(examples)
         total, items = summed_parsing_loss(model(batch), batch)
-        assert items == sum(len(s.words) for s in chosen.sentences)
+        assert items == sum(len(s.words) for s in chosen.inputs)
         alone = [summed_parsing_loss(model(b), b)[0] for b in (encoder.collate([e]) for e in examples)]
         torch.testing.assert_close(total, sum(alone), rtol=1e-4, atol=1e-3)
         totals.append(total)
-        answers.append([(p.heads, p.relations) for p in parsed(model, encoder, chosen.sentences, split.labels)])
+        found = DEPENDENCIES.predict(model, encoder, chosen.inputs, split.labels)
+        answers.append([(p.heads, p.relations) for p in found])
     torch.testing.assert_close(*totals, rtol=1e-4, atol=1e-3)
     assert answers[0] == answers[1]
 
@@ -206,12 +206,12 @@ def test_mean_pooling_takes_all_tokens_of_a_word(tiny_bert: Path, treebank: Path
     tokenizer = load_tokenizer(str(tiny_bert))
     for pooling in ("first", "mean"):
         model, encoder = prepared(tiny_bert, pooling, "naive")
-        (example,) = DEPENDENCIES.examples(encoder, chosen, split.labels)
+        (example,) = DEPENDENCIES.examples(encoder, chosen.inputs, split.labels)
         ids = torch.from_numpy(example["input_ids"])[None]
         hidden = model.body(input_ids=ids).last_hidden_state[0]
         placed = model.word_vectors(encoder.collate([example]))[0]
         at = 1
-        for number, word in enumerate(chosen.words[0]):
+        for number, word in enumerate(chosen.inputs[0].words):
             count = len(tokenizer(word, add_special_tokens=False)["input_ids"])
             expected = hidden[at] if pooling == "first" else hidden[at : at + count].mean(dim=0)
             torch.testing.assert_close(placed[number + 1], expected, rtol=1e-4, atol=1e-5)
@@ -222,16 +222,16 @@ def test_mean_pooling_takes_all_tokens_of_a_word(tiny_bert: Path, treebank: Path
 def test_a_long_sentence_is_encoded_in_windows_and_parsed_as_a_whole(tiny_bert: Path, treebank: Path):
     split = DEPENDENCIES.read(str(treebank), None, strict=False)
     model, encoder = prepared(tiny_bert, "first", "fast", max_tokens=8)
-    examples = DEPENDENCIES.examples(encoder, split.test, split.labels)
+    examples = DEPENDENCIES.examples(encoder, split.test.inputs, split.labels, split.test.gold)
     assert max(len(example["windows"]) for example in examples) > 1
     batch = encoder.collate(examples)
     arcs, relations = model(batch)
-    assert len(arcs) == len(relations) == sum(len(s.words) for s in split.test.sentences)
-    assert (arcs > NO_ARC / 2).sum() == sum(len(s.words) ** 2 for s in split.test.sentences)
+    assert len(arcs) == len(relations) == sum(len(s.words) for s in split.test.inputs)
+    assert (arcs > NO_ARC / 2).sum() == sum(len(s.words) ** 2 for s in split.test.inputs)
     order = np.lexsort((batch["place"], batch["sentence"]))
-    heads = [head for sentence in split.test.sentences for head in sentence.heads]
+    heads = [head for sentence in split.test.inputs for head in sentence.heads]
     assert batch["heads"].numpy()[order].tolist() == heads
-    relations_in_order = [r for sentence in split.test.sentences for r in sentence.relations]
+    relations_in_order = [r for sentence in split.test.inputs for r in sentence.relations]
     assert [split.labels[n] for n in batch["labels"].numpy()[order]] == relations_in_order
 
 

@@ -12,7 +12,6 @@ from langlift.training.examples import (
     OnePass,
     PadBatch,
     Schedule,
-    labelled_examples,
     masked_examples,
 )
 
@@ -122,9 +121,8 @@ def test_a_batch_without_padding_needs_no_attention_mask():
 
 
 def test_class_labels_are_stacked():
-    example = labelled_examples([np.array([0, 5, 2]), np.array([0, 2], dtype=np.uint16)], [3, 1])
-    assert same(example(0, 0), example(0, 5))
-    batch = PadBatch(PAD)([example(0, 0), example(1, 0)])
+    rows = ([0, 5, 2], 3), ([0, 2], 1)
+    batch = PadBatch(PAD)([{"input_ids": np.array(row), "labels": np.array(label)} for row, label in rows])
     assert batch["labels"].tolist() == [3, 1]
     assert batch["input_ids"].tolist() == [[0, 5, 2], [0, 2, PAD]]
 

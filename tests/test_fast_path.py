@@ -40,7 +40,7 @@ from langlift.tasks.task import TASKS
 from langlift.training import decoder_loss, paths, precision
 from langlift.training.adaptation import adapt
 from langlift.training.decoder_loss import log_probabilities, summed_cross_entropy
-from langlift.training.examples import FlatBatch, labelled_examples, masked_examples
+from langlift.training.examples import FlatBatch, masked_examples
 from langlift.training.language_model_loss import fast_loss, summed_loss
 from langlift.training.paths import loss_path
 from langlift.training.precision import autocast, cast_frozen, has_bf16, prepare_arithmetic
@@ -220,7 +220,7 @@ def test_flat_batches_are_sorted_and_unpadded():
     assert batch["labels"].tolist() == [[10, 15, 12, 10, 19, 12, 10, 17, 18, 12]]
     assert batch["position_ids"].tolist() == [[2, 3, 4, 2, 3, 4, 2, 3, 4, 5]]
     assert batch["lengths"].tolist() == [3, 3, 4]
-    classes = FlatBatch(0)([labelled_examples(rows, [4, 5, 6])(i, 0) for i in range(3)])
+    classes = FlatBatch(0)([{"input_ids": row, "labels": np.array(4 + i)} for i, row in enumerate(rows)])
     assert classes["labels"].tolist() == [5, 6, 4]
 
 
@@ -403,8 +403,7 @@ def test_classifiers_equal_the_naive_path(base: Path, pooling: str) -> None:
     found = {}
     for path in ("naive", "fast"):
         encode = SentenceEncoder(tokenizer, masked_model, 64, path)
-        example = labelled_examples(encode(texts), [0, 1, 2, 0, 1, 2])
-        batch = encode.collate([example(i, 0) for i in range(len(texts))])
+        batch = encode.collate(encode(texts, [0, 1, 2, 0, 1, 2]))
         loss, gradients = loss_and_gradients(model, lambda m, b: summed_class_loss(m(b), b["labels"]), batch)
         found[path] = loss, gradients, class_probabilities(model, encode, texts)
     assert found["fast"][0] == pytest.approx(found["naive"][0], rel=1e-6)

@@ -32,7 +32,6 @@ from langlift.tasks.sentences import SentenceEncoder, class_probabilities
 from langlift.tasks.setups import Fused, TaskAdapter, load_trained, mean_attention
 from langlift.tasks.task import TASKS
 from langlift.training.adaptation import adapt
-from langlift.training.examples import labelled_examples
 from langlift.training.recipes import AdaptRecipe
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -495,9 +494,8 @@ def test_fast_and_naive_agree_on_a_fusion(fused_run: Path, task: str) -> None:
         model = TASKS["topic"].learner.new_model(masked_model, 2, {"pooling": task}).eval()
         encode = SentenceEncoder(load_tokenizer(inputs["base"]), masked_model, 64, path)
         probabilities.append(torch.from_numpy(class_probabilities(model, encode, texts)))
-        example_of = labelled_examples(encode(texts), [0, 0, 0])
         with torch.inference_mode():
-            attention.append(mean_attention(model, [encode.collate([example_of(i, 0) for i in range(3)])]))
+            attention.append(mean_attention(model, [encode.collate(encode(texts))]))
     assert torch.allclose(*probabilities, atol=1e-5) and torch.allclose(*attention, atol=1e-5)
     assert attention[0].shape == (2, 2)
 

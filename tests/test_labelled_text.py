@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from langlift.errors import InputError
-from langlift.tasks.labelled_text import SPLITS, LabelledText
+from langlift.tasks.labelled_text import LabelledText
+from langlift.tasks.sources import SPLITS
 from langlift.tasks.task import TASKS
 
 fuzzing = settings(
@@ -70,8 +71,8 @@ def test_what_a_csv_writer_wrote_is_read_back(tmp_path, rows, split):
     writer = csv.writer(file, delimiter="\t", lineterminator="\n")
     writer.writerows([("category", "text"), *((label, label) for label in LABELS), *rows])
     data = read_labelled_text(task_folder(tmp_path / "task", **{split: file.getvalue()}))
-    assert data[split].labels == [*LABELS, *(label for label, _ in rows)]
-    assert data[split].texts == [*LABELS, *(text for _, text in rows)]
+    assert data[split].gold == [*LABELS, *(label for label, _ in rows)]
+    assert data[split].inputs == [*LABELS, *(text for _, text in rows)]
 
 
 @fuzzing
@@ -96,10 +97,10 @@ def test_any_bytes_are_labelled_text_or_a_refusal_that_names_the_place(tmp_path,
         assert refusal.hint
         return
     read = data[damaged]
-    assert len(read.texts) == len(read.labels) > 0
-    assert all(text and text == text.strip() for text in read.texts + read.labels)
+    assert len(read.inputs) == len(read.gold) > 0
+    assert all(text and text == text.strip() for text in read.inputs + read.gold)
     for split in SPLITS:
-        assert set(data[split].labels) <= set(data["train"].labels)
+        assert set(data[split].gold) <= set(data["train"].gold)
     assert data == read_labelled_text(folder)
 
 

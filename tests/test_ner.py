@@ -49,7 +49,7 @@ def sentence(number):
 
 @pytest.fixture(scope="module")
 def ner_folder(tmp_path_factory) -> Path:
-    """A small set; one training tag needs mending, and one test sentence is longer than the model's input."""
+    """A small set; one training tag needs repair, and one test sentence is longer than the model's input."""
     folder = tmp_path_factory.mktemp("ner")
     train = [sentence(i // 3 + i) for i in range(40)]
     train[0] = [("Toni", "I-PER"), *train[0]]
@@ -70,7 +70,7 @@ def run(tiny_bert: Path, ner_folder: Path, tmp_path_factory) -> Path:
     return out
 
 
-def test_a_run_learns_and_says_what_it_mended(run: Path):
+def test_a_run_learns_and_counts_repairs(run: Path):
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["metric"] == "entity_f1"
     assert metrics["mean"] > 75, "the names are the same in train and test; one sentence is unlike any in train"
@@ -236,13 +236,13 @@ def test_flat_batches_equal_padded_ones(base: Path, pooling: str):
         train_only(classifier, "ner")
         classifier.head.requires_grad_(True)
         encoder = NER.encoder(tokenizer, model, 64, settings_, path)
-        batch = encoder.collate(NER.examples(encoder, split, labels))
+        batch = encoder.collate(NER.examples(encoder, split.inputs, labels, split.gold))
         assert ("lengths" in batch) == (path == "fast")
         loss, count = NER.loss(classifier(batch), batch)
         loss.backward()
         assert int(count) == 8
         gradients = {n: p.grad for n, p in classifier.named_parameters() if p.requires_grad}
-        answers = NER.predict(classifier, encoder, split, labels, bf16=False)
+        answers = NER.predict(classifier, encoder, split.inputs, labels, bf16=False)
         found.append((loss.detach(), gradients, [a.tags for a in answers]))
     (naive, naive_gradients, naive_tags), (fast, fast_gradients, fast_tags) = found
     torch.testing.assert_close(fast, naive, rtol=1e-5, atol=1e-5)
@@ -258,8 +258,7 @@ def test_mean_pooling_classifies_the_mean_of_a_words_tokens(tiny_bert: Path):
     classifier = NER.new_model(model, 4, settings_).eval()
     encoder = NER.encoder(tokenizer, model, 64, settings_, "naive")
     # A word whose tag training does not know is left out with all its tokens.
-    split = TaggedWords([words], [["A", "unknown", "B"]])
-    batch = encoder.collate(NER.examples(encoder, split, ["A", "B"]))
+    batch = encoder.collate(NER.examples(encoder, [words], ["A", "B"], [["A", "unknown", "B"]]))
     hidden = model.base_model(batch["input_ids"]).last_hidden_state[0]
     counts = [len(tokenizer(word, add_special_tokens=False)["input_ids"]) for word in words]
     assert counts[0] > 1 and counts[2] > 1
@@ -286,14 +285,15 @@ def test_an_entity_counts_when_type_and_both_ends_agree(gold, predicted, f1):
 
 @fuzzing
 @given(st.lists(st.sampled_from(["O", "B-A", "I-A", "B-B", "I-B"]), min_size=1, max_size=12))
-def test_mended_tags_are_sound_and_mean_the_same(tags):
+def test_repaired_tags_are_valid_and_mean_the_same(tags):
     repaired: dict[str, int] = {}
-    raw = RawSentence(["x"] * len(tags), tags, str)
-    (mended,) = checked_tags([raw], "train", None, repaired, strict=False).tags
-    assert entity_spans(mended) == entity_spans(tags)
-    changed = sum(a != b for a, b in zip(tags, mended, strict=True))
+    raw = RawSentence(["x"] * len(tags), tags, [""] * len(tags))
+    (fixed,) = checked_tags([raw], "train", None, repaired, strict=False).gold
+    assert entity_spans(fixed) == entity_spans(tags)
+    changed = sum(a != b for a, b in zip(tags, fixed, strict=True))
     assert repaired == ({"train_inside_without_begin": changed} if changed else {})
-    assert checked_tags([RawSentence(raw.words, mended, str)], "train", None, {}, strict=True).tags == [mended]
+    again = checked_tags([RawSentence(raw.words, fixed, raw.places)], "train", None, {}, strict=True)
+    assert again.gold == [fixed]
 
 
 @fuzzing
@@ -315,7 +315,7 @@ def test_any_bytes_are_sentences_or_a_refusal_that_names_the_line(tmp_path, raw)
         assert re.match(rf"{re.escape(str(file))}:\d+: ", refusal.message)
         assert "\n" not in refusal.message
         return
-    for sentence_words, tags in zip(data.words, data.tags, strict=True):
+    for sentence_words, tags in zip(data.inputs, data.gold, strict=True):
         assert len(sentence_words) == len(tags) > 0
         assert all(word.strip() for word in sentence_words)
 
@@ -365,7 +365,7 @@ def test_a_folder_in_the_hubs_format_reads_as_the_same_set(
     folder.mkdir()
     for split, name in (("train", "train"), ("dev", "validation"), ("test", "test")):
         data = getattr(own, split)
-        rows = {"tokens": data.words, "ner_tags": [[names.index(t) for t in tags] for tags in data.tags]}
+        rows = {"tokens": data.inputs, "ner_tags": [[names.index(t) for t in tags] for tags in data.gold]}
         features = datasets.Features(
             tokens=datasets.List(datasets.Value("string")),
             ner_tags=datasets.List(datasets.ClassLabel(names=names)),

@@ -121,7 +121,7 @@ def test_a_treebank_without_dev_gives_a_tenth_of_train(treebank: Path, tmp_path:
     ]
     assert data == POS.read(str(folder), None, strict=False)
     whole = sentences(folder / "mt_small-ud-train.conllu")
-    both = [s.lines for s in (*data.train.sentences, *data.dev.sentences)]
+    both = [s.lines for s in (*data.train.inputs, *data.dev.inputs)]
     assert sorted(both) == sorted(s.lines for s in whole), "each sentence is in one of them"
 
 
@@ -169,9 +169,9 @@ def test_sentence_tasks_merge_their_training_data_too(tmp_path: Path):
         SENTIMENT.read(str(tmp_path / "a"), None, strict=False)
     both = [str(tmp_path / "a"), str(tmp_path / "b")]
     data = SENTIMENT.read(str(tmp_path / "a"), both, strict=False)
-    assert data.train.texts == ["train a", "train b"]
-    assert data.dev.labels == ["positive", "negative"]
-    assert data.test.texts == ["test a"]
+    assert data.train.inputs == ["train a", "train b"]
+    assert data.dev.gold == ["positive", "negative"]
+    assert data.test.inputs == ["test a"]
     assert data.labels == ["negative", "positive"]
 
 
@@ -204,8 +204,8 @@ def test_a_split_may_be_cut_into_files(treebank: Path, tmp_path: Path):
         (folder / f"mt_small-ud-train-{name}.conllu").write_text("\n\n".join([*part, ""]), encoding="utf-8")
     (folder / "mt_small-ud-train.conllu").unlink()
     data = POS.read(str(folder), None, strict=False)
-    assert [s.lines for s in data.train.sentences] == [
-        s.lines for s in POS.read(str(treebank), None, strict=False).train.sentences
+    assert [s.lines for s in data.train.inputs] == [
+        s.lines for s in POS.read(str(treebank), None, strict=False).train.inputs
     ]
 
 

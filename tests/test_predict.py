@@ -184,8 +184,8 @@ def test_what_is_wrong_is_said_in_one_line(stacked_run: Path, tmp_path: Path, la
         ([stacked_run, "--text", tmp_path / "ours.tsv"], "the column 'predicted'"),
         ([stacked_run, "--text", tmp_path / "blank.tsv"], "blank.tsv:2: empty text"),
         ([stacked_run, "--text", tmp_path / "table.csv"], "table.csv"),
-        ([stacked_run, "--text", tmp_path / "words.conll"], "words.conll: not a kind of file"),
-        ([stacked_run, "--text", tmp_path / "words.conllu"], "words.conllu: not a kind of file"),
+        ([stacked_run, "--text", tmp_path / "words.conll"], "words.conll: this kind of file"),
+        ([stacked_run, "--text", tmp_path / "words.conllu"], "words.conllu: this kind of file"),
     ]:
         result = langlift("predict", *arguments, "--out", out, "--json")
         assert result.code == 2, arguments

@@ -394,7 +394,7 @@ def test_shots_come_from_train_by_seed_and_go_round_the_labels(topic_folder: Pat
         drawn = answers.draw(data.train, count, 7, True)
         assert drawn == answers.draw(data.train, count, 7, True)
         assert len(set(drawn)) == count
-        shares = Counter(data.train.labels[number] for number in drawn)
+        shares = Counter(data.train.gold[number] for number in drawn)
         assert max(shares.values()) - min(shares.get(label, 0) for label in data.labels) <= 1
     assert answers.draw(data.train, 5, 7, True) != answers.draw(data.train, 5, 8, True)
     assert len(set(answers.draw(data.train, 40, 7, False))) == 40

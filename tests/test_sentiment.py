@@ -106,10 +106,10 @@ def test_a_hub_set_in_a_folder(
     own = SENTIMENT.read(str(sentiment_folder), None, strict=False)
     for split, name in (("train", "train"), ("dev", "validation"), ("test", "test")):
         data = getattr(own, split)
-        labels = [own.labels.index(label) for label in data.labels] if named else data.labels
+        labels = [own.labels.index(label) for label in data.gold] if named else data.gold
         kind = datasets.ClassLabel(names=own.labels) if named else datasets.Value("string")
         features = datasets.Features(sentence=datasets.Value("string"), label=kind)
-        table = datasets.Dataset.from_dict({"sentence": data.texts, "label": labels}, features=features)
+        table = datasets.Dataset.from_dict({"sentence": data.inputs, "label": labels}, features=features)
         table.to_parquet(tmp_path / "set" / f"{name}.parquet")
     read = SENTIMENT.read(str(tmp_path / "set"), None, strict=False)
     assert (read.train, read.dev, read.test, read.labels) == (own.train, own.dev, own.test, own.labels)

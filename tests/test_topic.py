@@ -77,7 +77,7 @@ def test_dev_may_be_a_draw_the_same_for_all_seeds_and_test_stays_whole(
     tiny_bert: Path, topic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     scored, score = [], type(TOPIC).score
-    monkeypatch.setattr(type(TOPIC), "score", lambda *a: (scored.append(list(a[1].texts)), score(*a))[1])
+    monkeypatch.setattr(type(TOPIC), "score", lambda *a: (scored.append(list(a[1].inputs)), score(*a))[1])
     recipe = replace(RECIPE, epochs=1, validation_examples=5)
     train_task("topic", str(tiny_bert), topic_folder, tmp_path / "run", recipe)
     drawn = [texts for texts in scored if len(texts) == 5]

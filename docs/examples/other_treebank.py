@@ -16,11 +16,12 @@ from langlift.tasks.prediction import load_trained_task
 treebank, trained_on = sys.argv[1], sys.argv[2].split(",")
 for run in map(Path, sys.argv[3:]):
     trained = load_trained_task(run)
-    data = trained.task.read(treebank, trained_on, strict=False)
-    answers = list(trained(data.test.sentences))
+    learner = trained.task.learner
+    data = learner.read(treebank, trained_on, strict=False)
+    answers = list(trained(data.test.inputs))
     scores = {
-        trained.task.metric: trained.task.score(data.test, answers),
-        **trained.task.further(data.test, answers),
-        "baseline": trained.task.baselines(data.train, data.test),
+        trained.task.metric.name: learner.score(data.test, answers),
+        **learner.further(data.test, answers),
+        "baseline": learner.baselines(data.train, data.test),
     }
     print(json.dumps({"run": run.name, "treebank": Path(treebank).name, **scores}))  # noqa: T201

@@ -1,1 +1,1 @@
-"""Measures."""
+"""Metrics, perplexity and alignment."""

@@ -1,4 +1,4 @@
-"""How alike two models, or two languages in one model, represent the same sentences: linear CKA and Procrustes."""
+"""How similarly two models, or one model in two languages, represent sentences: linear CKA, Procrustes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,21 +9,21 @@ import numpy.typing as npt
 from langlift.errors import InputError
 
 Vectors = npt.NDArray[np.float64]
-"""A vector for each sentence, [sentences, width]; the same row of two arrays stands for the same meaning."""
+"""A vector for each sentence, [sentences, width]; equal rows of two arrays are sentences with the same meaning."""
 FEWEST = 4
 SHUFFLE_SEED = 0
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How alike two sets of sentence vectors are, over all ``sentences``; ``width`` is that of the wider vectors.
+    """The similarity of two sets of sentence vectors; ``width`` is that of the wider vectors.
 
-    ``cka`` is 1 for equal up to rotation and scale; ``cka_shuffled`` is what sentences that do not belong
-    together reach (well above 0 where there are few sentences for the width). ``residual`` is the share of the
-    second's variance that a rotation of the first, found on the first half of the sentences, leaves unexplained on
-    the other half: 0 is perfect, 1 no better than the mean. ``retrieval`` is the share of that half's sentences
-    whose counterpart is nearest after the rotation, the mean of both directions; by chance ``2 / sentences``.
-    Where a half has fewer sentences than the width a rotation is not determined, and both tell little.
+    ``cka`` is 1 for sets equal up to rotation and scale; ``cka_shuffled`` is that of unrelated sentences (well
+    above 0 with few sentences for the width). ``residual`` is the share of the second set's variance that a
+    rotation of the first, fitted on the first half of the sentences, does not explain on the other half: 0 is
+    perfect, 1 no better than the mean. ``retrieval`` is the share of that half's sentences whose counterpart is
+    nearest after the rotation, the mean of both directions; chance is ``2 / sentences``. If a half has fewer
+    sentences than the width, the rotation is not determined and both mean little.
     """
 
     sentences: int
@@ -35,13 +35,11 @@ class Alignment:
 
 
 def compare_vectors(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Alignment:
-    """All measures of two sets of vectors; the narrower ones are given columns of zeros.
+    """All measures of two sets of vectors; the narrower ones are padded with zeros.
 
     Raises:
         InputError: fewer than four sentences, or sentences that all have the same vector.
     """
-    if len(first) != len(second):
-        raise ValueError(f"{len(first)} vectors and {len(second)}")
     if len(first) < FEWEST:
         raise InputError(f"{len(first)} sentences to compare", f"at least {FEWEST} are needed")
     width = max(first.shape[1], second.shape[1])
@@ -62,8 +60,8 @@ def compare_vectors(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Alignm
 def linear_cka(first: Vectors, second: Vectors) -> float:
     """Linear centred kernel alignment, 0 to 1 (Kornblith et al. 2019, arXiv 1905.00414, section 3).
 
-    ``|Y'X|^2 / (|X'X| |Y'Y|)`` in Frobenius norms, X and Y with their columns' means taken off. Neither a rotation
-    nor a scale of either changes it.
+    ``|Y'X|^2 / (|X'X| |Y'Y|)`` in Frobenius norms, X and Y with centred columns. Invariant to rotation
+    and scale of either.
 
     Raises:
         InputError: all vectors of one side are the same.
@@ -82,15 +80,15 @@ class Rotation:
     target_mean: Vectors
 
     def apply(self, first: Vectors, second: Vectors) -> tuple[Vectors, Vectors]:
-        """The first's vectors as mapped, and the second's, both about the second's mean."""
+        """The mapped vectors of the first set, and those of the second, both minus the second's mean."""
         return self.scale * (first - self.mean) @ self.matrix, second - self.target_mean
 
 
 def fit_rotation(first: Vectors, second: Vectors) -> Rotation:
-    """Orthogonal Procrustes with a scale: the rotation R and the s >= 0 that make ``|s X R - Y|`` least.
+    """Orthogonal Procrustes with a scale: the rotation R and s >= 0 that minimise ``|s X R - Y|``.
 
-    R = UV' of the singular value decomposition USV' of X'Y, s = tr(S) / |X|^2 (Schönemann 1966), X and Y with
-    their means taken off. On these very vectors the residual is that of ``scipy.spatial.procrustes``.
+    R = UV' of the singular value decomposition USV' of X'Y, s = tr(S) / |X|^2 (Schönemann 1966), X and Y
+    centred. On the fitted vectors the residual is that of ``scipy.spatial.procrustes``.
 
     Raises:
         InputError: all vectors of one side are the same.
@@ -103,11 +101,12 @@ def fit_rotation(first: Vectors, second: Vectors) -> Rotation:
 
 
 def nearest_is_counterpart(first: Vectors, second: Vectors) -> float:
-    """The share of rows in ``first`` to which, of all rows in ``second``, the one of the same number is nearest.
+    """The share of rows in ``first`` whose nearest row in ``second``, by cosine, is the one with the same number.
 
-    By the cosine. Of several that are equally near the first counts.
+    Of several equally near ones, the first counts.
     """
-    near = _rows_of_length_one(first) @ _rows_of_length_one(second).T
+    first, second = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (first, second))
+    near = first @ second.T
     return float((near.argmax(axis=1) == np.arange(len(first))).mean())
 
 
@@ -116,12 +115,8 @@ def _of_width(vectors: npt.NDArray[Any], width: int) -> Vectors:
 
 
 def _scaled(vectors: Vectors) -> Vectors:
-    """Centred vectors to a norm of 1, all together."""
+    """Centred vectors, divided by their Frobenius norm."""
     norm = np.linalg.norm(vectors)
     if not np.isfinite(norm) or norm == 0:
         raise InputError("all sentences have the same vector", "give text with different sentences")
     return vectors / norm
-
-
-def _rows_of_length_one(vectors: Vectors) -> Vectors:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

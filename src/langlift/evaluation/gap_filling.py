@@ -1,4 +1,4 @@
-"""Fill a gap in a sentence: candidate words, ordered by how probable a model finds them there."""
+"""Fill a gap in a sentence: candidate words, ordered by their probability under a model."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from langlift.training.language_model_loss import logits_at
 
 @dataclass(frozen=True)
 class Candidate:
-    """A word that was tried, and its probability among all that were, 0 to 1."""
+    """A word, and its probability among all words tried, 0 to 1."""
 
     word: str
     probability: float
@@ -22,7 +22,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class GapFilling:
-    """The words tried, best first; ``rank`` is the place of the right one, 1 is best."""
+    """The words tried, best first; ``rank`` is that of the right word, from 1."""
 
     candidates: list[Candidate]
     rank: int
@@ -41,9 +41,9 @@ class SentenceGap:
 def fill_gap(model: PreTrainedModel, tokenizer: Any, gap: SentenceGap, words: Sequence[str]) -> GapFilling:
     """Try each of ``words`` (and the answer) in the gap.
 
-    A word's pieces are predicted from left to right, each with those to its right hidden too, as in within-word
-    pseudo-perplexity (Kauf & Ivanova 2023): no piece can give its neighbours away. Most words look the same with
-    their pieces hidden, so each row is computed once for all words that need it, in one padded forward pass.
+    A word's tokens are predicted from left to right, each with those to its right masked too, as in within-word
+    pseudo-perplexity (Kauf & Ivanova 2023), so that they do not reveal each other. Many words are equal once their
+    tokens are masked, so each distinct row is computed once, in one padded forward pass.
     """
     tried = list(dict.fromkeys([*words, gap.answer]))
     rows: dict[tuple[tuple[int, ...], int], int] = {}
@@ -74,7 +74,7 @@ def fill_gap(model: PreTrainedModel, tokenizer: Any, gap: SentenceGap, words: Se
 
 
 def _pieces(tokenizer: Any, gap: SentenceGap, word: str) -> tuple[list[int], list[int]]:
-    """The sentence with a word in its gap as token ids, and the places of the word's pieces."""
+    """The token ids of the sentence with a word in its gap, and the positions of the word's tokens."""
     encoding = tokenizer(gap.before + word + gap.after, return_offsets_mapping=True)
     start, end = len(gap.before), len(gap.before) + len(word)
     return encoding["input_ids"], [
@@ -85,9 +85,9 @@ def _pieces(tokenizer: Any, gap: SentenceGap, word: str) -> tuple[list[int], lis
 def gaps_in(
     sentences: Iterable[str], words: Iterable[str], fewest_words: int, most_words: int
 ) -> list[SentenceGap]:
-    """One gap in each sentence that admits one, by a rule that asks no model.
+    """A gap in each sentence of ``fewest_words`` to ``most_words`` words, chosen without a model.
 
-    Each sentence of ``fewest_words`` to ``most_words`` words hides the first of ``words`` that stands in it once.
+    The gap is the first of ``words`` that occurs in the sentence exactly once; sentences without one are skipped.
     """
     hidden, gaps = set(words), []
     for sentence in sentences:
@@ -100,7 +100,7 @@ def gaps_in(
 
 
 def frequent_words(texts: Iterable[str], count: int) -> list[str]:
-    """The ``count`` most frequent words (runs between spaces that hold letters, hyphens and apostrophes only)."""
+    """The ``count`` most frequent lower-case words of letters, hyphens and apostrophes only."""
     words = Counter(
         word for text in texts for word in text.split() if word.strip("-'").isalpha() and word.islower()
     )

@@ -1,4 +1,4 @@
-"""The most likely words for a gap in a sentence, whatever number of pieces they are made of."""
+"""The most likely words for a gap in a sentence, of any number of tokens."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,18 +18,18 @@ from langlift.vocab.overlap import CanonicalToken
 
 GAP = "___"
 GAPS = regex.compile("_{3,}")
-"""What stands for a gap: three underscores, or more."""
+"""A gap: three or more underscores."""
 MOST_PIECES = 4
 BEAMS = 12
 IN_WORDS = r"\p{L}\p{M}'’‘ʼ`׳״·\u200c\u200d-"
-"""Letters, and what stands between them: apostrophes, gershayim, the Catalan dot, joiners, hyphens."""
+"""Letters, and characters between them: apostrophes, gershayim, the Catalan dot, joiners, hyphens."""
 WORD = regex.compile(rf"[\p{{L}}\p{{M}}][{IN_WORDS}]*")
 PART = regex.compile(rf"[{IN_WORDS}]+")
 
 
 @dataclass(frozen=True)
 class WordGuess:
-    """A word for a gap; ``probability`` is the product of its pieces' probabilities, 0 to 1."""
+    """A word for a gap; ``probability`` is the product of its tokens' probabilities, 0 to 1."""
 
     word: str
     probability: float
@@ -37,7 +37,7 @@ class WordGuess:
 
     @property
     def score(self) -> float:
-        """What words of different numbers of pieces are compared by."""
+        """The score for comparing words of different numbers of tokens."""
         return log(self.probability) / ((5 + self.pieces) / 6)
 
 
@@ -46,11 +46,11 @@ def most_likely_words(
 ) -> list[WordGuess]:
     """The ``top`` most likely words for the one ``___`` in a text, best first.
 
-    Words of one to four pieces are searched by beams, their pieces predicted from left to right with those to the
-    right masked. Between spaces only pieces that begin a word come first, and only pieces that continue one come
-    after. The summed log-probability would favour short words, its mean over pieces long ones, whose ends are
-    easily guessed; so words are compared by the sum over the length penalty (5 + pieces) / 6 (Wu et al. 2016,
-    equation 14). ``forms`` are the tokenizer's ``canonical_tokens``.
+    Words of one to four tokens are found by beam search; their tokens are predicted from left to right with those
+    to the right masked. Between spaces, the first token must begin a word, and the others must continue it. The
+    summed log-probability would favour short words, its mean long ones, whose ends are easy to guess; so words are
+    compared by the sum divided by the length penalty (5 + tokens) / 6 (Wu et al. 2016, equation 14). ``forms`` are
+    the tokenizer's ``canonical_tokens``.
 
     Raises:
         InputError: the text has no gap or several, or is too long for the model.
@@ -71,7 +71,7 @@ def most_likely_words(
 
 
 def around_gap(text: str) -> tuple[str, str]:
-    """What stands before the one gap of a text, and after it.
+    """The text before and after its one gap.
 
     Raises:
         InputError: the text has no gap or several.
@@ -86,7 +86,7 @@ def around_gap(text: str) -> tuple[str, str]:
 
 
 def _allowed(forms: Mapping[int, CanonicalToken], size: int, between: bool) -> tuple[Tensor, Tensor]:
-    """Which ids may come first and which after, bool [size] each."""
+    """The ids allowed as first token and as later tokens, bool [size] each."""
     first, later = torch.zeros(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool)
     for number, form in forms.items():
         if form.byte is not None or PART.fullmatch(form.surface):
@@ -99,7 +99,7 @@ def _allowed(forms: Mapping[int, CanonicalToken], size: int, between: bool) -> t
 def _beams(
     model: PreTrainedModel, ids: Tensor, mask: int, allowed: tuple[Tensor, Tensor]
 ) -> Sequence[tuple[list[int], float]]:
-    """The best ways to fill a text's masks, int64 [length], with their summed log-probabilities."""
+    """The best token ids for the masks in a text, int64 [length], with their summed log-probabilities."""
     gaps = (ids == mask).nonzero().flatten().tolist()
     device = next(model.parameters()).device
     rows, totals = ids[None], torch.zeros(1)

@@ -1,4 +1,4 @@
-"""Sentences with one token masked at a time, and the log-probabilities of what stood there, fast or naively."""
+"""Sentences with one token masked at a time, and the log-probabilities of the masked tokens."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ from transformers import PreTrainedModel
 from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.registry import first_position
 from langlift.backbones.segmented_attention import FLAT, takes_flat_batches, use_flat_attention
+from langlift.evaluation.scores import TOKENS_AT_ONCE
+from langlift.progress import ProgressBar
 from langlift.training.decoder_loss import log_probabilities
 from langlift.training.language_model_loss import before_decoder, decoder_of, logits_at
-
-TOKENS_AT_ONCE = 4096
+from langlift.training.trainer import on_device
 
 ScoringPath = Callable[[PreTrainedModel, Mapping[str, Tensor]], Tensor]
 """(model, batch of ``MaskedCopies``) -> log-probabilities of the masked tokens, float32 [copies]."""
@@ -22,9 +23,9 @@ ScoringPath = Callable[[PreTrainedModel, Mapping[str, Tensor]], Tensor]
 
 @dataclass(frozen=True)
 class EncodedText:
-    """A text as token ids, with the positions to mask and what they cover of it.
+    """A text as token ids, the positions to mask, and the number of characters and bytes they cover.
 
-    ``ends``, if given, holds for each of ``positions`` the end (exclusive) of what is hidden with it.
+    ``ends`` is, for each of ``positions``, the end (exclusive) of the tokens masked with it (default: it alone).
     """
 
     ids: list[int]
@@ -36,10 +37,10 @@ class EncodedText:
 
 
 class MaskedCopies:
-    """Every sentence once for each of its tokens, with that token (and what is hidden with it) masked.
+    """A copy of every sentence for each of its tokens, with that token (and those masked with it) masked.
 
-    A batch, of equal length, has ``input_ids`` int64 [copies, length], ``masked`` int64 [copies] (the place of
-    the token) and ``targets`` int64 [copies] (the token that stood there).
+    A batch, of equal length, has ``input_ids`` int64 [copies, length], ``masked`` int64 [copies] (the position of
+    the token) and ``targets`` int64 [copies] (the token).
     """
 
     def __init__(self, encoded: Sequence[EncodedText], mask_token_id: int) -> None:
@@ -65,10 +66,22 @@ class MaskedCopies:
                 yield [owner for _, owner, _, _ in chunk], self._batch(chunk)
 
     def sample(self, size: int) -> dict[str, Tensor]:
-        """One batch of ``size`` copies or fewer, from the middle, to check an arithmetic on."""
+        """One batch of up to ``size`` copies of medium length, to check the arithmetic."""
         length = self._copies[len(self._copies) // 2][0]
         same = [copy for copy in self._copies if copy[0] == length]
         return self._batch(same[:: max(1, len(same) // size)][:size])
+
+    def summed(self, model: PreTrainedModel, path: ScoringPath, bar: ProgressBar | None = None) -> list[float]:
+        """The summed log-probability of each sentence, natural logarithm, accumulated in float64."""
+        device = next(model.parameters()).device
+        sums = [0.0] * self.sentences
+        for owners, batch in self.batches():
+            values = path(model, on_device(batch, device)).double().tolist()
+            for owner, value in zip(owners, values, strict=True):
+                sums[owner] += value
+            if bar:
+                bar.advance(len(owners))
+        return sums
 
     def _batch(self, copies: Sequence[tuple[int, int, int, int]]) -> dict[str, Tensor]:
         ids = torch.tensor([self._encoded[owner].ids for _, owner, _, _ in copies])
@@ -81,7 +94,7 @@ class MaskedCopies:
 
 
 def scoring_path(path: str, model: PreTrainedModel) -> ScoringPath:
-    """The ``fast`` or the ``naive`` way to a batch's log-probabilities; sets the model's attention, in place."""
+    """Computes log-probabilities on the ``fast`` or ``naive`` path; sets the model's attention, in place."""
     if path == "naive":
         return naive_log_probabilities
     if takes_flat_batches(model):

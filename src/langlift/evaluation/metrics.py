@@ -1,4 +1,4 @@
-"""The measures of tasks, 0 to 100: macro-F1, entity F1, accuracy, and LAS with UAS."""
+"""The metrics of tasks, 0 to 100: macro-F1, entity F1, accuracy, LAS and UAS."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metric:
-    """A measure: its key in metrics and results, its name for people, and its id among the hub's metrics."""
+    """A metric: its key in metrics and results, its title, and its id among the hub's metrics."""
 
     name: str
     title: str
@@ -26,7 +26,7 @@ Tree = Sequence[tuple[int, str]]
 
 @dataclass(frozen=True)
 class AttachmentScores:
-    """Shares of all words, 0 to 100: with the right head (``uas``), and also the right relation (``las``)."""
+    """Shares of words, 0 to 100: with the right head (``uas``), and also with the right relation (``las``)."""
 
     uas: float
     las: float
@@ -35,7 +35,7 @@ class AttachmentScores:
 def macro_f1(gold: Sequence[str], predicted: Sequence[str | None], classes: Sequence[str] | None = None) -> float:
     """The unweighted mean of the classes' F1, 0 to 100, over ``classes`` or those that occur in either list.
 
-    None is an answer of no class: wrong, and no class of its own.
+    A prediction None is wrong, and not a class of its own.
     """
     from sklearn.metrics import f1_score
 
@@ -48,7 +48,7 @@ def macro_f1(gold: Sequence[str], predicted: Sequence[str | None], classes: Sequ
 def entity_f1(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> float:
     """F1 of the entities in BIO tags, 0 to 100: type and both ends must agree (seqeval, micro average).
 
-    As in conlleval, an ``I-`` that continues nothing begins an entity. Where neither side has an entity it is 0.
+    As in conlleval, an ``I-`` that does not continue an entity begins one. Without any entity the F1 is 0.
     """
     from seqeval.metrics import f1_score
 
@@ -69,7 +69,7 @@ def accuracy(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) 
 
 
 def universal(relation: str) -> str:
-    """The part of a relation that is compared: ``nsubj`` of ``nsubj:pass``."""
+    """The universal part of a relation, which is scored: ``nsubj`` of ``nsubj:pass``."""
     return relation.partition(":")[0]
 
 

@@ -17,7 +17,7 @@ from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.loading import default_device, longest_input
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.errors import InputError
-from langlift.evaluation.scores import SentenceScore, TextScore, byte_tokens, require_known
+from langlift.evaluation.scores import SentenceScore, TextScore, batches_by_length, byte_tokens, require_known
 from langlift.masking.masked_language_model import IGNORED
 from langlift.progress import ProgressBar
 from langlift.training.decoder_loss import log_probabilities
@@ -27,8 +27,6 @@ from langlift.training.memory import peak_memory_bytes
 from langlift.training.paths import collate_for
 from langlift.training.precision import prepare_arithmetic
 from langlift.training.trainer import on_device
-
-TOKENS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +38,7 @@ class CausalText(SentenceScore):
 
 @dataclass(frozen=True, kw_only=True)
 class Perplexity(TextScore):
-    """The perplexity of texts (lower is better), over all together; all else as for masked models."""
+    """The perplexity of texts (lower is better), over all of them; the other fields are those of ``Score``."""
 
     perplexity: float
     per_sentence: list[CausalText]
@@ -48,7 +46,7 @@ class Perplexity(TextScore):
 
 @dataclass(frozen=True)
 class _Scored:
-    """A text's token ids with labels for what is scored, and what that covers of it."""
+    """A text's token ids with labels for the scored tokens, and the number of characters and bytes they cover."""
 
     example: Example
     tokens: int
@@ -60,14 +58,14 @@ class _Scored:
 def score_texts(
     model: PreTrainedModel, tokenizer: Any, texts: Sequence[str], path: str = "fast", precision: str = "float32"
 ) -> Perplexity:
-    """``exp(-sum log p(token | those before it) / tokens)`` over the ordinary tokens of all texts.
+    """``exp(-sum log p(token | previous tokens) / tokens)`` over the ordinary tokens of all texts.
 
-    The first token is scored after the beginning-of-text token where the tokenizer puts one; without it, as in
-    Qwen, there is nothing to predict it from, and neither it nor its characters count. Special tokens are not
-    scored. ``precision`` bf16, or auto where it chooses bf16, casts the model to it, in place.
+    The first token is scored if the tokenizer adds a beginning-of-text token; otherwise, as in Qwen, there is
+    nothing to predict it from, and neither it nor its characters count. Special tokens are not scored.
+    ``precision`` bf16, or auto if it selects bf16, casts the model, in place.
 
     Raises:
-        InputError: unknown path or precision, or no text holds a token to score.
+        InputError: unknown path or precision, or no text has a token to score.
     """
     require_known(path, precision)
     started = time.monotonic()
@@ -76,17 +74,22 @@ def score_texts(
     if not chosen:
         raise InputError("no text holds a token to score", "give text with words in it")
     collate = collate_for(path, model, tokenizer.pad_token_id)
-    way = _naive if path == "naive" else _fast
+    log_probabilities_of = _naive if path == "naive" else _fast
     if precision != "float32":
-        model.requires_grad_(False)  # so that all of it is cast
+        model.requires_grad_(False)  # so that the whole model is cast
     device = next(model.parameters()).device
-    in_order = sorted(chosen, key=lambda number: len(scored[number].example["input_ids"]))
+    batches = list(batches_by_length([len(scored[number].example["input_ids"]) for number in chosen]))
+    in_order = [chosen[place] for batch in batches for place in batch]
     sample = on_device(collate([scored[in_order[len(in_order) // 2]].example]), device)
-    arithmetic = prepare_arithmetic(precision, model, lambda: -way(model, sample).sum(), device)
+    arithmetic = prepare_arithmetic(precision, model, lambda: -log_probabilities_of(model, sample).sum(), device)
     sums = dict.fromkeys(chosen, 0.0)
     with torch.inference_mode(), ProgressBar("scoring", len(chosen), "texts") as bar:
-        for some in _batches(in_order, scored):
-            values = way(model, on_device(collate([scored[n].example for n in some]), device)).double().cpu()
+        for some in ([chosen[place] for place in batch] for batch in batches):
+            values = (
+                log_probabilities_of(model, on_device(collate([scored[n].example for n in some]), device))
+                .double()
+                .cpu()
+            )
             for number, part in zip(some, values.split([scored[n].tokens for n in some]), strict=True):
                 sums[number] = float(part.sum())
             bar.advance(len(some))
@@ -127,10 +130,10 @@ def score_causal_model(
     path: str = "fast",
     precision: str = "auto",
 ) -> Perplexity:
-    """Load a causal base model, attach an adapter if one is named, and score.
+    """Load a causal base model, attach an adapter if given, and score.
 
     Raises:
-        InputError: a model, adapter or text that cannot be used.
+        InputError: an unusable model, adapter or text.
     """
     loaded = BaseModel.load(base)
     if adapter is not None:
@@ -157,18 +160,6 @@ def _encode(tokenizer: Any, texts: Sequence[str], longest: int) -> list[_Scored]
             _Scored({"input_ids": ids, "labels": labels}, tokens, len(covered), len(covered.encode()), truncated)
         )
     return found
-
-
-def _batches(in_order: Sequence[int], scored: Sequence[_Scored]) -> list[list[int]]:
-    """Texts by length, in batches of about ``TOKENS_AT_ONCE`` tokens, padding included."""
-    batches: list[list[int]] = []
-    for number in in_order:
-        length = len(scored[number].example["input_ids"])
-        if batches and (len(batches[-1]) + 1) * length <= TOKENS_AT_ONCE:
-            batches[-1].append(number)
-        else:
-            batches.append([number])
-    return batches
 
 
 def _naive(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:

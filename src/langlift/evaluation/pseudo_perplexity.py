@@ -16,7 +16,7 @@ from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.loading import default_device, longest_input
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.errors import InputError
-from langlift.evaluation.masked_copies import EncodedText, MaskedCopies, ScoringPath, scoring_path
+from langlift.evaluation.masked_copies import EncodedText, MaskedCopies, scoring_path
 from langlift.evaluation.scores import SentenceScore, TextScore, byte_tokens, require_known
 from langlift.masking.words import Offsets, word_numbers
 from langlift.progress import ProgressBar
@@ -25,7 +25,7 @@ from langlift.training.precision import prepare_arithmetic
 from langlift.training.trainer import on_device
 
 CHECKED_COPIES = 32
-"""So many masked copies make the batch on which bf16 is checked."""
+"""Number of masked copies on which bf16 is checked."""
 WITHIN_WORD = "within_word_l2r"
 VARIANTS = ("default", WITHIN_WORD, "published")
 
@@ -39,12 +39,12 @@ class MaskedSentence(SentenceScore):
 
 @dataclass(frozen=True, kw_only=True)
 class Score(TextScore):
-    """The pseudo-perplexity of a text (lower is better), and what it was computed from.
+    """The pseudo-perplexity of a text (lower is better).
 
-    ``per_character`` and ``per_byte`` spread the same log-probability over Unicode code points and
-    UTF-8 bytes. ``unknown_share`` and ``byte_share`` are the shares of tokens that are the unknown
-    token or byte-fallback tokens. ``truncated`` counts sentences cut at the model's longest input;
-    only what was scored counts as characters and bytes. ``per_sentence`` has each sentence's own.
+    ``per_character`` and ``per_byte`` divide the same log-probability by Unicode code points and UTF-8 bytes.
+    ``unknown_share`` and ``byte_share`` are the shares of tokens that are the unknown token or byte-fallback
+    tokens. ``truncated`` counts sentences cut at the model's longest input; only scored text counts as characters
+    and bytes. ``per_sentence`` has each sentence's own scores.
     """
 
     pseudo_perplexity: float
@@ -61,17 +61,17 @@ def score_sentences(
 ) -> Score:
     """Mask each token in turn and sum the log-probabilities of the true tokens.
 
-    ``default``: every token but the special ones, each alone; the corpus value is ``exp(-sum log p / tokens)``.
-    ``within_word_l2r`` (Kauf and Ivanova 2023, arXiv 2305.10588): with each token all that follow it in the same
-    word are masked too, so that a word cut into many pieces does not give itself away. Here a word is what stands
-    between white space, the same for every tokenizer, so that ``per_character`` can be compared between
-    vocabularies; in scripts without spaces each piece is a word.
+    ``default``: every token except special ones, each alone; the corpus value is ``exp(-sum log p / tokens)``.
+    ``within_word_l2r`` (Kauf and Ivanova 2023, arXiv 2305.10588): with each token, all that follow it in the same
+    word are masked too, so that the tokens of a word do not reveal each other. Words end at white space, whatever
+    the tokenizer, so that ``per_character`` can be compared between vocabularies; in scripts without spaces each
+    token is a word.
     ``published`` (arXiv 2502.10140): special tokens are masked too, and the corpus value is the
     arithmetic mean of the sentences' ``exp(-sum log p / tokens)``.
-    ``precision`` bf16, or auto where it chooses bf16, casts the model to it, in place.
+    ``precision`` bf16, or auto if it selects bf16, casts the model, in place.
 
     Raises:
-        InputError: unknown variant, or no sentence holds a token.
+        InputError: unknown variant, or no sentence has a token.
     """
     require_known(path, precision)
     if variant not in VARIANTS:
@@ -81,13 +81,14 @@ def score_sentences(
     if not any(e.positions for e in encoded):
         raise InputError("no sentence holds a token to score", "give text with words in it")
     copies = MaskedCopies(encoded, tokenizer.mask_token_id)
-    way = scoring_path(path, model)
+    log_probabilities = scoring_path(path, model)
     if precision != "float32":
-        model.requires_grad_(False)  # so that all of it is cast
+        model.requires_grad_(False)  # so that the whole model is cast
     device = next(model.parameters()).device
     sample = on_device(copies.sample(CHECKED_COPIES), device)
-    arithmetic = prepare_arithmetic(precision, model, lambda: -way(model, sample).sum(), device)
-    sums = _summed(model, way, copies)
+    arithmetic = prepare_arithmetic(precision, model, lambda: -log_probabilities(model, sample).sum(), device)
+    with torch.inference_mode(), ProgressBar("scoring", len(copies), "tokens") as bar:
+        sums = copies.summed(model, log_probabilities, bar)
 
     tokens = sum(len(e.positions) for e in encoded)
     total = sum(sums)
@@ -130,10 +131,10 @@ def score_model(
     path: str = "fast",
     precision: str = "auto",
 ) -> Score:
-    """Load a base model, attach an adapter if one is named, and score.
+    """Load a base model, attach an adapter if given, and score.
 
     Raises:
-        InputError: a model, adapter or text that cannot be used.
+        InputError: an unusable model, adapter or text.
     """
     loaded = BaseModel.load(base, masked_only=True)
     if adapter is not None:
@@ -160,21 +161,7 @@ def _encode(tokenizer: Any, sentences: Sequence[str], longest: int, variant: str
 def _word_ends(text: str, offsets: Offsets, positions: Sequence[int]) -> list[int]:
     """For each of ``positions`` the end (exclusive) of its word's tokens."""
     scored = set(positions)
-    # One word for all, which then ends at white space only: what a pre-tokenizer calls a word differs by model.
+    # One word number for all, so that words end only at white space: pre-tokenizers differ by model.
     words = word_numbers(text, offsets, [0 if p in scored else None for p in range(len(offsets))])
     starts = [*(np.flatnonzero(np.diff(words)) + 1), len(words)]
     return [int(starts[bisect_right(starts, position)]) for position in positions]
-
-
-@torch.inference_mode()
-def _summed(model: PreTrainedModel, way: ScoringPath, copies: MaskedCopies) -> list[float]:
-    """The summed log-probability of each sentence, natural logarithm, accumulated in float64."""
-    device = next(model.parameters()).device
-    sums = [0.0] * copies.sentences
-    with ProgressBar("scoring", len(copies), "tokens") as bar:
-        for owners, batch in copies.batches():
-            values = way(model, on_device(batch, device)).double().tolist()
-            for owner, value in zip(owners, values, strict=True):
-                sums[owner] += value
-            bar.advance(len(owners))
-    return sums

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from langlift.backbones.base_model import BaseModel
@@ -17,14 +18,14 @@ from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.corpus.text_files import read_lines
 from langlift.errors import InputError
+from langlift.evaluation.scores import batches_by_length
 from langlift.progress import ProgressBar
 
 LAYERS = ("last", "every")
-TOKENS_AT_ONCE = 4096
 
 
 def parallel_sentences(first: Path, second: Path) -> list[tuple[str, str]]:
-    """The pairs of sentences of two files that are parallel line by line; pairs with a blank side are left out.
+    """The pairs of sentences of two files that are parallel line by line; pairs with a blank side are skipped.
 
     Raises:
         InputError: a file cannot be read, the numbers of lines differ, or no pair is left.
@@ -33,24 +34,24 @@ def parallel_sentences(first: Path, second: Path) -> list[tuple[str, str]]:
     if len(ours) != len(theirs):
         raise InputError(
             f"{first} has {len(ours)} lines and {second} {len(theirs)}: not parallel line by line",
-            "give two files of which each line of one translates the same line of the other",
+            "each line of one file must be the translation of the same line of the other",
         )
     pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if a and b]
     if not pairs:
-        raise InputError(f"{first}: no sentence", "give text files with one sentence a line")
+        raise InputError(f"{first}: no sentence", "give text files with one sentence per line")
     return pairs
 
 
 def sentence_vectors(
     base: str, sentences: Sequence[str], adapter: Path | None = None, layers: str = "last"
 ) -> npt.NDArray[np.float32]:
-    """The mean hidden state of each sentence's tokens, without special ones: [layers, sentences, width].
+    """The mean hidden state of each sentence's tokens, without special tokens: [layers, sentences, width].
 
-    Of ``layers`` ``last`` there is one, the model's output; of ``every`` all, the lowest first, each as it leaves
-    the layer (with its adapter), the last one the model's output again. Computed in float32.
+    ``layers``: ``last`` is the model's output; ``every`` is the output of each layer (with its adapter), lowest
+    first, with the model's output as the last one. Computed in float32.
 
     Raises:
-        InputError: a model or adapter that cannot be used, or a sentence without a token.
+        InputError: an unusable model or adapter, or a sentence without a token.
     """
     loaded = BaseModel.load(base, masked_only=True, head_needed=False)
     model, tokenizer = loaded.model, loaded.tokenizer
@@ -64,10 +65,10 @@ def sentence_vectors(
     ids, special = encoded["input_ids"], encoded["special_tokens_mask"]
     empty = next((text for text, mask in zip(sentences, special, strict=True) if all(mask)), None)
     if empty is not None:
-        raise InputError(f"a sentence without a token: {empty!r}", "take the line out of both files")
+        raise InputError(f"a sentence without a token: {empty!r}", "delete the line in both files")
     found: list[Any] = [None] * len(sentences)
     with ProgressBar("sentence vectors", len(sentences), "sentences") as bar, torch.inference_mode():
-        for batch in _batches([len(one) for one in ids]):
+        for batch in batches_by_length([len(one) for one in ids]):
             pooled = _pooled(
                 model, tokenizer.pad_token_id, [ids[i] for i in batch], [special[i] for i in batch], layers
             )
@@ -82,38 +83,29 @@ def _lines(path: Path) -> list[str]:
     return lines[:-1] if lines[-1:] == [""] else lines
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Numbers of sentences of like length, about ``TOKENS_AT_ONCE`` tokens together."""
-    batch: list[int] = []
-    for number in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        if batch and (len(batch) + 1) * lengths[number] > TOKENS_AT_ONCE:
-            yield batch
-            batch = []
-        batch.append(number)
-    yield batch
-
-
 def _pooled(
     model: PreTrainedModel, pad: int, ids: Sequence[list[int]], special: Sequence[list[int]], layers: str
 ) -> npt.NDArray[np.float32]:
     """Mean hidden states of one batch: [layers, sentences, width]."""
-    longest = max(map(len, ids))
-    padded = torch.tensor([[*one, *[pad] * (longest - len(one))] for one in ids], device=model.device)
-    here = torch.tensor([[1] * len(one) + [0] * (longest - len(one)) for one in ids], device=model.device)
-    counted = torch.tensor([[1 - s for s in one] + [0] * (longest - len(one)) for one in special])
-    weights = counted.to(model.device, torch.float32)
+    padded = pad_sequence([torch.tensor(one) for one in ids], batch_first=True, padding_value=pad)
+    attended = pad_sequence([torch.ones(len(one), dtype=torch.long) for one in ids], batch_first=True)
+    weights = pad_sequence([1 - torch.tensor(one) for one in special], batch_first=True).to(
+        model.device, torch.float32
+    )
     weights = weights / weights.sum(dim=1, keepdim=True)
     with _outputs_of_layers(model, layers) as outputs:
-        last = model.base_model(input_ids=padded, attention_mask=here).last_hidden_state
+        last = model.base_model(
+            input_ids=padded.to(model.device), attention_mask=attended.to(model.device)
+        ).last_hidden_state
     states = torch.stack([*outputs[:-1], last])
     return torch.einsum("lstd,st->lsd", states, weights).float().cpu().numpy()
 
 
 @contextmanager
 def _outputs_of_layers(model: PreTrainedModel, layers: str) -> Iterator[list[Tensor]]:
-    """A list that receives what each layer gives out while the model runs; it stays empty for ``last``.
+    """A list that collects each layer's output while the model runs; it stays empty for ``last``.
 
-    At the modules that hold bottleneck adapters, which close their layers.
+    Outputs are taken from the modules with bottleneck adapters, the last ones of their layers.
     """
     outputs: list[Tensor] = []
 

@@ -11,9 +11,8 @@ import torch
 from transformers import PreTrainedModel
 
 from langlift.backbones.loading import longest_input
-from langlift.evaluation.masked_copies import EncodedText, MaskedCopies, scoring_path
+from langlift.evaluation.masked_copies import EncodedText, MaskedCopies, naive_log_probabilities
 from langlift.masking.words import UNSPACED
-from langlift.training.trainer import on_device
 
 BETWEEN_SPACES = regex.compile(r"\S+")
 
@@ -22,7 +21,7 @@ BETWEEN_SPACES = regex.compile(r"\S+")
 class WordSurprise:
     """A word, its place in the text, and its surprisal in bits: the negative base-2 logarithm of its probability.
 
-    ``bits`` is None for what the model did not read, as the text was too long for it.
+    ``bits`` is None for words beyond the model's longest input.
     """
 
     word: str
@@ -32,19 +31,17 @@ class WordSurprise:
 
     @property
     def bits_per_character(self) -> float | None:
-        """The same spread over the word's characters, so that long words can be compared with short ones."""
+        """The mean per character, to compare long and short words."""
         return None if self.bits is None else self.bits / (self.end - self.start)
 
 
 @torch.inference_mode()
 def word_surprises(model: PreTrainedModel, tokenizer: Any, texts: Sequence[str]) -> list[list[WordSurprise]]:
-    """Every text's words with their surprisals, in order: what stands between spaces.
+    """The words of every text, separated by spaces, with their surprisals.
 
-    In scripts without spaces between words the model's own pieces stand for words; a vocabulary that has none,
-    only bytes, leaves them one.
-
-    A word's pieces are predicted one by one with all that follow in the same word masked too, as in within-word
-    pseudo-perplexity (Kauf and Ivanova 2023, arXiv 2305.10588), so that they do not give each other away.
+    In scripts without spaces between words, the model's tokens are used as words, unless they are single bytes.
+    A word's tokens are predicted one by one, with all that follow in the same word masked too, as in within-word
+    pseudo-perplexity (Kauf and Ivanova 2023, arXiv 2305.10588), so that they do not reveal each other.
     """
     longest = longest_input(model, tokenizer)
     encodings = tokenizer(
@@ -59,16 +56,11 @@ def word_surprises(model: PreTrainedModel, tokenizer: Any, texts: Sequence[str])
         words.append([unit for found in BETWEEN_SPACES.finditer(text) for unit in _units(found, ends)])
         before = -1
         for start, end in words[-1]:
-            # SentencePiece counts the space before a word in, and may have a token for it alone.
+            # SentencePiece includes the space before a word, and may have a token for the space alone.
             own = [p for p in scored if before < offsets[p][1] <= end]
             encoded.append(EncodedText(ids, own, end - start, 0, False, [own[-1] + 1] * len(own) if own else []))
             before = end
-    copies, way = MaskedCopies(encoded, tokenizer.mask_token_id), scoring_path("naive", model)
-    sums = [0.0] * len(encoded)
-    for owners, batch in copies.batches():
-        values = way(model, on_device(batch, next(model.parameters()).device)).double().tolist()
-        for owner, value in zip(owners, values, strict=True):
-            sums[owner] += value
+    sums = MaskedCopies(encoded, tokenizer.mask_token_id).summed(model, naive_log_probabilities)
     rest = iter(zip(encoded, sums, strict=True))
     found = []
     for text, spans in zip(texts, words, strict=True):
@@ -77,7 +69,7 @@ def word_surprises(model: PreTrainedModel, tokenizer: Any, texts: Sequence[str])
 
 
 def _units(found: regex.Match[str], ends: Sequence[int]) -> list[tuple[int, int]]:
-    """What stands between spaces as one word, or where its script has no spaces cut where pieces end."""
+    """A run between spaces as one word, or, in a script without spaces, split at the ends of tokens."""
     start, end = found.span()
     if not UNSPACED.search(found[0]):
         return [(start, end)]

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from itertools import chain, zip_longest
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -11,10 +11,12 @@ from langlift.errors import InputError
 from langlift.evaluation.metrics import entity_spans, macro_f1
 from langlift.prompting.answer_parsing import read_entities, read_label, tags_of
 from langlift.tasks.labelled_text import LabelledText
-from langlift.tasks.learner import Data
+from langlift.tasks.learner import Split
 from langlift.tasks.tagged_words import TaggedWords
 from langlift.tasks.tagging import Tagged
 from langlift.tasks.task import TASKS, Task
+
+Data = TypeVar("Data", bound=Split[Any, Any])
 
 TYPE_MEANINGS = {
     "PER": "person",
@@ -75,7 +77,7 @@ class LabelFormat(AnswerFormat[LabelledText]):
 
     def values(self, split: LabelledText, number: int) -> dict[str, Any]:
         """The text and its label."""
-        return {"text": split.texts[number], "label": split.labels[number]}
+        return {"text": split.inputs[number], "label": split.gold[number]}
 
     def parse(self, text: str, split: LabelledText, number: int) -> tuple[str | None, int]:
         """The label."""
@@ -87,7 +89,7 @@ class LabelFormat(AnswerFormat[LabelledText]):
 
     def published_score(self, split: LabelledText, parsed: Sequence[str]) -> float:
         """Macro-F1 over all labels, including those that occur neither in the data nor in the answers."""
-        return macro_f1(split.labels, parsed, self._labels) if len(split) else 0.0
+        return macro_f1(split.gold, parsed, self._labels) if len(split) else 0.0
 
     def draw(self, train: LabelledText, count: int, seed: int, balanced: bool) -> list[int]:
         """With ``balanced``, cycle through the labels in random order, with a random example of each."""
@@ -96,7 +98,7 @@ class LabelFormat(AnswerFormat[LabelledText]):
             return drawn
         by_label: dict[str, list[int]] = {}
         for number in super().draw(train, len(train), seed, balanced):
-            by_label.setdefault(train.labels[number], []).append(number)
+            by_label.setdefault(train.gold[number], []).append(number)
         cycled = chain.from_iterable(zip_longest(*by_label.values()))
         return [number for number in cycled if number is not None][:count]
 
@@ -113,21 +115,23 @@ class EntityFormat(AnswerFormat[TaggedWords]):
 
     def values(self, split: TaggedWords, number: int) -> dict[str, Any]:
         """The words joined by spaces, and the entities."""
-        words = split.words[number]
+        words = split.inputs[number]
         entities = [
             {"type": kind, "text": " ".join(words[start:end])}
-            for kind, start, end in entity_spans(split.tags[number])
+            for kind, start, end in entity_spans(split.gold[number])
         ]
         return {"text": " ".join(words), "entities": entities}
 
     def parse(self, text: str, split: TaggedWords, number: int) -> tuple[list[str] | None, int]:
         """The words' tags."""
         entities = read_entities(text, self._types)
-        return (None, 0) if entities is None else tags_of(split.words[number], entities)
+        return (None, 0) if entities is None else tags_of(split.inputs[number], entities)
 
     def answers(self, split: TaggedWords, parsed: Sequence[list[str] | None]) -> list[Tagged]:
         """The words' tags, one token per word; without a parsed answer, all entities are missed."""
-        tags = (["O"] * len(words) if one is None else one for words, one in zip(split.words, parsed, strict=True))
+        tags = (
+            ["O"] * len(words) if one is None else one for words, one in zip(split.inputs, parsed, strict=True)
+        )
         return [Tagged(one, [1] * len(one)) for one in tags]
 
 

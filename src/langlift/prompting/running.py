@@ -216,7 +216,7 @@ class PromptedTask:
     """What the seeds of a run have in common."""
 
     format: AnswerFormat[Any]
-    data: TaskData[Any]
+    data: TaskData[Any, Any]
     template: PromptTemplate
     recipe: PromptRecipe
 

@@ -114,7 +114,7 @@ def _int8_loss(run: Reference, folder: Path) -> dict[str, Any]:
         items, agreement = parity.items, parity.agreement
     else:
         learner = trained.task.learner
-        answers = [learner.predict(one, trained.encoder, test, trained.labels, False) for one in models]
+        answers = [learner.predict(one, trained.encoder, test.inputs, trained.labels, False) for one in models]
         pairs = list(zip(*map(_labels, answers), strict=True))
         items, agreement = len(pairs), sum(a == b for a, b in pairs) / len(pairs)
         metric, test_examples = trained.task.metric.name, len(test)

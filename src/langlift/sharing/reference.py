@@ -50,7 +50,7 @@ class Reference:
     batches: list[Batch]
     sentences: list[str]
     trained: TrainedTask | None = None
-    test: Split | None = None
+    test: Split[Any, Any] | None = None
 
     @property
     def adapters(self) -> list[str]:
@@ -108,13 +108,15 @@ def _task(run: Path, base: BaseName, data: str | None) -> Reference:
     model, learner = trained.model.cpu(), trained.task.learner
     test = _saved_split(trained) if data is None else learner.read(data, None, False).test
     inputs = list(map(learner.input_of, NEUTRAL)) if test is None else test.inputs[:TEST_SENTENCES]
-    split = learner.unlabelled(inputs, trained.labels)
-    batches = list(_batches(learner.examples(trained.encoder, split, trained.labels), trained.encoder.collate))
-    compute = partial(parser_scores, model) if isinstance(model, DependencyParser) else model
+    parser = isinstance(model, DependencyParser)
+    trees = test.gold[:TEST_SENTENCES] if parser and test is not None else None
+    examples = learner.examples(trained.encoder, inputs, trained.labels, trees)
+    batches = list(_batches(examples, trained.encoder.collate))
+    compute = partial(parser_scores, model) if parser else model
     return Reference(model, trained.tokenizer, compute, batches, list(map(text_of, inputs)), trained, test)
 
 
-def _saved_split(trained: TrainedTask) -> Split | None:
+def _saved_split(trained: TrainedTask) -> Split[Any, Any] | None:
     """The sentences and gold labels in a seed's predictions, if they are there.
 
     Raises:
@@ -125,7 +127,7 @@ def _saved_split(trained: TrainedTask) -> Split | None:
         return None
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-        split: Split = trained.task.learner.recorded(rows)
+        split: Split[Any, Any] = trained.task.learner.recorded(rows)
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: damaged", "restore the file, or delete it and give --data") from None
     return split if len(split) else None

@@ -1,4 +1,4 @@
-"""What a task is worth without a language model: majorities, and TF-IDF with logistic regression."""
+"""Baselines without a language model: most frequent labels, and TF-IDF with logistic regression."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ def text_baseline(train: LabelledText, test: LabelledText) -> dict[str, float]:
         ),
         LogisticRegression(C=10.0, max_iter=2000, class_weight="balanced"),
     )
-    model.fit(train.texts, train.labels)
-    majority = Counter(train.labels).most_common(1)[0][0]
+    model.fit(train.inputs, train.gold)
+    majority = Counter(train.gold).most_common(1)[0][0]
     return {
-        "tfidf": macro_f1(test.labels, list(model.predict(test.texts))),
-        "majority": macro_f1(test.labels, [majority] * len(test.labels)),
+        "tfidf": macro_f1(test.gold, list(model.predict(test.inputs))),
+        "majority": macro_f1(test.gold, [majority] * len(test.gold)),
     }
 
 
@@ -37,16 +37,16 @@ def most_frequent_label(
     asked: Sequence[Sequence[str]],
     unknown: str | None = None,
 ) -> list[list[str]]:
-    """For each word of the sentences ``asked`` the label it had most often; a new one gets ``unknown``.
+    """The most frequent label of each word in the sentences ``asked``; unseen words get ``unknown``.
 
-    Without that it gets the most frequent label of all words.
+    Without ``unknown`` they get the most frequent label of all words.
     """
-    met: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    by_word: defaultdict[str, Counter[str]] = defaultdict(Counter)
     every: Counter[str] = Counter()
     for sentence, its_labels in zip(words, labels, strict=True):
         every.update(its_labels)
         for word, label in zip(sentence, its_labels, strict=True):
-            met[word][label] += 1
-    best = {word: counts.most_common(1)[0][0] for word, counts in met.items()}
+            by_word[word][label] += 1
+    best = {word: counts.most_common(1)[0][0] for word, counts in by_word.items()}
     fallback = every.most_common(1)[0][0] if unknown is None else unknown
     return [[best.get(word, fallback) for word in sentence] for sentence in asked]

@@ -1,4 +1,4 @@
-"""CoNLL-U: sentences read strictly, and written back with nothing changed but the columns that were predicted."""
+"""CoNLL-U: sentences are read strictly, and written back with only the predicted columns changed."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,15 +21,14 @@ IDENTITY = re.compile(r"#\s*sent_id\s*=\s*(.*\S)")
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence: all its lines as they stand, and what is read of its syntactic words.
+    """A sentence: all its lines, and the columns of its syntactic words (lines with a whole number as ID).
 
-    Those are the lines with a whole number as ID. Comments, multiword tokens and empty nodes stay in
-    ``lines`` alone. ``heads`` counts words from 1, 0 is the root; it is empty where the sentence has no tree.
+    ``heads`` counts words from 1, 0 is the root; it is empty if the sentence has no tree.
     """
 
     lines: list[str]
     rows: list[int]
-    """The place in ``lines`` of each word."""
+    """The index in ``lines`` of each word."""
     words: list[str]
     tags: list[str]
     heads: list[int]
@@ -44,7 +43,7 @@ class Sentence:
         return f"{self.source}:{self.first_line + row}: sentence {self.number}{name}"
 
     def filled(self, columns: Mapping[int, Sequence[object]]) -> list[str]:
-        """Its lines with these columns (counted from 0) replaced; each has a value for every word."""
+        """Its lines with these columns (counted from 0) replaced; each column has a value for every word."""
         lines = list(self.lines)
         for word, row in enumerate(self.rows):
             cells = lines[row].split("\t")
@@ -55,14 +54,13 @@ class Sentence:
 
 
 def parse_conllu(lines: Iterable[str], source: str, trees: bool = True) -> Iterator[Sentence]:
-    """The sentences among ``lines``, which come without their ends; ``source`` names them in errors.
+    """The sentences in ``lines``, which have no line ends; ``source`` names them in errors.
 
-    A sentence has a sound tree with a single root, or no HEAD at all. Without ``trees`` these columns are
-    not looked at.
+    A sentence has a valid tree with a single root, or no HEAD at all. Without ``trees`` these columns are ignored.
 
     Raises:
-        InputError: wrong number of columns, an empty one, IDs out of order, a multiword token beyond the
-            sentence, a HEAD that does not exist, a cycle, no root or several; by file, line and sentence.
+        InputError: a wrong number of columns, an empty column, IDs out of order, a multiword token past the end of
+            the sentence, a HEAD that does not exist, a cycle, no root or several; by file, line and sentence.
     """
     block: list[str] = []
     number, first = 0, 1
@@ -77,7 +75,7 @@ def parse_conllu(lines: Iterable[str], source: str, trees: bool = True) -> Itera
 
 
 def sentence_of(words: Sequence[str], text: str, number: int) -> Sentence:
-    """A sentence without annotation, of words as they follow each other in ``text``; ``number`` is its sent_id."""
+    """A sentence without annotation, of words in the order of ``text``; ``number`` is its sent_id."""
     words, text = [" ".join(word.split()) for word in words], " ".join(text.split())
     lines, end = [f"# sent_id = {number}", f"# text = {text}"], 0
     for place, word in enumerate(words, start=1):
@@ -96,18 +94,15 @@ def _parsed(lines: list[str], source: str, number: int, first_line: int, trees: 
     for row, line in enumerate(lines):
         if line.startswith("#"):
             if row and not lines[row - 1].startswith("#"):
-                _refuse(sentence, row, "a comment inside the sentence", "comments stand before its first word")
+                _refuse(sentence, row, "a comment inside the sentence", "comments come before the first word")
             continue
         cells = line.split("\t")
         if len(cells) != len(NAMES):
-            _refuse(
-                sentence,
-                row,
-                f"{len(cells)} {'column' if len(cells) == 1 else 'columns'} instead of {len(NAMES)}",
-                "columns are parted by single tabs, and sentences by an empty line",
-            )
+            what = f"{len(cells)} {'column' if len(cells) == 1 else 'columns'} instead of {len(NAMES)}"
+            hint = "columns are separated by single tabs, and sentences by an empty line"
+            _refuse(sentence, row, what, hint)
         if missing := [name for name, cell in zip(NAMES, cells, strict=True) if not cell.strip()]:
-            _refuse(sentence, row, f"{missing[0]} is empty", "write _ where there is nothing to say")
+            _refuse(sentence, row, f"{missing[0]} is empty", "write _ for an empty value")
         identity, done = cells[0], len(sentence.words)
         if WORD.fullmatch(identity) and int(identity) == done + 1:
             empty_nodes = 0
@@ -121,21 +116,13 @@ def _parsed(lines: list[str], source: str, number: int, first_line: int, trees: 
         elif (node := EMPTY_NODE.fullmatch(identity)) and (int(node[1]), int(node[2])) == (done, empty_nodes + 1):
             empty_nodes += 1
         else:
-            _refuse(
-                sentence,
-                row,
-                f"the ID '{identity}' cannot stand here",
-                f"expected is the word {done + 1}, a multiword token from it on, or {done}.{empty_nodes + 1}",
-            )
+            hint = f"expected: the word {done + 1}, a multiword token starting there, or {done}.{empty_nodes + 1}"
+            _refuse(sentence, row, f"the ID '{identity}' cannot stand here", hint)
     if not sentence.words:
         _refuse(sentence, 0, "no words", "delete it, or add its words")
     if covered > len(sentence.words):
-        _refuse(
-            sentence,
-            covered_row,
-            f"the multiword token ends at word {covered}, the sentence at {len(sentence.words)}",
-            "mend the ID",
-        )
+        what = f"the multiword token ends at word {covered}, the sentence at {len(sentence.words)}"
+        _refuse(sentence, covered_row, what, "fix the ID")
     if trees and any(head != EMPTY for head in heads):
         sentence.heads.extend(_checked_tree(sentence, heads))
     return sentence
@@ -150,9 +137,9 @@ def _checked_tree(sentence: Sentence, cells: Sequence[str]) -> list[int]:
             _refuse(sentence, row, f"HEAD '{cell}' is not a number", "0 is the root, words count from 1")
         head = int(cell)
         if head > count:
-            _refuse(sentence, row, f"HEAD {head}, but there are {count} words", "mend the number")
+            _refuse(sentence, row, f"HEAD {head}, but there are {count} words", "fix the number")
         if head == word:
-            _refuse(sentence, row, f"word {word} is its own HEAD", "mend the number")
+            _refuse(sentence, row, f"word {word} is its own HEAD", "fix the number")
         if relation == EMPTY:
             _refuse(sentence, row, "a HEAD without a DEPREL", "name the relation")
         if head == 0:
@@ -161,8 +148,8 @@ def _checked_tree(sentence: Sentence, cells: Sequence[str]) -> list[int]:
             root = word
         heads.append(head)
     if cycle := cycle_in([0, *heads]):
-        way = " -> ".join(map(str, [*cycle, cycle[0]]))
-        _refuse(sentence, sentence.rows[cycle[0] - 1], f"the HEADs run in a circle ({way})", "mend one of them")
+        path = " -> ".join(map(str, [*cycle, cycle[0]]))
+        _refuse(sentence, sentence.rows[cycle[0] - 1], f"the HEADs run in a circle ({path})", "fix one of them")
     return heads
 
 

@@ -1,24 +1,25 @@
 """Dependency parsing: the HEAD and DEPREL columns of Universal Dependencies."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from langlift.evaluation.metrics import AttachmentScores, attachment_scores, universal
+from langlift.evaluation.metrics import AttachmentScores, Tree, attachment_scores, universal
 from langlift.heads.biaffine import BiaffineHead, DependencyParser, summed_parsing_loss
 from langlift.heads.spanning_tree import Scores, greedy_tree, maximum_spanning_tree
+from langlift.masking.masked_language_model import IGNORED
 from langlift.tasks.baselines import most_frequent_label
 from langlift.tasks.conllu import DEPREL, HEAD, Sentence
 from langlift.tasks.inference import PREDICTION_BATCH
+from langlift.tasks.learner import Settings, Split
 from langlift.tasks.recipe import TaskRecipe
-from langlift.tasks.sentence_windows import ParserBatch, sentence_examples
-from langlift.tasks.treebanks import SentenceLabel, Treebank, TreebankLearner, WordLabels, recorded_sentences
+from langlift.tasks.treebanks import SentenceLabel, TreebankLearner
 from langlift.tasks.word_encoder import WordEncoder
 from langlift.training.examples import Collate, Example
 from langlift.training.precision import autocast
@@ -27,12 +28,12 @@ from langlift.training.trainer import Batch, on_device
 ROOT = "root"
 DECODERS: dict[str, Callable[[Scores], list[int]]] = {"mst": maximum_spanning_tree, "greedy": greedy_tree}
 ARCS_AT_ONCE = 2_000_000
-"""So many arcs at most (unless one sentence has more) are scored together when new text is parsed."""
+"""Maximum number of arcs that are scored together (more if one sentence has more)."""
 
 
 @dataclass(frozen=True)
 class Parse(SentenceLabel):
-    """A sentence's predicted tree; the probability of a word is that of its head times its relation's to it."""
+    """A sentence's predicted tree; a word's probability is that of its head times that of its relation to it."""
 
     columns: ClassVar = {"heads": HEAD, "relations": DEPREL}
     sentence: Sentence
@@ -41,7 +42,7 @@ class Parse(SentenceLabel):
     probabilities: list[float]
 
     @property
-    def tree(self) -> list[tuple[int, str]]:
+    def tree(self) -> Tree:
         """Head and relation of each word."""
         return list(zip(self.heads, self.relations, strict=True))
 
@@ -51,160 +52,210 @@ class Parse(SentenceLabel):
         return self.relations
 
 
+class ParserEncoder(WordEncoder):
+    """Sentences as batches of a parser, and the decoder that makes a tree of the scores of arcs."""
+
+    def __init__(
+        self, tokenizer: Any, model: PreTrainedModel, max_tokens: int, pooling: str, path: str, decoding: str
+    ) -> None:
+        super().__init__(tokenizer, model, max_tokens, "every" if pooling == "mean" else pooling, path)
+        self.collate = ParserBatch(self.collate)
+        self.tree = DECODERS[decoding]
+
+    def examples(
+        self, sentences: Sequence[Sentence], relations: Sequence[str] = (), trees: Sequence[Tree] | None = None
+    ) -> list[Example]:
+        """One example per sentence, with these int64 arrays.
+
+        ``input_ids`` [tokens] of all its windows, concatenated; ``windows`` [windows], their lengths; ``words``
+        [tokens], the number of each token's word or ``IGNORED``; ``heads`` [words], 0 without ``trees``;
+        ``labels`` [words], positions in ``relations`` (``IGNORED`` if not among them, or without ``trees``).
+        """
+        numbers = {relation: number for number, relation in enumerate(relations)}
+        encoded = self([s.words for s in sentences], [list(range(len(s.words))) for s in sentences])
+        parts = iter(encoded.examples)
+        examples = []
+        for place, (sentence, count) in enumerate(zip(sentences, encoded.windows, strict=True)):
+            windows = [next(parts) for _ in range(count)]
+            tree = trees[place] if trees else [(0, "")] * len(sentence.words)
+            examples.append(
+                {
+                    "input_ids": np.concatenate([window["input_ids"] for window in windows]),
+                    "windows": np.asarray([len(window["input_ids"]) for window in windows]),
+                    "words": np.concatenate([window["labels"] for window in windows]),
+                    "heads": np.asarray([head for head, _ in tree]),
+                    "labels": np.asarray([numbers.get(relation, IGNORED) for _, relation in tree]),
+                }
+            )
+        return examples
+
+
 @dataclass(frozen=True)
-class ParserEncoder:
-    """How sentences become batches, and the scores of arcs a tree."""
+class ParserBatch:
+    """Collates examples of ``ParserEncoder`` into a batch of ``DependencyParser``, with ``rows`` for windows."""
 
-    words: WordEncoder
-    collate: Collate
-    tree: Callable[[Scores], list[int]]
+    rows: Collate
+
+    def __call__(self, examples: Sequence[Example]) -> Batch:
+        """The examples as one batch; its words are in order of windows, the shortest window first."""
+        windows = []
+        for number, example in enumerate(examples):
+            ends = np.cumsum(example["windows"])[:-1]
+            parts = zip(np.split(example["input_ids"], ends), np.split(example["words"], ends), strict=True)
+            windows += [(number, ids, words) for ids, words in parts]
+        windows.sort(key=lambda window: len(window[1]))  # the order of both layouts
+        rows: list[Example] = []
+        sentence: list[int] = []
+        word: list[int] = []
+        done = 0
+        for number, ids, words in windows:
+            of_word = words != IGNORED
+            first, last = int(words[of_word][0]), int(words[of_word][-1])
+            rows.append({"input_ids": ids, "labels": np.where(of_word, words - first + done, IGNORED)})
+            sentence += [number] * (last - first + 1)
+            word += range(first, last + 1)
+            done += last - first + 1
+        batch = self.rows(rows)
+        batch["slots"] = batch.pop("labels")
+        places = list(zip(sentence, word, strict=True))
+        return batch | {
+            "sentence": torch.tensor(sentence),
+            "place": torch.tensor(word) + 1,
+            "heads": torch.tensor([examples[number]["heads"][at] for number, at in places]),
+            "labels": torch.tensor([examples[number]["labels"][at] for number, at in places]),
+            "sizes": torch.tensor([len(example["heads"]) for example in examples]),
+        }
 
 
-class Dependencies(TreebankLearner):
-    """A biaffine parser over word vectors, measured by LAS, and UAS, as in the CoNLL 2018 shared task."""
+class Dependencies(TreebankLearner[Tree]):
+    """A biaffine parser on word vectors, measured by LAS and UAS as in the CoNLL 2018 shared task."""
 
-    word_labels = WordLabels(
-        "relation", "DEPREL", of=lambda sentence: sentence.relations, compared=universal, needs_tree=True
-    )
+    what, column, needs_tree = "relation", "DEPREL", True
+
+    def labels_of(self, sentence: Sentence) -> list[str]:
+        """The relations."""
+        return sentence.relations
+
+    def gold_of(self, sentence: Sentence) -> Tree:
+        """The tree."""
+        return list(zip(sentence.heads, sentence.relations, strict=True))
+
+    def compared(self, label: str) -> str:
+        """The universal part of a relation."""
+        return universal(label)
 
     def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
-        """How word vectors are made, and trees."""
+        """How word vectors and trees are computed."""
         return {"pooling": recipe.pooling, "decoding": recipe.decoding}
 
-    def new_model(
-        self, masked_model: PreTrainedModel, labels: int, settings: Mapping[str, Any]
-    ) -> DependencyParser:
+    def new_model(self, model: PreTrainedModel, labels: int, settings: Settings) -> DependencyParser:
         """A dependency parser."""
-        config: Any = masked_model.config
-        return DependencyParser(masked_model.base_model, BiaffineHead(config.hidden_size, labels))
+        config: Any = model.config
+        return DependencyParser(model.base_model, BiaffineHead(config.hidden_size, labels))
 
     def encoder(
-        self,
-        tokenizer: Any,
-        masked_model: PreTrainedModel,
-        max_tokens: int,
-        settings: Mapping[str, Any],
-        path: str = "fast",
+        self, tokenizer: Any, model: PreTrainedModel, max_tokens: int, settings: Settings, path: str = "fast"
     ) -> ParserEncoder:
-        """Words as they stand in running text; a long sentence is encoded in windows and parsed as a whole."""
-        labelled = "every" if settings["pooling"] == "mean" else settings["pooling"]
-        words = WordEncoder(tokenizer, masked_model, max_tokens, labelled, path)
-        return ParserEncoder(words, ParserBatch(words.collate), DECODERS[settings["decoding"]])
+        """Words as in running text; a long sentence is encoded in windows and parsed as a whole."""
+        return ParserEncoder(tokenizer, model, max_tokens, settings["pooling"], path, settings["decoding"])
 
-    def examples(self, encoder: ParserEncoder, split: Treebank, labels: Sequence[str]) -> list[Example]:
+    def examples(
+        self,
+        encoder: ParserEncoder,
+        inputs: Sequence[Sentence],
+        labels: Sequence[str],
+        gold: Sequence[Tree] | None = None,
+    ) -> list[Example]:
         """One for each sentence."""
-        return sentence_examples(encoder.words, split.sentences, labels)
+        return encoder.examples(inputs, labels, gold)
 
     def loss(self, output: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy (nats) of heads and relations over words."""
         return summed_parsing_loss(output, batch)
 
+    @torch.inference_mode()
     def predict(
-        self, model: nn.Module, encoder: ParserEncoder, split: Treebank, labels: Sequence[str], bf16: bool
+        self,
+        model: Any,
+        encoder: ParserEncoder,
+        inputs: Sequence[Sentence],
+        labels: Sequence[str],
+        bf16: bool = False,
     ) -> list[Parse]:
-        """A tree for each sentence."""
-        return parsed(model, encoder, split.sentences, labels, bf16)
+        """A tree for each sentence; only the root has the relation ``root``.
 
-    def score(self, split: Treebank, answers: Sequence[Parse]) -> float:
-        """LAS."""
-        return _scores(split, answers).las
-
-    def further(self, split: Treebank, answers: Sequence[Parse]) -> dict[str, float]:
-        """UAS."""
-        return {"uas": _scores(split, answers).uas}
-
-    def rows(self, split: Treebank, answers: Sequence[Parse]) -> Iterable[dict[str, Any]]:
-        """Words, and head with relation of each: gold and predicted."""
-        for sentence, answer in zip(split.sentences, answers, strict=True):
-            yield {"words": sentence.words, "gold": _gold(sentence), "predicted": answer.tree}
-
-    def document(self, split: Treebank, answers: Sequence[Parse]) -> Iterable[str]:
-        """CoNLL-U with the predicted trees."""
-        for answer in answers:
-            yield from answer.lines()
-            yield ""
-
-    def baselines(self, train: Treebank, test: Treebank) -> dict[str, float]:
-        """LAS and UAS where each word hangs on the next one, or the one before, as does better on train.
-
-        The relation is the one that a word's form had most often in training.
+        ``model`` is a ``DependencyParser``, or an object that computes the same scores.
         """
+        model.eval()
+        device = next(model.parameters()).device
+        examples = encoder.examples(inputs)
+        found: dict[int, Parse] = {}
+        for numbers in _batches([len(example["heads"]) for example in examples]):
+            batch = on_device(encoder.collate([examples[number] for number in numbers]), device)
+            # Words come window by window; decoding takes them sentence by sentence.
+            order = np.lexsort((batch["place"].cpu().numpy(), batch["sentence"].cpu().numpy()))
+            ends = np.cumsum([len(examples[number]["heads"]) for number in numbers])[:-1]
+            with autocast(device, bf16):
+                placed = model.word_vectors(batch)
+                arcs = model.head.arcs(placed, batch).log_softmax(dim=-1).cpu().numpy()[order]
+                trees = [encoder.tree(rows[:, : len(rows) + 1]) for rows in np.split(arcs, ends)]
+                in_order = np.concatenate([np.asarray(tree) for tree in trees])
+                heads = np.empty(len(order), dtype=np.int64)
+                heads[order] = in_order
+                scores = (
+                    model.head.relations(placed, batch, torch.from_numpy(heads).to(device)).cpu().numpy()[order]
+                )
+            shares = _relation_shares(scores, in_order, labels)
+            sure = np.exp(arcs[np.arange(len(in_order)), in_order]) * shares.max(axis=1)
+            best = np.split(shares.argmax(axis=1), ends)
+            for number, tree, its_best, its_sure in zip(numbers, trees, best, np.split(sure, ends), strict=True):
+                probabilities = [round(float(share), 6) for share in its_sure]
+                found[number] = Parse(inputs[number], tree, [labels[label] for label in its_best], probabilities)
+        return [found[number] for number in range(len(inputs))]
 
-        def attached(split: Treebank, direction: str) -> AttachmentScores:
-            chains = [_chain(len(sentence.words), direction) for sentence in split.sentences]
-            guesses = most_frequent_label(train.words, [s.relations for s in train.sentences], split.words)
-            guessed = [
-                [(head, relation if head else ROOT) for head, relation in zip(chain, its_guesses, strict=True)]
-                for chain, its_guesses in zip(chains, guesses, strict=True)
+    label = predict
+
+    def predicted(self, answer: Parse) -> Tree:
+        """The tree."""
+        return answer.tree
+
+    def predicted_columns(self, answer: Parse) -> Mapping[int, Sequence[object]]:
+        """HEAD and DEPREL."""
+        return {HEAD: answer.heads, DEPREL: answer.relations}
+
+    def score(self, split: Split[Sentence, Tree], answers: Sequence[Parse]) -> float:
+        """LAS."""
+        return attachment_scores(split.gold, [answer.tree for answer in answers]).las
+
+    def further(self, split: Split[Sentence, Tree], answers: Sequence[Parse]) -> dict[str, float]:
+        """UAS."""
+        return {"uas": attachment_scores(split.gold, [answer.tree for answer in answers]).uas}
+
+    def baselines(self, train: Split[Sentence, Tree], test: Split[Sentence, Tree]) -> dict[str, float]:
+        """LAS and UAS with each word attached to the next one, or to the previous one: what is better on train.
+
+        The relation is the most frequent training relation of the word's form.
+        """
+        words, relations = ([getattr(one, name) for one in train.inputs] for name in ("words", "relations"))
+
+        def attached(split: Split[Sentence, Tree], direction: str) -> AttachmentScores:
+            guesses = most_frequent_label(words, relations, [sentence.words for sentence in split.inputs])
+            trees = [
+                [
+                    (head, relation if head else ROOT)
+                    for head, relation in zip(_chain(len(one), direction), one, strict=True)
+                ]
+                for one in guesses
             ]
-            return attachment_scores([_gold(sentence) for sentence in split.sentences], guessed)
+            return attachment_scores(split.gold, trees)
 
         best = max(("right_attach", "left_attach"), key=lambda direction: attached(train, direction).uas)
         scores = attached(test, best)
         return {best: scores.las, f"{best}_uas": scores.uas}
 
-    def recorded(self, rows: Sequence[Mapping[str, Any]]) -> Treebank:
-        """Sentences with their gold trees."""
-        trees = [[list(column) for column in zip(*row["gold"], strict=True)] for row in rows]
-        pairs = zip(recorded_sentences(rows), trees, strict=True)
-        return Treebank([replace(one, heads=heads, relations=relations) for one, (heads, relations) in pairs])
-
-    def unlabelled(self, inputs: Sequence[Sentence], labels: Sequence[str]) -> Treebank:
-        """The sentences as they are."""
-        return Treebank(list(inputs))
-
-    def label(
-        self, model: nn.Module, encoder: ParserEncoder, inputs: Sequence[Sentence], labels: Sequence[str]
-    ) -> list[Parse]:
-        """A tree for each sentence."""
-        return parsed(model, encoder, inputs, labels)
-
-    def notes(self, encoder: ParserEncoder, test: Treebank) -> dict[str, Any]:
-        """How many test sentences were too long for one input."""
-        windows = [len(example["windows"]) for example in self.examples(encoder, test, [])]
-        return {"test_sentences_in_windows": sum(count > 1 for count in windows)}
-
-
-@torch.inference_mode()
-def parsed(
-    parser: Any,
-    encoder: ParserEncoder,
-    sentences: Sequence[Sentence],
-    labels: Sequence[str],
-    bf16: bool = False,
-) -> list[Parse]:
-    """The trees of sentences, in order; the relation ``root`` stands at the root and nowhere else.
-
-    ``parser`` is a ``DependencyParser``, or what gives its scores otherwise.
-    """
-    parser.eval()
-    device = next(parser.parameters()).device
-    examples = sentence_examples(encoder.words, sentences, labels)
-    found: dict[int, Parse] = {}
-    for numbers in _batches([len(example["heads"]) for example in examples]):
-        batch = on_device(encoder.collate([examples[number] for number in numbers]), device)
-        # Words come window by window; decoding takes them sentence by sentence.
-        order = np.lexsort((batch["place"].cpu().numpy(), batch["sentence"].cpu().numpy()))
-        ends = np.cumsum([len(examples[number]["heads"]) for number in numbers])[:-1]
-        with autocast(device, bf16):
-            placed = parser.word_vectors(batch)
-            arcs = parser.head.arcs(placed, batch).log_softmax(dim=-1).cpu().numpy()[order]
-            trees = [encoder.tree(rows[:, : len(rows) + 1]) for rows in np.split(arcs, ends)]
-            in_order = np.concatenate([np.asarray(tree) for tree in trees])
-            heads = np.empty(len(order), dtype=np.int64)
-            heads[order] = in_order
-            scores = parser.head.relations(placed, batch, torch.from_numpy(heads).to(device)).cpu().numpy()[order]
-        shares = _relation_shares(scores, in_order, labels)
-        sure = np.exp(arcs[np.arange(len(in_order)), in_order]) * shares.max(axis=1)
-        best = np.split(shares.argmax(axis=1), ends)
-        for number, tree, its_best, its_sure in zip(numbers, trees, best, np.split(sure, ends), strict=True):
-            probabilities = [round(float(share), 6) for share in its_sure]
-            found[number] = Parse(sentences[number], tree, [labels[label] for label in its_best], probabilities)
-    return [found[number] for number in range(len(sentences))]
-
 
 def _batches(sizes: Sequence[int]) -> Iterator[list[int]]:
-    """Numbers of sentences of these many words, the shortest first, as many at once as memory allows."""
+    """The numbers of sentences with ``sizes`` words, shortest first, in batches that fit into memory."""
     batch: list[int] = []
     for number in np.argsort(sizes, kind="stable").tolist():
         if batch and (len(batch) == PREDICTION_BATCH or (len(batch) + 1) * sizes[number] ** 2 > ARCS_AT_ONCE):
@@ -216,7 +267,7 @@ def _batches(sizes: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _relation_shares(scores: Scores, heads: npt.NDArray[np.int64], labels: Sequence[str]) -> Scores:
-    """The probabilities [words, labels] of the relations that are possible to these heads."""
+    """The probabilities [words, labels] of the relations, of those that are possible with these heads."""
     of_root = np.asarray([universal(label) == ROOT for label in labels])
     possible = of_root == (heads == 0)[:, None]
     possible[~possible.any(axis=1)] = True
@@ -225,16 +276,6 @@ def _relation_shares(scores: Scores, heads: npt.NDArray[np.int64], labels: Seque
     return shares / shares.sum(axis=1, keepdims=True)
 
 
-def _scores(split: Treebank, answers: Sequence[Parse]) -> AttachmentScores:
-    return attachment_scores(
-        [_gold(sentence) for sentence in split.sentences], [answer.tree for answer in answers]
-    )
-
-
-def _gold(sentence: Sentence) -> list[tuple[int, str]]:
-    return list(zip(sentence.heads, sentence.relations, strict=True))
-
-
 def _chain(words: int, direction: str) -> list[int]:
-    """Heads where each word hangs on the next one, the last being the root, or on the one before."""
+    """Heads with each word attached to the next one (the last is the root), or to the previous one."""
     return [*range(2, words + 1), 0] if direction == "right_attach" else list(range(words))

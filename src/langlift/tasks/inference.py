@@ -1,4 +1,4 @@
-"""From examples to class probabilities, with any classifier of sentences or tokens."""
+"""Class probabilities of examples, with any classifier of sentences or tokens."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
-from langlift.training.examples import Collate, Example, OnePass
+from langlift.training.examples import Collate, Example
 from langlift.training.precision import autocast
 from langlift.training.trainer import on_device
 
@@ -23,23 +22,20 @@ def probabilities_of(
 ) -> list[Probabilities]:
     """The class probabilities of each example's labelled items, in order; shape [items, classes] each.
 
-    A sentence is one item; of words, an item is each token with a label (its value is not looked at).
-    ``bf16``: the model was trained so, and its frozen weights are.
+    A sentence is one item; of words, an item is each token with a label (of any value). ``bf16``: as the model
+    was trained.
     """
     model.eval()
     device = next(model.parameters()).device
     by_length = np.argsort([len(example["input_ids"]) for example in examples], kind="stable")
-    in_order = OnePass(lambda place, _: examples[by_length[place]], len(examples))
-    found: list[Probabilities] = [np.empty((0, 0), dtype=np.float32)] * len(examples)
-    done = 0
-    for batch in DataLoader(in_order, batch_size=PREDICTION_BATCH, collate_fn=collate):
+    found: dict[int, Probabilities] = {}
+    for start in range(0, len(examples), PREDICTION_BATCH):
+        numbers = by_length[start : start + PREDICTION_BATCH]
+        batch = [examples[number] for number in numbers]
         with autocast(device, bf16):
-            logits = model(on_device(batch, device))
+            logits = model(on_device(collate(batch), device))
         shares = logits.float().softmax(dim=-1).cpu().numpy()
         # Sorted by length already, the batch keeps its order in either layout.
-        places = by_length[done : done + PREDICTION_BATCH]
-        counts = [np.count_nonzero(examples[place]["labels"] >= 0) for place in places]
-        for place, part in zip(places, np.split(shares, np.cumsum(counts)[:-1]), strict=True):
-            found[place] = part
-        done += len(places)
-    return found
+        ends = np.cumsum([np.count_nonzero(example["labels"] >= 0) for example in batch])[:-1]
+        found |= zip(numbers.tolist(), np.split(shares, ends), strict=True)
+    return [found[number] for number in range(len(examples))]

@@ -1,27 +1,26 @@
-"""Text to label as files: plain lines, TSV, or a word a line; one row at a time, however many there are."""
+"""Rows of text files: plain lines, TSV, or one word per line; read one at a time, so files can have any length."""
 
 import csv
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
 import regex
 
 from langlift.errors import InputError
-from langlift.tasks.labelled_text import QUOTING
 from langlift.tasks.learner import Row
 
 STANDARD = Path("-")
-"""Names standard input or output."""
+"""Standard input or output."""
 TEXT = "text"
 ADDED = ("predicted", "probability", "probabilities")
-"""Columns that predictions add."""
+"""Columns added by predictions."""
 ADDED_TO_WORDS = ("words", "tags", "probabilities", "entities", "heads", "relations")
-"""The same where words have labels."""
+"""Columns added by predictions of tasks that label words."""
 WORD = regex.compile(r"[\w\p{M}](?:\S*[\w\p{M}])?|\S")
-"""A word in running text: what stands between spaces, without the punctuation at its ends."""
+"""A word in running text: a run without spaces, without the punctuation at its edges."""
 
 
 class NeverQuoted(csv.excel_tab):
@@ -30,48 +29,74 @@ class NeverQuoted(csv.excel_tab):
     quoting = csv.QUOTE_NONE
 
 
-def read_rows(source: Path, added: Sequence[str] = ADDED, quoted: bool = True) -> Iterator[Row]:
-    """The rows of a file, one at a time: of ``.tsv`` its columns (``text`` among them), else a ``text`` each line.
+def read_table(
+    source: Path,
+    lines: Iterable[str],
+    needed: Collection[str],
+    quoted: bool,
+    hint: str,
+    added: Collection[str] | None = None,
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """The rows of a TSV file with a header: how an error names the row, the header, and the row's fields.
 
-    Blank lines are passed over. TSV fields are quoted as in CSV where needed, or with ``quoted`` false never.
+    ``lines`` include their line ends; blank ones are skipped. With ``quoted``, fields may be quoted as in CSV.
 
     Raises:
-        InputError: the file is missing, is not UTF-8, holds a NUL byte, or a row is damaged; the line is named.
+        InputError: a ``needed`` column is missing (with ``hint``) or empty in a row, or a row is damaged; with
+            ``added`` also if a column is one of these or occurs twice.
     """
-    lines = text_lines(source)
-    if source.suffix.lower() in (".csv", ".json", ".jsonl", ".conll", ".conllu"):
-        raise InputError(f"{source}: not a kind of file that can be labelled", "give plain text lines or .tsv")
-    if source.suffix.lower() != ".tsv":
-        yield from ({TEXT: line.strip()} for line in lines if line.strip())
-        return
-    dialect = "excel-tab" if quoted else NeverQuoted
-    reader = csv.reader(lines, dialect, strict=True)
+    reader = csv.reader(lines, "excel-tab" if quoted else NeverQuoted, strict=True)
     try:
         header = next(reader, [])
-        if TEXT not in header:
+        for column in needed:
+            if column not in header:
+                found = ", ".join(header) or "nothing"
+                raise InputError(f"{source}:1: no column '{column}' (found: {found})", hint)
+        if added and (
+            repeated := next((name for name in header if header.count(name) > 1 or name in added), None)
+        ):
             raise InputError(
-                f"{source}:1: no column '{TEXT}' (found: {', '.join(header) or 'nothing'})",
-                "the first line must name the columns; a plain file of sentences should end in .txt",
+                f"{source}:1: the column '{repeated}' occurs twice or is added by predictions", "rename or drop it"
             )
-        if repeated := next((name for name in header if header.count(name) > 1 or name in added), None):
-            raise InputError(f"{source}:1: the column '{repeated}' stands twice or is ours", "rename or drop it")
-        text = header.index(TEXT)
         for row in reader:
             if not row or row == [""]:
                 continue
+            place = f"{source}:{reader.line_num}"
             if len(row) != len(header):
-                raise InputError(
-                    f"{source}:{reader.line_num}: {len(row)} fields, the header has {len(header)}", "mend the row"
-                )
-            if not row[text].strip():
-                raise InputError(f"{source}:{reader.line_num}: empty {TEXT}", "fill it in or delete the row")
-            yield dict(zip(header, row, strict=True))
+                raise InputError(f"{place}: {len(row)} fields, the header has {len(header)}", "fix the row")
+            for column in needed:
+                if not row[header.index(column)].strip():
+                    raise InputError(f"{place}: empty {column}", "fill it in or delete the row")
+            yield place, header, row
     except csv.Error as error:
-        raise InputError(f"{source}:{reader.line_num}: {error}", QUOTING) from None
+        raise InputError(
+            f"{source}:{reader.line_num}: {error}",
+            'a field that starts with " needs CSV quoting: write "x" y as """x"" y" (spreadsheets do this)',
+        ) from None
+
+
+def read_rows(source: Path, added: Collection[str] = ADDED, quoted: bool = True) -> Iterator[Row]:
+    """The rows of a file: the columns of a ``.tsv`` file, among them ``text``, or one ``text`` per line of others.
+
+    Blank lines are skipped. ``quoted``: TSV fields may be quoted as in CSV.
+
+    Raises:
+        InputError: the file is missing, not UTF-8 or contains a NUL byte, a row is damaged (the message gives the
+            line), or a column occurs twice or is one of ``added``.
+    """
+    lines = text_lines(source)
+    if source.suffix.lower() in (".csv", ".json", ".jsonl", ".conll", ".conllu"):
+        raise InputError(f"{source}: this kind of file cannot be labelled", "give plain text lines or .tsv")
+    if source.suffix.lower() != ".tsv":
+        yield from ({TEXT: line.strip()} for line in lines if line.strip())
+        return
+    hint = "the first line must name the columns; a plain file of sentences should end in .txt"
+    for _, header, row in read_table(source, lines, (TEXT,), quoted, hint, added):
+        yield dict(zip(header, row, strict=True))
 
 
 def text_lines(source: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file with their ends, decoded one by one so that any length is taken."""
+    """The lines of a UTF-8 file with their ends, decoded one by one."""
     try:
         with sys.stdin.buffer if source == STANDARD else source.open("rb") as stream:
             for number, raw in enumerate(stream, start=1):
@@ -89,15 +114,15 @@ def text_lines(source: Path) -> Iterator[str]:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of running text, the punctuation at their ends set apart."""
-    # Of the control characters that Python takes for spaces, WORD may match one alone.
+    """The words of running text; punctuation at their edges is split off."""
+    # WORD may match a control character that Python counts as a space.
     return [word for word in WORD.findall(text) if not word.isspace()]
 
 
 def read_word_rows(source: Path) -> Iterator[tuple[Row, list[str]]]:
-    """The rows of a file and the words of each: a ``.conll`` file has a word a line, others are split into words.
+    """The rows of a file and their words: those of a ``.conll`` file, or those of the text in other files.
 
-    Of a CoNLL line the first column is the word, the rest is passed over; blank lines part sentences.
+    The first column of a CoNLL line is the word, the others are ignored.
 
     Raises:
         InputError: as ``read_rows``.
@@ -106,23 +131,23 @@ def read_word_rows(source: Path) -> Iterator[tuple[Row, list[str]]]:
         for row in read_rows(source, ADDED_TO_WORDS):
             yield row, words_of(row[TEXT])
         return
-    words: list[str] = []
-    for number, line in enumerate(chain(text_lines(source), [""]), start=1):
-        if not parts_sentences(line):
-            words.append(columns_of(line)[0])
-            if not words[-1]:
-                raise InputError(f"{source}:{number}: no word", "the first column holds the word")
-        elif words:
-            yield {TEXT: " ".join(words)}, words
-            words = []
+    for lines in conll_sentences(text_lines(source)):
+        words = [columns[0] for _, columns in lines]
+        if "" in words:
+            raise InputError(f"{source}:{lines[words.index('')][0]}: no word", "the first column is the word")
+        yield {TEXT: " ".join(words)}, words
 
 
-def parts_sentences(line: str) -> bool:
-    """Whether a line of a CoNLL file stands between sentences."""
-    return not line.strip() or line.startswith("-DOCSTART-")
+def conll_sentences(lines: Iterable[str]) -> Iterator[list[tuple[int, list[str]]]]:
+    """The sentences of a CoNLL file, between blank and ``-DOCSTART-`` lines: the number and columns of each line.
 
-
-def columns_of(line: str) -> list[str]:
-    """The columns of a line of a CoNLL file, parted by tabs or spaces."""
-    columns = line.split("\t") if "\t" in line else re.split(" +", line.strip(" \r\n"))
-    return [column.strip() for column in columns]
+    Columns are separated by tabs or spaces.
+    """
+    sentence: list[tuple[int, list[str]]] = []
+    for number, line in enumerate(chain(lines, [""]), start=1):
+        if line.strip() and not line.startswith("-DOCSTART-"):
+            columns = line.split("\t") if "\t" in line else re.split(" +", line.strip(" \r\n"))
+            sentence.append((number, [column.strip() for column in columns]))
+        elif sentence:
+            yield sentence
+            sentence = []

@@ -1,11 +1,10 @@
-"""Training, evaluation and prediction of a kind of task: the interface of its learner."""
+"""The interface of a task's learner: reading the data, and training, evaluating and using a model."""
 
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -16,65 +15,68 @@ from langlift.tasks.task import Task
 from langlift.training.examples import Collate, Example
 from langlift.training.trainer import Batch
 
-
-class Split(Protocol):
-    """The labelled examples of one split, in order."""
-
-    @property
-    def inputs(self) -> list[Any]:
-        """The model input of each: its text, its words, or its sentence."""
-
-    def __len__(self) -> int: ...
-
-    def chosen(self, numbers: Sequence[int]) -> Self:
-        """The examples of these numbers, in this order."""
-
-
-Data = TypeVar("Data", bound=Split)
-
-
-def text_of(one: Any) -> str:
-    """One of a split's ``inputs`` as running text."""
-    return one if isinstance(one, str) else " ".join(getattr(one, "words", one))
+Input = TypeVar("Input")
+"""A text, a list of words, or a CoNLL-U sentence."""
+Gold = TypeVar("Gold")
+"""A label, the tags of a sentence's words, or its tree."""
 
 
 @dataclass(frozen=True)
-class TaskData(Generic[Data]):
+class Split(Generic[Input, Gold]):
+    """The examples of a split, in order: their inputs and gold labels."""
+
+    inputs: list[Input]
+    gold: list[Gold]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def chosen(self, numbers: Iterable[int]) -> "Split[Input, Gold]":
+        """The examples with these numbers, in this order."""
+        numbers = list(numbers)
+        return Split([self.inputs[i] for i in numbers], [self.gold[i] for i in numbers])
+
+
+@dataclass(frozen=True)
+class TaskData(Generic[Input, Gold]):
     """Labelled data, read and checked.
 
     ``labels`` are numbered by their position. ``sha256`` is the hash of the bytes, or rows, that were read.
     ``repaired`` counts repaired errors by kind. ``remarks`` are further notes on the data for the result.
     """
 
-    train: Data
-    dev: Data
-    test: Data
+    train: Split[Input, Gold]
+    dev: Split[Input, Gold]
+    test: Split[Input, Gold]
     labels: list[str]
     sha256: str
     repaired: dict[str, int] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
 
-def digest(sources: Sequence[Callable[[str], bytes]], tested: Callable[[str], bytes]) -> str:
-    """The SHA-256 of all splits of some sources and of the test split of ``tested`` (which may be one of them)."""
-    found = hashlib.sha256()
-    for source in sources:
-        for split in ("train", "dev", "test"):
-            found.update(source(split))
-    found.update(tested("test"))
-    return found.hexdigest()
+def words_in(one: Any) -> list[str]:
+    """The words of an input of a task that labels words."""
+    words: list[str] = getattr(one, "words", one)
+    return words
 
 
+def text_of(one: Any) -> str:
+    """An input as running text."""
+    return one if isinstance(one, str) else " ".join(words_in(one))
+
+
+Settings = Mapping[str, Any]
+"""The settings of a trained head, by name."""
 Row = dict[str, str]
 """The columns of a row to label, including its ``text``."""
 
 
 class Label(Protocol):
-    """A model's prediction for one new input."""
+    """The prediction for one new input, with probabilities."""
 
     @property
     def counted(self) -> Sequence[str]:
-        """The labels in it that are counted."""
+        """The labels in it that ``langlift predict`` counts."""
 
     def record(self) -> dict[str, Any]:
         """The fields it adds to a row of JSON."""
@@ -83,7 +85,7 @@ class Label(Protocol):
         """The columns it adds to a row of TSV, the same for every input."""
 
     def lines(self) -> Sequence[str]:
-        """Its lines in a file with one word per line; none if the sentence as a whole has a label."""
+        """Its lines in a file with one word per line; empty if the whole text has one label."""
 
 
 class Encoder(Protocol):
@@ -93,8 +95,11 @@ class Encoder(Protocol):
     def collate(self) -> Collate:
         """Examples in, a batch out."""
 
+    def notes(self, inputs: Sequence[Any]) -> dict[str, Any]:
+        """Notes on how these inputs are encoded, for the metrics of a run."""
 
-class Learner(ABC, Generic[Data]):
+
+class Learner(ABC, Generic[Input, Gold]):
     """Reads the data of ``task``, and creates, trains, evaluates and uses a model for it.
 
     ``settings`` are written to ``head.json`` and passed to ``new_model`` and ``encoder`` when a trained run is
@@ -104,95 +109,108 @@ class Learner(ABC, Generic[Data]):
     def __init__(self, task: Task) -> None:
         self.task = task
 
+    # Data
+
     @abstractmethod
-    def read(self, data: str, train_data: Sequence[str] | None, strict: bool) -> TaskData[Data]:
-        """Read and check the splits; with ``train_data`` the train and dev splits of these sets, merged.
+    def read(self, data: str, train_data: Sequence[str] | None, strict: bool) -> TaskData[Input, Gold]:
+        """Read and check the splits; with ``train_data``, train and dev come from these sets, merged.
 
         Raises:
             InputError: unusable data, by file and line; with ``strict`` also data that could be repaired.
         """
 
     @abstractmethod
+    def input_of(self, text: str, words: Sequence[str] | None = None) -> Input:
+        """A text as an input; tasks that label words use ``words``, or split the text."""
+
+    @abstractmethod
+    def read_inputs(self, source: Path) -> Iterator[tuple[Row, Input]]:
+        """The rows of a file to label, one at a time, and the input of each.
+
+        Raises:
+            InputError: the file or a row is damaged; the message gives the line.
+        """
+
+    def rows(self, split: Split[Input, Gold], answers: Iterable[Any]) -> Iterator[dict[str, Any]]:
+        """Input, gold label and prediction of each example, for ``test_predictions.jsonl``."""
+        for one, gold, answer in zip(split.inputs, split.gold, answers, strict=True):
+            shown = {"text": one} if isinstance(one, str) else {"words": words_in(one)}
+            yield {**shown, "gold": gold, "predicted": self.predicted(answer)}
+
+    def recorded(self, rows: Iterable[Mapping[str, Any]]) -> Split[Input, Gold]:
+        """The split from which these ``rows`` were made."""
+        split: Split[Input, Gold] = Split([], [])
+        for row in rows:
+            one = (
+                self.input_of(row["text"]) if "text" in row else self.input_of(text_of(row["words"]), row["words"])
+            )
+            split.inputs.append(one)
+            split.gold.append(row["gold"])
+        return split
+
+    # Model and training
+
+    @abstractmethod
     def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
         """The settings of a recipe that a trained head depends on."""
 
     @abstractmethod
-    def new_model(self, masked_model: PreTrainedModel, labels: int, settings: Mapping[str, Any]) -> TaskModel:
-        """A model's body, with its adapters, and a new head."""
+    def new_model(self, model: PreTrainedModel, labels: int, settings: Settings) -> TaskModel:
+        """The model's body, with its adapters, and a new head."""
 
     @abstractmethod
     def encoder(
-        self,
-        tokenizer: Any,
-        masked_model: PreTrainedModel,
-        max_tokens: int,
-        settings: Mapping[str, Any],
-        path: str = "fast",
+        self, tokenizer: Any, model: PreTrainedModel, max_tokens: int, settings: Settings, path: str = "fast"
     ) -> Encoder:
         """The encoder of the fast or naive path; sets the model's attention, in place."""
 
     @abstractmethod
-    def examples(self, encoder: Any, split: Data, labels: Sequence[str]) -> list[Example]:
-        """A split as training examples, with numbers for ``labels``."""
+    def examples(
+        self, encoder: Any, inputs: Sequence[Input], labels: Sequence[str], gold: Sequence[Gold] | None = None
+    ) -> list[Example]:
+        """Inputs as examples, with ``gold`` as positions in ``labels``; without it, with placeholders."""
 
     @abstractmethod
     def loss(self, output: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss summed over the batch's items, and their number."""
 
-    @abstractmethod
-    def predict(self, model: nn.Module, encoder: Any, split: Data, labels: Sequence[str], bf16: bool) -> Any:
-        """The model's predictions for a split."""
+    # Evaluation
 
     @abstractmethod
-    def score(self, split: Data, answers: Any) -> float:
-        """The task's metric of such predictions, 0 to 100."""
+    def predict(
+        self, model: nn.Module, encoder: Any, inputs: Sequence[Input], labels: Sequence[str], bf16: bool
+    ) -> list[Any]:
+        """The model's answers, in the form that ``score`` takes."""
+
+    def predicted(self, answer: Any) -> Gold:
+        """An answer in the form of a gold label."""
+        label: Gold = answer
+        return label
 
     @abstractmethod
-    def rows(self, split: Data, answers: Any) -> Iterable[dict[str, Any]]:
-        """Input, gold label and prediction of each example, for ``test_predictions.jsonl``."""
+    def score(self, split: Split[Input, Gold], answers: Sequence[Any]) -> float:
+        """The task's metric, 0 to 100."""
+
+    def further(self, split: Split[Input, Gold], answers: Sequence[Any]) -> dict[str, float]:
+        """Further metrics, 0 to 100."""
+        return {}
+
+    def document(self, split: Split[Input, Gold], answers: Sequence[Any]) -> Iterable[str]:
+        """A split's lines in the task's ``word_file`` format, with the predicted labels; by default none."""
+        return ()
 
     @abstractmethod
-    def recorded(self, rows: Sequence[Mapping[str, Any]]) -> Data:
-        """The split that these ``rows`` were made from."""
-
-    @abstractmethod
-    def unlabelled(self, inputs: Sequence[Any], labels: Sequence[str]) -> Data:
-        """A split of new inputs, with placeholder labels."""
-
-    @abstractmethod
-    def baselines(self, train: Data, test: Data) -> dict[str, float]:
+    def baselines(self, train: Split[Input, Gold], test: Split[Input, Gold]) -> dict[str, float]:
         """The metric of baselines without a language model."""
+
+    # New text
 
     @abstractmethod
     def label(
-        self, model: nn.Module, encoder: Any, inputs: Sequence[Any], labels: Sequence[str]
+        self, model: nn.Module, encoder: Any, inputs: Sequence[Input], labels: Sequence[str]
     ) -> Sequence[Label]:
-        """Predictions for new inputs, in order: texts, or lists of words if words are labelled."""
-
-    @abstractmethod
-    def input_of(self, text: str) -> Any:
-        """A text as input of ``label``: itself, or its words if words are labelled."""
-
-    @abstractmethod
-    def read_inputs(self, source: Path) -> Iterator[tuple[Row, Any]]:
-        """The rows of a file to label, one at a time, and the input of each.
-
-        Raises:
-            InputError: the file or a row is damaged; the message has the line.
-        """
+        """Predictions for new inputs, in order."""
 
     def counted(self, labels: Sequence[str]) -> list[str]:
         """What ``langlift predict`` counts: all labels, or entity types."""
         return list(labels)
-
-    def further(self, split: Data, answers: Any) -> dict[str, float]:
-        """Further metrics of such predictions, 0 to 100."""
-        return {}
-
-    def document(self, split: Data, answers: Any) -> Iterable[str]:
-        """A split's lines in the task's ``word_file`` format, with the predicted labels; none without a format."""
-        return ()
-
-    def notes(self, encoder: Any, test: Data) -> dict[str, Any]:
-        """Notes on how the test split was encoded, added to the seed's metrics."""
-        return {}

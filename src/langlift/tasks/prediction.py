@@ -1,4 +1,4 @@
-"""Label new text with a trained run: a stream of texts in, a stream of labels with probabilities out."""
+"""Label new text with a trained run."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ from langlift.tasks.task import TASKS, Task
 from langlift.training.run_folder import RECIPE, is_finished, read_metrics
 
 INPUTS_AT_ONCE = 512
-"""So many inputs are sorted by length and labelled together; memory does not grow beyond them."""
+"""Number of inputs that are sorted by length and labelled together, which limits memory."""
 
 
 @dataclass(frozen=True)
 class TrainedTask:
     """One seed of a ``langlift task`` run, ready to label new text.
 
-    ``settings`` are those of its head, ``max_tokens`` is the longest input it was trained on.
+    ``settings`` are those of the head, ``max_tokens`` is the longest input in training.
     """
 
     folder: Path
@@ -42,14 +42,14 @@ class TrainedTask:
     max_tokens: int
 
     def __call__(self, inputs: Iterable[Any]) -> Iterator[Any]:
-        """Label texts (of words: lists of words) one after the other, however many there are."""
+        """Label a stream of any length of the task's inputs (see ``Learner.input_of``), in order."""
         inputs = iter(inputs)
         while chunk := list(islice(inputs, INPUTS_AT_ONCE)):
             yield from self.task.learner.label(self.model, self.encoder, chunk, self.labels)
 
 
 def is_task_run(folder: Path) -> bool:
-    """Whether a folder holds a run of ``langlift task`` or ``fuse``: all its seeds, or one of them."""
+    """Whether a folder contains a run of ``langlift task`` or ``fuse``: all seeds, or one of them."""
     return (folder / HEAD).is_file() or any(folder.glob(f"seed-*/{HEAD}"))
 
 
@@ -61,10 +61,10 @@ def load_trained_task(
 ) -> TrainedTask:
     """Load a trained run: the folder of all seeds (then the one best on dev, or ``seed``), or of one seed.
 
-    ``base`` stands in for the base model that the run recorded, where that has moved. ``path`` is as in recipes.
+    ``base`` replaces the recorded base model if that was moved. ``path`` is as in recipes.
 
     Raises:
-        InputError: the folder holds no finished run, the seed is not in it, or something in it is damaged.
+        InputError: the folder contains no finished run, or not this seed, or is damaged.
     """
     folder = seed_folder(run, seed).resolve()
     recorded, head = _recorded(folder / RECIPE), _recorded(folder / HEAD)
@@ -79,7 +79,7 @@ def load_trained_task(
         ) from None
     full, base = is_whole_model(method), BaseName.of(base)
     if full and base:
-        raise InputError("--base: this run trained the whole model and holds it itself", "leave --base out")
+        raise InputError("--base: this run trained the whole model and contains it", "leave --base out")
     loaded = BaseModel.load(base.or_else(str(folder) if full else recorded_base), head_needed=False)
     masked_model, tokenizer = loaded.model, loaded.tokenizer
     if not full:
@@ -97,10 +97,10 @@ def load_trained_task(
 
 
 def seed_folder(run: Path, seed: int | None = None) -> Path:
-    """The folder of one finished seed: the one best on dev where none is named.
+    """The folder of one finished seed; by default the one best on dev.
 
     Raises:
-        InputError: the folder holds no finished run, or the seed is not in it.
+        InputError: the folder contains no finished run, or not this seed.
     """
     if (run / HEAD).is_file():
         if seed is not None:
@@ -116,21 +116,19 @@ def seed_folder(run: Path, seed: int | None = None) -> Path:
             f"{run}: holds no finished task run" if run.is_dir() else f"{run}: no such folder",
             "give the folder that 'langlift task --out' wrote",
         )
-    if seed is not None and seed not in seeds:
+    if seed is None:
+        return max((seeds[number] for number in sorted(seeds)), key=_dev_score)
+    if seed not in seeds:
         raise InputError(f"{run}: no finished seed {seed}", f"there are {', '.join(map(str, sorted(seeds)))}")
-    if seed is not None:
-        return seeds[seed]
-    in_order = [seeds[number] for number in sorted(seeds)]
-    return max(in_order, key=_on_dev)
+    return seeds[seed]
 
 
-def _on_dev(folder: Path) -> float:
-    """The measure that chose the weights of a finished seed."""
+def _dev_score(folder: Path) -> float:
     return next(float(value) for name, value in read_metrics(folder).items() if name.startswith("dev_"))
 
 
 def _recorded(path: Path) -> Any:
-    """What a run wrote down in YAML or JSON (which is YAML, too)."""
+    """A YAML or JSON file of a run (JSON is valid YAML)."""
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):

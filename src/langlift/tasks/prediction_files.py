@@ -1,4 +1,4 @@
-"""Labelled text as files: TSV, JSON lines or a word a line, written row by row."""
+"""Write predictions row by row: as TSV, JSON lines or one word per line."""
 
 import csv
 import json
@@ -19,9 +19,9 @@ TSV, JSON = ".tsv", ".jsonl"
 
 @dataclass(frozen=True)
 class PredictResult:
-    """What ``langlift predict`` did: ``run`` is the seed's folder used.
+    """The result of ``langlift predict``: ``run`` is the folder of the seed used.
 
-    ``counts`` are rows by predicted label; where words have labels, words; of named entities, entities by type.
+    ``counts``: rows by predicted label; words, if words are labelled; for named entities, entities by type.
     """
 
     task: str
@@ -35,10 +35,10 @@ class PredictResult:
 
 
 class PredictionWriter:
-    """Writes labelled rows in one of the forms: the columns of the input come first, then what was predicted."""
+    """Writes labelled rows in one format: the columns of the input, then the predictions."""
 
-    def __init__(self, stream: TextIO, form: str, counted: list[str]) -> None:
-        self._stream, self._form = stream, form
+    def __init__(self, stream: TextIO, ending: str, counted: list[str]) -> None:
+        self._stream, self._ending = stream, ending
         self._table: Any = None
         self.rows = 0
         self.counts = dict.fromkeys(counted, 0)
@@ -48,9 +48,9 @@ class PredictionWriter:
         self.rows += 1
         for name in prediction.counted:
             self.counts[name] += 1
-        if self._form == JSON:
+        if self._ending == JSON:
             self._stream.write(json.dumps({**row, **prediction.record()}, ensure_ascii=False) + "\n")
-        elif self._form != TSV:
+        elif self._ending != TSV:
             self._stream.writelines(f"{line}\n" for line in [*prediction.lines(), ""])
         else:
             cells = prediction.cells()
@@ -62,20 +62,20 @@ class PredictionWriter:
 
 @contextmanager
 def open_predictions(target: Path, trained: TrainedTask) -> Iterator[PredictionWriter]:
-    """Write to ``target``; until all is done the rows are in ``target.partial``, which a failure leaves behind.
+    """Write to ``target``; until all is written, and after a failure, the rows are in ``target.partial``.
 
     Raises:
-        InputError: no such form, or not for this task.
+        InputError: an unknown format, or not one of this task.
         LangliftError: it cannot be written.
     """
     counted = trained.task.learner.counted(trained.labels)
     if target == STANDARD:
         yield PredictionWriter(sys.stdout, JSON, counted)
         return
-    forms = (TSV, JSON, *([trained.task.word_file] if trained.task.word_file else []))
-    if target.suffix not in forms:
+    endings = [ending for ending in (TSV, JSON, trained.task.word_file) if ending]
+    if target.suffix not in endings:
         raise InputError(
-            f"{target}: predictions are written as {' or '.join(forms)}", "end the name in one of these"
+            f"{target}: predictions are written as {' or '.join(endings)}", "end the name in one of these"
         )
     partial = target.with_name(f"{target.name}.partial")
     try:

@@ -1,4 +1,4 @@
-"""Train and test any task: one run folder for each seed, one result over all of them."""
+"""Train and test a task: a run folder for each seed, and one result over all seeds."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ from langlift.model_cards import render_card
 from langlift.processes import only_one
 from langlift.progress import say
 from langlift.tasks.inference import PREDICTION_BATCH
-from langlift.tasks.learner import TaskData
+from langlift.tasks.learner import Split, TaskData
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.setups import Setup, setup_for
 from langlift.tasks.task import Task, task_called
@@ -54,9 +54,9 @@ class TaskResult:
 
     ``seeds`` has a value for each seed, ``std`` is their sample standard deviation (0 for one seed).
     ``repaired`` counts errors repaired in the data, ``report`` has further results of the setup (attention of a
-    fusion). ``further`` has ``mean``, ``std`` and ``seeds`` of other metrics by name; ``remarks`` are about the
-    data. ``tokens``, ``flops`` (floating point operations, without validation) and ``seconds`` are those of
-    training, over all seeds.
+    fusion). ``further`` has ``mean``, ``std`` and ``seeds`` of other metrics by name; ``remarks`` are notes on the
+    data. ``tokens``, ``flops`` (floating point operations, without validation) and ``seconds`` count the training
+    of all seeds.
     """
 
     task: str
@@ -92,14 +92,15 @@ def train_task(
 ) -> TaskResult:
     """Train and test once for each seed; each seed is a run folder ``out/seed-N``.
 
-    ``task`` is the name of one of ``TASKS``. The weights kept are the best on dev. With ``language_adapter`` the
-    task adapter is stacked on that frozen adapter, or on the fusion of several (AdapterFusion): then the result's
-    ``report`` holds under ``fusion_attention`` (mean over seeds) and ``fusion_attention_by_seed`` each adapter's
-    share of the attention by layer, lowest layer first. With ``train_data`` the train and dev splits of these data
-    sets, merged, are used and only the test split of ``data`` (zero-shot transfer between languages).
+    ``task`` is the name of one of ``TASKS``. The weights that score best on dev are kept. With
+    ``language_adapter`` the task adapter is stacked on that frozen adapter, or on the fusion of several
+    (AdapterFusion): then the result's ``report`` contains, under ``fusion_attention`` (mean over seeds) and
+    ``fusion_attention_by_seed``, each adapter's share of the attention by layer, lowest layer first. With
+    ``train_data``, train and dev come from these data sets, merged, and only the test split from ``data``
+    (zero-shot transfer between languages).
 
     Raises:
-        InputError: bad task, data, base, adapter or recipe, or ``out`` holds another run.
+        InputError: unusable task, data, base, adapter or recipe, or ``out`` contains another run.
     """
     described = task_called(task)
     only_one("training for a task")
@@ -146,10 +147,10 @@ def settled(recipe: TaskRecipe, causal: bool) -> TaskRecipe:
 
 @dataclass(frozen=True)
 class _Seeds:
-    """The runs of all seeds, and what they have in common."""
+    """What the runs of all seeds share."""
 
     task: Task
-    data: TaskData[Any]
+    data: TaskData[Any, Any]
     setup: Setup
     new_base: Callable[[], PreTrainedModel]
     tokenizer: Any
@@ -174,7 +175,10 @@ class _Seeds:
             trainer = self._trainer(model, encoder, folder, seed)
             trained = run.train(trainer, f"{task.name} (seed {seed})")
             test = self.data.test
-            answers = learner.predict(model, encoder, test, labels, trainer.bf16)
+            answers = learner.predict(model, encoder, test.inputs, labels, trainer.bf16)
+            with torch.inference_mode(), autocast(default_device(), trainer.bf16):
+                examples = learner.examples(encoder, test.inputs, labels)
+                report = self.setup.report(model.eval(), _batches(examples, encoder))
             metrics = {
                 "seed": seed,
                 "steps": trained.steps,
@@ -186,15 +190,18 @@ class _Seeds:
                 **trained.cost,
                 "path": recipe.path,
                 "precision": trained.precision,
-                **learner.notes(encoder, test),
-                **self._report(model, encoder, trainer.bf16),
+                **encoder.notes(test.inputs),
+                **report,
             }
             with atomic_files(folder) as staging, quiet_transformers():
                 save_file(model.head.state_dict(), staging / HEAD_WEIGHTS)
                 head = {"task": task.name, "labels": labels, **settings}
                 (staging / HEAD).write_text(json.dumps(head, indent=2, ensure_ascii=False) + "\n", "utf-8")
                 self.setup.save(base, self.tokenizer, staging, self.inputs["base"])
-            self._write_predictions(folder, answers)
+            rows = [json.dumps(row, ensure_ascii=False) + "\n" for row in learner.rows(test, answers)]
+            write_text(folder / PREDICTIONS, "".join(rows))
+            if document := list(learner.document(test, answers)):
+                write_text(folder / f"{Path(PREDICTIONS).stem}{task.word_file}", "\n".join([*document, ""]))
             method = METHODS[recipe.method]
             card = render_card(
                 "task.md", task=task, method=method, inputs=self.inputs, labels=labels, metrics=metrics
@@ -205,7 +212,8 @@ class _Seeds:
     def _trainer(self, model: TaskModel, encoder: Any, folder: Path, seed: int) -> LiftTrainer:
         """The Trainer of one seed; the model is moved and cast in place."""
         task, learner, recipe, labels = self.task, self.task.learner, self.recipe, self.data.labels
-        examples = learner.examples(encoder, self._train_split(seed), labels)
+        train = _sample(self.data.train, recipe.train_examples, seed)
+        examples = learner.examples(encoder, train.inputs, labels, train.gold)
         dev = _sample(self.data.dev, recipe.validation_examples, DEV_SEED)
         device = default_device()
         model.to(device)
@@ -218,7 +226,7 @@ class _Seeds:
                 fit_head(model, _batches(examples, encoder))
 
         def validation(model: nn.Module) -> dict[str, float]:
-            answers = learner.predict(model, encoder, dev, labels, arithmetic.bf16)
+            answers = learner.predict(model, encoder, dev.inputs, labels, arithmetic.bf16)
             return {task.metric.name: learner.score(dev, answers), **learner.further(dev, answers)}
 
         epoch = max(1, round(len(examples) / recipe.batch_size))
@@ -250,26 +258,10 @@ class _Seeds:
             callbacks=[*self.setup.callbacks(), *patience],
         )
 
-    def _train_split(self, seed: int) -> Any:
-        return _sample(self.data.train, self.recipe.train_examples, seed)
-
-    def _report(self, model: nn.Module, encoder: Any, bf16: bool) -> dict[str, Any]:
-        """The setup's further metrics on the test split."""
-        test = self.task.learner.examples(encoder, self.data.test, self.data.labels)
-        with torch.inference_mode(), autocast(default_device(), bf16):
-            return self.setup.report(model.eval(), _batches(test, encoder))
-
-    def _write_predictions(self, folder: Path, answers: Any) -> None:
-        learner, test = self.task.learner, self.data.test
-        rows = [json.dumps(row, ensure_ascii=False) + "\n" for row in learner.rows(test, answers)]
-        write_text(folder / PREDICTIONS, "".join(rows))
-        if document := list(learner.document(test, answers)):
-            write_text(folder / f"{Path(PREDICTIONS).stem}{self.task.word_file}", "\n".join([*document, ""]))
-
     def result(self, runs: Sequence[Mapping[str, Any]]) -> TaskResult:
         """The result over all seeds, from the metrics of each."""
         task, data = self.task, self.data
-        train = self._train_split(self.recipe.seeds[0])
+        train = _sample(self.data.train, self.recipe.train_examples, self.recipe.seeds[0])
         return TaskResult(
             task=task.name,
             metric=task.metric.name,
@@ -295,7 +287,7 @@ def _batches(examples: list[Example], encoder: Any) -> Iterator[Batch]:
         yield on_device(batch, default_device())
 
 
-def _sample(split: Any, size: int, seed: int) -> Any:
+def _sample(split: Split[Any, Any], size: int, seed: int) -> Split[Any, Any]:
     """``size`` examples of a split, drawn without replacement; all if ``size`` is 0 or the split is smaller."""
     if size == 0 or size >= len(split):
         return split

@@ -1,4 +1,4 @@
-"""The model below a task's head: what is attached to the base model, what trains, and what is saved.
+"""The model below a task's head: what is attached to the base model, what is trained, and what is saved.
 
 To add another setup, write a subclass of ``Setup``, a line in ``setup_for``, and its counterpart in
 ``load_trained``.
@@ -33,17 +33,18 @@ from langlift.checkpoints.fusion_folder import (
 from langlift.checkpoints.layouts import ADAPTERHUB_WEIGHTS, CONFIG_FILE, PEFT_WEIGHTS
 from langlift.errors import InputError
 from langlift.files import atomic_folder, sha256_of
+from langlift.heads.classification import TaskModel
 from langlift.progress import say
 from langlift.tasks.recipe import TaskRecipe
 from langlift.training.consistency import DrawExperts, symmetric_divergence
 from langlift.training.trainer import Batch
 
 LANGUAGE = "language"
-"""The name of the frozen language adapter inside the model."""
+"""The frozen language adapter's name in the model."""
 LANGUAGE_ADAPTER = "language_adapter"
-"""A copy of the language adapter in the run's folder, so that the run is self-contained."""
+"""The folder of the run's copy of the language adapter."""
 FUSED_ADAPTERS = "fused_adapters"
-"""The same for the adapters of a fusion: a folder for each, by name."""
+"""The folder of the run's copies of a fusion's adapters, by name."""
 ATTENTION = "fusion_attention"
 """Key in metrics: the mean attention to each adapter by layer, lowest layer first."""
 
@@ -52,7 +53,7 @@ OutputLoss = Callable[[Any, Batch], tuple[Tensor, Tensor]]
 
 
 class Setup(ABC):
-    """How the model of a task is trained; one object serves all seeds of a run."""
+    """How the model of a task is trained; all seeds of a run share one object."""
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -89,8 +90,8 @@ class Setup(ABC):
     def copy_adapters(self, out: Path) -> None:  # noqa: B027 - optional
         """Copy the frozen adapters into the folder of all seeds, so that the run is self-contained."""
 
-    def report(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Any]:
-        """Further metrics of a trained model on the test batches, added to the seed's."""
+    def report(self, model: TaskModel, batches: Iterable[Batch]) -> dict[str, Any]:
+        """Further metrics of a trained model on the test batches, added to the seed's metrics."""
         return {}
 
     def summary(self, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -244,7 +245,7 @@ class Fused(Setup):
                 (staging / name).mkdir()
                 copy_member(folder, staging / name, name)
 
-    def report(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Any]:
+    def report(self, model: TaskModel, batches: Iterable[Batch]) -> dict[str, Any]:
         """The mean attention over all tokens of the batches, including special ones."""
         shares = mean_attention(model, batches).T.tolist()
         return {
@@ -290,9 +291,9 @@ def setup_for(task: str, recipe: TaskRecipe, adapters: Sequence[Path] = ()) -> S
 
 
 def load_trained(model: PreTrainedModel, task: str, folder: Path, inputs: Mapping[str, Any]) -> None:
-    """Attach what a seed's run saved to a base model; ``inputs`` are those it recorded.
+    """Attach the saved adapters of a seed's run to a base model; ``inputs`` are those it recorded.
 
-    Not for runs of the whole model, whose folder is itself a model.
+    Not for runs of the whole model, whose folder is a model.
 
     Raises:
         InputError: something is missing, damaged or of another model.
@@ -318,15 +319,12 @@ def _copy(folder: Path, name: str, where: str) -> Path:
     return found
 
 
-def mean_attention(model: nn.Module, batches: Iterable[Batch]) -> Tensor:
+def mean_attention(model: TaskModel, batches: Iterable[Batch]) -> Tensor:
     """Mean attention to each adapter over all tokens except padding; float32 [layers, adapters]."""
-    body = model.get_submodule("body")
-    if not isinstance(body, PreTrainedModel):
-        raise TypeError(f"the body is a {type(body).__name__}, not a model")
     total, tokens = torch.zeros(()), 0
     for batch in batches:
-        with watched_attention(body) as seen:
-            hidden_states(body, batch)
+        with watched_attention(model.body) as seen:
+            hidden_states(model.body, batch)
         mask = batch.get("attention_mask")
         real = torch.ones_like(batch["input_ids"]) if mask is None else mask
         shares = torch.stack([layer.reshape(-1, layer.shape[-1]) for layer in seen]).float().cpu()

@@ -1,8 +1,9 @@
-"""Tasks that give every word of a sentence a tag; what is read and measured is the subclass's business."""
+"""Tasks that give every word of a sentence a tag; subclasses define the data, the metric and the predictions."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from langlift.errors import InputError
 from langlift.heads.classification import TokenClassifier, TokenHead, summed_class_loss
 from langlift.masking.masked_language_model import IGNORED
 from langlift.tasks.inference import Probabilities, probabilities_of
-from langlift.tasks.learner import Learner, Split
+from langlift.tasks.learner import Input, Label, Learner, Settings, words_in
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.word_encoder import WordEncoder
 from langlift.training.examples import Example
@@ -22,26 +23,11 @@ from langlift.training.trainer import Batch
 
 
 @dataclass(frozen=True)
-class WordShares:
-    """The tags' probabilities in one sentence: a row for each labelled token, ``counts`` of them a word.
-
-    ``at_end``: of several tokens the last one speaks for the word, else the first.
-    """
-
-    shares: Probabilities
-    counts: list[int]
-    at_end: bool = False
-
-    @property
-    def of_words(self) -> Probabilities:
-        """Those of the token that speaks for each word; shape [words, tags]."""
-        chosen: Probabilities = self.shares[speaking(self.counts, self.at_end)]
-        return chosen
-
-
-@dataclass(frozen=True)
 class Tagged:
-    """Predicted tags of one sentence's labelled tokens, ``counts`` of them a word; ``at_end`` as there."""
+    """Predicted tags of a sentence's labelled tokens, ``counts`` of them per word.
+
+    The first token's tag is the word's, or the last token's with ``at_end``.
+    """
 
     tags: list[str]
     counts: list[int]
@@ -49,34 +35,19 @@ class Tagged:
 
     @property
     def of_words(self) -> list[str]:
-        """The tag of each word: that of the token that speaks for it."""
-        return [self.tags[number] for number in speaking(self.counts, self.at_end)]
+        """The tag of each word."""
+        return [self.tags[number] for number in deciding_tokens(self.counts, self.at_end)]
 
 
-def speaking(counts: Sequence[int], at_end: bool) -> npt.NDArray[np.int64]:
-    """The number of each word's first token (or last, which alone has seen the whole word in a decoder)."""
+def deciding_tokens(counts: Sequence[int], at_end: bool) -> npt.NDArray[np.int64]:
+    """The number of each word's first token, or its last: in a decoder only that one has seen the whole word."""
     lengths = np.asarray(counts, dtype=np.int64)
     ends = np.cumsum(lengths)
     return ends - 1 if at_end else ends - lengths
 
 
-class TaggedSplit(Split, Protocol):
-    """Sentences of words, with a tag for each word."""
-
-    @property
-    def words(self) -> list[list[str]]:
-        """Those of each sentence."""
-
-    @property
-    def tags(self) -> list[list[str]]:
-        """Their tags."""
-
-
-Sentences = TypeVar("Sentences", bound=TaggedSplit)
-
-
-class TaggingLearner(Learner[Sentences], Generic[Sentences]):
-    """A linear head over the first or last token of each word, their mean, or every token as published."""
+class TaggingLearner(Learner[Input, list[str]], Generic[Input]):
+    """A linear head on the first or last token of each word, on their mean, or on every token as published."""
 
     def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
         """Which tokens of a word carry its label, and what is classified.
@@ -86,66 +57,76 @@ class TaggingLearner(Learner[Sentences], Generic[Sentences]):
         """
         if recipe.label_subwords == "every" and recipe.pooling == "mean":
             raise InputError(
-                "label_subwords: every gives each token its own label, so that there is no mean to take",
-                "with it, set pooling to first",
+                "label_subwords: with every, each token has its own label and there is no mean to classify",
+                "set pooling to first",
             )
         return {"label_subwords": recipe.label_subwords, "pooling": recipe.pooling}
 
-    def new_model(
-        self, masked_model: PreTrainedModel, labels: int, settings: Mapping[str, Any]
-    ) -> TokenClassifier:
+    def new_model(self, model: PreTrainedModel, labels: int, settings: Settings) -> TokenClassifier:
         """A token classifier."""
-        config: Any = masked_model.config
-        dropout: float = getattr(config, backbone_of(masked_model).dropout)
-        return TokenClassifier(masked_model.base_model, TokenHead(config.hidden_size, labels, dropout))
+        config: Any = model.config
+        dropout: float = getattr(config, backbone_of(model).dropout)
+        return TokenClassifier(model.base_model, TokenHead(config.hidden_size, labels, dropout))
 
     def encoder(
-        self,
-        tokenizer: Any,
-        masked_model: PreTrainedModel,
-        max_tokens: int,
-        settings: Mapping[str, Any],
-        path: str = "fast",
+        self, tokenizer: Any, model: PreTrainedModel, max_tokens: int, settings: Settings, path: str = "fast"
     ) -> WordEncoder:
-        """Words as they stand in running text, in windows where there are too many."""
+        """Words as in running text; long sentences are split into windows."""
         pooling = settings.get("pooling", "first")
-        every = settings["label_subwords"] == "every"
-        return WordEncoder(
-            tokenizer, masked_model, max_tokens, "every" if every else pooling, path, at_end=pooling == "last"
-        )
+        labelled = "every" if settings["label_subwords"] == "every" else pooling
+        return WordEncoder(tokenizer, model, max_tokens, labelled, path, at_end=pooling == "last")
 
-    def examples(self, encoder: WordEncoder, split: Sentences, labels: Sequence[str]) -> list[Example]:
-        """One for each window of each sentence; a tag that ``labels`` lacks is not looked at."""
+    def examples(
+        self,
+        encoder: WordEncoder,
+        inputs: Sequence[Input],
+        labels: Sequence[str],
+        gold: Sequence[list[str]] | None = None,
+    ) -> list[Example]:
+        """One for each window of each sentence; tags that are not among ``labels`` are ignored."""
         numbers = {label: number for number, label in enumerate(labels)}
-        return encoder(split.words, [[numbers.get(tag, IGNORED) for tag in tags] for tags in split.tags]).examples
+        of_words = None if gold is None else [[numbers.get(tag, IGNORED) for tag in tags] for tags in gold]
+        return encoder([words_in(one) for one in inputs], of_words).examples
 
     def loss(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy (nats) over labelled tokens."""
         return summed_class_loss(output, batch["labels"][batch["labels"] >= 0])
 
     def predict(
-        self, model: nn.Module, encoder: WordEncoder, split: Sentences, labels: Sequence[str], bf16: bool
+        self, model: nn.Module, encoder: WordEncoder, inputs: Sequence[Input], labels: Sequence[str], bf16: bool
     ) -> list[Tagged]:
         """The most probable tags of each sentence."""
-        found = word_shares(model, encoder, split.words, bf16)
-        return [Tagged([labels[best] for best in s.shares.argmax(axis=1)], s.counts, s.at_end) for s in found]
+        found = token_probabilities(model, encoder, inputs, bf16)
+        return [
+            Tagged([labels[best] for best in shares.argmax(axis=1)], counts, encoder.at_end)
+            for shares, counts in found
+        ]
 
-    def rows(self, split: Sentences, answers: Sequence[Tagged]) -> Iterable[dict[str, Any]]:
-        """Words, gold tags and predicted tags."""
-        for words, gold, answer in zip(split.words, split.tags, answers, strict=True):
-            yield {"words": words, "gold": gold, "predicted": answer.of_words}
+    def predicted(self, answer: Tagged) -> list[str]:
+        """The tag of each word."""
+        return answer.of_words
 
-    def notes(self, encoder: WordEncoder, data: Sentences) -> dict[str, Any]:
-        """How many test sentences were too long for one input."""
-        windows = encoder(data.words, [[0] * len(words) for words in data.words]).windows
-        return {"test_sentences_in_windows": sum(count > 1 for count in windows)}
+    def label(
+        self, model: nn.Module, encoder: WordEncoder, inputs: Sequence[Input], labels: Sequence[str]
+    ) -> list[Label]:
+        """Each word's most probable tag."""
+        found = []
+        for one, (shares, counts) in zip(inputs, token_probabilities(model, encoder, inputs), strict=True):
+            of_words = shares[deciding_tokens(counts, encoder.at_end)]
+            tags = [labels[number] for number in of_words.argmax(axis=1)]
+            found.append(self.labelled(one, tags, [round(float(p), 6) for p in of_words.max(axis=1)]))
+        return found
+
+    @abstractmethod
+    def labelled(self, one: Input, tags: list[str], probabilities: list[float]) -> Label:
+        """The prediction for one input, with the tag of each word and the tag's probability."""
 
 
-def word_shares(
-    model: nn.Module, encoder: WordEncoder, sentences: Sequence[Sequence[str]], bf16: bool = False
-) -> Iterator[WordShares]:
-    """The tags' probabilities in each sentence, its windows joined."""
-    encoded = encoder(sentences, [[0] * len(words) for words in sentences])
+def token_probabilities(
+    model: nn.Module, encoder: WordEncoder, inputs: Sequence[Any], bf16: bool = False
+) -> Iterator[tuple[Probabilities, list[int]]]:
+    """Each sentence's tag probabilities, [labelled tokens, tags], and the number of these tokens per word."""
+    encoded = encoder([words_in(one) for one in inputs])
     found = iter(probabilities_of(model, encoded.examples, encoder.collate, bf16))
     for windows, counts in zip(encoded.windows, encoded.counts, strict=True):
-        yield WordShares(np.concatenate([next(found) for _ in range(windows)]), counts, encoder.at_end)
+        yield np.concatenate([next(found) for _ in range(windows)]), counts

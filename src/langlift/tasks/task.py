@@ -1,4 +1,4 @@
-"""The table of tasks: everything specific to a task is in its row. Imports no heavy library."""
+"""The table of tasks: all properties of a task are in its row. Imports no heavy library."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ MOST_FREQUENT_TAG = {"most_frequent_tag": "each word's most frequent tag"}
 
 @dataclass(frozen=True)
 class Columns:
-    """The data of a task that labels whole texts: the label's column, beside ``text``.
+    """The data of a task that labels whole texts: the label's column, next to ``text``.
 
-    ``quoted``: fields may be quoted as in CSV. ``hub_labels`` are names of the label's field in hub data sets.
+    ``quoted``: fields may be quoted as in CSV. ``hub_labels``: names of the label's field in hub data sets.
     """
 
     label: str
@@ -51,13 +51,13 @@ class Task:
     data: str
     """What ``--data`` accepts, for help."""
     epochs: int
-    """Default number, as published (2502.10140, 2405.12413)."""
+    """Default number, as published (arXiv 2502.10140, 2405.12413)."""
     metric: Metric
     """A run keeps the weights with the best value on dev."""
     further: tuple[Metric, ...] = ()
     """Metrics reported beside it."""
     baselines: Mapping[str, str]
-    """Key in results -> title, of what results are compared with."""
+    """The baselines that results are compared with: key in results -> title."""
     pipeline_tag: str
     """The hub's name for this kind of task."""
     verb: str
@@ -76,10 +76,10 @@ class Task:
     """The figures of arXiv 2502.10140."""
 
     @cached_property
-    def learner(self) -> "Learner[Any]":
-        """Trains, evaluates and predicts; imports torch."""
+    def learner(self) -> "Learner[Any, Any]":
+        """The task's learner; imports torch."""
         module, name = self.learner_class.split(":")
-        learner: Learner[Any] = getattr(import_module(f"langlift.tasks.{module}"), name)(self)
+        learner: Learner[Any, Any] = getattr(import_module(f"langlift.tasks.{module}"), name)(self)
         return learner
 
     @property

@@ -1,4 +1,4 @@
-"""Sentences of words as token ids with a label for each word; long sentences become several windows."""
+"""Sentences of words as token ids with a label for each word; long sentences are split into windows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +10,16 @@ from transformers import PreTrainedModel
 from langlift.backbones.loading import longest_input
 from langlift.heads.classification import CONTINUED
 from langlift.masking.masked_language_model import IGNORED
+from langlift.tasks.learner import words_in
 from langlift.training.examples import Example
 from langlift.training.paths import collate_for
 
 
 @dataclass(frozen=True)
 class EncodedWords:
-    """Sentences in order as ``examples``; sentence i became ``windows[i]`` of them, one after the other.
+    """Sentences as ``examples``, in order: sentence i has ``windows[i]`` of them.
 
-    ``counts[i]`` has the number of labelled tokens of each of its words: 1, or all of the word's.
+    ``counts[i]`` is the number of labelled tokens of each of its words: 1, or all of the word's.
     """
 
     examples: list[Example]
@@ -27,14 +28,14 @@ class EncodedWords:
 
 
 class WordEncoder:
-    """Tokenises words as they stand in running text, and finds the tokens of each by character offsets.
+    """Tokenises words as in running text, and finds the tokens of each word by character offsets.
 
-    So it works alike for WordPiece, BPE and Unigram, which need no word-by-word mode. The ``labelled`` token of
-    a word carries its label: ``first``, ``last`` or ``every``; with ``mean`` the first does, and the others are
-    marked as its continuation. Where every token has a label, that of the first, or with ``at_end`` of the last,
-    is the word's: in a decoder only the last one has seen the whole word. A sentence that is too long is cut
-    between words into windows, so that every word gets a label; a word without any token stands as the unknown
-    token. The model's attention is set for the path, in place.
+    This works for WordPiece, BPE and Unigram tokenizers. The ``labelled`` token of a word carries its label:
+    ``first``, ``last`` or ``every``; with ``mean`` the first token does, and the others are marked as its
+    continuation. If every token has a label, the word's is that of the first token, or with ``at_end`` of the
+    last: in a decoder only the last one has seen the whole word. A sentence that is too long is split between
+    words into windows. A word without tokens is replaced by the unknown token. Sets the model's attention for the
+    path, in place.
     """
 
     def __init__(
@@ -53,40 +54,47 @@ class WordEncoder:
         self._unknown = [next(token for token in stand_ins if token is not None)]
         self.collate = collate_for(path, model, tokenizer.pad_token_id)
 
-    def __call__(self, sentences: Sequence[Sequence[str]], labels: Sequence[Sequence[int]]) -> EncodedWords:
-        """Encode sentences of at least one word each; ``labels`` has a number for each word."""
+    def __call__(
+        self, sentences: Sequence[Sequence[str]], labels: Sequence[Sequence[int]] | None = None
+    ) -> EncodedWords:
+        """Encode sentences of at least one word each; ``labels`` has a number for each word (default: 0)."""
         encoded = self._tokenizer(
             [" ".join(words) for words in sentences],
             add_special_tokens=False,
             return_offsets_mapping=True,
             verbose=False,
         )
+        labels = [[0] * len(words) for words in sentences] if labels is None else labels
         done = EncodedWords([], [], [])
         of_sentences = zip(sentences, labels, encoded["input_ids"], encoded["offset_mapping"], strict=True)
         for words, numbers, ids, offsets in of_sentences:
             pieces = self._pieces(words, ids, offsets)
-            begun = len(done.examples)
-            window: list[tuple[list[int], int]] = []
+            windows: list[list[tuple[list[int], int]]] = [[]]
             length = 0
             for piece, number in zip(pieces, numbers, strict=True):
-                if window and length + len(piece) > self._room:
-                    done.examples.append(self._example(window))
-                    window, length = [], 0
-                window.append((piece, number))
+                if windows[-1] and length + len(piece) > self._room:
+                    windows.append([])
+                    length = 0
+                windows[-1].append((piece, number))
                 length += len(piece)
-            done.examples.append(self._example(window))
-            done.windows.append(len(done.examples) - begun)
+            done.examples.extend(map(self._example, windows))
+            done.windows.append(len(windows))
             done.counts.append([len(piece) if self._labelled == "every" else 1 for piece in pieces])
         return done
+
+    def notes(self, inputs: Sequence[Any]) -> dict[str, Any]:
+        """The number of test sentences that are too long for one input."""
+        windows = self([words_in(one) for one in inputs]).windows
+        return {"test_sentences_in_windows": sum(count > 1 for count in windows)}
 
     def _pieces(
         self, words: Sequence[str], ids: Sequence[int], offsets: Sequence[tuple[int, int]]
     ) -> list[list[int]]:
-        """The token ids of each word, one at least and as many as fit at most."""
+        """The token ids of each word: at least one, at most as many as fit."""
         pieces: list[list[int]] = [[] for _ in words]
         ends = np.cumsum([len(word) + 1 for word in words]) - 1
-        # A token belongs to the word of its last character: a SentencePiece mark that stands alone covers
-        # the space and so comes before the next word.
+        # A token belongs to the word of its last character: SentencePiece's mark of a word start, if it is a token
+        # of its own, covers the space before the word.
         last = [max(start, end - 1) for start, end in offsets]
         for token, place in zip(ids, np.searchsorted(ends, last, side="right"), strict=True):
             if place < len(pieces):
@@ -112,7 +120,7 @@ class WordEncoder:
 
 
 def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """The ids that the tokenizer puts before and behind a sentence."""
+    """The ids that the tokenizer puts before and after a sentence."""
     encoded = tokenizer("a", return_special_tokens_mask=True)
     ids, special = encoded["input_ids"], encoded["special_tokens_mask"]
     first = special.index(0)

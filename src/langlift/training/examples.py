@@ -61,18 +61,6 @@ def causal_examples(rows: Rows) -> ExampleOf:
     return example
 
 
-def labelled_examples(rows: Rows, labels: Sequence[int]) -> ExampleOf:
-    """Rows of token ids with class numbers; the same in every epoch."""
-
-    def example(index: int, epoch: int) -> Example:
-        return {
-            "input_ids": rows[index].astype(np.int64),
-            "labels": np.asarray(labels[index], dtype=np.int64),
-        }
-
-    return example
-
-
 class OnePass(Dataset[Example]):
     """All examples once, in order, as in epoch 0; for validation and testing."""
 

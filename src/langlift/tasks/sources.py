@@ -1,0 +1,168 @@
+"""Where labelled data comes from: folders with a file per split, and data sets in the hub's format."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from langlift.corpus.sources import SourceSpec, hub_errors
+from langlift.errors import InputError
+
+SPLITS = ("train", "dev", "test")
+HUB_SPLITS = {"train": ("train",), "dev": ("validation", "dev", "valid"), "test": ("test",)}
+
+
+class SplitFolder:
+    """A folder with a file for each split: ``train``, ``dev`` and ``test`` with the first of ``endings`` found.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+
+    def __init__(self, name: str, endings: Sequence[str], needed: str) -> None:
+        self.folder, self._endings, self._needed = Path(name), endings, needed
+        if not self.folder.is_dir():
+            what = "a folder is needed, not a file" if self.folder.exists() else "no such folder"
+            raise InputError(f"{self.folder}: {what}", f"it must contain {needed}")
+
+    def files(self, split: str) -> list[Path]:
+        """The files of a split."""
+        files = (self.folder / f"{split}{ending}" for ending in self._endings)
+        return [file for file in files if file.is_file()][:1]
+
+    def file(self, split: str) -> Path:
+        """The one file of a split; raises an InputError if it is missing."""
+        if found := self.files(split):
+            return found[0]
+        first, *others = self._endings
+        name = f"{split}{first}, or another of {', '.join(self._endings)}" if others else f"{split}{first}"
+        raise InputError(
+            f"{self.folder}: the {split} split is missing ({name})", f"the folder must contain {self._needed}"
+        )
+
+    def content(self, split: str) -> bytes:
+        """The bytes of a split's files; empty if there are none."""
+        return b"".join(file.read_bytes() for file in self.files(split))
+
+
+class HubSet:
+    """A data set on the hub, ``ID[:CONFIG]``, or a folder in its format (parquet or JSON lines).
+
+    ``fields`` are the fields to read, each given by its possible names.
+
+    Raises:
+        InputError: there is no such data set, or it has several configurations and none is named.
+        LangliftError: the hub cannot be reached.
+    """
+
+    def __init__(self, name: str, fields: Sequence[Sequence[str]]) -> None:
+        import datasets
+
+        self.name, self._fields = name, fields
+        identity, _, config = name.partition(":")
+        a_path = identity.startswith((".", "/", "~")) or identity.count("/") > 1
+        if a_path and not Path(identity).expanduser().is_dir():
+            raise InputError(f"{identity}: no such folder", "give a folder of labelled data or a hub id")
+        identity = str(Path(identity).expanduser()) if identity.startswith("~") else identity
+        datasets.disable_progress_bars()
+        try:
+            with hub_errors(SourceSpec("--data", identity)):
+                configs = datasets.get_dataset_config_names(identity)
+                if not config and len(configs) > 1:
+                    raise InputError(
+                        f"{name}: has {len(configs)} configurations and none is named",
+                        f"name one, such as {name}:{configs[0]}; there are {', '.join(configs[:20])}",
+                    )
+                if config and config not in configs:
+                    raise InputError(
+                        f"{name}: no configuration '{config}'", f"there are {', '.join(sorted(configs)[:20])}"
+                    )
+                self._splits = datasets.load_dataset(identity, config or configs[0])
+        finally:
+            datasets.enable_progress_bars()
+
+    def rows(self, split: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        """The rows of a split: how an error names the row, and its fields, with class names for class numbers.
+
+        Raises:
+            InputError: the split or a field is missing.
+        """
+        data = next((self._splits[name] for name in HUB_SPLITS[split] if name in self._splits), None)
+        if data is None:
+            raise InputError(
+                f"{self.name}: the {split} split is missing (found: {', '.join(self._splits)})",
+                f"it must be called {' or '.join(HUB_SPLITS[split])}",
+            )
+        columns = [self._column(data.column_names, split, names) for names in self._fields]
+        classes = [_class_names(data.features[column]) for column in columns]
+        for number, row in enumerate(data.select_columns(columns), start=1):
+            place, values = f"{self.name} ({split}), row {number}", []
+            for column, names in zip(columns, classes, strict=True):
+                value = row[column]
+                if value is None or (names is not None and not _is_named(value, names)):
+                    raise InputError(f"{place}: nothing in '{column}'", "drop the row")
+                values.append(value if names is None else _named(value, names))
+            yield place, tuple(values)
+
+    def content(self, split: str) -> bytes:
+        """The fields of a split's rows as bytes, to be hashed; empty if it is missing."""
+        if not any(name in self._splits for name in HUB_SPLITS[split]):
+            return b""
+        return b"".join(json.dumps(values).encode() + b"\n" for _, values in self.rows(split))
+
+    def _column(self, columns: Sequence[str], split: str, names: Sequence[str]) -> str:
+        if found := next((name for name in names if name in columns), None):
+            return found
+        wanted = " or ".join(f"'{name}'" for name in names)
+        raise InputError(
+            f"{self.name} ({split}): no field {wanted} (found: {', '.join(columns)})", "rename the field"
+        )
+
+
+def open_source(
+    data: str, endings: Sequence[str], needed: str, fields: Sequence[Sequence[str]]
+) -> SplitFolder | HubSet:
+    """A folder of split files, or else a data set in the hub's format.
+
+    A path that does not exist is taken as a hub id. A folder without split files is in the hub's format if it
+    contains parquet or JSON lines, directly or in ``data``, or at any depth if it has a README.md.
+
+    Raises:
+        InputError: it is neither.
+    """
+    folder = Path(data)
+    if folder.is_dir():
+        own = any((folder / f"{split}{ending}").exists() for split in SPLITS for ending in endings)
+        deep = (folder / "README.md").is_file()
+        below = folder.rglob("*") if deep else [*folder.glob("*"), *folder.glob("data/*")]
+        on_hub = not own and any(path.suffix in (".parquet", ".jsonl") for path in below)
+    else:
+        on_hub = not folder.exists()
+    return HubSet(data, fields) if on_hub else SplitFolder(data, endings, needed)
+
+
+def digest(sources: Sequence[SplitFolder | HubSet], tested: SplitFolder | HubSet) -> str:
+    """The SHA-256 of all splits of some sources and of the test split of ``tested`` (which may be one of them)."""
+    found = hashlib.sha256()
+    for source in sources:
+        for split in SPLITS:
+            found.update(source.content(split))
+    found.update(tested.content("test"))
+    return found.hexdigest()
+
+
+def _class_names(feature: Any) -> list[str] | None:
+    """The names of a class label's numbers, or of those in a list of them."""
+    if hasattr(feature, "names"):
+        return [str(name) for name in feature.names]
+    return _class_names(feature.feature) if hasattr(feature, "feature") else None
+
+
+def _is_named(value: Any, names: Sequence[str]) -> bool:
+    values = value if isinstance(value, list) else [value]
+    return all(number is not None and 0 <= number < len(names) for number in values)
+
+
+def _named(value: Any, names: Sequence[str]) -> Any:
+    return [names[number] for number in value] if isinstance(value, list) else names[value]
