@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from langlift.training.examples import Collate, Example
 from langlift.training.precision import autocast
@@ -28,14 +29,14 @@ def probabilities_of(
     model.eval()
     device = next(model.parameters()).device
     by_length = np.argsort([len(example["input_ids"]) for example in examples], kind="stable")
-    found: dict[int, Probabilities] = {}
-    for start in range(0, len(examples), PREDICTION_BATCH):
-        numbers = by_length[start : start + PREDICTION_BATCH]
-        batch = [examples[number] for number in numbers]
+    ordered = [examples[number] for number in by_length]
+    found: list[Probabilities] = []
+    for batch in DataLoader(ordered, batch_size=PREDICTION_BATCH, collate_fn=collate):  # type: ignore[arg-type]
         with autocast(device, bf16):
-            logits = model(on_device(collate(batch), device))
+            logits = model(on_device(batch, device))
         shares = logits.float().softmax(dim=-1).cpu().numpy()
         # Sorted by length already, the batch keeps its order in either layout.
-        ends = np.cumsum([np.count_nonzero(example["labels"] >= 0) for example in batch])[:-1]
-        found |= zip(numbers.tolist(), np.split(shares, ends), strict=True)
-    return [found[number] for number in range(len(examples))]
+        part = ordered[len(found) : len(found) + PREDICTION_BATCH]
+        ends = np.cumsum([np.count_nonzero(example["labels"] >= 0) for example in part])[:-1]
+        found += np.split(shares, ends)
+    return [found[place] for place in np.argsort(by_length, kind="stable")]
