@@ -17,7 +17,8 @@ CONTINUED = -101
 LINEAR_RANGE = 0.25
 """Standardised values times this pass through tanh almost unchanged."""
 INVERSE_PENALTY = 0.003
-"""scikit-learn's C, for standardised vectors."""
+"""scikit-learn's C, for standardised vectors; chosen on topics in Sundanese, Xhosa, Somali,
+Javanese, Tibetan and Uzbek."""
 MOST_FITTED = 20_000
 """A head is fitted on at most about this many sentences or words."""
 ABSENT = -10.0
