@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -260,6 +261,10 @@ def test_an_unknown_option_is_one_line_with_the_nearest(langlift, tmp_path: Path
     assert result.code == 2
     assert result.error["error"] == f"No such option: {option}{hint}"
     assert "task topic --help" in result.error["hint"]
+
+
+def test_version(langlift) -> None:
+    assert langlift("--version").out == f"langlift {version('langlift')}\n"
 
 
 def test_an_option_has_its_settings_full_name_too(langlift, tmp_path: Path) -> None:

@@ -354,6 +354,8 @@ def test_the_command_line_prints_languages_and_draws_curves(langlift, file, tmp_
     again = langlift(*arguments, "--resume", "--json")
     assert again.json["languages"]["hau_Latn"]["share"] == pytest.approx(1 / 3, abs=1e-6)
     assert again.json["languages"]["hau_Latn"]["tokens"] > 0
+    causal = langlift("adapt-family", file, "--out", tmp_path / "causal", "--objective", "causal")
+    assert causal.code == 2 and "objective" in causal.err
     both = langlift("adapt-family", file, "--out", out, "--tokens", 300, "--steps", 3)
     assert both.code == 2 and "both given" in both.err
 

@@ -22,7 +22,7 @@ from langlift.errors import InputError
 from langlift.training.recipes import FamilyRecipe
 
 
-@command("training.family:FamilyResult", FamilyRecipe, without=["objective", "vocabulary_init"], trusting=True)
+@command("training.family:FamilyResult", FamilyRecipe, without=["vocabulary_init"], trusting=True)
 def adapt_family(
     *,
     family: Path = argument("FAMILY.yaml", "Base, languages with their data, and settings."),

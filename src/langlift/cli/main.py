@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from difflib import get_close_matches
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,28 @@ RESUMABLE = ("adapt", "adapt-family", "fuse", "pretrain", "prompt", "task")
 
 app = typer.Typer(
     name="langlift",
-    help="Lift small multilingual language models into low-resource languages.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"langlift {version('langlift')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    shown: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
+    ),
+) -> None:
+    """Lift small multilingual language models into low-resource languages."""
+
+
 app.command("demo")(demo.demo)
 app.command("languages")(languages.languages)
 app.command("diagnose")(diagnose.diagnose)

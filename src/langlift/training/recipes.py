@@ -95,6 +95,9 @@ class FamilyRecipe(AdaptRecipe):
     REPLACES: ClassVar = {"steps": "tokens"}
     """A setting -> another one that it overrides if that one comes from an earlier source."""
     method: str = same_setting(AdaptRecipe, "method", "full")
+    objective: str = setting(
+        "mlm", "Training objective", choices=tuple(one for one in OBJECTIVES if one != CAUSAL), option=True
+    )
     alpha: float = setting(
         0.3,
         "Languages are sampled in proportion to size^alpha (1: by size, 0: evenly)",
