@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,16 @@ def test_patience_ends_training_when_dev_gains_no_more(treebank: Path, tiny_bert
     metrics = json.loads((tmp_path / "run/seed-1/metrics.json").read_text())
     assert metrics["best_step"] == 0, "a rate of almost nothing changes nothing"
     assert metrics["steps"] == 4, "two steps an epoch"
+
+
+def test_the_last_weights_may_be_kept_whatever_dev_says(treebank: Path, tiny_bert: Path, tmp_path: Path):
+    recipe = TaskRecipe(epochs=3, learning_rate=1e-9, seeds=(1,), batch_size=20)
+    kept = {}
+    for best in (True, False):
+        train_task("pos", str(tiny_bert), treebank, tmp_path / str(best), replace(recipe, keep_best=best))
+        kept[best] = json.loads((tmp_path / str(best) / "seed-1/metrics.json").read_text())["best_step"]
+    assert kept == {True: 0, False: 6}
+    assert replace(recipe, keep_best=False, patience=1).mistakes()
 
 
 def test_folders_that_are_no_treebank_are_refused(treebank: Path, tmp_path: Path):

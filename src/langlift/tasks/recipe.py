@@ -25,6 +25,9 @@ class TaskRecipe:
     patience: int = setting(
         0, "Stop after this many epochs without a better dev score (0: train all epochs)", minimum=0
     )
+    keep_best: bool = setting(
+        True, "Keep the weights of the epoch that scores best on dev (false: those of the last step)"
+    )
     pooling: str = setting(
         "auto",
         "Vector of a sentence (of a word, in tasks that label words): its first or last token, or their mean; "
@@ -57,4 +60,7 @@ class TaskRecipe:
 
     def mistakes(self) -> list[str]:
         """Settings that cannot be combined."""
-        return [] if len(set(self.seeds)) == len(self.seeds) else ["seeds: the same seed twice"]
+        found = [] if len(set(self.seeds)) == len(self.seeds) else ["seeds: the same seed twice"]
+        if self.patience and not self.keep_best:
+            found.append("patience: stops at the best dev score, so keep_best must be true")
+        return found

@@ -92,7 +92,7 @@ def train_task(
 ) -> TaskResult:
     """Train and test once for each seed; each seed is a run folder ``out/seed-N``.
 
-    ``task`` is the name of one of ``TASKS``. The weights that score best on dev are kept. With
+    ``task`` is the name of one of ``TASKS``. The weights that score best on dev, or the last, are kept. With
     ``language_adapter`` the task adapter is stacked on that frozen adapter, or on the fusion of several
     (AdapterFusion): then the result's ``report`` contains, under ``fusion_attention`` (mean over seeds) and
     ``fusion_attention_by_seed``, each adapter's share of the attention by layer, lowest layer first. With
@@ -246,6 +246,7 @@ class _Seeds:
             validation=validation,
             best_by=task.metric.name,
             greater_is_better=True,
+            keep_best=recipe.keep_best,
             train_dataset=Schedule(
                 lambda number, epoch: examples[number],
                 len(examples),

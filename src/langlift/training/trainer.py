@@ -41,7 +41,8 @@ class LiftTrainer(Trainer):
       accumulation changes nothing but memory.
     - A checkpoint holds only the trainable parameters and is written to a staging folder and renamed: a kill
       at any moment leaves the last complete one.
-    - The best weights by a validation measure are kept in one file next to the checkpoints.
+    - The best weights by a validation measure, or those of the last validation, are kept in one file next to the
+      checkpoints.
     - bf16, where chosen, applies to the loss only; trainable weights and their optimiser stay float32.
     - Several processes share each batch and sum the gradients at its end. The model is not wrapped, so that any
       loss function works. The first process validates and writes.
@@ -59,6 +60,7 @@ class LiftTrainer(Trainer):
         validation: Validation,
         best_by: str,
         greater_is_better: bool,
+        keep_best: bool = True,
         train_dataset: Dataset[Any],
         collate: Callable[[Any], Batch],
         bf16: bool = False,
@@ -79,11 +81,11 @@ class LiftTrainer(Trainer):
         self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
         self.model_accepts_loss_kwargs = True  # the Trainer then counts a step's labelled items
         self._loss, self._validation, self.bf16 = loss, validation, bf16
-        self._best_by, self._sign = best_by, 1.0 if greater_is_better else -1.0
+        self._best_by, self._sign, self._keep_best = best_by, 1.0 if greater_is_better else -1.0, keep_best
         self._staging: Path | None = None
 
     def resume_or_start(self) -> None:
-        """Train to the end, from the last checkpoint if there is one, and load the best weights."""
+        """Train to the end, from the last checkpoint if there is one, and load the weights kept."""
         output = Path(self.args.output_dir)
         with writing(output):
             output.mkdir(parents=True, exist_ok=True)
@@ -124,7 +126,7 @@ class LiftTrainer(Trainer):
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Measure on the validation set and keep the weights if they are the best so far."""
+        """Measure on the validation set, and keep the weights if they are the best so far or the last count."""
         measures: dict[str, float] = {}
         if is_writer():
             self.model.eval()
@@ -132,7 +134,7 @@ class LiftTrainer(Trainer):
                 measures = dict(self._validation(self.model))
             self.model.train()
             self._require_finite(measures[self._best_by], f"validation {self._best_by}")
-            self._keep_if_best(measures)
+            self._keep_weights(measures)
         measures = broadcast_object_list([measures])[0]
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in measures.items()}
         self.log(metrics)
@@ -146,10 +148,10 @@ class LiftTrainer(Trainer):
                 "use a smaller learning rate (--lr), or --precision float32",
             )
 
-    def _keep_if_best(self, measures: Mapping[str, float]) -> None:
+    def _keep_weights(self, measures: Mapping[str, float]) -> None:
         value = measures[self._best_by]
         target = Path(self.args.output_dir) / BEST
-        if target.exists():
+        if self._keep_best and target.exists():
             best = best_of(target.parent)["value"]
             if self._sign * value <= self._sign * best:
                 return
@@ -372,7 +374,7 @@ def load_trainable(model: nn.Module, path: Path) -> None:
 
 
 def best_of(checkpoints: Path) -> dict[str, Any]:
-    """The record of the best weights: ``measure``, ``value``, ``step`` and all ``measures``."""
+    """The record of the weights kept: ``measure``, ``value``, ``step`` and all ``measures``."""
     with safe_open(checkpoints / BEST, framework="pt") as file:
         record: dict[str, Any] = json.loads(file.metadata()["best"])
     return record
