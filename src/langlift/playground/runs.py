@@ -14,7 +14,7 @@ from langlift.backbones.base_name import BaseName
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.languages import Language
-from langlift.sharing.pushing import recorded_languages
+from langlift.sharing.published_cards import recorded_languages
 from langlift.studies.single_runs import read_recipe
 from langlift.tasks.task import TASKS
 from langlift.training.run_folder import METRICS, is_finished, read_metrics

@@ -1,7 +1,9 @@
-"""What the exports of a run record about it, and reading the run's own records."""
+"""What the exports of a run record about it, their cards, and reading the run's own records."""
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,14 @@ import yaml
 from langlift.checkpoints.adapter_folder import read_identity
 from langlift.checkpoints.exporting import Exported, file_sizes
 from langlift.checkpoints.layouts import CONFIG_FILE
+from langlift.files import write_json
+from langlift.model_cards import render_card, split_front_matter
+from langlift.sharing.parity import LIMIT, Parity
 from langlift.training.run_folder import RECIPE
 
-EXPORT_FILE = "export.json"
+EXPORT_FILE, README = "export.json", "README.md"
+KEPT_FACTS = ("language", "license", "base_model", "datasets")
+"""Keys of a card's front matter that exports keep."""
 MODEL_FILES = (
     "config.json",
     "generation_config.json",
@@ -34,33 +41,59 @@ MODEL_FILES = (
 """The files of a model and its tokenizer in a model folder."""
 
 
-def finish_export(out: Path, staging: Path, record: Mapping[str, Any], card: str) -> Exported:
-    """Write ``export.json`` and the card of an export into ``staging``; returns its result."""
-    write_json(staging / EXPORT_FILE, record)
-    (staging / "README.md").write_text(card, encoding="utf-8")
-    sizes = file_sizes(staging)
-    measured = {key: record[key] for key in ("items", "difference", "agreement")}
-    return Exported(
-        str(out), record["name"], record["format"], list(sizes), sizes, **measured, int8=record.get("int8")
-    )
+def finish_export(
+    out: Path,
+    staging: Path,
+    source: Path,
+    base: str,
+    parity: Parity,
+    library: str,
+    facts: Mapping[str, Any],
+    template: str,
+    pipeline_tag: str,
+    **values: Any,
+) -> Exported:
+    """Write ``export.json`` and the card of an export into ``staging``; returns its result.
 
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write an indented JSON object."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def origin_of(source: Path, base: str = "") -> dict[str, Any]:
-    """A run's ``name``, and its ``method`` and ``base`` if recorded; ``base`` takes precedence."""
+    ``facts`` are recorded too; ``base`` replaces the recorded base model. The card includes the run's own, except
+    for how the run is used.
+    """
     recipe = read_recipe(source)
     recorded = inputs_in(recipe).get("base")
     if (source / CONFIG_FILE).is_file():  # in a family, the base with the family's vocabulary
         recorded = read_identity(source).get("model_name") or recorded
-    return {
+    origin: dict[str, Any] = {
         "name": source.resolve().name,
         "method": settings_in(recipe).get("method"),
         "base": base or recorded,
     }
+    measured = asdict(parity)
+    front, text = split_front_matter(read_readme(source))
+    front = {key: front[key] for key in KEPT_FACTS if front.get(key)}
+    if origin["base"]:
+        front.setdefault("base_model", origin["base"])
+    front |= {"library_name": library, "pipeline_tag": pipeline_tag, "tags": ["langlift", pipeline_tag]}
+    text = re.sub(r"^## Use\n.*?(?=^## |\Z)", "", text, flags=re.MULTILINE | re.DOTALL).strip()
+    card = render_card(
+        template,
+        front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True).rstrip(),
+        origin=origin,
+        parity=parity,
+        limit=LIMIT,
+        text=re.sub(r"\A# (.*)", r"**\1**", text),
+        loss=facts.get("int8"),
+        **values,
+    )
+    (staging / README).write_text(card, encoding="utf-8")
+    write_json(staging / EXPORT_FILE, {"format": library, **origin, **measured, **facts})
+    sizes = file_sizes(staging)
+    return Exported(str(out), origin["name"], library, list(sizes), sizes, **measured, int8=facts.get("int8"))
+
+
+def read_readme(folder: Path) -> str:
+    """The card of a run or a model; empty if there is none."""
+    path = next((path for path in (folder / README, folder / "model" / README) if path.is_file()), None)
+    return path.read_text(encoding="utf-8", errors="replace") if path else ""
 
 
 def read_recipe(source: Path) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """``langlift export --to onnx``: a graph, its tokenizer and labels, compared with PyTorch before they are kept."""
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,9 @@ from langlift.backbones.loading import longest_input
 from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.exporting import Exported
 from langlift.errors import LangliftError
-from langlift.files import check_new_folder, new_folder
+from langlift.files import check_new_folder, new_folder, write_json
 from langlift.progress import say
-from langlift.sharing.export_cards import export_card
-from langlift.sharing.export_records import finish_export, origin_of, write_json
+from langlift.sharing.export_records import finish_export
 from langlift.sharing.onnx_graph import MODEL_FILE, Graph, ParserGraph, require_onnx, write_graph
 from langlift.sharing.onnx_session import INT8_FILE, OnnxModel, OnnxParser, quantise
 from langlift.sharing.parity import compared, logits_on, require_parity
@@ -55,19 +53,19 @@ def export_onnx(source: Path, out: Path, base: BaseName, int8: bool, data: str |
             say("writing it in 8 bits and measuring the loss")
             quantise(staging)
             loss = _int8_loss(run, staging)
-        origin = origin_of(source, base.name)
         task = run.trained.task if run.trained else None
-        card = export_card(
-            TEMPLATES[task.verb] if task else "onnx_language_model.md",
-            "onnx",
-            task.pipeline_tag if task else described["task"],
-            origin,
-            parity,
+        return finish_export(
+            out,
+            staging,
             source,
+            base.name,
+            parity,
+            "onnx",
+            {"int8": loss},
+            TEMPLATES[task.verb] if task else "onnx_language_model.md",
+            task.pipeline_tag if task else described["task"],
             described=described,
-            loss=loss,
         )
-        return finish_export(out, staging, {"format": "onnx", **origin, **asdict(parity), "int8": loss}, card)
 
 
 def _write_tokenizer(run: Reference, folder: Path) -> None:

@@ -3,8 +3,8 @@
 import shutil
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import asdict
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,13 @@ from langlift.checkpoints.exporting import Exported
 from langlift.checkpoints.layouts import CONFIG_FILE, FUSION_CONFIG
 from langlift.errors import InputError, LangliftError
 from langlift.files import check_new_folder, new_folder
-from langlift.sharing.export_cards import export_card
-from langlift.sharing.export_records import MODEL_FILES, finish_export, origin_of, read_json
+from langlift.sharing.export_records import MODEL_FILES, finish_export, read_json
 from langlift.sharing.parity import compared, logits_on, require_parity
-from langlift.sharing.reference import Reference, items_of, load_reference
+from langlift.sharing.reference import Reference, load_reference, plain_logits
 from langlift.sharing.stock_heads import sentence_head, token_head
 from langlift.tasks.prediction import TrainedTask, is_task_run, seed_folder
 from langlift.tasks.runner import HEAD
 from langlift.tasks.task import TASKS
-from langlift.training.trainer import Batch
 
 
 def export_transformers(source: Path, out: Path, base: BaseName, data: str | None) -> Exported:
@@ -64,13 +62,7 @@ def export_transformers(source: Path, out: Path, base: BaseName, data: str | Non
         expected = logits_on(run.batches, run.compute)
         auto_class = _write_model(run, source, staging)
         written = auto_class.from_pretrained(staging, dtype=torch.float32).eval()
-
-        def compute(batch: Batch) -> torch.Tensor:
-            ids = batch["input_ids"]
-            mask = batch.get("attention_mask", torch.ones_like(ids))
-            return items_of(written(input_ids=ids, attention_mask=mask).logits, batch)
-
-        parity = compared(expected, logits_on(run.batches, compute))
+        parity = compared(expected, logits_on(run.batches, partial(plain_logits, written)))
         require_parity(parity, f"{source} as a plain model")
         tokenizer = AutoTokenizer.from_pretrained(staging)
         if any(tokenizer(text)["input_ids"] != run.tokenizer(text)["input_ids"] for text in run.sentences):
@@ -78,21 +70,20 @@ def export_transformers(source: Path, out: Path, base: BaseName, data: str | Non
                 "the tokenizer that was written splits text differently than the run's",
                 "nothing was written; please report it, with the base model",
             )
-        origin = origin_of(source, base.name)
         language_model = "text-generation" if auto_class is AutoModelForCausalLM else "fill-mask"
-        card = export_card(
-            "export_transformers.md",
-            "transformers",
-            task.pipeline_tag if task else language_model,
-            origin,
-            parity,
+        return finish_export(
+            out,
+            staging,
             source,
+            base.name,
+            parity,
+            "transformers",
+            {"model_class": type(written).__name__},
+            "export_transformers.md",
+            task.pipeline_tag if task else language_model,
             kind=auto_class.__name__,
             words=_labelled_token(run.trained),
-            loss=None,
         )
-        record = {"format": "transformers", **origin, "model_class": type(written).__name__, **asdict(parity)}
-        return finish_export(out, staging, record, card)
 
 
 def _require_mergeable(folder: Path, source: Path) -> None:

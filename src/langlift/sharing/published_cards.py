@@ -1,17 +1,28 @@
 """The model card on the hub: the run's own card, completed for other users."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from langlift.adapters.method import readers
+from langlift.backbones.loading import is_causal
 from langlift.bundled_models import BUNDLED
-from langlift.languages import Language
+from langlift.corpus.text_data import load_text_data
+from langlift.data_folder import MANIFEST
+from langlift.errors import InputError
+from langlift.hub_folders import REPOSITORY
+from langlift.languages import FLORES_CODE, Language, find_language
 from langlift.model_cards import render_card, split_front_matter
-from langlift.tasks.task import Task
+from langlift.sharing.export_records import EXPORT_FILE, inputs_in, read_json, settings_in
+from langlift.sharing.published_files import Publication, recorded_paths
+from langlift.tasks.runner import HEAD
+from langlift.tasks.task import TASKS, Task
+from langlift.training.run_folder import METRICS
 
+NOT_STATED = "not stated"
 SCORES = (
     ("validation_loss_before", "loss on held-out text before, nats"),
     ("validation_loss", "loss on held-out text after, nats"),
@@ -20,81 +31,104 @@ SCORES = (
 )
 
 
-@dataclass(frozen=True)
-class DataSource:
-    """A source of training text: its name, its hub id if it has one, and its licence as recorded."""
+def published_card(
+    found: Publication,
+    repository: str,
+    base: str | None,
+    base_is_public: bool,
+    language: Language | None,
+    licence: str | None,
+    data: Sequence[Path],
+    remarks: list[str],
+) -> str:
+    """The run's card under the public name of its base, with missing facts and sections added.
 
-    name: str
-    hub_id: str | None
-    licence: str
-
-
-@dataclass(frozen=True)
-class CardFacts:
-    """The content of a card; ``trained_on`` are names of data sets, ``sources`` what they consist of."""
-
-    repository: str
-    kind: str
-    languages: list[Language]
-    base: str | None
-    base_is_public: bool
-    licence: str | None
-    task: Task | None
-    trained_on: list[str]
-    tested_on: str | None
-    sources: list[DataSource]
-    settings: Mapping[str, Any]
-    metrics: Mapping[str, Any]
-    layout: str | None = None
-    causal: bool = False
-
-
-def published_card(readme: str, facts: CardFacts) -> str:
-    """The run's card, with missing facts and sections added."""
-    front, text = split_front_matter(readme)
-    if facts.kind != "onnx":  # there the folder is downloaded first
-        text = text.replace("THIS_FOLDER", facts.repository)
-    if not text:
-        text = f"# {facts.repository.partition('/')[2] or facts.repository}"
+    What the owner wrote is kept unless it is given anew. ``remarks`` gets what the card lacks.
+    """
+    inputs, settings = inputs_in(found.recipe), settings_in(found.recipe)
+    metrics = {**read_json(found.whole / METRICS), **read_json(found.folder / METRICS)}
+    task = TASKS.get(str(read_json(found.folder / ("labels.json" if found.kind == "onnx" else HEAD)).get("task")))
+    front, text = split_front_matter(_without_paths(found, base))
+    languages = [language] if language is not None else recorded_languages(inputs)
+    if not languages:
+        remarks.append("the card names no language: give --language")
+    if licence is None and "license" not in front:
+        remarks.append("the card names no licence: give --license (such as cc-by-4.0)")
+    sources = _sources(data, inputs, remarks)
+    if not sources:
+        remarks.append("the card names no licences of the data: give the built data folder with --data")
+    config, objective = found.files.get("config.json"), settings.get("objective")
+    causal = is_causal(str(config.parent)) if isinstance(config, Path) else objective == "causal"
+    tags = front["tags"] if isinstance(front.get("tags"), list) else []
+    stated = {
+        "language": list(dict.fromkeys(one.code for one in languages)),
+        "license": licence,
+        "library_name": "onnx" if found.kind == "onnx" else front.get("library_name") or "langlift",
+        "pipeline_tag": task.pipeline_tag
+        if task
+        else front.get("pipeline_tag") or ("text-generation" if causal else "fill-mask"),
+        "tags": list(dict.fromkeys([*map(str, tags), "langlift", "low-resource-languages"])),
+        "datasets": [hub_id for _, hub_id, _ in sources if hub_id],
+        "base_model": base if base_is_public else None,
+    }
+    tested_on = str(inputs["data"]) if task and inputs.get("data") else None
+    if task and tested_on and (results := _results(task, tested_on, metrics)):
+        stated |= {"model_name": repository.rpartition("/")[2], "eval_results": results}
+    kept = {key: value for key, value in front.items() if key not in ("base_model", "model-index")}
+    facts = ModelCardData(**kept | {key: value for key, value in stated.items() if value})
+    if found.kind != "onnx":  # there the folder is downloaded first
+        text = text.replace("THIS_FOLDER", repository)
+    text = text or f"# {repository.rpartition('/')[2]}"
+    unused, method = task.unused if task else frozenset(), settings.get("method")
     return render_card(
         "published.md",
-        front=_front_matter(front, facts),
+        front=facts.to_yaml().rstrip(),
         text=text,
         present=re.findall(r"^## (.*)$", text, flags=re.MULTILINE),
-        facts=facts,
-        scores=_scores(facts),
+        repository=repository,
+        kind=found.kind,
+        layout=read_json(found.folder / EXPORT_FILE).get("format"),
+        task=task,
+        base=base,
         bundled=BUNDLED,
+        causal=causal,
+        languages=languages,
+        trained_on=_data_names(inputs),
+        tested_on=tested_on,
+        sources=sources,
+        settings={
+            name: value
+            for name, value in settings.items()
+            if name not in unused and method in (readers(name) or (method,))
+        },
+        scores=_scores(metrics),
     )
 
 
-def _front_matter(front: Mapping[str, Any], facts: CardFacts) -> str:
-    """The front matter; what the owner wrote is kept unless it is given anew."""
-    tags = front["tags"] if isinstance(front.get("tags"), list) else []
-    stated: dict[str, Any] = {
-        "language": list(dict.fromkeys(language.code for language in facts.languages)),
-        "license": facts.licence,
-        "library_name": {"onnx": "onnx"}.get(facts.kind) or front.get("library_name") or "langlift",
-        "pipeline_tag": facts.task.pipeline_tag
-        if facts.task
-        else front.get("pipeline_tag") or ("text-generation" if facts.causal else "fill-mask"),
-        "tags": list(dict.fromkeys([*map(str, tags), "langlift", "low-resource-languages"])),
-        "datasets": [source.hub_id for source in facts.sources if source.hub_id],
-    }
-    kept = {key: value for key, value in front.items() if key not in ("base_model", "model-index")}
-    merged = {**kept, **{key: value for key, value in stated.items() if value}}
-    if facts.base and facts.base_is_public:
-        merged["base_model"] = facts.base
-    if results := _results(facts):
-        merged |= {"model_name": facts.repository.rpartition("/")[2], "eval_results": results}
-    return str(ModelCardData(**merged).to_yaml()).rstrip()
+def recorded_languages(inputs: Mapping[str, Any]) -> list[Language]:
+    """The languages that a run recorded; for tasks, those of data with names such as ``mlt_Latn``."""
+    of_family = inputs.get("languages")
+    codes = [*of_family] if isinstance(of_family, dict) else [inputs.get("language"), inputs.get("data")]
+    return [
+        find_language(code)
+        for code in codes
+        if isinstance(code, str) and (FLORES_CODE.fullmatch(code) or code == inputs.get("language"))
+    ]
 
 
-def _results(facts: CardFacts) -> list[EvalResult]:
+def _without_paths(found: Publication, base: str | None) -> str:
+    """The run's card with the base's public name, and with local paths shortened to names."""
+    card, before = found.readme, found.base
+    if before is not None and base is not None:
+        card = re.sub(rf"(?<![\w/.-]){re.escape(before)}(?![\w/-])", lambda _: base, card)
+    for path in recorded_paths(found.recipe):
+        card = card.replace(path, Path(path).name)
+    return card
+
+
+def _results(task: Task, tested_on: str, metrics: Mapping[str, Any]) -> list[EvalResult]:
     """A task's metrics on its test data."""
-    task, tested_on = facts.task, facts.tested_on
-    if task is None or tested_on is None:
-        return []
-    found = [(metric, facts.metrics.get(f"test_{metric.name}")) for metric in (task.metric, *task.further)]
+    found = [(metric, metrics.get(f"test_{metric.name}")) for metric in (task.metric, *task.further)]
     return [
         EvalResult(
             task_type=task.pipeline_tag,
@@ -110,9 +144,8 @@ def _results(facts: CardFacts) -> list[EvalResult]:
     ]
 
 
-def _scores(facts: CardFacts) -> list[tuple[str, str]]:
+def _scores(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(what was measured, value)."""
-    metrics = facts.metrics
     rows = [
         (f"{key.removeprefix('test_')} on the test split", f"{value:.2f}")
         for key, value in metrics.items()
@@ -128,3 +161,51 @@ def _scores(facts: CardFacts) -> list[tuple[str, str]]:
     if isinstance(baseline, dict):
         rows += [(f"baseline {name} on the test split", f"{value:.2f}") for name, value in baseline.items()]
     return rows
+
+
+def _data_names(inputs: Mapping[str, Any]) -> list[str]:
+    """The names of a run's training data."""
+    if isinstance(of_family := inputs.get("languages"), dict):
+        return [str(one["data"]) for some in of_family.values() for one in some if isinstance(one, dict)]
+    data = inputs.get("train_data") or inputs.get("data") or []
+    return list(map(str, data)) if isinstance(data, list) else str(data).split(", ")
+
+
+def _sources(
+    folders: Sequence[Path], inputs: Mapping[str, Any], remarks: list[str]
+) -> list[tuple[str, str | None, str]]:
+    """(name, hub id if it has one, licence) of the sources in the manifests of built folders.
+
+    Raises:
+        InputError: a folder has no manifest.
+    """
+    sources = []
+    recorded = _hashes(inputs)
+    for folder in folders:
+        manifest = read_json(folder / MANIFEST)
+        if not isinstance(manifest.get("sources"), list):
+            raise InputError(
+                f"{folder}: no {MANIFEST} that names sources",
+                "give a folder that 'langlift corpus build' or 'langlift graph build' wrote",
+            )
+        if recorded and load_text_data(folder).sha256 not in recorded:
+            remarks.append(f"{folder} is not the data that the run recorded (the hash differs)")
+        counted = manifest.get("licences")
+        in_graph = ", ".join(counted) if isinstance(counted, dict) else ""
+        for source in manifest["sources"]:
+            kind, name = str(source.get("kind") or "source"), str(source.get("id") or source.get("path") or "")
+            on_hub = name if REPOSITORY.fullmatch(name) and not Path(name).exists() and kind != "file" else None
+            title = kind if on_hub or not name else f"{kind} {Path(name).name}"
+            licence = str(source.get("licence") or in_graph or NOT_STATED)
+            sources.append((title, on_hub, licence.replace("|", "/")))
+    return list(dict.fromkeys(sources))
+
+
+def _hashes(inputs: Mapping[str, Any]) -> set[str]:
+    """The hashes of the data that a run of adapt or adapt-family recorded."""
+    if isinstance(of_family := inputs.get("languages"), dict):
+        return {str(one["sha256"]) for some in of_family.values() for one in some if "sha256" in one}
+    if "language" not in inputs:
+        return set()
+    hashes = inputs.get("data_sha256")
+    return {str(one) for one in (hashes if isinstance(hashes, list) else [hashes]) if one}

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import try_to_load_from_cache
 from safetensors.torch import save
 
 from langlift.backbones.eight_bits import has_eight_bits
@@ -26,14 +25,20 @@ from langlift.checkpoints.masked_head import MASKED_HEAD
 from langlift.checkpoints.weight_files import read_metadata, read_safetensors
 from langlift.errors import InputError
 from langlift.hub_folders import REPOSITORY
-from langlift.sharing.export_records import EXPORT_FILE, MODEL_FILES, inputs_in, read_json
+from langlift.sharing.export_records import (
+    EXPORT_FILE,
+    MODEL_FILES,
+    inputs_in,
+    read_json,
+    read_readme,
+    read_recipe,
+)
 from langlift.studies.published import BASES
 from langlift.tasks.prediction import is_task_run, seed_folder
 from langlift.tasks.runner import HEAD, HEAD_WEIGHTS
 from langlift.tasks.setups import FUSED_ADAPTERS, LANGUAGE_ADAPTER
 from langlift.training.run_folder import LEARNING_CURVES, METRICS, PROGRESS, RECIPE, VERSIONS, is_finished
 
-README = "README.md"
 RUN_FILES = (RECIPE, VERSIONS, METRICS, PROGRESS, LEARNING_CURVES, EXPORT_FILE)
 ADAPTER_FILES = (
     CONFIG_FILE,
@@ -63,6 +68,26 @@ class Publication:
     folder: Path
     whole: Path
     files: dict[str, Content]
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The recipe; empty if there is none."""
+        return read_recipe(self.folder)
+
+    @property
+    def readme(self) -> str:
+        """The run's own card, which its owner may have edited; empty if there is none."""
+        return read_readme(self.folder)
+
+    @property
+    def base(self) -> str | None:
+        """The recorded base model; of a whole model, the one that it was trained from."""
+        base = None
+        if CONFIG_FILE in self.files:
+            base = read_identity(self.folder).get("model_name")
+            base = base or read_json(self.folder / CONFIG_FILE).get("base_model_name_or_path")
+        base = base or inputs_in(self.recipe).get("base") or read_json(self.folder / EXPORT_FILE).get("base")
+        return str(base) if base else None
 
 
 def find_publication(source: Path) -> Publication:
@@ -104,28 +129,11 @@ def find_publication(source: Path) -> Publication:
     return Publication("model", source, source, _chosen(model, MODEL_FILES) | _chosen(source, RUN_FILES))
 
 
-def readme_of(found: Publication) -> str:
-    """The run's own card, which its owner may have edited; empty if there is none."""
-    path = next(
-        (path for path in (found.folder / README, found.folder / "model" / README) if path.is_file()), None
-    )
-    return path.read_text(encoding="utf-8", errors="replace") if path else ""
-
-
-def recorded_base(found: Publication, recipe: Mapping[str, Any]) -> str | None:
-    """The base model of an adapter or a task, or the model that a whole model was trained from, if recorded."""
-    base = None
-    if CONFIG_FILE in found.files:
-        base = read_identity(found.folder).get("model_name")
-        base = base or read_json(found.folder / CONFIG_FILE).get("base_model_name_or_path")
-    base = base or inputs_in(recipe).get("base") or read_json(found.folder / EXPORT_FILE).get("base")
-    return str(base) if base else None
-
-
-def made_portable(files: Mapping[str, Content], before: str | None, base: str | None) -> dict[str, Content]:
-    """The files with local paths shortened to names, and the base ``before`` replaced by ``base``."""
-    ready = dict(files)
-    for name, path in files.items():
+def made_portable(found: Publication, base: str | None) -> dict[str, Content]:
+    """The files with local paths shortened to names, and the recorded base replaced by ``base``."""
+    before = found.base
+    ready = dict(found.files)
+    for name, path in found.files.items():
         if not isinstance(path, Path):
             continue
         if path.name in (RECIPE, METRICS, EXPORT_FILE):
@@ -148,11 +156,6 @@ def size_of(content: Content) -> int:
 def on_hub(name: str) -> bool:
     """Whether a recorded base is assumed to be on the hub: named like a repository, and not a local folder."""
     return not Path(name).exists() and (REPOSITORY.fullmatch(name) is not None or name in BASES)
-
-
-def loaded_from_hub(name: str) -> bool:
-    """Whether a hub repository is in the local cache."""
-    return isinstance(try_to_load_from_cache(name, "config.json"), str)
 
 
 def recorded_paths(recipe: Mapping[str, Any]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The model of a run as the reference for its exports, and the batches on which they are compared."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
+from transformers import PreTrainedModel
 
 from langlift.adapters.composition import attached
 from langlift.backbones.base_name import BaseName
+from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.language_models import load_language_model
 from langlift.corpus.text_data import texts_to_score
 from langlift.errors import InputError
@@ -94,13 +96,8 @@ def load_reference(run: Path, base: BaseName, data: str | None) -> Reference:
     if not examples:
         raise InputError(f"{run}: no sentence for the comparison fits into the model", "give others with --data")
 
-    def compute(batch: Batch) -> Tensor:
-        options: dict[str, Any] = {"use_cache": False} if loaded.backbone.causal else {}
-        mask = batch.get("attention_mask")
-        return items_of(model(input_ids=batch["input_ids"], attention_mask=mask, **options).logits, batch)
-
-    batches = list(_batches(examples, PadBatch(tokenizer.pad_token_id)))
-    return Reference(model.eval(), tokenizer, compute, batches, sentences)
+    batches = _batches(examples, PadBatch(tokenizer.pad_token_id))
+    return Reference(model.eval(), tokenizer, partial(plain_logits, model), batches, sentences)
 
 
 def _task(run: Path, base: BaseName, data: str | None) -> Reference:
@@ -111,7 +108,7 @@ def _task(run: Path, base: BaseName, data: str | None) -> Reference:
     parser = isinstance(model, DependencyParser)
     trees = test.gold[:TEST_SENTENCES] if parser and test is not None else None
     examples = learner.examples(trained.encoder, inputs, trained.labels, trees)
-    batches = list(_batches(examples, trained.encoder.collate))
+    batches = _batches(examples, trained.encoder.collate)
     compute = partial(parser_scores, model) if parser else model
     return Reference(model, trained.tokenizer, compute, batches, list(map(text_of, inputs)), trained, test)
 
@@ -131,6 +128,13 @@ def _saved_split(trained: TrainedTask) -> Split[Any, Any] | None:
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: damaged", "restore the file, or delete it and give --data") from None
     return split if len(split) else None
+
+
+def plain_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """The logits of a batch's labelled items, as in ``items_of``, by a model of transformers with a head."""
+    options = {"use_cache": False} if backbone_of(model).causal else {}
+    output: Any = model(input_ids=batch["input_ids"], attention_mask=batch.get("attention_mask"), **options)
+    return items_of(output.logits, batch)
 
 
 def parser_scores(parser: Any, batch: Batch) -> Tensor:
@@ -153,8 +157,8 @@ def items_of(logits: Tensor, batch: Batch) -> Tensor:
     return means_over_words(logits[used], batch["labels"][used])
 
 
-def _batches(examples: Sequence[Example], collate: Callable[[Sequence[Example]], Batch]) -> Iterator[Batch]:
-    return (collate(examples[start : start + BATCH_SIZE]) for start in range(0, len(examples), BATCH_SIZE))
+def _batches(examples: Sequence[Example], collate: Callable[[Sequence[Example]], Batch]) -> list[Batch]:
+    return [collate(examples[start : start + BATCH_SIZE]) for start in range(0, len(examples), BATCH_SIZE)]
 
 
 def _gaps(rows: Sequence[Sequence[int]], tokenizer: Any) -> list[Example]:
