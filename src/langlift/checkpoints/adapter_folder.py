@@ -1,7 +1,7 @@
 """Save and load adapter folders, in AdapterHub's layout or PEFT's."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,11 @@ from langlift.checkpoints.layouts import (
     FUSION_CONFIG,
     PEFT_WEIGHTS,
     adapter_keys,
-    adapterhub_keys,
     full_peft_keys,
-    peft_keys,
     renamed,
     usable_name,
 )
-from langlift.checkpoints.masked_head import load_masked_head
+from langlift.checkpoints.masked_head import MASKED_HEAD, stored_head
 from langlift.checkpoints.weight_files import read_metadata, read_safetensors
 from langlift.errors import InputError
 
@@ -106,11 +104,26 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) 
         )
     config = read_config(folder, backbone_of(model))
     require_base(folder, read_identity(folder), model)
-    if "peft_type" in description:
-        name = _load_peft(model, folder, config, name or config.method)
+    if isinstance(config, PeftAdapterConfig):
+        name = name or config.method
+        weights = full_peft_keys(model, read_safetensors(folder / PEFT_WEIGHTS))
+        if not all(key.startswith(f"base_model.model.{model.base_model_prefix}.") for key in weights):
+            raise InputError(f"{folder}: the adapter belongs to another architecture", "give its own --base")
     else:
-        name = _load_bottleneck(model, folder, description, config, name)
-    load_masked_head(model, folder)
+        stored_name = str(description["name"])
+        name = name or usable_name(stored_name)
+        weights = renamed(read_safetensors(folder / ADAPTERHUB_WEIGHTS), stored_name, name)
+        block_key = f"{model.base_model_prefix}.invertible_adapters.{name}.F.0.weight"
+        if getattr(config, "invertible", False) != (block_key in weights):
+            raise InputError(
+                f"{folder}: configuration and weights disagree on the invertible block", "train it again"
+            )
+    attach(model, name, config)
+    used = fill(adapter_keys(model, name, config), weights, folder)
+    # Only the first adapter of a stack uses its invertible block.
+    require_all_used(folder, {k for k in weights.keys() - used if ".invertible_adapters." not in k})
+    if head := stored_head(model, folder):
+        fill(head.items(), read_safetensors(folder / MASKED_HEAD), folder)
     return name
 
 
@@ -184,32 +197,6 @@ def require_base(folder: Path, identity: Mapping[str, Any], model: PreTrainedMod
     _require(folder, identity, "hidden_size", model.config.hidden_size)
 
 
-def _load_bottleneck(
-    model: PreTrainedModel, folder: Path, description: dict[str, Any], config: AdapterConfig, name: str | None
-) -> str:
-    stored_name = str(description["name"])
-    name = name or usable_name(stored_name)
-    weights = renamed(read_safetensors(folder / ADAPTERHUB_WEIGHTS), stored_name, name)
-    block_key = f"{model.base_model_prefix}.invertible_adapters.{name}.F.0.weight"
-    if getattr(config, "invertible", False) != (block_key in weights):
-        raise InputError(f"{folder}: configuration and weights disagree on the invertible block", "train it again")
-    attach(model, name, config)
-    used = fill(adapterhub_keys(model, name), weights, folder)
-    # Only the first adapter of a stack uses its invertible block.
-    require_all_used(folder, {k for k in weights.keys() - used if ".invertible_adapters." not in k})
-    return name
-
-
-def _load_peft(model: PreTrainedModel, folder: Path, config: AdapterConfig, name: str) -> str:
-    weights = full_peft_keys(model, read_safetensors(folder / PEFT_WEIGHTS))
-    if not all(key.startswith(f"base_model.model.{model.base_model_prefix}.") for key in weights):
-        raise InputError(f"{folder}: the adapter belongs to another architecture", "give its own --base")
-    attach(model, name, config)
-    used = fill(peft_keys(model, name), weights, folder)
-    require_all_used(folder, weights.keys() - used)
-    return name
-
-
 def require_all_used(folder: Path, unused: set[str]) -> None:
     """Raise an InputError if weights of the folder were not used."""
     if unused:
@@ -228,7 +215,7 @@ def _require(folder: Path, description: Mapping[str, Any], field: str, here: Any
         )
 
 
-def fill(keys: Iterator[tuple[str, nn.Parameter]], weights: dict[str, Tensor], folder: Path) -> set[str]:
+def fill(keys: Iterable[tuple[str, nn.Parameter]], weights: dict[str, Tensor], folder: Path) -> set[str]:
     """Copy weights into parameters, given with their keys; returns the keys.
 
     Raises:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
@@ -36,16 +35,3 @@ def stored_head(model: PreTrainedModel, folder: Path) -> dict[str, nn.Parameter]
             "give the base it was trained on",
         )
     return {name: here[name] for name in stored}
-
-
-def load_masked_head(model: PreTrainedModel, folder: Path) -> None:
-    """Load the MLM head of an adapter folder, if it has one, into a model, in place.
-
-    Raises:
-        InputError: as ``stored_head``.
-    """
-    if parameters := stored_head(model, folder):
-        stored = read_safetensors(folder / MASKED_HEAD)
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(stored[name])

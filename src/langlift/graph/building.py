@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from langlift.data_folder import SPLITS, printable, write_dropped, write_manifest
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes
-from langlift.graph.cldr import described, locale_of, read_cldr
+from langlift.graph.cldr import locale_of, read_cldr
 from langlift.graph.conceptnet import conceptnet_codes
 from langlift.graph.plan import Plan, make_plan
 from langlift.graph.recipe import GraphRecipe
@@ -164,7 +164,8 @@ class Build:
                 if store.counts(number, place) is None:
                     store.add(number, place, edge_table(edges), Counts(len(edges)))
                 tally.rows += len(edges)
-                self.locales.setdefault(str(language), []).append(described(locale, len(edges)))
+                described = {"kind": "cldr", "locale": locale, "babel": version("babel"), "rows": len(edges)}
+                self.locales.setdefault(str(language), []).append(described)
 
     def refusal(self, name: str, prepared: "Prepared") -> InputError | None:
         """The error for a language with too few sentences for three splits, else None."""

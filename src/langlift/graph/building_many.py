@@ -6,14 +6,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from itertools import groupby
+from itertools import accumulate, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from langlift.data_folder import MANIFEST, printable, write_manifest
-from langlift.errors import InputError, LangliftError
-from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes
+from langlift.errors import InputError
+from langlift.files import SPACE_HINT, check_new_folder, new_folder, process_peak_memory_bytes, write_json, writing
 from langlift.graph.building import Build
 from langlift.graph.cldr import cldr_locales
 from langlift.graph.conceptnet import conceptnet_codes, language_of_code
@@ -25,7 +25,7 @@ from langlift.progress import ProgressBar
 WORK = ".building"
 """The folder inside the build's for the edges read; removed when all languages are done."""
 EDGES_AT_ONCE = 500_000
-"""Maximum number of edges prepared together, unless one language alone has more."""
+"""Number of edges prepared together, besides those of one language."""
 
 
 @dataclass(frozen=True)
@@ -191,13 +191,9 @@ def _open(out: Path, asked: Mapping[str, Any]) -> Path:
     # A build that was interrupted before it recorded what was asked leaves the working folder empty.
     if not (work.is_dir() and [path.name for path in out.iterdir()] == [WORK]):
         check_new_folder(out)
-    try:
+    with writing(out, SPACE_HINT):
         work.mkdir(parents=True, exist_ok=True)
-        staged = state.with_suffix(".writing")
-        staged.write_text(json.dumps(asked), encoding="utf-8")
-        staged.replace(state)
-    except OSError as error:
-        raise LangliftError(f"{out}: cannot be written ({error.strerror})", "check its permissions") from error
+        write_json(state, asked)
     return work
 
 
@@ -219,15 +215,8 @@ def _named(
 
 
 def _batches(wanted: Mapping[str, list[str]], counts: Mapping[str, int]) -> Iterator[dict[str, list[str]]]:
-    """Languages to prepare together: at most ``EDGES_AT_ONCE`` edges, or one language that has more."""
-    batch: dict[str, list[str]] = {}
-    edges = 0
-    for name, codes in wanted.items():
-        size = sum(counts.get(code, 0) for code in codes)
-        if batch and edges + size > EDGES_AT_ONCE:
-            yield batch
-            batch, edges = {}, 0
-        batch[name] = codes
-        edges += size
-    if batch:
-        yield batch
+    """Languages to prepare together: at most ``EDGES_AT_ONCE`` edges, and one language more."""
+    sizes = [sum(counts.get(code, 0) for code in codes) for codes in wanted.values()]
+    before = accumulate(sizes, initial=0)
+    for _, batch in groupby(zip(before, wanted, strict=False), lambda pair: pair[0] // EDGES_AT_ONCE):
+        yield {name: wanted[name] for _, name in batch}

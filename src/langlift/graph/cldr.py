@@ -6,8 +6,6 @@ root locale or from another language (French for Haitian Creole) are left out.
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.metadata import version
-from typing import Any
 
 from langlift.errors import InputError
 from langlift.graph.conceptnet import clean_term
@@ -77,11 +75,6 @@ def read_cldr(locale: str, language: str) -> Iterator[Edge]:
     """
     for line, (head, relation, tail, tail_language) in enumerate(_triples(locale, language), start=1):
         yield Edge(line, head, language, relation, tail, tail_language, 1.0, LICENCE)
-
-
-def described(locale: str, rows: int) -> dict[str, Any]:
-    """The source's entry in the manifest."""
-    return {"kind": "cldr", "locale": locale, "babel": version("babel"), "rows": rows}
 
 
 def _triples(locale: str, language: str) -> Iterator[tuple[str, str, str, str]]:

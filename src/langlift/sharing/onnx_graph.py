@@ -101,7 +101,7 @@ def write_graph(graph: Graph, folder: Path, pad_token_id: int) -> None:
     mask = torch.ones_like(ids)
     ids[1, 7:], mask[1, 7:] = pad_token_id, 0
     try:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), quiet_onnx():
             program: Any = torch.onnx.export(
                 graph.eval(),
                 graph.example(ids, mask),
@@ -140,15 +140,12 @@ def _drop_shapes_of_weights(path: Path) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress the exporter's output and warnings; errors still raise."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
+def quiet_onnx() -> Iterator[None]:
+    """Suppress what the packages of ``NEEDED`` print, log and warn of; errors still raise."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings(action="ignore"), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(disabled)

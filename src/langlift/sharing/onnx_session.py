@@ -1,6 +1,5 @@
 """Run an ONNX file in place of a trained model, and write it in 8 bits."""
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from torch.nn.functional import pad
 
 from langlift.heads.biaffine import NO_ARC
 from langlift.masking.masked_language_model import IGNORED
-from langlift.sharing.onnx_graph import MODEL_FILE, WEIGHTS_FILE, Graph, ParserGraph
+from langlift.sharing.onnx_graph import MODEL_FILE, WEIGHTS_FILE, Graph, ParserGraph, quiet_onnx
 from langlift.sharing.reference import items_of, parser_scores
 from langlift.training.trainer import Batch
 
@@ -82,10 +81,7 @@ def quantise(folder: Path) -> None:
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)  # advice to preprocess, which changes nothing here
-    try:
+    with quiet_onnx():  # it advises to preprocess, which changes nothing here
         quantize_dynamic(
             folder / MODEL_FILE,
             folder / INT8_FILE,
@@ -95,8 +91,6 @@ def quantise(folder: Path) -> None:
             nodes_to_exclude=_without_matrices(folder / MODEL_FILE),
             use_external_data_format=(folder / WEIGHTS_FILE).exists(),
         )
-    finally:
-        root.setLevel(level)
 
 
 def _without_matrices(path: Path) -> list[str]:

@@ -19,6 +19,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from langlift.adapters.composition import attached
 from langlift.adapters.method import exported_to, one_of
 from langlift.adapters.peft_adapter import merge
 from langlift.backbones.base_name import BaseName
@@ -112,7 +113,7 @@ def _write_model(run: Reference, source: Path, staging: Path) -> Any:
         model = run.body
         auto_class = AutoModelForCausalLM if backbone_of(model).causal else AutoModelForMaskedLM
         folder = source if (source / "config.json").is_file() else source / "model"
-        if run.adapters:
+        if attached(model):
             merge(model)
         elif not has_eight_bits(folder):
             for path in sorted(folder.iterdir()):

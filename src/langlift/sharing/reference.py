@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
-from langlift.adapters.composition import attached
 from langlift.backbones.base_name import BaseName
 from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.language_models import load_language_model
@@ -53,11 +52,6 @@ class Reference:
     sentences: list[str]
     trained: TrainedTask | None = None
     test: Split[Any, Any] | None = None
-
-    @property
-    def adapters(self) -> list[str]:
-        """The names of its adapters."""
-        return attached(self.body)
 
     @property
     def body(self) -> Any:
