@@ -378,7 +378,7 @@ def test_killed_in_the_middle_it_goes_on(langlift: Langlift, topic_folder: Path,
 
 
 def test_two_runs_at_once_on_the_same_answers(topic_folder: Path, tmp_path: Path, langlift: Langlift) -> None:
-    from langlift.prompting.answer_store import open_answers
+    from langlift.prompting.asking import open_answers
 
     with open_answers(tmp_path / "a.jsonl"), prompt_server(right) as asked:
         result = ask(langlift, asked.url, topic_folder, tmp_path / "run", "--answers", tmp_path / "a.jsonl")

@@ -1,4 +1,4 @@
-"""Convert adapter configurations from and to AdapterHub's and PEFT's files."""
+"""Adapter configurations in AdapterHub's and PEFT's files: AdapterHub's settings as data, and converting."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -11,16 +11,92 @@ from langlift.adapters.lora import LoraConfig
 from langlift.adapters.method import METHODS, AdapterConfig
 from langlift.adapters.peft_adapter import PeftAdapterConfig, rank_and_alpha
 from langlift.backbones.registry import Backbone
-from langlift.checkpoints.layouts import (
-    ADAPTERHUB_BOTTLENECK,
-    ADAPTERHUB_LORA,
-    LORA_WITHOUT_EFFECT,
-    NAMED_CONFIGURATIONS,
-    NEVER_LEFT_OUT,
-    OWN_ARCHITECTURE,
-    WITHOUT_EFFECT,
-)
 from langlift.errors import InputError
+
+ADAPTERHUB_BOTTLENECK: dict[str, Any] = {
+    "cross_adapter": False,
+    "dropout": 0.0,
+    "init_weights": "bert",
+    "is_parallel": False,
+    "leave_out": [],
+    "ln_after": False,
+    "ln_before": False,
+    "mh_adapter": False,
+    "non_linearity": "relu",
+    "original_ln_after": True,
+    "original_ln_before": True,
+    "output_adapter": True,
+    "phm_layer": False,
+    "residual_before_ln": True,
+    "adapter_residual_before_ln": False,
+    "scaling": 1.0,
+    "use_gating": False,
+}
+"""AdapterHub's settings of every Seq_bn adapter (adapters 1.3.0, SeqBnConfig)."""
+
+WITHOUT_EFFECT = frozenset({"dropout", "init_weights", "adapter_residual_before_ln"})
+"""Those without effect on the output of a trained Seq_bn adapter."""
+
+NEVER_LEFT_OUT = frozenset({"mh_adapter", "output_adapter", "non_linearity", "original_ln_before"})
+"""Those for which the library's default is not Seq_bn's, so that a file must contain them."""
+
+ADAPTERHUB_LORA: dict[str, Any] = {
+    "architecture": "lora",
+    "attn_matrices": ["q", "v"],
+    "composition_mode": "add",
+    "dropout": 0.0,
+    "dtype": None,
+    "init_weights": "lora",
+    "init_weights_seed": None,
+    "intermediate_lora": False,
+    "leave_out": [],
+    "output_lora": False,
+    "selfattn_lora": True,
+    "use_dora": False,
+    "use_gating": False,
+    "vera_b": None,
+    "vera_d": None,
+}
+"""AdapterHub's settings of every LoRA adapter that langlift supports (adapters 1.3.0)."""
+
+LORA_WITHOUT_EFFECT = frozenset({"dropout", "dtype", "init_weights", "init_weights_seed"})
+
+NAMED_CONFIGURATIONS: dict[str, tuple[float, bool]] = {
+    "seq_bn": (16, False),
+    "seq_bn_inv": (16, True),
+    "pfeiffer": (16, False),
+    "pfeiffer+inv": (16, True),
+    "9076f36a74755ac4": (16, False),
+    "9ed5b5a29de19b71": (16, True),
+    "e15331acc3f0a5c0": (2, False),
+    "16eaa0b5fae9ed68": (2, True),
+    "bb1c8efb82510bed": (16, True),
+    "87954f0c97a780e3": (2, True),
+}
+"""Configurations by name or by AdapterHub's hash: (reduction factor, with an invertible block).
+
+The last two are hashes of adapter-transformers 1.x.
+"""
+
+ADAPTERHUB_FUSION: dict[str, Any] = {
+    "dropout_prob": None,
+    "key": True,
+    "query": True,
+    "query_before_ln": False,
+    "regularization": True,
+    "residual_before": False,
+    "temperature": False,
+    "value": True,
+    "value_before_softmax": True,
+    "value_initialized": True,
+}
+"""AdapterHub's settings of every AdapterFusion (adapters 1.3.0, DynamicAdapterFusionConfig)."""
+
+FUSION_WITHOUT_EFFECT = frozenset({"dropout_prob", "regularization", "value_before_softmax", "value_initialized"})
+"""Those without effect on the output of a trained fusion."""
+
+OWN_ARCHITECTURE = "langlift_seq_bn"
+"""``config`` where AdapterHub's library would compute something else: it rejects an unknown architecture."""
 
 LORA = ADAPTERHUB_LORA["architecture"]
 READABLE = "Seq_bn (Pfeiffer) adapters with relu, and LoRA on query and value, can be read"

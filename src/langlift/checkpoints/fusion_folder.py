@@ -22,15 +22,18 @@ from langlift.checkpoints.adapter_folder import (
     write_adapter,
     write_config,
 )
-from langlift.checkpoints.configurations import first_difference, own_architecture
-from langlift.checkpoints.layouts import (
+from langlift.checkpoints.configurations import (
     ADAPTERHUB_FUSION,
+    FUSION_WITHOUT_EFFECT,
+    first_difference,
+    own_architecture,
+)
+from langlift.checkpoints.layouts import (
     ADAPTERHUB_VERSION,
     ADAPTERHUB_WEIGHTS,
     FUSION_CONFIG,
     FUSION_PICKLE,
     FUSION_WEIGHTS,
-    FUSION_WITHOUT_EFFECT,
     fusion_keys,
     renamed,
     usable_name,

@@ -1,8 +1,7 @@
-"""The layouts of adapter folders as data: file names, settings, and the keys of parameters."""
+"""The layouts of adapter folders as data: file names, and the keys of parameters."""
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -46,93 +45,8 @@ LEGACY_PLACES = {
 }
 """Parts of keys in adapter-transformers 1.x -> in current releases."""
 
-ADAPTERHUB_BOTTLENECK: dict[str, Any] = {
-    "cross_adapter": False,
-    "dropout": 0.0,
-    "init_weights": "bert",
-    "is_parallel": False,
-    "leave_out": [],
-    "ln_after": False,
-    "ln_before": False,
-    "mh_adapter": False,
-    "non_linearity": "relu",
-    "original_ln_after": True,
-    "original_ln_before": True,
-    "output_adapter": True,
-    "phm_layer": False,
-    "residual_before_ln": True,
-    "adapter_residual_before_ln": False,
-    "scaling": 1.0,
-    "use_gating": False,
-}
-"""AdapterHub's settings of every Seq_bn adapter (adapters 1.3.0, SeqBnConfig)."""
-
-WITHOUT_EFFECT = frozenset({"dropout", "init_weights", "adapter_residual_before_ln"})
-"""Those without effect on the output of a trained Seq_bn adapter."""
-
-NEVER_LEFT_OUT = frozenset({"mh_adapter", "output_adapter", "non_linearity", "original_ln_before"})
-"""Those for which the library's default is not Seq_bn's, so that a file must contain them."""
-
-ADAPTERHUB_LORA: dict[str, Any] = {
-    "architecture": "lora",
-    "attn_matrices": ["q", "v"],
-    "composition_mode": "add",
-    "dropout": 0.0,
-    "dtype": None,
-    "init_weights": "lora",
-    "init_weights_seed": None,
-    "intermediate_lora": False,
-    "leave_out": [],
-    "output_lora": False,
-    "selfattn_lora": True,
-    "use_dora": False,
-    "use_gating": False,
-    "vera_b": None,
-    "vera_d": None,
-}
-"""AdapterHub's settings of every LoRA adapter that langlift supports (adapters 1.3.0)."""
-
-LORA_WITHOUT_EFFECT = frozenset({"dropout", "dtype", "init_weights", "init_weights_seed"})
-
-NAMED_CONFIGURATIONS: dict[str, tuple[float, bool]] = {
-    "seq_bn": (16, False),
-    "seq_bn_inv": (16, True),
-    "pfeiffer": (16, False),
-    "pfeiffer+inv": (16, True),
-    "9076f36a74755ac4": (16, False),
-    "9ed5b5a29de19b71": (16, True),
-    "e15331acc3f0a5c0": (2, False),
-    "16eaa0b5fae9ed68": (2, True),
-    "bb1c8efb82510bed": (16, True),
-    "87954f0c97a780e3": (2, True),
-}
-"""Configurations by name or by AdapterHub's hash: (reduction factor, with an invertible block).
-
-The last two are hashes of adapter-transformers 1.x.
-"""
-
-ADAPTERHUB_FUSION: dict[str, Any] = {
-    "dropout_prob": None,
-    "key": True,
-    "query": True,
-    "query_before_ln": False,
-    "regularization": True,
-    "residual_before": False,
-    "temperature": False,
-    "value": True,
-    "value_before_softmax": True,
-    "value_initialized": True,
-}
-"""AdapterHub's settings of every AdapterFusion (adapters 1.3.0, DynamicAdapterFusionConfig)."""
-
-FUSION_WITHOUT_EFFECT = frozenset({"dropout_prob", "regularization", "value_before_softmax", "value_initialized"})
-"""Those without effect on the output of a trained fusion."""
-
 MAGNITUDE = ".lora_magnitude_vector.weight"
 """A parameter of DoRA; PEFT writes its key without the last part."""
-
-OWN_ARCHITECTURE = "langlift_seq_bn"
-"""``config`` where AdapterHub's library would compute something else: it rejects an unknown architecture."""
 
 
 def adapter_keys(model: PreTrainedModel, name: str, config: AdapterConfig) -> Iterator[tuple[str, nn.Parameter]]:

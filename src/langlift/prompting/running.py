@@ -15,8 +15,7 @@ from langlift.files import atomic_file
 from langlift.model_cards import render_card
 from langlift.progress import ProgressBar, say
 from langlift.prompting.answer_parsing import without_thinking
-from langlift.prompting.answer_store import ANSWERS, AnswerStore, open_answers
-from langlift.prompting.asking import Answer, Outcome, Prompt
+from langlift.prompting.asking import ANSWERS, Answer, AnswerStore, Outcome, Prompt, open_answers
 from langlift.prompting.formats import AnswerFormat, answer_format
 from langlift.prompting.local import LocalModel
 from langlift.prompting.recipe import PromptRecipe

@@ -103,17 +103,17 @@ class Server:
                     on_answer(key, answer)
 
         async def all_workers() -> None:
-            async with self._openai.AsyncOpenAI(**self._access, timeout=self._recipe.timeout) as client:
-                count = min(self._recipe.concurrency, len(prompts))
-                workers = [asyncio.ensure_future(worker(client)) for _ in range(count)]
-                try:
-                    await asyncio.gather(*workers)
-                finally:
-                    for one in workers:
-                        one.cancel()
-                    await asyncio.gather(*workers, return_exceptions=True)
+            async with (
+                self._openai.AsyncOpenAI(**self._access, timeout=self._recipe.timeout) as client,
+                asyncio.TaskGroup() as workers,  # cancels all if one fails
+            ):
+                for _ in range(min(self._recipe.concurrency, len(prompts))):
+                    workers.create_task(worker(client))
 
-        _run(all_workers())
+        try:
+            _run(all_workers())
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
         for parameter in sorted(self._rejected):
             outcome.remarks.append(f"the server rejected {parameter}; prompts were sent without it")
         return outcome

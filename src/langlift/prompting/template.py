@@ -17,19 +17,8 @@ from langlift.errors import InputError
 from langlift.tasks.task import TASKS
 
 HINT = "a template has instruction, question and answer; docs/prompting.md has an example"
-PLACEHOLDERS: Mapping[str, Mapping[str, Mapping[str, bool]]] = {
-    "label": {
-        "instruction": {"labels": False},
-        "question": {"text": True, "labels": False},
-        "answer": {"label": True, "labels": False},
-    },
-    "entities": {
-        "instruction": {"types": False},
-        "question": {"text": True, "types": False},
-        "answer": {"entities": True, "types": False},
-    },
-}
-"""``Task.prompt`` -> part of a template -> its placeholders, and whether they are required."""
+COMMON = {"label": "labels", "entities": "types"}
+"""``Task.prompt``, which is also the placeholder of an answer -> the placeholder that any part may have."""
 Message = dict[str, str]
 """``role`` (user or assistant) and ``content``."""
 
@@ -83,13 +72,12 @@ def load_template(task: str, file: Path | None) -> PromptTemplate:
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
     # jinja2's own filter is for HTML: it would write ta' as ta\u0027.
     environment.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
-    placeholders = PLACEHOLDERS[kind]
-    mistakes = [f"no {part}" for part in placeholders if part not in content]
-    mistakes += [f"unknown part '{name}'" for name in content if name not in placeholders]
+    required = {"instruction": [], "question": ["text"], "answer": [kind]}
+    mistakes = [f"no {part}" for part in required if part not in content]
+    mistakes += [f"unknown part '{name}'" for name in content if name not in required]
     parts = {}
-    for part, known in placeholders.items():
-        if part not in content:
-            continue
+    for part in (part for part in required if part in content):
+        known = [*required[part], COMMON[kind]]
         try:
             used = find_undeclared_variables(environment.parse(content[part]))
             parts[part] = environment.from_string(content[part])
@@ -98,11 +86,9 @@ def load_template(task: str, file: Path | None) -> PromptTemplate:
             continue
         mistakes += [
             f"{part}: unknown placeholder '{name}' (known: {', '.join(known)})"
-            for name in sorted(used - known.keys())
+            for name in sorted(used.difference(known))
         ]
-        mistakes += [
-            f"{part}: lacks {{{{ {name} }}}}" for name, required in known.items() if required and name not in used
-        ]
+        mistakes += [f"{part}: lacks {{{{ {name} }}}}" for name in required[part] if name not in used]
     if mistakes:
         raise InputError(f"{path}: {'; '.join(mistakes)}", HINT)
     return PromptTemplate(str(path), source, parts)
