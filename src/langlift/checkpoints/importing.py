@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,16 +74,6 @@ class ImportResult:
     not_imported: list[str]
 
 
-@dataclass(frozen=True)
-class _ReadAdapter:
-    """An adapter as read; the weights have the keys of the layout that it will be written in."""
-
-    identity: dict[str, Any]
-    config: AdapterConfig
-    weights: dict[str, Tensor]
-    source: Path
-
-
 def import_adapters(
     source: Path,
     out: Path,
@@ -109,34 +99,31 @@ def import_adapters(
             f"{source}: contains {len(members)} adapters, and --name is for one",
             "import its subfolders one by one",
         )
-    adapters = [_read(folder, BaseName.of(base), inverse_at_head, name) for folder in members]
-    names = [adapter.identity["name"] for adapter in adapters]
-    if len(set(names)) < len(names):
-        raise InputError(
-            f"{source}: two adapters have the name '{max(names, key=names.count)}'", "import them one by one"
-        )
-    subfolders = ["."] if len(adapters) == 1 else names
     not_imported = sorted({str(path.relative_to(source)) for path in _not_imported(source, members)})
+    adapters: list[ImportedAdapter] = []
     with new_folder(out) as staging:
-        for adapter, subfolder in zip(adapters, subfolders, strict=True):
+        for member in members:
+            identity, config, weights = _read(member, BaseName.of(base), inverse_at_head, name)
+            if identity["name"] in (adapter.name for adapter in adapters):
+                raise InputError(
+                    f"{source}: two adapters have the name '{identity['name']}'", "import them one by one"
+                )
+            subfolder = "." if len(members) == 1 else identity["name"]
             (staging / subfolder).mkdir(exist_ok=True)
-            write_adapter(staging / subfolder, adapter.config, adapter.weights, adapter.identity)
-            card = _card(adapter, not_imported)
+            write_adapter(staging / subfolder, config, weights, identity)
+            card = _card(member, identity, config, not_imported)
             (staging / subfolder / "README.md").write_text(card, encoding="utf-8")
-    return ImportResult(
-        [
-            ImportedAdapter(
-                folder=str(out / subfolder),
-                name=adapter.identity["name"],
-                method=adapter.config.method,
-                base=adapter.identity["model_name"],
-                model_type=adapter.identity["model_type"],
-                parameters=sum(value.numel() for value in adapter.weights.values()),
+            adapters.append(
+                ImportedAdapter(
+                    folder=str(out / subfolder),
+                    name=identity["name"],
+                    method=config.method,
+                    base=identity["model_name"],
+                    model_type=identity["model_type"],
+                    parameters=sum(value.numel() for value in weights.values()),
+                )
             )
-            for adapter, subfolder in zip(adapters, subfolders, strict=True)
-        ],
-        not_imported,
-    )
+    return ImportResult(adapters, not_imported)
 
 
 def _members(source: Path) -> list[Path]:
@@ -191,7 +178,10 @@ def _not_imported(source: Path, members: list[Path]) -> Iterator[Path]:
                 yield folder / name
 
 
-def _read(folder: Path, base: BaseName, inverse_at_head: bool, name: str | None) -> _ReadAdapter:
+def _read(
+    folder: Path, base: BaseName, inverse_at_head: bool, name: str | None
+) -> tuple[dict[str, Any], AdapterConfig, dict[str, Tensor]]:
+    """An adapter's identity, configuration, and weights with the keys of the layout that it will be written in."""
     description = read_description(folder)
     path = folder / CONFIG_FILE
     from_peft = "peft_type" in description
@@ -239,7 +229,7 @@ def _read(folder: Path, base: BaseName, inverse_at_head: bool, name: str | None)
     used = fill(adapter_keys(model, name, config), weights, folder)
     require_all_used(folder, weights.keys() - used)
     base = base.or_else(str(description.get("model_name") or ""))
-    return _ReadAdapter(identity_of(model, name, base.name), config, weights, folder)
+    return identity_of(model, name, base.name), config, weights
 
 
 def _weights(folder: Path, pickle: str) -> dict[str, Tensor]:
@@ -276,16 +266,16 @@ def _current_keys(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return new
 
 
-def _card(adapter: _ReadAdapter, not_imported: Sequence[str]) -> str:
-    readme = adapter.source / "README.md"
+def _card(folder: Path, identity: Mapping[str, Any], config: AdapterConfig, not_imported: Sequence[str]) -> str:
+    readme = folder / "README.md"
     original = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
     facts, text = split_front_matter(original)
     return render_card(
         "import.md",
-        identity=adapter.identity,
-        method=METHODS[adapter.config.method],
+        identity=identity,
+        method=METHODS[config.method],
         kept={key: facts[key] for key in KEPT_FACTS if isinstance(facts.get(key), str | list)},
-        folder=adapter.source.name,
+        folder=folder.name,
         left=not_imported,
         text=text,
     )
