@@ -29,8 +29,8 @@ from langlift.backbones.registry import BACKBONES
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
 from langlift.errors import InputError
 from langlift.model_cards import split_front_matter
-from langlift.sharing import onnx_graph, parity
-from langlift.sharing.stock_heads import SENTENCE_HEADS, TOKEN_HEADS, sentence_head, token_head
+from langlift.sharing import onnx_graph, reference
+from langlift.sharing.plain_model import SENTENCE_HEADS, TOKEN_HEADS, sentence_head, token_head
 from langlift.tasks.conllu import sentence_of
 from langlift.tasks.prediction import load_trained_task
 from langlift.tasks.recipe import TaskRecipe
@@ -329,12 +329,12 @@ def test_usage(
 
 def test_differences_are_measured() -> None:
     same, other = torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([[1.0, 2.5], [0.0, 3.0]])
-    found = parity.compared([same, same], [same, other])
+    found = reference.compared([same, same], [same, other])
     assert (found.items, found.difference, found.agreement) == (4, 3.0, 0.75)
-    broken = parity.compared([same], [same * float("nan")])
+    broken = reference.compared([same], [same * float("nan")])
     assert broken.difference == float("inf")
     with pytest.raises(Exception, match="does not compute"):
-        parity.require_parity(broken, "it")
+        reference.require_parity(broken, "it")
 
 
 # Every architecture, and what is slow.
@@ -411,7 +411,7 @@ def test_a_run_without_its_test_sentences(
     out = ["--to", "onnx", "--int8", "--json"]
     result = langlift("export", run, *out, "--out", tmp_path / "a")
     assert result.code == 0 and result.json["int8"]["score_int8"] is None, result.err
-    assert result.json["items"] == len(parity.NEUTRAL)
+    assert result.json["items"] == len(reference.NEUTRAL)
     result = langlift("export", run, *out, "--out", tmp_path / "b", "--data", topic_folder)
     assert result.code == 0 and result.json["int8"]["test_examples"] == 12, result.err
 

@@ -17,9 +17,8 @@ from benchmarks.graph_dump import write_dump
 from benchmarks.graph_running import _digest
 from langlift.data_folder import SPLITS
 from langlift.errors import InputError
-from langlift.graph import building_many, conceptnet_dump, source_files
-from langlift.graph.building import build_graph
-from langlift.graph.building_many import build_graphs
+from langlift.graph import building, conceptnet_dump, source_files
+from langlift.graph.building import build_graph, build_graphs
 from langlift.graph.sentence_templates import load_predicates
 from langlift.languages import find_language
 
@@ -113,7 +112,7 @@ def test_what_is_finished_stays_and_nothing_is_parsed_twice(
     parsed.clear()
 
     written: list[str] = []
-    write = building_many.Build.write
+    write = building.Build.write
 
     def interrupted(self, folder, out, name, *arguments):
         if len(written) == 3:
@@ -121,12 +120,12 @@ def test_what_is_finished_stays_and_nothing_is_parsed_twice(
         written.append(name)
         return write(self, folder, out, name, *arguments)
 
-    monkeypatch.setattr(building_many.Build, "write", interrupted)
+    monkeypatch.setattr(building.Build, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         build_graphs(None, [f"conceptnet:{dump}"], out, threads=1)
     assert not set(parsed) & set(first[:-1]), "a block that was stored is not parsed again"
     parsed.clear()
-    monkeypatch.setattr(building_many.Build, "write", write)
+    monkeypatch.setattr(building.Build, "write", write)
     times = {name: (out / name / "train.jsonl").stat().st_mtime_ns for name in written}
 
     (out / ".mlt_Latn.killed.writing").mkdir()

@@ -14,7 +14,7 @@ from langlift.checkpoints.exporting import Exported, file_sizes
 from langlift.checkpoints.layouts import CONFIG_FILE
 from langlift.files import write_json
 from langlift.model_cards import render_card, split_front_matter
-from langlift.sharing.parity import LIMIT, Parity
+from langlift.sharing.reference import LIMIT, Parity
 from langlift.training.run_folder import RECIPE
 
 EXPORT_FILE, README = "export.json", "README.md"

@@ -14,10 +14,18 @@ from langlift.errors import LangliftError
 from langlift.files import check_new_folder, new_folder, write_json
 from langlift.progress import say
 from langlift.sharing.export_records import finish_export
-from langlift.sharing.onnx_graph import MODEL_FILE, Graph, ParserGraph, require_onnx, write_graph
-from langlift.sharing.onnx_session import INT8_FILE, OnnxModel, OnnxParser, quantise
-from langlift.sharing.parity import compared, logits_on, require_parity
-from langlift.sharing.reference import Reference, load_reference
+from langlift.sharing.onnx_graph import (
+    INT8_FILE,
+    MODEL_FILE,
+    Graph,
+    OnnxModel,
+    OnnxParser,
+    ParserGraph,
+    quantise,
+    require_onnx,
+    write_graph,
+)
+from langlift.sharing.reference import Reference, compared, load_reference, logits_on, require_parity
 from langlift.tasks.dependencies import Parse
 from langlift.tasks.tagging import Tagged
 

@@ -32,12 +32,56 @@ from langlift.checkpoints.layouts import CONFIG_FILE, FUSION_CONFIG
 from langlift.errors import InputError, LangliftError
 from langlift.files import check_new_folder, new_folder
 from langlift.sharing.export_records import MODEL_FILES, finish_export, read_json
-from langlift.sharing.parity import compared, logits_on, require_parity
-from langlift.sharing.reference import Reference, load_reference, plain_logits
-from langlift.sharing.stock_heads import sentence_head, token_head
+from langlift.sharing.reference import Reference, compared, load_reference, logits_on, plain_logits, require_parity
 from langlift.tasks.prediction import TrainedTask, is_task_run, seed_folder
 from langlift.tasks.runner import HEAD
 from langlift.tasks.task import TASKS
+
+ROBERTA_SENTENCE = {"classifier.dense": "dense", "classifier.out_proj": "output"}
+SENTENCE_HEADS: dict[str, dict[str, str]] = {
+    "bert": {"bert.pooler.dense": "dense", "classifier": "output"},
+    "roberta": ROBERTA_SENTENCE,
+    "xlm-roberta": ROBERTA_SENTENCE,
+}
+"""Dense, tanh, linear on the first token."""
+ENCODER_TAGGER, DECODER_TAGGER = {"classifier": "output"}, {"score": "output"}
+TOKEN_HEADS: dict[str, dict[str, str]] = {
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "electra", "distilbert"), ENCODER_TAGGER),
+    **dict.fromkeys(("llama", "qwen2", "qwen3", "gemma", "gemma2"), DECODER_TAGGER),
+}
+"""A linear layer on every token's last hidden state."""
+DIFFERENCES = {
+    "electra": "has a gelu where langlift's has a tanh",
+    "distilbert": "has a relu where langlift's has a tanh",
+    "modernbert": "has a layer norm that langlift's lacks",
+}
+"""How other heads differ."""
+ALTERNATIVE = "--to onnx keeps model and head in one file; 'langlift predict' and 'langlift push' use the run"
+
+
+def sentence_head(model_type: str, pooling: str, source: Path) -> Mapping[str, str]:
+    """The modules for the parts of a classification head.
+
+    Raises:
+        InputError: transformers' classifier of this architecture computes something else.
+    """
+    if model_type not in SENTENCE_HEADS:
+        difference = DIFFERENCES.get(model_type, "is one linear layer without a bias")
+        raise InputError(f"{source}: transformers' sentence classifier for {model_type} {difference}", ALTERNATIVE)
+    if pooling != "first":
+        raise InputError(
+            f"{source}: pooling is '{pooling}'; transformers' classifier for {model_type} uses the first token",
+            ALTERNATIVE,
+        )
+    return SENTENCE_HEADS[model_type]
+
+
+def token_head(model_type: str, source: Path) -> Mapping[str, str]:
+    """The modules for the parts of a tagging head; errors as in ``sentence_head``."""
+    if model_type not in TOKEN_HEADS:
+        difference = DIFFERENCES.get(model_type, "does not exist")
+        raise InputError(f"{source}: transformers' token classifier for {model_type} {difference}", ALTERNATIVE)
+    return TOKEN_HEADS[model_type]
 
 
 def export_transformers(source: Path, out: Path, base: BaseName, data: str | None) -> Exported:
