@@ -103,7 +103,7 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) 
             "give an adapter that 'langlift adapt' wrote; use 'langlift predict' for the whole run",
         )
     config = read_config(folder, backbone_of(model))
-    require_base(folder, read_identity(folder), model)
+    require_base(folder, read_identity(folder), hidden_size=model.config.hidden_size)
     if isinstance(config, PeftAdapterConfig):
         name = name or config.method
         weights = full_peft_keys(model, read_safetensors(folder / PEFT_WEIGHTS))
@@ -182,7 +182,7 @@ def read_config(folder: Path, backbone: Backbone) -> AdapterConfig:
     """
     description = read_description(folder)
     path = folder / CONFIG_FILE
-    _require(folder, read_identity(folder), "model_type", backbone.model_type)
+    require_base(folder, read_identity(folder), model_type=backbone.model_type)
     if "peft_type" in description:
         return config_from_peft(description, backbone, path)
     config = config_from_adapterhub(description, backbone, path)
@@ -191,10 +191,15 @@ def read_config(folder: Path, backbone: Backbone) -> AdapterConfig:
     return config
 
 
-def require_base(folder: Path, identity: Mapping[str, Any], model: PreTrainedModel) -> None:
-    """Raise an InputError if an adapter was recorded for another architecture or width."""
-    _require(folder, identity, "model_type", model.config.model_type)
-    _require(folder, identity, "hidden_size", model.config.hidden_size)
+def require_base(folder: Path, identity: Mapping[str, Any], **here: Any) -> None:
+    """Raise an InputError if an adapter was recorded for another ``model_type`` or ``hidden_size``."""
+    for field, value in here.items():
+        there = identity.get(field)
+        if there is not None and there != value:
+            raise InputError(
+                f"{folder}: the adapter belongs to a model with {field} {there}, the base has {value}",
+                f"give the base it was trained on ({identity.get('model_name') or 'see its README'})",
+            )
 
 
 def require_all_used(folder: Path, unused: set[str]) -> None:
@@ -203,15 +208,6 @@ def require_all_used(folder: Path, unused: set[str]) -> None:
         raise InputError(
             f"{folder}: contains weights that do not fit this model, such as {min(unused)}",
             "the adapter is of another kind or for another base model; give its own --base",
-        )
-
-
-def _require(folder: Path, description: Mapping[str, Any], field: str, here: Any) -> None:
-    there = description.get(field)
-    if there is not None and there != here:
-        raise InputError(
-            f"{folder}: the adapter belongs to a model with {field} {there}, the base has {here}",
-            f"give the base it was trained on ({description.get('model_name') or 'see its README'})",
         )
 
 

@@ -72,7 +72,7 @@ def load_fusion(model: PreTrainedModel, folder: Path) -> str:
             f"{path}: another kind of fusion ({key} is {settings.get(key)!r}, not {expected[key]!r})",
             "AdapterHub's dynamic fusion (its default) can be loaded",
         )
-    require_base(folder, description, model)
+    require_base(folder, description, model_type=model.config.model_type, hidden_size=model.config.hidden_size)
     stored = str(description["name"])
     members = description.get("adapter_names") or stored
     members = members.split(",") if isinstance(members, str) else [str(member) for member in members]

@@ -192,7 +192,7 @@ def _read(
     if not isinstance(model_type, str):
         raise InputError(f"{path}: does not state its model_type", "give the base model with --base")
     if model is not None:
-        require_base(folder, description, model)
+        require_base(folder, description, model_type=model.config.model_type, hidden_size=model.config.hidden_size)
     read_config = config_from_peft if from_peft else config_from_adapterhub
     config = read_config(description, backbone_of_type(model_type), path)
     stored_name = str(description.get("name", folder.resolve().name))

@@ -167,24 +167,23 @@ class EdgeStore:
             {"seed": self._seed},
         )
         names = ("reason", "head", "relation", "tail", "source", "line")
-        counted = {
-            what: self._by_language(
-                f"""SELECT language, if(place <= {MAX_NAMES}, name, '(others)'), sum(count)::BIGINT FROM (
-                    SELECT *, row_number() OVER (PARTITION BY language ORDER BY count DESC, name) AS place FROM (
-                        SELECT language, {column} AS name, count(*) AS count FROM candidates
-                        WHERE {condition} GROUP BY ALL
-                    )
-                ) GROUP BY ALL ORDER BY min(place)"""
-            )
+        named = " UNION ALL ".join(
+            f"SELECT language, '{what}' AS what, {column} AS name, count(*) AS count FROM candidates "
+            f"WHERE {condition} GROUP BY ALL"
             for what, (column, condition) in COUNTED.items()
-        }
+        )
+        counted = self._by_language(
+            f"""SELECT language, what, if(place <= {MAX_NAMES}, name, '(others)'), sum(count)::BIGINT FROM (
+                SELECT *, row_number() OVER (PARTITION BY language, what ORDER BY count DESC, name) AS place
+                FROM ({named})
+            ) GROUP BY ALL ORDER BY min(place)"""
+        )
         prepared = {}
         for language in codes:
             [[largest, *split_sizes]] = sizes.get(language, [[0] * (1 + len(SPLITS))])
             counts: dict[str, Counter[str]] = {what: Counter() for what in COUNTED}
-            for what, found in counted.items():
-                for name, count in found.get(language, ()):
-                    counts[what][printable(name)] += count
+            for what, name, count in counted.get(language, ()):
+                counts[what][printable(name)] += count
             prepared[language] = Prepared(
                 codes=[code for code in codes[language] if code != language],
                 sizes=split_sizes,

@@ -74,21 +74,17 @@ class AnswerStore:
 
     def __init__(self, path: Path, file: FileIO) -> None:
         self._path, self._file = path, file
-        self._answers: dict[str, Answer] = {}
+        self.answers: dict[str, Answer] = {}
         content = path.read_bytes()
         for line in content.split(b"\n"):
             try:
                 row = json.loads(line)
                 key = row.pop("key")
-                self._answers[key] = Answer(**{name: value for name, value in row.items() if name in FIELDS})
+                self.answers[key] = Answer(**{name: value for name, value in row.items() if name in FIELDS})
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue  # half a line, left by a power cut
         if content and not content.endswith(b"\n"):
             file.write(b"\n")
-
-    def get(self, key: str) -> Answer | None:
-        """The answer to a prompt, if there is one."""
-        return self._answers.get(key)
 
     def add(self, key: str, answer: Answer) -> None:
         """Append an answer."""
@@ -98,7 +94,7 @@ class AnswerStore:
         with writing(self._path):
             if self._file.write(data) < len(data):
                 raise OSError(ENOSPC, strerror(ENOSPC))
-        self._answers[key] = answer
+        self.answers[key] = answer
 
 
 @contextmanager

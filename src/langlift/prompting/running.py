@@ -124,7 +124,7 @@ def prompt(
             start = time.monotonic()
             keyed = {seed: [(one.key(opened_model.identity), one) for one in prompts[seed]] for seed in prompts}
             wanted = {key: one for of_seed in keyed.values() for key, one in of_seed}
-            missing = {key: one for key, one in wanted.items() if store.get(key) is None}
+            missing = {key: one for key, one in wanted.items() if key not in store.answers}
             outcome = _ask(opened_model, missing, len(wanted), store)
             if outcome.failures and recipe.failures == "stop":
                 reasons = Counter(outcome.failures.values()).most_common(3)
@@ -135,14 +135,12 @@ def prompt(
                     "with failures=wrong they count as wrong",
                 )
             seconds = time.monotonic() - start
-            seeds = [
-                run.evaluate(
-                    out / f"seed-{seed}", seed, inputs, prompts[seed], [store.get(key) for key, _ in of_seed]
-                )
-                for seed, of_seed in keyed.items()
-            ]
+            seeds = []
+            for seed, of_seed in keyed.items():
+                found = [store.answers.get(key) for key, _ in of_seed]
+                seeds.append(run.evaluate(out / f"seed-{seed}", seed, inputs, prompts[seed], found))
             asked = len(missing) - len(outcome.failures)
-            received = [answer for key in wanted if (answer := store.get(key)) is not None]
+            received = [store.answers[key] for key in wanted if key in store.answers]
             result = run.result(seeds, opened_model.name, received, outcome, asked, seconds)
         opened.finish(asdict(result))
     return result
