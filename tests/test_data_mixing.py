@@ -20,8 +20,7 @@ from langlift.adapters.composition import attached
 from langlift.backbones.loading import load_masked_model, load_tokenizer, weightless_model_of
 from langlift.backbones.masked_head import head_parameters
 from langlift.backbones.registry import BACKBONES, backbone_of
-from langlift.checkpoints.adapter_folder import load_adapter
-from langlift.checkpoints.masked_head import MASKED_HEAD
+from langlift.checkpoints.adapter_folder import MASKED_HEAD, load_adapter
 from langlift.config.loading import resolve
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import score_model

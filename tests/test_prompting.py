@@ -23,10 +23,9 @@ from langlift.config.loading import resolve
 from langlift.errors import InputError
 from langlift.prompting.formats import answer_format
 from langlift.prompting.local import LocalModel, as_plain_text
-from langlift.prompting.rate_limits import RateLimiter
 from langlift.prompting.recipe import PromptRecipe
 from langlift.prompting.running import PromptedTask, prompt
-from langlift.prompting.server import _retry_after
+from langlift.prompting.server import RateLimiter, _retry_after
 from langlift.prompting.template import load_template
 from langlift.studies.analysis.item_counts import read_items
 from langlift.studies.single_runs import read_single
@@ -500,8 +499,8 @@ def test_limits_per_minute(monkeypatch: pytest.MonkeyPatch) -> None:
         sleeps.append(seconds)
         now[0] += max(0.0, seconds)
 
-    monkeypatch.setattr("langlift.prompting.rate_limits.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("langlift.prompting.rate_limits.asyncio.sleep", sleep)
+    monkeypatch.setattr("langlift.prompting.server.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("langlift.prompting.server.asyncio.sleep", sleep)
 
     async def sent(limiter: RateLimiter, count: int, tokens: int) -> list[float]:
         found = []

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import default_device, is_causal
-from langlift.checkpoints.language_models import load_language_model
+from langlift.checkpoints.adapter_folder import load_language_model
 from langlift.errors import InputError
 from langlift.evaluation.gap_words import WordGuess, most_likely_words
 from langlift.evaluation.surprise import WordSurprise, word_surprises

@@ -1,7 +1,8 @@
-"""Save and load adapter folders, in AdapterHub's layout or PEFT's."""
+"""Save and load adapter folders, in AdapterHub's layout or PEFT's, with the MLM head that was trained along."""
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from langlift.adapters.fusion import fusions_of
 from langlift.adapters.lora import LoraConfig
 from langlift.adapters.method import AdapterConfig
 from langlift.adapters.peft_adapter import PeftAdapterConfig
+from langlift.backbones.base_model import BaseModel, BaseName
+from langlift.backbones.masked_head import decoder_bias, head_parameters
 from langlift.backbones.registry import Backbone, backbone_of, backbone_of_type
 from langlift.checkpoints.configurations import adapterhub_config, config_from_adapterhub, config_from_peft
 from langlift.checkpoints.layouts import (
@@ -29,10 +32,10 @@ from langlift.checkpoints.layouts import (
     renamed,
     usable_name,
 )
-from langlift.checkpoints.masked_head import MASKED_HEAD, stored_head
 from langlift.checkpoints.weight_files import read_metadata, read_safetensors
 from langlift.errors import InputError
 
+MASKED_HEAD = "masked_head.safetensors"
 METADATA = "langlift"
 """Key in the metadata of weights in PEFT's layout, for the identity as JSON: PEFT's configuration has no field."""
 IDENTITY = ("hidden_size", "model_class", "model_name", "model_type", "name")
@@ -230,3 +233,50 @@ def fill(keys: Iterable[tuple[str, nn.Parameter]], weights: dict[str, Tensor], f
             parameter.copy_(weights[key])
         used.add(key)
     return used
+
+
+def save_masked_head(parameters: Mapping[str, nn.Parameter], folder: Path) -> None:
+    """Write parameters of a model's MLM head into an existing folder, with their names in the model."""
+    save_file({name: p.detach().cpu().contiguous() for name, p in parameters.items()}, folder / MASKED_HEAD)
+
+
+def stored_head(model: PreTrainedModel, folder: Path) -> dict[str, nn.Parameter]:
+    """The parameters of a model's MLM head that an adapter folder contains; they are not loaded.
+
+    Raises:
+        InputError: the file is damaged, or from another architecture, width or vocabulary.
+    """
+    path = folder / MASKED_HEAD
+    if not path.exists():
+        return {}
+    stored, here = read_safetensors(path), head_parameters(model) | decoder_bias(model)
+    if any(name not in here or weight.shape != here[name].shape for name, weight in stored.items()):
+        raise InputError(
+            f"{path}: an MLM head of another architecture, width or vocabulary",
+            "give the base it was trained on",
+        )
+    return {name: here[name] for name in stored}
+
+
+def load_language_model(name: str, base: BaseName, masked_only: bool = False) -> BaseModel:
+    """A model; an adapter is attached to its base.
+
+    ``name`` is the folder of an adapter or a run, a model folder, a hub id or a bundled model. ``base`` replaces
+    the base model that an adapter recorded. ``masked_only`` rejects decoders.
+
+    Raises:
+        InputError: it is none of these, it is damaged, or its base cannot be found.
+    """
+    folder = Path(name)
+    adapter = folder if (folder / CONFIG_FILE).is_file() else None
+    source = replace(base, name=name)
+    if adapter is not None:
+        source = base.or_else(str(read_identity(adapter).get("model_name") or ""))
+        if not source:
+            raise InputError(f"{name}: does not state its base model", "give the base model with --base")
+    elif not (folder / "config.json").is_file() and (folder / "model").is_dir():
+        source = replace(base, name=str(folder / "model"))
+    loaded = BaseModel.load(source, masked_only=masked_only)
+    if adapter is not None:
+        load_adapter(loaded.model, adapter)
+    return loaded

@@ -15,6 +15,7 @@ from langlift.backbones.loading import weightless_model
 from langlift.backbones.registry import backbone_of_type
 from langlift.bundled_models import BUNDLED
 from langlift.checkpoints.adapter_folder import (
+    MASKED_HEAD,
     identity_of,
     load_adapter,
     read_config,
@@ -34,7 +35,6 @@ from langlift.checkpoints.layouts import (
     renamed,
     usable_name,
 )
-from langlift.checkpoints.masked_head import MASKED_HEAD
 from langlift.checkpoints.weight_files import read_safetensors
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder

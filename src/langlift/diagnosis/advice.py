@@ -1,6 +1,7 @@
 """From measures to advice: what to do with the vocabulary, what to train and for how long, and the commands.
 
-The words are in ``templates/advice.txt`` and ``templates/advice_family.txt``.
+The words are in ``templates/advice.txt`` and ``templates/advice_family.txt``. The limits, with their reasons
+and origins, are in ``facts/diagnosis_limits.yaml``.
 """
 
 import shlex
@@ -8,21 +9,38 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 from math import ceil
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from langlift.adapters.method import METHODS
 from langlift.bundled_models import BUNDLED, MINI, NANO
 from langlift.config.loading import resolve
 from langlift.diagnosis.measures import BaseMeasures, LanguageText
-from langlift.diagnosis.thresholds import LIMITS
 from langlift.languages import find_language
 from langlift.progress import readable_seconds
 from langlift.training.recipes import AdaptRecipe, FamilyRecipe
 from langlift.training.step_time import StepTime
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A limit. ``origin`` is ``published``, ``measured`` (here, with langlift-nano) or ``rule of thumb``."""
+
+    name: str
+    value: float
+    meaning: str
+    reason: str
+    origin: str
+
+
+_TABLE = yaml.safe_load((files("langlift") / "facts" / "diagnosis_limits.yaml").read_text(encoding="utf-8"))
+THRESHOLDS = [Threshold(name, **limit) for name, limit in _TABLE.items()]
+LIMITS = {limit.name: limit.value for limit in THRESHOLDS}
 
 KEEP, EXTEND, SPECIALISE = "keep", "extend", "specialise"
 FULL_RATES = {NANO: 3e-4, MINI: 3e-4}

@@ -8,9 +8,18 @@ from statistics import mean
 
 from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.loading import default_device
-from langlift.diagnosis.advice import Advice, FamilyPlan, advise, advise_family, plan, recipe_for
+from langlift.diagnosis.advice import (
+    LIMITS,
+    THRESHOLDS,
+    Advice,
+    FamilyPlan,
+    Threshold,
+    advise,
+    advise_family,
+    plan,
+    recipe_for,
+)
 from langlift.diagnosis.measures import BaseMeasures, GraphSize, LanguageText, TextSize, read_language
-from langlift.diagnosis.thresholds import LIMITS, THRESHOLDS, Threshold
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import WITHIN_WORD, score_sentences
 from langlift.language_facts import DataSize, exposure

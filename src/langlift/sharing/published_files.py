@@ -12,7 +12,7 @@ import yaml
 from safetensors.torch import save
 
 from langlift.backbones.eight_bits import has_eight_bits
-from langlift.checkpoints.adapter_folder import METADATA, read_identity
+from langlift.checkpoints.adapter_folder import MASKED_HEAD, METADATA, read_identity
 from langlift.checkpoints.layouts import (
     ADAPTERHUB_FUSIONS,
     ADAPTERHUB_PICKLE,
@@ -21,7 +21,6 @@ from langlift.checkpoints.layouts import (
     FUSION_CONFIG,
     PEFT_WEIGHTS,
 )
-from langlift.checkpoints.masked_head import MASKED_HEAD
 from langlift.checkpoints.weight_files import read_metadata, read_safetensors
 from langlift.errors import InputError
 from langlift.hub_folders import REPOSITORY

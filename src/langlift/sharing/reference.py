@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from langlift.backbones.base_name import BaseName
 from langlift.backbones.registry import backbone_of
-from langlift.checkpoints.language_models import load_language_model
+from langlift.checkpoints.adapter_folder import load_language_model
 from langlift.corpus.text_data import texts_to_score
 from langlift.errors import InputError, LangliftError
 from langlift.heads.biaffine import NO_ARC, DependencyParser

@@ -12,8 +12,7 @@ from langlift.adapters.method import METHODS, AdapterConfig
 from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.loading import is_causal
 from langlift.backbones.registry import backbone_of
-from langlift.checkpoints.adapter_folder import load_adapter, read_config
-from langlift.checkpoints.masked_head import MASKED_HEAD, stored_head
+from langlift.checkpoints.adapter_folder import MASKED_HEAD, load_adapter, read_config, stored_head
 from langlift.config.loading import recorded
 from langlift.errors import InputError
 from langlift.files import sha256_of

@@ -15,8 +15,7 @@ from langlift.adapters.method import METHODS
 from langlift.adapters.mosa import Mixture, MosaConfig, mix
 from langlift.backbones.loading import default_device, quiet_transformers
 from langlift.backbones.masked_head import decoder_bias, head_parameters
-from langlift.checkpoints.adapter_folder import save_adapter
-from langlift.checkpoints.masked_head import save_masked_head
+from langlift.checkpoints.adapter_folder import save_adapter, save_masked_head
 from langlift.errors import InputError
 from langlift.files import atomic_files
 from langlift.masking.masked_language_model import MaskedLanguageModel
