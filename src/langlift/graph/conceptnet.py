@@ -110,8 +110,8 @@ def edge_of_row(line: int, fields: Sequence[str], term: str = "third_segment") -
         ValueError: the row is damaged.
     """
     relation = fields[1].removeprefix("/r/")
-    if relation == EXTERNAL and (language := language_of_node(fields[2])):
-        return Edge(line, fields[2], language, relation, fields[3], "", 1.0)
+    if relation == EXTERNAL and fields[2].startswith("/c/") and (language := fields[2].split("/", 3)[2]):
+        return Edge(line, fields[2], language, relation, fields[3], "", 1.0)  # even if the node is damaged
     if not fields[0].startswith("/a/"):
         raise ValueError(f"'{fields[0][:80]}' is not an assertion (/a/[...])")
     if relation == fields[1] or not relation:
@@ -127,11 +127,6 @@ def edge_of_row(line: int, fields: Sequence[str], term: str = "third_segment") -
     weight = number(metadata.get("weight", 1.0))
     licence = printable(str(metadata.get("license", NOT_STATED)))
     return Edge(line, head, head_language, relation, tail, tail_language, weight, licence[:LONGEST_LICENCE])
-
-
-def language_of_node(node: str) -> str:
-    """The language code of a node, even if the rest of it is damaged."""
-    return node.split("/", 3)[2] if node.startswith("/c/") else ""
 
 
 def number(value: object) -> float:

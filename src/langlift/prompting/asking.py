@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from errno import ENOSPC
 from io import FileIO
 from math import inf
@@ -66,7 +66,6 @@ OnAnswer = Callable[[str, Answer], None]
 """Called with a prompt's key and its answer as soon as it arrives."""
 
 ANSWERS = "answers.jsonl"
-FIELDS = frozenset(field.name for field in fields(Answer))
 
 
 class AnswerStore:
@@ -80,7 +79,7 @@ class AnswerStore:
             try:
                 row = json.loads(line)
                 key = row.pop("key")
-                self.answers[key] = Answer(**{name: value for name, value in row.items() if name in FIELDS})
+                self.answers[key] = Answer(**row)
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue  # half a line, left by a power cut
         if content and not content.endswith(b"\n"):

@@ -115,6 +115,10 @@ def export_transformers(source: Path, out: Path, base: BaseName, data: str | Non
                 "the tokenizer that was written splits text differently than the run's",
                 "nothing was written; please report it, with the base model",
             )
+        words = None
+        if run.trained and task and task.verb == "tag":  # the token of a word that has its label
+            every = run.trained.settings["label_subwords"] == "every"
+            words = "every" if every else run.trained.settings["pooling"]
         language_model = "text-generation" if auto_class is AutoModelForCausalLM else "fill-mask"
         return finish_export(
             out,
@@ -127,7 +131,7 @@ def export_transformers(source: Path, out: Path, base: BaseName, data: str | Non
             "export_transformers.md",
             task.pipeline_tag if task else language_model,
             kind=auto_class.__name__,
-            words=_labelled_token(run.trained),
+            words=words,
         )
 
 
@@ -200,11 +204,3 @@ def _fill(model: PreTrainedModel, body: PreTrainedModel, head: nn.Module, parts:
             f"{type(model).__name__} has another body than the run ({(missing or unexpected)[0]})",
             "please report it, with the base model",
         )
-
-
-def _labelled_token(trained: TrainedTask | None) -> str | None:
-    """For taggers, the token of a word that has its label."""
-    if trained is None or trained.task.verb != "tag":
-        return None
-    every = trained.settings["label_subwords"] == "every"
-    return "every" if every else str(trained.settings["pooling"])
