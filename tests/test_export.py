@@ -250,6 +250,8 @@ def test_a_tagger_as_onnx(
     assert front["library_name"] == "onnx" and front["pipeline_tag"] == "token-classification"
     assert "hf download anna/names --local-dir THIS_FOLDER" in text
     assert str(tmp_path) not in sent["card"] and str(tiny_bert) not in sent["card"]
+    graph = (tmp_path / "out" / "model.onnx").read_bytes()
+    assert b".py" not in graph, "torch records where each node was made: source files of this machine"
 
 
 @pytest.mark.parametrize("pooling", ["mean", pytest.param("first", marks=pytest.mark.slow)])

@@ -121,7 +121,7 @@ def write_graph(graph: Graph, folder: Path, pad_token_id: int) -> None:
             )
             weights = sum(p.numel() * p.element_size() for p in graph.parameters())
             program.save(folder / MODEL_FILE, external_data=weights > LARGEST_FILE)
-            _drop_shapes_of_weights(folder / MODEL_FILE)
+            _clean(folder / MODEL_FILE)
     except OSError:
         raise
     except Exception as error:
@@ -132,10 +132,11 @@ def write_graph(graph: Graph, folder: Path, pad_token_id: int) -> None:
         ) from error
 
 
-def _drop_shapes_of_weights(path: Path) -> None:
-    """Remove the redundant shapes of weights, which are wrong once onnxruntime transposes some.
+def _clean(path: Path) -> None:
+    """Remove torch's record of where each node was made, which names folders of this machine, and weights' shapes.
 
-    Because of them, its versions before 1.32 could not write such a graph in 8 bits.
+    The shapes are redundant, and wrong once onnxruntime transposes some of the weights: because of them, its
+    versions before 1.32 could not write such a graph in 8 bits.
     """
     import onnx
 
@@ -144,6 +145,14 @@ def _drop_shapes_of_weights(path: Path) -> None:
     others = [value for value in model.graph.value_info if value.name not in weights]
     del model.graph.value_info[:]
     model.graph.value_info.extend(others)
+    for part in (
+        model,
+        model.graph,
+        *model.graph.node,
+        *model.functions,
+        *(n for f in model.functions for n in f.node),
+    ):
+        del part.metadata_props[:]
     onnx.save(model, path)
 
 
