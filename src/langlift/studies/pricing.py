@@ -18,9 +18,8 @@ from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.language_facts import base_shape
 from langlift.progress import progress_to, readable_seconds, say
-from langlift.studies.planning import StudyPlan
+from langlift.studies.planning import StudyPlan, is_decoder
 from langlift.studies.step import Step
-from langlift.studies.step_maker import is_decoder
 from langlift.studies.workload import requests_of, workload_of
 from langlift.training.recipes import CAUSAL, AdaptRecipe
 from langlift.training.step_time import step_time
@@ -227,8 +226,8 @@ def _matrix_weights(module: nn.Module) -> int:
 def _priced(
     step: Step, finished: bool, costs: Mapping[Training | None, TrainingCost | None], remarks: list[str]
 ) -> RunPrice:
-    if step.kind == "prompt" and not finished:
-        requests, tokens = requests_of(step)
+    if step.call is not None and not finished:
+        requests, tokens = requests_of(step, step.call)
         return RunPrice(step.name, step.kind, False, tokens=tokens, requests=requests)
     if finished or (cost := costs.get(_training(step))) is None:
         return RunPrice(step.name, step.kind, finished)

@@ -18,8 +18,7 @@ from langlift.evaluation.sentence_vectors import parallel_sentences
 from langlift.progress import progress_to
 from langlift.prompting.local import LocalModel
 from langlift.prompting.running import prompts_to_ask
-from langlift.studies.prompt_steps import prompt_recipe, prompted_model, template_file
-from langlift.studies.step import Dependency, Input, Step
+from langlift.studies.step import Dependency, Input, PromptCall, Step
 from langlift.tasks.learner import text_of
 from langlift.tasks.task import TASKS
 from langlift.training.recipes import CAUSAL
@@ -99,17 +98,16 @@ def workload_of(step: Step, base: str) -> Workload:
     return Workload()
 
 
-def requests_of(step: Step) -> tuple[int | None, int | None]:
+def requests_of(step: Step, call: PromptCall) -> tuple[int | None, int | None]:
     """The number of prompts of a run, and of their tokens for a local model; None if unknown."""
     if (data := step.task_data()) is None:
         return None, None
-    model, model_name, _ = prompted_model(step)
-    recipe = prompt_recipe(step)
     with progress_to(lambda *report: None):
-        prompts = prompts_to_ask(step.settings["task"], data[0], recipe, template_file(step), data[1])
-    if model_name is not None or not Path(model).exists():
+        prompts = prompts_to_ask(step.settings["task"], data[0], call.recipe, call.template, data[1])
+    if call.model.model_name is not None or not Path(call.model.model).exists():
         return len(prompts), None
-    return len(prompts), round(len(prompts) * mean(LocalModel(model, recipe).tokens(_sample(prompts))))
+    tokens = LocalModel(call.model.model, call.recipe).tokens(_sample(prompts))
+    return len(prompts), round(len(prompts) * mean(tokens))
 
 
 def _lengths_of_text(source: Dependency, base: str, max_tokens: int) -> _Lengths:
