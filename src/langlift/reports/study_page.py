@@ -283,7 +283,7 @@ def _axis_figures(found: AxisCurves) -> list[Figure]:
         name = language if language == MEAN else tables.language_name(language)
         values = "; ".join(
             f"{curve.condition or 'all runs'}: "
-            + ", ".join(f"{tables.number(point.spread.mean, measure)} at {point.x:,g}" for point in curve.points)
+            + ", ".join(f"{tables.number(at_x.mean, measure)} at {x:,g}" for x, at_x in curve.points.items())
             for curve in curves
         )
         chart = charts.curve_chart(curves, conditions, axis, measure.title, found.wide)

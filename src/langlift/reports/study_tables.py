@@ -107,17 +107,13 @@ def differences_tables(results: Results, found: Differences) -> list[Table]:
         )
     notes.append("Three seeds show little of the variation between seeds: be careful with p values near a limit.")
     columns = ["condition", "compared with", "language", "difference", "95 % interval", "p", "p, Holm", "units"]
-    tables = []
-    if found.overall:
-        rows = [_difference(one) for one in found.overall]
-        caption = f"{capital(results.measure.title)}: paired differences over all languages"
-        tables.append(Table(f"{results.measure.name}-differences", caption, columns, rows, THREE, notes))
-    if found.by_language:
-        rows = [_difference(one) for one in found.by_language]
-        caption = f"{capital(results.measure.title)}: paired differences by language"
-        name, folded = f"{results.measure.name}-differences-by-language", bool(found.overall)
-        tables.append(Table(name, caption, columns, rows, THREE, notes, folded))
-    return tables
+    name, caption = f"{results.measure.name}-differences", f"{capital(results.measure.title)}: paired differences"
+    overall, by_language = (list(map(_difference, some)) for some in (found.overall, found.by_language))
+    tables = [
+        Table(name, f"{caption} over all languages", columns, overall, THREE, notes),
+        Table(f"{name}-by-language", f"{caption} by language", columns, by_language, THREE, notes, bool(overall)),
+    ]
+    return [table for table in tables if table.rows]
 
 
 def behaviour_table(results: Results) -> Table | None:
@@ -253,11 +249,11 @@ def curve_table(found: AxisCurves) -> Table:
         [
             _language(curve.language),
             *words(curve.condition or "all runs"),
-            Cell(f"{point.x:,.6g}", point.x),
-            _spread_cell(point.spread, found.measure),
+            Cell(f"{x:,.6g}", x),
+            _spread_cell(at_x, found.measure),
         ]
         for curve in found.curves
-        for point in curve.points
+        for x, at_x in curve.points.items()
     ]
     axis = found.axis.replace("_", " ")
     caption = f"{capital(found.measure.title)} by {axis}"

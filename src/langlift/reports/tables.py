@@ -51,21 +51,14 @@ def words(*texts: Any) -> list[Cell]:
 
 def as_csv(table: Table) -> str:
     """All digits; what follows a number in small print has its own column."""
-    further = [
-        list(dict.fromkeys(key for row in table.rows for key in row[i].further)) for i in range(len(table.columns))
-    ]
+    columns: list[list[Any]] = []
+    for i, name in enumerate(table.columns):
+        cells = [row[i] for row in table.rows]
+        columns.append([name, *(cell.text if cell.value is None else cell.value for cell in cells)])
+        for key in dict.fromkeys(key for cell in cells for key in cell.further):
+            columns.append([f"{name} {key}", *(cell.further.get(key) for cell in cells)])
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    header = [
-        [name, *(f"{name} {key}" for key in keys)] for name, keys in zip(table.columns, further, strict=True)
-    ]
-    writer.writerow([name for names in header for name in names])
-    for row in table.rows:
-        cells = [
-            [cell.text if cell.value is None else cell.value, *map(cell.further.get, keys)]
-            for cell, keys in zip(row, further, strict=True)
-        ]
-        writer.writerow([value for values in cells for value in values])
+    csv.writer(stream, lineterminator="\n").writerows(zip(*columns, strict=True))
     return stream.getvalue()
 
 

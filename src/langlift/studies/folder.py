@@ -86,26 +86,6 @@ def is_study(folder: Path) -> bool:
     return (folder / RUNS).is_dir() and ((folder / STUDY).exists() or any(folder.glob(f"{RUNS}/*/{RUN}")))
 
 
-def read_study_runs(folder: Path) -> tuple[list[StudyRun], list[str]]:
-    """The finished runs of a study, by name, and the names of the unfinished ones.
-
-    Raises:
-        InputError: all ``run.json`` that are damaged.
-    """
-    finished, unfinished, errors = [], [], []
-    for run in sorted(path for path in (folder / RUNS).iterdir() if path.is_dir() and path.name[0] != "."):
-        if not (run / RUN).exists():
-            unfinished.append(run.name)
-            continue
-        try:
-            finished.append(read_run(run))
-        except InputError as error:
-            errors.append(error.message)
-    if errors:
-        raise InputError("; ".join(errors), "delete these run folders and run the study again")
-    return finished, unfinished
-
-
 def read_run(folder: Path) -> StudyRun:
     """One finished run of a study.
 
