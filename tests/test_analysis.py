@@ -318,9 +318,9 @@ def test_curves_are_means_over_seeds(study, analysis):
     results = results_of(analysis, "pseudo_perplexity")
     found = curves_of(results, "alpha")
     maltese = next(c for c in found.curves if c.language == "mlt_Latn")
-    assert [p.x for p in maltese.points] == [0.1, 0.4, 1.0]
-    assert maltese.points[0].spread.mean == pytest.approx(20 * (0.5 - 0.04 + 0.005))
-    assert found.curves[0].language == "mean of the languages" and found.curves[0].points[0].spread.count == 5
+    assert list(maltese.points) == [0.1, 0.4, 1.0]
+    assert maltese.points[0.1].mean == pytest.approx(20 * (0.5 - 0.04 + 0.005))
+    assert found.curves[0].language == "mean of the languages" and found.curves[0].points[0.1].count == 5
 
 
 def test_axis_that_does_not_vary_is_told(study):

@@ -2,11 +2,25 @@
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langlift.reports.pages import render_latex
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "±": r"$\pm$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "×": r"$\times$",
+    "−": "$-$",
+    "→": r"$\rightarrow$",
+}
 
 
 @dataclass(frozen=True)
@@ -63,5 +77,17 @@ def as_csv(table: Table) -> str:
 
 
 def as_latex(table: Table) -> str:
-    """A table for the package booktabs."""
-    return render_latex("table.tex.j2", table=table)
+    """A table for the package booktabs; the template's tags are ``<% %>`` and ``<< >>``."""
+    environment = Environment(
+        loader=PackageLoader("langlift.reports"),
+        undefined=StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<<",
+        variable_end_string=">>",
+    )
+    environment.filters["latex"] = lambda text: re.sub(".", lambda found: LATEX.get(found[0], found[0]), text)
+    return environment.get_template("table.tex.j2").render(table=table)

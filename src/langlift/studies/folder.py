@@ -55,8 +55,8 @@ class StudyRun(RunRecord):
     folder: Path
 
     @property
-    def value(self) -> float | None:
-        """The main number."""
+    def value(self) -> Any:
+        """The main number; None if there is none, which no run of a ``Results`` has."""
         value = self.result.get("value")
         return None if value is None else float(value)
 
@@ -107,10 +107,10 @@ def is_done(runs: Path, step: Step) -> bool:
 def update_cell(runs: Path, step: Step) -> None:
     """Write a finished run's value on every axis again, as the study may have got more axes since."""
     path = step.folder_in(runs) / RUN
-    if is_done(runs, step) and (content := _read(path)) is not None:
-        now = content | {"cell": dict(step.cell), "published": step.published}
-        if now != content:
-            write_json(path, now)
+    content = _read(path) or {}
+    now = content | {"cell": dict(step.cell), "published": step.published}
+    if content.get("hash") == step.hash and now != content:
+        write_json(path, now)
 
 
 def status_of(plan: "StudyPlan", out: Path) -> StudyStatus:

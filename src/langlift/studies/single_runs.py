@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +123,8 @@ def _seed_runs(
         metric = next(key for key in metrics if key.startswith("test_")).removeprefix("test_")
         result = {"value": metrics[f"test_{metric}"], "dev": metrics.get(f"dev_{metric}")}
         name = folder.name if own == folder else f"{folder.name}/{own.name}"
-        own_cell = {**cell, "metric": metric, "seed": seed}
-        run = StudyRun(folder=own, kind=command, name=name, cell=own_cell, result=result, cost=_costs(metrics))
-        runs.append(replace(run, published=published))
+        found: dict[str, Any] = {"cell": {**cell, "metric": metric, "seed": seed}, "published": published}
+        runs.append(StudyRun(folder=own, kind=command, name=name, result=result, cost=_costs(metrics), **found))
     return runs
 
 

@@ -33,7 +33,7 @@ def curves_of(results: Results, axis: str) -> AxisCurves | None:
     rest = [key for key in results.varied if key != axis]
     lines: dict[tuple[str, str], dict[float, list[float]]] = {}
     for run in results.all_runs:
-        if run.value is not None and is_number(run.cell.get(axis)):
+        if is_number(run.cell.get(axis)):
             name = label({k: v for k, v in settings_of(run).items() if k != axis}, rest)
             by_x = lines.setdefault((name, language_of(run)), {})
             by_x.setdefault(float(run.cell[axis]), []).append(run.value)
