@@ -156,9 +156,7 @@ def _vocab(step: Step, runs: Path, folder: Path) -> Result:
 def _adapt(step: Step, runs: Path, folder: Path) -> Result:
     language = step.settings["language"]
     data, recipe = _paths(step, runs, f"data:{language}"), _recipe(step, AdaptRecipe)
-    result = adapt(find_language(language), step.base(), data, folder, recipe, resume=True)
-    found = {"value": result.validation_loss, "before": result.validation_loss_before}
-    return found | _cost(result), None
+    return _trained(adapt(find_language(language), step.base(), data, folder, recipe, resume=True))
 
 
 def _family(step: Step, runs: Path, folder: Path) -> Result:
@@ -166,7 +164,10 @@ def _family(step: Step, runs: Path, folder: Path) -> Result:
     data = {find_language(name.removeprefix("data:")): tuple(_paths(step, runs, name)) for name in names}
     vocabulary = next((str(path) for path in _paths(step, runs, "vocabulary")), None)
     family = Family(step.settings["family"], BaseName(step.base()), data, vocabulary)
-    result = adapt_family(family, folder, _recipe(step, FamilyRecipe), resume=True)
+    return _trained(adapt_family(family, folder, _recipe(step, FamilyRecipe), resume=True))
+
+
+def _trained(result: Any) -> Result:
     found = {"value": result.validation_loss, "before": result.validation_loss_before}
     return found | _cost(result), None
 

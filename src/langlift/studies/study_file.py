@@ -312,23 +312,16 @@ class _StudyReader(SourceReader):
     def _prompting(self, where: str, block: Block, tasks: Mapping[str, object]) -> Prompting:
         if "model" not in block:
             self._error(where, "prompt has no model")
-        models = self._models(block["model"]) if "model" in block else []
+        items = self._items(block.get("model"), "model")
+        models = [model for item in items if (model := self._model(*item)) is not None]
+        if len(set(models)) < len(models):
+            self._error(block["model"][0], "the same model twice")
         prompted = self._prompted_tasks(where, block, tasks)
         limited = self._limited(Prompting, block)
         shots = self._values(block["shots"][1]) if "shots" in block else []
         if len(set(map(str, shots))) < len(shots):
             self._error(block["shots"][0], "shots: the same number twice")
         return Prompting(tuple(models), prompted, self._templates(block, prompted), **limited)
-
-    def _models(self, entry: Entry) -> list[PromptedModel]:
-        where, node = entry
-        items = node.value if isinstance(node, yaml.SequenceNode) else [node]
-        models = [model for item in items if (model := self._model(self.place(item), item)) is not None]
-        if not items:
-            self._error(where, "model is empty")
-        if len(set(models)) < len(models):
-            self._error(where, "the same model twice")
-        return models
 
     def _model(self, where: str, node: yaml.Node) -> PromptedModel | None:
         """A name or folder of a local model, or ``{model: URL, model_name: NAME}``."""
@@ -357,7 +350,7 @@ class _StudyReader(SourceReader):
             if not prompted:
                 self._error(where, f"none of the tasks can be prompted ({allowed})")
             return prompted
-        listed = list(self._texts(block["tasks"], "tasks"))
+        listed = self._texts(block["tasks"], "tasks")
         for line, name in listed:
             if name not in PROMPTED:
                 self._error(line, f"'{name}' cannot be prompted ({allowed})")
