@@ -165,14 +165,6 @@ def held(folder: Path, what: str, wait: float = 0.0) -> Iterator[None]:
         yield
 
 
-def _is_held(folder: Path) -> bool:
-    try:
-        with held(folder, ""):
-            return False
-    except LangliftError:
-        return True
-
-
 def _state(step: Step, runs: Path) -> RunState:
     folder = step.folder_in(runs)
     value, shown = None, ""
@@ -181,12 +173,13 @@ def _state(step: Step, runs: Path) -> RunState:
         shown = f"{str(step.cell.get('metric', '')).replace('_', ' ')} {value:,.4g}".strip()
     elif not folder.exists():
         state = "missing"
-    elif _is_held(folder):
-        state = "running"
-    elif (failure := _read(folder / FAILED)) is not None:
-        state, shown = "failed", str(failure.get("error"))
     else:
-        state = "stopped"
+        try:
+            with held(folder, "run"):
+                failure = _read(folder / FAILED)
+                state, shown = ("stopped", "") if failure is None else ("failed", str(failure.get("error")))
+        except LangliftError:
+            state = "running"
     return RunState(folder.name, step.kind, state, value, shown)
 
 

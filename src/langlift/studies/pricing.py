@@ -175,7 +175,9 @@ def price_plan(
     """
     missing = [step for step in plan.steps if step.hash not in finished]
     trainings = list(dict.fromkeys(filter(None, map(_training, missing))))
-    text = next(filter(None, map(_training_text, missing)), None)
+    # Lines for timing: of the first training data that exist already.
+    data = ((step, [name for name in step.inputs if name.startswith("data:")]) for step in missing)
+    text = next((load_text_data(path).train[:500] for step, names in data for path in step.paths(*names)), None)
     seconds = CALIBRATION_SECONDS / max(1, len(trainings)) if calibrate else None
     remarks: list[str] = []
     costs: dict[Training | None, TrainingCost | None] = {}
@@ -213,13 +215,6 @@ def _training(step: Step) -> Training | None:
         )
     if step.kind in ("score", "alignment"):
         return step.base(), AdaptRecipe(method=str(step.cell["method"] or AdaptRecipe().method))
-    return None
-
-
-def _training_text(step: Step) -> list[str] | None:
-    """Lines for timing from the run's training data, if they exist already."""
-    for path in step.paths(*(name for name in step.inputs if name.startswith("data:"))):
-        return load_text_data(path).train[:500]
     return None
 
 
