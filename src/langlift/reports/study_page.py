@@ -117,21 +117,21 @@ def _sections(analysis: Analysis) -> dict[str, list[Part]]:
     makers: dict[str, Callable[[Analysis], list[Part]]] = {
         "overview": _overview,
         "results": _results,
-        "differences": lambda one: _table_parts(
+        "differences": lambda analysis: _table_parts(
             table
-            for results, found in zip(one.results, one.differences, strict=True)
+            for results, found in zip(analysis.results, analysis.differences, strict=True)
             for table in tables.differences_tables(results, found)
         ),
-        "behaviour": lambda one: _table_parts(map(tables.behaviour_table, one.results)),
+        "behaviour": lambda analysis: _table_parts(map(tables.behaviour_table, analysis.results)),
         "published": _published,
         "alignment": _alignment,
         "correlations": _correlations,
-        "regression": lambda one: _table_parts(map(tables.regression_table, one.regressions)),
+        "regression": lambda analysis: _table_parts(map(tables.regression_table, analysis.regressions)),
         "curves": _curves,
         "fusion": _fusion,
         "training": _training,
-        "cost": lambda one: _table_parts(
-            [tables.cost_table(one.runs)] if any(run.cost for run in one.runs) else []
+        "cost": lambda analysis: _table_parts(
+            [tables.cost_table(analysis.runs)] if any(run.cost for run in analysis.runs) else []
         ),
     }
     found = {}
