@@ -18,7 +18,6 @@ from langlift.studies.analysis.curves import curves_of
 from langlift.studies.analysis.item_counts import attachments_counted, entities_counted, labels_counted, read_items
 from langlift.studies.analysis.measures import Measure, sort_results, spread
 from langlift.studies.analysis.regression import mixed_model
-from langlift.studies.folder import read_study_runs
 from langlift.studies.single_runs import data_kind, read_runs
 
 # Student's sleep data (1908): hours of sleep gained with drug 1 and drug 2 by ten patients.
@@ -173,7 +172,7 @@ def test_counted_entities_and_trees_give_the_metrics():
 
 
 def test_study_is_read_as_written(study, tmp_path):
-    runs, unfinished = read_study_runs(study.path)
+    runs, unfinished = read_runs([study.path])
     assert unfinished == ["task-killed"]
     assert {run.name: run.cell for run in runs} == {run["name"]: run["cell"] for run in study.runs}
     damaged = tmp_path / "s" / "runs" / "a"
@@ -237,7 +236,7 @@ def test_sentences_of_scores_are_resampled(tmp_path):
                 {"tokens": int(t), "log_probability": -float(s)} for t, s in zip(tokens, surprise, strict=True)
             ]
             (folder / "sentences.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = sort_results(read_study_runs(tmp_path)[0])
+    found = sort_results(read_runs([tmp_path])[0])
     assert [results.measure.metric for results in found] == ["pseudo_perplexity", "pseudo_perplexity_published"]
     for results in found:
         plain, adapted = results.conditions
@@ -254,7 +253,7 @@ def test_further_metrics_and_baselines_have_their_tables(tmp_path):
         cell = {"language": "myv_Cyrl", "task": "dependencies", "use": "alone", "metric": "las", "seed": seed}
         baseline = {"right_attach": 16.4, "right_attach_uas": 30.3}
         study.run("task", cell, {"value": 20.0 + seed, "before": None, "uas": 40.0 + seed, "baseline": baseline})
-    las, uas = sort_results(read_study_runs(tmp_path)[0])
+    las, uas = sort_results(read_runs([tmp_path])[0])
     assert las.measure.title == "dependencies, LAS" and las.baselines("myv_Cyrl") == {"right_attach": 16.4}
     assert uas.measure.title == "dependencies, UAS" and uas.baselines("myv_Cyrl") == {"right_attach": 30.3}
     assert uas.values("myv_Cyrl", uas.conditions[0]) == [41.0, 42.0]
@@ -265,12 +264,12 @@ def test_further_metrics_and_baselines_have_their_tables(tmp_path):
 def test_predictions_that_do_not_give_the_value_are_not_used(tmp_path):
     study = StudyFolder(tmp_path)
     folder = study.sentiment("mlt_Latn", {"use": "alone"}, 1, 0.7)
-    runs, _ = read_study_runs(tmp_path)
+    runs, _ = read_runs([tmp_path])
     assert read_items(runs) is not None
     content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     content["result"]["value"] += 0.1
     (folder / "run.json").write_text(json.dumps(content), encoding="utf-8")
-    assert read_items(read_study_runs(tmp_path)[0]) is None
+    assert read_items(read_runs([tmp_path])[0]) is None
 
 
 def test_correlations_take_sizes_from_facts_and_runs(analysis):
@@ -298,7 +297,7 @@ def test_data_size_from_built_runs_and_study_file(tmp_path):
     study.run("adapt", cell, {"value": 3.0}, needs=[study.runs[0]["hash"]])
     study.run("score", cell, {"value": 30.0}, needs=[study.runs[1]["hash"]])
     study.run("adapt", cell, {"value": 3.0})
-    runs = {run.name: run for run in read_study_runs(tmp_path)[0]}
+    runs = {run.name: run for run in read_runs([tmp_path])[0]}
     by_hash = {run.hash: run for run in runs.values()}
     assert data_megabytes(runs["score-002"], by_hash) == pytest.approx(2.0)
     assert data_megabytes(runs["adapt-003"], by_hash) == pytest.approx(50e-6)
@@ -319,9 +318,9 @@ def test_curves_are_means_over_seeds(study, analysis):
     results = results_of(analysis, "pseudo_perplexity")
     found = curves_of(results, "alpha")
     maltese = next(c for c in found.curves if c.language == "mlt_Latn")
-    assert [p.x for p in maltese.points] == [0.1, 0.4, 1.0]
-    assert maltese.points[0].spread.mean == pytest.approx(20 * (0.5 - 0.04 + 0.005))
-    assert found.curves[0].language == "mean of the languages" and found.curves[0].points[0].spread.count == 5
+    assert list(maltese.points) == [0.1, 0.4, 1.0]
+    assert maltese.points[0.1].mean == pytest.approx(20 * (0.5 - 0.04 + 0.005))
+    assert found.curves[0].language == "mean of the languages" and found.curves[0].points[0.1].count == 5
 
 
 def test_axis_that_does_not_vary_is_told(study):

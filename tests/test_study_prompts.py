@@ -125,7 +125,7 @@ def test_hashes_of_prompt_runs(write: Any, tmp_path: Path, topic_folder: Path) -
     (tmp_path / "mlt_Latn.yaml").write_text(text)
     own = asked(planned(write({**block, "template": {"topic": "{language}.yaml"}})))
     assert not before & {step.hash for step in own}
-    assert own[0].serving["template_file"] == str(tmp_path / "mlt_Latn.yaml")
+    assert own[0].call.template == tmp_path / "mlt_Latn.yaml"
     behaviours = planned(write(block, axes={"behaviour": ["corrected", "published"]}))
     assert {s.cell["behaviour"]: s.settings["unparsed"] for s in asked(behaviours) if not s.cell["shots"]} == {
         "corrected": "wrong", "published": "left_out",

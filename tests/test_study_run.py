@@ -18,9 +18,8 @@ import yaml
 from langlift.errors import InputError, LangliftError
 from langlift.studies import execution
 from langlift.studies.folder import FAILED, RUN, RUNS, held, is_done, status_of
-from langlift.studies.on_ray import ray_engine
 from langlift.studies.planning import plan_study
-from langlift.studies.running import run_study
+from langlift.studies.running import ray_engine, run_study
 from langlift.studies.study_file import STUDY, read_study
 
 VOLATILE = {

@@ -86,17 +86,13 @@ def run(
     from langlift.cli.study_display import watching
     from langlift.studies.checking import check_data
     from langlift.studies.planning import plan_study
-    from langlift.studies.running import run_study, study_of
+    from langlift.studies.running import ray_engine, run_study, study_of
     from langlift.studies.study_file import read_study
 
     path, folder = study_of(file, out)
     planned = plan_study(read_study(path))
     check_data(planned)
-    engine = None
-    if ray is not None:
-        from langlift.studies.on_ray import ray_engine
-
-        engine = ray_engine(ray, workers, cpus, gpus)
+    engine = None if ray is None else ray_engine(ray, workers, cpus, gpus)
     with watching(planned, folder) as watcher:
         result = run_study(planned, folder, watcher, engine, set_aside)
     if as_json:

@@ -211,18 +211,18 @@ def scatter(found: Correlation, unit: str, labels: bool) -> Spec:
     return _spec(alt.layer(*layers), height=200)
 
 
-def curve_chart(curves: Sequence[Curve], names: Sequence[str], x: str, y: str, wide: bool) -> Spec:
+def curve_chart(curves: Sequence[Curve], names: Sequence[str], axis: str, y: str, wide: bool) -> Spec:
     """A line for each condition; a band if there are several values for a point.
 
     A condition has the same colour in all charts with the same ``names``.
     """
     rows = [
-        {"name": c.condition or y, "x": p.x, "y": p.spread.mean, "low": p.spread.low, "high": p.spread.high}
-        for c in curves
-        for p in c.points
+        {"name": curve.condition or y, "x": x, "y": spread.mean, "low": spread.low, "high": spread.high}
+        for curve in curves
+        for x, spread in curve.points.items()
     ]
     scale = alt.Scale(type="log", nice=False) if wide else alt.Scale(zero=False, nice=False)
-    across = alt.X("x:Q", title=x, scale=scale, axis=_log_axis(rows) if wide else FIVE_TICKS)
+    across = alt.X("x:Q", title=axis, scale=scale, axis=_log_axis(rows) if wide else FIVE_TICKS)
     lines = _chart(rows).encode(x=across, color=_colours(rows, names))
     layers = [
         lines.mark_line(point=alt.OverlayMarkDef(size=36), strokeWidth=2).encode(

@@ -45,23 +45,22 @@ def cost_table(runs: Sequence[Path]) -> CostTable:
     errors: list[str] = []
     costs: list[RunCost] = []
     for run in runs:
-        if not is_finished(run):
-            errors.append(f"{run}: not a finished run (no metrics.json)")
-            continue
         try:
-            metrics = read_metrics(run)
+            costs.append(_cost(run))
         except InputError as error:
             errors.append(error.message)
-            continue
-        if not metrics.get("flops"):
-            errors.append(f"{run}: records no floating point operations")
-            continue
-        optional = {key: metrics.get(key, 0) for key in ("vocabulary_size", "characters")}
-        costs.append(
-            RunCost(str(run), **optional, **{key: metrics[key] for key in ("tokens", "flops", "seconds")})
-        )
     if errors:
         raise InputError("; ".join(errors), "name run folders of adapt, adapt-family, task, fuse or pretrain")
     per_character = all(cost.characters for cost in costs)
     values = [cost.flops / cost.characters if per_character else float(cost.flops) for cost in costs]
     return CostTable(costs, per_character, [value / values[0] for value in values])
+
+
+def _cost(run: Path) -> RunCost:
+    if not is_finished(run):
+        raise InputError(f"{run}: not a finished run (no metrics.json)")
+    metrics = read_metrics(run)
+    if not metrics.get("flops"):
+        raise InputError(f"{run}: records no floating point operations")
+    numbers = {key: metrics.get(key, 0) for key in ("vocabulary_size", "characters", "tokens", "flops", "seconds")}
+    return RunCost(str(run), **numbers)

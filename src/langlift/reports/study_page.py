@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -114,19 +114,25 @@ def write_report(
 
 def _sections(analysis: Analysis) -> dict[str, list[Part]]:
     """The sections of a report that have something to show."""
-    makers = {
+    makers: dict[str, Callable[[Analysis], list[Part]]] = {
         "overview": _overview,
         "results": _results,
-        "differences": _differences,
-        "behaviour": _behaviour,
+        "differences": lambda analysis: _table_parts(
+            table
+            for results, found in zip(analysis.results, analysis.differences, strict=True)
+            for table in tables.differences_tables(results, found)
+        ),
+        "behaviour": lambda analysis: _table_parts(map(tables.behaviour_table, analysis.results)),
         "published": _published,
         "alignment": _alignment,
         "correlations": _correlations,
-        "regression": _regressions,
+        "regression": lambda analysis: _table_parts(map(tables.regression_table, analysis.regressions)),
         "curves": _curves,
         "fusion": _fusion,
         "training": _training,
-        "cost": _cost,
+        "cost": lambda analysis: _table_parts(
+            [tables.cost_table(analysis.runs)] if any(run.cost for run in analysis.runs) else []
+        ),
     }
     found = {}
     with ProgressBar("drawing", len(makers), "sections") as bar:
@@ -181,7 +187,8 @@ def _bars(results: Results) -> list[Figure]:
     for language in results.languages:
         spreads = {c.label: s for c in results.conditions if (s := results.spread(language, c)) is not None}
         seeds = {c.label: results.values(language, c) for c in results.conditions if c.label in spreads}
-        texts = {label: tables.spread_text(s, measure) for label, s in spreads.items()}
+        cells = {label: tables.spread_cell(s, measure) for label, s in spreads.items()}
+        texts = {label: f"{cell.text} {cell.spread}".strip() for label, cell in cells.items()}
         top = None if measure.lower_is_better else 100.0
         chart = charts.bars(spreads, texts, seeds, reference, measure.title, top)
         name = tables.language_name(language)
@@ -197,22 +204,12 @@ def _table_parts(found: Iterable[Table | None]) -> list[Part]:
     return [Part(shown)] if shown else []
 
 
-def _differences(analysis: Analysis) -> list[Part]:
-    pairs = zip(analysis.results, analysis.differences, strict=True)
-    return _table_parts(table for pair in pairs for table in tables.differences_tables(*pair))
-
-
-def _behaviour(analysis: Analysis) -> list[Part]:
-    return _table_parts(map(tables.behaviour_table, analysis.results))
-
-
 def _published(analysis: Analysis) -> list[Part]:
-    differs = {results.measure: what_differs(results, analysis.runs) for results in analysis.results}
-    return _table_parts(
-        make(results, differs[results.measure])
-        for results in analysis.results
-        for make in (tables.published_table, tables.small_and_large_table)
-    )
+    found: list[Table | None] = []
+    for results in analysis.results:
+        differs = what_differs(results, analysis.runs)
+        found += [tables.published_table(results, differs), tables.small_and_large_table(results, differs)]
+    return _table_parts(found)
 
 
 def _alignment(analysis: Analysis) -> list[Part]:
@@ -261,10 +258,6 @@ def _correlations(analysis: Analysis) -> list[Part]:
     return [Part([tables.correlation_table(found)], figures)] if found else []
 
 
-def _regressions(analysis: Analysis) -> list[Part]:
-    return _table_parts(map(tables.regression_table, analysis.regressions))
-
-
 def _curves(analysis: Analysis) -> list[Part]:
     return [
         Part([(table := tables.curve_table(found))], _axis_figures(found), title=table.caption)
@@ -283,7 +276,7 @@ def _axis_figures(found: AxisCurves) -> list[Figure]:
         name = language if language == MEAN else tables.language_name(language)
         values = "; ".join(
             f"{curve.condition or 'all runs'}: "
-            + ", ".join(f"{tables.number(point.spread.mean, measure)} at {point.x:,g}" for point in curve.points)
+            + ", ".join(f"{tables.number(at_x.mean, measure)} at {x:,g}" for x, at_x in curve.points.items())
             for curve in curves
         )
         chart = charts.curve_chart(curves, conditions, axis, measure.title, found.wide)
@@ -366,10 +359,6 @@ def _mean_curve(runs: Iterable[StudyRun], metric: str) -> list[tuple[float, floa
         curves.append({record["step"]: record[key] for record in records if key in record})
     steps = set(curves[0]).intersection(*curves) if curves else set()
     return [(step, mean(curve[step] for curve in curves)) for step in sorted(steps)]
-
-
-def _cost(analysis: Analysis) -> list[Part]:
-    return _table_parts([tables.cost_table(analysis.runs) if any(run.cost for run in analysis.runs) else None])
 
 
 def _figure(name: str, title: str, alt: str, chart: dict[str, Any], note: str = "") -> Figure:

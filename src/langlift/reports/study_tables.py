@@ -39,9 +39,13 @@ def number(value: float, measure: Measure) -> str:
     return f"{value:.3f}" if measure.metric in SHARES else f"{value:.1f}"
 
 
-def spread_text(found: Spread, measure: Measure) -> str:
-    """Mean ± standard deviation, as text."""
-    return " ".join(filter(None, (number(found.mean, measure), _deviation(found, measure))))
+def spread_cell(found: Spread | None, measure: Measure, best: bool = False) -> Cell:
+    """Mean ± standard deviation; count and interval for programs."""
+    if found is None:
+        return NONE
+    further = {"std": found.std, "low": found.low, "high": found.high, "seeds": found.count}
+    deviation = "" if found.std is None else f"± {number(found.std, measure)}"
+    return Cell(number(found.mean, measure), found.mean, deviation, further, best)
 
 
 def results_table(results: Results) -> Table:
@@ -84,7 +88,7 @@ def per_unit_table(results: Results) -> Table:
             runs = results.runs(language, condition)
             values = [[float(run.result[unit]) for run in runs if unit in run.result] for unit in units]
             if all(values):
-                cells = [_spread_cell(spread(some), results.measure) for some in values]
+                cells = [spread_cell(spread(some), results.measure) for some in values]
                 rows.append([_language(language), *words(condition.label), *cells])
     caption = "Perplexity of decoders by unit: mean ± standard deviation"
     notes = ["To compare bases with different tokenizers, use characters or bytes, not tokens."]
@@ -107,17 +111,13 @@ def differences_tables(results: Results, found: Differences) -> list[Table]:
         )
     notes.append("Three seeds show little of the variation between seeds: be careful with p values near a limit.")
     columns = ["condition", "compared with", "language", "difference", "95 % interval", "p", "p, Holm", "units"]
-    tables = []
-    if found.overall:
-        rows = [_difference(one) for one in found.overall]
-        caption = f"{capital(results.measure.title)}: paired differences over all languages"
-        tables.append(Table(f"{results.measure.name}-differences", caption, columns, rows, THREE, notes))
-    if found.by_language:
-        rows = [_difference(one) for one in found.by_language]
-        caption = f"{capital(results.measure.title)}: paired differences by language"
-        name, folded = f"{results.measure.name}-differences-by-language", bool(found.overall)
-        tables.append(Table(name, caption, columns, rows, THREE, notes, folded))
-    return tables
+    name, caption = f"{results.measure.name}-differences", f"{capital(results.measure.title)}: paired differences"
+    overall, by_language = (list(map(_difference, some)) for some in (found.overall, found.by_language))
+    tables = [
+        Table(name, f"{caption} over all languages", columns, overall, THREE, notes),
+        Table(f"{name}-by-language", f"{caption} by language", columns, by_language, THREE, notes, bool(overall)),
+    ]
+    return [table for table in tables if table.rows]
 
 
 def behaviour_table(results: Results) -> Table | None:
@@ -129,7 +129,7 @@ def behaviour_table(results: Results) -> Table | None:
             if ours is None or theirs is None:
                 continue
             change = ours.mean - theirs.mean
-            cells = [_spread_cell(theirs, measure), _spread_cell(ours, measure)]
+            cells = [spread_cell(theirs, measure), spread_cell(ours, measure)]
             sign = "−" if change < 0 else "+"
             change_cell = Cell(f"{sign}{number(abs(change), measure)}", change)
             rows.append([_language(language), *words(corrected.label or "all runs"), *cells, change_cell])
@@ -156,7 +156,7 @@ def published_table(results: Results, differs: Sequence[str]) -> Table | None:
     rows = []
     for language, condition, figures in found:
         values = {one.model: Cell(number(one.value, results.measure), one.value) for one in figures}
-        ours = _spread_cell(results.spread(language, condition), results.measure)
+        ours = spread_cell(results.spread(language, condition), results.measure)
         theirs = [values.get(model, NONE) for model in models]
         rows.append([_language(language), *words(condition.label), ours, *theirs, *words(figures[0].column)])
     source = "; ".join(dict.fromkeys(figures[0].table for *_, figures in found))
@@ -180,7 +180,7 @@ def small_and_large_table(results: Results, differs: Sequence[str]) -> Table | N
         own = [results.spread(language, condition) for language in published]
         if means := [one.mean for one in own if one is not None]:
             how = "prompted here" if condition.settings.get("use") == PROMPTED_USE else "trained here"
-            cells = [_spread_cell(one, results.measure) for one in own]
+            cells = [spread_cell(one, results.measure) for one in own]
             rows.append((mean(means), [*words(condition.label, how), *cells]))
     for model in next(iter(published.values())):
         figures = [found[model] for found in published.values()]
@@ -253,11 +253,11 @@ def curve_table(found: AxisCurves) -> Table:
         [
             _language(curve.language),
             *words(curve.condition or "all runs"),
-            Cell(f"{point.x:,.6g}", point.x),
-            _spread_cell(point.spread, found.measure),
+            Cell(f"{x:,.6g}", x),
+            spread_cell(at_x, found.measure),
         ]
         for curve in found.curves
-        for point in curve.points
+        for x, at_x in curve.points.items()
     ]
     axis = found.axis.replace("_", " ")
     caption = f"{capital(found.measure.title)} by {axis}"
@@ -272,7 +272,7 @@ def alignment_table(found: Similarity) -> Table:
         [
             _language(language),
             *words(condition.label),
-            *(_spread_cell(r.spread(language, condition), r.measure) for r in found.results.values()),
+            *(spread_cell(r.spread(language, condition), r.measure) for r in found.results.values()),
         ]
         for language in cka.languages
         for condition in cka.conditions
@@ -341,25 +341,13 @@ def _language(code: str) -> Cell:
     return Cell(language_name(code), code)
 
 
-def _deviation(found: Spread, measure: Measure) -> str:
-    return "" if found.std is None else f"± {number(found.std, measure)}"
-
-
-def _spread_cell(found: Spread | None, measure: Measure, best: bool = False) -> Cell:
-    """Mean ± standard deviation; count and interval for programs."""
-    if found is None:
-        return NONE
-    further = {"std": found.std, "low": found.low, "high": found.high, "seeds": found.count}
-    return Cell(number(found.mean, measure), found.mean, _deviation(found, measure), further, best)
-
-
 def _ranked(spreads: Sequence[Spread | None], results: Results) -> list[Cell]:
     """With the best in bold, and all that are shown with the same number."""
     measure = results.measure
     means, best = [one.mean for one in spreads if one is not None], None
     if results.comparable and len(means) > 1:
         best = number(min(means) if measure.lower_is_better else max(means), measure)
-    return [_spread_cell(one, measure, one is not None and number(one.mean, measure) == best) for one in spreads]
+    return [spread_cell(one, measure, one is not None and number(one.mean, measure) == best) for one in spreads]
 
 
 def _p_cell(p: float | None) -> Cell:

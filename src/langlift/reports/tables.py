@@ -2,11 +2,25 @@
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langlift.reports.pages import render_latex
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "±": r"$\pm$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "×": r"$\times$",
+    "−": "$-$",
+    "→": r"$\rightarrow$",
+}
 
 
 @dataclass(frozen=True)
@@ -51,24 +65,29 @@ def words(*texts: Any) -> list[Cell]:
 
 def as_csv(table: Table) -> str:
     """All digits; what follows a number in small print has its own column."""
-    further = [
-        list(dict.fromkeys(key for row in table.rows for key in row[i].further)) for i in range(len(table.columns))
-    ]
+    columns: list[list[Any]] = []
+    for i, name in enumerate(table.columns):
+        cells = [row[i] for row in table.rows]
+        columns.append([name, *(cell.text if cell.value is None else cell.value for cell in cells)])
+        for key in dict.fromkeys(key for cell in cells for key in cell.further):
+            columns.append([f"{name} {key}", *(cell.further.get(key) for cell in cells)])
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    header = [
-        [name, *(f"{name} {key}" for key in keys)] for name, keys in zip(table.columns, further, strict=True)
-    ]
-    writer.writerow([name for names in header for name in names])
-    for row in table.rows:
-        cells = [
-            [cell.text if cell.value is None else cell.value, *map(cell.further.get, keys)]
-            for cell, keys in zip(row, further, strict=True)
-        ]
-        writer.writerow([value for values in cells for value in values])
+    csv.writer(stream, lineterminator="\n").writerows(zip(*columns, strict=True))
     return stream.getvalue()
 
 
 def as_latex(table: Table) -> str:
-    """A table for the package booktabs."""
-    return render_latex("table.tex.j2", table=table)
+    """A table for the package booktabs; the template's tags are ``<% %>`` and ``<< >>``."""
+    environment = Environment(
+        loader=PackageLoader("langlift.reports"),
+        undefined=StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<<",
+        variable_end_string=">>",
+    )
+    environment.filters["latex"] = lambda text: re.sub(".", lambda found: LATEX.get(found[0], found[0]), text)
+    return environment.get_template("table.tex.j2").render(table=table)

@@ -13,7 +13,6 @@ from langlift.language_facts import base_languages
 from langlift.progress import ProgressBar, progress_to
 from langlift.prompting.running import open_model, prompts_to_ask
 from langlift.studies.planning import StudyPlan
-from langlift.studies.prompt_steps import prompt_recipe, prompted_model, template_file
 from langlift.studies.step import Input, Step
 from langlift.tasks.task import TASKS
 
@@ -49,10 +48,11 @@ def check_data(plan: StudyPlan) -> None:
 
 def _checks(step: Step) -> Checks:
     found: Checks = {}
-    if step.kind == "prompt":
-        model = prompted_model(step)
-        if model[1] is not None or Path(model[0]).exists():
-            found["model", *map(str, model)] = partial(open_model, *model, prompt_recipe(step))
+    if (call := step.call) is not None:
+        model = call.model
+        if model.model_name is not None or Path(model.model).exists():
+            opened = partial(open_model, model.model, model.model_name, model.key_variable, call.recipe)
+            found["model", repr(model)] = opened
     with_triples = step.settings.get("objective") == "targeted"
     for name, sources in step.inputs.items():
         for path in (Path(source.path) for source in sources if isinstance(source, Input)):
@@ -74,8 +74,7 @@ def _checks(step: Step) -> Checks:
     if "task" in step.settings and (data := step.task_data()) is not None:
         task, (test, train) = step.settings["task"], data
         found["task", task, test, *train] = partial(TASKS[task].learner.read, test, train, False)
-        if step.kind == "prompt":  # are there enough examples, for the first seed?
-            recipe, template = prompt_recipe(step), template_file(step)
-            key = ("prompts", task, test, *train, str(recipe.shots), str(template))
-            found[key] = partial(prompts_to_ask, task, test, recipe, template, train)
+        if call is not None:  # are there enough examples, for the first seed?
+            key = ("prompts", task, test, *train, str(call.recipe.shots), str(call.template))
+            found[key] = partial(prompts_to_ask, task, test, call.recipe, call.template, train)
     return found

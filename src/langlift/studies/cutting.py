@@ -1,6 +1,5 @@
 """Less of the same data: the train split reduced to a number of bytes; dev and test unchanged."""
 
-import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import numpy as np
 
 from langlift.corpus.text_data import load_text_data
 from langlift.data_folder import SPLITS, write_manifest
-from langlift.files import new_folder
+from langlift.files import new_folder, sha256_of
 
 ORDER_SEED = 0
 """One order for all sizes, so that a smaller part is contained in every larger one."""
@@ -57,7 +56,7 @@ def cut_data(source: Path, out: Path, max_bytes: int) -> CutResult:
             of_sentences=len(rows),
             of_bytes=int(sizes.sum()),
         )
-        digest = hashlib.sha256((folder / "train.jsonl").read_bytes()).hexdigest()
+        digest = sha256_of([folder / "train.jsonl"])
         write_manifest(folder, {"cut_from": source.name, "train_sha256": digest, "max_bytes": max_bytes})
     return result
 

@@ -24,8 +24,7 @@ from langlift.languages import find_language
 from langlift.prompting.running import prompt
 from langlift.studies.cutting import cut_data
 from langlift.studies.folder import COSTS, FAILED, SENTENCES, held, is_done, prepare, write_run
-from langlift.studies.prompt_steps import answers_file, prompt_recipe, prompted_model, template_file
-from langlift.studies.step import Step
+from langlift.studies.step import UNSAFE, Input, Step
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
 from langlift.training.adaptation import adapt
@@ -37,6 +36,8 @@ from langlift.training.run_folder import METRICS
 from langlift.vocab.building import build_vocabulary
 from langlift.vocab.recipe import VocabRecipe
 
+ANSWERS = "answers"
+"""The folder of a study in which answers are kept, for all its runs."""
 WAIT = 60.0
 """Seconds that a run waits for a dying process to release its folder."""
 
@@ -155,9 +156,7 @@ def _vocab(step: Step, runs: Path, folder: Path) -> Result:
 def _adapt(step: Step, runs: Path, folder: Path) -> Result:
     language = step.settings["language"]
     data, recipe = _paths(step, runs, f"data:{language}"), _recipe(step, AdaptRecipe)
-    result = adapt(find_language(language), step.base(), data, folder, recipe, resume=True)
-    found = {"value": result.validation_loss, "before": result.validation_loss_before}
-    return found | _cost(result), None
+    return _trained(adapt(find_language(language), step.base(), data, folder, recipe, resume=True))
 
 
 def _family(step: Step, runs: Path, folder: Path) -> Result:
@@ -165,7 +164,10 @@ def _family(step: Step, runs: Path, folder: Path) -> Result:
     data = {find_language(name.removeprefix("data:")): tuple(_paths(step, runs, name)) for name in names}
     vocabulary = next((str(path) for path in _paths(step, runs, "vocabulary")), None)
     family = Family(step.settings["family"], BaseName(step.base()), data, vocabulary)
-    result = adapt_family(family, folder, _recipe(step, FamilyRecipe), resume=True)
+    return _trained(adapt_family(family, folder, _recipe(step, FamilyRecipe), resume=True))
+
+
+def _trained(result: Any) -> Result:
     found = {"value": result.validation_loss, "before": result.validation_loss_before}
     return found | _cost(result), None
 
@@ -223,18 +225,21 @@ def _task(step: Step, runs: Path, folder: Path) -> Result:
 
 
 def _prompt(step: Step, runs: Path, folder: Path) -> Result:
-    model, model_name, key_variable = prompted_model(step)
+    call: Any = step.call
+    # The answers of all runs of the same model, task and language are kept in one file.
+    name = "-".join((Path(call.model.name).name, step.settings["task"], step.settings["language"]))
+    digest = next(one.sha256 for one in step.inputs["model"] if isinstance(one, Input))
     result = prompt(
         step.settings["task"],
         _paths(step, runs, "data")[0],
-        model,
+        call.model.model,
         folder,
-        prompt_recipe(step),
-        model_name,
-        template_file(step),
+        call.recipe,
+        call.model.model_name,
+        call.template,
         _paths(step, runs, "train_data"),
-        answers_file(step, runs),
-        key_variable,
+        runs.parent / ANSWERS / f"{UNSAFE.sub('_', name)}-{digest[:8]}.jsonl",
+        call.model.key_variable,
         resume=True,
         wait=True,
     )

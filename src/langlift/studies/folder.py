@@ -55,8 +55,8 @@ class StudyRun(RunRecord):
     folder: Path
 
     @property
-    def value(self) -> float | None:
-        """The main number."""
+    def value(self) -> Any:
+        """The main number; None if there is none, which no run of a ``Results`` has."""
         value = self.result.get("value")
         return None if value is None else float(value)
 
@@ -86,26 +86,6 @@ def is_study(folder: Path) -> bool:
     return (folder / RUNS).is_dir() and ((folder / STUDY).exists() or any(folder.glob(f"{RUNS}/*/{RUN}")))
 
 
-def read_study_runs(folder: Path) -> tuple[list[StudyRun], list[str]]:
-    """The finished runs of a study, by name, and the names of the unfinished ones.
-
-    Raises:
-        InputError: all ``run.json`` that are damaged.
-    """
-    finished, unfinished, errors = [], [], []
-    for run in sorted(path for path in (folder / RUNS).iterdir() if path.is_dir() and path.name[0] != "."):
-        if not (run / RUN).exists():
-            unfinished.append(run.name)
-            continue
-        try:
-            finished.append(read_run(run))
-        except InputError as error:
-            errors.append(error.message)
-    if errors:
-        raise InputError("; ".join(errors), "delete these run folders and run the study again")
-    return finished, unfinished
-
-
 def read_run(folder: Path) -> StudyRun:
     """One finished run of a study.
 
@@ -127,10 +107,10 @@ def is_done(runs: Path, step: Step) -> bool:
 def update_cell(runs: Path, step: Step) -> None:
     """Write a finished run's value on every axis again, as the study may have got more axes since."""
     path = step.folder_in(runs) / RUN
-    if is_done(runs, step) and (content := _read(path)) is not None:
-        now = content | {"cell": dict(step.cell), "published": step.published}
-        if now != content:
-            write_json(path, now)
+    content = _read(path) or {}
+    now = content | {"cell": dict(step.cell), "published": step.published}
+    if content.get("hash") == step.hash and now != content:
+        write_json(path, now)
 
 
 def status_of(plan: "StudyPlan", out: Path) -> StudyStatus:
@@ -185,14 +165,6 @@ def held(folder: Path, what: str, wait: float = 0.0) -> Iterator[None]:
         yield
 
 
-def _is_held(folder: Path) -> bool:
-    try:
-        with held(folder, ""):
-            return False
-    except LangliftError:
-        return True
-
-
 def _state(step: Step, runs: Path) -> RunState:
     folder = step.folder_in(runs)
     value, shown = None, ""
@@ -201,12 +173,13 @@ def _state(step: Step, runs: Path) -> RunState:
         shown = f"{str(step.cell.get('metric', '')).replace('_', ' ')} {value:,.4g}".strip()
     elif not folder.exists():
         state = "missing"
-    elif _is_held(folder):
-        state = "running"
-    elif (failure := _read(folder / FAILED)) is not None:
-        state, shown = "failed", str(failure.get("error"))
     else:
-        state = "stopped"
+        try:
+            with held(folder, "run"):
+                failure = _read(folder / FAILED)
+                state, shown = ("stopped", "") if failure is None else ("failed", str(failure.get("error")))
+        except LangliftError:
+            state = "running"
     return RunState(folder.name, step.kind, state, value, shown)
 
 

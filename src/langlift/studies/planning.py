@@ -1,25 +1,36 @@
 """From a study to its runs: every combination of the axes; what several combinations share is run once."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from langlift.adapters.method import FUSIBLE, METHODS, is_whole_model
-from langlift.config.loading import Given
+from langlift.adapters.method import FUSIBLE, METHODS, is_whole_model, readers
+from langlift.backbones.loading import is_causal
+from langlift.config.loading import Given, preset_settings, resolve
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import WITHIN_WORD
+from langlift.language_facts import base_languages
 from langlift.languages import Language
-from langlift.studies.prompt_steps import PromptStepMaker
-from langlift.studies.step import Dependency, Inputs, Step, base_model, existing
-from langlift.studies.step_maker import Choice, Draft, StepMaker, is_decoder, is_unread
-from langlift.studies.study import Study
-from langlift.studies.study_file import HINT
-from langlift.tasks.task import TASKS
+from langlift.prompting.recipe import PromptRecipe
+from langlift.prompting.running import MAY_CHANGE
+from langlift.prompting.template import load_template
+from langlift.studies.step import Dependency, Input, Inputs, PromptCall, Step, base_model, existing
+from langlift.studies.study import PROMPTED_USE, PromptedModel, Study
+from langlift.studies.study_file import HINT, SECTIONS
+from langlift.tasks.task import TASKS, task_recipe
 from langlift.training.recipes import CAUSAL
 
 WHOLE_MODEL = next(name for name, method in METHODS.items() if method.whole_model)
+LANGUAGES_SHOWN = 3
+NOT_FOR_DECODERS = ("train_head",)
+"""Published settings that the training of a decoder does not have."""
+OF_SERVERS, OF_LOCAL = ("structured",), ("precision",)
+"""Settings of prompting that only servers read, and only local models."""
+Choice = Mapping[str, Any]
+"""One combination of axes: name -> value."""
 
 
 @dataclass(frozen=True)
@@ -37,34 +48,59 @@ def plan_study(study: Study) -> StudyPlan:
     Raises:
         InputError: all settings that cannot be combined; data that cannot be read.
     """
-    draft = Draft()
+    draft = _Draft()
     behaviours = sorted(study.values("behaviour"), key=str)  # a run that both share is listed as corrected
     for base, behaviour, seed in product(study.bases, behaviours, study.values("seed")):
-        _StepMaker(study, draft, base, behaviour, seed).add_all()
-    if study.prompt is not None:
-        for behaviour, seed, model in product(behaviours, study.values("seed"), study.prompt.model):
-            PromptStepMaker(study, draft, model.name, behaviour, seed).add_all(study.prompt, model)
+        _Planner(study, draft, base, behaviour, seed).add_runs()
+    for behaviour, seed, model in product(
+        behaviours, study.values("seed"), study.prompt.model if study.prompt else ()
+    ):
+        _Planner(study, draft, model.name, behaviour, seed).add_prompts(model)
+    left_out = []
+    for reason, languages in draft.left_out.items():
+        more = f" and {len(languages) - LANGUAGES_SHOWN} more" if len(languages) > LANGUAGES_SHOWN else ""
+        left_out.append(f"{', '.join(list(languages)[:LANGUAGES_SHOWN])}{more}: {reason}")
     if draft.errors:
         raise InputError("; ".join(dict.fromkeys(draft.errors)), HINT)
     if not draft.steps:
-        raise InputError(f"{study.path}: no run: every combination is left out", "; ".join(draft.reasons()))
-    return StudyPlan(study, tuple(draft.steps.values()), draft.reasons())
+        raise InputError(f"{study.path}: no run: every combination is left out", "; ".join(left_out))
+    return StudyPlan(study, tuple(draft.steps.values()), tuple(left_out))
 
 
-class _StepMaker(StepMaker):
-    """Everything that is trained and evaluated with one base, behaviour and seed."""
+@dataclass
+class _Draft:
+    """A plan in the making: its steps by hash, what is left out (reason -> languages), and errors."""
 
-    def add_all(self) -> None:
+    steps: dict[str, Step] = field(default_factory=dict)
+    left_out: dict[str, dict[str, None]] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Planner:
+    """Adds everything that is trained and evaluated with one base (or prompted model), behaviour and seed."""
+
+    study: Study
+    draft: _Draft
+    base: str
+    behaviour: str | None
+    seed: int
+
+    @cached_property
+    def is_decoder(self) -> bool:
+        """Whether the base is a decoder."""
+        return is_decoder(self.base, self.study)
+
+    def add_runs(self) -> None:
+        """Add the runs of a base."""
         study = self.study
         if study.family is not None and self.is_decoder:
             self.draft.errors.append(f"{self.base}: a decoder, and 'family:' is for masked language models")
             return
         for language in study.languages:
             self._evaluate(language, None)
-        if not study.data:
-            return
         names = ("max_bytes", "objective", "method", "data")
-        choices = list(self._choices(("graph", study.training, "vocab"), names))
+        choices = list(self._choices(("graph", study.training, "vocab"), names)) if study.data else []
         if study.family is not None:
             for choice in choices:
                 if (step := self._train(None, choice)) is not None:
@@ -86,17 +122,17 @@ class _StepMaker(StepMaker):
     def _train(self, language: Language | None, choice: Choice) -> Step | None:
         """The run that trains an adapter, or the family's model."""
         study, section, data = self.study, self.study.training, choice["data"]
+        own = study.settings.get(section, ())
         given: list[Given] = [
             (line, name, value)
-            for line, block, settings in study.settings.get(section, ())
+            for line, block, settings in own
             if block == data and isinstance(settings, dict)
             for name, value in settings.items()
         ]
-        given.append((study.axes["method"].line, "method", choice["method"]))
-        if choice["objective"] is not None:
-            given.append((study.axes["objective"].line, "objective", choice["objective"]))
-        if not any(name == "seed" for _, name, _ in study.settings.get(section, ())):
-            given.append((study.axes["seed"].line, "seed", self.seed))
+        seed = None if any(name == "seed" for _, name, _ in own) else self.seed
+        for name, value in (("method", choice["method"]), ("objective", choice["objective"]), ("seed", seed)):
+            if value is not None:
+                given.append((study.axes[name].line, name, value))
         recipe = self._recipe(section, [*given, *self._given(choice, section)])
         if recipe is None:
             return None
@@ -132,21 +168,23 @@ class _StepMaker(StepMaker):
         settings = {key: value for key, value in asdict(recipe).items() if not is_unread(recipe, key)}
         if language is not None:
             return self._add("adapt", settings | {"language": str(language)}, inputs, cell)
-        if "vocab" in study.settings or self._cell(choice, "vocab"):
-            cell |= self._cell(choice, "vocab")
-            if (vocabulary := self._vocabulary(choice, inputs)) is not None:
-                inputs["vocabulary"] = (vocabulary,)
+        cell |= self._cell(choice, "vocab")
+        if (vocabulary := self._vocabulary(choice, inputs)) is not None:
+            inputs["vocabulary"] = (vocabulary,)
         return self._add("family", settings | {"family": study.family}, inputs, cell)
 
     def _vocabulary(self, choice: Choice, inputs: Inputs) -> Step | None:
-        given = self._given(choice, "vocab")
-        if any(name == "size" and value == "none" for _, name, value in given):
+        """The run that builds the family's vocabulary, if it has one of its own."""
+        given, cell = self._given(choice, "vocab"), self._cell(choice, "vocab")
+        if not cell and "vocab" not in self.study.settings:
+            return None
+        if ("size", "none") in [(name, value) for _, name, value in given]:
             return None
         if (recipe := self._recipe("vocab", given)) is None:
             return None
         corpora = tuple(one for name, some in inputs.items() if name != "base" for one in some)
-        cell = {"language": self.study.family, "base": self.base, **self._cell(choice, "vocab")}
         settings = {"family": self.study.family, **asdict(recipe)}
+        cell = {"language": self.study.family, "base": self.base, **cell}
         return self._add("vocab", settings, {"base": inputs["base"], "corpora": corpora}, cell)
 
     def _fuse(self, language: Language, adapters: Mapping[str, Step]) -> None:
@@ -174,12 +212,15 @@ class _StepMaker(StepMaker):
         self._score(language, inputs, cell)
         self._align(language, inputs, cell)
         for name, task in self.study.tasks.items():
-            if language not in task.data:
-                self._leave_out(language, f"no data for {name}")
-                continue
-            for use in task.use:
+            for use in task.use if self._has_data(language, name) else ():
                 if use != "fused" and (use == "stacked") == (trained is not None):
                     self._task(language, name, use, inputs, cell)
+
+    def _has_data(self, language: Language, task: str) -> bool:
+        found = language in self.study.tasks[task].data
+        if not found:
+            self._leave_out(language, f"no data for {task}")
+        return found
 
     def _score(self, language: Language, inputs: Inputs, cell: Mapping[str, Any]) -> None:
         """Pseudo-perplexity in every variant; for a decoder, perplexity."""
@@ -239,13 +280,9 @@ class _StepMaker(StepMaker):
 
     def _task(self, language: Language, name: str, use: str, inputs: Inputs, cell: Mapping[str, Any]) -> None:
         """A task on a model, for every combination of its settings."""
-        task = self.study.tasks[name]
         on_adapter = use in ("stacked", "fused") and not is_whole_model(cell["method"])
         given: list[Given] = [("use", "method", WHOLE_MODEL)] if use == "full" else []
         given.append((self.study.axes["seed"].line, "seeds", [self.seed]))
-        inputs = {**inputs, "data": (existing(task.data[language].paths[0]),)}
-        if language in task.train_data:
-            inputs["train_data"] = tuple(map(existing, task.train_data[language].paths))
         for choice in self._choices(("task",)):
             recipe = self._recipe("task", [*self._given(choice, "task"), *given], task=name)
             if recipe is None:
@@ -262,8 +299,188 @@ class _StepMaker(StepMaker):
             own |= self._cell(choice, "task", recipe)
             if own.get("train_examples") == 0:  # as a number it would be below all others
                 own["train_examples"] = "all examples"
-            kind = "fuse" if use == "fused" else "task"
-            self._add(kind, {"language": str(language), "task": name, **settings}, inputs, {**cell, **own})
+            self._add(
+                "fuse" if use == "fused" else "task",
+                {"language": str(language), "task": name, **settings},
+                {**inputs, **self._task_data(language, name)},
+                {**cell, **own},
+            )
+
+    def _task_data(self, language: Language, name: str) -> Inputs:
+        task = self.study.tasks[name]
+        inputs: dict[str, tuple[Dependency, ...]] = {"data": (existing(task.data[language].paths[0]),)}
+        if language in task.train_data:
+            inputs["train_data"] = tuple(map(existing, task.train_data[language].paths))
+        return inputs
+
+    def add_prompts(self, model: PromptedModel) -> None:
+        """Add a run of a prompted model for each task, language and number of examples."""
+        prompting = self.study.prompt
+        if prompting is None:
+            return
+        for task, language, shots in product(prompting.tasks, self.study.languages, prompting.shots):
+            if self._has_data(language, task):
+                source = prompting.template.get(task, {}).get(language)
+                self._prompt(model, task, language, shots, None if source is None else Path(source.paths[0]))
+
+    def _prompt(
+        self, model: PromptedModel, task: str, language: Language, shots: int, template: Path | None
+    ) -> None:
+        recipe = self._recipe("prompt", [("prompt", "shots", shots), ("axes", "seeds", [self.seed])])
+        if recipe is None:
+            return
+        same_for_all_seeds = not shots and not recipe.temperature
+        if same_for_all_seeds and self.seed != self.study.values("seed")[0]:
+            return
+        unread = (*(OF_LOCAL if model.model_name else OF_SERVERS), *(() if shots else ("balanced",)))
+        read = {key: value for key, value in asdict(recipe).items() if key not in unread}
+        settings = {
+            "language": str(language),
+            "task": task,
+            "model_name": model.model_name,
+            "template": load_template(task, template).source,
+            **{key: value for key, value in read.items() if key not in MAY_CHANGE},
+        }
+        # A server is identified by its URL.
+        found = base_model(model.model) if model.model_name is None else existing(model.model)
+        cell = {
+            "language": str(language),
+            "base": model.name,
+            "task": task,
+            "use": PROMPTED_USE,
+            "metric": TASKS[task].metric.name,
+            "shots": shots,
+            "seed": self.seed,
+        }
+        call = PromptCall(model, PromptRecipe(**read), template)
+        self._add("prompt", settings, {"model": (found,), **self._task_data(language, task)}, cell, call)
+
+    def _leave_out(self, language: Language, reason: str) -> None:
+        self.draft.left_out.setdefault(reason, {})[str(language)] = None
+
+    def _choices(self, sections: Sequence[str], names: Sequence[str] = ()) -> Iterator[Choice]:
+        """Every combination of the axes of some sections, and of axes given by name."""
+        axes = [axis for section in sections for axis in self.study.axes.values() if axis.section == section]
+        keys = [*(axis.name for axis in axes), *names]
+        for values in product(*map(self.study.values, keys)):
+            yield dict(zip(keys, values, strict=True))
+
+    def _given(self, choice: Choice, section: str) -> list[Given]:
+        """The settings of a section in a combination."""
+        axes = [axis for axis in self.study.axes.values() if axis.section == section and axis.name in choice]
+        return [(axis.line, axis.setting, choice[axis.name]) for axis in axes]
+
+    def _cell(self, choice: Choice, section: str, recipe: Any = None) -> dict[str, Any]:
+        """The values of a section's axes for tables; None where the recipe's method does not read the setting."""
+        axes = [axis for axis in self.study.axes.values() if axis.section == section and axis.name in choice]
+        return {
+            axis.name: None if recipe and is_unread(recipe, axis.setting) else _shown(choice[axis.name])
+            for axis in axes
+        }
+
+    def _add(
+        self,
+        kind: str,
+        settings: Mapping[str, Any],
+        inputs: Inputs,
+        cell: Mapping[str, Any],
+        call: PromptCall | None = None,
+    ) -> Step:
+        published = "published" in (self.behaviour, self.study.preset) or None
+        if "behaviour" in self.study.axes:
+            cell = {**cell, "behaviour": self.behaviour}
+        several = len(self.study.bases) > 1 or kind == "prompt"
+        step = Step(kind, settings, inputs, cell, published, several, call)
+        return self.draft.steps.setdefault(step.hash, step)
+
+    def _recipe(self, section: str, given: Sequence[Given], task: str | None = None) -> Any | None:
+        """A recipe from the study's settings; errors are collected."""
+        published = preset_settings("published", section) if self.behaviour == "published" else []
+        settings = [one for one in self.study.settings.get(section, ()) if one[1] not in self.study.data]
+        if section == "adapt" and self.is_decoder:
+            published = [one for one in published if one[1] not in NOT_FOR_DECODERS]
+            settings = [("the base", "objective", CAUSAL), *settings]  # unless the study says otherwise
+        sources: dict[str, Any] = {
+            "base": self.base,
+            "preset": self.study.preset,
+            "given": [*published, *settings, *given],
+        }
+        try:
+            if task is not None:
+                return task_recipe(task, **sources)
+            return resolve(SECTIONS[section], section, **sources)
+        except InputError as error:
+            self.draft.errors.append(error.message)
+            return None
+
+    def _data(self, language: Language, name: str, choice: Choice) -> Dependency | None:
+        """The data of one name for a language: as it is, built by a run, or reduced by one."""
+        source = self.study.data[name].get(language)
+        if source is None:
+            self._leave_out(language, f"no data '{name}'")
+            return None
+        cell = {"base": None, "language": str(language), "data": name}
+        found: Dependency
+        if source.kind == "path":
+            found = existing(source.paths[0])
+        else:
+            settings: dict[str, Any] = {"language": str(language), "sources": [*map(_source_name, source.paths)]}
+            inputs = {"sources": tuple(map(_source_input, source.paths))}
+            if source.kind == "corpus":
+                inputs["exclude"] = self._evaluation_data(language)
+                found = self._add("corpus", settings, inputs, cell)
+            elif (recipe := self._recipe("graph", self._given(choice, "graph"))) is None:
+                return None
+            else:
+                cell_of_graph = cell | self._cell(choice, "graph")
+                found = self._add("graph", settings | asdict(recipe), inputs, cell_of_graph)
+        if (max_bytes := choice.get("max_bytes")) is None:
+            return found
+        return self._add("cut", {"max_bytes": max_bytes}, {"of": (found,)}, cell | {"max_bytes": max_bytes})
+
+    def _evaluation_data(self, language: Language) -> tuple[Input, ...]:
+        """The data of scores and tasks on this machine, which corpora must not contain."""
+        score = self.study.score
+        sources = [] if score is None or isinstance(score.text, str) else [score.text.get(language)]
+        sources += [task.data.get(language) for task in self.study.tasks.values()]
+        paths = [path for source in sources if source is not None for path in source.paths]
+        return tuple(existing(path) for path in dict.fromkeys(paths) if Path(path).exists())
+
+
+def is_unread(recipe: Any, setting: str) -> bool:
+    """Whether the recipe's method or objective does not read a setting."""
+    if setting == "targeted_as_published":
+        return bool(recipe.objective != "targeted")
+    if setting == "masking_share":
+        return bool(recipe.objective in ("targeted", CAUSAL))
+    if setting == "train_head" and (recipe.objective == CAUSAL or METHODS[recipe.method].whole_model):
+        return True
+    if setting == "path":
+        return True
+    return bool(methods := readers(setting)) and recipe.method not in methods
+
+
+def is_decoder(base: str, study: Study) -> bool:
+    """Whether a base is a decoder, by its configuration; an unknown one is if the study trains only ``causal``."""
+    known = _is_known_decoder(base)
+    if known is not None:
+        return known
+    if "objective" in study.axes:
+        return study.values("objective") == (CAUSAL,)
+    preset = [] if study.preset is None else preset_settings(study.preset, study.training)
+    given = [value for _, key, value in [*preset, *study.settings.get(study.training, ())] if key == "objective"]
+    return given[-1:] == [CAUSAL]
+
+
+@cache
+def _is_known_decoder(base: str) -> bool | None:
+    """None if the configuration cannot be read, or the architecture is not supported."""
+    if base in base_languages():  # all masked models; nothing has to be downloaded
+        return False
+    try:
+        return is_causal(base)
+    except InputError:
+        return None
 
 
 def _has_triples(source: Dependency | None) -> bool:
@@ -274,3 +491,20 @@ def _has_triples(source: Dependency | None) -> bool:
         return False
     with first.open(encoding="utf-8") as lines:
         return '"head"' in next(lines, "")
+
+
+def _shown(value: Any) -> Any:
+    """An axis value in a cell: a list as one text."""
+    return ",".join(map(str, value)) or "none" if isinstance(value, list) else value
+
+
+def _source_name(text: str) -> str:
+    """A source without its folder: the name of a file may determine how it is read."""
+    kind, colon, path = text.partition(":")
+    return f"{kind}:{Path(path).name}" if colon and Path(path).is_absolute() else text
+
+
+def _source_input(text: str) -> Input:
+    """``KIND:PATH`` with the hash of the file; a hub source or ``cldr`` is its own identity."""
+    path = text.partition(":")[2]
+    return Input(text, existing(path if Path(path).is_absolute() else text).sha256)

@@ -4,24 +4,32 @@ import csv
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.resources import files
+from math import ceil
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from torch import nn
 
 from langlift.adapters.composition import attach, train_only
 from langlift.adapters.method import METHODS, Shape, is_whole_model
-from langlift.backbones.loading import model_location, weightless_model
+from langlift.backbones.loading import load_tokenizer, model_location, weightless_model
 from langlift.backbones.registry import backbone_of
-from langlift.corpus.text_data import load_text_data
+from langlift.corpus.text_data import load_text_data, texts_to_score
 from langlift.errors import InputError
+from langlift.evaluation.sentence_vectors import parallel_sentences
 from langlift.language_facts import base_shape
 from langlift.progress import progress_to, readable_seconds, say
-from langlift.studies.planning import StudyPlan
-from langlift.studies.step import Step
-from langlift.studies.step_maker import is_decoder
-from langlift.studies.workload import requests_of, workload_of
+from langlift.prompting.local import LocalModel
+from langlift.prompting.running import prompts_to_ask
+from langlift.studies.planning import StudyPlan, is_decoder
+from langlift.studies.step import Dependency, Input, PromptCall, Step
+from langlift.tasks.learner import text_of
+from langlift.tasks.task import TASKS
 from langlift.training.recipes import CAUSAL, AdaptRecipe
 from langlift.training.step_time import step_time
 
@@ -36,10 +44,9 @@ HEAD_SHARE = 0.15
 FUSION = 1.5
 """Assumed cost of a task on fused adapters, relative to one on a single adapter."""
 WEIGHT_BYTES = 4
-PROMPT_REMARK = (
-    "prompted models: an upper bound on requests (answers in the study's answers/ are not requested again), and "
-    "the tokens of the prompts for local models; answers come on top, and time is not estimated"
-)
+SAMPLE = 500
+"""The number of texts that are tokenised to estimate their length."""
+MAX_SCORED = 512
 ADAPTER_SHAPE = ("method", *dict.fromkeys(setting for method in METHODS.values() for setting in method.sized_by))
 """The settings that determine the number of trained parameters."""
 CALIBRATION_TEXT = "Ommi sajret borma kbira ta' minestra u missieri mar il-baħar biex jistad mal-ħbieb tiegħu."
@@ -106,6 +113,39 @@ class PlanPrice:
     left_out: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Workload:
+    """``trained`` tokens are computed forward and backward in ``steps``, ``read`` ones only forward.
+
+    ``assumed`` names what could not be measured.
+    """
+
+    trained: float = 0.0
+    read: float = 0.0
+    steps: int = 0
+    assumed: str = ""
+
+
+@dataclass(frozen=True)
+class _Lengths:
+    """Examples of each split, and the mean of their tokens and of the squares of these."""
+
+    train: int
+    dev: int
+    test: int
+    tokens: float
+    squared: float
+    assumed: str = ""
+
+
+ASSUMED = {
+    "graph": _Lengths(50_000, 5_000, 5_000, 14.0, 14.0**2, "a graph that is not built yet"),
+    "corpus": _Lengths(100_000, 10_000, 10_000, 48.0, 48.0**2, "a corpus that is not built yet"),
+    "task": _Lengths(1_000, 125, 250, 32.0, 32.0**2, "task data of the hub"),
+}
+"""For data that are not built yet, or not on this machine."""
+
+
 def gpus_by_name(names: Sequence[str]) -> dict[str, float]:
     """The GPUs of these names, in any case: peak of matrix products in bf16 (or fp16), operations per second.
 
@@ -135,7 +175,9 @@ def price_plan(
     """
     missing = [step for step in plan.steps if step.hash not in finished]
     trainings = list(dict.fromkeys(filter(None, map(_training, missing))))
-    text = next(filter(None, map(_training_text, missing)), None)
+    # Lines for timing: of the first training data that exist already.
+    data = ((step, [name for name in step.inputs if name.startswith("data:")]) for step in missing)
+    text = next((load_text_data(path).train[:500] for step, names in data for path in step.paths(*names)), None)
     seconds = CALIBRATION_SECONDS / max(1, len(trainings)) if calibrate else None
     remarks: list[str] = []
     costs: dict[Training | None, TrainingCost | None] = {}
@@ -145,7 +187,11 @@ def price_plan(
     runs = [_priced(step, step.hash in finished, costs, remarks) for step in plan.steps]
     open_runs = [one for one in runs if not one.finished]
     if any(one.kind == "prompt" for one in open_runs):
-        remarks.append(PROMPT_REMARK)
+        remarks.append(
+            "prompted models: an upper bound on requests (answers in the study's answers/ are not requested "
+            "again), and the tokens of the prompts for local models; answers come on top, and time is not "
+            "estimated"
+        )
     if any(one.tokens is None and one.kind != "prompt" for one in open_runs):
         remarks.append("? is unknown: downloading and building of corpora, graphs and vocabularies have no price")
     gpu_seconds = {
@@ -169,13 +215,6 @@ def _training(step: Step) -> Training | None:
         )
     if step.kind in ("score", "alignment"):
         return step.base(), AdaptRecipe(method=str(step.cell["method"] or AdaptRecipe().method))
-    return None
-
-
-def _training_text(step: Step) -> list[str] | None:
-    """Lines for timing from the run's training data, if they exist already."""
-    for path in step.paths(*(name for name in step.inputs if name.startswith("data:"))):
-        return load_text_data(path).train[:500]
     return None
 
 
@@ -227,12 +266,12 @@ def _matrix_weights(module: nn.Module) -> int:
 def _priced(
     step: Step, finished: bool, costs: Mapping[Training | None, TrainingCost | None], remarks: list[str]
 ) -> RunPrice:
-    if step.kind == "prompt" and not finished:
-        requests, tokens = requests_of(step)
+    if step.call is not None and not finished:
+        requests, tokens = _requests_of(step, step.call)
         return RunPrice(step.name, step.kind, False, tokens=tokens, requests=requests)
     if finished or (cost := costs.get(_training(step))) is None:
         return RunPrice(step.name, step.kind, finished)
-    work = workload_of(step, step.base())
+    work = _workload_of(step)
     if work.assumed:
         remarks.append(f"tokens are assumed for {work.assumed}")
     training_tokens = work.trained + cost.forward * work.read
@@ -267,3 +306,111 @@ def _total(runs: Sequence[RunPrice]) -> RunPrice:
         seconds=sum(seconds) if seconds or not runs else None,
         requests=sum(requests) if requests else None,
     )
+
+
+def _workload_of(step: Step) -> _Workload:
+    """What a run will compute; nothing is known of builds."""
+    settings, base = step.settings, step.base()
+    if step.kind in ("adapt", "family"):
+        parts = [one for name, some in step.inputs.items() if name.startswith("data:") for one in some]
+        lengths = [_lengths_of_text(one, base, int(settings["max_tokens"])) for one in parts]
+        tokens = float(np.average([one.tokens for one in lengths], weights=[one.train for one in lengths]))
+        assumed = next((one.assumed for one in lengths if one.assumed), "")
+        steps, size = settings["steps"], settings["batch_size"] * settings.get("accumulation", 1)
+        if settings.get("tokens"):
+            steps = ceil(settings["tokens"] / (tokens * size))
+        validations = 1 + ceil(steps / min(settings["validate_every"], ceil(steps / 4)))
+        dev = min(sum(one.dev for one in lengths), settings["validation_examples"] * max(1, len(step.inputs) - 1))
+        return _Workload(steps * size * tokens, validations * dev * tokens, steps, assumed)
+    if step.kind == "score":
+        text = _lengths_of_score(step, base)
+        # With a masked model, each token is masked in a copy of its own.
+        each = text.tokens if settings["variant"] == CAUSAL else text.squared
+        return _Workload(read=text.test * each, assumed=text.assumed)
+    if step.kind == "alignment":
+        texts = step.paths("text", "other")
+        pairs = parallel_sentences(texts[0], texts[-1])[: settings["sentences"]]
+        both = [_token_counts(base, _sample([pair[side] for pair in pairs])).mean() for side in (0, 1)]
+        return _Workload(read=float(len(pairs) * sum(both)))
+    if step.kind in ("task", "fuse"):
+        data = step.task_data()
+        task = (
+            ASSUMED["task"] if data is None else _lengths_of_task(settings["task"], data[0], *data[1], base=base)
+        )
+        train = min(task.train, settings["train_examples"] or task.train)
+        epochs, dev = settings["epochs"], min(task.dev, settings.get("validation_examples") or task.dev)
+        read = (epochs * dev + task.test) * task.tokens
+        steps = ceil(epochs * train / settings["batch_size"])
+        return _Workload(epochs * train * task.tokens, read, steps, task.assumed)
+    return _Workload()
+
+
+def _requests_of(step: Step, call: PromptCall) -> tuple[int | None, int | None]:
+    """The number of prompts of a run, and of their tokens for a local model; None if unknown."""
+    if (data := step.task_data()) is None:
+        return None, None
+    with progress_to(lambda *report: None):
+        prompts = prompts_to_ask(step.settings["task"], data[0], call.recipe, call.template, data[1])
+    if call.model.model_name is not None or not Path(call.model.model).exists():
+        return len(prompts), None
+    tokens = LocalModel(call.model.model, call.recipe).tokens(_sample(prompts))
+    return len(prompts), round(len(prompts) * mean(tokens))
+
+
+def _lengths_of_text(source: Dependency, base: str, max_tokens: int) -> _Lengths:
+    if isinstance(source, Input):
+        return _lengths_of_file(source.path, base, max_tokens)
+    if source.kind == "cut":
+        return _lengths_of_text(source.inputs["of"][0], base, max_tokens)
+    return ASSUMED["graph" if source.kind == "graph" else "corpus"]
+
+
+@cache
+def _lengths_of_file(path: str, base: str, max_tokens: int) -> _Lengths:
+    texts = load_text_data(Path(path))
+    counts = np.minimum(_token_counts(base, _sample(texts.train)), max_tokens)
+    return _lengths(counts, len(texts.train), len(texts.dev), len(texts.test))
+
+
+def _lengths_of_score(step: Step, base: str) -> _Lengths:
+    (source,) = step.inputs["text"]
+    if isinstance(source, Step):
+        return _lengths_of_text(source, base, MAX_SCORED)
+    path = Path(source.path)
+    split = step.settings["split"] if path.is_file() else None
+    texts = texts_to_score(path, split, step.settings["sentences"])
+    return _lengths(_token_counts(base, _sample(texts)), 0, 0, len(texts))
+
+
+@cache
+def _lengths_of_task(task: str, data: str, *train: str, base: str) -> _Lengths:
+    with progress_to(lambda *report: None):
+        splits = TASKS[task].learner.read(data, list(train), False)
+    counts = _token_counts(base, [text_of(one) for one in _sample(splits.train.inputs)])
+    return _lengths(counts, len(splits.train), len(splits.dev), len(splits.test))
+
+
+def _lengths(counts: npt.NDArray[np.int64], train: int, dev: int, test: int) -> _Lengths:
+    return _Lengths(train, dev, test, float(counts.mean()), float((counts.astype(float) ** 2).mean()))
+
+
+def _token_counts(base: str, texts: Sequence[str]) -> npt.NDArray[np.int64]:
+    """The tokens of each text, including special ones; without the base's tokenizer, one for four characters."""
+    tokenizer = _tokenizer(base)
+    if tokenizer is None:
+        return np.array([max(3, len(text) // 4) for text in texts] or [3])
+    return np.array([len(ids) for ids in tokenizer(list(texts), verbose=False)["input_ids"]] or [3])
+
+
+@cache
+def _tokenizer(base: str) -> Any | None:
+    try:
+        return load_tokenizer(base)
+    except InputError:
+        return None
+
+
+def _sample(texts: Sequence[Any]) -> list[Any]:
+    if len(texts) <= SAMPLE:
+        return list(texts)
+    return [texts[int(i)] for i in np.linspace(0, len(texts) - 1, SAMPLE)]

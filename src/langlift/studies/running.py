@@ -1,12 +1,15 @@
 """Runs what is missing of a study: in this process, or on a Ray cluster."""
 
+import os
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from langlift.errors import InputError
+from langlift.errors import InputError, LangliftError
 from langlift.files import write_text
 from langlift.processes import only_one
 from langlift.progress import progress_to
@@ -19,6 +22,12 @@ from langlift.studies.study_file import STUDY
 
 SET_ASIDE = "set-aside"
 """The folder for runs that the study no longer has."""
+LOCAL = "local"
+RETRIES = 3
+"""How often Ray restarts a run whose worker or machine died; it continues from its checkpoint."""
+POLL = 1.0
+CONNECT = 10.0
+"""Seconds to wait for a cluster's machine to answer."""
 
 
 class Watcher:
@@ -47,8 +56,8 @@ class StudyResult:
     seconds: float
 
 
-Engine = Callable[[Sequence[Step], Path, Watcher], Iterator[RunOutcome]]
-"""(missing runs, each after those it needs; their folder; watcher) -> how each ended, as they end."""
+Engine = Callable[[Sequence[Step], Path, Watcher], Iterator[tuple[Step, RunOutcome]]]
+"""(missing runs, each after those it needs; their folder; watcher) -> each run and how it ended, as they end."""
 
 
 def run_study(
@@ -77,8 +86,11 @@ def run_study(
         for step in plan.steps:
             update_cell(runs, step)
         missing = [step for step in plan.steps if not is_done(runs, step)]
-        outcomes = (engine or in_this_process)(missing, runs, watcher or Watcher())
-        failures = [outcome for outcome in outcomes if not outcome.ok]
+        watcher, failures = watcher or Watcher(), []
+        for step, outcome in (engine or in_this_process)(missing, runs, watcher):
+            watcher.ended(step, outcome)
+            if not outcome.ok:
+                failures.append(outcome)
     return StudyResult(
         study=str(out),
         runs=len(plan.steps),
@@ -90,27 +102,107 @@ def run_study(
     )
 
 
-def in_this_process(steps: Sequence[Step], runs: Path, watcher: Watcher) -> Iterator[RunOutcome]:
+def in_this_process(steps: Sequence[Step], runs: Path, watcher: Watcher) -> Iterator[tuple[Step, RunOutcome]]:
     """Execute one run after the other."""
     failed: dict[str, str] = {}
     for step in steps:
-        outcome = skipped(step, failed)
+        outcome = _skipped(step, failed)
         if outcome is None:
             watcher.started(step)
             with progress_to(lambda *report, step=step: watcher.progress(step, *report)):
                 outcome = execute(step, runs)
         if not outcome.ok:
             failed[step.hash] = step.name
-        watcher.ended(step, outcome)
-        yield outcome
+        yield step, outcome
 
 
-def skipped(step: Step, failed: dict[str, str]) -> RunOutcome | None:
+def _skipped(step: Step, failed: dict[str, str]) -> RunOutcome | None:
     """The outcome of a run that needs one that failed or was skipped; None if it does not."""
     for needed in step.needs:
         if needed.hash in failed:
             return RunOutcome(step.name, f"needs {failed[needed.hash]}", skipped=True)
     return None
+
+
+def ray_engine(address: str, workers: int | None = None, cpus: float = 1, gpus: float = 0) -> Engine:
+    """An engine that runs on the cluster at ``address``, or on this machine (``local``, with ``workers`` workers).
+
+    Each run gets ``cpus`` and ``gpus``, as Ray counts them.
+
+    Raises:
+        InputError: Ray is not installed.
+        LangliftError: the cluster cannot be reached.
+    """
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise InputError("--ray needs Ray", "pip install 'langlift[studies]'") from None
+    options: dict[str, Any] = {"address": address}
+    if address == LOCAL:
+        options = {"address": LOCAL, "include_dashboard": False}
+        # By default Ray's workers have such a low priority that they starve on a busy machine.
+        os.environ.setdefault("RAY_worker_niceness", "0")
+        if workers is not None:
+            options["num_cpus"] = max(1, round(workers * cpus))
+
+    def engine(steps: Sequence[Step], runs: Path, watcher: Watcher) -> Iterator[tuple[Step, RunOutcome]]:
+        _check_reachable(address)
+        try:
+            ray.init(**options, log_to_driver=False, logging_level="ERROR", configure_logging=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise LangliftError(f"--ray {address}: cannot be reached ({reason})", "check the address") from error
+        try:
+            yield from _schedule(ray, steps, runs.resolve(), watcher, cpus, gpus)
+        finally:
+            ray.shutdown()
+
+    return engine
+
+
+def _check_reachable(address: str) -> None:
+    """Fail at once if nothing listens at the address: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT).close()
+    except (OSError, OverflowError) as error:
+        raise LangliftError(f"--ray {address}: nothing answers there ({error})", "check the address") from error
+
+
+def _schedule(
+    ray: Any, steps: Sequence[Step], runs: Path, watcher: Watcher, cpus: float, gpus: float
+) -> Iterator[tuple[Step, RunOutcome]]:
+    """Submit every run whose dependencies are finished, and collect what is done."""
+    remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(execute)
+    waiting = {step.hash: step for step in steps}
+    running: dict[Any, Step] = {}
+    failed: dict[str, str] = {}
+    while waiting or running:
+        unfinished = waiting.keys() | {step.hash for step in running.values()}
+        for step in list(waiting.values()):
+            if (outcome := _skipped(step, failed)) is not None:
+                del waiting[step.hash]
+                failed[step.hash] = step.name
+                yield step, outcome
+            elif not any(one.hash in unfinished for one in step.needs):
+                del waiting[step.hash]
+                running[remote.remote(step, runs)] = step
+                watcher.started(step)
+        if not running:
+            continue
+        done, _ = ray.wait(list(running), timeout=POLL)
+        for reference in done:
+            step = running.pop(reference)
+            try:
+                outcome = ray.get(reference)
+            except ray.exceptions.RayError as error:
+                lost = f"the worker was lost ({type(error).__name__})"
+                outcome = RunOutcome(step.name, lost, "run the same command again")
+            if not outcome.ok:
+                failed[step.hash] = step.name
+            yield step, outcome
 
 
 def _check_folder(out: Path) -> None:

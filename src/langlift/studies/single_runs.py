@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import yaml
 from langlift.adapters.method import is_whole_model
 from langlift.errors import InputError
 from langlift.languages import find_language
-from langlift.studies.folder import COSTS, RUN, StudyRun, is_study, read_run, read_study_runs
+from langlift.studies.folder import COSTS, RUN, RUNS, StudyRun, is_study, read_run
 from langlift.studies.study import PROMPTED_USE
 from langlift.tasks.recipe import TaskRecipe
 from langlift.training.run_folder import METRICS, RECIPE, is_finished, read_metrics
@@ -34,20 +33,19 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[StudyRun], list[str]]:
     finished: list[StudyRun] = []
     unfinished: list[str] = []
     errors: list[str] = []
-    for folder in dict.fromkeys(folders):
-        try:
-            if is_study(folder):
-                done, others = read_study_runs(folder)
-                finished += done
-                unfinished += others
-            elif (folder / RUN).exists():
-                finished.append(read_run(folder))
-            elif (folder / RECIPE).exists() and not is_finished(folder):
-                unfinished.append(folder.name)
-            else:
-                finished += read_single(folder)
-        except InputError as error:
-            errors.append(error.message)
+    for given in dict.fromkeys(folders):
+        in_study = is_study(given)
+        found = sorted(path for path in (given / RUNS).glob("[!.]*") if path.is_dir()) if in_study else [given]
+        for folder in found:
+            try:
+                if (folder / RUN).exists():
+                    finished.append(read_run(folder))
+                elif in_study or ((folder / RECIPE).exists() and not is_finished(folder)):
+                    unfinished.append(folder.name)
+                else:
+                    finished += read_single(folder)
+            except InputError as error:
+                errors.append(error.message)
     if errors:
         raise InputError(
             "; ".join(errors), "name folders of langlift study, adapt, task, prompt, fuse or pretrain"
@@ -125,9 +123,8 @@ def _seed_runs(
         metric = next(key for key in metrics if key.startswith("test_")).removeprefix("test_")
         result = {"value": metrics[f"test_{metric}"], "dev": metrics.get(f"dev_{metric}")}
         name = folder.name if own == folder else f"{folder.name}/{own.name}"
-        own_cell = {**cell, "metric": metric, "seed": seed}
-        run = StudyRun(folder=own, kind=command, name=name, cell=own_cell, result=result, cost=_costs(metrics))
-        runs.append(replace(run, published=published))
+        found: dict[str, Any] = {"cell": {**cell, "metric": metric, "seed": seed}, "published": published}
+        runs.append(StudyRun(folder=own, kind=command, name=name, result=result, cost=_costs(metrics), **found))
     return runs
 
 

@@ -77,17 +77,19 @@ class SourceReader(YamlReader):
             self._check_known(line, key, known or (), kind)
         return found
 
-    def _texts(self, entry: Entry | None, what: str) -> Iterator[tuple[str, str]]:
-        """The texts of a list, or the only text, each with its line."""
+    def _items(self, entry: Entry | None, what: str) -> list[Entry]:
+        """The elements of a list, or the only value, each with its line."""
         if entry is None:
-            return
+            return []
         where, node = entry
         items = node.value if isinstance(node, yaml.SequenceNode) else [node]
         if not items:
             self._error(where, f"{what} is empty")
-        for item in items:
-            if text := self.text(self.place(item), what, item):
-                yield self.place(item), text
+        return [(self.place(item), item) for item in items]
+
+    def _texts(self, entry: Entry | None, what: str) -> list[tuple[str, str]]:
+        texts = [(where, self.text(where, what, node)) for where, node in self._items(entry, what)]
+        return [(where, text) for where, text in texts if text]
 
     def _text(self, found: Block, key: str) -> str | None:
         return self.text(found[key][0], key, found[key][1]) if key in found else None
@@ -144,7 +146,7 @@ class SourceReader(YamlReader):
     def _filled_sources(
         self, where: str, node: yaml.Node, kinds: Sequence[str], languages: Sequence[Language]
     ) -> dict[Language, DataSource]:
-        texts = list(self._texts((where, node), "data"))
+        texts = self._texts((where, node), "data")
         found = {}
         for language in languages if texts else ():
             parts = [(line, self._filled(line, text, language)) for line, text in texts]

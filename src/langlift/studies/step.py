@@ -11,6 +11,8 @@ from typing import Any, Union
 
 from langlift.backbones.loading import model_location
 from langlift.files import sha256_of
+from langlift.prompting.recipe import PromptRecipe
+from langlift.studies.study import PromptedModel
 from langlift.training.recipes import AdaptRecipe
 
 DATA = "data"
@@ -38,11 +40,19 @@ Inputs = Mapping[str, tuple[Dependency, ...]]
 
 
 @dataclass(frozen=True)
+class PromptCall:
+    """How ``langlift prompt`` is called, including what does not change the result (prompts sent at once, ...)."""
+
+    model: PromptedModel
+    recipe: PromptRecipe
+    template: Path | None
+
+
+@dataclass(frozen=True)
 class Step:
     """One run: ``kind`` is the verb; ``settings`` and ``inputs`` determine the result.
 
-    ``cell`` is its value on every axis, for tables. ``serving`` are settings that do not change the result, such
-    as how many prompts are sent at once. Neither is part of the hash.
+    ``cell`` is its value on every axis, for tables; ``call`` is for runs that prompt. Neither is part of the hash.
     """
 
     kind: str
@@ -51,7 +61,7 @@ class Step:
     cell: Mapping[str, Any]
     published: bool | None = None
     several_bases: bool = field(default=False, compare=False)
-    serving: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    call: PromptCall | None = field(default=None, compare=False)
 
     @cached_property
     def hash(self) -> str:

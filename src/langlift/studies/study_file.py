@@ -18,11 +18,22 @@ from langlift.errors import InputError
 from langlift.graph.recipe import GraphRecipe
 from langlift.languages import Language
 from langlift.prompting.recipe import PromptRecipe
-from langlift.studies.prompt_reader import PROMPT_KEYS, PromptReader
-from langlift.studies.source_reader import Block, Entry
-from langlift.studies.study import BEHAVIOURS, Alignment, Axis, ByLanguage, Scoring, Study, StudyTask
+from langlift.prompting.server import is_url, url_parts
+from langlift.prompting.template import load_template
+from langlift.studies.source_reader import Block, Entry, SourceReader
+from langlift.studies.study import (
+    BEHAVIOURS,
+    Alignment,
+    Axis,
+    ByLanguage,
+    PromptedModel,
+    Prompting,
+    Scoring,
+    Study,
+    StudyTask,
+)
 from langlift.tasks.recipe import TaskRecipe
-from langlift.tasks.task import TASKS
+from langlift.tasks.task import PROMPTED, TASKS
 from langlift.training.recipes import AdaptRecipe, FamilyRecipe
 from langlift.vocab.recipe import VocabRecipe
 
@@ -39,6 +50,9 @@ SECTIONS: dict[str, type] = {
 """The blocks of settings, and the recipes they belong to."""
 SETTINGS = {section: [one.name for one in fields(kind)] for section, kind in SECTIONS.items()}
 OWN_AXES = ("data", "method", "objective", "seed", "max_bytes", "behaviour")
+PROMPT_KEYS = ("model", "tasks", "shots", "template")
+"""Keys of ``prompt:`` that are not settings, or may have several values."""
+MODEL_KEYS = ("model", "model_name", "key_variable")
 NOT_AXES = ("method", "objective", "seed", "seeds", "path", "precision", "save_steps")
 """Settings that are axes of their own, or do not change results."""
 SHIPPED = Path(str(files("langlift"))) / "presets" / "studies"
@@ -71,16 +85,14 @@ def read_study(path: Path) -> Study:
     return study
 
 
-class _StudyReader(PromptReader):
+class _StudyReader(SourceReader):
     """Reads the parts of a study file one after the other."""
 
     def read(self, found: Block) -> Study:
         prompts_only = "prompt" in found and not found.keys() & {"data", "score", "alignment"}
-        self.mistakes += [
-            f"{self.path}: no {key}"
-            for key in ("base", "languages")
-            if key not in found and not (key == "base" and prompts_only)
-        ]
+        for key in ("languages",) if prompts_only else ("base", "languages"):
+            if key not in found:
+                self._error(str(self.path), f"no {key}")
         if not found.keys() & {"score", "alignment", "tasks"}:
             self._error(str(self.path), "neither score nor alignment nor tasks: nothing would be measured")
         bases = [self._base(where, text) for where, text in self._texts(found.get("base"), "base")]
@@ -104,10 +116,10 @@ class _StudyReader(PromptReader):
             for name, block in blocks.items()
         }
         axes = self._axes(found.get("axes"), training, data)
-        if data:
-            axes.setdefault("data", Axis("data", "", "", tuple(data), "default"))
-        axes.setdefault("method", Axis("method", "", "", (SECTIONS[training]().method,), "default"))
-        axes.setdefault("seed", Axis("seed", "", "", (1,), "default"))
+        defaults = {"data": tuple(data), "method": (SECTIONS[training]().method,), "seed": (1,)}
+        for name, values in defaults.items():
+            if values:
+                axes.setdefault(name, Axis(name, "", "", values, "default"))
         tasks = self._tasks(found.get("tasks"))
         study = Study(
             name=self._text(found, "name") if "name" in found else self.path.stem,  # type: ignore[arg-type]
@@ -296,6 +308,69 @@ class _StudyReader(PromptReader):
             elif language is not None:
                 found.append(language)
         return found
+
+    def _prompting(self, where: str, block: Block, tasks: Mapping[str, object]) -> Prompting:
+        if "model" not in block:
+            self._error(where, "prompt has no model")
+        items = self._items(block.get("model"), "model")
+        models = [model for item in items if (model := self._model(*item)) is not None]
+        if len(set(models)) < len(models):
+            self._error(block["model"][0], "the same model twice")
+        prompted = self._prompted_tasks(where, block, tasks)
+        limited = self._limited(Prompting, block)
+        shots = self._values(block["shots"][1]) if "shots" in block else []
+        if len(set(map(str, shots))) < len(shots):
+            self._error(block["shots"][0], "shots: the same number twice")
+        return Prompting(tuple(models), prompted, self._templates(block, prompted), **limited)
+
+    def _model(self, where: str, node: yaml.Node) -> PromptedModel | None:
+        """A name or folder of a local model, or ``{model: URL, model_name: NAME}``."""
+        if not isinstance(node, yaml.MappingNode):
+            text = self.text(where, "model", node)
+            if is_url(text):
+                self._error(where, "a server needs model_name: {model: URL, model_name: NAME}")
+                return None
+            return PromptedModel(self._base(where, text), None, None) if text else None
+        block = self._block((where, node), "model", MODEL_KEYS, "key of a model")
+        url, name, key_variable = (self._text(block, key) for key in MODEL_KEYS)
+        if url is None or not is_url(url):
+            self._error(where, "model_name and key_variable are for the URL of a server")
+            return None
+        with self._noting(where, hint=True):
+            url_parts(url)
+        if not name:
+            self._error(where, "a server needs model_name, the name by which it knows the model")
+        return PromptedModel(url, name, key_variable)
+
+    def _prompted_tasks(self, where: str, block: Block, tasks: Mapping[str, object]) -> tuple[str, ...]:
+        """The tasks that are listed, or all of the study that can be prompted."""
+        allowed = ", ".join(PROMPTED)
+        if "tasks" not in block:
+            prompted = tuple(name for name in tasks if name in PROMPTED)
+            if not prompted:
+                self._error(where, f"none of the tasks can be prompted ({allowed})")
+            return prompted
+        listed = self._texts(block["tasks"], "tasks")
+        for line, name in listed:
+            if name not in PROMPTED:
+                self._error(line, f"'{name}' cannot be prompted ({allowed})")
+            elif name not in tasks:
+                self._error(line, f"{name} has no data under tasks:")
+        return tuple(name for _, name in listed)
+
+    def _templates(self, block: Block, prompted: Sequence[str]) -> dict[str, ByLanguage]:
+        """A template file for a task, with placeholders for the language."""
+        templates: dict[str, ByLanguage] = {}
+        found = self._block(block.get("template"), "template", prompted, "prompted task")
+        for task, (where, node) in found.items():
+            if task not in prompted or task not in PROMPTED:
+                continue
+            templates[task] = self._sources((where, node), ("path",))
+            for path in dict.fromkeys(Path(source.paths[0]) for source in templates[task].values()):
+                if path.is_file():  # a missing one has its error already
+                    with self._noting(where):
+                        load_template(task, path)
+        return templates
 
     def _check_combinations(self, study: Study, found: Block) -> None:
         """What cannot be combined."""

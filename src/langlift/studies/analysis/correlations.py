@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import log10
@@ -69,7 +69,7 @@ def correlate(all_results: Sequence[Results], runs: Sequence[StudyRun]) -> list[
                 if x == PERPLEXITY_BEFORE and results.measure.metric in BASE_PERPLEXITIES and y == "score":
                     continue  # with itself
                 points = {
-                    name: (sizes[name], mean(some)) for name, some in values.items() if some and sizes.get(name)
+                    name: (size, mean(some)) for name, some in values.items() if some and (size := sizes[name])
                 }
                 if one := correlation(results.measure.title, condition.label, x, y, points):
                     found.append(one)
@@ -141,22 +141,17 @@ def _predictors(
     condition: Condition,
     by_hash: Mapping[str, StudyRun],
     before: Mapping[tuple[str, str], float],
-) -> dict[str, dict[str, float]]:
-    """What gains may correlate with -> language -> value."""
+) -> dict[str, dict[str, float | None]]:
+    """What gains may correlate with -> language -> value; None if unknown."""
     base = str(condition.settings.get("base", ""))
-
-    def known(value: Callable[[str], float | None]) -> dict[str, float]:
-        return {name: found for name in results.languages if (found := value(name)) is not None}
-
-    def adaptation(language: str) -> float | None:
+    found: dict[str, dict[str, float | None]] = {PRE_TRAINING: {}, ADAPTATION: {}, PERPLEXITY_BEFORE: {}}
+    for language in results.languages:
         sizes = [data_megabytes(run, by_hash) for run in results.runs(language, condition)]
-        return mean(found) if (found := [size for size in sizes if size is not None]) else None
-
-    return {
-        PRE_TRAINING: known(lambda language: _pre_training_megabytes(base, language)),
-        ADAPTATION: known(adaptation),
-        PERPLEXITY_BEFORE: known(lambda language: before.get((base, language))),
-    }
+        known = [size for size in sizes if size is not None]
+        found[PRE_TRAINING][language] = _pre_training_megabytes(base, language)
+        found[ADAPTATION][language] = mean(known) if known else None
+        found[PERPLEXITY_BEFORE][language] = before.get((base, language))
+    return found
 
 
 def _pre_training_megabytes(base: str, language: str) -> float | None:
@@ -171,15 +166,12 @@ def _perplexity_before(all_results: Sequence[Results]) -> dict[tuple[str, str], 
     """(base, language) -> perplexity of the base before adaptation, if the study measured it."""
     found: dict[tuple[str, str], float] = {}
     for results in all_results:
-        if results.measure.metric not in BASE_PERPLEXITIES:
-            continue
-        for condition in results.conditions:
+        for condition in results.conditions if results.measure.metric in BASE_PERPLEXITIES else ():
             base = str(condition.settings.get("base", ""))
             for language in results.languages:
-                values: list[Any] = [run.result.get("before") for run in results.runs(language, condition)]
-                if condition.is_reference:
-                    values = results.values(language, condition)
-                known = [float(value) for value in values if value is not None]
-                if known:
+                values: list[Any] = results.values(language, condition)
+                if not condition.is_reference:
+                    values = [run.result.get("before") for run in results.runs(language, condition)]
+                if known := [float(value) for value in values if value is not None]:
                     found.setdefault((base, language), mean(known))
     return found

@@ -1,37 +1,21 @@
 """A measure over a numeric setting: data size, noise, steps, vocabulary size."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langlift.studies.analysis.measures import (
-    Measure,
-    Results,
-    Spread,
-    label,
-    language_of,
-    settings_of,
-    spread,
-)
+from langlift.studies.analysis.measures import Measure, Results, Spread, label, language_of, settings_of, spread
 
 MEAN = "mean of the languages"
 
 
 @dataclass(frozen=True)
-class Point:
-    """The measure at one value of the axis."""
-
-    x: float
-    spread: Spread
-
-
-@dataclass(frozen=True)
 class Curve:
-    """One line: a language (or the mean of all, the same at every point) under one condition."""
+    """The measure at each value of the axis: of a language (or the mean of all) under one condition."""
 
     language: str
     condition: str
-    points: list[Point]
+    points: Mapping[float, Spread]
 
 
 @dataclass(frozen=True)
@@ -49,19 +33,19 @@ def curves_of(results: Results, axis: str) -> AxisCurves | None:
     rest = [key for key in results.varied if key != axis]
     lines: dict[tuple[str, str], dict[float, list[float]]] = {}
     for run in results.all_runs:
-        if run.value is not None and is_number(run.cell.get(axis)):
+        if is_number(run.cell.get(axis)):
             name = label({k: v for k, v in settings_of(run).items() if k != axis}, rest)
             by_x = lines.setdefault((name, language_of(run)), {})
             by_x.setdefault(float(run.cell[axis]), []).append(run.value)
     curves = [
-        Curve(language, condition, [Point(x, spread(by_x[x])) for x in sorted(by_x)])
+        Curve(language, condition, {x: spread(by_x[x]) for x in sorted(by_x)})
         for (condition, language), by_x in sorted(lines.items())
         if len(by_x) > 1
     ]
     curves = [*_means(curves), *curves]
     if not curves:
         return None
-    xs = [point.x for curve in curves for point in curve.points]
+    xs = [x for curve in curves for x in curve.points]
     return AxisCurves(results.measure, axis, curves, min(xs) > 0 and max(xs) >= 8 * min(xs))
 
 
@@ -81,8 +65,7 @@ def _means(curves: Sequence[Curve]) -> list[Curve]:
     found = []
     for condition in dict.fromkeys(curve.condition for curve in curves):
         same = [curve for curve in curves if curve.condition == condition]
-        if len(same) > 1 and len({tuple(point.x for point in curve.points) for curve in same}) == 1:
-            columns = zip(*(curve.points for curve in same), strict=True)
-            points = [Point(column[0].x, spread([point.spread.mean for point in column])) for column in columns]
+        if len(same) > 1 and len({tuple(curve.points) for curve in same}) == 1:
+            points = {x: spread([curve.points[x].mean for curve in same]) for x in same[0].points}
             found.append(Curve(MEAN, condition, points))
     return found

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from itertools import permutations
 from math import sqrt
 from statistics import mean, stdev
 from typing import Any, TypeVar
@@ -184,15 +184,11 @@ class Results:
         """Whether conditions can be ranked: not by losses on different data or of different kinds."""
         return not (self.measure.is_loss and {"data", "objective", "base"} & set(self.varied))
 
-    @cached_property
+    @property
     def published(self) -> list[tuple[Condition, Condition]]:
         """Pairs of conditions that differ only in the published behaviour: (corrected, as published)."""
-        pairs = []
-        for condition in self.conditions:
-            if condition.settings.get(PUBLISHED):
-                plain = {k: v for k, v in condition.settings.items() if k != PUBLISHED}
-                pairs += [(other, condition) for other in self.conditions if dict(other.settings) == plain]
-        return pairs
+        pairs = permutations(self.conditions, 2)
+        return [(one, other) for one, other in pairs if {**one.settings, PUBLISHED: True} == dict(other.settings)]
 
     @property
     def all_runs(self) -> list[StudyRun]:
@@ -243,16 +239,16 @@ class Results:
         return [(v, others.get(seed, middle)) for seed, v in self._by_seed(language, condition).items()]
 
     def _by_seed(self, language: str, condition: Condition) -> dict[Any, float]:
-        runs = self.runs(language, condition)
-        return {run.cell.get("seed"): run.value for run in runs if run.value is not None}
+        return {run.cell.get("seed"): run.value for run in self.runs(language, condition)}
 
     def gains(self, language: str, condition: Condition) -> list[float]:
         """The gain of each seed over no adaptation (by the reference, or by the runs' ``before``)."""
-        reference = self.reference(condition)
-        if reference is not None:
-            return [self.measure.gain(*pair) for pair in self.pairs(language, condition, reference)]
-        runs = [run for run in self.runs(language, condition) if run.result.get("before") is not None]
-        return [self.measure.gain(run.value, float(run.result["before"])) for run in runs if run.value is not None]
+        if (reference := self.reference(condition)) is not None:
+            pairs = self.pairs(language, condition, reference)
+        else:
+            befores = [(run.value, run.result.get("before")) for run in self.runs(language, condition)]
+            pairs = [(value, float(before)) for value, before in befores if before is not None]
+        return [self.measure.gain(*pair) for pair in pairs]
 
 
 def sort_results(runs: Sequence[StudyRun]) -> list[Results]:

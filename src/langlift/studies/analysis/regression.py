@@ -59,9 +59,8 @@ def regress(results: Results) -> Regression | None:
     """
     if not results.comparable:
         return None
-    runs = [run for run in results.all_runs if run.value is not None]
     # Prompted models have no settings in common with trained ones.
-    runs = [run for run in runs if run.cell.get("use") != PROMPTED_USE] or runs
+    runs = [run for run in results.all_runs if run.cell.get("use") != PROMPTED_USE] or results.all_runs
     settings = [settings_of(run) for run in runs]
     # Settings of every adapted run: conditions without adaptation have none to compare.
     keys = [key for key in results.varied if sum(key in s for s in settings) > 0.5 * len(settings)]
@@ -73,11 +72,11 @@ def regress(results: Results) -> Regression | None:
     columns: dict[str, list[float]] = {}
     for key in keys:
         columns |= _coded(key, [settings[i][key] for i in rows])
-    title, values = results.measure.title, [float(runs[i].value or 0.0) for i in rows]
-    left_out = len(runs) - len(rows)
+    outcome = title = results.measure.title
+    values = [runs[i].value for i in rows]
     if results.measure.is_perplexity:
-        return mixed_model(title, f"log {title}", list(map(log, values)), columns, groups, left_out)
-    return mixed_model(title, title, values, columns, groups, left_out)
+        outcome, values = f"log {title}", list(map(log, values))
+    return mixed_model(title, outcome, values, columns, groups, len(runs) - len(rows))
 
 
 def mixed_model(
