@@ -25,7 +25,7 @@ from langlift.training.freezing import FreezeAtStart, encoder_parameters
 from langlift.training.language_model_training import Adaptation, arrangement, trained_head
 from langlift.training.recipes import FamilyRecipe
 from langlift.training.run import Trained, open_run
-from langlift.training.run_folder import LEARNING_CURVES, read_metrics
+from langlift.training.run_folder import LEARNING_CURVES
 from langlift.training.training_data import Source, TrainingData, encode_sources
 from langlift.vocab.applying import apply_vocabulary
 from langlift.vocab.parts import load_vocabulary
@@ -100,7 +100,8 @@ def adapt_family(family: Family, out: Path, recipe: FamilyRecipe, resume: bool =
     record = recorded(SECTION, _inputs(family, sources), recipe)
     with open_run(out, record, resume, frozenset({"path"})) as run:
         if run.finished:
-            return read_family_result(out)
+            shares = {code: LanguageShare(**share) for code, share in run.metrics[LANGUAGES].items()}
+            return FamilyResult(**{**run.metrics, LANGUAGES: shares})
         if family.vocabulary is not None:
             base = BaseModel.load(str(_with_vocabulary(family, family.vocabulary, out / BASE, recipe)))
         model, steps, method = base.model, _steps(data, recipe), METHODS[recipe.method]
@@ -161,13 +162,6 @@ def _shares(
             validation_loss=trained.best[f"loss_{code}"],
         )
     return shares
-
-
-def read_family_result(out: Path) -> FamilyResult:
-    """The result of a finished run."""
-    metrics = read_metrics(out)
-    shares = {code: LanguageShare(**share) for code, share in metrics[LANGUAGES].items()}
-    return FamilyResult(**{**metrics, LANGUAGES: shares})
 
 
 def _inputs(family: Family, sources: Sequence[Source]) -> dict[str, Any]:
