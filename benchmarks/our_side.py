@@ -23,7 +23,7 @@ from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.checkpoints.layouts import adapterhub_keys
 from langlift.evaluation.masked_copies import EncodedText, MaskedCopies, scoring_path
 from langlift.files import process_peak_memory_bytes
-from langlift.training.paths import loss_path
+from langlift.training.language_model_loss import loss_path
 from langlift.training.precision import autocast, cast_frozen
 from langlift.training.trainer import on_device
 

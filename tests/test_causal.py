@@ -28,8 +28,8 @@ from langlift.tasks.sentences import SentenceEncoder, class_probabilities
 from langlift.tasks.task import TASKS
 from langlift.training.adaptation import adapt
 from langlift.training.examples import causal_examples
+from langlift.training.language_model_loss import loss_path
 from langlift.training.language_model_training import Adaptation
-from langlift.training.paths import loss_path
 from langlift.training.recipes import AdaptRecipe
 
 QUICK = AdaptRecipe(

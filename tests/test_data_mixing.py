@@ -66,8 +66,8 @@ def numbered(index, epoch):
 def test_rounds_hold_the_shares_and_every_data_set_its_own_epochs(parts, seed, start):
     sizes, weights = zip(*parts, strict=True)
     rounds = Rounds(sizes, weights, seed)
-    total = 3 * len(rounds)
-    schedule = Schedule(numbered, sum(sizes), seed, total, rounds)
+    total = 3 * rounds.count
+    schedule = Schedule(numbered, rounds, total)
     seen = [schedule[p] for p in range(total)]
     bounds = np.cumsum([0, *sizes])
     for which, weight in enumerate(weights):
@@ -77,13 +77,13 @@ def test_rounds_hold_the_shares_and_every_data_set_its_own_epochs(parts, seed, s
         assert max(times.values()) - min(times[i] for i in range(sizes[which])) <= 1, "nobody is ahead by two"
         assert len(set(mine)) == len(mine), "an example comes once in an epoch"
         assert {e for _, e in mine} == set(range(max(e for _, e in mine) + 1))
-    resumed = Schedule(numbered, sum(sizes), seed, total, Rounds(sizes, weights, seed))
+    resumed = Schedule(numbered, Rounds(sizes, weights, seed), total)
     assert [resumed[p] for p in range(start, min(start + 50, total))] == seen[start : start + 50]
 
 
 def test_each_part_of_a_round_is_mixed():
     rounds = Rounds([900, 100], [1, 1], seed=0)
-    schedule = Schedule(numbered, 1000, 0, 1000, rounds)
+    schedule = Schedule(numbered, rounds, 1000)
     seconds = [schedule[p][0] >= 900 for p in range(1000)]
     for start in range(0, 1000, 100):
         # Half of 100; one standard deviation is 5.

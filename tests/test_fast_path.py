@@ -37,13 +37,12 @@ from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
 from langlift.tasks.sentences import SentenceEncoder, class_probabilities
 from langlift.tasks.task import TASKS
-from langlift.training import decoder_loss, paths, precision
+from langlift.training import decoder_loss, language_model_loss, precision
 from langlift.training.adaptation import adapt
 from langlift.training.decoder_loss import log_probabilities, summed_cross_entropy
 from langlift.training.examples import FlatBatch, masked_examples
-from langlift.training.language_model_loss import fast_loss, summed_loss
-from langlift.training.paths import loss_path
-from langlift.training.precision import autocast, cast_frozen, has_bf16, prepare_arithmetic
+from langlift.training.language_model_loss import fast_loss, loss_path, summed_loss
+from langlift.training.precision import autocast, cast_frozen, has_bf16, precision_name, use_bf16
 from langlift.training.recipes import AdaptRecipe
 
 CPU = torch.device("cpu")
@@ -434,7 +433,7 @@ def test_a_run_says_how_it_was_computed(tiny_bert: Path, tmp_path: Path, capsys:
 def test_a_backbone_that_takes_no_flat_batches_is_padded_and_said_so(
     tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(paths, "takes_flat_batches", lambda model: False)
+    monkeypatch.setattr(language_model_loss, "takes_flat_batches", lambda model: False)
     recipe = dataclasses.replace(QUICK, precision="float32")
     padded = adapt(find_language("mlt"), str(tiny_bert), MALTESE, tmp_path / "padded", recipe)
     assert "BertForMaskedLM does not support unpadded batches" in capsys.readouterr().err
@@ -453,8 +452,8 @@ def test_auto_takes_bf16_where_it_is_there_and_safe(in_bf16, available, chosen, 
     before = model.weight.detach().clone()
     model.weight.requires_grad_(False)
     values = {torch.float32: 2.0, torch.bfloat16: in_bf16}
-    arithmetic = prepare_arithmetic("auto", model, lambda: torch.tensor(values[model.weight.dtype]), CPU)
-    assert arithmetic.name == chosen
+    bf16 = use_bf16("auto", model, lambda: torch.tensor(values[model.weight.dtype]), CPU)
+    assert precision_name(bf16) == chosen
     assert f"computing in {chosen}" in capsys.readouterr().err
     assert model.bias.dtype == torch.float32, "what trains stays float32"
     assert model.training

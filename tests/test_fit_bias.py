@@ -17,9 +17,8 @@ from langlift.languages import find_language
 from langlift.masking.masked_language_model import MaskedLanguageModel
 from langlift.training.adaptation import adapt
 from langlift.training.decoder_bias import PRIOR_COUNT, fit_decoder_bias, piece_counts
-from langlift.training.examples import OnePass, masked_examples
-from langlift.training.language_model_loss import decoder_of, logits_at
-from langlift.training.paths import loss_path
+from langlift.training.examples import masked_examples, one_pass
+from langlift.training.language_model_loss import decoder_of, logits_at, loss_path
 from langlift.training.recipes import AdaptRecipe, FamilyRecipe
 
 MALTA = find_language("mlt_Latn")
@@ -42,9 +41,9 @@ def test_the_mean_prediction_follows_the_frequencies(tiny_bert: Path, maltese_li
     """Against softmax by hand; the second fit then finds nearly nothing to correct."""
     model, tokenizer = load_masked_model(str(tiny_bert)), load_tokenizer(str(tiny_bert))
     rows = [np.asarray(tokenizer(line)["input_ids"][:40]) for line in maltese_lines[:40]]
-    counts = piece_counts(rows, decoder_of(model).out_features, tokenizer.all_special_ids)
+    counts = piece_counts(rows, model, tokenizer)
     masking = MaskedLanguageModel(tokenizer.mask_token_id, frozenset(tokenizer.all_special_ids), len(tokenizer))
-    examples = OnePass(masked_examples(rows, masking, seed=0), len(rows))
+    examples = one_pass(masked_examples(rows, masking, seed=0), len(rows))
     path = loss_path(way, model, tokenizer.pad_token_id)
     batches = [path.collate([examples[i] for i in range(first, first + 8)]) for first in range(0, 40, 8)]
 

@@ -20,14 +20,13 @@ from langlift.config.loading import resolve
 from langlift.errors import InputError
 from langlift.masking.masked_language_model import IGNORED, MaskedLanguageModel
 from langlift.training.decoder_bias import piece_counts
-from langlift.training.examples import OnePass, masked_examples
+from langlift.training.examples import masked_examples, one_pass
 from langlift.training.further import make_head, prepare_further
-from langlift.training.language_model_loss import decoder_of
-from langlift.training.paths import loss_path
+from langlift.training.language_model_loss import decoder_of, loss_path
+from langlift.training.loss_terms import frozen_copy, state_keeping_loss
 from langlift.training.pretraining import pretrain
 from langlift.training.pretraining_text import reserved_rows, token_rows
 from langlift.training.recipes import FurtherRecipe, PretrainRecipe
-from langlift.training.state_keeping import frozen_copy, state_keeping_loss, with_states_kept
 
 QUICK = FurtherRecipe(
     row_tokens=32, steps=8, batch_size=8, accumulation=1, validation_rows=8, validate_every=4, save_steps=2,
@@ -50,7 +49,7 @@ def batch_of(model: Any, tokenizer: Any, way: str, lines: list[str]) -> dict[str
         tokenizer.mask_token_id, frozenset(tokenizer.all_special_ids), len(tokenizer), share=0.3
     )
     rows = [np.asarray(tokenizer(line)["input_ids"][:40]) for line in lines]
-    examples = OnePass(masked_examples(rows, masking, seed=0), len(rows))
+    examples = one_pass(masked_examples(rows, masking, seed=0), len(rows))
     return path.collate([examples[i] for i in range(len(rows))])
 
 
@@ -114,7 +113,7 @@ def test_a_made_head_guesses_by_frequency_first(headless: Path, init: str):
 def test_pieces_are_counted_without_special_tokens(tiny_bert: Path):
     tokenizer = load_tokenizer(str(tiny_bert))
     rows = np.asarray([[2, 7, 7, 3], [2, 7, 9, 3]], dtype=np.uint16)
-    counts = piece_counts(rows, len(tokenizer), tokenizer.all_special_ids)
+    counts = piece_counts(rows, load_masked_model(str(tiny_bert)), tokenizer)
     assert counts.sum() == 4 and counts[7] == 3 and counts[9] == 1
 
 
@@ -256,7 +255,7 @@ def test_the_term_beside_another_loss_is_the_same(headless: Path, maltese_lines:
     prepare_further(model, has_head, np.ones(len(tokenizer), dtype=np.int64), QUICK)
     batch = batch_of(model, tokenizer, way, maltese_lines[:6])
     plain, teacher = loss_path(way, model, tokenizer.pad_token_id).loss, frozen_copy(model)
-    total, items = with_states_kept(plain, teacher, 2e4)(model, batch)
+    total, items = state_keeping_loss(teacher, 2e4, plain)(model, batch)
     assert (float(total), items) == (
         pytest.approx(float(state_keeping_loss(teacher, 2e4)(model, batch)[0])),
         items,

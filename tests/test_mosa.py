@@ -31,9 +31,9 @@ from langlift.tasks.setups import setup_for
 from langlift.tasks.task import TASKS
 from langlift.training import decoder_loss
 from langlift.training.adaptation import adapt
-from langlift.training.consistency import consistent_loss, symmetric_divergence
 from langlift.training.decoder_loss import summed_symmetric_divergence
-from langlift.training.paths import loss_path
+from langlift.training.language_model_loss import loss_path
+from langlift.training.loss_terms import consistent_loss, symmetric_divergence
 from langlift.training.recipes import AdaptRecipe
 from langlift.training.trainer import LiftTrainer, trainable_parameters
 

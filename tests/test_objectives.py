@@ -21,7 +21,7 @@ from langlift.graph.tally import Edge
 from langlift.masking.masked_language_model import IGNORED, MaskedLanguageModel
 from langlift.masking.targeted import PUBLISHED_RELATIONS, published_positions
 from langlift.masking.words import SPECIAL, word_numbers
-from langlift.training.encoding import encode, encode_triples, encode_triples_as_published, encode_words
+from langlift.training.encoding import encode, encode_triples, encode_triples_as_published
 from langlift.training.examples import objective_examples
 from langlift.vocab.tokenizer_training import train_unigram_tokenizer
 
@@ -239,7 +239,7 @@ texts = st.lists(scripts | words.filter(bool), min_size=1, max_size=14).map(" ".
 def test_full_word_never_masks_a_part_of_a_word(family, text, seed, epoch):
     tokenizer = tokenizer_of(family)
     try:
-        (row,) = encode_words(tokenizer, [text], LONGEST, "text")
+        (row,) = encode(tokenizer, [text], LONGEST, "text", with_words=True)
     except InputError:
         return
     labels = objective_examples([row], masking_of(tokenizer), seed)(0, epoch)["labels"]
@@ -259,7 +259,7 @@ def test_full_word_never_masks_a_part_of_a_word(family, text, seed, epoch):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_full_word_predicts_about_the_share_asked_for(family, maltese_lines):
     tokenizer = tokenizer_of(family)
-    rows = encode_words(tokenizer, maltese_lines[:60], LONGEST, "text")
+    rows = encode(tokenizer, maltese_lines[:60], LONGEST, "text", with_words=True)
     masking = masking_of(tokenizer)
     example = objective_examples(rows, masking, seed=1)
     ordinary = sum(len(masking.candidates(row.ids)) for row in rows) * 8

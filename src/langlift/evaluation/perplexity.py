@@ -20,12 +20,11 @@ from langlift.errors import InputError
 from langlift.evaluation.scores import SentenceScore, TextScore, batches_by_length, byte_tokens, require_known
 from langlift.masking.masked_language_model import IGNORED
 from langlift.progress import ProgressBar
+from langlift.training.cost import peak_memory_bytes
 from langlift.training.decoder_loss import log_probabilities
 from langlift.training.examples import Example
-from langlift.training.language_model_loss import before_decoder, decoder_of, logit_cap, logits_at
-from langlift.training.memory import peak_memory_bytes
-from langlift.training.paths import collate_for
-from langlift.training.precision import prepare_arithmetic
+from langlift.training.language_model_loss import before_decoder, collate_for, decoder_of, logit_cap, logits_at
+from langlift.training.precision import precision_name, use_bf16
 from langlift.training.trainer import on_device
 
 
@@ -81,7 +80,7 @@ def score_texts(
     batches = list(batches_by_length([len(scored[number].example["input_ids"]) for number in chosen]))
     in_order = [chosen[place] for batch in batches for place in batch]
     sample = on_device(collate([scored[in_order[len(in_order) // 2]].example]), device)
-    arithmetic = prepare_arithmetic(precision, model, lambda: -log_probabilities_of(model, sample).sum(), device)
+    bf16 = use_bf16(precision, model, lambda: -log_probabilities_of(model, sample).sum(), device)
     sums = dict.fromkeys(chosen, 0.0)
     with torch.inference_mode(), ProgressBar("scoring", len(chosen), "texts") as bar:
         for some in ([chosen[place] for place in batch] for batch in batches):
@@ -117,7 +116,7 @@ def score_texts(
             for n in chosen
         ],
         path=path,
-        precision=arithmetic.name,
+        precision=precision_name(bf16),
         tokens_per_second=round(tokens / max(seconds, 1e-9), 1),
         peak_memory_bytes=peak_memory_bytes(),
     )

@@ -20,8 +20,8 @@ from langlift.evaluation.masked_copies import EncodedText, MaskedCopies, scoring
 from langlift.evaluation.scores import SentenceScore, TextScore, byte_tokens, require_known
 from langlift.masking.words import Offsets, word_numbers
 from langlift.progress import ProgressBar
-from langlift.training.memory import peak_memory_bytes
-from langlift.training.precision import prepare_arithmetic
+from langlift.training.cost import peak_memory_bytes
+from langlift.training.precision import precision_name, use_bf16
 from langlift.training.trainer import on_device
 
 CHECKED_COPIES = 32
@@ -86,7 +86,7 @@ def score_sentences(
         model.requires_grad_(False)  # so that the whole model is cast
     device = next(model.parameters()).device
     sample = on_device(copies.sample(CHECKED_COPIES), device)
-    arithmetic = prepare_arithmetic(precision, model, lambda: -log_probabilities(model, sample).sum(), device)
+    bf16 = use_bf16(precision, model, lambda: -log_probabilities(model, sample).sum(), device)
     with torch.inference_mode(), ProgressBar("scoring", len(copies), "tokens") as bar:
         sums = copies.summed(model, log_probabilities, bar)
 
@@ -117,7 +117,7 @@ def score_sentences(
         seconds=round(seconds := time.monotonic() - started, 2),
         per_sentence=details,
         path=path,
-        precision=arithmetic.name,
+        precision=precision_name(bf16),
         tokens_per_second=round(tokens / max(seconds, 1e-9), 1),
         peak_memory_bytes=peak_memory_bytes(),
     )

@@ -28,9 +28,9 @@ from langlift.studies.step import UNSAFE, Input, Step
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
 from langlift.training.adaptation import adapt
+from langlift.training.cost import peak_memory_bytes, reset_peak_memory
 from langlift.training.family import adapt_family
 from langlift.training.family_file import Family
-from langlift.training.memory import peak_memory_bytes, reset_peak_memory
 from langlift.training.recipes import CAUSAL, AdaptRecipe, FamilyRecipe
 from langlift.training.run_folder import METRICS
 from langlift.vocab.building import build_vocabulary

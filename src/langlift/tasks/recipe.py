@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from langlift.adapters.method import TASK_METHODS, MethodSettings
 from langlift.config.settings import MAX_SEED, same_setting, setting
-from langlift.training.recipes import path_setting, precision_setting
+from langlift.training.recipes import AdaptRecipe
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class TaskRecipe:
     seeds: tuple[int, ...] = setting(
         (1, 2, 3), "One run for each seed", minimum=0, maximum=MAX_SEED, min_items=1, option=True
     )
-    precision: str = precision_setting()
-    path: str = path_setting()
+    precision: str = same_setting(AdaptRecipe, "precision")
+    path: str = same_setting(AdaptRecipe, "path")
 
     def mistakes(self) -> list[str]:
         """Settings that cannot be combined."""

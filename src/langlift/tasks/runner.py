@@ -38,7 +38,7 @@ from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.setups import Setup, setup_for
 from langlift.tasks.task import Task, task_called
 from langlift.training.examples import Example, LengthGroups, Schedule
-from langlift.training.precision import autocast, prepare_arithmetic
+from langlift.training.precision import autocast, use_bf16
 from langlift.training.run import open_run
 from langlift.training.trainer import Batch, EarlyStopping, LiftTrainer, on_device, training_arguments
 
@@ -218,15 +218,13 @@ class _Seeds:
         device = default_device()
         model.to(device)
         checked = on_device(encoder.collate(examples[: recipe.batch_size]), device)
-        arithmetic = prepare_arithmetic(
-            recipe.precision, model, lambda: learner.loss(model(checked), checked)[0], device
-        )
+        bf16 = use_bf16(recipe.precision, model, lambda: learner.loss(model(checked), checked)[0], device)
         if recipe.fit_head and "fit_head" not in task.unused:
-            with autocast(device, arithmetic.bf16):
+            with autocast(device, bf16):
                 fit_head(model, _batches(examples, encoder))
 
         def validation(model: nn.Module) -> dict[str, float]:
-            answers = learner.predict(model, encoder, dev.inputs, labels, arithmetic.bf16)
+            answers = learner.predict(model, encoder, dev.inputs, labels, bf16)
             return {task.metric.name: learner.score(dev, answers), **learner.further(dev, answers)}
 
         epoch = max(1, round(len(examples) / recipe.batch_size))
@@ -249,13 +247,11 @@ class _Seeds:
             keep_best=recipe.keep_best,
             train_dataset=Schedule(
                 lambda number, epoch: examples[number],
-                len(examples),
-                seed,
+                LengthGroups([len(e["input_ids"]) for e in examples], recipe.batch_size, seed),
                 steps * recipe.batch_size,
-                LengthGroups(np.asarray([len(e["input_ids"]) for e in examples]), recipe.batch_size),
             ),
             collate=encoder.collate,
-            bf16=arithmetic.bf16,
+            bf16=bf16,
             callbacks=[*self.setup.callbacks(), *patience],
         )
 

@@ -24,7 +24,7 @@ from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.sources import digest
 from langlift.tasks.task import Columns
 from langlift.training.examples import Example
-from langlift.training.paths import collate_for
+from langlift.training.language_model_loss import collate_for
 from langlift.training.trainer import Batch
 
 

@@ -36,7 +36,7 @@ from langlift.files import atomic_folder, sha256_of
 from langlift.heads.classification import TaskModel
 from langlift.progress import say
 from langlift.tasks.recipe import TaskRecipe
-from langlift.training.consistency import DrawExperts, symmetric_divergence
+from langlift.training.loss_terms import DrawExperts, symmetric_divergence
 from langlift.training.trainer import Batch
 
 LANGUAGE = "language"

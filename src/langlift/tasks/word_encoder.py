@@ -12,7 +12,7 @@ from langlift.heads.classification import CONTINUED
 from langlift.masking.masked_language_model import IGNORED
 from langlift.tasks.learner import words_in
 from langlift.training.examples import Example
-from langlift.training.paths import collate_for
+from langlift.training.language_model_loss import collate_for
 
 
 @dataclass(frozen=True)

@@ -1,29 +1,22 @@
-"""The floating point operations of a training."""
+"""What a training costs: floating point operations, and peak memory."""
 
-from collections.abc import Sequence
-from typing import Any
+from math import ceil
 
-import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from langlift.files import process_peak_memory_bytes, reset_process_peak
+from langlift.training.examples import evenly_spread
 from langlift.training.trainer import LiftTrainer, on_device
 
 COUNTED_BATCHES = 4
-Shape = Sequence[int]
-
-
-def _attention(query: Shape, key: Shape, value: Shape, *others: Any, **more: Any) -> int:
-    return int(sdpa_flop_count(query, key, value))
-
-
-def _attention_backward(gradient: Shape, query: Shape, key: Shape, value: Shape, *others: Any, **more: Any) -> int:
-    return int(sdpa_backward_flop_count(gradient, query, key, value))
-
-
 ATTENTION_ON_CPU = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
+        lambda query, key, value, *others, **more: sdpa_flop_count(query, key, value)
+    ),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda gradient, query, key, value, *others, **more: sdpa_backward_flop_count(gradient, query, key, value)
+    ),
 }
 """Kernels that PyTorch's counter does not support: attention without dropout."""
 
@@ -41,8 +34,7 @@ def flops_per_token(trainer: LiftTrainer) -> float:
     model.train()
     trainer.callback_handler.on_step_begin(trainer.args, trainer.state, trainer.control)
     with torch.random.fork_rng(devices):
-        last = (len(dataset) - 1) // size
-        for number in np.unique(np.linspace(0, last, COUNTED_BATCHES).astype(int)).tolist():
+        for number in evenly_spread(ceil(len(dataset) / size), COUNTED_BATCHES):
             places = range(number * size, min((number + 1) * size, len(dataset)))
             batch = on_device(trainer.data_collator([dataset[i] for i in places]), trainer.args.device)
             with FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_CPU) as counter:
@@ -52,3 +44,17 @@ def flops_per_token(trainer: LiftTrainer) -> float:
     model.zero_grad()
     model.train(training)
     return flops / tokens
+
+
+def peak_memory_bytes() -> int:
+    """Peak memory so far: on the GPU if one was used, else resident memory of this process."""
+    if torch.cuda.is_available() and (peak := torch.cuda.max_memory_allocated()):
+        return int(peak)
+    return process_peak_memory_bytes()
+
+
+def reset_peak_memory() -> None:
+    """Start a new measurement, if the system can: for a process that does several runs."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    reset_process_peak()

@@ -1,6 +1,6 @@
 """Fitting a masked head's bias to the token frequencies of a language, in closed form."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, TrainerCallback, TrainerState
 
 from langlift.backbones.hidden_states import hidden_states
 from langlift.masking.masked_language_model import IGNORED
@@ -29,9 +29,7 @@ class FitBias(TrainerCallback):
     ) -> None:
         self._model, self._batches, self._counts, self._bf16 = model, batches, counts, bf16
 
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_evaluate(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Fit before the first step."""
         if state.global_step == 0:
             with autocast(args.device, self._bf16):
@@ -75,11 +73,14 @@ def _shift(mean: Tensor, counts: Tensor) -> Tensor:
 
 
 def piece_counts(
-    rows: Iterable[npt.NDArray[np.integer]], size: int, special_ids: Sequence[int]
+    rows: Iterable[npt.NDArray[np.integer]], model: PreTrainedModel, tokenizer: Any
 ) -> npt.NDArray[np.int64]:
-    """How often each token occurs in rows of token ids, int64 [size]; special tokens, never predicted, count 0."""
-    counts = np.zeros(size, dtype=np.int64)
+    """How often each token occurs in rows of token ids, int64 [entries of the decoder].
+
+    Special tokens, which are never predicted, count 0.
+    """
+    counts = np.zeros(decoder_of(model).out_features, dtype=np.int64)
     for row in rows:
-        counts += np.bincount(row, minlength=size)
-    counts[list(special_ids)] = 0
+        counts += np.bincount(row, minlength=len(counts))
+    counts[tokenizer.all_special_ids] = 0
     return counts

@@ -32,7 +32,7 @@ def summed_symmetric_divergence(first: Tensor, second: Tensor, weight: Tensor, b
 
     p is the distribution of ``first @ weight' + bias``, q that of ``second``; shapes [rows, d], [rows, d],
     [vocabulary, d], [vocabulary]. Each divergence has gradients only for its second distribution
-    (``consistency.symmetric_divergence``), and the decoder gets none. In chunks, as above.
+    (``loss_terms.symmetric_divergence``), and the decoder gets none. In chunks, as above.
     """
     with_gradients = torch.is_grad_enabled()
     total: Tensor = _ChunkedDivergence.apply(first, second, weight, bias, with_gradients)

@@ -50,26 +50,23 @@ RowsOfText = Callable[[int, str, Sequence[Any]], list[EncodedRow]]
 """(number of a text, the text, its encodings in order) -> its rows."""
 
 
-def encode(tokenizer: Any, texts: Sequence[str], max_tokens: int, source: str) -> list[EncodedRow]:
+def encode(
+    tokenizer: Any, texts: Sequence[str], max_tokens: int, source: str, with_words: bool = False
+) -> list[EncodedRow]:
     """Rows of each text that has an ordinary token; a text of more than ``max_tokens`` becomes several rows.
+
+    A word that is cut at ``max_tokens`` counts as two.
 
     Raises:
         InputError: no text has one.
     """
 
-    def plain(number: int, text: str, encodings: Sequence[Any]) -> list[EncodedRow]:
+    def rows_of(number: int, text: str, encodings: Sequence[Any]) -> list[EncodedRow]:
+        if with_words:
+            return [EncodedRow(_ids(e), words=word_numbers(text, e.offsets, e.word_ids)) for e in encodings]
         return [EncodedRow(_ids(encoding)) for encoding in encodings]
 
-    return _known(tokenizer, _encoded(tokenizer, texts, max_tokens, plain), source)
-
-
-def encode_words(tokenizer: Any, texts: Sequence[str], max_tokens: int, source: str) -> list[EncodedRow]:
-    """As ``encode``, with words; a word that is cut at ``max_tokens`` counts as two."""
-
-    def with_words(number: int, text: str, encodings: Sequence[Any]) -> list[EncodedRow]:
-        return [EncodedRow(_ids(e), words=word_numbers(text, e.offsets, e.word_ids)) for e in encodings]
-
-    return _known(tokenizer, _encoded(tokenizer, texts, max_tokens, with_words), source)
+    return _known(tokenizer, _encoded(tokenizer, texts, max_tokens, rows_of), source)
 
 
 def encode_triples(

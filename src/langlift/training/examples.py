@@ -1,7 +1,8 @@
 """The order of a run's training examples, which depends only on the seed, and their batches."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ from langlift.training.encoding import EncodedRow
 Example = dict[str, npt.NDArray[np.int64]]
 ExampleOf = Callable[[int, int], Example]
 """(number of the example in its data set, epoch) -> the example in that epoch."""
+Collate = Callable[[Sequence[Example]], dict[str, Tensor]]
+"""Examples in, a batch out: ``PadBatch`` or ``FlatBatch``."""
 TokenMatrix = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 """Token ids [examples, length], in 16 bits if the vocabulary fits."""
 Rows = Sequence[npt.NDArray[np.int64]] | TokenMatrix
@@ -61,48 +64,70 @@ def causal_examples(rows: Rows) -> ExampleOf:
     return example
 
 
-class OnePass(Dataset[Example]):
+def masking_for(tokenizer: Any, share: float) -> MaskedLanguageModel:
+    """Masked language modelling with a model's tokenizer; ``share`` of the tokens is predicted."""
+    return MaskedLanguageModel(
+        mask_token_id=tokenizer.mask_token_id,
+        special_ids=frozenset(tokenizer.all_special_ids),
+        vocabulary_size=len(tokenizer),
+        share=share,
+    )
+
+
+def one_pass(example_of: ExampleOf, count: int) -> list[Example]:
     """All examples once, in order, as in epoch 0; for validation and testing."""
+    return [example_of(number, 0) for number in range(count)]
 
-    def __init__(self, example_of: ExampleOf, count: int) -> None:
-        self._example_of, self._count = example_of, count
 
-    def __len__(self) -> int:
-        return self._count
+def evenly_spread(count: int, most: int) -> list[int]:
+    """At most ``most`` of the numbers below ``count``, evenly spaced, including the first and the last."""
+    numbers: list[int] = np.unique(np.linspace(0, count - 1, most).astype(int)).tolist()
+    return numbers
 
-    def __getitem__(self, position: int) -> Example:
-        if not 0 <= position < self._count:
-            raise IndexError(position)
-        return self._example_of(position, 0)
+
+Epoch = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]
+"""The numbers of the examples in order, and the epoch of each, both [count]."""
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """Every epoch has every example once, in an order of its own."""
+
+    count: int
+    seed: int
+
+    def epoch(self, number: int) -> Epoch:
+        """The examples of an epoch."""
+        return np.random.default_rng((self.seed, number)).permutation(self.count), np.full(self.count, number)
 
 
 WINDOW_BATCHES = 50
 """Number of batches that are sorted by length together."""
 
 
-@dataclass(frozen=True)
 class LengthGroups:
     """Batches of ``batch_size`` examples of similar length, which need little padding; ``lengths`` in tokens.
 
     As Hugging Face's "group by length": windows of 50 batches are sorted by length, then their batches shuffled.
     """
 
-    lengths: npt.NDArray[np.int64]
-    batch_size: int
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self._lengths, self._batch_size, self._seed = np.asarray(lengths), batch_size, seed
+        self.count = len(lengths)
 
-    def arrange(
-        self, order: npt.NDArray[np.integer], start: int, random: np.random.Generator
-    ) -> npt.NDArray[np.integer]:
-        """``order`` rearranged; its first element is at position ``start`` of the run."""
-        first = -start % self.batch_size  # the rest of the previous epoch's last batch
-        parts, window = [order[:first]], self.batch_size * WINDOW_BATCHES
-        for begin in range(first, len(order), window):
+    def epoch(self, number: int) -> Epoch:
+        """The examples of an epoch."""
+        random = np.random.default_rng((self._seed, number))
+        order = random.permutation(self.count)
+        first = -(number * self.count) % self._batch_size  # the rest of the previous epoch's last batch
+        parts, window = [order[:first]], self._batch_size * WINDOW_BATCHES
+        for begin in range(first, self.count, window):
             together = order[begin : begin + window]
-            together = together[np.argsort(self.lengths[together], kind="stable")]
-            whole = len(together) // self.batch_size * self.batch_size
-            batches = together[:whole].reshape(-1, self.batch_size)
+            together = together[np.argsort(self._lengths[together], kind="stable")]
+            whole = len(together) // self._batch_size * self._batch_size
+            batches = together[:whole].reshape(-1, self._batch_size)
             parts += [random.permutation(batches).reshape(-1), together[whole:]]
-        return np.concatenate(parts)
+        return np.concatenate(parts), np.full(self.count, number)
 
 
 LEAST_PLACES = 1000
@@ -112,22 +137,19 @@ LEAST_PLACES = 1000
 class Rounds:
     """Several data sets in given shares, whatever their sizes: every round has each data set's share of examples.
 
-    The data sets' examples are numbered consecutively. A round has about as many places as there are examples (at
-    least ``LEAST_PLACES``, and one for each data set). Every data set has its own epochs, in which each of its
-    examples occurs once; they continue from round to round.
+    Rounds take the place of epochs. The data sets' examples are numbered consecutively. A round has about as many
+    places (``count``) as there are examples, at least ``LEAST_PLACES``, and one for each data set. Every data set
+    has its own epochs, in which each of its examples occurs once; they continue from round to round.
     """
 
     def __init__(self, sizes: Sequence[int], shares: Sequence[float], seed: int) -> None:
         self._sizes, self._seed = sizes, seed
         places = max(sum(sizes), LEAST_PLACES)
         self._places = [max(1, round(share / sum(shares) * places)) for share in shares]
+        self.count = sum(self._places)
 
-    def __len__(self) -> int:
-        """Places in a round."""
-        return sum(self._places)
-
-    def round(self, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """A round's examples, ordered by data set, and the epoch of each: int64, both [places]."""
+    def epoch(self, number: int) -> Epoch:
+        """The examples of a round."""
         examples, epochs = [], []
         first = 0
         for which, (size, places) in enumerate(zip(self._sizes, self._places, strict=True)):
@@ -138,31 +160,20 @@ class Rounds:
                 examples.append(first + part)
                 epochs.append(np.full(len(part), epoch))
             first += size
-        return np.concatenate(examples), np.concatenate(epochs)
+        mixed = np.random.default_rng((self._seed, number)).permutation(self.count)
+        return np.concatenate(examples)[mixed], np.concatenate(epochs)[mixed]
 
 
 class Schedule(Dataset[Example]):
-    """All examples of a run in order: epoch after epoch, each shuffled differently.
+    """All examples of a run in order: position p is an example in epoch (or round) ``p // order.count``.
 
-    Position p is an example in epoch ``p // count``; every epoch has every example once. With ``Rounds``, rounds
-    take the place of epochs. The Trainer makes a single pass over ``total`` positions, so a resumed run only has
-    to skip positions to continue exactly where a killed run stopped.
+    The Trainer makes a single pass over ``total`` positions, so a resumed run only has to skip positions to
+    continue exactly where a killed run stopped.
     """
 
-    def __init__(
-        self,
-        example_of: ExampleOf,
-        count: int,
-        seed: int,
-        total: int,
-        arrangement: LengthGroups | Rounds | None = None,
-    ) -> None:
-        self._example_of, self._seed, self._total = example_of, seed, total
-        self._arrangement = arrangement
-        self._count = len(arrangement) if isinstance(arrangement, Rounds) else count
+    def __init__(self, example_of: ExampleOf, order: Shuffled | LengthGroups | Rounds, total: int) -> None:
+        self._example_of, self._order, self._total = example_of, order, total
         self._epoch = -1
-        self._examples: npt.NDArray[np.integer] = np.empty(0, dtype=np.int64)
-        self._epochs = self._examples
 
     def __len__(self) -> int:
         return self._total
@@ -170,27 +181,11 @@ class Schedule(Dataset[Example]):
     def __getitem__(self, position: int) -> Example:
         if not 0 <= position < self._total:
             raise IndexError(position)
-        epoch, place = divmod(position, self._count)
+        epoch, place = divmod(position, self._order.count)
         if self._epoch != epoch:
             self._epoch = epoch
-            self._examples, self._epochs = self._arranged(epoch)
+            self._examples, self._epochs = self._order.epoch(epoch)
         return self._example_of(int(self._examples[place]), int(self._epochs[place]))
-
-    def numbers(self) -> Iterator[npt.NDArray[np.integer]]:
-        """The numbers of the run's examples in order, an epoch or round at a time."""
-        for start in range(0, self._total, self._count):
-            yield self._arranged(start // self._count)[0][: self._total - start]
-
-    def _arranged(self, epoch: int) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:
-        """The examples of an epoch or round in order, and the epoch of each."""
-        random = np.random.default_rng((self._seed, epoch))
-        order: npt.NDArray[np.integer] = random.permutation(self._count)
-        if isinstance(self._arrangement, Rounds):
-            examples, epochs = self._arrangement.round(epoch)
-            return examples[order], epochs[order]
-        if self._arrangement is not None:
-            order = self._arrangement.arrange(order, epoch * self._count, random)
-        return order, np.full(self._count, epoch)
 
 
 @dataclass(frozen=True)
@@ -239,10 +234,6 @@ class FlatBatch:
             "lengths": torch.tensor(lengths),
             "labels": torch.from_numpy(np.concatenate(labels)[None] if labels[0].ndim else np.stack(labels)),
         }
-
-
-Collate = Callable[[Sequence[Example]], dict[str, Tensor]]
-"""Examples in, a batch out: ``PadBatch`` or ``FlatBatch``."""
 
 
 def _padded(arrays: Sequence[npt.NDArray[np.int64]], longest: int, value: int) -> Tensor:

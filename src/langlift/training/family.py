@@ -1,7 +1,7 @@
 """Adapt a base model to a family of languages: one model, or one adapter, trained on the text of all of them."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -14,28 +14,19 @@ from transformers import set_seed
 from langlift.adapters.method import METHODS
 from langlift.backbones.base_model import BaseModel
 from langlift.config.loading import recorded
-from langlift.corpus.sampling import sampling_shares
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.files import sha256_of
 from langlift.model_cards import render_card
 from langlift.progress import say
 from langlift.training.cost import flops_per_token
-from langlift.training.examples import Schedule
 from langlift.training.family_file import SECTION, Family
-from langlift.training.freezing import FreezeAtStart, encoder_parameters, frozen
+from langlift.training.freezing import FreezeAtStart, encoder_parameters
 from langlift.training.language_model_training import Adaptation, arrangement, trained_head
 from langlift.training.recipes import FamilyRecipe
 from langlift.training.run import Trained, open_run
-from langlift.training.run_folder import LEARNING_CURVES, read_metrics
-from langlift.training.training_data import (
-    EncodedSource,
-    Source,
-    TrainingData,
-    at_most,
-    encode_source,
-    report_left_out,
-)
+from langlift.training.run_folder import LEARNING_CURVES
+from langlift.training.training_data import Source, TrainingData, encode_sources
 from langlift.vocab.applying import apply_vocabulary
 from langlift.vocab.parts import load_vocabulary
 from langlift.vocab.recipe import VocabRecipe
@@ -105,17 +96,12 @@ def adapt_family(family: Family, out: Path, recipe: FamilyRecipe, resume: bool =
     sources = _read(family, recipe.objective)
     base = BaseModel.load(family.base, masked_only=True)
     tokenizer = base.tokenizer if family.vocabulary is None else load_vocabulary(family.vocabulary)
-    encoded = {
-        code: _joined(
-            [encode_source(one, tokenizer, min(recipe.max_tokens, base.longest_input), recipe) for one in some]
-        )
-        for code, some in sources.items()
-    }
-    data = _training_data(encoded, recipe)
+    data = encode_sources(sources, None, tokenizer, min(recipe.max_tokens, base.longest_input), recipe)
     record = recorded(SECTION, _inputs(family, sources), recipe)
     with open_run(out, record, resume, frozenset({"path"})) as run:
         if run.finished:
-            return read_family_result(out)
+            shares = {code: LanguageShare(**share) for code, share in run.metrics[LANGUAGES].items()}
+            return FamilyResult(**{**run.metrics, LANGUAGES: shares})
         if family.vocabulary is not None:
             base = BaseModel.load(str(_with_vocabulary(family, family.vocabulary, out / BASE, recipe)))
         model, steps, method = base.model, _steps(data, recipe), METHODS[recipe.method]
@@ -123,13 +109,15 @@ def adapt_family(family: Family, out: Path, recipe: FamilyRecipe, resume: bool =
         adaptation = Adaptation(model, base.tokenizer, _adapter_name(family.name), recipe)
         encoder = encoder_parameters(model) if method.whole_model else []
         frozen_steps = round(recipe.freeze_share * steps) if encoder else 0
-        trainer = adaptation.trainer(data, out, steps, recipe.accumulation, [FreezeAtStart(encoder, frozen_steps)])
+        freeze = FreezeAtStart(encoder, frozen_steps)
+        trainer = adaptation.trainer(data, out, steps, recipe.accumulation, [freeze])
         trained = run.train(trainer, f"adapting ({recipe.method})")
         if frozen_steps:
-            with frozen(encoder):
-                saved = trained.flops_per_token - flops_per_token(trainer)
+            freeze.train_encoder(False)
+            saved = trained.flops_per_token - flops_per_token(trainer)
+            freeze.train_encoder(True)
             trained = replace(trained, flops_per_token=trained.flops_per_token - frozen_steps / steps * saved)
-        shares = _shares(family, sources, encoded, data, _tokens_seen(data, recipe, steps), trained)
+        shares = _shares(family, sources, data, _tokens_seen(data, recipe, steps), trained)
         result = FamilyResult(
             run=str(out),
             family=family.name,
@@ -156,44 +144,31 @@ def adapt_family(family: Family, out: Path, recipe: FamilyRecipe, resume: bool =
 
 
 def _shares(
-    family: Family,
-    sources: Mapping[str, list[Source]],
-    encoded: Mapping[str, EncodedSource],
-    data: TrainingData,
-    tokens: Sequence[int],
-    trained: Trained,
+    family: Family, sources: Sequence[Source], data: TrainingData, tokens: Sequence[int], trained: Trained
 ) -> dict[str, LanguageShare]:
     """Each language's share of the training, from its number of ``tokens``."""
     shares = {}
-    for language, its_tokens in zip(family.data, tokens, strict=True):
+    once = np.add.reduceat(_lengths(data), np.cumsum([0, *data.sizes[:-1]]))  # tokens in one pass over its text
+    for place, language in enumerate(family.data):
         code = str(language)
-        characters = sum(len(text) for source in sources[code] for text in source.texts.train)
-        examples = encoded[code].train
+        characters = sum(len(text) for one in sources if one.name == code for text in one.texts.train)
         shares[code] = LanguageShare(
             name=language.name,
-            examples=len(examples),
+            examples=data.sizes[place],
             share=round(data.shares[code], 6),
-            tokens=its_tokens,
-            characters=round(characters * its_tokens / sum(len(row.ids) for row in examples)),
+            tokens=tokens[place],
+            characters=round(characters * tokens[place] / int(once[place])),
             validation_loss_before=trained.before[f"loss_{code}"],
             validation_loss=trained.best[f"loss_{code}"],
         )
     return shares
 
 
-def read_family_result(out: Path) -> FamilyResult:
-    """The result of a finished run."""
-    metrics = read_metrics(out)
-    shares = {code: LanguageShare(**share) for code, share in metrics[LANGUAGES].items()}
-    return FamilyResult(**{**metrics, LANGUAGES: shares})
-
-
-def _inputs(family: Family, sources: Mapping[str, list[Source]]) -> dict[str, Any]:
+def _inputs(family: Family, sources: Sequence[Source]) -> dict[str, Any]:
     """What a run's recipe records of the family and its data."""
-    languages = {
-        code: [{"data": one.path.name, "sha256": one.texts.sha256} for one in some]
-        for code, some in sources.items()
-    }
+    languages: dict[str, list[dict[str, str]]] = {}
+    for one in sources:
+        languages.setdefault(one.name, []).append({"data": one.path.name, "sha256": one.texts.sha256})
     inputs: dict[str, Any] = {"family": family.name, "base": family.base.name, LANGUAGES: languages}
     if family.vocabulary is not None:
         inputs["vocabulary"] = Path(family.vocabulary).name
@@ -215,54 +190,25 @@ def _with_vocabulary(family: Family, vocabulary: str, out: Path, recipe: FamilyR
     return out
 
 
-def _read(family: Family, objective: str) -> dict[str, list[Source]]:
-    """Each language's data sets by its code; all errors are reported together."""
-    sources: dict[str, list[Source]] = {}
+def _read(family: Family, objective: str) -> list[Source]:
+    """The data sets, named by the code of their language; all errors are reported together."""
+    sources: list[Source] = []
     errors: list[InputError] = []
     for language, paths in family.data.items():
-        code = str(language)
-        sources[code] = []
         for path in paths:
             try:
                 texts = load_text_data(path, with_triples=objective == "targeted")
+                sources.append(Source(str(language), path, texts))
             except InputError as error:
                 errors.append(error)
-            else:
-                sources[code].append(Source(code, path, texts))
     if errors:
         raise InputError("; ".join(error.message for error in errors), errors[0].hint)
-    if objective == "targeted" and not any(one.texts.triples for some in sources.values() for one in some):
+    if objective == "targeted" and not any(one.texts.triples for one in sources):
         raise InputError(
             "objective targeted needs triples, and all data is plain text",
             "build graph folders (langlift graph build), or use the objective mlm or full_word",
         )
     return sources
-
-
-def _joined(parts: list[EncodedSource]) -> EncodedSource:
-    """All of a language's data sets as one."""
-    return EncodedSource(
-        train=[row for part in parts for row in part.train],
-        dev=[row for part in parts for row in part.dev],
-        targeted_dev=[],
-        sentences=sum(part.sentences for part in parts),
-        left_out=sum(part.left_out for part in parts),
-        one_argument=sum(part.one_argument for part in parts),
-    )
-
-
-def _training_data(encoded: Mapping[str, EncodedSource], recipe: FamilyRecipe) -> TrainingData:
-    sizes = [len(one.train) for one in encoded.values()]
-    left_out, one_argument = report_left_out(encoded.values())
-    return TrainingData(
-        train=[row for one in encoded.values() for row in one.train],
-        sizes=sizes,
-        shares=dict(zip(encoded, sampling_shares(sizes, recipe.alpha).tolist(), strict=True)),
-        weighted=True,
-        dev={code: at_most(recipe.validation_examples, one.dev) for code, one in encoded.items()},
-        left_out=left_out,
-        one_argument=one_argument,
-    )
 
 
 def _steps(rows: TrainingData, recipe: FamilyRecipe) -> int:
@@ -294,8 +240,9 @@ def _tokens_seen(rows: TrainingData, recipe: FamilyRecipe, steps: int) -> list[i
 
 def _order(rows: TrainingData, recipe: FamilyRecipe, total: int) -> Iterator[npt.NDArray[np.integer]]:
     """The numbers of the first ``total`` training examples in order, in parts."""
-    order = Schedule(lambda number, epoch: {}, len(rows.train), recipe.seed, total, arrangement(rows, recipe))
-    return order.numbers()
+    order = arrangement(rows, recipe)
+    for start in range(0, total, order.count):
+        yield order.epoch(start // order.count)[0][: total - start]
 
 
 def _lengths(rows: TrainingData) -> npt.NDArray[np.int64]:

@@ -1,11 +1,10 @@
 """Freezing the encoder at the start of training, while embeddings and head adjust to a new vocabulary."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, TrainerCallback, TrainerState
 
 from langlift.backbones.registry import backbone_of
 
@@ -17,40 +16,26 @@ def encoder_parameters(model: PreTrainedModel) -> list[nn.Parameter]:
     return [p for p in body.parameters() if p.requires_grad and id(p) not in embeddings]
 
 
-@contextmanager
-def frozen(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Freeze these parameters inside this context."""
-    _set_trainable(parameters, False)
-    try:
-        yield
-    finally:
-        _set_trainable(parameters, True)
-
-
 class FreezeAtStart(TrainerCallback):
-    """Freezes parameters in the first ``steps`` steps, only while a step is computed.
+    """Freezes the encoder's parameters in the first ``steps`` steps, only while a step is computed.
 
     They stay in checkpoints and in the optimiser, which skips parameters without gradient. What is frozen depends
     only on the number of the step, so that a resumed run continues exactly.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], steps: int) -> None:
-        self._parameters, self._steps = parameters, steps
+    def __init__(self, encoder: Sequence[nn.Parameter], steps: int) -> None:
+        self._encoder, self._steps = encoder, steps
 
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Freeze."""
         if state.global_step < self._steps:
-            _set_trainable(self._parameters, False)
+            self.train_encoder(False)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Unfreeze, before anything is measured or saved."""
-        _set_trainable(self._parameters, True)
+        self.train_encoder(True)
 
-
-def _set_trainable(parameters: Sequence[nn.Parameter], trains: bool) -> None:
-    for parameter in parameters:
-        parameter.requires_grad_(trains)
+    def train_encoder(self, trains: bool) -> None:
+        """Whether the encoder's parameters get gradients."""
+        for parameter in self._encoder:
+            parameter.requires_grad_(trains)

@@ -2,18 +2,49 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from langlift.backbones.hidden_states import hidden_states
-from langlift.backbones.registry import backbone_of
+from langlift.backbones.quick_dropout import use_quick_dropout
+from langlift.backbones.registry import backbone_of, first_position
+from langlift.backbones.segmented_attention import takes_flat_batches, use_flat_attention
 from langlift.masking.masked_language_model import IGNORED
+from langlift.progress import say
 from langlift.training.decoder_loss import summed_cross_entropy
+from langlift.training.examples import Collate, FlatBatch, PadBatch
+from langlift.training.trainer import Batch, SummedLoss
 
 
-def logits_at(model: PreTrainedModel, inputs: dict[str, Tensor], rows: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class LossPath:
+    """The layout of batches, and the summed loss of a batch."""
+
+    collate: Collate
+    loss: SummedLoss
+
+
+def loss_path(path: str, model: PreTrainedModel, pad_token_id: int) -> LossPath:
+    """The ``fast`` or ``naive`` path for a model, whose attention is set accordingly, in place."""
+    return LossPath(collate_for(path, model, pad_token_id), summed_loss if path == "naive" else fast_loss)
+
+
+def collate_for(path: str, model: PreTrainedModel, pad_token_id: int) -> Collate:
+    """Flat batches on the fast path if the model supports them; otherwise padded ones, with a message."""
+    if path == "naive":
+        return PadBatch(pad_token_id)
+    if takes_flat_batches(model):
+        use_flat_attention(model)
+        use_quick_dropout(model)
+        return FlatBatch(first_position(model))
+    say(f"{type(model).__name__} does not support unpadded batches: texts of similar length are padded instead")
+    return PadBatch(pad_token_id)
+
+
+def logits_at(model: PreTrainedModel, inputs: Batch, rows: Tensor) -> Tensor:
     """Logits of the language modelling head at chosen positions only: float32, shape [chosen, vocabulary].
 
     ``inputs`` are the model's (``input_ids`` int64 [batch, length], ``attention_mask`` optional);
@@ -21,15 +52,14 @@ def logits_at(model: PreTrainedModel, inputs: dict[str, Tensor], rows: Tensor) -
     afterwards, without computing unused logits: with 15 % of the tokens masked and a large vocabulary they would
     take most of a step.
     """
-    hidden = model.base_model(**inputs).last_hidden_state
-    output: Tensor = hidden[rows]
+    output: Tensor = model.base_model(**inputs).last_hidden_state[rows]
     for path in backbone_of(model).head:
         output = model.get_submodule(path)(output)
     cap = logit_cap(model)
     return output.float() if cap is None else (output.float() / cap).tanh() * cap
 
 
-def summed_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def summed_loss(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
     """The summed cross-entropy (nats, float32 scalar) over the batch's labelled tokens, and their number.
 
     The naive path, for padded batches: the reference for all others.
@@ -40,11 +70,14 @@ def summed_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tenso
     return cross_entropy(logits, batch["labels"][chosen], reduction="sum"), chosen.sum()
 
 
-def fast_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """The same for a flat or a padded batch, computing only what is needed."""
-    chosen = batch["labels"] != IGNORED
-    before = before_decoder(model, hidden_states(model, batch, chosen))
-    decoder = decoder_of(model)
+def fast_loss(model: PreTrainedModel, batch: Batch, states: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The same for a flat or a padded batch, computing only what is needed.
+
+    ``states`` are the last hidden states of all tokens [tokens, d], if they are known.
+    """
+    chosen, decoder = batch["labels"] != IGNORED, decoder_of(model)
+    hidden = hidden_states(model, batch, chosen) if states is None else states[chosen.reshape(-1)]
+    before = before_decoder(model, hidden)
     total = summed_cross_entropy(before, decoder.weight, decoder.bias, batch["labels"][chosen], logit_cap(model))
     return total, chosen.sum()
 

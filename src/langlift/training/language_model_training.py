@@ -5,7 +5,6 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, TrainerCallback
@@ -18,25 +17,25 @@ from langlift.backbones.masked_head import decoder_bias, head_parameters
 from langlift.checkpoints.adapter_folder import save_adapter, save_masked_head
 from langlift.errors import InputError
 from langlift.files import atomic_files
-from langlift.masking.masked_language_model import MaskedLanguageModel
-from langlift.training.consistency import DrawExperts, consistent_loss
 from langlift.training.decoder_bias import FitBias, piece_counts
 from langlift.training.encoding import EncodedRow
 from langlift.training.examples import (
     ExampleOf,
     LengthGroups,
-    OnePass,
     Rounds,
     Schedule,
+    Shuffled,
     causal_examples,
+    evenly_spread,
+    masking_for,
     objective_examples,
+    one_pass,
 )
-from langlift.training.language_model_loss import decoder_of
-from langlift.training.paths import LossPath, SummedLoss, loss_path
-from langlift.training.precision import prepare_arithmetic
+from langlift.training.language_model_loss import loss_path
+from langlift.training.loss_terms import DrawExperts, consistent_loss, frozen_copy, state_keeping_loss
+from langlift.training.precision import use_bf16
 from langlift.training.recipes import CAUSAL, AdaptRecipe
-from langlift.training.state_keeping import frozen_copy, state_keeping_loss, with_states_kept
-from langlift.training.trainer import LiftTrainer, Validation, on_device, training_arguments, validation_losses
+from langlift.training.trainer import LiftTrainer, on_device, training_arguments, validation_losses
 from langlift.training.training_data import DEV_SEED, TrainingData
 
 CHECKED_EXAMPLES = 16
@@ -89,18 +88,39 @@ class Adaptation:
             model.to(device)
         examples_of = examples_for(self.tokenizer, recipe)
         path = loss_path(recipe.path, model, self.tokenizer.pad_token_id)
-        validation, best_by = _validation(data, examples_of, path)
-        held_out = dev_examples(max(data.dev.values(), key=len), examples_of)
-        checked = on_device(
-            path.collate([held_out[i] for i in evenly_spread(len(held_out), CHECKED_EXAMPLES)]), device
-        )
-        loss = self._loss(path)
-        arithmetic = prepare_arithmetic(recipe.precision, model, lambda: path.loss(model, checked)[0], device)
-        prepared = list(callbacks)
+        callbacks, two_passes = list(callbacks), None
         if self._mixture is not None:
-            prepared.append(DrawExperts(self._mixture))
+            callbacks.append(DrawExperts(self._mixture))
+            if recipe.consistency > 0:
+                two_passes = consistent_loss(recipe.path, self._mixture, recipe.consistency)
+        loss = two_passes or path.loss
+        if self._teacher is not None:
+            # The teacher reads the same batches.
+            loss_path(recipe.path, self._teacher.to(device), self.tokenizer.pad_token_id)
+            loss = state_keeping_loss(self._teacher, recipe.keep_states, two_passes)
+
+        # The masks of dev rows are the same at every validation of every run.
+        dev, targeted_dev = (
+            {name: one_pass(examples_of(rows, DEV_SEED), len(rows)) for name, rows in parts.items()}
+            for parts in (data.dev, data.targeted_dev)
+        )
+        plain, targeted = (
+            validation_losses(path.loss, parts, path.collate, 32, data.dev_shares) for parts in (dev, targeted_dev)
+        )
+
+        def validation(model: nn.Module) -> dict[str, float]:
+            return {**plain(model), **({"targeted_loss": targeted(model)["loss"]} if targeted_dev else {})}
+
+        held_out = max(dev.values(), key=len)
+        checked = path.collate([held_out[i] for i in evenly_spread(len(held_out), CHECKED_EXAMPLES)])
+        checked = on_device(checked, device)
+        bf16 = use_bf16(recipe.precision, model, lambda: path.loss(model, checked)[0], device)
         if recipe.fit_bias:
-            prepared.append(self._fit_bias(data, examples_of, path, arithmetic.bf16))
+            some = [data.train[i] for i in evenly_spread(len(data.train), FITTED_SENTENCES)]
+            masked = one_pass(examples_of(some, recipe.seed), len(some))
+            counts = piece_counts([row.ids for row in data.train], model, self.tokenizer)
+            batches: Any = DataLoader(masked, batch_size=32, collate_fn=path.collate)  # type: ignore[arg-type]
+            callbacks.append(FitBias(model, batches, counts, bf16))
         return LiftTrainer(
             model,
             training_arguments(
@@ -114,40 +134,17 @@ class Adaptation:
             ),
             loss=loss,
             validation=validation,
-            best_by=best_by,
+            best_by="targeted_loss" if targeted_dev else "loss",
             greater_is_better=False,
             train_dataset=Schedule(
                 examples_of(data.train, recipe.seed),
-                len(data.train),
-                recipe.seed,
-                steps * recipe.batch_size * accumulation,
                 arrangement(data, recipe),
+                steps * recipe.batch_size * accumulation,
             ),
             collate=path.collate,
-            bf16=arithmetic.bf16,
-            callbacks=prepared,
+            bf16=bf16,
+            callbacks=callbacks,
         )
-
-    def _loss(self, path: LossPath) -> SummedLoss:
-        """The objective's loss, with a mixture's second pass and the term that preserves hidden states."""
-        recipe, loss = self.recipe, path.loss
-        second_pass = self._mixture is not None and recipe.consistency > 0
-        if self._mixture is not None and second_pass:
-            loss = consistent_loss(recipe.path, self._mixture, recipe.consistency)
-        if self._teacher is None:
-            return loss
-        # The teacher reads the same batches.
-        loss_path(recipe.path, self._teacher.to(default_device()), self.tokenizer.pad_token_id)
-        if second_pass:
-            return with_states_kept(loss, self._teacher, recipe.keep_states)
-        return state_keeping_loss(self._teacher, recipe.keep_states)
-
-    def _fit_bias(self, data: TrainingData, examples_of: ExamplesOf, path: LossPath, bf16: bool) -> FitBias:
-        some = [data.train[i] for i in evenly_spread(len(data.train), FITTED_SENTENCES)]
-        masked = OnePass(examples_of(some, self.recipe.seed), len(some))
-        size, special = decoder_of(self.model).out_features, self.tokenizer.all_special_ids
-        counts = piece_counts((row.ids for row in data.train), size, special)
-        return FitBias(self.model, DataLoader(masked, batch_size=32, collate_fn=path.collate), counts, bf16)
 
     def save(self, out: Path, base: str, head: Mapping[str, nn.Parameter]) -> None:
         """Write the adapter and its part of the masked head, or the whole model; experts are merged first."""
@@ -174,47 +171,18 @@ def trained_head(model: PreTrainedModel, recipe: AdaptRecipe) -> dict[str, nn.Pa
     return found
 
 
-def _validation(data: TrainingData, examples_of: ExamplesOf, path: LossPath) -> tuple[Validation, str]:
-    """The losses measured on the dev splits, and the name of the one that selects the best weights."""
-
-    def losses(parts: Mapping[str, Sequence[EncodedRow]]) -> Validation:
-        examples = {name: dev_examples(part, examples_of) for name, part in parts.items()}
-        return validation_losses(path.loss, examples, path.collate, 32, data.dev_shares)
-
-    plain = losses(data.dev)
-    if not data.targeted_dev:
-        return plain, "loss"
-    targeted = losses(data.targeted_dev)
-    return lambda model: {**plain(model), "targeted_loss": targeted(model)["loss"]}, "targeted_loss"
-
-
-def evenly_spread(count: int, most: int) -> list[int]:
-    """At most ``most`` of the numbers below ``count``, evenly spaced, including the first and the last."""
-    return [int(i) for i in np.unique(np.linspace(0, count - 1, most).astype(int))]
-
-
-def arrangement(data: TrainingData, recipe: AdaptRecipe) -> LengthGroups | Rounds | None:
+def arrangement(data: TrainingData, recipe: AdaptRecipe) -> Shuffled | LengthGroups | Rounds:
     """The order of the examples: a single data set is grouped by length; several are mixed within each step."""
     if data.weighted:
         return Rounds(data.sizes, list(data.shares.values()), recipe.seed)
     if len(data.sizes) > 1:
-        return None
-    return LengthGroups(np.asarray([len(row.ids) for row in data.train]), recipe.batch_size)
+        return Shuffled(len(data.train), recipe.seed)
+    return LengthGroups([len(row.ids) for row in data.train], recipe.batch_size, recipe.seed)
 
 
-def examples_for(tokenizer: Any, recipe: AdaptRecipe) -> ExamplesOf:
-    """How rows become training examples of a recipe's objective."""
+def examples_for(tokenizer: Any, recipe: AdaptRecipe) -> Callable[[Sequence[EncodedRow], int], ExampleOf]:
+    """(rows, seed) -> the rows as training examples of a recipe's objective."""
     if recipe.objective == CAUSAL:
         return lambda rows, seed: causal_examples([row.ids for row in rows])
-    masking = MaskedLanguageModel(
-        mask_token_id=tokenizer.mask_token_id,
-        special_ids=frozenset(tokenizer.all_special_ids),
-        vocabulary_size=len(tokenizer),
-        share=recipe.masking_share,
-    )
+    masking = masking_for(tokenizer, recipe.masking_share)
     return lambda rows, seed: objective_examples(rows, masking, seed)
-
-
-def dev_examples(part: Sequence[EncodedRow], examples_of: ExamplesOf) -> OnePass:
-    """Dev rows with masks that are the same at every validation of every run."""
-    return OnePass(examples_of(part, DEV_SEED), len(part))

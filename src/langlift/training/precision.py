@@ -1,8 +1,6 @@
 """The arithmetic of a run: float32, or bf16 for frozen weights where that is faster and accurate enough."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -13,48 +11,38 @@ TOLERANCE = 1e-3
 """``auto`` uses bf16 if it changes the loss of a real batch by less than this, relative to float32."""
 
 
-@dataclass(frozen=True)
-class Arithmetic:
-    """With ``bf16``, frozen weights are bf16 and the rest runs under autocast; otherwise all is float32."""
+def use_bf16(precision: str, model: nn.Module, measure: Callable[[], Tensor], device: torch.device) -> bool:
+    """Whether to compute in bf16; if so, the model's frozen weights are cast to it, in place.
 
-    bf16: bool
-    why: str
-
-    @property
-    def name(self) -> str:
-        """``bf16`` or ``float32``."""
-        return "bf16" if self.bf16 else "float32"
-
-
-def prepare_arithmetic(
-    precision: str, model: nn.Module, measure: Callable[[], Tensor], device: torch.device
-) -> Arithmetic:
-    """Choose a run's arithmetic and cast the model's frozen weights to it, in place.
-
-    Trainable weights and their optimiser stay float32. ``precision`` is ``float32``, ``bf16`` or ``auto``: bf16 if
-    the device supports it and ``measure`` (the model's loss on a real batch) hardly changes. No random numbers are
-    drawn.
+    The rest then runs under autocast; trainable weights and their optimiser stay float32. ``precision`` is
+    ``float32``, ``bf16`` or ``auto``: bf16 if the device supports it and ``measure`` (the model's loss on a real
+    batch) hardly changes. No random numbers are drawn.
     """
     if precision == "auto":
-        chosen = _choose(model, measure, device)
-        say(f"computing in {chosen.name}: {chosen.why}")
-        return chosen
+        bf16, why = _choose(model, measure, device)
+        say(f"computing in {precision_name(bf16)}: {why}")
+        return bf16
     if precision == "bf16":
         cast_frozen(model)
-    return Arithmetic(precision == "bf16", "as requested")
+    return precision == "bf16"
 
 
-def _choose(model: nn.Module, measure: Callable[[], Tensor], device: torch.device) -> Arithmetic:
+def precision_name(bf16: bool) -> str:
+    """``bf16`` or ``float32``."""
+    return "bf16" if bf16 else "float32"
+
+
+def _choose(model: nn.Module, measure: Callable[[], Tensor], device: torch.device) -> tuple[bool, str]:
     if not has_bf16(device):
-        return Arithmetic(False, f"this {'processor' if device.type == 'cpu' else 'GPU'} has no bf16")
+        return False, f"this {'processor' if device.type == 'cpu' else 'GPU'} has no bf16"
     exact = _measured(model, measure, device, bf16=False)
     originals = cast_frozen(model)
     difference = abs(_measured(model, measure, device, bf16=True) - exact) / max(abs(exact), 1e-9)
     if difference < TOLERANCE:
-        return Arithmetic(True, f"the loss of one batch differs by {difference:.1e} from float32")
+        return True, f"the loss of one batch differs by {difference:.1e} from float32"
     for parameter, original in originals:
         parameter.data = original
-    return Arithmetic(False, f"in bf16 the loss of one batch differs by {difference:.1e}")
+    return False, f"in bf16 the loss of one batch differs by {difference:.1e}"
 
 
 def cast_frozen(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
@@ -70,11 +58,9 @@ def cast_frozen(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
     return originals
 
 
-@contextmanager
-def autocast(device: torch.device, bf16: bool) -> Iterator[None]:
-    """Compute with bf16 and float32 weights together, in bf16; does nothing without ``bf16``."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        yield
+def autocast(device: torch.device, bf16: bool) -> torch.autocast:
+    """A context that computes with bf16 and float32 weights together, in bf16; does nothing without ``bf16``."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -24,22 +24,29 @@ from langlift.config.loading import recorded
 from langlift.corpus.text_files import Document
 from langlift.files import atomic_folder, sha256_of
 from langlift.languages import FLORES_CODE
-from langlift.masking.masked_language_model import MaskedLanguageModel
 from langlift.model_cards import render_card
 from langlift.processes import only_one
 from langlift.progress import ProgressBar
 from langlift.training.decoder_bias import piece_counts
-from langlift.training.examples import ExampleOf, OnePass, Schedule, TokenMatrix, causal_examples, masked_examples
+from langlift.training.examples import (
+    ExampleOf,
+    Schedule,
+    Shuffled,
+    TokenMatrix,
+    causal_examples,
+    masked_examples,
+    masking_for,
+    one_pass,
+)
 from langlift.training.further import lineage, prepare_further, require_row
 from langlift.training.initialisation import see_neighbours
-from langlift.training.language_model_loss import decoder_of
+from langlift.training.language_model_loss import loss_path
+from langlift.training.loss_terms import frozen_copy, state_keeping_loss
 from langlift.training.optimizers import MuonWithAdamW
-from langlift.training.paths import loss_path
-from langlift.training.precision import prepare_arithmetic
+from langlift.training.precision import use_bf16
 from langlift.training.pretraining_text import corpus_files, reserved_rows, split_by_budget, token_rows
 from langlift.training.recipes import CAUSAL, FurtherRecipe, PretrainRecipe
 from langlift.training.run import open_run
-from langlift.training.state_keeping import frozen_copy, state_keeping_loss
 from langlift.training.trainer import LiftTrainer, on_device, training_arguments, validation_losses
 from langlift.vocab.tokenizer_training import train_unigram_tokenizer
 
@@ -127,7 +134,7 @@ def pretrain(
             model = new_model(tokenizer, recipe).to(default_device())
         else:
             model = loaded.model.to(default_device())
-            counts = piece_counts(train_rows, decoder_of(model).out_features, tokenizer.all_special_ids)
+            counts = piece_counts(train_rows, model, tokenizer)
             prepare_further(model, loaded.head is not None, counts, recipe)
         trained = run.train(_trainer(out, model, tokenizer, train_rows, held_out, recipe), "pre-training")
         result = PretrainResult(
@@ -166,10 +173,9 @@ def _trainer(
         optimizer = MuonWithAdamW(model, recipe.learning_rate, recipe.weight_decay)
     elif recipe.keep_states:
         loss = state_keeping_loss(frozen_copy(model), recipe.keep_states)
-    examples = {name: OnePass(_examples(rows, tokenizer, recipe), len(rows)) for name, rows in held_out.items()}
-    some = max(examples.values(), key=len)
-    checked = on_device(path.collate([some[i] for i in range(min(CHECKED_ROWS, len(some)))]), model.device)
-    arithmetic = prepare_arithmetic(recipe.precision, model, lambda: path.loss(model, checked)[0], model.device)
+    examples = {name: one_pass(_examples(rows, tokenizer, recipe), len(rows)) for name, rows in held_out.items()}
+    checked = on_device(path.collate(max(examples.values(), key=len)[:CHECKED_ROWS]), model.device)
+    bf16 = use_bf16(recipe.precision, model, lambda: path.loss(model, checked)[0], model.device)
     return LiftTrainer(
         model,
         training_arguments(
@@ -188,12 +194,11 @@ def _trainer(
         greater_is_better=False,
         train_dataset=Schedule(
             _examples(train_rows, tokenizer, recipe),
-            len(train_rows),
-            recipe.seed,
+            Shuffled(len(train_rows), recipe.seed),
             recipe.steps * recipe.batch_size * recipe.accumulation,
         ),
         collate=path.collate,
-        bf16=arithmetic.bf16,
+        bf16=bf16,
         optimizer=optimizer,
     )
 
@@ -230,13 +235,7 @@ def _examples(
 ) -> ExampleOf:
     if isinstance(recipe, PretrainRecipe) and recipe.objective == CAUSAL:
         return causal_examples(rows)
-    masking = MaskedLanguageModel(
-        mask_token_id=tokenizer.mask_token_id,
-        special_ids=frozenset(tokenizer.all_special_ids),
-        vocabulary_size=len(tokenizer),
-        share=recipe.masking_share,
-    )
-    return masked_examples(rows, masking, recipe.seed)
+    return masked_examples(rows, masking_for(tokenizer, recipe.masking_share), recipe.seed)
 
 
 def new_model(tokenizer: PreTrainedTokenizerBase, recipe: PretrainRecipe) -> PreTrainedModel:

@@ -1,7 +1,7 @@
 """The recipes of training on text: pre-training, and adapting to one language or a family."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from langlift.adapters.method import METHODS, MethodSettings
 from langlift.config.settings import MAX_SEED, same_setting, setting
@@ -11,23 +11,6 @@ CAUSAL = "causal"
 OBJECTIVES = ("mlm", "full_word", "targeted", CAUSAL)
 PRECISIONS = ("auto", "float32", "bf16")
 PATHS = ("fast", "naive")
-
-
-def precision_setting(default: str = "auto") -> Any:
-    """The arithmetic of a run."""
-    description = "Arithmetic; auto uses bf16 if the machine has it and a check on one batch passes"
-    return setting(default, description, choices=PRECISIONS, option=True)
-
-
-def path_setting() -> Any:
-    """How a run is computed."""
-    description = "Computation; naive pads batches: slower, same results"
-    return setting("fast", description, choices=PATHS, option=True)
-
-
-def _keep_states() -> Any:
-    description = "Weight of a loss term that keeps the states of unmasked tokens close to the base's (0: off)"
-    return setting(0.0, description, minimum=0)
 
 
 @dataclass(frozen=True)
@@ -46,7 +29,11 @@ class AdaptRecipe(MethodSettings):
     fit_bias: bool = setting(
         False, "Masked objectives: initialise the head's bias from token frequencies in the text, and train it"
     )
-    keep_states: float = _keep_states()
+    keep_states: float = setting(
+        0.0,
+        "Weight of a loss term that keeps the states of unmasked tokens close to the base's (0: off)",
+        minimum=0,
+    )
     masking_share: float = setting(
         0.15, "mlm, full_word: share of the tokens that is predicted", above=0, maximum=1
     )
@@ -68,8 +55,15 @@ class AdaptRecipe(MethodSettings):
     quantised: bool = setting(
         False, "Load the frozen base in 4 bits (needs a GPU and pip install 'langlift[quantised]')"
     )
-    precision: str = precision_setting()
-    path: str = path_setting()
+    precision: str = setting(
+        "auto",
+        "Arithmetic; auto uses bf16 if the machine has it and a check on one batch passes",
+        choices=PRECISIONS,
+        option=True,
+    )
+    path: str = setting(
+        "fast", "Computation; naive pads batches: slower, same results", choices=PATHS, option=True
+    )
 
     def mistakes(self) -> list[str]:
         """Settings that cannot be combined."""
@@ -161,8 +155,8 @@ class _TextTraining:
     seed: int = setting(
         0, "Seed of the split, initialisation, order and masks", minimum=0, maximum=MAX_SEED, option=True
     )
-    precision: str = precision_setting("bf16")
-    path: str = path_setting()
+    precision: str = same_setting(AdaptRecipe, "precision", "bf16")
+    path: str = same_setting(AdaptRecipe, "path")
 
     def mistakes(self) -> list[str]:
         """Settings that cannot be combined."""
@@ -213,7 +207,7 @@ class FurtherRecipe(_TextTraining):
         "Initial dense layer of a new head: the identity, or drawn from N(0, 0.02)",
         choices=("identity", "normal"),
     )
-    keep_states: float = _keep_states()
+    keep_states: float = same_setting(AdaptRecipe, "keep_states")
     steps: int = same_setting(_TextTraining, "steps", 1000)
     decay_share: float = same_setting(_TextTraining, "decay_share", 0.7)
     learning_rate: float = same_setting(_TextTraining, "learning_rate", 3e-4, "Peak learning rate (AdamW)")

@@ -5,12 +5,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState
 
 from langlift.files import write_text, writing
 from langlift.processes import is_writer
 from langlift.progress import ProgressBar
-from langlift.training.memory import peak_memory_bytes
+from langlift.training.cost import peak_memory_bytes
 
 RECORDED = ("loss", "learning_rate", "grad_norm")
 """Values of the Trainer's logs that are recorded, besides ``eval_*``, which are recorded as ``validation_*``."""
@@ -45,9 +45,7 @@ class TrainingReport(TrainerCallback):
         prefix = "validation_"
         return {key.removeprefix(prefix): value for key, value in record.items() if key.startswith(prefix)}
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Open the bar, for a resumed run at its checkpoint's step."""
         resumed = self._path.exists() and state.global_step > 0
         lines = self._path.read_text(encoding="utf-8").splitlines(True) if resumed else []
@@ -57,27 +55,18 @@ class TrainingReport(TrainerCallback):
         self._tokens_before, self._started = state.num_input_tokens_seen, time.monotonic()
         self._bar = ProgressBar(self._title, state.max_steps, done=state.global_step).__enter__()
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Advance the bar."""
         self._measure(state)
         if self._bar is not None:
             self._bar.advance(note="  ".join([*self._shown.values(), f"{self.tokens_per_second:,.0f} tokens/s"]))
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Append one record."""
         self._measure(state)
         measures = {
             name.replace("eval_", "validation_", 1): value
-            for name, value in (logs or {}).items()
+            for name, value in logs.items()
             if name in RECORDED or name.startswith("eval_")
         }
         if not measures:
@@ -95,18 +84,14 @@ class TrainingReport(TrainerCallback):
             with writing(self._path), self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Close the bar."""
+    def on_train_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Measure the whole run."""
         self._measure(state)
-        self.close()
 
     def close(self) -> None:
         """Close the bar, also when training failed."""
         if self._bar is not None:
             self._bar.__exit__(None, None, None)
-            self._bar = None
 
     def _measure(self, state: TrainerState) -> None:
         seconds = time.monotonic() - self._started

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,8 +14,8 @@ import yaml
 from langlift.errors import InputError
 from langlift.files import locked, write_json, write_text
 from langlift.processes import is_writer, wait_for_all
-from langlift.training.cost import flops_per_token
-from langlift.training.memory import peak_memory_bytes
+from langlift.training.cost import flops_per_token, peak_memory_bytes
+from langlift.training.precision import precision_name
 from langlift.training.reporting import TrainingReport
 from langlift.training.run_folder import (
     CHECKPOINTS,
@@ -85,10 +85,8 @@ class Run:
         """Train to the end, from the last checkpoint if there is one, and load the best weights."""
         report = TrainingReport(self.folder / PROGRESS, title)
         trainer.add_callback(report)
-        try:
+        with closing(report):
             trainer.resume_or_start()
-        finally:
-            report.close()
         best = best_of(self.folder / CHECKPOINTS)
         return Trained(
             steps=trainer.state.global_step,
@@ -96,7 +94,7 @@ class Run:
             before=report.before,
             best=best["measures"],
             parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-            precision="bf16" if trainer.bf16 else "float32",
+            precision=precision_name(trainer.bf16),
             tokens=int(trainer.state.num_input_tokens_seen),
             flops_per_token=flops_per_token(trainer),
             seconds=report.seconds,

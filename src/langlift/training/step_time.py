@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from statistics import median_high
 
 import torch
-from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from langlift.adapters.composition import attach, train_only
@@ -16,10 +15,10 @@ from langlift.backbones.loading import default_device
 from langlift.progress import ProgressBar
 from langlift.training.cost import ATTENTION_ON_CPU
 from langlift.training.encoding import encode
-from langlift.training.examples import OnePass
+from langlift.training.examples import one_pass
+from langlift.training.language_model_loss import loss_path
 from langlift.training.language_model_training import examples_for
-from langlift.training.paths import loss_path
-from langlift.training.precision import autocast, prepare_arithmetic
+from langlift.training.precision import autocast, precision_name, use_bf16
 from langlift.training.recipes import CAUSAL, AdaptRecipe
 from langlift.training.trainer import Batch, on_device
 
@@ -73,9 +72,9 @@ def step_time(
     device = default_device()
     model.to(device)
     path = loss_path(recipe.path, model, tokenizer.pad_token_id)
-    examples = OnePass(examples_for(tokenizer, recipe)(rows, recipe.seed), len(rows))
-    batches = [on_device(batch, device) for batch in DataLoader(examples, size, collate_fn=path.collate)]
-    arithmetic = prepare_arithmetic(recipe.precision, model, lambda: path.loss(model, batches[0])[0], device)
+    examples = one_pass(examples_for(tokenizer, recipe)(rows, recipe.seed), len(rows))
+    batches = [on_device(path.collate(examples[i : i + size]), device) for i in range(0, len(examples), size)]
+    bf16 = use_bf16(recipe.precision, model, lambda: path.loss(model, batches[0])[0], device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate)
     model.train()
@@ -83,7 +82,7 @@ def step_time(
     def step(batch: Batch) -> float:
         """The seconds of one step."""
         started = time.monotonic()
-        with autocast(device, arithmetic.bf16):
+        with autocast(device, bf16):
             total, items = path.loss(model, batch)
         (total / items.clamp(min=1)).backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -108,7 +107,7 @@ def step_time(
         tokens=sum(len(row.ids) for row in rows) / len(batches),
         method=recipe.method,
         batch_size=size,
-        precision=arithmetic.name,
+        precision=precision_name(bf16),
         flops_per_token=counter.get_total_flops() / sum(len(row.ids) for row in rows[:size]),
         trained=sum(parameter.numel() for parameter in trained),
     )

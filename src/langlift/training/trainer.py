@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -227,9 +227,7 @@ class EarlyStopping(TrainerCallback):
     def __init__(self, patience: int) -> None:
         self._patience = patience
 
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Reads the record of the best weights, so that a resumed run stops at the same step."""
         if state.global_step - best_of(Path(str(args.output_dir)))["step"] >= self._patience:
             control.should_training_stop = True
@@ -299,7 +297,7 @@ def _sum_gradients(model: nn.Module) -> None:
 
 def validation_losses(
     loss: SummedLoss,
-    parts: Mapping[str, Dataset[Any]],
+    parts: Mapping[str, Sequence[Any]],
     collate: Callable[[Any], Batch],
     batch_size: int,
     shares: Mapping[str, float] | None = None,
@@ -310,8 +308,9 @@ def validation_losses(
     were drawn from the data sets in these shares, however many of each are measured; for a single data set it is
     then the only measure.
     """
-    batches = {
-        name: DataLoader(examples, batch_size=batch_size, collate_fn=collate) for name, examples in parts.items()
+    batches: dict[str, Any] = {
+        name: DataLoader(examples, batch_size=batch_size, collate_fn=collate)  # type: ignore[arg-type]
+        for name, examples in parts.items()
     }
 
     def measure(model: nn.Module) -> dict[str, float]:
@@ -322,15 +321,14 @@ def validation_losses(
         if len(each) == 1:
             return {"loss": next(iter(each.values()))}
         total, items = (
-            sum(shares[name] * sums[name][i] / len(part) for name, part in parts.items())  # type: ignore[arg-type]
-            for i in range(2)
+            sum(shares[name] * sums[name][i] / len(part) for name, part in parts.items()) for i in range(2)
         )
         return {"loss": total / items, **each}
 
     return measure
 
 
-def _summed(loss: SummedLoss, model: nn.Module, batches: DataLoader[Any]) -> tuple[float, int]:
+def _summed(loss: SummedLoss, model: nn.Module, batches: Iterable[Batch]) -> tuple[float, int]:
     """The loss summed over a data set, and the number of its items."""
     device = next(model.parameters()).device
     total, items = 0.0, 0

@@ -1,6 +1,6 @@
 """Training and validation data of an adaptation: one or several data sets, encoded for the objective."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from langlift.corpus.sampling import sampling_shares
 from langlift.corpus.text_data import TextData, Triple, load_text_data
 from langlift.errors import InputError
 from langlift.progress import say
@@ -17,9 +18,8 @@ from langlift.training.encoding import (
     encode,
     encode_triples,
     encode_triples_as_published,
-    encode_words,
 )
-from langlift.training.recipes import CAUSAL, AdaptRecipe
+from langlift.training.recipes import CAUSAL, AdaptRecipe, FamilyRecipe
 
 DEV_SEED = 0
 """Dev rows and their masks are the same for every seed, so that runs can be compared."""
@@ -34,7 +34,7 @@ class Source:
     texts: TextData
 
 
-@dataclass(frozen=True)
+@dataclass
 class TrainingData:
     """Rows of all data sets. ``train`` holds them one after another, ``sizes`` how many belong to each.
 
@@ -46,8 +46,8 @@ class TrainingData:
 
     train: list[EncodedRow]
     sizes: list[int]
-    shares: dict[str, float]
-    dev: dict[str, list[EncodedRow]]
+    shares: dict[str, float] = field(default_factory=dict)
+    dev: dict[str, list[EncodedRow]] = field(default_factory=dict)
     targeted_dev: dict[str, list[EncodedRow]] = field(default_factory=dict)
     dev_shares: dict[str, float] | None = None
     weighted: bool = False
@@ -89,46 +89,86 @@ def read_sources(paths: Sequence[Path], weights: Sequence[float] | None, objecti
     return [Source(*source) for source in zip(names, paths, read, strict=True)]
 
 
-@dataclass(frozen=True)
-class EncodedSource:
-    """The rows of one data set or of several together, fields as in ``TrainingData``.
+def encode_sources(
+    sources: Sequence[Source],
+    weights: Sequence[float] | None,
+    tokenizer: Any,
+    max_tokens: int,
+    recipe: AdaptRecipe,
+) -> TrainingData:
+    """Cut data sets into rows as the recipe's objective needs them; those of the same name are joined.
 
-    ``sentences`` counts the training sentences of a graph.
-    """
-
-    train: list[EncodedRow]
-    dev: list[EncodedRow]
-    targeted_dev: list[EncodedRow]
-    sentences: int = 0
-    left_out: int = 0
-    one_argument: int = 0
-
-
-def encode_source(source: Source, tokenizer: Any, max_tokens: int, recipe: AdaptRecipe) -> EncodedSource:
-    """Cut a data set into rows as the recipe's objective needs them.
+    They are mixed by ``weights``, by size, or for a family by its ``alpha``. How many sentences a targeted
+    objective left out is printed on stderr.
 
     Raises:
         InputError: a split has no token that the tokenizer knows, or no triple that can be predicted.
     """
-    texts, triples = source.texts, source.texts.triples
-    train_split, dev_split = (f"{source.path} ({split} split)" for split in ("train", "dev"))
-    if triples is None:
-        encoder = encode_words if recipe.objective == "full_word" else encode
-        train = encoder(tokenizer, texts.train, max_tokens, train_split)
-        dev = encode(tokenizer, texts.dev, max_tokens, dev_split)
-        if recipe.objective == CAUSAL:
-            train, dev = _with_next(train, train_split), _with_next(dev, dev_split)
-        return EncodedSource(train, dev, dev)
+    encoded: dict[str, _Encoded] = {}
+    for source in sources:
+        encoded.setdefault(source.name, _Encoded()).add(source, tokenizer, max_tokens, recipe)
+    sizes = [len(one.train) for one in encoded.values()]
+    data = TrainingData(
+        train=[row for one in encoded.values() for row in one.train],
+        sizes=sizes,
+        left_out=sum(one.left_out for one in encoded.values()),
+        one_argument=sum(one.one_argument for one in encoded.values()),
+    )
+    if isinstance(recipe, FamilyRecipe):
+        data.shares = dict(zip(encoded, sampling_shares(sizes, recipe.alpha).tolist(), strict=True))
+        data.weighted = True
+        data.dev = {code: at_most(recipe.validation_examples, one.dev) for code, one in encoded.items()}
+    else:
+        parts = sizes if weights is None else weights
+        data.shares = {name: part / sum(parts) for name, part in zip(encoded, parts, strict=True)}
+        data.weighted = weights is not None and len(sources) > 1
+        data.dev_shares = data.shares
+        for name, one in encoded.items():
+            most = max(1, round(recipe.validation_examples * data.shares[name]))
+            data.dev[name] = at_most(most, one.dev)
+            if recipe.objective == "targeted":
+                data.targeted_dev[name] = at_most(most, one.targeted_dev)
+    _report_left_out(data, sum(one.sentences for one in encoded.values()), recipe)
+    return data
 
-    def by_argument(texts: Sequence[str], triples: Sequence[Triple], split: str, seed: int) -> TargetedRows:
-        if recipe.targeted_as_published:
-            return encode_triples_as_published(tokenizer, texts, triples, max_tokens, split, seed)
-        return encode_triples(tokenizer, texts, triples, max_tokens, split)
 
-    dev = encode(tokenizer, texts.dev, max_tokens, dev_split)
-    found = by_argument(texts.train, triples["train"], train_split, recipe.seed)
-    targeted_dev = by_argument(texts.dev, triples["dev"], dev_split, DEV_SEED).rows
-    return EncodedSource(found.rows, dev, targeted_dev, len(texts.train), found.left_out, found.one_argument)
+@dataclass
+class _Encoded:
+    """The rows of the data sets of one name; ``sentences`` counts the training sentences of graphs."""
+
+    train: list[EncodedRow] = field(default_factory=list)
+    dev: list[EncodedRow] = field(default_factory=list)
+    targeted_dev: list[EncodedRow] = field(default_factory=list)
+    sentences: int = 0
+    left_out: int = 0
+    one_argument: int = 0
+
+    def add(self, source: Source, tokenizer: Any, max_tokens: int, recipe: AdaptRecipe) -> None:
+        """Add a data set."""
+        texts, triples = source.texts, source.texts.triples
+        train_split, dev_split = (f"{source.path} ({split} split)" for split in ("train", "dev"))
+        if triples is None:
+            train = encode(tokenizer, texts.train, max_tokens, train_split, recipe.objective == "full_word")
+            dev = encode(tokenizer, texts.dev, max_tokens, dev_split)
+            if recipe.objective == CAUSAL:
+                train, dev = _with_next(train, train_split), _with_next(dev, dev_split)
+            self.train += train
+            self.dev += dev
+            self.targeted_dev += dev
+            return
+
+        def by_argument(texts: Sequence[str], triples: Sequence[Triple], split: str, seed: int) -> TargetedRows:
+            if recipe.targeted_as_published:
+                return encode_triples_as_published(tokenizer, texts, triples, max_tokens, split, seed)
+            return encode_triples(tokenizer, texts, triples, max_tokens, split)
+
+        self.dev += encode(tokenizer, texts.dev, max_tokens, dev_split)
+        found = by_argument(texts.train, triples["train"], train_split, recipe.seed)
+        self.train += found.rows
+        self.targeted_dev += by_argument(texts.dev, triples["dev"], dev_split, DEV_SEED).rows
+        self.sentences += len(texts.train)
+        self.left_out += found.left_out
+        self.one_argument += found.one_argument
 
 
 def _with_next(rows: Sequence[EncodedRow], where: str) -> list[EncodedRow]:
@@ -139,48 +179,17 @@ def _with_next(rows: Sequence[EncodedRow], where: str) -> list[EncodedRow]:
     return kept
 
 
-def encode_sources(
-    sources: Sequence[Source],
-    weights: Sequence[float] | None,
-    tokenizer: Any,
-    max_tokens: int,
-    recipe: AdaptRecipe,
-) -> TrainingData:
-    """The rows of the data sets of one language, mixed by ``weights`` or by size; errors as ``encode_source``."""
-    encoded = {source.name: encode_source(source, tokenizer, max_tokens, recipe) for source in sources}
-    parts = [len(one.train) for one in encoded.values()] if weights is None else weights
-    shares = {name: part / sum(parts) for name, part in zip(encoded, parts, strict=True)}
-    targeted = recipe.objective == "targeted"
-    left_out, one_argument = report_left_out(encoded.values(), targeted and recipe.targeted_as_published)
-    most = {name: max(1, round(recipe.validation_examples * share)) for name, share in shares.items()}
-    return TrainingData(
-        train=[row for one in encoded.values() for row in one.train],
-        sizes=[len(one.train) for one in encoded.values()],
-        shares=shares,
-        dev={name: at_most(most[name], one.dev) for name, one in encoded.items()},
-        targeted_dev={name: at_most(most[name], one.targeted_dev) for name, one in encoded.items() if targeted},
-        dev_shares=shares,
-        weighted=weights is not None and len(sources) > 1,
-        left_out=left_out,
-        one_argument=one_argument,
-    )
-
-
-def report_left_out(encoded: Iterable[EncodedSource], as_published: bool = False) -> tuple[int, int]:
-    """Numbers of sentences that a targeted objective left out or can use only half of; printed on stderr."""
-    counts = [(one.sentences, one.left_out, one.one_argument) for one in encoded]
-    sentences, left_out, one_argument = (sum(column) for column in zip(*counts, strict=True))
-    if as_published and left_out:
+def _report_left_out(data: TrainingData, sentences: int, recipe: AdaptRecipe) -> None:
+    if recipe.objective == "targeted" and recipe.targeted_as_published and data.left_out:
         say(
-            f"targeted: {left_out:,} of {sentences:,} training sentences are left out (another relation than the "
-            "twelve, or the argument is not found)"
+            f"targeted: {data.left_out:,} of {sentences:,} training sentences are left out (another relation than "
+            "the twelve, or the argument is not found)"
         )
-    elif left_out or one_argument:
+    elif data.left_out or data.one_argument:
         say(
-            f"targeted: {left_out:,} of {sentences:,} training sentences are left out (neither argument can be "
-            f"predicted); in {one_argument:,} only one argument can be predicted"
+            f"targeted: {data.left_out:,} of {sentences:,} training sentences are left out (neither argument can "
+            f"be predicted); in {data.one_argument:,} only one argument can be predicted"
         )
-    return left_out, one_argument
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

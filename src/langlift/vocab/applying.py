@@ -1,10 +1,8 @@
 """Give a base model a new vocabulary."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,8 +16,6 @@ from langlift.vocab.overlap import overlap
 from langlift.vocab.parts import assembled, fertility, load_vocabulary, state_of
 from langlift.vocab.recipe import VocabRecipe
 from langlift.vocab.vectors import read_vectors, train_vectors
-
-RECORD = "vocabulary.json"
 
 
 @dataclass(frozen=True)
@@ -89,8 +85,8 @@ def apply_vocabulary(
         init=recipe.init,
         vocabulary_before=len(source),
         vocabulary_after=len(target),
-        parameters_before=parameter_count(loaded.model, loaded.head is not None),
-        parameters_after=parameter_count(changed, loaded.head is not None),
+        parameters_before=parameter_count(loaded, loaded.model),
+        parameters_after=parameter_count(loaded, changed),
         overlap=len(overlap(target, source)),
         **plan.counts(),
         before=fertility(source, sample) if sample else None,
@@ -107,11 +103,5 @@ def apply_vocabulary(
         "result": asdict(result) | {"model": out.name},
         "vocab": asdict(recipe),
     }
-    save_model(changed, tokenizer, loaded, out, lambda folder: write_record(folder, record))
+    save_model(changed, tokenizer, loaded, out, record)
     return result
-
-
-def write_record(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write how a vocabulary, or a model with one, was made."""
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    (folder / RECORD).write_text(text, encoding="utf-8")

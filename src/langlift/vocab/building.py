@@ -8,13 +8,12 @@ from pathlib import Path
 from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import load_tokenizer
 from langlift.errors import InputError
-from langlift.files import check_new_folder, new_folder
+from langlift.files import check_new_folder, new_folder, write_json
 from langlift.languages import find_language
 from langlift.progress import ProgressBar
-from langlift.vocab.applying import write_record
 from langlift.vocab.corpora import read_corpora
 from langlift.vocab.extension import extended
-from langlift.vocab.parts import fertility, kind_of, state_of, token_ids
+from langlift.vocab.parts import RECORD, fertility, kind_of, state_of, token_ids
 from langlift.vocab.recipe import VocabRecipe
 from langlift.vocab.tokenizer_training import train_tokenizer
 
@@ -86,7 +85,7 @@ def build_vocabulary(
         size=len(target),
         new_characters=len(characters),
         new_joined=len(joined),
-        shares={str(path): round(share, 6) for path, share in zip(corpus, corpora.shares or (), strict=True)},
+        shares={str(path): round(share, 6) for path, share in zip(corpus, corpora.shares, strict=True)},
         before=fertility(source, sample),
         after=fertility(target, sample),
         lines_changed=round(changed / len(sample), 4),
@@ -99,5 +98,5 @@ def build_vocabulary(
     }
     with new_folder(out) as staging:
         target.save_pretrained(staging)
-        write_record(staging, record)
+        write_json(staging / RECORD, record)
     return result

@@ -19,19 +19,19 @@ MEASURED_LINES = 2000
 
 @dataclass(frozen=True)
 class Corpora:
-    """The lines of each corpus, and its share of the lines to sample (None: not for sampling)."""
+    """The lines of each corpus, and its share of the lines to sample (empty: not for sampling)."""
 
     paths: Sequence[Path]
     lines: Sequence[list[str]]
     sha256: Sequence[str]
-    shares: Sequence[float] | None = None
+    shares: Sequence[float] = ()
 
     def sampled(self, seed: int) -> Iterator[str]:
         """As many lines as there are in all, each from a corpus drawn by its share.
 
         The lines of a corpus come in shuffled order, from the start again where its share is larger.
         """
-        if self.shares is None or len(self.lines) == 1:
+        if len(self.lines) == 1:
             yield from self.lines[0]
             return
         random = np.random.default_rng(seed)
@@ -52,7 +52,7 @@ class Corpora:
             {"corpus": path.name, "sha256": digest, "lines": len(lines)}
             for path, lines, digest in zip(self.paths, self.lines, self.sha256, strict=True)
         ]
-        for row, share in zip(rows, self.shares or (), strict=False):
+        for row, share in zip(rows, self.shares, strict=False):
             row["share"] = round(share, 6)
         return rows
 

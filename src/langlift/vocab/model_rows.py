@@ -1,7 +1,7 @@
 """Change the rows of a model for another vocabulary: input and output embeddings, the head's bias, positions."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from langlift.backbones.base_model import BaseModel
 from langlift.backbones.loading import model_location, quiet_transformers
 from langlift.backbones.registry import backbone_of
-from langlift.files import new_folder
-from langlift.vocab.parts import special_ids
+from langlift.files import new_folder, write_json
+from langlift.vocab.parts import RECORD, special_ids
 
 POSITIONS = "position_embeddings.weight"
 
@@ -69,9 +69,9 @@ def with_vocabulary(model: PreTrainedModel, tokenizer: Any, rows: Callable[[Tens
 
 
 def save_model(
-    model: PreTrainedModel, tokenizer: Any, base: BaseModel, out: Path, record: Callable[[Path], None]
+    model: PreTrainedModel, tokenizer: Any, base: BaseModel, out: Path, record: Mapping[str, Any]
 ) -> None:
-    """Write an ordinary model folder in the dtype of the base; ``record`` adds files to it.
+    """Write an ordinary model folder in the dtype of the base, and the ``record`` of how it was made.
 
     If the base has no head, the folder has none either; the base's pooler is copied.
     """
@@ -86,12 +86,13 @@ def save_model(
         with quiet_transformers():
             kept.save_pretrained(staging, state_dict=state)
             tokenizer.save_pretrained(staging)
-        record(staging)
+        write_json(staging / RECORD, record)
 
 
-def parameter_count(model: PreTrainedModel, headed: bool) -> int:
+def parameter_count(base: BaseModel, model: PreTrainedModel) -> int:
     """The number of parameters of a model, without the head if its base has none."""
-    return sum(parameter.numel() for parameter in (model if headed else model.base_model).parameters())
+    counted = model if base.head is not None else model.base_model
+    return sum(parameter.numel() for parameter in counted.parameters())
 
 
 def _weights(where: str, trust: bool, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -24,6 +24,8 @@ META = "\u2581"
 """SentencePiece's mark of a space before a token."""
 BYTE_PIECE = re.compile("<0x([0-9A-F]{2})>")
 BATCH = 1000
+RECORD = "vocabulary.json"
+"""How a vocabulary, or a model with one, was made."""
 VOCABULARY_HINT = "give a folder written by langlift vocab build"
 
 State = dict[str, Any]

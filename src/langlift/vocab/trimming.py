@@ -12,7 +12,6 @@ from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.errors import InputError, LangliftError
 from langlift.files import check_new_folder
 from langlift.progress import ProgressBar
-from langlift.vocab.applying import write_record
 from langlift.vocab.corpora import read_whole_corpora
 from langlift.vocab.model_rows import parameter_count, save_model, with_vocabulary
 from langlift.vocab.parts import (
@@ -110,8 +109,8 @@ def trim_vocabulary(
         used=len(use),
         vocabulary_before=len(tokenizer),
         vocabulary_after=len(trimmed),
-        parameters_before=parameter_count(loaded.model, loaded.head is not None),
-        parameters_after=parameter_count(smaller, loaded.head is not None),
+        parameters_before=parameter_count(loaded, loaded.model),
+        parameters_after=parameter_count(loaded, smaller),
         lines_changed=round(len(changed) / len(lines), 4),
         before=fertility(tokenizer, sample),
         after=fertility(trimmed, sample),
@@ -121,7 +120,7 @@ def trim_vocabulary(
         "corpora": corpora.described(),
         "result": asdict(result) | {"model": out.name},
     }
-    save_model(smaller, trimmed, loaded, out, lambda folder: write_record(folder, record))
+    save_model(smaller, trimmed, loaded, out, record)
     return result
 
 
