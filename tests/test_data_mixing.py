@@ -1,4 +1,4 @@
-"""Several data sets in one adapter: shares, order, validation, resuming; and the masked head that trains along."""
+"""Several data sets in one adapter: shares, order, validation, resuming; and the MLM head that trains along."""
 
 import dataclasses
 import json
@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 
 from langlift.adapters.composition import attached
 from langlift.backbones.loading import load_masked_model, load_tokenizer, weightless_model_of
-from langlift.backbones.masked_head import head_parameters
+from langlift.backbones.mlm_head import head_parameters
 from langlift.backbones.registry import BACKBONES, backbone_of
-from langlift.checkpoints.adapter_folder import MASKED_HEAD, load_adapter
+from langlift.checkpoints.adapter_folder import MLM_HEAD, load_adapter
 from langlift.config.loading import resolve
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import score_model
@@ -143,7 +143,7 @@ def test_text_and_graph_together_are_resumed_exactly(tiny_bert, graph, tmp_path,
         adapt(LANGUAGE, str(tiny_bert), data, tmp_path / "broken", less, True, data_weights=weights)
     resumed = run("broken", resume=True)
     assert resumed.validation_losses == whole.validation_losses
-    for name in ("adapter.safetensors", MASKED_HEAD):
+    for name in ("adapter.safetensors", MLM_HEAD):
         assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
@@ -251,24 +251,24 @@ def test_a_trained_head_is_kept_beside_the_adapter_and_loaded_with_it(tiny_model
         for n, p in model.state_dict().items()
         if n in fresh.state_dict() and not torch.equal(p, fresh.state_dict()[n])
     }
-    assert changed == set(head_parameters(model)) == set(load_file(out / MASKED_HEAD))
+    assert changed == set(head_parameters(model)) == set(load_file(out / MLM_HEAD))
     assert result.trainable_parameters - sum(p.numel() for p in head_parameters(model).values()) == sum(
         p.numel() for p in load_file(next(out.glob("adapter*.safetensors"))).values()
     )
     with_head = score_model(base, maltese_lines[:3], out)
-    (out / MASKED_HEAD).rename(tmp_path / "head")
+    (out / MLM_HEAD).rename(tmp_path / "head")
     assert score_model(base, maltese_lines[:3], out).pseudo_perplexity != with_head.pseudo_perplexity
 
-    (tmp_path / "head").rename(out / MASKED_HEAD)
+    (tmp_path / "head").rename(out / MLM_HEAD)
     further = dataclasses.replace(recipe, train_head=False, steps=1)
     kept = adapt(LANGUAGE, base, MALTESE, tmp_path / "further", further, init=out)
     assert kept.validation_loss_before == pytest.approx(result.validation_loss, rel=1e-5)
-    assert load_file(tmp_path / "further" / MASKED_HEAD).keys() == load_file(out / MASKED_HEAD).keys()
+    assert load_file(tmp_path / "further" / MLM_HEAD).keys() == load_file(out / MLM_HEAD).keys()
     for run in (out, tmp_path / "further"):
-        assert f"`{MASKED_HEAD}`" in (run / "README.md").read_text()
+        assert f"`{MLM_HEAD}`" in (run / "README.md").read_text()
     inputs = yaml.safe_load((tmp_path / "further" / "recipe.yaml").read_text())["inputs"]
-    weights = load_file(out / MASKED_HEAD)
-    save_file({name: weight * 2 for name, weight in weights.items()}, out / MASKED_HEAD)
+    weights = load_file(out / MLM_HEAD)
+    save_file({name: weight * 2 for name, weight in weights.items()}, out / MLM_HEAD)
     with pytest.raises(InputError, match="init_sha256"):
         adapt(LANGUAGE, base, MALTESE, tmp_path / "further", further, resume=True, init=out)
     assert inputs["init"] == "run"
@@ -277,8 +277,8 @@ def test_a_trained_head_is_kept_beside_the_adapter_and_loaded_with_it(tiny_model
 def test_a_whole_models_head_is_in_the_model(tiny_bert, tmp_path):
     recipe = dataclasses.replace(QUICK, train_head=True, method="full", steps=1)
     adapt(LANGUAGE, str(tiny_bert), MALTESE, tmp_path / "run", recipe)
-    assert not (tmp_path / "run" / MASKED_HEAD).exists()
-    assert MASKED_HEAD not in (tmp_path / "run" / "README.md").read_text()
+    assert not (tmp_path / "run" / MLM_HEAD).exists()
+    assert MLM_HEAD not in (tmp_path / "run" / "README.md").read_text()
 
 
 def test_a_head_of_another_model_is_refused(tiny_bert, tiny_xlm_roberta, tmp_path):
@@ -286,7 +286,7 @@ def test_a_head_of_another_model_is_refused(tiny_bert, tiny_xlm_roberta, tmp_pat
         LANGUAGE, str(tiny_bert), MALTESE, tmp_path / "run", dataclasses.replace(QUICK, steps=1, train_head=True)
     )
     other = load_masked_model(str(tiny_xlm_roberta))
-    save_file({n: p.detach() for n, p in head_parameters(other).items()}, tmp_path / "run" / MASKED_HEAD)
+    save_file({n: p.detach() for n, p in head_parameters(other).items()}, tmp_path / "run" / MLM_HEAD)
     model = load_masked_model(str(tiny_bert))
     with pytest.raises(InputError, match="an MLM head of another architecture, width or vocabulary"):
         load_adapter(model, tmp_path / "run")

@@ -50,6 +50,12 @@ def test_every_command_line_parses(page: Path) -> None:
                     check(str(block), arguments, complete="..." not in words)
 
 
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\((?![a-z]+:)([^)\s]+)\)", text)]
+    assert [target for target in targets if target and not (page.parent / target).exists()] == []
+
+
 def test_commands_named_in_sentences_exist(page: Path) -> None:
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     for inline in INLINE.findall(text):

@@ -148,7 +148,7 @@ def test_a_model_without_head_is_found_to_have_none(tiny_bert: Path, tmp_path: P
     body = {name: tensor for name, tensor in stored.items() if name.startswith("bert.")}
     save_file(body, folder / EIGHT_BITS, metadata={"format": FORMAT})
     assert read_model(str(folder), head_needed=False)[1] is False
-    with pytest.raises(InputError, match="has no masked head"):
+    with pytest.raises(InputError, match="has no MLM head"):
         load_masked_model(str(folder))
 
 

@@ -1,4 +1,4 @@
-"""A masked head's bias from the frequencies of a language's pieces."""
+"""An MLM head's bias from the frequencies of a language's pieces."""
 
 import dataclasses
 from pathlib import Path
@@ -11,7 +11,7 @@ from interrupted import interrupted_at
 from safetensors.torch import load_file
 
 from langlift.backbones.loading import load_masked_model, load_tokenizer
-from langlift.backbones.masked_head import decoder_bias
+from langlift.backbones.mlm_head import decoder_bias
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.languages import find_language
 from langlift.masking.masked_language_model import MaskedLanguageModel
@@ -75,7 +75,7 @@ def test_an_adapter_keeps_its_bias(tiny_bert: Path, tmp_path: Path):
     plain = adapt(MALTA, str(tiny_bert), MALTESE, tmp_path / "plain", dataclasses.replace(QUICK, fit_bias=False))
     assert run.validation_loss_before == pytest.approx(plain.validation_loss_before, abs=1e-5)
     assert run.validation_loss < plain.validation_loss - 0.1, "few steps alone cannot learn frequencies"
-    ((name, stored),) = load_file(tmp_path / "run" / "masked_head.safetensors").items()
+    ((name, stored),) = load_file(tmp_path / "run" / "mlm_head.safetensors").items()
     model = load_masked_model(str(tiny_bert))
     assert list(decoder_bias(model)) == [name]
     assert not torch.equal(decoder_of(model).bias, stored)
@@ -91,7 +91,7 @@ def test_an_adapter_keeps_its_bias(tiny_bert: Path, tmp_path: Path):
         init=tmp_path / "run",
     )
     assert further.validation_loss_before == pytest.approx(run.validation_loss, abs=1e-5)
-    assert torch.equal(load_file(tmp_path / "further" / "masked_head.safetensors")[name], stored)
+    assert torch.equal(load_file(tmp_path / "further" / "mlm_head.safetensors")[name], stored)
 
 
 def test_a_killed_run_keeps_the_fit(tiny_bert: Path, tmp_path: Path):
@@ -101,7 +101,7 @@ def test_a_killed_run_keeps_the_fit(tiny_bert: Path, tmp_path: Path):
         adapt(MALTA, str(tiny_bert), MALTESE, tmp_path / "killed", QUICK)
     resumed = adapt(MALTA, str(tiny_bert), MALTESE, tmp_path / "killed", QUICK, resume=True)
     assert resumed.validation_loss == whole.validation_loss
-    ours, theirs = (load_file(tmp_path / name / "masked_head.safetensors") for name in ("killed", "whole"))
+    ours, theirs = (load_file(tmp_path / name / "mlm_head.safetensors") for name in ("killed", "whole"))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 

@@ -15,7 +15,7 @@ from transformers import AutoModel, AutoModelForMaskedLM
 
 from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.loading import load_masked_model, load_tokenizer, read_model
-from langlift.backbones.masked_head import head_parameters
+from langlift.backbones.mlm_head import head_parameters
 from langlift.config.loading import resolve
 from langlift.errors import InputError
 from langlift.masking.masked_language_model import IGNORED, MaskedLanguageModel
@@ -36,7 +36,7 @@ QUICK = FurtherRecipe(
 
 @pytest.fixture(scope="module")
 def headless(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny encoder without masked head, of each architecture of the table in turn."""
+    """A tiny encoder without MLM head, of each architecture of the table in turn."""
     folder = tmp_path_factory.mktemp("headless")
     AutoModel.from_pretrained(base).save_pretrained(folder)
     load_tokenizer(str(base)).save_pretrained(folder)

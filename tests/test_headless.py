@@ -1,4 +1,4 @@
-"""Encoders without a masked head: tasks and vocabularies take them, what needs the head says how to get one."""
+"""Encoders without an MLM head: tasks and vocabularies take them, what needs the head says how to get one."""
 
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from langlift.studies.checking import check_data
 from langlift.studies.planning import plan_study
 from langlift.studies.study_file import read_study
 
-NO_HEAD = "has no masked head"
+NO_HEAD = "has no MLM head"
 
 
 def without_head(model: Path, folder: Path) -> Path:
@@ -35,7 +35,7 @@ def without_head(model: Path, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def headless(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model folder without masked head, of each architecture of the table in turn."""
+    """A tiny model folder without MLM head, of each architecture of the table in turn."""
     return without_head(base, tmp_path_factory.mktemp("headless"))
 
 
@@ -286,10 +286,10 @@ def test_diagnose_measures_what_needs_no_head(
     assert NO_HEAD in found["advice"]["text"] and NO_HEAD not in result.json["advice"]["text"]
     assert any(f"--base {headless.name}-with-head/model " in line for line in further)
     assert "NaN" not in result.out
-    assert "none: it has no masked head" in page.read_text() and typo in page.read_text()
+    assert "none: it has no MLM head" in page.read_text() and typo in page.read_text()
     shown = langlift(*arguments)
     said = " ".join(shown.out.split())
-    assert f"{headless.name} (no masked head)." in said and f"{headless.name} has no masked head: langlift" in said
+    assert f"{headless.name} (no MLM head)." in said and f"{headless.name} has no MLM head: langlift" in said
 
 
 def test_diagnose_of_headless_bases_alone(langlift: Any, sentence_encoder: Path, tmp_path: Path):

@@ -183,7 +183,7 @@ def test_from_the_command_line_to_a_plain_model(langlift, name: str, tiny_bert: 
     card = (out / "README.md").read_text(encoding="utf-8")
     assert "tags: [langlift, peft, low-resource-languages]" in card and METHODS[name].label in card
     assert read_config(out, BACKBONES["bert"]).method == name
-    (out / "masked_head.safetensors").unlink()
+    (out / "mlm_head.safetensors").unlink()
     plain = langlift("export", out, "--to", "transformers", "--out", tmp_path / "plain", "--data", MALTESE)
     assert plain.code == 0, plain.err
     model, adapted = load_model(str(tmp_path / "plain")), load_model(str(tiny_bert))

@@ -21,5 +21,5 @@ def test_a_task_adapter_on_a_real_bert_beats_tfidf(langlift, data_folder: Path, 
     assert result.json["mean"] > 85
     assert 70 < result.json["baseline"]["tfidf"] < 80
     scored = langlift("score", "--base", model, "--text", model / "README.md", "--json")
-    assert scored.code == 2, "it has lost its masked head: pseudo-perplexity would be noise"
-    assert "has no masked head" in scored.error["error"] and "langlift pretrain --from" in scored.error["hint"]
+    assert scored.code == 2, "it has lost its MLM head: pseudo-perplexity would be noise"
+    assert "has no MLM head" in scored.error["error"] and "langlift pretrain --from" in scored.error["hint"]

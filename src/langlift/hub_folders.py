@@ -13,7 +13,7 @@ PUBLISHED = (
     "adapter*.safetensors",
     "*_adapter.bin",
     "head.safetensors",
-    "masked_head.safetensors",
+    "mlm_head.safetensors",
     "model*.safetensors",
     "language_adapter/*",
     "fused_adapters/*",

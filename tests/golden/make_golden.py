@@ -120,7 +120,7 @@ def make_inputs(pad_id):
 
 
 def flexible_model(config, static):
-    """The library's flexible-head model with the static model's weights, masked head included."""
+    """The library's flexible-head model with the static model's weights, MLM head included."""
     flex = AutoAdapterModel.from_config(copy.deepcopy(config), attn_implementation="eager")
     missing, _ = flex.base_model.load_state_dict(static.base_model.state_dict(), strict=False)
     assert all(key.startswith("pooler.") for key in missing), missing  # adapters follow in make_arch
@@ -451,7 +451,7 @@ def parameter_counts():
         summary = {row["name"]: row["#param"] for row in model.adapter_summary(as_dict=True)}
         counts[model_name] = {}
         for kind in kinds:
-            model.train_adapter(kind)  # freezes the base model with the other adapters, not the masked head
+            model.train_adapter(kind)  # freezes the base model with the other adapters, not the MLM head
             trainable = {k: p.numel() for k, p in model.named_parameters() if p.requires_grad}
             adapter_part = sum(n for k, n in trainable.items() if f".{kind}." in k)
             counts[model_name][kind] = {

@@ -18,7 +18,7 @@ class SeqBnConfig(AdapterConfig):
     """A bottleneck adapter in every layer, and optionally an invertible one on the embeddings.
 
     The bottleneck is ``hidden_size / reduction_factor`` wide. ``invertible`` makes it Seq_bn_inv.
-    ``inverse_at_head`` runs the inverse before the masked head's decoder; without it the block runs
+    ``inverse_at_head`` runs the inverse before the MLM head's decoder; without it the block runs
     forward only, as the adapters of arXiv 2502.10140 were trained and scored. ``leave_out`` are layers,
     counted from 0, that get no adapter: MAD-X 2.0 (Pfeiffer et al. 2021, arXiv 2012.15562) leaves out the last.
     """

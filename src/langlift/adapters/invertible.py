@@ -39,7 +39,7 @@ class InvertibleCoupling(nn.Module):
         return self(output)
 
     def before_decoder(self, module: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
-        """Forward pre-hook of the masked head's decoder."""
+        """Forward pre-hook of the MLM head's decoder."""
         return (self.inverse(arguments[0]),)
 
 
@@ -52,7 +52,7 @@ def _coupling(half: int) -> nn.Sequential:
 
 
 def attach_invertible(model: PreTrainedModel, name: str, inverse_at_head: bool) -> None:
-    """Hook a fresh block behind the embeddings and, with a masked head present, its inverse before the decoder.
+    """Hook a fresh block behind the embeddings and, with an MLM head present, its inverse before the decoder.
 
     Raises:
         InputError: the embeddings are narrower or wider than the layers.

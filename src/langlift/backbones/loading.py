@@ -153,11 +153,11 @@ def _headless(name: str, causal: bool) -> InputError:
             f"{name}: has no language modelling head (an embedding model?)",
             "give the language model that it was made from",
         )
-    return InputError(f"{name}: has no masked head (a sentence encoder, or trained for a task?)", head_hint(name))
+    return InputError(f"{name}: has no MLM head (a sentence encoder, or trained for a task?)", head_hint(name))
 
 
 def head_hint(name: str) -> str:
-    """What gives an encoder the masked head that it lacks."""
+    """What gives an encoder the MLM head that it lacks."""
     return f"langlift pretrain --from {shlex.quote(name)} --corpus TEXT --out FOLDER gives it one: FOLDER/model"
 
 

@@ -18,7 +18,7 @@ from langlift.adapters.lora import LoraConfig
 from langlift.adapters.method import AdapterConfig
 from langlift.adapters.peft_adapter import PeftAdapterConfig
 from langlift.backbones.base_model import BaseModel, BaseName
-from langlift.backbones.masked_head import decoder_bias, head_parameters
+from langlift.backbones.mlm_head import decoder_bias, head_parameters
 from langlift.backbones.registry import Backbone, backbone_of, backbone_of_type
 from langlift.checkpoints.configurations import adapterhub_config, config_from_adapterhub, config_from_peft
 from langlift.checkpoints.layouts import (
@@ -35,7 +35,7 @@ from langlift.checkpoints.layouts import (
 from langlift.checkpoints.weight_files import read_metadata, read_safetensors
 from langlift.errors import InputError
 
-MASKED_HEAD = "masked_head.safetensors"
+MLM_HEAD = "mlm_head.safetensors"
 METADATA = "langlift"
 """Key in the metadata of weights in PEFT's layout, for the identity as JSON: PEFT's configuration has no field."""
 IDENTITY = ("hidden_size", "model_class", "model_name", "model_type", "name")
@@ -126,7 +126,7 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) 
     # Only the first adapter of a stack uses its invertible block.
     require_all_used(folder, {k for k in weights.keys() - used if ".invertible_adapters." not in k})
     if head := stored_head(model, folder):
-        fill(head.items(), read_safetensors(folder / MASKED_HEAD), folder)
+        fill(head.items(), read_safetensors(folder / MLM_HEAD), folder)
     return name
 
 
@@ -235,9 +235,9 @@ def fill(keys: Iterable[tuple[str, nn.Parameter]], weights: dict[str, Tensor], f
     return used
 
 
-def save_masked_head(parameters: Mapping[str, nn.Parameter], folder: Path) -> None:
+def save_mlm_head(parameters: Mapping[str, nn.Parameter], folder: Path) -> None:
     """Write parameters of a model's MLM head into an existing folder, with their names in the model."""
-    save_file({name: p.detach().cpu().contiguous() for name, p in parameters.items()}, folder / MASKED_HEAD)
+    save_file({name: p.detach().cpu().contiguous() for name, p in parameters.items()}, folder / MLM_HEAD)
 
 
 def stored_head(model: PreTrainedModel, folder: Path) -> dict[str, nn.Parameter]:
@@ -246,7 +246,7 @@ def stored_head(model: PreTrainedModel, folder: Path) -> dict[str, nn.Parameter]
     Raises:
         InputError: the file is damaged, or from another architecture, width or vocabulary.
     """
-    path = folder / MASKED_HEAD
+    path = folder / MLM_HEAD
     if not path.exists():
         return {}
     stored, here = read_safetensors(path), head_parameters(model) | decoder_bias(model)

@@ -15,7 +15,7 @@ from langlift.backbones.loading import weightless_model
 from langlift.backbones.registry import backbone_of_type
 from langlift.bundled_models import BUNDLED
 from langlift.checkpoints.adapter_folder import (
-    MASKED_HEAD,
+    MLM_HEAD,
     identity_of,
     load_adapter,
     read_config,
@@ -118,8 +118,8 @@ def export_adapter(source: Path, layout: str, out: Path, base: BaseName | str | 
         raise InputError(
             f"{source}: {layout} has no {METHODS[config.method].label}", f"--to {' or '.join(exports)}"
         )
-    if (source / MASKED_HEAD).exists():
-        say(f"{source / MASKED_HEAD}: the layout does not support an MLM head; it is not exported")
+    if (source / MLM_HEAD).exists():
+        say(f"{source / MLM_HEAD}: the layout does not support an MLM head; it is not exported")
     with new_folder(out) as staging:
         if layout == "peft":
             write_adapter(staging, config, weights, identity)

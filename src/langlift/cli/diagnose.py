@@ -104,7 +104,7 @@ def _show(result: "Diagnosis") -> None:
         )
     for base in list(result.ranking)[1:]:
         if result.ranking[base] is None:
-            print_rich(f"\n{_short(base)} has no masked head: {head_hint(base)}")
+            print_rich(f"\n{_short(base)} has no MLM head: {head_hint(base)}")
     print_rich(f"\n{result.advice.text}")
     typer.echo("\nNext:")
     for line in result.advice.commands:
@@ -177,13 +177,13 @@ def _show_base(result: "Diagnosis", base: str) -> None:
 
 COLUMNS = (
     "seen: whether it was pre-trained on the language; pppl: within-word pseudo-perplexity per character (-: no "
-    "masked head); tokens: tokens per word; own: the same with a vocabulary of the language's own; whole: words "
+    "MLM head); tokens: tokens per word; own: the same with a vocabulary of the language's own; whole: words "
     "that are one token; unknown: unknown and byte tokens; missing: letters without a token"
 )
 
 
 def _surprise(per_character: float | None) -> str:
-    return "no masked head" if per_character is None else f"{per_character:.2f}"
+    return "no MLM head" if per_character is None else f"{per_character:.2f}"
 
 
 def _saw(entry: "BaseDiagnosis") -> str:

@@ -17,7 +17,7 @@ def pretrain(
     out: Out,
     base: BaseName | None = model_option(
         "--from",
-        "Continue from this encoder (folder or hub id), with its vocabulary; a missing masked head is added.",
+        "Continue from this encoder (folder or hub id), with its vocabulary; a missing MLM head is added.",
         None,
     ),
     settings: Settings,
@@ -46,7 +46,7 @@ def pretrain(
             ("parameters", f"{result.parameters:,}"),
             ("tokens seen", f"{result.tokens:,} at {result.tokens_per_second:,.0f} per second"),
             (f"{'loss' if causal else 'masked loss'} on reserved text", f"{before}{result.validation_loss:.3f}"),
-            *([("masked head", "added: the base had none")] if result.made_head else []),
+            *([("MLM head", "added: the base had none")] if result.made_head else []),
             ("written to", result.model),
         ],
     )

@@ -289,7 +289,7 @@ def advise_family(
 
 
 def _with_head(base: BaseMeasures, corpora: Sequence[str]) -> tuple[list[str], str]:
-    """The command that gives a base a masked head, if it has none, and the model to continue from."""
+    """The command that gives a base an MLM head, if it has none, and the model to continue from."""
     if base.has_head:
         return [], base.base
     out = f"{Path(base.base).name}-with-head"

@@ -58,7 +58,7 @@ class Diagnosis:
     """The result of ``langlift diagnose``.
 
     ``ranking``: the base models, best first, with their within-word pseudo-perplexity per character (geometric
-    mean over languages), the only measure here that is comparable between vocabularies; those without masked head
+    mean over languages), the only measure here that is comparable between vocabularies; those without MLM head
     have none and come last. ``advice``: for the best base model, and for the language or the family.
     ``languages``: each has language, name, text, graph, published, own_fertility and bases, whose entries have
     measures and advice. ``thresholds``: the limits that the advice depends on. ``failed``: base models that could
@@ -145,7 +145,7 @@ def _ranking(found: Mapping[str, Sequence[BaseMeasures]]) -> dict[str, float | N
 
 
 def _rank(per_character: float | None, unread: float) -> tuple[bool, bool, float]:
-    """By pseudo-perplexity, after them those that cannot read the text, and last those without masked head."""
+    """By pseudo-perplexity, after them those that cannot read the text, and last those without MLM head."""
     return per_character is None, unread >= LIMITS["unreadable"], per_character or 0.0
 
 

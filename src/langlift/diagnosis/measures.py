@@ -75,7 +75,7 @@ class BaseMeasures:
     """One base model on one language.
 
     ``per_character``: within-word pseudo-perplexity per character on ``sentences`` held-out sentences, of which
-    ``truncated`` were too long for the model. It and ``precision`` are None for a base without masked head.
+    ``truncated`` were too long for the model. It and ``precision`` are None for a base without MLM head.
     """
 
     base: str
@@ -89,7 +89,7 @@ class BaseMeasures:
 
     @property
     def has_head(self) -> bool:
-        """Whether the base has a masked head."""
+        """Whether the base has an MLM head."""
         return self.per_character is not None
 
 

@@ -12,7 +12,7 @@ from langlift.reports.pages import render
 
 PERPLEXITY = "pseudo-perplexity per character"
 CAPTION = "pseudo-perplexity: within-word, lower is better"
-NO_HEAD = "none: it has no masked head, and so no pseudo-perplexity"
+NO_HEAD = "none: it has no MLM head, and so no pseudo-perplexity"
 
 
 def check_picture(target: Path) -> None:

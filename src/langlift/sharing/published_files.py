@@ -12,7 +12,7 @@ import yaml
 from safetensors.torch import save
 
 from langlift.backbones.eight_bits import has_eight_bits
-from langlift.checkpoints.adapter_folder import MASKED_HEAD, METADATA, read_identity
+from langlift.checkpoints.adapter_folder import METADATA, MLM_HEAD, read_identity
 from langlift.checkpoints.layouts import (
     ADAPTERHUB_FUSIONS,
     ADAPTERHUB_PICKLE,
@@ -44,7 +44,7 @@ ADAPTER_FILES = (
     ADAPTERHUB_WEIGHTS,
     ADAPTERHUB_PICKLE,
     PEFT_WEIGHTS,
-    MASKED_HEAD,
+    MLM_HEAD,
     *ADAPTERHUB_FUSIONS,
 )
 TASK_FILES = (HEAD, HEAD_WEIGHTS, *ADAPTER_FILES, *MODEL_FILES)

@@ -40,7 +40,7 @@ UTILISATION = 0.2
 STEP_SECONDS = 0.03
 """Assumed minimum time of a step on a GPU."""
 HEAD_SHARE = 0.15
-"""The share of tokens for which the masked head is computed; a causal head is computed for all."""
+"""The share of tokens for which the MLM head is computed; a causal head is computed for all."""
 FUSION = 1.5
 """Assumed cost of a task on fused adapters, relative to one on a single adapter."""
 WEIGHT_BYTES = 4
@@ -254,8 +254,8 @@ def _training_cost(
     else:
         remarks.append(f"{base}: its size is unknown without it")
         return None
-    masked_head = HEAD_SHARE * (hidden**2 + hidden * vocabulary)
-    head = hidden * vocabulary if recipe.objective == CAUSAL else masked_head
+    mlm_head = HEAD_SHARE * (hidden**2 + hidden * vocabulary)
+    head = hidden * vocabulary if recipe.objective == CAUSAL else mlm_head
     return TrainingCost(2 * (body + head) / forward, parameters, forward)
 
 

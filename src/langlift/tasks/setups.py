@@ -110,7 +110,7 @@ class WholeModel(Setup):
         model.requires_grad_(True)
 
     def save(self, model: PreTrainedModel, tokenizer: Any, folder: Path, base: str) -> None:
-        """The model and its tokenizer, without the masked head, which no longer fits the body."""
+        """The model and its tokenizer, without the MLM head, which no longer fits the body."""
         model.base_model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 

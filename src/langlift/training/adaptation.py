@@ -12,7 +12,7 @@ from langlift.adapters.method import METHODS, AdapterConfig
 from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.loading import is_causal
 from langlift.backbones.registry import backbone_of
-from langlift.checkpoints.adapter_folder import MASKED_HEAD, load_adapter, read_config, stored_head
+from langlift.checkpoints.adapter_folder import MLM_HEAD, load_adapter, read_config, stored_head
 from langlift.config.loading import recorded
 from langlift.errors import InputError
 from langlift.files import sha256_of
@@ -157,7 +157,7 @@ def adapt(
             method=method,
             causal=recipe.objective == CAUSAL,
             init=inputs.get("init"),
-            masked_head=bool(head) and not method.whole_model,
+            mlm_head=bool(head) and not method.whole_model,
             recipe=recipe,
             result=result,
         )
@@ -174,6 +174,6 @@ def _inputs(sources: Sequence[Source], weights: Sequence[float] | None, init: Pa
     if weights is not None:
         inputs["data_weights"] = [float(weight) for weight in weights]
     if init is not None:
-        weights_files = [*sorted(init.glob("adapter*.safetensors")), *init.glob(MASKED_HEAD)]
+        weights_files = [*sorted(init.glob("adapter*.safetensors")), *init.glob(MLM_HEAD)]
         inputs |= {"init": init.resolve().name, "init_sha256": sha256_of(weights_files)}
     return inputs

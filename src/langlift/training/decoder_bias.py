@@ -1,4 +1,4 @@
-"""Fitting a masked head's bias to the token frequencies of a language, in closed form."""
+"""Fitting an MLM head's bias to the token frequencies of a language, in closed form."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -10,7 +10,7 @@ from langlift.backbones.registry import backbone_of
 
 
 def encoder_parameters(model: PreTrainedModel) -> list[nn.Parameter]:
-    """The trainable parameters that belong neither to the embeddings nor to the masked head."""
+    """The trainable parameters that belong neither to the embeddings nor to the MLM head."""
     body = model.base_model
     embeddings = {id(p) for p in body.get_submodule(backbone_of(model).embeddings).parameters()}
     return [p for p in body.parameters() if p.requires_grad and id(p) not in embeddings]

@@ -39,7 +39,7 @@ def prepare_further(
 
 @torch.no_grad()
 def make_head(model: PreTrainedModel, counts: npt.NDArray[np.int64], init: str) -> None:
-    """Initialise a masked head in the form of the model's architecture, in place.
+    """Initialise an MLM head in the form of the model's architecture, in place.
 
     The dense layer starts from N(0, 0.02), or with ``init`` identity as the identity; its bias is 0, the LayerNorm
     the identity. The decoder is tied to the embeddings, and its bias is the log frequency of each token

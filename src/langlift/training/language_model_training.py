@@ -13,8 +13,8 @@ from langlift.adapters.composition import attach, train_only
 from langlift.adapters.method import METHODS
 from langlift.adapters.mosa import Mixture, MosaConfig, mix
 from langlift.backbones.loading import default_device, quiet_transformers
-from langlift.backbones.masked_head import decoder_bias, head_parameters
-from langlift.checkpoints.adapter_folder import save_adapter, save_masked_head
+from langlift.backbones.mlm_head import decoder_bias, head_parameters
+from langlift.checkpoints.adapter_folder import save_adapter, save_mlm_head
 from langlift.errors import InputError
 from langlift.files import atomic_files
 from langlift.training.decoder_bias import FitBias, piece_counts
@@ -147,7 +147,7 @@ class Adaptation:
         )
 
     def save(self, out: Path, base: str, head: Mapping[str, nn.Parameter]) -> None:
-        """Write the adapter and its part of the masked head, or the whole model; experts are merged first."""
+        """Write the adapter and its part of the MLM head, or the whole model; experts are merged first."""
         if self._mixture is not None:
             self._mixture.merge()
         with atomic_files(out) as staging, quiet_transformers():
@@ -157,11 +157,11 @@ class Adaptation:
                 return
             save_adapter(self.model, self.name, self.config, staging, base)
             if head:
-                save_masked_head(head, staging)
+                save_mlm_head(head, staging)
 
 
 def trained_head(model: PreTrainedModel, recipe: AdaptRecipe) -> dict[str, nn.Parameter]:
-    """The parameters of the masked head that train beside an adapter, by their names in the model."""
+    """The parameters of the MLM head that train beside an adapter, by their names in the model."""
     found = head_parameters(model) if recipe.train_head else {}
     if recipe.fit_bias:
         bias = decoder_bias(model)

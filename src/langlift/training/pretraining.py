@@ -97,7 +97,7 @@ def pretrain(
     """Train a base model on text files, or continue a run that was stopped.
 
     A ``PretrainRecipe`` starts from scratch; a ``FurtherRecipe`` starts from ``base``, an encoder with or without
-    a masked head, with its own vocabulary. ``out/model`` becomes a model folder (half precision) with a model
+    an MLM head, with its own vocabulary. ``out/model`` becomes a model folder (half precision) with a model
     card; ``out`` also holds the run's recipe, progress and metrics.
 
     The learning rate is constant between warm-up and decay, so a stopped run may be resumed with another number

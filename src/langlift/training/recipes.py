@@ -24,7 +24,7 @@ class AdaptRecipe(MethodSettings):
     warmup_share: float = setting(0.0, "Share of the steps used for warm-up", minimum=0, maximum=1)
     weight_decay: float = setting(0.0, "Weight decay (AdamW)", minimum=0)
     train_head: bool = setting(
-        False, "Also train the masked head's dense layer and LayerNorm (true: as published; full: always)"
+        False, "Also train the MLM head's dense layer and LayerNorm (true: as published; full: always)"
     )
     fit_bias: bool = setting(
         False, "Masked objectives: initialise the head's bias from token frequencies in the text, and train it"
@@ -196,7 +196,7 @@ class PretrainRecipe(_TextTraining):
 
 @dataclass(frozen=True)
 class FurtherRecipe(_TextTraining):
-    """How the pre-training of an encoder is continued, with a new masked head if it has none."""
+    """How the pre-training of an encoder is continued, with a new MLM head if it has none."""
 
     train_layers: int = setting(
         -1, "Number of last layers to train with the head (-1: all; 0: only the head)", minimum=-1

@@ -1,4 +1,4 @@
-"""The parts of a masked head that can be trained beside an adapter: all of it but its decoder's weight."""
+"""The parts of an MLM head that can be trained beside an adapter: all of it but its decoder's weight."""
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -7,7 +7,7 @@ from langlift.backbones.registry import backbone_of
 
 
 def head_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
-    """The masked head's dense layer and LayerNorm, by their names in the model.
+    """The MLM head's dense layer and LayerNorm, by their names in the model.
 
     Never the decoder, whose weight is tied to the embeddings. At width 768 these are 592,128 parameters in
     BERT, RoBERTa and XLM-R: what the ``adapters`` library trains with an adapter through its static head.
