@@ -79,6 +79,12 @@ def test_a_model_with_a_head_keeps_it(tiny_bert: Path, tmp_path: Path):
     torch.testing.assert_close(after.state_dict()[dense], before.state_dict()[dense], rtol=0, atol=0.02)
 
 
+def test_frozen_layers_above_trained_embeddings_work_in_bf16(tiny_bert: Path, tmp_path: Path):
+    recipe = dataclasses.replace(QUICK, steps=2, train_layers=1, train_embeddings=True, precision="bf16")
+    result = pretrain([MALTESE], tmp_path / "run", recipe, base=str(tiny_bert))
+    assert result.validation_loss < result.validation_loss_before
+
+
 @pytest.mark.parametrize(("layers", "embeddings"), [(0, False), (1, False), (-1, False), (1, True), (9, True)])
 def test_what_trains_is_a_setting(headless: Path, layers: int, embeddings: bool):
     model, has_head = read_model(str(headless), head_needed=False)

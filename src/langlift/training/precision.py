@@ -46,13 +46,20 @@ def _choose(model: nn.Module, measure: Callable[[], Tensor], device: torch.devic
 
 
 def cast_frozen(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
-    """Cast a model's frozen float32 parameters to bf16, in place; returns each with its original."""
+    """Cast a model's frozen float32 parameters to bf16, in place; returns each with its original.
+
+    Where embeddings train, the states are float32; LayerNorms then stay so too, because a CPU's cannot mix both.
+    """
     originals = []
+    modules = list(model.modules())
+    embeddings = [one.weight for one in modules if isinstance(one, nn.Embedding)]
+    norms = [part for one in modules if isinstance(one, nn.LayerNorm) for part in one.parameters()]
+    kept = {id(part) for part in norms} if any(weight.requires_grad for weight in embeddings) else set()
     for parameter in model.parameters():
         if parameter.requires_grad:
             # A copy: the mapped file counts as memory as long as one weight still refers to it.
             parameter.data = parameter.data.clone()
-        elif parameter.dtype == torch.float32:
+        elif parameter.dtype == torch.float32 and id(parameter) not in kept:
             originals.append((parameter, parameter.data))
             parameter.data = parameter.data.to(torch.bfloat16)
     return originals
