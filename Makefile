@@ -37,8 +37,9 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# One process for each core; one that is done takes over half of what another still has to do.
 test: install lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # The reference library (adapters 1.3.0) needs transformers 4, so it lives in an environment of its own.
 test-all: install lint $(REFERENCE)/.installed $(VENV)/.installed-docs $(VENV)/.installed-release $(VENV)/.installed-studies
