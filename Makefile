@@ -18,7 +18,7 @@ help:
 	@echo "make test      lint, type checks and the test suite (minutes)"
 	@echo "make test-all  also the slow tests: reference library, real weights, the whole demo"
 	@echo "make install   only set up .venv"
-	@echo "make docs      write docs/cli.md anew from the commands themselves, and build the site (site/)"
+	@echo "make docs      regenerate docs/cli.md and build the site (site/)"
 	@echo "make release   build and check the wheel and the source distribution (dist/); uploads nothing"
 
 install: $(VENV)/.installed
