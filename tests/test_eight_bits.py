@@ -107,7 +107,7 @@ def test_zero_rows_half_precision_and_what_cannot_be_rounded(tiny_bert: Path, tm
     assert read.dtype == torch.float32 and read.get_input_embeddings().weight[3].abs().max() == 0
     with torch.no_grad():
         model.get_input_embeddings().weight[3, 0] = torch.inf
-    with pytest.raises(InputError, match=r"word_embeddings.weight: holds weights that are not finite"):
+    with pytest.raises(InputError, match=r"word_embeddings.weight: contains weights that are not finite"):
         write_eight_bits(model, tmp_path / "broken")
 
 

@@ -336,7 +336,7 @@ def test_status_and_show(whole, langlift, tmp_path):
     for arguments, said in (
         (["show", tmp_path], "not a finished run of a study"),
         (["status", tmp_path], "no study.yaml in this folder"),
-        (["run", out / STUDY], "where are the runs?"),
+        (["run", out / STUDY], "the folder of the runs is missing"),
     ):
         refused = langlift("study", *arguments, "--json")
         assert refused.code == 2 and said in refused.error["error"]

@@ -367,7 +367,7 @@ def test_float32_muon_is_torchs_up_to_bf16() -> None:
 def test_another_recipe_does_not_overwrite_a_run(tiny_bert: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     adapt(MALTESE_LANGUAGE, str(tiny_bert), MALTESE, out, QUICK)
-    with pytest.raises(InputError, match="already holds a run"):
+    with pytest.raises(InputError, match="already contains a run"):
         adapt(MALTESE_LANGUAGE, str(tiny_bert), MALTESE, out, QUICK)
     with pytest.raises(InputError, match="started with steps = 12, not 13"):
         adapt(MALTESE_LANGUAGE, str(tiny_bert), MALTESE, out, dataclasses.replace(QUICK, steps=13), resume=True)

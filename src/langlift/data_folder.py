@@ -1,4 +1,4 @@
-"""What built data folders have in common: splits, the sample of dropped texts, the manifest, printable texts."""
+"""The common parts of built data folders: splits, the sample of dropped texts, the manifest, printable text."""
 
 import json
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""One run in several processes, as started by ``accelerate launch``: which process writes, and barriers."""
+"""Runs in several processes, as started by ``accelerate launch``: which process writes, and barriers."""
 
 import os
 

@@ -14,7 +14,7 @@ from langlift.errors import InputError
 
 @dataclass(frozen=True)
 class Backbone:
-    """Where things are in one architecture.
+    """The locations of the parts of one architecture.
 
     Paths marked (body) start at ``model.base_model``, the others at the model with its language modelling head.
     """
@@ -29,15 +29,15 @@ class Backbone:
     """(body) the first module of a layer, behind its attention, that can run on some tokens only: from
     here on the last layer is computed for the tokens that are needed."""
     rows_until: str | None
-    """(body) the module behind which all tokens are needed again; ``None`` where that is nowhere."""
+    """(body) the module after which all tokens are needed again; ``None`` if there is none."""
     embeddings: str
     """(body) the embeddings; their output passes through the invertible adapter."""
     lora_targets: tuple[str, ...]
     """Names of the linear modules that LoRA adapts."""
     ia3_scaled_outputs: tuple[str, ...]
-    """Ends of the paths of linear modules whose outputs IA3 scales; PEFT's default, where it has one."""
+    """Name suffixes of the linear modules whose outputs IA3 scales; PEFT's default, if it has one."""
     ia3_scaled_inputs: tuple[str, ...]
-    """The same for those whose inputs it scales, which are behind the feed-forward activation."""
+    """The same for the modules whose inputs it scales, after the feed-forward activation."""
     head: tuple[str, ...]
     """The modules of the language modelling head, in order, from hidden states to logits."""
     head_decoder: str
@@ -49,11 +49,11 @@ class Backbone:
     attention_dropout: str
     """The field of ``config`` that holds the dropout of attention, which AdapterFusion takes too."""
     adapterhub_bottleneck: str
-    """AdapterHub's place for a layer's bottleneck adapters, behind the model's prefix."""
+    """AdapterHub's path of a layer's bottleneck adapters, after the model's prefix."""
     adapterhub_agrees: bool = True
     """Whether the ``adapters`` library (1.3.0) computes the same with the same weights."""
     causal: bool = False
-    """Whether it is a decoder: each token sees those before it, and the head predicts the next one."""
+    """Whether it is a decoder: each token attends to the previous ones, and the head predicts the next one."""
 
 
 _BERT = Backbone(

@@ -1,4 +1,4 @@
-"""Attention over a flat batch: sentences laid end to end without padding, each attending to itself only.
+"""Attention over a flat batch: concatenated sentences without padding, each attending only to itself.
 
 It is registered with transformers under the name ``FLAT`` and reads the sentences' lengths from the
 ``segments`` that the model's forward passes on; without them it is PyTorch's own attention (sdpa).
@@ -48,7 +48,7 @@ class Segments:
 
 @dataclass(frozen=True)
 class Sight:
-    """Which tokens i sees: none at ``window`` or more from it, and none behind it where it is ``causal``."""
+    """Which tokens a token attends to: those closer than ``window`` and, if ``causal``, not those after it."""
 
     causal: bool
     window: int | None
@@ -66,7 +66,7 @@ class Sight:
 
 
 def takes_flat_batches(model: PreTrainedModel) -> bool:
-    """Whether a model hands the work to a registered attention function and takes explicit positions.
+    """Whether a model uses a registered attention function and accepts explicit positions.
 
     Gemma 2 caps its attention scores, which PyTorch's kernels cannot: it keeps transformers' own attention.
     """
@@ -83,7 +83,7 @@ def caps_attention(config: Any) -> bool:
 
 
 def use_flat_attention(model: PreTrainedModel) -> None:
-    """Let a model compute its attention here, in place; ordinary batches come out as before."""
+    """Make a model use this attention, in place; ordinary batches are computed as before."""
     AttentionInterface.register(FLAT, flat_attention)
     AttentionMaskInterface.register(FLAT, sdpa_mask)
     model.set_attn_implementation(FLAT)
@@ -125,8 +125,8 @@ def flat_attention(
 class SegmentedAttention(torch.autograd.Function):
     """softmax(q k' scale) v in every sentence, by plain batched matrix products over runs of equal length.
 
-    On a CPU these are faster than the fused kernel in bf16, and in training; only float32 scoring is not.
-    Kept for the backward pass are query, key and value as they are and the attention probabilities.
+    On a CPU this is faster than the fused kernel, except for float32 inference.
+    Saved for the backward pass are query, key, value and the attention probabilities.
     """
 
     @staticmethod
@@ -278,9 +278,9 @@ def _fused_padded(
     whole = sight.window is None or longest <= sight.window
     seen: Tensor | None = held[:, None, None]
     if sight.causal and whole:
-        seen = None  # padding stands behind all that is looked at
+        seen = None  # padding comes after everything that is attended to
     elif not whole:
-        # Padding sees itself: a row that sees nothing would have no softmax, nor a gradient.
+        # Padding attends to itself: a row without any key would have no softmax and no gradient.
         itself = torch.eye(longest, dtype=torch.bool, device=held.device)
         seen = (held[:, None, None] & ~sight.unseen(longest, held.device)) | itself
     attended = scaled_dot_product_attention(
@@ -320,7 +320,7 @@ def _grid(lengths: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tenso
 
 @cache
 def _variable_length_kernel() -> Callable[..., Any] | None:
-    """PyTorch's flash attention for unequal lengths, where its version can limit what is seen and the GPU can."""
+    """PyTorch's variable-length flash attention, if its version supports windows and the GPU supports it."""
     if torch.cuda.get_device_capability() < (8, 0):
         return None
     try:

@@ -61,7 +61,7 @@ def load_fusion(model: PreTrainedModel, folder: Path) -> str:
     ``pytorch_model_adapter_fusion.bin``.
 
     Raises:
-        InputError: the folder contains no fusion, another kind, or one of other adapters or another base.
+        InputError: the folder contains no fusion, or one of another kind, of other adapters or for another base.
     """
     path = folder / FUSION_CONFIG
     description = _read_description(path)

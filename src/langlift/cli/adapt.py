@@ -21,9 +21,9 @@ def adapt(
     ),
     out: Out,
     data_weights: str | None = option(
-        "--data-weights 3,1", "Share of the examples from each --data. [default: by size]", None
+        "--data-weights 3,1", "Proportions in which to mix the --data. [default: by size]", None
     ),
-    init: Path | None = option("--init FOLDER", "Adapter to start from: written by adapt, or imported.", None),
+    init: Path | None = option("--init FOLDER", "Adapter to start from (written by adapt or import).", None),
     settings: Settings,
     resume: Resume = False,
 ) -> Iterator[Any]:

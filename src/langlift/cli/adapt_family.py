@@ -27,9 +27,9 @@ def adapt_family(
     *,
     family: Path = argument("FAMILY.yaml", "Base, languages with their data, and settings."),
     out: Out,
-    base: BaseName | None = model_option("--base", "Base model to use instead of the file's.", None),
+    base: BaseName | None = model_option("--base", "Base model; overrides the one in the file.", None),
     vocabulary: str | None = option(
-        "--vocabulary FOLDER", "Give the base this vocabulary (of vocab build) before training.", None
+        "--vocabulary FOLDER", "Vocabulary (from vocab build) to give the base before training.", None
     ),
     settings: Settings,
     resume: Resume = False,

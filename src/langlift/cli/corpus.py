@@ -26,14 +26,14 @@ def build(
     out: NewFolder,
     max_bytes: str = option("--max-bytes SIZE", "Maximum size of the text: 500KB, 1.5GB, 1GiB.", "1GB"),
     exclude: list[Path] | None = option(
-        "--exclude PATH", "Evaluation sets (files or folders) whose sentences to leave out; can be repeated.", None
+        "--exclude PATH", "Evaluation sets (files or folders) whose sentences are removed; can be repeated.", None
     ),
     language_model: Path | None = option(
         "--language-model FILE",
         "Drop documents in other languages, by this fastText model, such as GlotLID's.",
         None,
     ),
-    seed: int = option("--seed", "Seed of the split and of the sample of what was dropped.", 0),
+    seed: int = option("--seed", "Seed of the split and of the sample of dropped text.", 0),
     show_dropped: ShowDropped = False,
 ) -> Iterator[Any]:
     """Clean, filter and split text in the language from public data sets or your own files."""

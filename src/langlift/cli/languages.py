@@ -22,7 +22,7 @@ def languages(
     *,
     query: str | None = argument("LANG", "One language: mlt, mlt_Latn, mt or Maltese. [default: all]", None),
 ) -> Iterator[Any]:
-    """Facts about languages: codes, published data sizes, and which base models saw them."""
+    """Show facts about languages: codes, data sizes, and which base models were pre-trained on them."""
     from langlift.language_facts import LanguageTable, facts_of, known_languages
     from langlift.languages import find_language
 

@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def _first_of_several_speaks() -> Iterator[None]:
-    """Of several processes on one run only the first shows its result and progress; all report errors."""
+    """With several processes on one run, only the first shows progress and results; all report errors."""
     if is_writer():
         yield
         return

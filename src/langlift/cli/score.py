@@ -21,10 +21,12 @@ def score(
     text: Path = option("--text FILE", "Text file with one sentence per line, or built data folder."),
     adapter: Path | None = option("--adapter FOLDER", "Adapter folder written by adapt, or hub repository.", None),
     split: str | None = option(
-        "--split", "Score only train, dev or test, split as by adapt. [default, of folders: test]", None
+        "--split",
+        "Score only this split (train, dev or test, as in adapt). [default: test for folders, else all]",
+        None,
     ),
     sentences: int | None = option(
-        "--sentences", "Number of sentences, drawn with a fixed seed. [default: all]", None
+        "--sentences", "Number of sentences to sample, with a fixed seed. [default: all]", None
     ),
     variant: str = option(
         "--variant",
@@ -32,7 +34,7 @@ def score(
         "tokens, mean over sentences.",
         "default",
     ),
-    per_sentence: bool = flag("--per-sentence", "Also show each sentence's value."),
+    per_sentence: bool = flag("--per-sentence", "Also show the score of each sentence."),
     precision: Precision = None,
     path: ComputePath = None,
 ) -> Iterator[Any]:

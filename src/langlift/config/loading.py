@@ -1,4 +1,6 @@
-"""From presets, files and options to one checked recipe: later sources win, all errors are reported together."""
+"""Resolve presets, files and options into one validated recipe; later sources win, and all errors are reported
+together.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,10 +18,10 @@ from langlift.errors import InputError
 
 Recipe = TypeVar("Recipe")
 Given = tuple[str, str, Any]
-"""A setting as it was given: where, its name, its value."""
+"""(source, name, value) of a setting as given."""
 
 YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError, AttributeError, OverflowError)
-"""What PyYAML raises on damaged text, the last four from inside its constructors."""
+"""Exceptions of PyYAML on invalid text, the last four from its constructors."""
 SECTIONS = ("adapt", "adapt-family", "task", "prompt", "pretrain", "graph", "vocab")
 """The sections of a settings file: the commands that take settings."""
 NOT_SETTINGS = ("command", "inputs")
@@ -39,16 +41,16 @@ def resolve(
     block: str | None = None,
     blocks: Sequence[str] = (),
     given: Sequence[Given] = (),
-    told: Sequence[str] = (),
+    errors: Sequence[str] = (),
 ) -> Recipe:
-    """The recipe after defaults, ``--preset``, ``--config``, ``--set key=value`` and flags, in that order.
+    """Resolve a recipe from defaults, ``--preset``, ``--config``, ``--set key=value`` and flags, in that order.
 
     Presets and config files are YAML with one section for each command (``adapt:``, ``task:``, ...); ``section``
     names the one to read. Within it, a block named after a method (``full:``) applies to that method only.
     ``blocks`` names further blocks (tasks), of which only ``block`` is read; it may contain blocks of methods. A
     bundled model as ``base`` selects its own preset unless one is given. ``defaults`` replace the recipe's own. A
     flag that is ``None`` was not given. ``given`` are settings from elsewhere, applied after ``--config``;
-    ``told`` are errors found there, reported together with those found here.
+    ``errors`` were found there and are reported together with those found here.
 
     Raises:
         InputError: naming every unknown key, wrong type and value out of range, each with its source.
@@ -75,7 +77,7 @@ def resolve(
         found = _opened(found, chosen[-1], settings["method"].metadata["choices"])
     values: dict[str, Any] = {}
     given_by: dict[str, str] = {}
-    mistakes = list(told)
+    mistakes = list(errors)
     for source, key, value in found:
         if key not in settings:
             near = get_close_matches(key, settings, n=1)
@@ -103,7 +105,7 @@ def preset_settings(name: str, section: str) -> list[Given]:
 
 
 def check_setting(kind: type, name: str, value: Any) -> Any:
-    """One setting's value, converted to its type.
+    """Validate the value of a setting and convert it to its type.
 
     Raises:
         ValueError: it has another type, or is out of range.

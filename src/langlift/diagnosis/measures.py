@@ -50,7 +50,7 @@ class GraphSize:
 
 @dataclass(frozen=True)
 class LanguageText:
-    """A language with its text, and what does not depend on the base model.
+    """A language with its text, and the measures that do not depend on a base model.
 
     ``train``: the lines to train on. ``measured``: held-out lines for the tokenizers. ``scored``: held-out lines
     for pseudo-perplexity, shortened. ``own_fertility``: see ``vocab.diagnosis.own_fertility``.

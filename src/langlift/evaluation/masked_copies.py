@@ -109,7 +109,7 @@ def naive_log_probabilities(model: PreTrainedModel, batch: Mapping[str, Tensor])
 
 
 def fast_log_probabilities(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
-    """The same, with only the masked rows through the end of the last layer and the head."""
+    """The same, but the end of the last layer and the head are computed only for the masked tokens."""
     ids = batch["input_ids"]
     inputs = {"input_ids": ids}
     if model.config._attn_implementation == FLAT:

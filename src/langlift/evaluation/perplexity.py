@@ -71,7 +71,7 @@ def score_texts(
     scored = _encode(tokenizer, texts, longest_input(model, tokenizer))
     chosen = [number for number, one in enumerate(scored) if one.tokens]
     if not chosen:
-        raise InputError("no text holds a token to score", "give text with words in it")
+        raise InputError("no text contains a token to score", "give a text that contains words")
     collate = collate_for(path, model, tokenizer.pad_token_id)
     log_probabilities_of = _naive if path == "naive" else _fast
     if precision != "float32":

@@ -1,6 +1,6 @@
-"""Edges in a DuckDB file: written block by block, then duplicates, noise, splits and sentences of some languages.
+"""Edges in a DuckDB file: stored block by block, then deduplicated, corrupted, split and turned into sentences.
 
-Memory is bounded. Every query is for all languages that are prepared together, so that a hundred small ones cost
+Memory is bounded. Each query processes all languages that are prepared together, so that many small ones cost
 little more than one.
 """
 

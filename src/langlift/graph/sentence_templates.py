@@ -1,4 +1,4 @@
-"""The words of relations: published predicates, names taken as words, and templates of whole sentences.
+"""How relations are worded: published predicates, words from relation names, and sentence templates.
 
 The predicates of ConceptNet's 33 relations in ``predicates.csv``, and the form ``head predicate tail.``, are facts
 of arXiv 2407.01406 and 2502.10140, from github.com/d-gurgurov/Knowledge-Driven-Adaptation-LLMs,
@@ -103,7 +103,7 @@ def load_predicates(extra: Path | None = None) -> dict[str, str]:
                 if any(fields):
                     predicates[fields[0].removeprefix("/r/")] = fields[1]
         except csv.Error as error:
-            raise InputError(f"{path}:{reader.line_num}: not valid CSV ({error})", "correct the line") from None
+            raise InputError(f"{path}:{reader.line_num}: not valid CSV ({error})", "fix the line") from None
     return predicates
 
 

@@ -35,7 +35,7 @@ EXAMPLES = 5
 
 @dataclass(frozen=True)
 class PromptResult:
-    """What ``langlift prompt`` measured on the test split: ``metric``, 0 to 100, over the seeds.
+    """The result of ``langlift prompt`` on the test split: ``metric``, 0 to 100, over the seeds.
 
     ``published`` has the same without unreadable answers, as the published script counted. ``unparsed``, ``cut``
     (truncated answers), ``failed`` (prompts without an answer) and ``misplaced`` (entities that are not in the
@@ -88,11 +88,11 @@ def prompt(
 ) -> PromptResult:
     """Prompt a model with every test example, once for each seed; each seed is a run folder ``out/seed-N``.
 
-    ``model`` is the base URL of a server, which knows the model as ``model_name``, or a local causal model.
-    Solved examples come only from the train split. Answers are stored in ``answers`` (by default in ``out``), and
+    ``model`` is the base URL of a server, which knows the model as ``model_name``, or a local causal model. Solved
+    examples are drawn only from the train split. Answers are stored in ``answers`` (by default in ``out``), and
     prompts that have an answer there are not sent again. The server's key is the environment variable
-    ``key_variable`` (by default OPENAI_API_KEY). With ``wait``, another process that adds to the same answers is
-    waited for.
+    ``key_variable`` (by default OPENAI_API_KEY). With ``wait``, it waits for another process that adds to the same
+    answers.
 
     Raises:
         InputError: bad data, model, template or recipe, or ``out`` contains another run.
@@ -210,7 +210,7 @@ def _ask(model: Server | LocalModel, missing: dict[str, Prompt], total: int, sto
 
 @dataclass(frozen=True)
 class PromptedTask:
-    """What the seeds of a run have in common."""
+    """The parts of a run that all seeds share."""
 
     format: AnswerFormat[Any]
     data: TaskData[Any, Any]

@@ -1,4 +1,4 @@
-"""``langlift report``: everything that runs show, as one HTML file that opens offline."""
+"""``langlift report``: the results of runs as one HTML file that opens offline."""
 
 import base64
 import json
@@ -27,12 +27,14 @@ from langlift.tasks.setups import ATTENTION
 from langlift.training.run_folder import METRICS, PROGRESS, read_metrics
 
 MOST_LABELS = 12
-"""Up to this many languages have their names next to their dots; more are shown by pointing at a dot."""
+"""Maximum number of languages whose names are shown next to their dots; others have a tooltip."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart: ``svg`` to look at, ``spec`` (Vega-Lite, JSON) to interact with, ``alt`` to listen to."""
+    """A chart: static (``svg``), interactive (``spec``: Vega-Lite JSON), and as text for screen readers
+    (``alt``).
+    """
 
     name: str
     title: str
@@ -55,7 +57,7 @@ class Part:
 
 @dataclass(frozen=True)
 class ReportResult:
-    """What ``langlift report`` wrote: ``tables`` are the names of the tables, ``exports`` their folder."""
+    """The result of ``langlift report``: ``tables`` are the names of the tables, ``exports`` their folder."""
 
     report: str
     runs: int

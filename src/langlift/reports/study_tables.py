@@ -97,7 +97,7 @@ def per_unit_table(results: Results) -> Table:
 
 
 def differences_tables(results: Results, found: Differences) -> list[Table]:
-    """What is better than what: over all languages, and by language."""
+    """Paired differences between conditions: over all languages, and by language."""
     units = {one.resampled for one in [*found.overall, *found.by_language]}
     notes = [f"Differences in {results.measure.gain_unit}. p is two-sided, with Holm's correction for the table."]
     if TEST_ITEMS in units:
@@ -121,7 +121,7 @@ def differences_tables(results: Results, found: Differences) -> list[Table]:
 
 
 def behaviour_table(results: Results) -> Table | None:
-    """As published and corrected, side by side, if both were run."""
+    """Published and corrected behaviour side by side, if both were run."""
     measure, rows = results.measure, []
     for corrected, published in results.published:
         for language in results.languages:

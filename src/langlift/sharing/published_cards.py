@@ -43,7 +43,7 @@ def published_card(
 ) -> str:
     """The run's card under the public name of its base, with missing facts and sections added.
 
-    What the owner wrote is kept unless it is given anew. ``remarks`` gets what the card lacks.
+    Text by the owner is kept unless it is given again. Missing facts are appended to ``remarks``.
     """
     inputs, settings = inputs_in(found.recipe), settings_in(found.recipe)
     metrics = {**read_json(found.whole / METRICS), **read_json(found.folder / METRICS)}

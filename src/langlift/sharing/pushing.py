@@ -21,10 +21,10 @@ from langlift.sharing.published_files import Publication, find_publication, made
 
 @dataclass(frozen=True)
 class Pushed:
-    """What ``langlift push`` uploaded, or with ``dry_run`` would upload.
+    """The result of ``langlift push``: the files uploaded, or with ``dry_run`` the files to upload.
 
-    ``files`` are sizes in bytes by name. ``remarks`` name what the card lacks. ``url`` and ``commit`` are ``None``
-    for a dry run. ``card`` is the README.md.
+    ``files`` are sizes in bytes by name. ``remarks`` name facts missing from the card. ``url`` and ``commit`` are
+    ``None`` for a dry run. ``card`` is the README.md.
     """
 
     repository: str

@@ -74,7 +74,7 @@ def _checks(step: Step) -> Checks:
     if "task" in step.settings and (data := step.task_data()) is not None:
         task, (test, train) = step.settings["task"], data
         found["task", task, test, *train] = partial(TASKS[task].learner.read, test, train, False)
-        if call is not None:  # are there enough examples, for the first seed?
+        if call is not None:  # raises if there are too few examples, for the first seed
             key = ("prompts", task, test, *train, str(call.recipe.shots), str(call.template))
             found[key] = partial(prompts_to_ask, task, test, call.recipe, call.template, train)
     return found

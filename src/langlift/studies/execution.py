@@ -1,4 +1,4 @@
-"""Executes or continues one run of a study: calls langlift's verbs, and writes run.json at the end."""
+"""Executes or resumes one run of a study: calls a function of langlift's API, and writes run.json at the end."""
 
 import json
 import time
@@ -39,7 +39,7 @@ from langlift.vocab.recipe import VocabRecipe
 ANSWERS = "answers"
 """The folder of a study in which answers are kept, for all its runs."""
 WAIT = 60.0
-"""Seconds that a run waits for a dying process to release its folder."""
+"""Seconds to wait for a terminating process to release its folder."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class RunOutcome:
 
 
 def execute(step: Step, runs: Path) -> RunOutcome:
-    """Execute or continue one run in its folder ``runs/NAME``; nothing is done if it is finished.
+    """Execute or resume one run in its folder ``runs/NAME``; nothing is done if it is finished.
 
     Errors are written to the folder and returned; only interrupts are raised.
     """

@@ -34,7 +34,7 @@ from langlift.training.recipes import CAUSAL, AdaptRecipe
 from langlift.training.step_time import step_time
 
 CALIBRATION_SECONDS = 30.0
-"""For all kinds of training together, without the loading of models."""
+"""Time limit in seconds for timing all kinds of training together, without loading the models."""
 UTILISATION = 0.2
 """Assumed share of a GPU's peak."""
 STEP_SECONDS = 0.03
@@ -51,7 +51,7 @@ ADAPTER_SHAPE = ("method", *dict.fromkeys(setting for method in METHODS.values()
 """The settings that determine the number of trained parameters."""
 CALIBRATION_TEXT = "Ommi sajret borma kbira ta' minestra u missieri mar il-baħar biex jistad mal-ħbieb tiegħu."
 Training = tuple[str, AdaptRecipe]
-"""A base and what is trained on it; steps and rates do not matter here."""
+"""A base model and the training recipe; its steps and learning rate do not matter here."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class TrainingCost:
 
 @dataclass(frozen=True)
 class RunPrice:
-    """What one run will compute, leave on the disk and take here; None if that is unknown.
+    """The estimated computation, disk space and time (here) of one run; None if unknown.
 
     ``requests`` is the maximum number of prompts for a large model; ``tokens`` are then those of the prompts.
     """
@@ -100,9 +100,9 @@ class RunPrice:
 
 @dataclass(frozen=True)
 class PlanPrice:
-    """All runs with their prices; ``total`` is that of the unfinished runs, as far as it is known.
+    """All runs with their estimated costs; ``total`` is that of the unfinished runs, as far as it is known.
 
-    ``gpu_seconds`` are by the name of a GPU; ``remarks`` say what was assumed, ``left_out`` what is not run.
+    ``gpu_seconds`` are by GPU name; ``remarks`` are the assumptions made, ``left_out`` the combinations not run.
     """
 
     study: str
@@ -309,7 +309,7 @@ def _total(runs: Sequence[RunPrice]) -> RunPrice:
 
 
 def _workload_of(step: Step) -> _Workload:
-    """What a run will compute; nothing is known of builds."""
+    """The computation of a run; unknown for builds."""
     settings, base = step.settings, step.base()
     if step.kind in ("adapt", "family"):
         parts = [one for name, some in step.inputs.items() if name.startswith("data:") for one in some]

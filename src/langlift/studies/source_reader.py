@@ -70,7 +70,7 @@ class SourceReader(YamlReader):
         where, node = entry
         if not isinstance(node, yaml.MappingNode):
             if not main:
-                self._error(where, f"{what} must hold 'key: value' lines")
+                self._error(where, f"{what} must contain 'key: value' lines")
             return {main: entry} if main else {}
         found = {key: (line, value) for line, key, value in self.pairs(node, what)}
         for key, (line, _) in found.items() if known is not None else ():

@@ -1,4 +1,4 @@
-"""A study: what is compared, on which languages and data, and how it is evaluated."""
+"""The description of a study: what is compared, on which languages and data, and how it is evaluated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass

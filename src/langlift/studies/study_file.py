@@ -78,7 +78,7 @@ def read_study(path: Path) -> Study:
         reader.loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
         root = reader.loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
-            raise InputError(f"{path}: must hold 'key: value' lines", HINT)
+            raise InputError(f"{path}: must contain 'key: value' lines", HINT)
         study = reader.read(reader._block((str(path), root), "key", (*KEYS, *SECTIONS), "key"))
     if reader.mistakes:
         raise InputError("; ".join(reader.mistakes), HINT)
@@ -94,7 +94,7 @@ class _StudyReader(SourceReader):
             if key not in found:
                 self._error(str(self.path), f"no {key}")
         if not found.keys() & {"score", "alignment", "tasks"}:
-            self._error(str(self.path), "neither score nor alignment nor tasks: nothing would be measured")
+            self._error(str(self.path), "no score, alignment or tasks: nothing would be measured")
         bases = [self._base(where, text) for where, text in self._texts(found.get("base"), "base")]
         for where, text in self._texts(found.get("languages"), "languages"):
             language = self._language(where, text)
@@ -367,13 +367,13 @@ class _StudyReader(SourceReader):
                 continue
             templates[task] = self._sources((where, node), ("path",))
             for path in dict.fromkeys(Path(source.paths[0]) for source in templates[task].values()):
-                if path.is_file():  # a missing one has its error already
+                if path.is_file():  # a missing file has been reported already
                     with self._noting(where):
                         load_template(task, path)
         return templates
 
     def _check_combinations(self, study: Study, found: Block) -> None:
-        """What cannot be combined."""
+        """Check for settings that cannot be combined."""
         if "data" not in found:  # then only bases are measured
             training = [found[key][0] for key in ("family", "adapt", "adapt-family") if key in found]
             training += [

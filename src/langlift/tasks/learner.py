@@ -1,4 +1,4 @@
-"""The interface of a task's learner: reading the data, and training, evaluating and using a model."""
+"""The interface of a task's learner: reading data, and training, evaluating and using a model."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ Gold = TypeVar("Gold")
 
 @dataclass(frozen=True)
 class Split(Generic[Input, Gold]):
-    """The examples of a split, in order: their inputs and gold labels."""
+    """The inputs and gold labels of a split's examples, in order."""
 
     inputs: list[Input]
     gold: list[Gold]
@@ -93,7 +93,7 @@ class Encoder(Protocol):
 
     @property
     def collate(self) -> Collate:
-        """Examples in, a batch out."""
+        """Collate examples into a batch."""
 
     def notes(self, inputs: Sequence[Any]) -> dict[str, Any]:
         """Notes on how these inputs are encoded, for the metrics of a run."""

@@ -52,11 +52,10 @@ DEV_SEED = 0
 class TaskResult:
     """The result of ``langlift task`` on the test split: ``metric``, 0 to 100.
 
-    ``seeds`` has a value for each seed, ``std`` is their sample standard deviation (0 for one seed).
-    ``repaired`` counts errors repaired in the data, ``report`` has further results of the setup (attention of a
-    fusion). ``further`` has ``mean``, ``std`` and ``seeds`` of other metrics by name; ``remarks`` are notes on the
-    data. ``tokens``, ``flops`` (floating point operations, without validation) and ``seconds`` count the training
-    of all seeds.
+    ``seeds`` has a value for each seed, ``std`` is their sample standard deviation (0 for one seed). ``repaired``
+    counts errors repaired in the data, ``report`` has further results (the attention of a fusion). ``further`` has
+    ``mean``, ``std`` and ``seeds`` of other metrics by name; ``remarks`` are notes on the data. ``tokens``,
+    ``flops`` (floating point operations, without validation) and ``seconds`` count the training of all seeds.
     """
 
     task: str
@@ -127,7 +126,7 @@ def train_task(
     }
     tokenizer = load_tokenizer(base)
     new_base = partial(load_model, base, head_needed=False)
-    setup.attach(new_base())  # raises for a base or adapter that does not fit, before anything is written
+    setup.attach(new_base())  # raises an error before anything is written if base or adapter do not fit
     with open_run(out, recorded("task", inputs, recipe), resume, _may_change(described)) as run:
         if run.finished:
             return TaskResult(**run.metrics)
@@ -147,7 +146,7 @@ def settled(recipe: TaskRecipe, causal: bool) -> TaskRecipe:
 
 @dataclass(frozen=True)
 class _Seeds:
-    """What the runs of all seeds share."""
+    """The parts of a run that all seeds share."""
 
     task: Task
     data: TaskData[Any, Any]
@@ -301,5 +300,5 @@ def _may_change(task: Task) -> frozenset[str]:
 
 
 def name_of(data: str | Path) -> str:
-    """A folder's name; anything else, such as a hub id, unchanged."""
+    """The name of a folder; anything else, such as a hub id, is unchanged."""
     return Path(data).name if Path(data).exists() else str(data)

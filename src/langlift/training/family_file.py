@@ -55,7 +55,7 @@ def read_family(
         loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
-            raise InputError(f"{path}: must hold 'key: value' lines", HINT)
+            raise InputError(f"{path}: must contain 'key: value' lines", HINT)
         for place, key, node in found.pairs(root, "setting"):
             if key == "languages":
                 found.read_languages(place, node)
@@ -82,7 +82,7 @@ def read_family(
         assignments=assignments,
         flags=flags,
         given=found.settings,
-        told=found.mistakes,
+        errors=found.mistakes,
     )
     return Family(found.name or path.stem, base, found.data, vocabulary or None), recipe
 
@@ -105,7 +105,7 @@ class _Found(YamlReader):
     def read_languages(self, place: str, node: yaml.Node) -> None:
         """The block of languages, each with its data."""
         if not isinstance(node, yaml.MappingNode):
-            self.mistakes.append(f"{place}: languages must hold 'LANG: FILE' lines")
+            self.mistakes.append(f"{place}: languages must contain 'LANG: FILE' lines")
             return
         used: dict[Path, int] = {}
         for where, key, value in self.pairs(node, "language"):

@@ -40,7 +40,9 @@ def collate_for(path: str, model: PreTrainedModel, pad_token_id: int) -> Collate
         use_flat_attention(model)
         use_quick_dropout(model)
         return FlatBatch(first_position(model))
-    say(f"{type(model).__name__} does not support unpadded batches: texts of similar length are padded instead")
+    say(
+        f"{type(model).__name__} does not support unpadded batches; texts of similar length are padded instead"
+    )
     return PadBatch(pad_token_id)
 
 
@@ -106,7 +108,7 @@ def before_decoder(model: PreTrainedModel, hidden: Tensor) -> Tensor:
 
 @contextmanager
 def _passing_through(module: nn.Module) -> Iterator[None]:
-    """Make a module return its input inside this context; its hooks still run."""
+    """Within this context, a module returns its input; its hooks still run."""
     vars(module)["forward"] = lambda x: x
     try:
         yield

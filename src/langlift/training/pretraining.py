@@ -94,22 +94,23 @@ def pretrain(
     resume: bool = False,
     base: BaseName | str | None = None,
 ) -> PretrainResult:
-    """Train a base model on text files, or continue a run that was stopped.
+    """Pre-train a base model on text files, or resume a stopped run.
 
     A ``PretrainRecipe`` starts from scratch; a ``FurtherRecipe`` starts from ``base``, an encoder with or without
     an MLM head, with its own vocabulary. ``out/model`` becomes a model folder (half precision) with a model
-    card; ``out`` also holds the run's recipe, progress and metrics.
+    card; ``out`` also contains the run's recipe, progress and metrics.
 
     The learning rate is constant between warm-up and decay, so a stopped run may be resumed with another number
     of ``steps``; the decay then moves to the new end.
 
     Raises:
-        InputError: no usable text, less of a language than its budget, no such base, or ``out`` holds another run.
+        InputError: no usable text, less text in a language than its budget, no such base, or ``out`` contains
+        another run.
     """
     only_one("langlift pretrain")
     base = BaseName.of(base)
     if isinstance(recipe, FurtherRecipe) != bool(base):
-        raise TypeError("a base goes with a FurtherRecipe, and a FurtherRecipe with a base")
+        raise TypeError("a FurtherRecipe needs a base, and a base needs a FurtherRecipe")
     files = corpus_files(corpus, recipe.languages)
     train_documents, reserved, text_bytes = split_by_budget(files, recipe)
     inputs: dict[str, Any] = {"corpus": [file.name for file in files], "corpus_sha256": sha256_of(files)}

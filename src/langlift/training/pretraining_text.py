@@ -59,7 +59,7 @@ def split_by_budget(
         budget = recipe.language_bytes.get(file.stem)
         if budget is not None:
             if (there := bytes_of(mine)) < budget:
-                mistakes.append(f"{file.stem}: {budget:,} bytes wanted, only {there:,} available")
+                mistakes.append(f"{file.stem}: {budget:,} bytes requested, only {there:,} available")
             cut = beginning(mine, budget)
             # Empty documents keep the shuffle below the same for every budget.
             mine = [*cut, *[[] for _ in mine[len(cut) :]]]

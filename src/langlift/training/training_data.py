@@ -65,7 +65,7 @@ def read_sources(paths: Sequence[Path], weights: Sequence[float] | None, objecti
         raise InputError("no data given", "name a text file or a built folder with --data")
     for path in paths:
         if [p.resolve() for p in paths].count(path.resolve()) > 1:
-            raise InputError(f"--data {path}: given twice", "for a larger share use --data-weights")
+            raise InputError(f"--data {path}: given twice", "use --data-weights for a larger share")
     if weights is not None:
         said = ",".join(f"{weight:g}" for weight in weights)
         if len(weights) != len(paths):
@@ -83,7 +83,7 @@ def read_sources(paths: Sequence[Path], weights: Sequence[float] | None, objecti
     read = [load_text_data(path, with_triples=objective == "targeted") for path in paths]
     if objective == "targeted" and not any(texts.triples for texts in read):
         raise InputError(
-            f"{paths[0]}: --objective targeted needs triples, and this is plain text",
+            f"{paths[0]}: --objective targeted needs triples, but this is plain text",
             "build a graph folder (langlift graph build), or use --objective mlm, full_word or causal",
         )
     return [Source(*source) for source in zip(names, paths, read, strict=True)]
@@ -96,7 +96,7 @@ def encode_sources(
     max_tokens: int,
     recipe: AdaptRecipe,
 ) -> TrainingData:
-    """Cut data sets into rows as the recipe's objective needs them; those of the same name are joined.
+    """Encode data sets as rows for the recipe's objective; those with the same name are joined.
 
     They are mixed by ``weights``, by size, or for a family by its ``alpha``. How many sentences a targeted
     objective left out is printed on stderr.
@@ -172,7 +172,7 @@ class _Encoded:
 
 
 def _with_next(rows: Sequence[EncodedRow], where: str) -> list[EncodedRow]:
-    """The rows of more than one token: the others have no next token to predict."""
+    """The rows with more than one token: the others have no next token to predict."""
     kept = [row for row in rows if len(row.ids) > 1]
     if not kept:
         raise InputError(f"{where}: no text is longer than one token", "give running text")

@@ -85,7 +85,7 @@ def vocabulary_fit(
             if special and not is_unknown:
                 continue
             if i in marks:
-                end += text[start:end].isspace()  # it belongs to the word after the space
+                end += text[start:end].isspace()  # the token belongs to the word after the space
             tokens, unknown, byte_tokens = tokens + 1, unknown + is_unknown, byte_tokens + is_byte
             covers.append((start, end, is_unknown, is_byte))
             if not (is_unknown or is_byte or i in marks):

@@ -1,4 +1,4 @@
-"""Change the rows of a model for another vocabulary: input and output embeddings, the head's bias, positions."""
+"""Adapt a model to another vocabulary: input and output embeddings, the head's bias, positions."""
 
 import copy
 from collections.abc import Callable, Mapping

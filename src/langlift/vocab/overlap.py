@@ -1,4 +1,4 @@
-"""The tokens that two vocabularies share, however each tokenizer writes them."""
+"""The tokens that two vocabularies share, independent of the notation of their tokenizers."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

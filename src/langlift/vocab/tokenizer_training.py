@@ -147,7 +147,7 @@ def _too_small(reason: str, count: int) -> LangliftError:
         )
     if "sentences_.empty()" in reason:
         return LangliftError("no text to train a tokenizer on", "give more text, with non-blank lines")
-    return LangliftError(f"the tokenizer could not be trained: {reason.strip()}", "give other text, or more text")
+    return LangliftError(f"the tokenizer could not be trained: {reason.strip()}", "give different or more text")
 
 
 def _unigram_model(
@@ -213,7 +213,9 @@ def _wordpiece_model(
 
 
 def _check_size(model: State, size: int) -> None:
-    """The trainers of ``tokenizers`` silently stop early, or exceed the size for the alphabet."""
+    """Raise an error for a wrong size: the trainers of ``tokenizers`` silently stop early, or exceed it for the
+    alphabet.
+    """
     found = len(model["vocab"])
     if found > size:
         raise LangliftError(
