@@ -17,7 +17,7 @@ import yaml
 
 from langlift.errors import InputError, LangliftError
 from langlift.studies import execution
-from langlift.studies.folder import FAILED, RUN, RUNS, held, is_done, status_of
+from langlift.studies.folder import FAILED, RUN, RUNS, is_done, locked_folder, status_of
 from langlift.studies.planning import plan_study
 from langlift.studies.running import ray_engine, run_study
 from langlift.studies.study_file import STUDY, read_study
@@ -265,9 +265,9 @@ def test_an_interrupt_stops_at_once_and_counts_nothing(plan, file, tmp_path, mon
 
 def test_two_processes_do_not_run_one_study(plan, tmp_path):
     out = tmp_path / "out"
-    with held(out, "study"), pytest.raises(LangliftError, match="another process works on this study"):
+    with locked_folder(out, "study"), pytest.raises(LangliftError, match="another process works on this study"):
         run_study(plan, out, Heard())
-    with held(out / RUNS / plan.steps[0].name, "run"):
+    with locked_folder(out / RUNS / plan.steps[0].name, "run"):
         assert status_of(plan, out).runs[0].state == "running"
     assert status_of(plan, out).runs[0].state == "stopped"
 

@@ -29,7 +29,7 @@ class SeqBnConfig(AdapterConfig):
     leave_out: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, method: Method, settings: MethodSettings) -> Self:
+    def from_settings(cls, method: Method, settings: MethodSettings) -> Self:
         """The configuration for a recipe's settings."""
         invertible = "inverse_at_head" in method.settings
         left = tuple(sorted(set(settings.leave_out)))
@@ -105,7 +105,7 @@ class AdaptedLayerNorm(nn.LayerNorm):
     adapters: nn.ModuleDict
 
     @classmethod
-    def around(cls, norm: nn.LayerNorm) -> "AdaptedLayerNorm":
+    def replacing(cls, norm: nn.LayerNorm) -> "AdaptedLayerNorm":
         """A replacement for ``norm`` that shares its parameters."""
         adapted = cls(norm.normalized_shape, eps=norm.eps, device="meta")
         adapted.weight, adapted.bias = norm.weight, norm.bias
@@ -132,7 +132,7 @@ class AdaptedOutput(nn.Module):
         self.adapters = nn.ModuleDict()
 
     @classmethod
-    def behind(cls, layer: nn.Module) -> "AdaptedOutput":
+    def hooked_to(cls, layer: nn.Module) -> "AdaptedOutput":
         """Register it as a forward hook of ``layer`` and its child ``adapted_output``; the layer's code is
         unchanged.
         """
@@ -175,7 +175,7 @@ def bottleneck_places(model: PreTrainedModel) -> list[Place]:
 
 
 def _behind(body: nn.Module, path: str, layer: nn.Module) -> AdaptedOutput:
-    return getattr(layer, "adapted_output", None) or AdaptedOutput.behind(layer)
+    return getattr(layer, "adapted_output", None) or AdaptedOutput.hooked_to(layer)
 
 
 def _inside(body: nn.Module, path: str, module: nn.Module) -> AdaptedLayerNorm:
@@ -183,7 +183,7 @@ def _inside(body: nn.Module, path: str, module: nn.Module) -> AdaptedLayerNorm:
         return module
     if not isinstance(module, nn.LayerNorm):
         raise TypeError(f"{path} is a {type(module).__name__}, not a LayerNorm")
-    adapted = AdaptedLayerNorm.around(module)
+    adapted = AdaptedLayerNorm.replacing(module)
     parent, _, leaf = path.rpartition(".")
     setattr(body.get_submodule(parent), leaf, adapted)
     return adapted

@@ -9,7 +9,7 @@ from langlift.adapters.method import FUSIBLE, AdapterConfig, one_of
 from langlift.backbones.registry import backbone_of
 from langlift.errors import InputError
 
-HOW_TO_FUSE = f"fuse two or more adapters of the method {one_of(FUSIBLE)}, none of which leaves layers out"
+HOW_TO_FUSE = f"fuse two or more adapters of the method {one_of(FUSIBLE)}, all without leave_out"
 
 
 def attach(model: PreTrainedModel, name: str, config: AdapterConfig) -> None:

@@ -21,7 +21,7 @@ class Ia3Config(PeftAdapterConfig):
     method: ClassVar = "ia3"
 
     @classmethod
-    def of(cls, method: Method, settings: MethodSettings) -> Self:
+    def from_settings(cls, method: Method, settings: MethodSettings) -> Self:
         """The configuration; it has no settings."""
         return cls()
 

@@ -29,7 +29,7 @@ class LoraConfig(PeftAdapterConfig):
     variant: str = "lora"
 
     @classmethod
-    def of(cls, method: Method, settings: MethodSettings) -> Self:
+    def from_settings(cls, method: Method, settings: MethodSettings) -> Self:
         """The configuration for a recipe's settings."""
         return cls(settings.lora_rank, settings.lora_alpha, method.name)
 
@@ -69,7 +69,7 @@ class LoraConfig(PeftAdapterConfig):
             InputError: both variants at once, invalid numbers, or an initialisation that changes the base model.
         """
         if (start := description.get("init_lora_weights", True)) not in PLAIN_STARTS:
-            # PiSSA, OLoRA, CorDA and LoftQ change the base model's weights, which the folder does not hold.
+            # PiSSA, OLoRA, CorDA and LoftQ change the base model's weights, which are not in the folder.
             raise InputError(
                 f"{path}: init_lora_weights is {start!r}, which may require a modified base model",
                 "convert it to plain LoRA by saving it with PEFT's path_initial_model_for_weight_conversion",

@@ -22,7 +22,7 @@ class AdapterConfig(ABC):
 
     @classmethod
     @abstractmethod
-    def of(cls, method: "Method", settings: "MethodSettings") -> Self:
+    def from_settings(cls, method: "Method", settings: "MethodSettings") -> Self:
         """The configuration for a recipe's settings."""
 
     @property
@@ -41,7 +41,7 @@ class AdapterConfig(ABC):
         ``first``: the model has no adapter yet.
 
         Raises:
-            InputError: the model cannot hold such an adapter.
+            InputError: the model does not support such an adapter.
         """
 
 
@@ -101,7 +101,7 @@ class Method:
 
     def config(self, settings: "MethodSettings") -> AdapterConfig | None:
         """The adapter configuration for a recipe's settings; ``None`` if the whole model is trained."""
-        return None if self.whole_model else self.load_class().of(self, settings)
+        return None if self.whole_model else self.load_class().from_settings(self, settings)
 
 
 HUB_TAGS = {"adapterhub": "adapter-transformers", "peft": "peft", "": "fill-mask"}
@@ -291,6 +291,6 @@ class MethodSettings:
     )
 
     @property
-    def takes_second_pass(self) -> bool:
+    def needs_second_pass(self) -> bool:
         """Whether each step needs a second forward pass for the consistency term."""
         return METHODS[self.method].mixture and self.consistency > 0

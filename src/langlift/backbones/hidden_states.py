@@ -44,7 +44,7 @@ def hidden_states(model: PreTrainedModel, batch: Mapping[str, Tensor], rows: Ten
 
 @contextmanager
 def only_rows(model: PreTrainedModel, places: Tensor) -> Iterator[bool]:
-    """Compute the end of the last layer (behind its attention) for some tokens only, inside this context.
+    """Within this context, compute the end of the last layer (after its attention) only for some tokens.
 
     ``places`` int64 [chosen] counts tokens of all sentences. Yields whether the body's output is then
     [1, chosen, d]; where the layer's own code needs all rows again, it keeps its shape, with the rows

@@ -19,7 +19,7 @@ from langlift.errors import InputError
 
 
 def model_location(base: BaseName | str) -> str:
-    """The folder or hub id behind a model's name.
+    """Resolve a model's name to a folder or hub id.
 
     Raises:
         InputError: it looks like a path and is not a model folder, or is a bundled model that is not there.

@@ -65,7 +65,7 @@ class Sight:
         return hidden if self.window is None else hidden | (distance.abs() >= self.window)
 
 
-def takes_flat_batches(model: PreTrainedModel) -> bool:
+def supports_flat_batches(model: PreTrainedModel) -> bool:
     """Whether a model uses a registered attention function and accepts explicit positions.
 
     Gemma 2 caps its attention scores, which PyTorch's kernels cannot: it keeps transformers' own attention.
@@ -163,7 +163,7 @@ class SegmentedAttention(torch.autograd.Function):
         """The gradients of query, key and value, where they are wanted."""
         query, key, value, *kept = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
-        found = [
+        gradients = [
             torch.empty(x.shape, dtype=x.dtype, device=x.device) if wants else None
             for x, wants in zip((query, key, value), wanted, strict=True)
         ]
@@ -171,20 +171,20 @@ class SegmentedAttention(torch.autograd.Function):
             shares = kept.pop(0)
             keep = kept.pop(0) if ctx.dropout else None
             of_output = _products(gradient, run)
-            if found[2] is not None:
+            if gradients[2] is not None:
                 used = shares if keep is None else shares * keep
-                _put(found[2], run, torch.bmm(used.transpose(1, 2), of_output))
-            if found[0] is None and found[1] is None:
+                _put(gradients[2], run, torch.bmm(used.transpose(1, 2), of_output))
+            if gradients[0] is None and gradients[1] is None:
                 continue
             of_shares = torch.bmm(of_output, _products(value, run).transpose(1, 2))
             if keep is not None:
                 of_shares *= keep
             of_scores = torch._softmax_backward_data(of_shares, shares, -1, shares.dtype).mul_(ctx.scale)
-            if found[0] is not None:
-                _put(found[0], run, torch.bmm(of_scores, _products(key, run)))
-            if found[1] is not None:
-                _put(found[1], run, torch.bmm(of_scores.transpose(1, 2), _products(query, run)))
-        return (*found, None, None, None, None)
+            if gradients[0] is not None:
+                _put(gradients[0], run, torch.bmm(of_scores, _products(key, run)))
+            if gradients[1] is not None:
+                _put(gradients[1], run, torch.bmm(of_scores.transpose(1, 2), _products(query, run)))
+        return (*gradients, None, None, None, None)
 
 
 def _products(x: Tensor, run: Run) -> Tensor:
@@ -266,8 +266,8 @@ def _fused_padded(
         sizes = [sum(group.lengths) for group in groups]
         parts = zip(query.split(sizes), key.split(sizes), value.split(sizes), groups, strict=True)
         return torch.cat([_fused_padded(q, k, v, group, scale, dropout, sight) for q, k, v, group in parts])
-    places, held = _grid(segments.lengths, query.device)
-    count, longest = held.shape
+    places, is_token = _grid(segments.lengths, query.device)
+    count, longest = is_token.shape
     q, k, v = (
         x.new_zeros(count * longest, *x.shape[1:])
         .index_copy(0, places, x)
@@ -276,13 +276,13 @@ def _fused_padded(
         for x in (query, key, value)
     )
     whole = sight.window is None or longest <= sight.window
-    seen: Tensor | None = held[:, None, None]
+    seen: Tensor | None = is_token[:, None, None]
     if sight.causal and whole:
         seen = None  # padding comes after everything that is attended to
     elif not whole:
         # Padding attends to itself: a row without any key would have no softmax and no gradient.
-        itself = torch.eye(longest, dtype=torch.bool, device=held.device)
-        seen = (held[:, None, None] & ~sight.unseen(longest, held.device)) | itself
+        itself = torch.eye(longest, dtype=torch.bool, device=is_token.device)
+        seen = (is_token[:, None, None] & ~sight.unseen(longest, is_token.device)) | itself
     attended = scaled_dot_product_attention(
         q, k, v, attn_mask=seen, dropout_p=dropout, scale=scale, is_causal=seen is None
     )
@@ -309,13 +309,13 @@ def _boundaries(lengths: tuple[int, ...], device: torch.device) -> Tensor:
 @lru_cache(maxsize=16)
 @torch.inference_mode(mode=False)
 def _grid(lengths: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where a flat batch's tokens are in a padded one, int64 [tokens], and which of its places hold one.
+    """The positions of a flat batch's tokens in a padded batch, int64 [tokens], and which positions are tokens.
 
     The latter is boolean [sentences, longest], with ``longest`` a multiple of eight, as a GPU's kernels want it.
     """
     longest = -(-max(lengths) // 8) * 8
-    held = torch.arange(longest) < torch.tensor(lengths)[:, None]
-    return held.flatten().nonzero().squeeze(1).to(device), held.to(device)
+    is_token = torch.arange(longest) < torch.tensor(lengths)[:, None]
+    return is_token.flatten().nonzero().squeeze(1).to(device), is_token.to(device)
 
 
 @cache

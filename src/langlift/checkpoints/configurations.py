@@ -195,10 +195,10 @@ def _seq_bn(stored: Mapping[str, Any], own: Any, path: Path) -> SeqBnConfig:
     )
 
 
-def _leave_out(found: Any, path: Path) -> tuple[int, ...]:
-    layers = found or []
+def _leave_out(value: Any, path: Path) -> tuple[int, ...]:
+    layers = value or []
     if not isinstance(layers, list) or not all(type(layer) is int and layer >= 0 for layer in layers):
-        raise InputError(f"{path}: leave_out is {found!r}, not a list of layers", "the file is damaged")
+        raise InputError(f"{path}: leave_out is {value!r}, not a list of layers", "the file is damaged")
     return tuple(sorted(set(layers)))
 
 
@@ -221,20 +221,20 @@ def first_difference(
     return None
 
 
-def _same(found: Any, value: Any) -> bool:
+def _same(found: Any, expected: Any) -> bool:
     """Whether two settings agree; lists may be in any order, and an empty one may be null."""
-    if not isinstance(value, list):
-        return bool(found == value)
-    return isinstance(found or [], list) and sorted(map(str, found or [])) == sorted(map(str, value))
+    if not isinstance(expected, list):
+        return bool(found == expected)
+    return isinstance(found or [], list) and sorted(map(str, found or [])) == sorted(map(str, expected))
 
 
-def _reduction_factor(found: Any, path: Path) -> float:
-    if isinstance(found, dict) and found:
-        first, *others = found.values()
-        found = first if all(other == first for other in others) else found
-    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < float("inf"):
-        raise InputError(f"{path}: not a Seq_bn adapter with one reduction_factor (found {found!r})", READABLE)
-    return float(found)
+def _reduction_factor(value: Any, path: Path) -> float:
+    if isinstance(value, dict) and value:
+        first, *others = value.values()
+        value = first if all(other == first for other in others) else value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise InputError(f"{path}: not a Seq_bn adapter with one reduction_factor (found {value!r})", READABLE)
+    return float(value)
 
 
 def _lora(stored: Mapping[str, Any], version: str, backbone: Backbone, path: Path) -> LoraConfig:

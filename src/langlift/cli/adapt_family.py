@@ -44,7 +44,7 @@ def adapt_family(
     from langlift.training import family as training
 
     result = training.adapt_family(languages, out, recipe, resume)
-    picture = write_learning_curves(out, {code: one.name for code, one in result.languages.items()})
+    picture = write_learning_curves(out, {code: share.name for code, share in result.languages.items()})
     yield result
     show(
         f"{result.family}: {result.method} on {result.base}",
@@ -64,14 +64,14 @@ def adapt_family(
         ("language", "examples", "share", "tokens", "loss before", "after"),
         [
             (
-                f"{one.name} ({code})",
-                f"{one.examples:,}",
-                f"{one.share:.1%}",
-                f"{one.tokens:,}",
-                f"{one.validation_loss_before:.3f}",
-                f"{one.validation_loss:.3f}",
+                f"{share.name} ({code})",
+                f"{share.examples:,}",
+                f"{share.share:.1%}",
+                f"{share.tokens:,}",
+                f"{share.validation_loss_before:.3f}",
+                f"{share.validation_loss:.3f}",
             )
-            for code, one in result.languages.items()
+            for code, share in result.languages.items()
         ],
     )
     note(f"Next: {score_command(result.method, result.base, out)} --text YOUR_SENTENCES.txt")

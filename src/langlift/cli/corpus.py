@@ -42,9 +42,9 @@ def build(
     from langlift.data_folder import excerpt, read_dropped
     from langlift.languages import find_language
 
-    found = find_language(language)
+    resolved = find_language(language)
     result = build_corpus(
-        found,
+        resolved,
         sources,
         out,
         max_bytes=parse_bytes(max_bytes),
@@ -64,7 +64,7 @@ def build(
     ]
     units = ("documents", "lines", "bytes")
     print_table(
-        f"{found.name} ({found}): text from {', '.join(sources)}",
+        f"{resolved.name} ({resolved}): text from {', '.join(sources)}",
         ("step", *units),
         [(step, *(f"{amount[unit]:,}" if amount.get(unit) else "" for unit in units)) for step, amount in steps],
     )
@@ -87,4 +87,4 @@ def build(
     if result.purpose == "scoring":
         note(f"Next: langlift score --base {DEFAULT_BASE} --text {data}")
     else:
-        note(f"Next: langlift adapt {found} --base {DEFAULT_BASE} --data {data} --out {adapter}")
+        note(f"Next: langlift adapt {resolved} --base {DEFAULT_BASE} --data {data} --out {adapter}")

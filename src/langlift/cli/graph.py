@@ -46,9 +46,7 @@ def build(
     templates: str | None = option(
         "--templates FILE", "Sentence templates in the language: YAML file, or shipped (mlt_Latn).", None
     ),
-    either_end: bool = flag(
-        "--either-end", "ConceptNet: also keep edges of which only the end is in the language."
-    ),
+    either_end: bool = flag("--either-end", "ConceptNet: also keep edges that only end in the language."),
     strict: bool = flag("--strict", "Stop at the first damaged row."),
     threads: int | None = option(
         "--threads", "Number of threads. [default: one per core, at most 4]", None, min=1

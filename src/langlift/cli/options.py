@@ -86,10 +86,10 @@ def command(
     """Turn a function that yields its result and then prints it for people into a command.
 
     With ``--json`` the function stops at its ``yield`` and the result is printed as JSON. A function with a
-    parameter ``as_json`` prints both itself and yields nothing. The parameter ``settings`` stands for the options
-    of ``recipe`` (except those in ``without``; ``defaults`` are shown in place of the recipe's), ``--preset``,
-    ``--config`` and ``--set``. A ``trusting`` command has ``--trust-remote-code`` and receives it within its base
-    models; if none is given it receives the empty name, because a run may have recorded one.
+    parameter ``as_json`` prints both itself and yields nothing. The parameter ``settings`` is replaced by the
+    options of ``recipe`` (except those in ``without``; ``defaults`` are shown in place of the recipe's),
+    ``--preset``, ``--config`` and ``--set``. A ``trusting`` command has ``--trust-remote-code`` and receives it
+    within its base models; if none is given it receives the empty name, because a run may have recorded one.
 
     ``result`` is the class of the result, as ``module:class`` in langlift, for the reference.
     """

@@ -49,18 +49,18 @@ def score(
     from langlift.hub_folders import local_folder
 
     folder = local_folder(adapter) if adapter else None
-    how = (path or "fast", precision or "auto")
+    settings = (path or "fast", precision or "auto")
     result: Score | Perplexity
     if is_causal(base):
         if variant != "default":
             raise InputError(f"--variant {variant}: only for masked language models", "leave it out")
-        result = score_causal_model(base, texts, folder, *how)
+        result = score_causal_model(base, texts, folder, *settings)
         name, value = "perplexity", result.perplexity
     else:
-        result = score_model(base, texts, folder, variant, *how)
+        result = score_model(base, texts, folder, variant, *settings)
         name, value = "pseudo-perplexity", result.pseudo_perplexity
-    found = asdict(result)
-    yield {key: value for key, value in found.items() if per_sentence or key != "per_sentence"}
+    record = asdict(result)
+    yield {key: value for key, value in record.items() if per_sentence or key != "per_sentence"}
     show(
         f"{base}{f' + {adapter}' if adapter else ''} on {text}",
         [
@@ -74,8 +74,8 @@ def score(
             ("peak memory", f"{result.peak_memory_bytes / 2**20:,.0f} MiB"),
         ],
     )
-    for sentence in found["per_sentence"] if per_sentence else ():
-        own = sentence.get("perplexity", sentence.get("pseudo_perplexity"))
-        typer.echo(f"{own:.2f}\t{sentence['text']}")
+    for sentence in record["per_sentence"] if per_sentence else ():
+        perplexity = sentence.get("perplexity", sentence.get("pseudo_perplexity"))
+        typer.echo(f"{perplexity:.2f}\t{sentence['text']}")
     if result.truncated:
         note(f"{result.truncated} sentences were longer than the model's maximum input and were cut")

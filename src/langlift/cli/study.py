@@ -122,15 +122,15 @@ def status(
     from langlift.studies.study_file import read_study
 
     path, folder = study_of(file, out)
-    found = status_of(plan_study(read_study(path)), folder)
-    yield found
+    study_status = status_of(plan_study(read_study(path)), folder)
+    yield study_status
     print_table(
-        f"{found.study}: {found.counts['finished']} of {len(found.runs)} finished",
+        f"{study_status.study}: {study_status.counts['finished']} of {len(study_status.runs)} finished",
         ("run", "state", "result"),
-        [(one.name, one.state, one.shown) for one in found.runs],
+        [(one.name, one.state, one.shown) for one in study_status.runs],
         numbers=False,
     )
-    note(", ".join(f"{count} {state}" for state, count in found.counts.items() if count))
+    note(", ".join(f"{count} {state}" for state, count in study_status.counts.items() if count))
 
 
 @app.command("show")

@@ -47,7 +47,7 @@ def resolve(
 
     Presets and config files are YAML with one section for each command (``adapt:``, ``task:``, ...); ``section``
     names the one to read. Within it, a block named after a method (``full:``) applies to that method only.
-    ``blocks`` names further blocks (tasks), of which only ``block`` is read; it may contain blocks of methods. A
+    ``blocks`` names further blocks (tasks); only ``block`` is read, which may contain blocks of methods. A
     bundled model as ``base`` selects its own preset unless one is given. ``defaults`` replace the recipe's own. A
     flag that is ``None`` was not given. ``given`` are settings from elsewhere, applied after ``--config``;
     ``errors`` were found there and are reported together with those found here.
@@ -55,48 +55,48 @@ def resolve(
     Raises:
         InputError: naming every unknown key, wrong type and value out of range, each with its source.
     """
-    found = list(defaults)
+    given_settings = list(defaults)
     if preset is None and base in BUNDLED:
         preset = BUNDLED[base].preset
     if preset is not None:
-        found += preset_settings(preset, section)
+        given_settings += preset_settings(preset, section)
     if config is not None:
-        found += _from_file(config, section)
-    found += given
+        given_settings += _from_file(config, section)
+    given_settings += given
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals:
             raise InputError(f"--set {assignment}: not of the form key=value", "for example --set steps=500")
-        found.append(("--set", key.strip(), _yaml_value(text)))
-    found += [("flag", key, value) for key, value in (flags or {}).items() if value is not None]
+        given_settings.append(("--set", key.strip(), _yaml_value(text)))
+    given_settings += [("flag", key, value) for key, value in (flags or {}).items() if value is not None]
 
     hints, settings = get_type_hints(kind), {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    found = _opened(found, block, blocks)
+    given_settings = _opened(given_settings, block, blocks)
     if "method" in settings:
-        chosen = [value for _, key, value in found if key == "method"] or [settings["method"].default]
-        found = _opened(found, chosen[-1], settings["method"].metadata["choices"])
+        chosen = [value for _, key, value in given_settings if key == "method"] or [settings["method"].default]
+        given_settings = _opened(given_settings, chosen[-1], settings["method"].metadata["choices"])
     values: dict[str, Any] = {}
     given_by: dict[str, str] = {}
-    mistakes = list(errors)
-    for source, key, value in found:
+    problems = list(errors)
+    for source, key, value in given_settings:
         if key not in settings:
             near = get_close_matches(key, settings, n=1)
-            mistakes.append(f"{source}: unknown setting '{key}'" + (f" (did you mean {near[0]}?)" if near else ""))
+            problems.append(f"{source}: unknown setting '{key}'" + (f" (did you mean {near[0]}?)" if near else ""))
             continue
         try:
             values[key] = _checked(value, hints[key], settings[key].metadata)
         except ValueError as error:
-            mistakes.append(f"{source}: {key} {error}")
+            problems.append(f"{source}: {key} {error}")
         given_by[key] = source
         replaced = getattr(kind, "REPLACES", {}).get(key)
         if replaced in values and given_by[replaced] != source:
             del values[replaced]
-    if not mistakes:
+    if not problems:
         recipe = kind(**values)
-        mistakes = getattr(recipe, "mistakes", list)()
-        if not mistakes:
+        problems = getattr(recipe, "conflicts", list)()
+        if not problems:
             return recipe
-    raise InputError("; ".join(mistakes), f"settings of {section}: {', '.join(settings)}")
+    raise InputError("; ".join(problems), f"settings of {section}: {', '.join(settings)}")
 
 
 def preset_settings(name: str, section: str) -> list[Given]:
@@ -166,10 +166,10 @@ def _from_file(path: Path, section: str) -> list[Given]:
     return [(str(path), str(key), value) for key, value in mine.items()]
 
 
-def _opened(found: Sequence[Given], chosen: Any, names: Sequence[str]) -> list[Given]:
+def _opened(settings: Sequence[Given], chosen: Any, names: Sequence[str]) -> list[Given]:
     """Replace the block of the chosen method or task by its settings, and drop the other blocks."""
     flat: list[Given] = []
-    for source, key, value in found:
+    for source, key, value in settings:
         if key not in names or not isinstance(value, dict):
             flat.append((source, key, value))
         elif key == chosen:

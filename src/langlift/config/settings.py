@@ -27,7 +27,7 @@ def setting(
     """Declare a field of a recipe.
 
     The limits apply to each element of a list or mapping; ``min_items`` is the minimum length of a list.
-    ``option`` gives the setting an option of its own on the command line: ``True`` for one with the setting's name
+    ``option`` gives the setting its own command-line option: ``True`` for one with the setting's name
     (``--batch-size``), or a shorter spelling (``--lr``).
     """
     limits = {"above": above, "minimum": minimum, "maximum": maximum, "choices": choices, "min_items": min_items}

@@ -116,18 +116,18 @@ def _plan_without_change(text: LanguageText, base: BaseMeasures, problems: list[
 
 def vocabulary_problems(text: LanguageText, base: BaseMeasures) -> list[str]:
     """The limits that the vocabulary does not meet; empty if it fits."""
-    fit, found = base.vocabulary, []
+    fit, problems = base.vocabulary, []
     if fit.unread_share >= LIMITS["unknown_words"]:
-        found.append("unknown_words")
+        problems.append("unknown_words")
     if 1 - fit.letter_coverage >= LIMITS["missing_letters"]:
-        found.append("missing_letters")
+        problems.append("missing_letters")
     if base.exposure.seen:
-        return found  # it has learned its tokens, however short: a new vocabulary would only save time
+        return problems  # it has learned its tokens, however short: a new vocabulary would only save time
     if _times_own(text, base) >= LIMITS["times_own"]:
-        found.append("times_own")
+        problems.append("times_own")
     elif text.size.bytes < LIMITS["text_for_own_vocabulary"] and (fit.fertility or 0.0) >= LIMITS["cut_finely"]:
-        found.append("cut_finely")
-    return found
+        problems.append("cut_finely")
+    return problems
 
 
 def _times_own(text: LanguageText, base: BaseMeasures) -> float:
@@ -231,7 +231,7 @@ def advise_family(
     measures: Sequence[BaseMeasures],
     step: StepTime | None,
 ) -> Advice:
-    """Advice for one model for all languages, with one vocabulary of its own if half of the languages need one.
+    """Advice for one model for all languages, with a new shared vocabulary if half of the languages need one.
 
     ``measures`` are those of one base model, one for each of ``texts``; ``step`` is the time of one batch.
     """

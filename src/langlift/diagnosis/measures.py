@@ -136,11 +136,11 @@ def read_language(
     )
 
 
-def _some(lines: Sequence[str], most: int) -> list[str]:
-    """At most ``most`` lines, drawn with a fixed seed, in their order."""
-    if len(lines) <= most:
+def _some(lines: Sequence[str], limit: int) -> list[str]:
+    """At most ``limit`` lines, drawn with a fixed seed, in their order."""
+    if len(lines) <= limit:
         return list(lines)
-    chosen = np.random.default_rng(SEED).choice(len(lines), most, replace=False)
+    chosen = np.random.default_rng(SEED).choice(len(lines), limit, replace=False)
     return [lines[i] for i in sorted(chosen)]
 
 

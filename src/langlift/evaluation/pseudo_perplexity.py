@@ -63,11 +63,11 @@ def score_sentences(
 
     ``default``: every token except special ones, each alone; the corpus value is ``exp(-sum log p / tokens)``.
     ``within_word_l2r`` (Kauf and Ivanova 2023, arXiv 2305.10588): with each token, all later tokens of the same
-    word are masked too, so that the tokens of a word do not reveal each other. Words end at white space, whatever
-    the tokenizer, so that ``per_character`` can be compared between vocabularies; in scripts without spaces each
-    token is a word. ``published`` (arXiv 2502.10140): special tokens are masked too, and the corpus value is the
-    arithmetic mean of the sentences' ``exp(-sum log p / tokens)``. ``precision`` bf16, or auto if it selects bf16,
-    casts the model, in place.
+    word are masked too, so that the tokens of a word do not reveal each other. Words end at white space,
+    regardless of the tokenizer, so that ``per_character`` can be compared between vocabularies; in scripts without
+    spaces each token is a word. ``published`` (arXiv 2502.10140): special tokens are masked too, and the corpus
+    value is the arithmetic mean of the sentences' ``exp(-sum log p / tokens)``. ``precision`` bf16, or auto if it
+    selects bf16, casts the model, in place.
 
     Raises:
         InputError: unknown variant, or no sentence has a token.

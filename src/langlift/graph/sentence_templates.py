@@ -107,7 +107,7 @@ def load_predicates(extra: Path | None = None) -> dict[str, str]:
     return predicates
 
 
-def load_templates(given: str, known: set[str]) -> tuple[Path, dict[str, Template]]:
+def load_templates(name: str, known: set[str]) -> tuple[Path, dict[str, Template]]:
     """A file and its templates by relation, given its path (``.yaml``) or a shipped name (``mlt_Latn``).
 
     ``known`` are the relations that may have a template.
@@ -115,7 +115,7 @@ def load_templates(given: str, known: set[str]) -> tuple[Path, dict[str, Templat
     Raises:
         InputError: there is no such file, or it is not valid; the relation is named.
     """
-    path = _path(given)
+    path = _path(name)
     with yaml_readable(path, "put each template in double quotes"):
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     if not isinstance(content, dict) or not content:
@@ -135,17 +135,17 @@ def load_templates(given: str, known: set[str]) -> tuple[Path, dict[str, Templat
     return path, templates
 
 
-def _path(given: str) -> Path:
-    if given.lower().endswith(ENDINGS):
-        return Path(given).expanduser()
+def _path(template: str) -> Path:
+    if template.lower().endswith(ENDINGS):
+        return Path(template).expanduser()
     shipped = {path.stem: path for path in Path(str(files("langlift.graph") / "templates")).glob("*.yaml")}
     try:
-        name = str(find_language(given))
+        name = str(find_language(template))
     except InputError:
-        name = given
+        name = template
     if name not in shipped:
         hint = f"a .yaml file, or one of {', '.join(sorted(shipped))}"
-        raise InputError(f"--templates {given}: no such templates", hint)
+        raise InputError(f"--templates {template}: no such templates", hint)
     return shipped[name]
 
 

@@ -195,7 +195,7 @@ def fit_head(model: TaskModel, batches: Iterable[Mapping[str, Tensor]]) -> None:
     """Fit a classification or token head to the frozen body's vectors, before both train: LP-FT.
 
     A random head distorts good vectors in the first steps; one that fits them does not (arXiv 2202.10054).
-    ``batches`` hold ``labels``; they are read until they contain ``MOST_FITTED`` items. No random numbers are
+    ``batches`` contain ``labels``; they are read until they contain ``MOST_FITTED`` items. No random numbers are
     drawn.
     """
     vectors: list[Tensor] = []

@@ -66,9 +66,11 @@ class PromptRecipe:
         "auto", "Local model: numerical precision; auto uses bf16 on a GPU that supports it", choices=PRECISIONS
     )
 
-    def mistakes(self) -> list[str]:
+    def conflicts(self) -> list[str]:
         """Settings that cannot be combined."""
-        found = [] if len(set(self.seeds)) == len(self.seeds) else ["seeds: the same seed twice"]
+        conflicts = [] if len(set(self.seeds)) == len(self.seeds) else ["seeds: the same seed twice"]
         if len(self.seeds) > 1 and not self.shots and not self.temperature:
-            found.append("seeds: without shots and at temperature 0, all seeds send the same prompts: give one")
-        return found
+            conflicts.append(
+                "seeds: without shots and at temperature 0, all seeds send the same prompts: give one"
+            )
+        return conflicts

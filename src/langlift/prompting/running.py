@@ -116,32 +116,35 @@ def prompt(
         "template": run.template.source,
     }
     if not is_finished(out):
-        opened_model.require([one for of_seed in prompts.values() for one in of_seed])
+        opened_model.require([request for of_seed in prompts.values() for request in of_seed])
     with open_run(out, recorded("prompt", inputs, recipe), resume, MAY_CHANGE) as opened:
         if opened.finished:
             return PromptResult(**opened.metrics)
         with open_answers(answers or out / ANSWERS, wait) as store:
             start = time.monotonic()
-            keyed = {seed: [(one.key(opened_model.identity), one) for one in prompts[seed]] for seed in prompts}
-            wanted = {key: one for of_seed in keyed.values() for key, one in of_seed}
-            missing = {key: one for key, one in wanted.items() if key not in store.answers}
-            outcome = _ask(opened_model, missing, len(wanted), store)
+            keyed = {
+                seed: [(request.key(opened_model.identity), request) for request in prompts[seed]]
+                for seed in prompts
+            }
+            requests = {key: request for of_seed in keyed.values() for key, request in of_seed}
+            missing = {key: request for key, request in requests.items() if key not in store.answers}
+            outcome = _ask(opened_model, missing, len(requests), store)
             if outcome.failures and recipe.failures == "stop":
                 reasons = Counter(outcome.failures.values()).most_common(3)
                 raise LangliftError(
-                    f"{len(outcome.failures)} of {len(wanted)} prompts got no answer: "
+                    f"{len(outcome.failures)} of {len(requests)} prompts got no answer: "
                     + "; ".join(f"{count} x {reason}" for reason, count in reasons),
-                    "the other answers are kept: the same again (langlift prompt: with --resume) sends these; "
-                    "with failures=wrong they count as wrong",
+                    "the other answers are kept: the same command (langlift prompt: with --resume) sends only "
+                    "these again; with failures=wrong they count as wrong",
                 )
             seconds = time.monotonic() - start
             seeds = []
             for seed, of_seed in keyed.items():
                 found = [store.answers.get(key) for key, _ in of_seed]
                 seeds.append(run.evaluate(out / f"seed-{seed}", seed, inputs, prompts[seed], found))
-            asked = len(missing) - len(outcome.failures)
-            received = [store.answers[key] for key in wanted if key in store.answers]
-            result = run.result(seeds, opened_model.name, received, outcome, asked, seconds)
+            sent = len(missing) - len(outcome.failures)
+            received = [store.answers[key] for key in requests if key in store.answers]
+            result = run.result(seeds, opened_model.name, received, outcome, sent, seconds)
         opened.finish(asdict(result))
     return result
 

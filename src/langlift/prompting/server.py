@@ -194,7 +194,7 @@ class Server:
                     ) from None
                 raise _PromptFailedError(reason if detail == reason else f"{reason}: {detail}")
             outcome.retries[reason] += 1
-            # Jitter; never shorter than the server asks for. After a 429 all prompts wait.
+            # Jitter; never shorter than the server requires. After a 429 all prompts wait.
             own = min(MAX_WAIT, recipe.first_wait * 2.0**retries) * random.uniform(0.5, 1.0)
             seconds = max(own, asked_to_wait + random.uniform(0.0, min(1.0, own)) if asked_to_wait else 0.0)
             if reason == "HTTP 429" or asked_to_wait:

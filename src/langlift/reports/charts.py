@@ -195,12 +195,12 @@ def bars(
     return _spec(alt.layer(*layers), height=36 * len(rows))
 
 
-def scatter(found: Correlation, unit: str, labels: bool) -> Spec:
+def scatter(correlation: Correlation, unit: str, labels: bool) -> Spec:
     """A dot for each language over a logarithmic axis, with the least-squares line."""
-    rows = [{"language": name, "x": x, "y": y} for name, (x, y) in found.points.items()]
+    rows = [{"language": name, "x": x, "y": y} for name, (x, y) in correlation.points.items()]
     scale = alt.Scale(type="log", nice=False, padding=28)
     base = _chart(rows).encode(
-        x=alt.X("x:Q", title=found.x, scale=scale, axis=_log_axis(rows)),
+        x=alt.X("x:Q", title=correlation.x, scale=scale, axis=_log_axis(rows)),
         y=alt.Y("y:Q", title=unit, scale=alt.Scale(zero=False, padding=12), axis=FIVE_TICKS),
     )
     line = base.transform_regression("x", "y", method="log").mark_line(color=GREY, strokeWidth=2)

@@ -41,7 +41,7 @@ def export_onnx(source: Path, out: Path, base: BaseName, int8: bool, data: str |
 
     Raises:
         InputError: no finished run, a model that cannot be a graph, or onnx is not installed.
-        LangliftError: the graph does not compute what the run computes; nothing is left behind.
+        LangliftError: the graph does not compute what the run computes; then no files remain.
     """
     require_onnx()
     check_new_folder(out)

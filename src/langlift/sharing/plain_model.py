@@ -140,7 +140,7 @@ def _require_mergeable(folder: Path, source: Path) -> None:
     if not (folder / CONFIG_FILE).is_file():
         return
     if (folder / FUSION_CONFIG).exists():
-        what = "a fusion of adapters, with attention computed anew for every token"
+        what = "a fusion of adapters, with attention computed for every token"
     elif "peft_type" in read_description(folder):
         return
     else:

@@ -23,7 +23,7 @@ from langlift.graph.recipe import GraphRecipe
 from langlift.languages import find_language
 from langlift.prompting.running import prompt
 from langlift.studies.cutting import cut_data
-from langlift.studies.folder import COSTS, FAILED, SENTENCES, held, is_done, prepare, write_run
+from langlift.studies.folder import COSTS, FAILED, SENTENCES, is_done, locked_folder, prepare, write_run
 from langlift.studies.step import UNSAFE, Input, Step
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
@@ -64,7 +64,7 @@ def execute(step: Step, runs: Path) -> RunOutcome:
     """
     try:
         folder = step.folder_in(runs)
-        with held(folder, "run", WAIT):
+        with locked_folder(folder, "run", WAIT):
             return RunOutcome(step.name) if is_done(runs, step) else _attempt(step, runs, folder)
     except LangliftError as error:
         return RunOutcome(step.name, error.message, error.hint)

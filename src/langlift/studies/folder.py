@@ -154,7 +154,7 @@ def prepare(folder: Path) -> None:
 
 
 @contextmanager
-def held(folder: Path, what: str, wait: float = 0.0) -> Iterator[None]:
+def locked_folder(folder: Path, what: str, wait: float = 0.0) -> Iterator[None]:
     """Lock a folder; the lock is released when the process ends, however it ends.
 
     Raises:
@@ -175,7 +175,7 @@ def _state(step: Step, runs: Path) -> RunState:
         state = "missing"
     else:
         try:
-            with held(folder, "run"):
+            with locked_folder(folder, "run"):
                 failure = _read(folder / FAILED)
                 state, shown = ("stopped", "") if failure is None else ("failed", str(failure.get("error")))
         except LangliftError:

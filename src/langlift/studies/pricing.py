@@ -185,17 +185,19 @@ def price_plan(
         timed = replace(recipe, objective=CAUSAL) if is_decoder(base, plan.study) else recipe
         costs[base, recipe] = _training_cost(base, timed, text, seconds, remarks)
     runs = [_priced(step, step.hash in finished, costs, remarks) for step in plan.steps]
-    open_runs = [one for one in runs if not one.finished]
-    if any(one.kind == "prompt" for one in open_runs):
+    open_runs = [price for price in runs if not price.finished]
+    if any(price.kind == "prompt" for price in open_runs):
         remarks.append(
             "prompted models: an upper bound on requests (answers in the study's answers/ are not requested "
             "again), and the tokens of the prompts for local models; answers come on top, and time is not "
             "estimated"
         )
-    if any(one.tokens is None and one.kind != "prompt" for one in open_runs):
+    if any(price.tokens is None and price.kind != "prompt" for price in open_runs):
         remarks.append("? is unknown: downloading and building of corpora, graphs and vocabularies have no price")
     gpu_seconds = {
-        name: sum(max((one.flops or 0.0) / (UTILISATION * peak), STEP_SECONDS * (one.steps or 0)) for one in runs)
+        name: sum(
+            max((price.flops or 0.0) / (UTILISATION * peak), STEP_SECONDS * (price.steps or 0)) for price in runs
+        )
         for name, peak in (gpus or {}).items()
     }
     if gpus:
@@ -294,15 +296,15 @@ def _priced(
 
 def _total(runs: Sequence[RunPrice]) -> RunPrice:
     """The sums over what is known of the unfinished runs."""
-    seconds = [one.seconds for one in runs if one.seconds is not None]
-    requests = [one.requests for one in runs if one.requests]
+    seconds = [price.seconds for price in runs if price.seconds is not None]
+    requests = [price.requests for price in runs if price.requests]
     return RunPrice(
         name="total",
         kind="total",
         finished=False,
-        tokens=sum(one.tokens or 0 for one in runs),
-        flops=sum(one.flops or 0.0 for one in runs),
-        disk_bytes=sum(one.disk_bytes or 0 for one in runs),
+        tokens=sum(price.tokens or 0 for price in runs),
+        flops=sum(price.flops or 0.0 for price in runs),
+        disk_bytes=sum(price.disk_bytes or 0 for price in runs),
         seconds=sum(seconds) if seconds or not runs else None,
         requests=sum(requests) if requests else None,
     )
@@ -324,7 +326,7 @@ def _workload_of(step: Step) -> _Workload:
         return _Workload(steps * size * tokens, validations * dev * tokens, steps, assumed)
     if step.kind == "score":
         text = _lengths_of_score(step, base)
-        # With a masked model, each token is masked in a copy of its own.
+        # With a masked model, each token is masked in a separate copy.
         each = text.tokens if settings["variant"] == CAUSAL else text.squared
         return _Workload(read=text.test * each, assumed=text.assumed)
     if step.kind == "alignment":

@@ -11,10 +11,10 @@ from typing import Any
 
 from langlift.errors import InputError, LangliftError
 from langlift.files import write_text
-from langlift.processes import only_one
+from langlift.processes import require_single_process
 from langlift.progress import progress_to
 from langlift.studies.execution import RunOutcome, execute
-from langlift.studies.folder import RUNS, held, is_done, update_cell
+from langlift.studies.folder import RUNS, is_done, locked_folder, update_cell
 from langlift.studies.planning import StudyPlan
 from langlift.studies.step import Step
 from langlift.studies.study import study_text
@@ -78,11 +78,11 @@ def run_study(
         InputError: ``out`` contains something else, or runs that are not in the plan.
         LangliftError: another process runs the study, or the folder cannot be written.
     """
-    only_one("langlift study")
+    require_single_process("langlift study")
     started = time.monotonic()
     runs = out / RUNS
     _check_folder(out)
-    with held(out, "study"):
+    with locked_folder(out, "study"):
         _remove_others(plan, out, set_aside)
         write_text(out / STUDY, study_text(plan.study))
         for step in plan.steps:

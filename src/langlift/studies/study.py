@@ -43,7 +43,7 @@ class StudyTask:
 
 @dataclass(frozen=True)
 class Scoring:
-    """What pseudo-perplexity is measured on: a name in ``data`` or data of its own."""
+    """The data on which pseudo-perplexity is measured: a name in ``data`` or separate data."""
 
     text: str | ByLanguage
     variant: tuple[str, ...] = setting(("default",), "how it is computed", choices=VARIANTS, min_items=1)

@@ -54,15 +54,15 @@ class TaskData(Generic[Input, Gold]):
     remarks: list[str] = field(default_factory=list)
 
 
-def words_in(one: Any) -> list[str]:
+def words_in(item: Any) -> list[str]:
     """The words of an input of a task that labels words."""
-    words: list[str] = getattr(one, "words", one)
+    words: list[str] = getattr(item, "words", item)
     return words
 
 
-def text_of(one: Any) -> str:
+def text_of(item: Any) -> str:
     """An input as running text."""
-    return one if isinstance(one, str) else " ".join(words_in(one))
+    return item if isinstance(item, str) else " ".join(words_in(item))
 
 
 Settings = Mapping[str, Any]

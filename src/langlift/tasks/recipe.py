@@ -60,9 +60,9 @@ class TaskRecipe:
     precision: str = same_setting(AdaptRecipe, "precision")
     path: str = same_setting(AdaptRecipe, "path")
 
-    def mistakes(self) -> list[str]:
+    def conflicts(self) -> list[str]:
         """Settings that cannot be combined."""
-        found = [] if len(set(self.seeds)) == len(self.seeds) else ["seeds: the same seed twice"]
+        conflicts = [] if len(set(self.seeds)) == len(self.seeds) else ["seeds: the same seed twice"]
         if self.patience and not self.keep_best:
-            found.append("patience: stops at the best dev score, so keep_best must be true")
-        return found
+            conflicts.append("patience: stops at the best dev score, so keep_best must be true")
+        return conflicts

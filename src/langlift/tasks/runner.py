@@ -30,7 +30,7 @@ from langlift.errors import InputError
 from langlift.files import atomic_files, write_text
 from langlift.heads.classification import TaskModel, fit_head
 from langlift.model_cards import render_card
-from langlift.processes import only_one
+from langlift.processes import require_single_process
 from langlift.progress import say
 from langlift.tasks.inference import PREDICTION_BATCH
 from langlift.tasks.learner import Split, TaskData
@@ -102,13 +102,13 @@ def train_task(
         InputError: unusable task, data, base, adapter or recipe, or ``out`` contains another run.
     """
     described = task_called(task)
-    only_one("training for a task")
+    require_single_process("training for a task")
     sources = [Path(name).resolve() if Path(name).exists() else name for name in train_data or ()]
     for name, source in zip(train_data or (), sources, strict=True):
         if sources.count(source) > 1:
             raise InputError(f"--train-data {name}: given twice", "name each data set once")
     base = BaseName.of(base)
-    recipe = settled(recipe, is_causal(base))
+    recipe = resolve_pooling(recipe, is_causal(base))
     adapters = [language_adapter] if isinstance(language_adapter, Path) else list(language_adapter or ())
     setup = setup_for(task, recipe, adapters)
     splits = described.learner.read(str(data), [str(name) for name in train_data or ()], strict)
@@ -137,7 +137,7 @@ def train_task(
     return result
 
 
-def settled(recipe: TaskRecipe, causal: bool) -> TaskRecipe:
+def resolve_pooling(recipe: TaskRecipe, causal: bool) -> TaskRecipe:
     """The recipe with ``auto`` resolved: in a decoder only the last token has seen the whole text."""
     if recipe.pooling != "auto":
         return recipe

@@ -28,7 +28,7 @@ from langlift.checkpoints.fusion_folder import (
     load_members,
     member_names,
     save_fusion,
-    with_block,
+    with_invertible_block,
 )
 from langlift.checkpoints.layouts import ADAPTERHUB_WEIGHTS, CONFIG_FILE, PEFT_WEIGHTS
 from langlift.errors import InputError
@@ -285,7 +285,7 @@ def setup_for(task: str, recipe: TaskRecipe, adapters: Sequence[Path] = ()) -> S
     if len(adapters) < 2:
         return setup
     names = member_names(adapters)
-    if unused := with_block(adapters[1:], names[1:]):
+    if unused := with_invertible_block(adapters[1:], names[1:]):
         say(f"only the first adapter's invertible block is used, not that of {', '.join(unused)}")
     return Fused(setup, tuple(adapters), tuple(names))
 

@@ -118,7 +118,7 @@ class TaggingLearner(Learner[Input, list[str]], Generic[Input]):
         return found
 
     @abstractmethod
-    def labelled(self, one: Input, tags: list[str], probabilities: list[float]) -> Label:
+    def labelled(self, item: Input, tags: list[str], probabilities: list[float]) -> Label:
         """The prediction for one input, with the tag of each word and the tag's probability."""
 
 

@@ -79,9 +79,9 @@ def one_pass(example_of: ExampleOf, count: int) -> list[Example]:
     return [example_of(number, 0) for number in range(count)]
 
 
-def evenly_spread(count: int, most: int) -> list[int]:
-    """At most ``most`` of the numbers below ``count``, evenly spaced, including the first and the last."""
-    numbers: list[int] = np.unique(np.linspace(0, count - 1, most).astype(int)).tolist()
+def evenly_spread(count: int, limit: int) -> list[int]:
+    """At most ``limit`` of the numbers below ``count``, evenly spaced, including the first and the last."""
+    numbers: list[int] = np.unique(np.linspace(0, count - 1, limit).astype(int)).tolist()
     return numbers
 
 

@@ -22,7 +22,7 @@ from langlift.progress import say
 from langlift.training.cost import flops_per_token
 from langlift.training.family_file import SECTION, Family
 from langlift.training.freezing import FreezeAtStart, encoder_parameters
-from langlift.training.language_model_training import Adaptation, arrangement, trained_head
+from langlift.training.language_model_training import Adaptation, example_order, trained_head
 from langlift.training.recipes import FamilyRecipe
 from langlift.training.run import Trained, open_run
 from langlift.training.run_folder import LEARNING_CURVES
@@ -240,7 +240,7 @@ def _tokens_seen(rows: TrainingData, recipe: FamilyRecipe, steps: int) -> list[i
 
 def _order(rows: TrainingData, recipe: FamilyRecipe, total: int) -> Iterator[npt.NDArray[np.integer]]:
     """The numbers of the first ``total`` training examples in order, in parts."""
-    order = arrangement(rows, recipe)
+    order = example_order(rows, recipe)
     for start in range(0, total, order.count):
         yield order.epoch(start // order.count)[0][: total - start]
 

@@ -11,7 +11,7 @@ SHARPNESS = 1.2
 
 
 @torch.no_grad()
-def see_neighbours(body: XLMRobertaModel) -> None:
+def attend_to_neighbours(body: XLMRobertaModel) -> None:
     """Initialise the heads of the first layers to attend to near neighbours, in place.
 
     A small encoder with absolute positions behaves like a bag of words for tens of millions of tokens before its

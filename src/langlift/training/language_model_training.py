@@ -138,7 +138,7 @@ class Adaptation:
             greater_is_better=False,
             train_dataset=Schedule(
                 examples_of(data.train, recipe.seed),
-                arrangement(data, recipe),
+                example_order(data, recipe),
                 steps * recipe.batch_size * accumulation,
             ),
             collate=path.collate,
@@ -171,7 +171,7 @@ def trained_head(model: PreTrainedModel, recipe: AdaptRecipe) -> dict[str, nn.Pa
     return found
 
 
-def arrangement(data: TrainingData, recipe: AdaptRecipe) -> Shuffled | LengthGroups | Rounds:
+def example_order(data: TrainingData, recipe: AdaptRecipe) -> Shuffled | LengthGroups | Rounds:
     """The order of the examples: a single data set is grouped by length; several are mixed within each step."""
     if data.weighted:
         return Rounds(data.sizes, list(data.shares.values()), recipe.seed)

@@ -82,8 +82,8 @@ def state_keeping_loss(teacher: PreTrainedModel, weight: float, loss: SummedLoss
     ``|t - mean(t)|^2``, times ``weight`` and the number of predicted tokens (the masked loss is a sum over these).
     The mean, which makes up most of a sentence encoder's norm, carries no information and is subtracted. So the
     states of texts without masks are preserved, while those at masks learn to predict the missing word. The term
-    is computed on the first half of a batch's texts, which halves its cost. With another ``loss`` than the plain
-    masked one it needs a pass of its own.
+    is computed on the first half of a batch's texts, which halves its cost. With a ``loss`` other than the plain
+    masked one, it needs an additional pass.
     """
 
     def both(student: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:

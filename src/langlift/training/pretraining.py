@@ -25,7 +25,7 @@ from langlift.corpus.text_files import Document
 from langlift.files import atomic_folder, sha256_of
 from langlift.languages import FLORES_CODE
 from langlift.model_cards import render_card
-from langlift.processes import only_one
+from langlift.processes import require_single_process
 from langlift.progress import ProgressBar
 from langlift.training.decoder_bias import piece_counts
 from langlift.training.examples import (
@@ -39,7 +39,7 @@ from langlift.training.examples import (
     one_pass,
 )
 from langlift.training.further import lineage, prepare_further, require_row
-from langlift.training.initialisation import see_neighbours
+from langlift.training.initialisation import attend_to_neighbours
 from langlift.training.language_model_loss import loss_path
 from langlift.training.loss_terms import frozen_copy, state_keeping_loss
 from langlift.training.optimizers import MuonWithAdamW
@@ -107,7 +107,7 @@ def pretrain(
         InputError: no usable text, less text in a language than its budget, no such base, or ``out`` contains
         another run.
     """
-    only_one("langlift pretrain")
+    require_single_process("langlift pretrain")
     base = BaseName.of(base)
     if isinstance(recipe, FurtherRecipe) != bool(base):
         raise TypeError("a FurtherRecipe needs a base, and a base needs a FurtherRecipe")
@@ -261,7 +261,7 @@ def new_model(tokenizer: PreTrainedTokenizerBase, recipe: PretrainRecipe) -> Pre
     )
     # On a CPU, plain products in bf16 are faster than the fused attention kernel; the fast path has its own.
     model = XLMRobertaForMaskedLM._from_config(config, attn_implementation="eager", dtype=torch.float32)
-    see_neighbours(model.base_model)
+    attend_to_neighbours(model.base_model)
     return model
 
 

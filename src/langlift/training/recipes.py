@@ -66,23 +66,23 @@ class AdaptRecipe(MethodSettings):
         option=True,
     )
 
-    def mistakes(self) -> list[str]:
+    def conflicts(self) -> list[str]:
         """Settings that cannot be combined."""
-        found = []
+        conflicts = []
         if self.train_head and self.objective == CAUSAL:
-            found.append(
+            conflicts.append(
                 "train_head: a causal head consists of its decoder only, which is not trained with adapters"
             )
         if self.fit_bias and self.objective == CAUSAL:
-            found.append("fit_bias: only for masked objectives")
+            conflicts.append("fit_bias: only for masked objectives")
         second_pass = f"not with the second pass of {self.method} (set consistency to 0)"
-        if self.gradient_checkpointing and self.takes_second_pass:
-            found.append(f"gradient_checkpointing: {second_pass}")
+        if self.gradient_checkpointing and self.needs_second_pass:
+            conflicts.append(f"gradient_checkpointing: {second_pass}")
         if self.keep_states and (self.objective == CAUSAL or self.quantised):
-            found.append("keep_states: only for masked objectives, and not for a quantised base")
+            conflicts.append("keep_states: only for masked objectives, and not for a quantised base")
         if self.quantised and METHODS[self.method].whole_model:
-            found.append(f"quantised: only for adapters (method {self.method} trains the base model itself)")
-        return found
+            conflicts.append(f"quantised: only for adapters (method {self.method} trains the base model itself)")
+        return conflicts
 
 
 @dataclass(frozen=True)
@@ -124,15 +124,15 @@ class FamilyRecipe(AdaptRecipe):
         AdaptRecipe, "validation_examples", 250, "Maximum number of dev sentences of each language per validation"
     )
 
-    def mistakes(self) -> list[str]:
+    def conflicts(self) -> list[str]:
         """Settings that cannot be combined."""
-        found = super().mistakes()
+        conflicts = super().conflicts()
         if self.objective == CAUSAL or self.quantised:
-            found.append("causal and quantised models: only for one language (langlift adapt)")
+            conflicts.append("causal and quantised models: only for one language (langlift adapt)")
         for name in ("targeted_as_published", "keep_states", "fit_bias"):
             if getattr(self, name):
-                found.append(f"{name}: only for one language (langlift adapt)")
-        return found
+                conflicts.append(f"{name}: only for one language (langlift adapt)")
+        return conflicts
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class _TextTraining:
     precision: str = same_setting(AdaptRecipe, "precision", "bf16")
     path: str = same_setting(AdaptRecipe, "path")
 
-    def mistakes(self) -> list[str]:
+    def conflicts(self) -> list[str]:
         """Settings that cannot be combined."""
         unknown = [name for name in self.language_bytes if self.languages and name not in self.languages]
         return [f"language_bytes: {', '.join(unknown)} not among languages"] if unknown else []
@@ -192,14 +192,14 @@ class PretrainRecipe(_TextTraining):
     )
     max_tokens: int = setting(256, "Maximum input length of the finished model in tokens", minimum=16)
 
-    def mistakes(self) -> list[str]:
+    def conflicts(self) -> list[str]:
         """Settings that cannot be combined."""
-        found = super().mistakes()
+        conflicts = super().conflicts()
         if self.row_tokens > self.max_tokens:
-            found.append(f"row_tokens ({self.row_tokens}) must not be above max_tokens ({self.max_tokens})")
+            conflicts.append(f"row_tokens ({self.row_tokens}) must not be above max_tokens ({self.max_tokens})")
         if self.hidden_size % (2 * self.attention_heads):
-            found.append(f"hidden_size ({self.hidden_size}) must be a multiple of twice attention_heads")
-        return found
+            conflicts.append(f"hidden_size ({self.hidden_size}) must be a multiple of twice attention_heads")
+        return conflicts
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class VocabRecipe:
         option=True,
     )
 
-    def mistakes(self) -> list[str]:
+    def conflicts(self) -> list[str]:
         """Settings that cannot be combined."""
         if self.init == "focus" and not self.copy_overlap:
             return ["copy_overlap must be true with init focus, which uses the shared tokens"]

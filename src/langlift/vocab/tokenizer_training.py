@@ -111,7 +111,7 @@ def _unigram_pieces(
             sentence_iterator=(normalizer.normalize_str(line) if normalizer else line for line in lines),
             model_writer=model,
             model_type="unigram",
-            # sentencepiece counts three special tokens of its own.
+            # sentencepiece also counts its own three special tokens.
             vocab_size=count + 3,
             byte_fallback=byte_fallback,
             character_coverage=character_coverage,
@@ -219,7 +219,7 @@ def _check_size(model: State, size: int) -> None:
     found = len(model["vocab"])
     if found > size:
         raise LangliftError(
-            f"a vocabulary of {size} cannot hold the {found} special tokens and characters of the text",
+            f"a vocabulary of {size} cannot contain the {found} special tokens and characters of the text",
             "use a larger --size, or a lower --set character_coverage",
         )
     if found < size:

@@ -61,8 +61,8 @@ def trim_vocabulary(
     remaining token the same logit. Probabilities rise slightly because they are shared among fewer tokens.
 
     ``size`` is the maximum number of entries to keep: special tokens, bytes, all single characters, and those of
-    the other tokens that the corpora use most; each corpus has the same weight, whatever its length. Some lines
-    are then split into smaller tokens than before.
+    the other tokens that the corpora use most; each corpus has the same weight, regardless of its length. Some
+    lines are then split into smaller tokens than before.
 
     Raises:
         InputError: base or corpus cannot be read, ``size`` is too small for the characters, or ``out`` is not

@@ -56,7 +56,7 @@ def correlate(all_results: Sequence[Results], runs: Sequence[StudyRun]) -> list[
     """
     by_hash = {run.hash: run for run in runs if run.hash}
     before = _perplexity_before(all_results)
-    found = []
+    correlations = []
     for results in all_results:
         if results.measure.is_loss:
             continue
@@ -72,8 +72,8 @@ def correlate(all_results: Sequence[Results], runs: Sequence[StudyRun]) -> list[
                     name: (size, mean(some)) for name, some in values.items() if some and (size := sizes[name])
                 }
                 if one := correlation(results.measure.title, condition.label, x, y, points):
-                    found.append(one)
-    return found
+                    correlations.append(one)
+    return correlations
 
 
 def correlation(

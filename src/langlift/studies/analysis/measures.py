@@ -47,7 +47,7 @@ METRICS = {
     LOSS: "held-out loss",
 }
 FURTHER = tuple(dict.fromkeys(metric.name for task in TASKS.values() for metric in task.further))
-"""Additional metrics of runs, each with a table of its own."""
+"""Additional metrics of runs, each with its own table."""
 PUBLISHED = "published"
 WITHOUT = ("alone", "none")
 """The uses and methods without adaptation, which other conditions are compared with."""
