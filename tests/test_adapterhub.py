@@ -608,7 +608,7 @@ REFUSED = {
     "no architecture": ("seq_bn", field(model_type=None), "does not state its model_type"),
     "no size": ("seq_bn", field(hidden_size=None), "does not state its hidden_size"),
     "a strange size": ("seq_bn", field(hidden_size=30), "has shape"),
-    "a name that is a module's": ("seq_bn", field(name="encoder"), "adapter name 'encoder' is not usable"),
+    "a name that is a module's": ("seq_bn", field(name="encoder"), "adapter name 'encoder' cannot be used here"),
     "a far layer": (
         "seq_bn",
         weights(lambda w: w.update({KEY.replace("layer.1", "layer.999999999"): w.pop(KEY)})),

@@ -80,8 +80,8 @@ def test_a_sentence_is_its_syntactic_words_and_all_its_lines():
         ([row(1), row(2, 2)], 2, "word 2 is its own HEAD"),
         ([row(1), row(2, 0)], 2, "a second root (the first is word 1)"),
         ([row(1), row(2, 1, "_")], 2, "a HEAD without a DEPREL"),
-        ([row(1), row(2, 3), row(3, 4), row(4, 2)], 2, "the HEADs run in a circle (2 -> 3 -> 4 -> 2)"),
-        ([row(1, 2), row(2, 1)], 1, "the HEADs run in a circle (1 -> 2 -> 1)"),
+        ([row(1), row(2, 3), row(3, 4), row(4, 2)], 2, "the HEADs form a cycle (2 -> 3 -> 4 -> 2)"),
+        ([row(1, 2), row(2, 1)], 1, "the HEADs form a cycle (1 -> 2 -> 1)"),
     ],
 )
 def test_damage_is_told_by_file_line_and_sentence(lines, line, what):

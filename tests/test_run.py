@@ -210,5 +210,5 @@ def test_a_run_is_opened_by_one_process_at_a_time_and_read_by_all(tmp_path):
 
 def test_metrics_of_something_else_are_no_run(tmp_path):
     write_json(tmp_path / METRICS, {})
-    with pytest.raises(InputError, match="holds other files"):
+    with pytest.raises(InputError, match="contains other files"):
         opened(tmp_path, RUN, resume=True)

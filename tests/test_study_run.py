@@ -216,7 +216,7 @@ def test_a_run_that_fails_does_not_stop_the_others(whole, plan, file, tmp_path, 
 
     def failing(language, base, data, *others, **more):
         if data[0].is_dir():
-            raise LangliftError("the loss became nan at step 3", "use a smaller learning rate")
+            raise LangliftError("the loss became nan at step 3", "use a lower learning rate")
         return adapt(language, base, data, *others, **more)
 
     monkeypatch.setattr(execution, "adapt", failing)
@@ -265,7 +265,7 @@ def test_an_interrupt_stops_at_once_and_counts_nothing(plan, file, tmp_path, mon
 
 def test_two_processes_do_not_run_one_study(plan, tmp_path):
     out = tmp_path / "out"
-    with locked_folder(out, "study"), pytest.raises(LangliftError, match="another process works on this study"):
+    with locked_folder(out, "study"), pytest.raises(LangliftError, match="another process is working on this study"):
         run_study(plan, out, Heard())
     with locked_folder(out / RUNS / plan.steps[0].name, "run"):
         assert status_of(plan, out).runs[0].state == "running"
