@@ -265,7 +265,7 @@ def test_an_interrupt_stops_at_once_and_counts_nothing(plan, file, tmp_path, mon
 
 def test_two_processes_do_not_run_one_study(plan, tmp_path):
     out = tmp_path / "out"
-    with locked_folder(out, "study"), pytest.raises(LangliftError, match="another process is working on this study"):
+    with locked_folder(out, "study"), pytest.raises(LangliftError, match="another process is working"):
         run_study(plan, out, Heard())
     with locked_folder(out / RUNS / plan.steps[0].name, "run"):
         assert status_of(plan, out).runs[0].state == "running"
