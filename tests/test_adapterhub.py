@@ -567,9 +567,9 @@ REFUSED = {
     "a list": ("seq_bn", lambda f: (f / "adapter_config.json").write_text("[]"), "describes no adapter"),
     "no weights": ("seq_bn", lambda f: (f / "adapter.safetensors").unlink(), "has no weights"),
     "cut off": ("seq_bn", lambda f: (f / "adapter.safetensors").write_bytes(b"123456789"), "damaged"),
-    "a bomb": ("seq_bn", bomb, "damaged, or holds more than tensors"),
-    "a list in a pickle": ("seq_bn", pickled([torch.ones(1)]), "does not hold named tensors"),
-    "numbers in a pickle": ("seq_bn", pickled({"a": 1}), "does not hold named tensors"),
+    "a bomb": ("seq_bn", bomb, "damaged, or contains more than tensors"),
+    "a list in a pickle": ("seq_bn", pickled([torch.ones(1)]), "does not contain named tensors"),
+    "numbers in a pickle": ("seq_bn", pickled({"a": 1}), "does not contain named tensors"),
     "not finite": ("seq_bn", weights(lambda w: w[KEY].fill_(float("nan"))), "not finite numbers"),
     "a layer short": ("seq_bn", weights(lambda w: w.pop(KEY)), "adapter_up.bias is missing"),
     "another shape": ("seq_bn", weights(lambda w: w.update({KEY: torch.ones(31)})), "has shape (31,), not (32,)"),
@@ -608,7 +608,7 @@ REFUSED = {
     "no architecture": ("seq_bn", field(model_type=None), "does not state its model_type"),
     "no size": ("seq_bn", field(hidden_size=None), "does not state its hidden_size"),
     "a strange size": ("seq_bn", field(hidden_size=30), "has shape"),
-    "a name that is a module's": ("seq_bn", field(name="encoder"), "adapter name 'encoder' is not usable"),
+    "a name that is a module's": ("seq_bn", field(name="encoder"), "adapter name 'encoder' cannot be used here"),
     "a far layer": (
         "seq_bn",
         weights(lambda w: w.update({KEY.replace("layer.1", "layer.999999999"): w.pop(KEY)})),
@@ -671,7 +671,7 @@ def test_other_refusals(langlift: Callable[..., CommandResult], tmp_path: Path) 
         (["export", bottleneck, "--to", "zip", *out], "unknown layout 'zip'"),
         (["export", modern, "--to", "adapterhub", *out], "computes something else for modernbert"),
         (["export", modern_lora, "--to", "adapterhub", *out], "computes something else for modernbert"),
-        (["export", full, "--to", "adapterhub", *out], "a whole model, not an adapter"),
+        (["export", full, "--to", "adapterhub", *out], "contains a whole model, not an adapter"),
         (["export", twins, "--to", "adapterhub", *out], "contains its adapters in subfolders (a, b)"),
     ):
         result = langlift(*arguments, "--json")

@@ -360,10 +360,11 @@ def test_words_of_a_decoder_are_labelled_at_their_last_token(
 
 
 def test_a_task_recipe_without_choice_is_as_before(tiny_bert: Path) -> None:
-    from langlift.tasks.runner import settled
+    from langlift.tasks.runner import resolve_pooling
 
-    assert (settled(TaskRecipe(), False).pooling, settled(TaskRecipe(), True).pooling) == ("first", "last")
-    assert settled(TaskRecipe(pooling="mean"), True).pooling == "mean"
+    assert resolve_pooling(TaskRecipe(), False).pooling == "first"
+    assert resolve_pooling(TaskRecipe(), True).pooling == "last"
+    assert resolve_pooling(TaskRecipe(pooling="mean"), True).pooling == "mean"
 
 
 def test_export_and_import_without_loss(langlift, tiny_decoders: dict[str, Path], tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_bad_names_and_values(langlift, tiny_bert: Path, tiny_xlm_roberta: Path,
         ([*adapt, "--base", "nobody/no-such-model"], "not found on the Hugging Face hub"),
         ([*adapt, "--base", mamba], "architecture 'mamba' is not supported"),
         ([*score, "--adapter", adapter], "model_type bert, the base has xlm-roberta"),
-        ([*score, "--adapter", mamba], "a whole model, not an adapter"),
+        ([*score, "--adapter", mamba], "contains a whole model, not an adapter"),
         ([*score, "--variant", "best"], "unknown variant"),
         ([*score, "--split", "eval"], "unknown split"),
         (
@@ -239,7 +239,7 @@ def test_options_come_from_the_recipe(langlift) -> None:
     page = " ".join(langlift("task", "ner", "--help").out.split())
     for shown in (
         "Peak learning rate. [default: 0.0001]", "training examples. [default: 100]", "[default: 1,2,3]",
-        "What is trained. One of seq_bn, mosa, full. [default: seq_bn]",
+        "Adaptation method; full trains the whole model. One of seq_bn, mosa, full. [default: seq_bn]",
     ):  # fmt: skip
         assert shown in page
     assert "[default: 1e-05]" in langlift("adapt-family", "--help").out

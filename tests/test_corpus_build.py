@@ -295,7 +295,7 @@ def damaged(tmp_path: Path) -> dict[str, tuple[list[object], str]]:
         "nul": (["--source", f"file:{nul}"], "nul.txt:1: a NUL byte"),
         "size": (["--source", good, "--max-bytes", "lots"], "'lots' is not a size"),
         "kind": (["--source", "web"], "--source web: not understood"),
-        "full": (["--source", good, "--out", full], "the folder is not empty (it holds x)"),
+        "full": (["--source", good, "--out", full], "the folder is not empty (it contains x)"),
         "file": (["--source", good, "--out", fake], "is a file"),
         "exclude": (["--source", good, "--exclude", tmp_path / "none"], "no such file or folder"),
         "model": (["--source", good, "--language-model", tmp_path / "none"], "no such file"),

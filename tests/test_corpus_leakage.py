@@ -131,7 +131,7 @@ def test_no_set_is_no_check() -> None:
     ("name", "content", "message"),
     [
         ("none.txt", None, "no such file or folder"),
-        ("set.pdf", b"%PDF", "a file of unknown kind"),
+        ("set.pdf", b"%PDF", "a file of an unsupported kind"),
         ("empty.txt", b"\n\n", "no evaluation sentence"),
         ("bad.txt", b"tajjeb\n\xff\n", "bad.txt:2: not valid UTF-8"),
         ("bad.jsonl", b'{"text": "x"}\n{', "bad.jsonl:2: not valid JSON"),

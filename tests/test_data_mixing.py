@@ -205,7 +205,7 @@ def test_data_of_the_same_name_are_told_apart(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--objective", "targeted"], "--objective targeted needs triples, and this is plain text"),
+        (["--objective", "targeted"], "--objective targeted needs triples, but this is plain text"),
         (["--data-weights", "3,1"], "2 given for 1 --data"),
         (["--data-weights", "x"], "--data-weights x: not numbers"),
         (["--data-weights", "0"], "must be above 0"),

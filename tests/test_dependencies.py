@@ -109,9 +109,9 @@ def test_predict_writes_trees(run: Path, treebank: Path, tmp_path: Path, langlif
     ("old", "new", "said"),
     [
         ("\t0\troot", "\t99\troot", "HEAD 99, but there are 6 words"),
-        ("\t0\troot", "\t5\troot", "the HEADs run in a circle (3 -> 5 -> 3)"),
+        ("\t0\troot", "\t5\troot", "the HEADs form a cycle (3 -> 5 -> 3)"),
         ("\t0\troot", "\t_\troot", "HEAD '_' is not a number"),
-        ("3\t", "4\t", "the ID '4' cannot stand here"),
+        ("3\t", "4\t", "the ID '4' is not valid here"),
     ],
 )
 def test_damaged_trees_are_refused(treebank: Path, tiny_bert: Path, tmp_path: Path, langlift, old, new, said):

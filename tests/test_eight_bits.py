@@ -107,7 +107,7 @@ def test_zero_rows_half_precision_and_what_cannot_be_rounded(tiny_bert: Path, tm
     assert read.dtype == torch.float32 and read.get_input_embeddings().weight[3].abs().max() == 0
     with torch.no_grad():
         model.get_input_embeddings().weight[3, 0] = torch.inf
-    with pytest.raises(InputError, match=r"word_embeddings.weight: holds weights that are not finite"):
+    with pytest.raises(InputError, match=r"word_embeddings.weight: contains weights that are not finite"):
         write_eight_bits(model, tmp_path / "broken")
 
 
@@ -132,7 +132,7 @@ def test_damage_is_told(tiny_bert: Path, tmp_path: Path) -> None:
         {"other" + SCALES: torch.ones(3)},
     ):
         save_file(stored | change, file, metadata={"format": FORMAT})
-        assert "do not fit together" in told()
+        assert "do not match" in told()
     save_file(stored, file, metadata={"format": "pt"})
     assert f"of the format pt, not {FORMAT}" in told()
     short = {name: tensor for name, tensor in stored.items() if name.removesuffix(SCALES) != matrix}

@@ -154,10 +154,10 @@ def test_every_mistake_is_told_at_once_with_its_line(langlift, folder, monkeypat
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "must hold 'key: value' lines"),
-        ("- a\n", "must hold 'key: value' lines"),
+        ("", "must contain 'key: value' lines"),
+        ("- a\n", "must contain 'key: value' lines"),
         ("base: m\n", "no languages"),
-        ("base: m\nlanguages: [mlt]\n", ":2: languages must hold 'LANG: FILE' lines"),
+        ("base: m\nlanguages: [mlt]\n", ":2: languages must contain 'LANG: FILE' lines"),
         ("base: m\nlanguages:\n  mlt: []\n", ":3: no data"),
         ("base: [m]\nlanguages:\n  mlt: f.yaml\n", ":1: base must be one text"),
         ("base: m\nlanguages: {mlt: f.yaml}\nvocabulary: none-here\n", "none-here: no such vocabulary folder"),

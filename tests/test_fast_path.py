@@ -433,7 +433,7 @@ def test_a_run_says_how_it_was_computed(tiny_bert: Path, tmp_path: Path, capsys:
 def test_a_backbone_that_takes_no_flat_batches_is_padded_and_said_so(
     tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(language_model_loss, "takes_flat_batches", lambda model: False)
+    monkeypatch.setattr(language_model_loss, "supports_flat_batches", lambda model: False)
     recipe = dataclasses.replace(QUICK, precision="float32")
     padded = adapt(find_language("mlt"), str(tiny_bert), MALTESE, tmp_path / "padded", recipe)
     assert "BertForMaskedLM does not support unpadded batches" in capsys.readouterr().err

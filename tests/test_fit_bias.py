@@ -106,6 +106,6 @@ def test_a_killed_run_keeps_the_fit(tiny_bert: Path, tmp_path: Path):
 
 
 def test_what_it_does_not_go_with():
-    assert "fit_bias" in " ".join(AdaptRecipe(objective="causal", fit_bias=True).mistakes())
-    assert "fit_bias" in " ".join(FamilyRecipe(fit_bias=True).mistakes())
-    assert not AdaptRecipe(fit_bias=True, train_head=True).mistakes()
+    assert "fit_bias" in " ".join(AdaptRecipe(objective="causal", fit_bias=True).conflicts())
+    assert "fit_bias" in " ".join(FamilyRecipe(fit_bias=True).conflicts())
+    assert not AdaptRecipe(fit_bias=True, train_head=True).conflicts()

@@ -197,7 +197,7 @@ def test_only_the_first_of_a_stack_brings_its_invertible_block() -> None:
 def test_names_that_would_unfreeze_the_model_are_refused() -> None:
     model = load_model(str(GOLDEN / "bert" / "base"))
     for name in ("output", "encoder", "a.b", ""):
-        with pytest.raises(InputError, match="not usable"):
+        with pytest.raises(InputError, match="cannot be used"):
             attach(model, name, SeqBnConfig())
 
 

@@ -82,7 +82,7 @@ def test_a_fusion_needs_its_members_in_every_layer(tiny_bert: Path) -> None:
     attach(model, "b", SeqBnConfig(leave_out=(1,)))
     with pytest.raises(InputError, match="a fusion of a, b is not possible") as refusal:
         fuse(model)
-    assert "leaves layers out" in str(refusal.value.hint)
+    assert "without leave_out" in str(refusal.value.hint)
 
 
 def test_shared_layers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

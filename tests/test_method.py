@@ -271,7 +271,7 @@ def test_one_adapter_of_peft_in_a_model(tiny_bert: Path) -> None:
     """PEFT would put only the last one in force."""
     model, _ = with_adapter(tiny_bert, "lora")
     for name in BY_PEFT:
-        with pytest.raises(InputError, match=f"a {name} adapter on top of another"):
+        with pytest.raises(InputError, match=f"a {name} adapter cannot be stacked on another"):
             attach(model, "other", METHODS[name].config(MethodSettings(method=name)))
 
 

@@ -124,7 +124,7 @@ def test_what_cannot_be_answered_is_said_and_the_rest_is(adapted_runs: Path, tmp
     playground = read_playground([adapted_runs / "topic"])
     assert "Type a sentence" in answer_html(playground, " \n ")
     assert f"at most {MAX_CHARACTERS:,}" in answer_html(playground, "x" * (MAX_CHARACTERS + 1))
-    assert "None of these runs fills gaps" in answer_html(playground, "Il-qattus ___")
+    assert "None of these runs can fill gaps" in answer_html(playground, "Il-qattus ___")
     playground = read_playground([adapted_runs / "seq_bn_inv", adapted_runs / "topic"], base=str(tmp_path))
     answer = answer_html(playground, "Il-qattus raqad.")
     assert answer.count("not a model folder") == 3, "base, adapted and topic, each on its own"

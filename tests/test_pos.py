@@ -191,7 +191,7 @@ def test_the_last_weights_may_be_kept_whatever_dev_says(treebank: Path, tiny_ber
         train_task("pos", str(tiny_bert), treebank, tmp_path / str(best), replace(recipe, keep_best=best))
         kept[best] = json.loads((tmp_path / str(best) / "seed-1/metrics.json").read_text())["best_step"]
     assert kept == {True: 0, False: 6}
-    assert replace(recipe, keep_best=False, patience=1).mistakes()
+    assert replace(recipe, keep_best=False, patience=1).conflicts()
 
 
 def test_folders_that_are_no_treebank_are_refused(treebank: Path, tmp_path: Path):

@@ -170,7 +170,7 @@ def test_what_is_wrong_is_said_in_one_line(stacked_run: Path, tmp_path: Path, la
     out = tmp_path / "o.tsv"
     for arguments, said in [
         ([tmp_path / "none", "--text", text], "no such folder"),
-        ([tmp_path, "--text", text], "holds no finished task run"),
+        ([tmp_path, "--text", text], "contains no finished task run"),
         ([stacked_run, "--text", text, "--seed", 9], "no finished seed 9"),
         ([stacked_run, "--text", tmp_path / "absent.txt"], "cannot be read"),
         ([stacked_run, "--text", tmp_path / "empty.txt"], "no text to label"),

@@ -246,7 +246,7 @@ def test_trouble_loses_nothing_and_asks_nothing_twice(
         "HTTP 503": 1,
         "connection lost or refused": 1,
         "no answer within 1 s": 1,
-        "reply that cannot be read": 2,
+        "unreadable reply": 2,
     }
     assert result.json["remarks"] == ["the server rejected response_format; prompts were sent without it"]
     assert result.json["structured"] is False

@@ -139,7 +139,7 @@ def test_a_long_sentence_is_cut_and_said_so(loaded) -> None:
 
 def test_nothing_to_score_is_an_error(loaded) -> None:
     model, tokenizer = loaded
-    with pytest.raises(InputError, match="no sentence holds a token"):
+    with pytest.raises(InputError, match="no sentence contains a token"):
         score_sentences(model, tokenizer, ["", " "])
     with pytest.raises(InputError, match="unknown variant 'best'"):
         score_sentences(model, tokenizer, SENTENCES, variant="best")

@@ -121,7 +121,7 @@ def test_a_new_run_records_recipe_and_versions(tmp_path):
 def test_a_folder_that_holds_a_run_is_refused_without_resume(tmp_path):
     opened(tmp_path, RUN, resume=False)
     before = tree(tmp_path)
-    with pytest.raises(InputError, match="already holds a run") as refusal:
+    with pytest.raises(InputError, match="already contains a run") as refusal:
         opened(tmp_path, RUN, resume=False)
     assert "--resume" in refusal.value.hint
     opened(tmp_path, RUN, resume=True)
@@ -201,7 +201,7 @@ def test_a_run_is_finished_once_its_metrics_are_written(tmp_path):
 
 def test_a_run_is_opened_by_one_process_at_a_time_and_read_by_all(tmp_path):
     with open_run(tmp_path, RUN, resume=False) as run:
-        with pytest.raises(LangliftError, match="another process works on this run"):
+        with pytest.raises(LangliftError, match="another process is working on this run"):
             opened(tmp_path, RUN, resume=True)
         run.finish({})
         assert opened(tmp_path, RUN, resume=True).finished
@@ -210,5 +210,5 @@ def test_a_run_is_opened_by_one_process_at_a_time_and_read_by_all(tmp_path):
 
 def test_metrics_of_something_else_are_no_run(tmp_path):
     write_json(tmp_path / METRICS, {})
-    with pytest.raises(InputError, match="holds other files"):
+    with pytest.raises(InputError, match="contains other files"):
         opened(tmp_path, RUN, resume=True)

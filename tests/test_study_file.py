@@ -343,7 +343,7 @@ seed: 2
         ({"axes": {"seed": [1, 1]}}, "the axis 'seed' has the same value twice"),
         ({"score": {"text": {"mlt": "mlt_Latn.txt"}}}, "score has nothing for swh_Latn"),
         ({"axes": {"data": ["text+text"]}}, "'text+text' names the same data twice"),
-        ({"alignment": "text"}, "alignment must hold 'key: value' lines"),
+        ({"alignment": "text"}, "alignment must contain 'key: value' lines"),
         ({"alignment": {"text": "{language}.txt"}}, "alignment has no with"),
         ({"alignment": {"text": "{language}.txt", "with": "eng"}}, "eng_Latn.txt: no such file"),
         ({"alignment": {"text": {"mlt": "mlt_Latn.txt"}, "with": "swh"}}, "alignment has nothing for swh_Latn"),
@@ -353,7 +353,7 @@ seed: 2
             {"alignment": {"text": "{language}.txt", "with": "swh", "sentences": 0}},
             "sentences must be at least 1, not 0",
         ),
-        ({"axes": ["seed"]}, "axes must hold 'key: value' lines"),
+        ({"axes": ["seed"]}, "axes must contain 'key: value' lines"),
     ],
 )
 def test_what_cannot_be_is_refused(write, changes, message):

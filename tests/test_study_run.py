@@ -17,7 +17,7 @@ import yaml
 
 from langlift.errors import InputError, LangliftError
 from langlift.studies import execution
-from langlift.studies.folder import FAILED, RUN, RUNS, held, is_done, status_of
+from langlift.studies.folder import FAILED, RUN, RUNS, is_done, locked_folder, status_of
 from langlift.studies.planning import plan_study
 from langlift.studies.running import ray_engine, run_study
 from langlift.studies.study_file import STUDY, read_study
@@ -216,7 +216,7 @@ def test_a_run_that_fails_does_not_stop_the_others(whole, plan, file, tmp_path, 
 
     def failing(language, base, data, *others, **more):
         if data[0].is_dir():
-            raise LangliftError("the loss became nan at step 3", "use a smaller learning rate")
+            raise LangliftError("the loss became nan at step 3", "use a lower learning rate")
         return adapt(language, base, data, *others, **more)
 
     monkeypatch.setattr(execution, "adapt", failing)
@@ -265,9 +265,9 @@ def test_an_interrupt_stops_at_once_and_counts_nothing(plan, file, tmp_path, mon
 
 def test_two_processes_do_not_run_one_study(plan, tmp_path):
     out = tmp_path / "out"
-    with held(out, "study"), pytest.raises(LangliftError, match="another process works on this study"):
+    with locked_folder(out, "study"), pytest.raises(LangliftError, match="another process is working"):
         run_study(plan, out, Heard())
-    with held(out / RUNS / plan.steps[0].name, "run"):
+    with locked_folder(out / RUNS / plan.steps[0].name, "run"):
         assert status_of(plan, out).runs[0].state == "running"
     assert status_of(plan, out).runs[0].state == "stopped"
 
@@ -336,7 +336,7 @@ def test_status_and_show(whole, langlift, tmp_path):
     for arguments, said in (
         (["show", tmp_path], "not a finished run of a study"),
         (["status", tmp_path], "no study.yaml in this folder"),
-        (["run", out / STUDY], "where are the runs?"),
+        (["run", out / STUDY], "the folder of the runs is missing"),
     ):
         refused = langlift("study", *arguments, "--json")
         assert refused.code == 2 and said in refused.error["error"]

@@ -367,7 +367,7 @@ def test_float32_muon_is_torchs_up_to_bf16() -> None:
 def test_another_recipe_does_not_overwrite_a_run(tiny_bert: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     adapt(MALTESE_LANGUAGE, str(tiny_bert), MALTESE, out, QUICK)
-    with pytest.raises(InputError, match="already holds a run"):
+    with pytest.raises(InputError, match="already contains a run"):
         adapt(MALTESE_LANGUAGE, str(tiny_bert), MALTESE, out, QUICK)
     with pytest.raises(InputError, match="started with steps = 12, not 13"):
         adapt(MALTESE_LANGUAGE, str(tiny_bert), MALTESE, out, dataclasses.replace(QUICK, steps=13), resume=True)
@@ -375,7 +375,7 @@ def test_another_recipe_does_not_overwrite_a_run(tiny_bert: Path, tmp_path: Path
 
 def test_a_folder_with_other_files_is_left_alone(tiny_bert: Path, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
-    with pytest.raises(InputError, match=r"holds other files \(README.md\)"):
+    with pytest.raises(InputError, match=r"contains other files \(README.md\)"):
         adapt(MALTESE_LANGUAGE, str(tiny_bert), MALTESE, tmp_path, QUICK)
     assert [p.name for p in tmp_path.iterdir()] == ["README.md"]
     assert (tmp_path / "README.md").read_text() == "mine"
@@ -393,7 +393,7 @@ def test_a_diverging_run_says_what_to_do(tiny_bert: Path, tmp_path: Path) -> Non
     with pytest.raises(LangliftError, match="the loss became nan") as caught:
         recipe = dataclasses.replace(QUICK, method="full", learning_rate=1.0, weight_decay=1e30)
         adapt(MALTESE_LANGUAGE, str(tiny_bert), MALTESE, tmp_path / "run", recipe)
-    assert "smaller learning rate" in caught.value.hint
+    assert "lower learning rate" in caught.value.hint
 
 
 def limited_run(arguments: list[str], bytes_a_file: int) -> subprocess.CompletedProcess[str]:

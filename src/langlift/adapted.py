@@ -32,9 +32,9 @@ from langlift.vocab.overlap import canonical_tokens
 class Adapted:
     """A finished run, or a base model, ready for strings and lists of strings.
 
-    Runs of ``adapt``, ``adapt-family`` and ``pretrain``, and models, ``fill`` gaps and tell the ``surprise`` of
-    words; runs of ``task`` and ``fuse`` ``classify``, ``tag`` or ``parse``. Nothing is loaded before the first
-    question. One object may be asked by many threads, which take turns.
+    Language models (runs of ``adapt``, ``adapt-family`` and ``pretrain``, and plain models) have ``fill`` and
+    ``surprise``; runs of ``task`` and ``fuse`` have ``classify``, ``tag`` or ``parse``. The model is loaded on
+    first use. Calls are thread-safe: one thread runs at a time.
 
         model = Adapted.load("runs/maltese")
         model.fill("Il-qattus ___ fuq is-sodda.")
@@ -46,23 +46,25 @@ class Adapted:
 
     @classmethod
     def load(cls, path: str | Path, base: BaseName | str | None = None) -> Self:
-        """A run's folder, a model folder, a hub id (of a run, an adapter or a model), or a bundled model.
+        """Open a run's folder, a model folder, a hub id (of a run, an adapter or a model), or a bundled model.
 
-        ``base`` stands in for the base model that the run recorded, where that has moved;
-        ``BaseName(trust_remote_code=True)`` is the recorded one, trusted.
+        ``base`` replaces the base model recorded by the run, for example if it has moved;
+        ``BaseName(trust_remote_code=True)`` keeps the recorded one and allows it to run its own code.
 
         Raises:
-            InputError: the folder holds an unfinished run, or none.
+            InputError: the run in the folder is not finished.
         """
         name = BaseName(str(run_in_repository(path) or path)).name
         folder = Path(name)
         if folder.is_dir() and (folder / RECIPE).is_file() and not is_finished(folder):
-            raise InputError(f"{folder}: the run is not finished", "the same command with --resume goes on")
+            raise InputError(
+                f"{folder}: the run is not finished", "run the same command with --resume to continue"
+            )
         return cls(name, BaseName.of(base))
 
     @cached_property
     def can(self) -> tuple[str, ...]:
-        """What this can be asked: the names of methods. A decoder has none of them. Nothing is loaded for it."""
+        """The names of the supported methods; empty for a decoder. Does not load the model."""
         folder = Path(self.path)
         if self._is_task:
             head = json.loads((seed_folder(folder) / HEAD).read_text(encoding="utf-8"))
@@ -95,7 +97,7 @@ class Adapted:
     @overload
     def surprise(self, texts: list[str]) -> list[list[WordSurprise]]: ...
     def surprise(self, texts: str | list[str]) -> list[WordSurprise] | list[list[WordSurprise]]:
-        """The words of each text with their surprisal in bits: what the model expected least stands out.
+        """The surprisal of each word of each text, in bits: high for words that the model did not expect.
 
         Raises:
             InputError: a text is empty, or the run has no language model.
@@ -151,7 +153,7 @@ class Adapted:
 
     @cached_property
     def _language_model(self) -> tuple[PreTrainedModel, Any, Any]:
-        """The model with its adapter, its tokenizer and the forms of its pieces."""
+        """The model with its adapter, its tokenizer, and the canonical form of each token."""
         loaded = load_language_model(self.path, self._base, masked_only=True)
         tokenizer = loaded.tokenizer
         return loaded.model.to(default_device()).eval(), tokenizer, canonical_tokens(tokenizer)
@@ -174,7 +176,7 @@ class Adapted:
         if not some:
             return []
         if empty := [number for number, text in enumerate(some, start=1) if not text.strip()]:
-            raise InputError(f"text {empty[0]} is empty", "give text with words in it")
+            raise InputError(f"text {empty[0]} is empty", "give a text that contains words")
         with self._turn:
             found = answers(some)
         return found[0] if isinstance(texts, str) else found
@@ -183,5 +185,5 @@ class Adapted:
         can = " and ".join(self.can) or "do neither, being a decoder"
         return InputError(
             f"{self.path}: cannot {method}, it can {can}",
-            "runs of langlift adapt fill and tell surprise; runs of langlift task classify, tag or parse",
+            "runs of langlift adapt have fill and surprise; runs of langlift task have classify, tag or parse",
         )

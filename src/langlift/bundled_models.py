@@ -10,7 +10,7 @@ DEFAULT_BASE = MINI
 
 @dataclass(frozen=True)
 class BundledModel:
-    """Where a bundled model is, and the preset that is in force for it by itself."""
+    """The location of a bundled model, and its default preset."""
 
     folder: Path
     preset: str
@@ -21,4 +21,4 @@ BUNDLED = {
     NANO: BundledModel(_FOLDERS / NANO, preset="nano"),
     MINI: BundledModel(_FOLDERS / MINI, preset="mini"),
 }
-"""The bundled models by their names, which stand wherever a model is asked for."""
+"""The bundled models by name; the names are accepted wherever a model is expected."""

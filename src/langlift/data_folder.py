@@ -1,4 +1,4 @@
-"""What built data folders have in common: splits, the sample of dropped texts, the manifest, printable texts."""
+"""The common parts of built data folders: splits, the sample of dropped texts, the manifest, printable text."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -42,6 +42,6 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in JOINERS else "\ufffd" for c in text)
 
 
-def excerpt(text: str, most: int = 200) -> str:
+def excerpt(text: str, length: int = 200) -> str:
     """The beginning of a text, printable."""
-    return printable(text[:most]) + ("…" if len(text) > most else "")
+    return printable(text[:length]) + ("…" if len(text) > length else "")

@@ -28,9 +28,9 @@ from langlift.training.recipes import AdaptRecipe
 ADAPTER_STEPS = 100
 TOPIC = "topic"
 TOPIC_SETTINGS: dict[str, Any] = {"epochs": 3, "batch_size": 8, "learning_rate": 2e-3, "seeds": (1, 2)}
-"""Few epochs and two seeds, to finish in minutes; all else is as in the base's preset.
+"""Few epochs and two seeds, to finish in minutes; all other settings are those of the base's preset.
 
-Chosen from about five by the scores on these same test sentences: an illustration, not evidence.
+Chosen among about five by the scores on these same test sentences: an illustration, not evidence.
 """
 TEST_SENTENCES = 36
 """The number of sentences, from the start of the text's test split, that are scored and have gaps."""
@@ -41,7 +41,7 @@ GAP_SENTENCES = (6, 14)
 GUESSES = 3
 """The number of a model's guesses shown for a gap."""
 BEFORE, AFTER = "base", "seq_bn"
-"""The models compared: the base as it is, and with an adapter (a folder of this name)."""
+"""The models compared: the unmodified base, and the base with an adapter (in a folder of this name)."""
 REPORT = "report.html"
 
 MEANINGS = {

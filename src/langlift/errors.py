@@ -1,16 +1,16 @@
-"""The errors langlift raises on purpose: one line for a person, a hint, and an exit code."""
+"""The errors that langlift raises deliberately: a one-line message, a hint, and an exit code."""
 
 
 class LangliftError(Exception):
-    """A failure that a person can act on (exit code 1).
+    """A failure that the user can act on (exit code 1).
 
-    ``message`` says what is wrong and where, ``hint`` what to do about it. Each is one line.
+    ``message`` says what is wrong and where, ``hint`` how to fix it. Each is one line.
     """
 
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        # What the user gave may hold line ends; an error stays one line.
+        # User input may contain line breaks; an error stays on one line.
         self.message = " ".join(message.splitlines())
         self.hint = " ".join(hint.splitlines())
         super().__init__(self.message)

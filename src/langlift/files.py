@@ -1,4 +1,4 @@
-"""Files and folders written whole or not at all, locks, hashes, and the memory that a process needed."""
+"""Atomic writing of files and folders, locks, hashes, and the peak memory of a process."""
 
 import fcntl
 import hashlib
@@ -21,7 +21,7 @@ from langlift.errors import InputError, LangliftError
 from langlift.processes import is_writer
 
 TORCH_WRITER = re.compile("PytorchStreamWriter|inline_container")
-"""What torch.save's errors mention when a file cannot be written."""
+"""Text in torch.save's errors when a file cannot be written."""
 SPACE_HINT = "check free space and permissions"
 RESUME_HINT = f"{SPACE_HINT}; finished work is kept, the same command with --resume continues"
 
@@ -43,7 +43,7 @@ def writing(target: Path, hint: str = RESUME_HINT) -> Iterator[None]:
 def atomic_file(target: Path) -> Iterator[Path]:
     """Yield a temporary path next to ``target``; rename it to ``target`` on success, remove it on failure.
 
-    With several processes only the writer's file is kept.
+    With several processes, only the file of rank 0 is kept.
     """
     if not is_writer():
         with TemporaryDirectory() as discarded:
@@ -73,7 +73,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 def atomic_files(folder: Path) -> Iterator[Path]:
     """Yield an empty staging folder; on success move each file in it into ``folder``.
 
-    With several processes only the writer's files are kept.
+    With several processes, only the files of rank 0 are kept.
     """
     if not is_writer():
         with TemporaryDirectory() as discarded:
@@ -176,7 +176,7 @@ def check_new_folder(target: Path) -> None:
         raise InputError(f"{target}: cannot be read ({error.strerror})", "choose another --out") from None
     if content is not None:
         raise InputError(
-            f"{target}: the folder is not empty (it holds {content})", "choose a new --out, or delete it"
+            f"{target}: the folder is not empty (it contains {content})", "choose another --out, or delete it"
         )
     final = target.resolve()
     if final == Path.cwd() or final.is_mount():
@@ -196,6 +196,6 @@ def process_peak_memory_bytes() -> int:
 
 
 def reset_process_peak() -> None:
-    """Start a new measurement of this process's peak memory (Linux only)."""
+    """Reset the measurement of this process's peak memory (Linux only)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", "ascii")

@@ -1,4 +1,4 @@
-"""Runs and adapters that were published: a repository of the hub in the place of a folder."""
+"""Published runs and adapters: a hub repository in place of a folder."""
 
 import re
 from pathlib import Path
@@ -18,14 +18,14 @@ PUBLISHED = (
     "language_adapter/*",
     "fused_adapters/*",
 )
-"""What of a repository a run or an adapter consists of."""
+"""The files of a repository that belong to a run or an adapter."""
 
 
 def local_folder(name: str | Path) -> Path:
-    """The folder of this name where there is one, else the files of the hub's repository of this name.
+    """The folder with this name if there is one, else the downloaded files of the hub repository with this name.
 
     Raises:
-        InputError: it looks like a repository (``owner/name``), and the hub has it not or cannot be reached.
+        InputError: it looks like a repository (``owner/name``), but does not exist or the hub cannot be reached.
     """
     path = Path(name)
     if path.exists() or not REPOSITORY.fullmatch(str(name)):
@@ -43,9 +43,9 @@ def local_folder(name: str | Path) -> Path:
 
 
 def run_in_repository(name: str | Path) -> Path | None:
-    """The files of the hub's repository of this name, if it has an adapter or a task's run; else ``None``.
+    """The files of the hub repository with this name, if it contains an adapter or a task run; else ``None``.
 
-    ``None`` is also for folders and for models, which others load by their names.
+    Folders and models also give ``None``: these are loaded by name elsewhere.
     """
     if Path(name).exists() or not REPOSITORY.fullmatch(str(name)):
         return None
@@ -54,7 +54,7 @@ def run_in_repository(name: str | Path) -> Path | None:
     for marker in ("head.json", "adapter_config.json"):
         try:
             hf_hub_download(str(name), marker)
-        except (OSError, ValueError):  # not there, or the hub is not: loading it as a model says so
+        except (OSError, ValueError):  # missing, or the hub is unreachable: loading it as a model reports that
             continue
         return local_folder(name)
     return None

@@ -1,4 +1,4 @@
-"""Facts about languages: codes, published data sizes, and which base models were pre-trained on them."""
+"""Facts about languages: codes, published data sizes, and the base models that were pre-trained on them."""
 
 import csv
 import json
@@ -103,7 +103,9 @@ def exposure(base: str, language: Language) -> Exposure:
 
 
 def _as_pretrained_here(base: str, language: Language) -> Exposure:
-    """By the metrics of ``langlift pretrain`` in a model's folder or the one above; unknown without them."""
+    """The exposure recorded by ``langlift pretrain`` in the model's folder or its parent; unknown if there is no
+    record.
+    """
     for folder in (Path(base), Path(base).parent):
         try:
             sizes = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["text_bytes"]

@@ -1,4 +1,4 @@
-"""Model cards: the templates in ``templates/``, filled in, and what stands at the head of any card."""
+"""Model cards: rendering the templates in ``templates/``, and the front matter of cards."""
 
 import json
 import re
@@ -11,12 +11,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
 def render_card(template: str, **values: Any) -> str:
-    """A card: the template of this name in ``templates/`` with its values."""
+    """Render the card template of this name in ``templates/``."""
     return _environment().get_template(template).render(values)
 
 
 def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
-    """The facts at the head of a hub's README, and the text below."""
+    """Split a hub README into its YAML front matter and the text below."""
     match = re.match(r"---\r?\n(.*?)\r?\n---\r?\n", text, flags=re.DOTALL)
     if match is None:
         return {}, text.strip()

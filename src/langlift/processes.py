@@ -1,4 +1,4 @@
-"""One run in several processes, as started by ``accelerate launch``: which process writes, and barriers."""
+"""Runs in several processes, as started by ``accelerate launch``: which process writes, and barriers."""
 
 import os
 
@@ -23,7 +23,7 @@ def wait_for_all() -> None:
         PartialState().wait_for_everyone()
 
 
-def only_one(what: str) -> None:
+def require_single_process(what: str) -> None:
     """Raise a LangliftError if ``what``, which runs in a single process, was started in several."""
     if count() > 1:
         raise LangliftError(

@@ -19,7 +19,7 @@ _listener: Listener | None = None
 
 @contextmanager
 def progress_to(listener: Listener) -> Iterator[None]:
-    """Inside this context progress goes to ``listener`` instead of the screen, and messages are dropped."""
+    """Within this context, progress is sent to ``listener`` instead of stderr, and messages are dropped."""
     global _listener
     before, _listener = _listener, listener
     try:
@@ -111,6 +111,6 @@ def readable_seconds(seconds: float) -> str:
 
 
 def say(text: str) -> None:
-    """Print a message on stderr, such as a choice that a run made by itself."""
+    """Print a message on stderr, such as a choice that a run made automatically."""
     if _listener is None:
         print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -15,12 +15,12 @@ from langlift.errors import InputError
 
 @dataclass(frozen=True)
 class SeqBnConfig(AdapterConfig):
-    """A bottleneck adapter in every layer, and optionally an invertible one on the embeddings.
+    """A bottleneck adapter in every layer and, optionally, an invertible adapter on the embeddings.
 
-    The bottleneck is ``hidden_size / reduction_factor`` wide. ``invertible`` makes it Seq_bn_inv.
-    ``inverse_at_head`` runs the inverse before the MLM head's decoder; without it the block runs
-    forward only, as the adapters of arXiv 2502.10140 were trained and scored. ``leave_out`` are layers,
-    counted from 0, that get no adapter: MAD-X 2.0 (Pfeiffer et al. 2021, arXiv 2012.15562) leaves out the last.
+    The bottleneck has size ``hidden_size / reduction_factor``. ``invertible`` makes it Seq_bn_inv.
+    ``inverse_at_head`` runs the inverse before the MLM head's decoder; without it only the forward block is
+    applied, as in arXiv 2502.10140. ``leave_out`` are layers, counted from 0, that get no adapter: MAD-X 2.0
+    (Pfeiffer et al. 2021, arXiv 2012.15562) leaves out the last.
     """
 
     reduction_factor: float = 16.0
@@ -29,8 +29,8 @@ class SeqBnConfig(AdapterConfig):
     leave_out: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, method: Method, settings: MethodSettings) -> Self:
-        """The configuration that a recipe's settings ask for."""
+    def from_settings(cls, method: Method, settings: MethodSettings) -> Self:
+        """The configuration for a recipe's settings."""
         invertible = "inverse_at_head" in method.settings
         left = tuple(sorted(set(settings.leave_out)))
         return cls(settings.reduction_factor, invertible, settings.inverse_at_head, left)
@@ -46,15 +46,16 @@ class SeqBnConfig(AdapterConfig):
         return {"reduction_factor": self.reduction_factor, "leave_out": list(self.leave_out), **inverse}
 
     def bottleneck_size(self, hidden_size: int) -> int:
-        """Width of the bottleneck, at least 1."""
+        """Size of the bottleneck, at least 1."""
         return max(1, int(hidden_size // self.reduction_factor))
 
     def attach(self, model: PreTrainedModel, name: str, first: bool) -> None:
-        """A bottleneck in every layer but those left out; only the ``first`` adapter gets its invertible block.
+        """Add a bottleneck to every layer that is not left out; only the ``first`` adapter gets an invertible
+        block.
 
         Raises:
-            InputError: a layer is left out that the model lacks, or nothing is left; see ``bottleneck_places``
-                and ``attach_invertible`` for the others.
+            InputError: ``leave_out`` names a layer that does not exist, or all layers; also as
+            ``bottleneck_places`` and ``attach_invertible``.
         """
         places = bottleneck_places(model)
         left = set(self.leave_out)
@@ -75,7 +76,7 @@ class SeqBnConfig(AdapterConfig):
 class Bottleneck(nn.Module):
     """``A(z) = U relu(D z + b_d) + b_u`` with D: d -> m and U: m -> d.
 
-    Weights start from N(0, 0.02), biases from 0. The residual is not part of it.
+    Weights are initialised from N(0, 0.02), biases to 0. The residual connection is not included.
     """
 
     def __init__(self, hidden_size: int, bottleneck_size: int) -> None:
@@ -97,14 +98,14 @@ class AdaptedLayerNorm(nn.LayerNorm):
 
     With s = h + x (feed-forward output plus residual) the published ``z = LN(h + x); a = A(z) + h;
     y = LN(a + x)`` is ``y = LN(s + A(LN s))``; a stack repeats the inner step:
-    ``s <- s + A_i(LN s)`` for each adapter, then ``y = LN s``. Weight and bias are those of the
-    LayerNorm it replaces, under the same names; without adapters it is that LayerNorm.
+    ``s <- s + A_i(LN s)`` for each adapter, then ``y = LN s``. Weight and bias are shared with the LayerNorm it
+    replaces, under the same names; without adapters it computes the same.
     """
 
     adapters: nn.ModuleDict
 
     @classmethod
-    def around(cls, norm: nn.LayerNorm) -> "AdaptedLayerNorm":
+    def replacing(cls, norm: nn.LayerNorm) -> "AdaptedLayerNorm":
         """A replacement for ``norm`` that shares its parameters."""
         adapted = cls(norm.normalized_shape, eps=norm.eps, device="meta")
         adapted.weight, adapted.bias = norm.weight, norm.bias
@@ -121,7 +122,7 @@ class AdaptedLayerNorm(nn.LayerNorm):
 class AdaptedOutput(nn.Module):
     """The output of a pre-LN layer, passed through a stack of bottleneck adapters.
 
-    The output s is already a sum with the residual, so each adapter adds to it: ``s <- s + A_i(s)``.
+    The output s already includes the residual, so each adapter is added to it: ``s <- s + A_i(s)``.
     """
 
     adapters: nn.ModuleDict
@@ -131,8 +132,10 @@ class AdaptedOutput(nn.Module):
         self.adapters = nn.ModuleDict()
 
     @classmethod
-    def behind(cls, layer: nn.Module) -> "AdaptedOutput":
-        """Hooked behind ``layer``, as its child ``adapted_output``; the layer's own code stays as it is."""
+    def hooked_to(cls, layer: nn.Module) -> "AdaptedOutput":
+        """Register it as a forward hook of ``layer`` and its child ``adapted_output``; the layer's code is
+        unchanged.
+        """
         place = cls()
         layer.adapted_output = place
         layer.register_forward_hook(place.after_layer)
@@ -154,7 +157,7 @@ Place = AdaptedLayerNorm | AdaptedOutput
 
 
 def bottleneck_places(model: PreTrainedModel) -> list[Place]:
-    """The modules that hold bottleneck adapters, by layer; made in place where there is none yet.
+    """The modules that hold the bottleneck adapters, one per layer; created in place if missing.
 
     Raises:
         InputError: layers share their weights.
@@ -164,15 +167,15 @@ def bottleneck_places(model: PreTrainedModel) -> list[Place]:
     modules = [body.get_submodule(path) for path in paths]
     if len(set(map(id, modules))) < len(modules):
         raise InputError(
-            f"{backbone.model_type}: layers share their weights, and each needs an adapter of its own",
-            "choose a base model whose layers have their own weights",
+            f"{backbone.model_type}: its layers share weights, but each layer needs its own adapter",
+            "choose a base model whose layers do not share weights",
         )
     place = _behind if backbone.pre_layer_norm else _inside
     return [place(body, path, module) for path, module in zip(paths, modules, strict=True)]
 
 
 def _behind(body: nn.Module, path: str, layer: nn.Module) -> AdaptedOutput:
-    return getattr(layer, "adapted_output", None) or AdaptedOutput.behind(layer)
+    return getattr(layer, "adapted_output", None) or AdaptedOutput.hooked_to(layer)
 
 
 def _inside(body: nn.Module, path: str, module: nn.Module) -> AdaptedLayerNorm:
@@ -180,7 +183,7 @@ def _inside(body: nn.Module, path: str, module: nn.Module) -> AdaptedLayerNorm:
         return module
     if not isinstance(module, nn.LayerNorm):
         raise TypeError(f"{path} is a {type(module).__name__}, not a LayerNorm")
-    adapted = AdaptedLayerNorm.around(module)
+    adapted = AdaptedLayerNorm.replacing(module)
     parent, _, leaf = path.rpartition(".")
     setattr(body.get_submodule(parent), leaf, adapted)
     return adapted

@@ -1,4 +1,4 @@
-"""Put adapters into a loaded model, one over the other, and say which parameters train."""
+"""Attach, stack and fuse adapters in a loaded model, and set which parameters are trained."""
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -9,7 +9,7 @@ from langlift.adapters.method import FUSIBLE, AdapterConfig, one_of
 from langlift.backbones.registry import backbone_of
 from langlift.errors import InputError
 
-HOW_TO_FUSE = f"fuse two or more adapters of the method {one_of(FUSIBLE)}, none of which leaves layers out"
+HOW_TO_FUSE = f"fuse two or more adapters of the method {one_of(FUSIBLE)}, all without leave_out"
 
 
 def attach(model: PreTrainedModel, name: str, config: AdapterConfig) -> None:
@@ -19,13 +19,13 @@ def attach(model: PreTrainedModel, name: str, config: AdapterConfig) -> None:
     without it.
 
     Raises:
-        InputError: the name is taken or not usable, or the model cannot hold such an adapter.
+        InputError: the name is taken or invalid, or the model does not support such an adapter.
     """
-    backbone_of(model)  # known at all
+    backbone_of(model)  # of a known architecture
     if not name.isidentifier() or any(name in path.split(".") for path, _ in model.named_modules()):
-        # A name that is also a module's would make its parameters trainable with the adapter's.
+        # With the name of a module, that module's parameters would be trained together with the adapter's.
         raise InputError(
-            f"the adapter name '{name}' is not usable here",
+            f"the adapter name '{name}' cannot be used here",
             "use letters, digits and _, and no name that an adapter or a module of the model has already "
             "(langlift import --name gives a downloaded adapter another; langlift fuse takes folders' names)",
         )
@@ -33,13 +33,13 @@ def attach(model: PreTrainedModel, name: str, config: AdapterConfig) -> None:
 
 
 def fuse(model: PreTrainedModel) -> str:
-    """Put a fresh AdapterFusion over all adapters of the model, in place: Stack(a, b) becomes Stack(Fuse(a, b)).
+    """Add a new AdapterFusion over all adapters of the model, in place: Stack(a, b) becomes Stack(Fuse(a, b)).
 
     Returns the fusion's name in the stack, ``a,b`` as AdapterHub calls it. An adapter attached afterwards
-    stacks on top of the fusion. As there, only the first adapter contributes its invertible block.
+    is stacked on top of the fusion. As in ``attach``, only the first adapter contributes its invertible block.
 
     Raises:
-        InputError: fewer than two adapters, or one among them that cannot be fused.
+        InputError: there are fewer than two adapters, or one of them cannot be fused.
     """
     names = attached(model)
     places = bottleneck_places(model)
@@ -57,7 +57,9 @@ def fuse(model: PreTrainedModel) -> str:
 
 
 def attached(model: PreTrainedModel) -> list[str]:
-    """Names of the adapters in the model, PEFT's first, then bottlenecks from the bottom of the stack up."""
+    """Names of the attached adapters: PEFT adapters first, then bottleneck adapters from the bottom of the stack
+    up.
+    """
     names: dict[str, None] = {}
     for module in model.modules():
         for parts in getattr(module, "adapter_layer_names", ()):  # of PEFT's layers
@@ -69,6 +71,6 @@ def attached(model: PreTrainedModel) -> list[str]:
 
 
 def train_only(model: PreTrainedModel, name: str | None) -> None:
-    """Freeze everything but the adapter ``name``; with ``None`` everything trains."""
+    """Freeze everything except the adapter ``name``; ``None`` makes everything trainable."""
     for path, parameter in model.named_parameters():
         parameter.requires_grad_(name is None or name in path.split("."))

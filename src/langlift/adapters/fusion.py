@@ -10,11 +10,11 @@ from torch import Tensor, nn
 PENALTY = 0.01
 """Weight of the regulariser in the loss, as published."""
 NEARLY_ZERO = 1e-6
-"""What W_v starts from beside its diagonal of ones."""
+"""Initial value of the off-diagonal entries of W_v; the diagonal is 1."""
 
 
 class AdapterFusion(nn.Module):
-    """Stands in a stack for the adapters A_i that it fuses: ``F(z) = sum_i p_i W_v u_i`` with ``u_i = A_i(z)``.
+    """Takes the place of the adapters A_i that it fuses: ``F(z) = sum_i p_i W_v u_i`` with ``u_i = A_i(z)``.
 
     ``p = softmax(dropout(scores))``, ``scores_i = (W_q z + b_q) . (W_k u_i + b_k)``, unscaled, one head.
     Like a single adapter's output it is added to s, so a post-LN layer computes ``y = LN(s + F(LN s))``
@@ -40,7 +40,7 @@ class AdapterFusion(nn.Module):
         """Shape [..., d] -> [..., d]."""
         outputs = torch.stack([adapter(z) for adapter in self.adapters.values()], dim=-2)
         query = self.query(z)
-        # W_k goes over to the query's side and W_v behind the sum: once for a token, not for each adapter.
+        # W_k is applied to the query and W_v to the sum: once per token instead of once per adapter.
         scores = (outputs * (query @ self.key.weight).unsqueeze(-2)).sum(dim=-1)
         scores = (scores + (query @ self.key.bias).unsqueeze(-1)).float()
         shares = self.attention(self.dropout(scores))
@@ -60,7 +60,7 @@ def fusions_of(model: nn.Module) -> list[AdapterFusion]:
 
 
 def fusion_penalty(model: nn.Module) -> Tensor:
-    """The regulariser ``0.01 * sum over layers ||I - W_v||^2``, a scalar to be added to the mean loss."""
+    """The regulariser ``0.01 * sum over layers ||I - W_v||^2``, a scalar to add to the mean loss."""
     penalties = []
     for fusion in fusions_of(model):
         weight = fusion.value.weight
@@ -71,9 +71,9 @@ def fusion_penalty(model: nn.Module) -> Tensor:
 
 @contextmanager
 def watched_attention(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Inside this context every forward appends the shares p of each layer, in order, to the yielded list.
+    """Within this context, each forward pass appends the weights p of every layer, in order, to the yielded list.
 
-    Each is a tensor [..., adapters] of the shape of the layer's tokens.
+    Each is a tensor [..., adapters], with the leading dimensions of the hidden states.
     """
     seen: list[Tensor] = []
 

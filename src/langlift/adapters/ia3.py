@@ -12,16 +12,16 @@ from langlift.backbones.registry import Backbone
 
 @dataclass(frozen=True)
 class Ia3Config(PeftAdapterConfig):
-    """Learned vectors that scale activations: ``l_k * k``, ``l_v * v``, and ``W (l_ff * h)`` behind feed-forward.
+    """Learned vectors that scale activations: ``l_k * k``, ``l_v * v``, and ``W (l_ff * h)`` in feed-forward.
 
-    They start from ones. Where they sit is PEFT's default for the architecture.
+    They are initialised to ones, on PEFT's default modules for the architecture.
     """
 
     PEFT_TYPE: ClassVar = "IA3"
     method: ClassVar = "ia3"
 
     @classmethod
-    def of(cls, method: Method, settings: MethodSettings) -> Self:
+    def from_settings(cls, method: Method, settings: MethodSettings) -> Self:
         """The configuration; it has no settings."""
         return cls()
 
@@ -30,7 +30,7 @@ class Ia3Config(PeftAdapterConfig):
         return {}
 
     def peft_config(self, backbone: Backbone) -> Any:
-        """The same as PEFT's configuration object."""
+        """The equivalent PEFT configuration."""
         import peft
 
         return peft.IA3Config(
@@ -40,5 +40,5 @@ class Ia3Config(PeftAdapterConfig):
 
     @classmethod
     def read(cls, description: Mapping[str, Any], path: Path) -> Self:
-        """Nothing may vary."""
+        """The configuration; there are no settings to read."""
         return cls()

@@ -13,7 +13,7 @@ from langlift.errors import InputError
 class InvertibleCoupling(nn.Module):
     """An additive coupling block: with x = (x1, x2) in halves, ``y1 = x1 + F(x2); y2 = x2 + G(y1)``.
 
-    F and G are ``d/2 -> d/4 -> d/2`` with relu and biases; weights start from N(0, 0.02).
+    F and G are ``d/2 -> d/4 -> d/2`` with relu and biases; weights are initialised from N(0, 0.02).
     """
 
     def __init__(self, hidden_size: int) -> None:
@@ -52,17 +52,17 @@ def _coupling(half: int) -> nn.Sequential:
 
 
 def attach_invertible(model: PreTrainedModel, name: str, inverse_at_head: bool) -> None:
-    """Hook a fresh block behind the embeddings and, with an MLM head present, its inverse before the decoder.
+    """Add a new block after the embeddings and, if there is an MLM head, its inverse before the decoder.
 
     Raises:
-        InputError: the embeddings are narrower or wider than the layers.
+        InputError: the embeddings and the layers differ in width.
     """
     backbone, hidden_size = backbone_of(model), model.config.hidden_size
     width = model.get_input_embeddings().weight.shape[1]
     if width != hidden_size:
         raise InputError(
             f"an invertible adapter for embeddings of width {width} in a model of width {hidden_size}",
-            "use another method for this base, such as seq_bn",
+            "choose another method for this base, such as seq_bn",
         )
     embeddings = model.base_model.get_submodule(backbone.embeddings)
     block = InvertibleCoupling(hidden_size).to(device=model.device, dtype=model.dtype)

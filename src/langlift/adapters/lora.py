@@ -11,7 +11,7 @@ from langlift.backbones.registry import Backbone
 from langlift.errors import InputError
 
 PLAIN_STARTS = (True, False, "gaussian", "orthogonal")
-"""PEFT's ways to start a LoRA adapter that use the base model's weights as they are."""
+"""Values of PEFT's ``init_lora_weights`` that leave the base model's weights unchanged."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class LoraConfig(PeftAdapterConfig):
     """``W x + (alpha / rank) B A x`` on the backbone's query and value projections, without dropout.
 
     ``variant`` is ``lora``; ``rslora``, which divides alpha by the root of the rank (Kalajdzievski 2023, arXiv
-    2312.03732); or ``dora``, which trains the length of each row of ``W + (alpha / rank) B A`` apart from its
+    2312.03732); or ``dora``, which trains the norm of each row of ``W + (alpha / rank) B A`` separately from its
     direction (Liu et al. 2024, arXiv 2402.09353).
     """
 
@@ -29,8 +29,8 @@ class LoraConfig(PeftAdapterConfig):
     variant: str = "lora"
 
     @classmethod
-    def of(cls, method: Method, settings: MethodSettings) -> Self:
-        """The configuration that a recipe's settings ask for."""
+    def from_settings(cls, method: Method, settings: MethodSettings) -> Self:
+        """The configuration for a recipe's settings."""
         return cls(settings.lora_rank, settings.lora_alpha, method.name)
 
     @property
@@ -48,7 +48,7 @@ class LoraConfig(PeftAdapterConfig):
         return {"lora_rank": self.rank, "lora_alpha": self.alpha}
 
     def peft_config(self, backbone: Backbone) -> Any:
-        """The same as PEFT's configuration object."""
+        """The equivalent PEFT configuration."""
         import peft
 
         return peft.LoraConfig(
@@ -66,15 +66,17 @@ class LoraConfig(PeftAdapterConfig):
         """Rank, alpha and variant of PEFT's ``adapter_config.json``.
 
         Raises:
-            InputError: both variants at once, no numbers, or a start that changes the base model.
+            InputError: both variants at once, invalid numbers, or an initialisation that changes the base model.
         """
         if (start := description.get("init_lora_weights", True)) not in PLAIN_STARTS:
-            # PiSSA, OLoRA, CorDA and LoftQ change the base model's weights, which the folder does not hold.
+            # PiSSA, OLoRA, CorDA and LoftQ change the base model's weights, which are not in the folder.
             raise InputError(
-                f"{path}: init_lora_weights is {start!r}, which may need a changed base model",
-                "save it anew with PEFT's path_initial_model_for_weight_conversion, which makes it plain LoRA",
+                f"{path}: init_lora_weights is {start!r}, which may require a modified base model",
+                "convert it to plain LoRA by saving it with PEFT's path_initial_model_for_weight_conversion",
             )
         variants = [name for name in ("rslora", "dora") if description.get(f"use_{name}")]
         if len(variants) > 1:
-            raise InputError(f"{path}: use_rslora and use_dora are both set", "one of them can be loaded")
+            raise InputError(
+                f"{path}: use_rslora and use_dora are both set", "only one of them is supported at a time"
+            )
         return cls(*rank_and_alpha(description.get("r"), description.get("lora_alpha"), path), *variants)

@@ -1,7 +1,7 @@
-"""The methods of adaptation: a table from which help, cards, prices, the rules of studies and layouts derive.
+"""Adaptation methods: one table behind help, model cards, cost estimates, study rules and file layouts.
 
-A new method is a row here and a file with its configuration, a subclass of ``AdapterConfig``. The command line
-reads the table for its help, so this module imports no heavy library: a row names its configuration's class,
+To add a method, add a row here and a file with its configuration, a subclass of ``AdapterConfig``. The command
+line reads the table for its help, so this module imports no heavy library: a row names its configuration's class,
 which is imported when it is needed.
 """
 
@@ -22,8 +22,8 @@ class AdapterConfig(ABC):
 
     @classmethod
     @abstractmethod
-    def of(cls, method: "Method", settings: "MethodSettings") -> Self:
-        """The configuration that a recipe's settings ask for."""
+    def from_settings(cls, method: "Method", settings: "MethodSettings") -> Self:
+        """The configuration for a recipe's settings."""
 
     @property
     @abstractmethod
@@ -38,16 +38,16 @@ class AdapterConfig(ABC):
     def attach(self, model: "PreTrainedModel", name: str, first: bool) -> None:
         """Add an adapter with fresh weights on top of those of the model, in place.
 
-        ``first``: there are none.
+        ``first``: the model has no adapter yet.
 
         Raises:
-            InputError: the model cannot hold such an adapter.
+            InputError: the model does not support such an adapter.
         """
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What decides, with a method's settings, how many parameters train in a base model."""
+    """The dimensions of a base model from which a method's number of trainable parameters is computed."""
 
     hidden_size: int
     layers: int
@@ -56,43 +56,43 @@ class Shape:
 
 @dataclass(frozen=True)
 class Method:
-    """What is known of one method."""
+    """The properties of an adaptation method."""
 
     name: str
     label: str
-    """What it makes, in words, for cards."""
+    """Description of the trained adapter or model, for model cards."""
     parameters: Callable[["MethodSettings", Shape], float]
-    """About how many parameters train; what a model that is not there is priced by."""
+    """Approximate number of trainable parameters, for estimating costs without loading the model."""
     config_class: str = ""
-    """``module:class`` of its ``AdapterConfig``; none where the whole model trains."""
+    """``module:class`` of its ``AdapterConfig``; empty if the whole model is trained."""
     settings: tuple[str, ...] = ()
-    """The settings of recipes that only it reads, or it and a few others."""
+    """Recipe settings that are specific to this method, or to it and a few others."""
     sized_by: tuple[str, ...] = ()
-    """Those among them that decide how many parameters train."""
+    """Those of ``settings`` that determine the number of trainable parameters."""
     layout: str = ""
-    """The layout of its folders: ``adapterhub``, or ``peft``; none for a whole model."""
+    """The layout of its folders: ``adapterhub`` or ``peft``; empty for a whole model."""
     exports: tuple[str, ...] = ()
-    """What ``langlift export --to`` can write, besides onnx, which holds every model."""
+    """The formats of ``langlift export --to`` that support it, besides onnx, which supports all."""
     task_label: str = ""
-    """What it makes for a task; none where tasks are not trained with it."""
+    """Description of what is trained on a task; empty if tasks cannot be trained with it."""
     fusible: bool = False
-    """Whether its adapters can be members of a fusion."""
+    """Whether its adapters can be fused."""
     mixture: bool = False
-    """Whether it trains as a mixture of sparse adapters, and is then saved as an ordinary one."""
+    """Whether it is trained as a mixture of sparse adapters and saved as an ordinary adapter."""
 
     @property
     def whole_model(self) -> bool:
-        """Whether there is no adapter: the base model itself trains."""
+        """Whether the base model itself is trained, without an adapter."""
         return not self.config_class
 
     @property
     def causal_tag(self) -> str:
-        """The hub's tag of what it makes of a decoder."""
+        """The hub tag of a decoder trained with it."""
         return "text-generation" if self.whole_model else self.tag
 
     @property
     def tag(self) -> str:
-        """The hub's tag of what it makes of a masked language model."""
+        """The hub tag of a masked language model trained with it."""
         return HUB_TAGS[self.layout]
 
     def load_class(self) -> Any:
@@ -100,8 +100,8 @@ class Method:
         return resolve_name(self.config_class)
 
     def config(self, settings: "MethodSettings") -> AdapterConfig | None:
-        """The adapter that a recipe's settings ask for, as it is saved; ``None`` trains the whole model."""
-        return None if self.whole_model else self.load_class().of(self, settings)
+        """The adapter configuration for a recipe's settings; ``None`` if the whole model is trained."""
+        return None if self.whole_model else self.load_class().from_settings(self, settings)
 
 
 HUB_TAGS = {"adapterhub": "adapter-transformers", "peft": "peft", "": "fill-mask"}
@@ -231,12 +231,12 @@ FUSIBLE = tuple(name for name, method in METHODS.items() if method.fusible)
 
 
 def readers(setting: str) -> tuple[str, ...]:
-    """The methods that read a setting which some do not; none where all do."""
+    """The methods that a method-specific setting applies to; empty for a setting of all methods."""
     return tuple(name for name, method in METHODS.items() if setting in method.settings)
 
 
 def one_of(names: Iterable[str]) -> str:
-    """Names as a choice in a sentence: ``a, b or c``."""
+    """Join names for a sentence: ``a, b or c``."""
     *others, last = names
     return f"{', '.join(others)} or {last}" if others else last
 
@@ -247,7 +247,7 @@ def exported_to(layout: str) -> tuple[str, ...]:
 
 
 def is_whole_model(name: Any) -> bool:
-    """Whether a run's recorded method, if it has one, is one that trains the base model itself."""
+    """Whether the method recorded by a run (if any) trains the base model itself."""
     return name in METHODS and METHODS[name].whole_model
 
 
@@ -257,38 +257,40 @@ def _owned(name: str, default: Any, description: str, **limits: Any) -> Any:
 
 @dataclass(frozen=True)
 class MethodSettings:
-    """The settings of a recipe that determine what is trained; each method reads its own."""
+    """The settings of a recipe that determine what is trained; each method uses its own."""
 
-    method: str = setting("seq_bn", "What is trained", choices=tuple(METHODS), option=True)
-    reduction_factor: float = _owned("reduction_factor", 16.0, "hidden size over bottleneck size", above=0)
+    method: str = setting(
+        "seq_bn", "Adaptation method; full trains the whole model", choices=tuple(METHODS), option=True
+    )
+    reduction_factor: float = _owned("reduction_factor", 16.0, "hidden size divided by bottleneck size", above=0)
     leave_out: tuple[int, ...] = _owned(
         "leave_out", (), "layers without an adapter, counted from 0 (none: all layers have one)", minimum=0
     )
     inverse_at_head: bool = _owned(
-        "inverse_at_head", True, "run the inverse before the head's decoder (false: as published)"
+        "inverse_at_head", True, "also apply the inverse before the MLM head's decoder (false: as published)"
     )
     lora_rank: int = _owned("lora_rank", 8, "rank of the update", minimum=1)
     lora_alpha: float = _owned(
-        "lora_alpha", 8.0, "scale of the update is alpha / rank (rslora: its root)", above=0
+        "lora_alpha", 8.0, "the update is scaled by alpha / rank (rslora: alpha / sqrt(rank))", above=0
     )
     experts: int = _owned("experts", 4, "number of sparse experts", minimum=2)
     share: str = _owned(
         "share",
         "down",
-        "projection that stays dense instead of being split into experts",
+        "projection that is shared by all experts, not split (none: both are split)",
         choices=("down", "up", "none"),
     )
     merge: str = _owned(
         "merge",
         "mean",
-        "how experts become one adapter: their mean, or each entry from its owner (joint)",
+        "how experts are merged into one adapter: mean, or each entry from the expert that owns it (joint)",
         choices=("mean", "joint"),
     )
     consistency: float = _owned(
-        "consistency", 1.0, "weight of the divergence from a second pass (0: no second pass)", minimum=0
+        "consistency", 1.0, "weight of the divergence from a second forward pass (0: off)", minimum=0
     )
 
     @property
-    def takes_second_pass(self) -> bool:
-        """Whether each step computes a second pass for the consistency term."""
+    def needs_second_pass(self) -> bool:
+        """Whether each step needs a second forward pass for the consistency term."""
         return METHODS[self.method].mixture and self.consistency > 0

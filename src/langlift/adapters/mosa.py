@@ -13,12 +13,12 @@ from transformers import PreTrainedModel
 from langlift.adapters.bottleneck import Bottleneck, bottleneck_places
 
 DRAWS = 1297044289
-"""Part of the key of the draws' random stream, so that it coincides with no other of the run."""
+"""Part of the key of the random stream for draws, to keep it distinct from the run's other streams."""
 
 
 @dataclass(frozen=True)
 class MosaConfig:
-    """``experts`` sparse copies of a projection stand for it.
+    """Replaces projections by ``experts`` sparse copies of them.
 
     ``share`` names the projection that stays one dense matrix (``down``: the hierarchical form; ``up``
     or ``none``); ``merge`` is how the experts become one matrix: their ``mean``, or ``joint``, each
@@ -36,14 +36,14 @@ class MosaConfig:
 
 
 class SparseExperts(nn.Module):
-    """N sparse experts in place of a linear module: one of them computes in training, else their merger.
+    """N sparse experts in place of a linear module: one is used per training pass, the merged one otherwise.
 
-    Each expert is a copy W_i of one initialisation W_0, and its gradient is masked to the entries it
-    owns (section 3.2 of the paper). An entry that somebody else owns never moves, so one matrix of what
-    the owners made of their entries holds all N experts: ``W_i = where(owner == i, entries, W_0)``.
-    Biases are not split: every expert has a whole one. The optimiser thus works on as many weights as
-    Seq_bn has, and an expert that is not drawn has a gradient of zero, not none: it goes on by the
-    optimiser's momentum, as in the published code (PyTorch 1.11 sets gradients to zero).
+    Each expert is a copy W_i of one initialisation W_0, and its gradient is masked to the entries it owns (section
+    3.2 of the paper). Entries owned by other experts never change, so one matrix with each entry's value from its
+    owner represents all N experts: ``W_i = where(owner == i, entries, W_0)``. Biases are not split: each expert
+    has its own. The optimiser thus updates as many weights as in Seq_bn, and an expert that is not drawn has a
+    zero gradient rather than none: momentum still updates it, as in the published code (PyTorch 1.11 sets
+    gradients to zero).
     """
 
     initial: Tensor
@@ -53,7 +53,7 @@ class SparseExperts(nn.Module):
         super().__init__()
         self._experts, self._merge = config.experts, config.merge
         self.entries = nn.Parameter(start.weight.detach().clone())
-        # All in one row, because matrices decay and biases do not.
+        # All in one vector, because weight decay applies to matrices but not to biases.
         self.biases = nn.Parameter(start.bias.detach().repeat(config.experts))
         owner = shares(start.weight.numel(), config.experts).view(start.weight.shape)
         self.register_buffer("initial", start.weight.detach().clone(), persistent=False)
@@ -68,7 +68,7 @@ class SparseExperts(nn.Module):
     def merged(self) -> tuple[Tensor, Tensor]:
         """All experts as one weight [out, in] and one bias [out], the mean of theirs.
 
-        The mean over experts of an entry, of which only the owner moved it, is
+        The mean over experts of an entry, which only its owner has changed, is
         ``W_0 + (entries - W_0) / N``; ``joint`` takes it from its owner.
         """
         bias = self.biases.view(self._experts, -1).mean(dim=0)
@@ -88,8 +88,8 @@ class SparseExperts(nn.Module):
 class Mixture:
     """The experts of one attached adapter, in all layers: drawn together, merged together. Made by ``mix``.
 
-    Every layer draws for itself. What is drawn depends on (seed, step, pass, layer) alone, never on a
-    generator's state, so a resumed run draws what the killed one would have drawn.
+    Each layer draws independently. Draws depend only on (seed, step, pass, layer), never on a generator's state,
+    so a resumed run draws the same experts.
     """
 
     def __init__(self, adapters: Sequence[Bottleneck], config: MosaConfig) -> None:
@@ -116,7 +116,7 @@ class Mixture:
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Turn the adapter into an ordinary Seq_bn one, in place; the mixture is then used up."""
+        """Turn the adapter into an ordinary Seq_bn one, in place; the mixture must not be used afterwards."""
         for adapter in self._adapters:
             for part in self._config.mixed:
                 weight, bias = getattr(adapter, part).merged()
@@ -128,8 +128,8 @@ class Mixture:
 def mix(model: PreTrainedModel, name: str, config: MosaConfig, fresh: bool = True) -> Mixture:
     """Split the attached Seq_bn adapter ``name`` into experts, in place, before it is trained.
 
-    All start from the adapter's weights; ``fresh`` first sets its up-projections to zero, as MoSA starts.
-    The shares are part of the initialisation: they come from PyTorch's generator, as fresh weights do.
+    All experts start from the adapter's weights; ``fresh`` first sets its up-projections to zero, as in MoSA.
+    Which expert owns which entry is part of the initialisation, and drawn from PyTorch's generator.
     """
     places = bottleneck_places(model)
     adapters: list[Any] = [place.adapters[name] for place in places if name in place.adapters]

@@ -26,34 +26,35 @@ WITHOUT_EFFECT = frozenset(
         *("lora_dropout", "module_dropout", "rank_dropout"),
     }
 )
-"""What of PEFT's configurations a trained adapter's output does not depend on."""
+"""Fields of PEFT's configurations that do not affect the output of a trained adapter."""
 
 
 class PeftAdapterConfig(AdapterConfig):
-    """The configuration of an adapter that PEFT has."""
+    """The configuration of an adapter that is implemented in PEFT."""
 
     PEFT_TYPE: ClassVar[str]
-    """What PEFT's ``adapter_config.json`` calls this kind."""
+    """Its type in PEFT's ``adapter_config.json``."""
 
     @abstractmethod
     def peft_config(self, backbone: Backbone) -> Any:
-        """The same as PEFT's configuration object, on the backbone's modules."""
+        """The equivalent PEFT configuration, for the backbone's modules."""
 
     @classmethod
     @abstractmethod
     def read(cls, description: Mapping[str, Any], path: Path) -> Self:
-        """What of PEFT's ``adapter_config.json`` may vary; ``path`` is for errors.
+        """The configuration in PEFT's ``adapter_config.json``, without checking fixed settings; ``path`` is for
+        errors.
 
         Raises:
-            InputError: a value that no such adapter can have.
+            InputError: a setting has an invalid or unsupported value.
         """
 
     @classmethod
     def from_peft(cls, description: Mapping[str, Any], backbone: Backbone, path: Path) -> Self:
-        """The configuration of PEFT's ``adapter_config.json``, all of which must be as ``peft_config`` writes it.
+        """The configuration of PEFT's ``adapter_config.json``, which must be as ``peft_config`` writes it.
 
         Raises:
-            InputError: it sits on other modules, or has a setting that langlift lacks.
+            InputError: it targets other modules, or has a setting that langlift does not support.
         """
         config = cls.read(description, path)
         ours = config.peft_config(backbone).to_dict()
@@ -62,7 +63,7 @@ class PeftAdapterConfig(AdapterConfig):
                 targets = ", ".join(_plain(ours["target_modules"]))
                 raise InputError(
                     f"{path}: {key} is {description[key]!r}, not {_plain(ours.get(key))!r}",
-                    f"a {config.method} adapter must be on {targets}, with PEFT's defaults elsewhere",
+                    f"a {config.method} adapter must target {targets}, with PEFT's defaults for other settings",
                 )
         return config
 
@@ -70,20 +71,20 @@ class PeftAdapterConfig(AdapterConfig):
         """Inject the adapter into every module that it adapts.
 
         Raises:
-            InputError: the model has another adapter of PEFT's, of which only the last would be in force.
+            InputError: the model already has a PEFT adapter; only the last one would be active.
         """
         from peft import inject_adapter_in_model
 
         if any(hasattr(module, "adapter_layer_names") for module in model.modules()):
             raise InputError(
-                f"a {self.method} adapter on top of another adapter of PEFT's kinds is not possible",
-                "stack a bottleneck adapter (seq_bn) on it",
+                f"a {self.method} adapter cannot be stacked on another PEFT adapter",
+                "use a bottleneck adapter (seq_bn) instead",
             )
         inject_adapter_in_model(self.peft_config(backbone_of(model)), model, adapter_name=name)
 
 
 def merge(model: nn.Module) -> None:
-    """Take every adapter of PEFT's into the weights of its module, such as ``W + (alpha / rank) B A``, in place.
+    """Merge every PEFT adapter into the weights of its module, such as ``W + (alpha / rank) B A``, in place.
 
     Raises:
         ValueError: the result is not finite.
@@ -101,7 +102,7 @@ def rank_and_alpha(rank: Any, alpha: Any, path: Path) -> tuple[int, float]:
     """The rank and the alpha that a configuration file gives.
 
     Raises:
-        InputError: they are no numbers above 0.
+        InputError: they are not numbers above 0.
     """
     numbers = isinstance(rank, int) and not isinstance(rank, bool) and isinstance(alpha, int | float)
     if not numbers or rank < 1 or isinstance(alpha, bool) or not 0 < alpha < float("inf"):
@@ -112,7 +113,7 @@ def rank_and_alpha(rank: Any, alpha: Any, path: Path) -> tuple[int, float]:
 
 
 def _plain(value: Any) -> Any:
-    """A value of a configuration so that those which mean the same are equal: any order, any form of none."""
+    """A configuration value in a canonical form, so that equivalent values are equal."""
     if isinstance(value, set | list | tuple):
         value = sorted(map(str, value))
     return value or None

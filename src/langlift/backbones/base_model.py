@@ -13,10 +13,10 @@ from langlift.backbones.registry import Backbone, backbone_of
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A base model, loaded: float32, in evaluation mode.
+    """A loaded base model, in float32 and evaluation mode.
 
-    ``head`` is the kind of the language modelling head in its checkpoint. Where that is ``None`` the model's head
-    is freshly initialised.
+    ``head`` is the kind of the language modelling head in its checkpoint. If ``None``, the head of ``model`` is
+    newly initialised.
     """
 
     source: BaseName
@@ -27,10 +27,10 @@ class BaseModel:
     def load(
         cls, base: BaseName | str, *, masked_only: bool = False, head_needed: bool = True, quantised: bool = False
     ) -> Self:
-        """Read the weights; the tokenizer is read at its first use.
+        """Load the weights; the tokenizer is loaded on first use.
 
-        ``masked_only`` refuses decoders. ``head_needed=False`` takes checkpoints without a head, too, for what
-        uses the body alone. ``quantised`` puts the model onto the GPU with its layers in 4 bits.
+        ``masked_only`` rejects decoders. ``head_needed=False`` also accepts checkpoints without a language
+        modelling head. ``quantised`` loads the layers in 4 bits onto the GPU.
 
         Raises:
             InputError: it cannot be found or read, its architecture is not in the table of backbones, or
@@ -62,5 +62,5 @@ class BaseModel:
 
     @property
     def longest_input(self) -> int:
-        """In tokens, special ones included."""
+        """The maximum input length in tokens, including special tokens."""
         return longest_input(self.model, self.tokenizer)

@@ -1,4 +1,6 @@
-"""Names of base models: bundled ones, folders, hub ids, and aliases of well-known models. Free of torch."""
+"""Names of base models: bundled models, folders, hub ids, and aliases of well-known models. Does not import
+torch.
+"""
 
 from dataclasses import dataclass, replace
 from difflib import get_close_matches

@@ -13,24 +13,24 @@ from transformers import PreTrainedModel
 from langlift.errors import InputError
 
 EIGHT_BITS = "model-8bit.safetensors"
-"""The file of the weights, in the place of ``model.safetensors``."""
+"""The weight file, instead of ``model.safetensors``."""
 FORMAT = "langlift-8bit-1"
-"""What the file's metadata call this format."""
+"""The name of this format in the file's metadata."""
 SCALES = ".scales"
-"""What follows a matrix's name in the name of its scales."""
+"""Suffix of the name of a matrix's scales."""
 LARGEST = 127
-HINT = "the file is damaged or incomplete: fetch or write it again"
+HINT = "the file is damaged or incomplete: download or write it again"
 
 
 def write_eight_bits(model: PreTrainedModel, folder: Path) -> None:
-    """Write a model's configuration and its weights in 8 bits into ``folder``, which is made if need be.
+    """Write a model's configuration and its weights in 8 bits into ``folder``, which is created if needed.
 
     A matrix W [rows, columns] becomes the matrix Q (int8) and a scale s (bfloat16) for each row:
 
         s_i >= max_j |W_ij| / 127,   Q_ij = round(W_ij / s_i),   and it is read as   W'_ij = s_i Q_ij,
 
     with s_i rounded up to bfloat16 (by less than 1 %), so that no weight moves by more than half its row's scale.
-    What is no matrix (biases, norms) stays as it is; tied weights are stored once. The tokenizer is not written.
+    Other weights (biases, norms) are stored unchanged, tied weights once. The tokenizer is not written.
 
     Raises:
         InputError: a weight is not a finite number.
@@ -41,7 +41,9 @@ def write_eight_bits(model: PreTrainedModel, folder: Path) -> None:
         if tensor.ndim != 2 or not tensor.is_floating_point():
             stored[name] = tensor
         elif not tensor.isfinite().all():
-            raise InputError(f"{name}: holds weights that are not finite", "the model is broken: train it again")
+            raise InputError(
+                f"{name}: contains weights that are not finite", "the model is broken: train it again"
+            )
         else:
             stored[name], stored[name + SCALES] = _rounded(tensor)
     save_file(stored, folder / EIGHT_BITS, metadata={"format": FORMAT})
@@ -56,7 +58,7 @@ def has_eight_bits(folder: str | Path) -> bool:
 
 
 def read_eight_bits(folder: str | Path) -> dict[str, Tensor]:
-    """The weights of a folder written by ``write_eight_bits``, matrices as float32; tied ones stand there once.
+    """The weights of a folder written by ``write_eight_bits``, matrices as float32; tied weights occur once.
 
     Raises:
         InputError: the file is missing, damaged or of another format.
@@ -69,7 +71,9 @@ def read_eight_bits(folder: str | Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: cannot be read ({error})", HINT) from None
     if found != FORMAT:
-        raise InputError(f"{path}: of the format {found}, not {FORMAT}", "a newer langlift may read it: update it")
+        raise InputError(
+            f"{path}: has the format {found}, not {FORMAT}", "a newer version of langlift may be able to read it"
+        )
     matrices = {name.removesuffix(SCALES) for name in stored if name.endswith(SCALES)}
     weights = {name: tensor for name, tensor in stored.items() if not name.endswith(SCALES)}
     return weights | {name: _restored(path, name, stored) for name in matrices}
@@ -86,7 +90,7 @@ def _once(model: PreTrainedModel) -> dict[str, Tensor]:
 def _rounded(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Q (int8) [rows, columns] and the scales (bfloat16) [rows]."""
     matrix = matrix.float()
-    # A bfloat16 has 8 significant bits: one part in 256 more is never rounded to less than it was.
+    # A bfloat16 has 8 significant bits: a value increased by 1/256 never rounds to less than the original.
     scales = (matrix.abs().amax(dim=1) / LARGEST * (1 + 2**-8)).to(torch.bfloat16)
     steps = matrix / scales.float().clamp_min(torch.finfo(torch.float32).tiny)[:, None]  # a row may be all zeros
     return steps.round().to(torch.int8), scales
@@ -95,5 +99,5 @@ def _rounded(matrix: Tensor) -> tuple[Tensor, Tensor]:
 def _restored(path: Path, name: str, stored: Mapping[str, Tensor]) -> Tensor:
     matrix, scales = stored.get(name), stored[name + SCALES]
     if matrix is None or matrix.dtype != torch.int8 or scales.shape != matrix.shape[:1]:
-        raise InputError(f"{path}: {name} and its scales do not fit together", HINT)
+        raise InputError(f"{path}: {name} and its scales do not match", HINT)
     return matrix.float() * scales.float()[:, None]

@@ -1,4 +1,4 @@
-"""Run a model's body on a padded or a flat batch, and only as far as the rows that are needed."""
+"""Run a model's body on a padded or a flat batch, computing only the rows that are needed."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,12 +13,11 @@ from langlift.backbones.segmented_attention import Segments
 
 
 def hidden_states(model: PreTrainedModel, batch: Mapping[str, Tensor], rows: Tensor | None = None) -> Tensor:
-    """The body's last hidden states at the chosen places (``None``: at all), in order; shape [chosen, d].
+    """The body's last hidden states at the selected tokens (``None``: all), in order; shape [selected, d].
 
-    A flat batch has ``input_ids`` and ``position_ids`` int64 [1, tokens] and ``lengths`` int64
-    [sentences]; a padded one has ``input_ids`` [sentences, length] and perhaps ``attention_mask``.
-    ``rows`` is boolean, of the shape of ``input_ids``. What only the other rows need is left out of
-    the last layer.
+    A flat batch has ``input_ids`` and ``position_ids`` int64 [1, tokens] and ``lengths`` int64 [sentences]; a
+    padded one has ``input_ids`` [sentences, length] and perhaps ``attention_mask``. ``rows`` is boolean, of the
+    shape of ``input_ids``. In the last layer, computation for other rows is skipped where possible.
     """
     body = model.base_model
     kept: dict[str, Any] = {"use_cache": False} if backbone_of(model).causal else {}
@@ -29,13 +28,13 @@ def hidden_states(model: PreTrainedModel, batch: Mapping[str, Tensor], rows: Ten
     if "lengths" in batch:
         inputs["position_ids"] = batch["position_ids"]
         inputs["segments"] = Segments(tuple(batch["lengths"].tolist()))
-        # transformers hands a mask of four dimensions on as it is, and so makes none of its own.
+        # transformers passes a 4-dimensional mask on unchanged instead of creating its own.
         inputs["attention_mask"] = torch.empty(1, 1, 1, 0, device=batch["input_ids"].device)
     if rows is None:
         every: Tensor = body(**inputs).last_hidden_state
         return every.reshape(-1, every.shape[-1])
     places = rows.reshape(-1).nonzero().squeeze(1)
-    if 2 * len(places) > rows.numel():  # little to leave out, as where every next token is predicted
+    if 2 * len(places) > rows.numel():  # too little to skip, for example when every next token is predicted
         return hidden_states(model, batch).index_select(0, places)
     with only_rows(model, places) as narrowed:
         output: Tensor = body(**inputs).last_hidden_state
@@ -45,7 +44,7 @@ def hidden_states(model: PreTrainedModel, batch: Mapping[str, Tensor], rows: Ten
 
 @contextmanager
 def only_rows(model: PreTrainedModel, places: Tensor) -> Iterator[bool]:
-    """Compute the end of the last layer (behind its attention) for some tokens only, inside this context.
+    """Within this context, compute the end of the last layer (after its attention) only for some tokens.
 
     ``places`` int64 [chosen] counts tokens of all sentences. Yields whether the body's output is then
     [1, chosen, d]; where the layer's own code needs all rows again, it keeps its shape, with the rows

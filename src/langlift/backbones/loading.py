@@ -1,4 +1,4 @@
-"""Load a base model and its tokenizer by name: a bundled one, a folder, or a hub id."""
+"""Load a base model and its tokenizer by name: a bundled model, a folder, or a hub id."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ from langlift.errors import InputError
 
 
 def model_location(base: BaseName | str) -> str:
-    """The folder or hub id behind a model's name.
+    """Resolve a model's name to a folder or hub id.
 
     Raises:
         InputError: it looks like a path and is not a model folder, or is a bundled model that is not there.
@@ -58,7 +58,7 @@ def load_tokenizer(base: BaseName | str) -> Any:
     if not tokenizer.is_fast:
         raise InputError(f"{base}: has no fast tokenizer", "convert it to tokenizer.json first")
     if tokenizer.pad_token_id is None:
-        # Many decoders have none. Padding is never looked at here, so that any token will do.
+        # Many decoders have no pad token. Padding is always masked here, so any token will do.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer
 
@@ -82,8 +82,8 @@ def read_model(
     causal = backbone_of_type(config.model_type).causal
     if causal and masked_only:
         raise InputError(
-            f"{base}: a causal model ({config.model_type}), and this works with masked language models only",
-            "docs/causal.md tells what works with causal ones: adapt, score, task and predict",
+            f"{base}: a causal model ({config.model_type}); only masked language models are supported here",
+            "docs/causal.md lists what supports causal models: adapt, score, task and predict",
         )
     model, headed = _loaded(base, config, _four_bits(base.name) if quantised else {})
     if head_needed and not headed:
@@ -94,8 +94,8 @@ def read_model(
 def check_head(base: BaseName | str) -> None:
     """Raise an InputError unless a model has its language modelling head; its weights are not read.
 
-    Of the hub only those models are fetched for this whose configuration does not name a class with head, and one
-    that cannot be had passes.
+    A hub model is downloaded only if its configuration does not name a class with a head; one that cannot be
+    downloaded passes.
     """
     base = BaseName.of(base)
     here = Path(model_location(base)).exists()
@@ -122,7 +122,7 @@ def _loaded(base: BaseName, config: Any, further: Mapping[str, Any]) -> tuple[Pr
     weights = read_eight_bits(location) if has_eight_bits(location) else None
     try:
         with quiet_transformers():
-            # Weights at hand go to the model's own class, with nothing in the place of the folder.
+            # Weights in memory are passed to the model's own class, without a folder.
             kind = _class_for(config) if weights is None else type(_weightless(config))
             model, info = kind.from_pretrained(
                 location if weights is None else None,
@@ -142,7 +142,7 @@ def _loaded(base: BaseName, config: Any, further: Mapping[str, Any]) -> tuple[Pr
     if of_body := sorted(key for key in missing if key.startswith(prefix)):
         raise InputError(
             f"{base}: has no weights for {of_body[0]} ({len(missing)} missing in all)",
-            "the files are incomplete or another model's: fetch or save it again",
+            "the files are incomplete or belong to another model: download or save it again",
         )
     return model.eval(), not missing
 
@@ -151,13 +151,13 @@ def _headless(name: str, causal: bool) -> InputError:
     if causal:
         return InputError(
             f"{name}: has no language modelling head (an embedding model?)",
-            "give the language model that it was made from",
+            "give the language model that it was trained from",
         )
     return InputError(f"{name}: has no MLM head (a sentence encoder, or trained for a task?)", head_hint(name))
 
 
 def head_hint(name: str) -> str:
-    """What gives an encoder the MLM head that it lacks."""
+    """The command that adds an MLM head to an encoder without one."""
     return f"langlift pretrain --from {shlex.quote(name)} --corpus TEXT --out FOLDER gives it one: FOLDER/model"
 
 
@@ -207,7 +207,7 @@ def weightless_model(base: BaseName | str) -> PreTrainedModel:
 
 
 def weightless_model_of(model_type: str, hidden_size: int, layers: int) -> PreTrainedModel:
-    """The same for any base model of an architecture, width and depth; of the rest it says nothing.
+    """The same for an architecture, width and depth; its other dimensions are arbitrary.
 
     Raises:
         InputError: there is no such model.
@@ -220,7 +220,7 @@ def weightless_model_of(model_type: str, hidden_size: int, layers: int) -> PreTr
             config = AutoConfig.for_model(
                 model_type,
                 hidden_size=hidden_size,
-                embedding_size=hidden_size,  # ELECTRA's may differ; its invertible adapters are then refused
+                embedding_size=hidden_size,  # ELECTRA's may differ; invertible adapters are then rejected
                 num_hidden_layers=layers,
                 num_attention_heads=1,
                 vocab_size=8,
@@ -249,19 +249,19 @@ def _class_for(config: Any) -> Any:
 
 
 def longest_input(model: PreTrainedModel, tokenizer: Any) -> int:
-    """The longest input in tokens, special ones included, by the tokenizer and the position table."""
+    """The maximum input length in tokens, including special tokens, given the tokenizer and the position table."""
     places: int = model.config.max_position_embeddings - first_position(model)
     return min(places, tokenizer.model_max_length)
 
 
 def default_device() -> torch.device:
-    """The GPU when there is one."""
+    """The GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers' loading bars and notes, and the hub's retries, off the screen; errors still raise."""
+    """Suppress the progress bars and messages of transformers and the hub; errors are still raised."""
     from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 

@@ -1,4 +1,4 @@
-"""The parts of an MLM head that can be trained beside an adapter: all of it but its decoder's weight."""
+"""The parts of an MLM head that can be trained with an adapter: all but the decoder's weight."""
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -23,7 +23,7 @@ def head_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
 
 
 def decoder_bias(model: PreTrainedModel) -> dict[str, nn.Parameter]:
-    """The bias of the head's decoder, one number for each piece, by its name; empty if it has none."""
+    """The bias of the head's decoder [vocabulary], by its name in the model; empty if it has none."""
     backbone = backbone_of(model)
     bias = model.get_submodule(backbone.head_decoder).bias
     return {} if bias is None else {f"{backbone.head_decoder}.bias": bias}

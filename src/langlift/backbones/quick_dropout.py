@@ -1,7 +1,7 @@
-"""Dropout from sixteen random bits an element: the same distribution, four times as fast on most processors.
+"""Dropout from sixteen random bits per element: the same distribution, four times as fast on most processors.
 
-PyTorch draws dropout masks one number at a time on processors that are not Intel's; in a small model
-that is a fifth of a training step.
+PyTorch draws dropout masks one number at a time on non-Intel processors, which takes a fifth of a training step in
+a small model.
 """
 
 import torch
@@ -22,14 +22,14 @@ class QuickDropout(nn.Dropout):
 
 
 def use_quick_dropout(model: nn.Module) -> None:
-    """Let a model's dropout modules be quick, in place."""
+    """Replace a model's dropout modules by ``QuickDropout``, in place."""
     for module in model.modules():
         if type(module) is nn.Dropout:
             module.__class__ = QuickDropout
 
 
 def dropout_noise(like: Tensor, p: float) -> Tensor:
-    """Of the shape and dtype of ``like``: 0 with probability p (to 15 bits), else 1 / (1 - p)."""
+    """A tensor with the shape and dtype of ``like``: 0 with probability p (to 15 bits), else 1 / (1 - p)."""
     dropped = round(p * LEVELS)
     if like.device.type != "cpu" or dropped == LEVELS:
         return dropout(torch.ones_like(like), p)

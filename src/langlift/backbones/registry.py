@@ -14,7 +14,7 @@ from langlift.errors import InputError
 
 @dataclass(frozen=True)
 class Backbone:
-    """Where things are in one architecture.
+    """The locations of the parts of one architecture.
 
     Paths marked (body) start at ``model.base_model``, the others at the model with its language modelling head.
     """
@@ -26,18 +26,18 @@ class Backbone:
     pre_layer_norm: bool
     """Whether normalisation comes before the sublayers, so that a layer's output is a plain sum."""
     rows_from: str
-    """(body) the first module of a layer, behind its attention, that can run on some tokens only: from
+    """(body) the first module of a layer, after its attention, that can run on some tokens only: from
     here on the last layer is computed for the tokens that are needed."""
     rows_until: str | None
-    """(body) the module behind which all tokens are needed again; ``None`` where that is nowhere."""
+    """(body) the module after which all tokens are needed again; ``None`` if there is none."""
     embeddings: str
     """(body) the embeddings; their output passes through the invertible adapter."""
     lora_targets: tuple[str, ...]
     """Names of the linear modules that LoRA adapts."""
     ia3_scaled_outputs: tuple[str, ...]
-    """Ends of the paths of linear modules whose outputs IA3 scales; PEFT's default, where it has one."""
+    """Name suffixes of the linear modules whose outputs IA3 scales; PEFT's default, if it has one."""
     ia3_scaled_inputs: tuple[str, ...]
-    """The same for those whose inputs it scales, which are behind the feed-forward activation."""
+    """The same for the modules whose inputs it scales, after the feed-forward activation."""
     head: tuple[str, ...]
     """The modules of the language modelling head, in order, from hidden states to logits."""
     head_decoder: str
@@ -45,15 +45,15 @@ class Backbone:
     positions_follow_padding: bool
     """Whether positions count from ``pad_token_id + 1``, so that the first rows of the table are unused."""
     dropout: str
-    """The field of ``config`` that holds the dropout for new heads."""
+    """The field of ``config`` with the dropout for new heads."""
     attention_dropout: str
-    """The field of ``config`` that holds the dropout of attention, which AdapterFusion takes too."""
+    """The field of ``config`` with the dropout of attention, which AdapterFusion uses too."""
     adapterhub_bottleneck: str
-    """AdapterHub's place for a layer's bottleneck adapters, behind the model's prefix."""
+    """AdapterHub's path of a layer's bottleneck adapters, after the model's prefix."""
     adapterhub_agrees: bool = True
     """Whether the ``adapters`` library (1.3.0) computes the same with the same weights."""
     causal: bool = False
-    """Whether it is a decoder: each token sees those before it, and the head predicts the next one."""
+    """Whether it is a decoder: each token attends to the previous ones, and the head predicts the next one."""
 
 
 _BERT = Backbone(
@@ -133,7 +133,7 @@ _LLAMA = Backbone(
     lora_targets=("q_proj", "v_proj"),
     ia3_scaled_outputs=("k_proj", "v_proj"),
     ia3_scaled_inputs=("down_proj",),
-    head=("lm_head",),  # behind the final norm, which belongs to the body
+    head=("lm_head",),  # after the final norm, which belongs to the body
     head_decoder="lm_head",
     positions_follow_padding=False,
     dropout="attention_dropout",  # these models have no other; the adapters library takes it too
@@ -141,7 +141,7 @@ _LLAMA = Backbone(
     adapterhub_bottleneck="layers.{layer}.output_adapters.adapters",
     causal=True,
 )
-# The adapters library has no Qwen and no Gemma of its own; in both PEFT's IA3 scales queries, not keys.
+# The adapters library does not support Qwen and Gemma; in both, PEFT's IA3 scales queries, not keys.
 _QWEN2 = replace(_LLAMA, model_type="qwen2", adapterhub_agrees=False, ia3_scaled_outputs=("q_proj", "v_proj"))
 _QWEN3 = replace(_QWEN2, model_type="qwen3")
 _GEMMA = replace(

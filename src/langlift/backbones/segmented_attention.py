@@ -1,4 +1,4 @@
-"""Attention over a flat batch: sentences laid end to end without padding, each attending to itself only.
+"""Attention over a flat batch: concatenated sentences without padding, each attending only to itself.
 
 It is registered with transformers under the name ``FLAT`` and reads the sentences' lengths from the
 ``segments`` that the model's forward passes on; without them it is PyTorch's own attention (sdpa).
@@ -48,7 +48,7 @@ class Segments:
 
 @dataclass(frozen=True)
 class Sight:
-    """Which tokens i sees: none at ``window`` or more from it, and none behind it where it is ``causal``."""
+    """Which tokens a token attends to: those closer than ``window`` and, if ``causal``, not those after it."""
 
     causal: bool
     window: int | None
@@ -65,8 +65,8 @@ class Sight:
         return hidden if self.window is None else hidden | (distance.abs() >= self.window)
 
 
-def takes_flat_batches(model: PreTrainedModel) -> bool:
-    """Whether a model hands the work to a registered attention function and takes explicit positions.
+def supports_flat_batches(model: PreTrainedModel) -> bool:
+    """Whether a model uses a registered attention function and accepts explicit positions.
 
     Gemma 2 caps its attention scores, which PyTorch's kernels cannot: it keeps transformers' own attention.
     """
@@ -83,7 +83,7 @@ def caps_attention(config: Any) -> bool:
 
 
 def use_flat_attention(model: PreTrainedModel) -> None:
-    """Let a model compute its attention here, in place; ordinary batches come out as before."""
+    """Make a model use this attention, in place; ordinary batches are computed as before."""
     AttentionInterface.register(FLAT, flat_attention)
     AttentionMaskInterface.register(FLAT, sdpa_mask)
     model.set_attn_implementation(FLAT)
@@ -125,8 +125,8 @@ def flat_attention(
 class SegmentedAttention(torch.autograd.Function):
     """softmax(q k' scale) v in every sentence, by plain batched matrix products over runs of equal length.
 
-    On a CPU these are faster than the fused kernel in bf16, and in training; only float32 scoring is not.
-    Kept for the backward pass are query, key and value as they are and the attention probabilities.
+    On a CPU this is faster than the fused kernel, except for float32 inference.
+    Saved for the backward pass are query, key, value and the attention probabilities.
     """
 
     @staticmethod
@@ -163,7 +163,7 @@ class SegmentedAttention(torch.autograd.Function):
         """The gradients of query, key and value, where they are wanted."""
         query, key, value, *kept = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
-        found = [
+        gradients = [
             torch.empty(x.shape, dtype=x.dtype, device=x.device) if wants else None
             for x, wants in zip((query, key, value), wanted, strict=True)
         ]
@@ -171,20 +171,20 @@ class SegmentedAttention(torch.autograd.Function):
             shares = kept.pop(0)
             keep = kept.pop(0) if ctx.dropout else None
             of_output = _products(gradient, run)
-            if found[2] is not None:
+            if gradients[2] is not None:
                 used = shares if keep is None else shares * keep
-                _put(found[2], run, torch.bmm(used.transpose(1, 2), of_output))
-            if found[0] is None and found[1] is None:
+                _put(gradients[2], run, torch.bmm(used.transpose(1, 2), of_output))
+            if gradients[0] is None and gradients[1] is None:
                 continue
             of_shares = torch.bmm(of_output, _products(value, run).transpose(1, 2))
             if keep is not None:
                 of_shares *= keep
             of_scores = torch._softmax_backward_data(of_shares, shares, -1, shares.dtype).mul_(ctx.scale)
-            if found[0] is not None:
-                _put(found[0], run, torch.bmm(of_scores, _products(key, run)))
-            if found[1] is not None:
-                _put(found[1], run, torch.bmm(of_scores.transpose(1, 2), _products(query, run)))
-        return (*found, None, None, None, None)
+            if gradients[0] is not None:
+                _put(gradients[0], run, torch.bmm(of_scores, _products(key, run)))
+            if gradients[1] is not None:
+                _put(gradients[1], run, torch.bmm(of_scores.transpose(1, 2), _products(query, run)))
+        return (*gradients, None, None, None, None)
 
 
 def _products(x: Tensor, run: Run) -> Tensor:
@@ -266,8 +266,8 @@ def _fused_padded(
         sizes = [sum(group.lengths) for group in groups]
         parts = zip(query.split(sizes), key.split(sizes), value.split(sizes), groups, strict=True)
         return torch.cat([_fused_padded(q, k, v, group, scale, dropout, sight) for q, k, v, group in parts])
-    places, held = _grid(segments.lengths, query.device)
-    count, longest = held.shape
+    places, is_token = _grid(segments.lengths, query.device)
+    count, longest = is_token.shape
     q, k, v = (
         x.new_zeros(count * longest, *x.shape[1:])
         .index_copy(0, places, x)
@@ -276,13 +276,13 @@ def _fused_padded(
         for x in (query, key, value)
     )
     whole = sight.window is None or longest <= sight.window
-    seen: Tensor | None = held[:, None, None]
+    seen: Tensor | None = is_token[:, None, None]
     if sight.causal and whole:
-        seen = None  # padding stands behind all that is looked at
+        seen = None  # padding comes after everything that is attended to
     elif not whole:
-        # Padding sees itself: a row that sees nothing would have no softmax, nor a gradient.
-        itself = torch.eye(longest, dtype=torch.bool, device=held.device)
-        seen = (held[:, None, None] & ~sight.unseen(longest, held.device)) | itself
+        # Padding attends to itself: a row without any key would have no softmax and no gradient.
+        itself = torch.eye(longest, dtype=torch.bool, device=is_token.device)
+        seen = (is_token[:, None, None] & ~sight.unseen(longest, is_token.device)) | itself
     attended = scaled_dot_product_attention(
         q, k, v, attn_mask=seen, dropout_p=dropout, scale=scale, is_causal=seen is None
     )
@@ -309,18 +309,18 @@ def _boundaries(lengths: tuple[int, ...], device: torch.device) -> Tensor:
 @lru_cache(maxsize=16)
 @torch.inference_mode(mode=False)
 def _grid(lengths: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where a flat batch's tokens are in a padded one, int64 [tokens], and which of its places hold one.
+    """The positions of a flat batch's tokens in a padded batch, int64 [tokens], and which positions are tokens.
 
     The latter is boolean [sentences, longest], with ``longest`` a multiple of eight, as a GPU's kernels want it.
     """
     longest = -(-max(lengths) // 8) * 8
-    held = torch.arange(longest) < torch.tensor(lengths)[:, None]
-    return held.flatten().nonzero().squeeze(1).to(device), held.to(device)
+    is_token = torch.arange(longest) < torch.tensor(lengths)[:, None]
+    return is_token.flatten().nonzero().squeeze(1).to(device), is_token.to(device)
 
 
 @cache
 def _variable_length_kernel() -> Callable[..., Any] | None:
-    """PyTorch's flash attention for unequal lengths, where its version can limit what is seen and the GPU can."""
+    """PyTorch's variable-length flash attention, if its version supports windows and the GPU supports it."""
     if torch.cuda.get_device_capability() < (8, 0):
         return None
     try:

@@ -1,4 +1,6 @@
-"""Save and load adapter folders, in AdapterHub's layout or PEFT's, with the MLM head that was trained along."""
+"""Save and load adapter folders, in AdapterHub's layout or PEFT's, with the MLM head that was trained with
+them.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -37,7 +39,7 @@ from langlift.errors import InputError
 
 MLM_HEAD = "mlm_head.safetensors"
 METADATA = "langlift"
-"""Key in the metadata of weights in PEFT's layout, for the identity as JSON: PEFT's configuration has no field."""
+"""Metadata key of the identity (JSON) in weights in PEFT's layout: PEFT's configuration has no field for it."""
 IDENTITY = ("hidden_size", "model_class", "model_name", "model_type", "name")
 
 
@@ -48,7 +50,7 @@ def save_adapter(model: PreTrainedModel, name: str, config: AdapterConfig, folde
 
 
 def identity_of(model: PreTrainedModel, name: str, base: str) -> dict[str, Any]:
-    """What an adapter folder records about an adapter and its base model (``IDENTITY``)."""
+    """The record of an adapter and its base model in an adapter folder (``IDENTITY``)."""
     return {
         "hidden_size": model.config.hidden_size,
         "model_class": type(model).__name__,
@@ -96,8 +98,8 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) 
     ``name`` overrides the stored name. An MLM head that was trained with the adapter is loaded too.
 
     Raises:
-        InputError: the folder contains no adapter, one for another architecture or size, one of another kind, or
-            the task adapter of a fusion while the model has no fusion.
+        InputError: the folder contains no adapter, an adapter for another architecture or size or of an
+        unsupported kind, or the task adapter of a fusion while the model has no fusion.
     """
     description = read_description(folder)
     if (folder / FUSION_CONFIG).exists() and not fusions_of(model):
@@ -111,7 +113,10 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) 
         name = name or config.method
         weights = full_peft_keys(model, read_safetensors(folder / PEFT_WEIGHTS))
         if not all(key.startswith(f"base_model.model.{model.base_model_prefix}.") for key in weights):
-            raise InputError(f"{folder}: the adapter belongs to another architecture", "give its own --base")
+            raise InputError(
+                f"{folder}: the adapter belongs to another architecture",
+                "give the base model it was trained on with --base",
+            )
     else:
         stored_name = str(description["name"])
         name = name or usable_name(stored_name)
@@ -119,7 +124,7 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) 
         block_key = f"{model.base_model_prefix}.invertible_adapters.{name}.F.0.weight"
         if getattr(config, "invertible", False) != (block_key in weights):
             raise InputError(
-                f"{folder}: configuration and weights disagree on the invertible block", "train it again"
+                f"{folder}: configuration and weights disagree about the invertible block", "train it again"
             )
     attach(model, name, config)
     used = fill(adapter_keys(model, name, config), weights, folder)
@@ -146,13 +151,17 @@ def read_description(folder: Path) -> dict[str, Any]:
                 f"give one of them: {folder / inner[0]}",
             ) from None
         if (folder / "config.json").exists():
-            raise InputError(f"{folder}: a whole model, not an adapter", "a model is given as --base") from None
+            raise InputError(
+                f"{folder}: contains a whole model, not an adapter", "pass a model with --base"
+            ) from None
         raise InputError(
             f"{folder}: not an adapter folder (no {CONFIG_FILE})",
             "give the folder that 'langlift adapt --out' wrote",
         ) from None
     except (ValueError, RecursionError):
-        raise InputError(f"{path}: not valid JSON", "the folder is damaged; copy or train it again") from None
+        raise InputError(
+            f"{path}: not valid JSON", "the folder is damaged: copy it again or retrain the adapter"
+        ) from None
     if not isinstance(description, dict) or not (
         {"config", "name"} <= description.keys() or "peft_type" in description
     ):
@@ -161,7 +170,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def read_identity(folder: Path) -> dict[str, Any]:
-    """What a folder records about its adapter and base model; empty if PEFT wrote it.
+    """The record of the adapter and its base model in a folder; empty if PEFT wrote it.
 
     Raises:
         InputError: it is missing or damaged.
@@ -210,12 +219,12 @@ def require_all_used(folder: Path, unused: set[str]) -> None:
     if unused:
         raise InputError(
             f"{folder}: contains weights that do not fit this model, such as {min(unused)}",
-            "the adapter is of another kind or for another base model; give its own --base",
+            "the adapter is of another kind or for another base: give the base it was trained on with --base",
         )
 
 
 def fill(keys: Iterable[tuple[str, nn.Parameter]], weights: dict[str, Tensor], folder: Path) -> set[str]:
-    """Copy weights into parameters, given with their keys; returns the keys.
+    """Copy weights into parameters, given as (key, parameter); returns the keys.
 
     Raises:
         InputError: a weight is missing or has another shape.
@@ -224,7 +233,8 @@ def fill(keys: Iterable[tuple[str, nn.Parameter]], weights: dict[str, Tensor], f
     for key, parameter in keys:
         if key not in weights:
             raise InputError(
-                f"{folder}: the weight {key} is missing", "the base has another depth, or the file is damaged"
+                f"{folder}: the weight {key} is missing",
+                "the base has a different number of layers, or the file is damaged",
             )
         if weights[key].shape != parameter.shape:
             shapes = f"{tuple(weights[key].shape)}, not {tuple(parameter.shape)}"

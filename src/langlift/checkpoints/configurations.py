@@ -1,4 +1,4 @@
-"""Adapter configurations in AdapterHub's and PEFT's files: AdapterHub's settings as data, and converting."""
+"""Conversion of adapter configurations from and to AdapterHub's and PEFT's files."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -35,10 +35,10 @@ ADAPTERHUB_BOTTLENECK: dict[str, Any] = {
 """AdapterHub's settings of every Seq_bn adapter (adapters 1.3.0, SeqBnConfig)."""
 
 WITHOUT_EFFECT = frozenset({"dropout", "init_weights", "adapter_residual_before_ln"})
-"""Those without effect on the output of a trained Seq_bn adapter."""
+"""The settings that do not affect the output of a trained Seq_bn adapter."""
 
 NEVER_LEFT_OUT = frozenset({"mh_adapter", "output_adapter", "non_linearity", "original_ln_before"})
-"""Those for which the library's default is not Seq_bn's, so that a file must contain them."""
+"""The settings whose default in the library differs from Seq_bn's, so that a file must contain them."""
 
 ADAPTERHUB_LORA: dict[str, Any] = {
     "architecture": "lora",
@@ -93,15 +93,15 @@ ADAPTERHUB_FUSION: dict[str, Any] = {
 """AdapterHub's settings of every AdapterFusion (adapters 1.3.0, DynamicAdapterFusionConfig)."""
 
 FUSION_WITHOUT_EFFECT = frozenset({"dropout_prob", "regularization", "value_before_softmax", "value_initialized"})
-"""Those without effect on the output of a trained fusion."""
+"""The settings that do not affect the output of a trained fusion."""
 
 OWN_ARCHITECTURE = "langlift_seq_bn"
-"""``config`` where AdapterHub's library would compute something else: it rejects an unknown architecture."""
+"""Architecture to record if AdapterHub's library would compute something else: it rejects unknown ones."""
 
 LORA = ADAPTERHUB_LORA["architecture"]
 READABLE = "Seq_bn (Pfeiffer) adapters with relu, and LoRA on query and value, can be read"
 KINDS = {
-    "mh_adapter": "it is also after the attention (Houlsby)",
+    "mh_adapter": "it also has adapters after the attention (Houlsby)",
     "is_parallel": "it is parallel",
     "phm_layer": "it is a Compacter",
 }
@@ -165,7 +165,9 @@ def config_from_peft(description: Mapping[str, Any], backbone: Backbone, path: P
     kinds = {kind.PEFT_TYPE: kind for kind in classes}
     kind = description["peft_type"]
     if kind not in kinds:
-        raise InputError(f"{path}: PEFT's kind {kind} cannot be loaded", f"can be: {', '.join(sorted(kinds))}")
+        raise InputError(
+            f"{path}: PEFT adapters of type {kind} cannot be loaded", f"supported: {', '.join(sorted(kinds))}"
+        )
     config: PeftAdapterConfig = kinds[kind].from_peft(description, backbone, path)
     return config
 
@@ -183,7 +185,7 @@ def _seq_bn(stored: Mapping[str, Any], own: Any, path: Path) -> SeqBnConfig:
     if block and (block != "nice" or factor != 2):
         raise InputError(
             f"{path}: the invertible block is '{block}' with reduction factor {factor}",
-            "only nice with 2 can be read",
+            "only nice with reduction factor 2 can be read",
         )
     return SeqBnConfig(
         reduction_factor=_reduction_factor(stored.get("reduction_factor"), path),
@@ -193,10 +195,10 @@ def _seq_bn(stored: Mapping[str, Any], own: Any, path: Path) -> SeqBnConfig:
     )
 
 
-def _leave_out(found: Any, path: Path) -> tuple[int, ...]:
-    layers = found or []
+def _leave_out(value: Any, path: Path) -> tuple[int, ...]:
+    layers = value or []
     if not isinstance(layers, list) or not all(type(layer) is int and layer >= 0 for layer in layers):
-        raise InputError(f"{path}: leave_out is {found!r}, not a list of layers", "the file is damaged")
+        raise InputError(f"{path}: leave_out is {value!r}, not a list of layers", "the file is damaged")
     return tuple(sorted(set(layers)))
 
 
@@ -219,20 +221,20 @@ def first_difference(
     return None
 
 
-def _same(found: Any, value: Any) -> bool:
+def _same(found: Any, expected: Any) -> bool:
     """Whether two settings agree; lists may be in any order, and an empty one may be null."""
-    if not isinstance(value, list):
-        return bool(found == value)
-    return isinstance(found or [], list) and sorted(map(str, found or [])) == sorted(map(str, value))
+    if not isinstance(expected, list):
+        return bool(found == expected)
+    return isinstance(found or [], list) and sorted(map(str, found or [])) == sorted(map(str, expected))
 
 
-def _reduction_factor(found: Any, path: Path) -> float:
-    if isinstance(found, dict) and found:
-        first, *others = found.values()
-        found = first if all(other == first for other in others) else found
-    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < float("inf"):
-        raise InputError(f"{path}: not a Seq_bn adapter with one reduction_factor (found {found!r})", READABLE)
-    return float(found)
+def _reduction_factor(value: Any, path: Path) -> float:
+    if isinstance(value, dict) and value:
+        first, *others = value.values()
+        value = first if all(other == first for other in others) else value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise InputError(f"{path}: not a Seq_bn adapter with one reduction_factor (found {value!r})", READABLE)
+    return float(value)
 
 
 def _lora(stored: Mapping[str, Any], version: str, backbone: Backbone, path: Path) -> LoraConfig:

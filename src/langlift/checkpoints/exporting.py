@@ -48,9 +48,9 @@ CHECKED = "checked"
 
 @dataclass(frozen=True)
 class Exported:
-    """What ``langlift export`` wrote.
+    """The result of ``langlift export``.
 
-    ``sizes`` are the files' in bytes. Plain models and ONNX are compared with the run before they are kept: on
+    ``sizes`` are the file sizes in bytes. Plain models and ONNX are compared with the run before they are kept: on
     ``items`` (sentences, words or gaps), ``difference`` is the largest between two logits, and ``agreement`` the
     share of identical answers. ``int8`` is the loss of 8 bits, if requested: ``items``, ``agreement``, ``metric``,
     ``score_float32``, ``score_int8``, ``test_examples``, ``bytes_float32``, ``bytes_int8``.
@@ -130,7 +130,7 @@ def export_adapter(source: Path, layout: str, out: Path, base: BaseName | str | 
                 weights = renamed(weights, stored, name)
             settings = adapterhub_config(config, backbone)
             write_adapterhub(staging, settings, weights, {**identity, "name": name})
-            torch.save(weights, staging / ADAPTERHUB_PICKLE)  # the library reads it by default
+            torch.save(weights, staging / ADAPTERHUB_PICKLE)  # which the library reads by default
         card = render_card(
             "export_adapter.md",
             layout=layout,

@@ -61,7 +61,7 @@ def load_fusion(model: PreTrainedModel, folder: Path) -> str:
     ``pytorch_model_adapter_fusion.bin``.
 
     Raises:
-        InputError: the folder contains no fusion, another kind, or one of other adapters or another base.
+        InputError: the folder contains no fusion, or one of another kind, of other adapters or for another base.
     """
     path = folder / FUSION_CONFIG
     description = _read_description(path)
@@ -130,7 +130,7 @@ def member_names(folders: Sequence[Path]) -> list[str]:
     return usable
 
 
-def with_block(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
+def with_invertible_block(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
     """The names of the adapters that have an invertible block."""
     settings = [read_description(folder).get("config") for folder in folders]
     return [name for name, s in zip(names, settings, strict=True) if isinstance(s, dict) and s.get("inv_adapter")]

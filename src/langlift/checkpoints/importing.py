@@ -56,7 +56,7 @@ LAYER = re.compile(r"\blayers?\.(\d+)\.")
 
 @dataclass(frozen=True)
 class ImportedAdapter:
-    """One adapter: its new folder, what it is, and the base model that it records."""
+    """An imported adapter: its new folder, its properties, and the recorded base model."""
 
     folder: str
     name: str
@@ -68,7 +68,7 @@ class ImportedAdapter:
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What ``langlift import`` wrote; ``not_imported`` are files with something else, such as heads."""
+    """The result of ``langlift import``; ``not_imported`` are files with other content, such as heads."""
 
     adapters: list[ImportedAdapter]
     not_imported: list[str]
@@ -89,14 +89,14 @@ def import_adapters(
     ``name`` replaces the stored name of a single adapter.
 
     Raises:
-        InputError: no adapter, a damaged one, or one that langlift does not support.
+        InputError: there is no adapter, or it is damaged or not supported by langlift.
         LangliftError: ``out`` cannot be written.
     """
     check_new_folder(out)
     members = _members(source)
     if name is not None and len(members) > 1:
         raise InputError(
-            f"{source}: contains {len(members)} adapters, and --name is for one",
+            f"{source}: contains {len(members)} adapters, but --name is for a single one",
             "import its subfolders one by one",
         )
     not_imported = sorted({str(path.relative_to(source)) for path in _not_imported(source, members)})
@@ -203,7 +203,7 @@ def _read(
         if isinstance(hidden_size, bool) or not isinstance(hidden_size, int) or hidden_size < 2:
             raise InputError(f"{path}: does not state its hidden_size", "give the base model with --base")
         if isinstance(config, PeftAdapterConfig) and backbone_of_type(model_type).causal:
-            # The value projection of Llama may be narrower than the model.
+            # The value projection of Llama may be narrower than the hidden size.
             raise InputError(
                 f"{path}: the shapes of a {METHODS[config.method].label} differ by model", "give it with --base"
             )
@@ -220,10 +220,10 @@ def _read(
             config = replace(config, invertible=False)
         config = replace(config, inverse_at_head=config.inverse_at_head and inverse_at_head)
     try:
-        with torch.device("meta"):  # whatever size the file asks for takes no memory
+        with torch.device("meta"):  # any size the file specifies takes no memory
             attach(model, name, config)
     except (OverflowError, RuntimeError, TypeError, ValueError):
-        raise InputError(f"{path}: asks for an adapter of an impossible size", "the file is damaged") from None
+        raise InputError(f"{path}: specifies an adapter of an impossible size", "the file is damaged") from None
     if isinstance(config, PeftAdapterConfig) and not from_peft:
         weights = {peft_from_adapterhub(key, name): value for key, value in weights.items()}
     used = fill(adapter_keys(model, name, config), weights, folder)
@@ -233,7 +233,7 @@ def _read(
 
 
 def _weights(folder: Path, pickle: str) -> dict[str, Tensor]:
-    """The weights in float32, none sharing memory."""
+    """The weights in float32, without shared memory."""
     if (folder / ADAPTERHUB_WEIGHTS).exists():
         path, weights = folder / ADAPTERHUB_WEIGHTS, read_safetensors(folder / ADAPTERHUB_WEIGHTS)
     elif (folder / pickle).exists():

@@ -1,4 +1,4 @@
-"""Read the weights of an adapter from its file; a file is never allowed to run code."""
+"""Read the weights of an adapter from its file; code in a file is never executed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,12 +45,14 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     except OSError:
         raise InputError(f"{path}: missing or not readable", "the adapter folder is incomplete") from None
     except Exception as error:  # noqa: BLE001 - a damaged pickle can raise anything
-        raise InputError(f"{path}: damaged, or holds more than tensors ({type(error).__name__})", hint) from None
+        raise InputError(
+            f"{path}: damaged, or contains more than tensors ({type(error).__name__})", hint
+        ) from None
     if not isinstance(content, dict) or not all(
         isinstance(key, str) and isinstance(value, Tensor) and value.layout is torch.strided
         for key, value in content.items()
     ):
-        raise InputError(f"{path}: does not hold named tensors", hint)
+        raise InputError(f"{path}: does not contain named tensors", hint)
     return content
 
 
@@ -64,4 +66,4 @@ def _safetensors_readable(path: Path) -> Iterator[None]:
             hint = f"its weights are in a .bin file; run: langlift import {path.parent} --base MODEL --out FOLDER"
         raise InputError(f"{path}: missing or not readable", hint) from None
     except SafetensorError:
-        raise InputError(f"{path}: damaged", "copy or train the adapter again") from None
+        raise InputError(f"{path}: damaged", "copy the adapter again, or retrain it") from None

@@ -21,9 +21,9 @@ def adapt(
     ),
     out: Out,
     data_weights: str | None = option(
-        "--data-weights 3,1", "Share of the examples from each --data. [default: by size]", None
+        "--data-weights 3,1", "Proportions in which to mix the --data. [default: by size]", None
     ),
-    init: Path | None = option("--init FOLDER", "Adapter to start from: written by adapt, or imported.", None),
+    init: Path | None = option("--init FOLDER", "Adapter to start from (written by adapt or import).", None),
     settings: Settings,
     resume: Resume = False,
 ) -> Iterator[Any]:
@@ -32,15 +32,15 @@ def adapt(
     from langlift.languages import find_language
 
     recipe = resolve(AdaptRecipe, "adapt", base=base.name, **settings)
-    found = find_language(language)
+    resolved = find_language(language)
     from langlift.training import adaptation
 
     weights = None if data_weights is None else _weights(data_weights)
-    result = adaptation.adapt(found, base, data, out, recipe, resume, init, weights)
+    result = adaptation.adapt(resolved, base, data, out, recipe, resume, init, weights)
     yield result
     loss = "loss" if recipe.objective == CAUSAL else "masked loss"
     show(
-        f"{found.name} ({found}): {recipe.method} on {base}",
+        f"{resolved.name} ({resolved}): {recipe.method} on {base}",
         [
             ("trainable parameters", f"{result.trainable_parameters:,}"),
             (f"held-out {loss} before", f"{result.validation_loss_before:.3f}"),

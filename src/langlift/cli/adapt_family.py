@@ -27,9 +27,9 @@ def adapt_family(
     *,
     family: Path = argument("FAMILY.yaml", "Base, languages with their data, and settings."),
     out: Out,
-    base: BaseName | None = model_option("--base", "Base model to use instead of the file's.", None),
+    base: BaseName | None = model_option("--base", "Base model; overrides the one in the file.", None),
     vocabulary: str | None = option(
-        "--vocabulary FOLDER", "Give the base this vocabulary (of vocab build) before training.", None
+        "--vocabulary FOLDER", "Vocabulary (from vocab build) to give the base before training.", None
     ),
     settings: Settings,
     resume: Resume = False,
@@ -44,7 +44,7 @@ def adapt_family(
     from langlift.training import family as training
 
     result = training.adapt_family(languages, out, recipe, resume)
-    picture = write_learning_curves(out, {code: one.name for code, one in result.languages.items()})
+    picture = write_learning_curves(out, {code: share.name for code, share in result.languages.items()})
     yield result
     show(
         f"{result.family}: {result.method} on {result.base}",
@@ -64,14 +64,14 @@ def adapt_family(
         ("language", "examples", "share", "tokens", "loss before", "after"),
         [
             (
-                f"{one.name} ({code})",
-                f"{one.examples:,}",
-                f"{one.share:.1%}",
-                f"{one.tokens:,}",
-                f"{one.validation_loss_before:.3f}",
-                f"{one.validation_loss:.3f}",
+                f"{share.name} ({code})",
+                f"{share.examples:,}",
+                f"{share.share:.1%}",
+                f"{share.tokens:,}",
+                f"{share.validation_loss_before:.3f}",
+                f"{share.validation_loss:.3f}",
             )
-            for code, one in result.languages.items()
+            for code, share in result.languages.items()
         ],
     )
     note(f"Next: {score_command(result.method, result.base, out)} --text YOUR_SENTENCES.txt")

@@ -26,14 +26,14 @@ def build(
     out: NewFolder,
     max_bytes: str = option("--max-bytes SIZE", "Maximum size of the text: 500KB, 1.5GB, 1GiB.", "1GB"),
     exclude: list[Path] | None = option(
-        "--exclude PATH", "Evaluation sets (files or folders) whose sentences to leave out; can be repeated.", None
+        "--exclude PATH", "Evaluation sets (files or folders) whose sentences are removed; can be repeated.", None
     ),
     language_model: Path | None = option(
         "--language-model FILE",
         "Drop documents in other languages, by this fastText model, such as GlotLID's.",
         None,
     ),
-    seed: int = option("--seed", "Seed of the split and of the sample of what was dropped.", 0),
+    seed: int = option("--seed", "Seed of the split and of the sample of dropped text.", 0),
     show_dropped: ShowDropped = False,
 ) -> Iterator[Any]:
     """Clean, filter and split text in the language from public data sets or your own files."""
@@ -42,9 +42,9 @@ def build(
     from langlift.data_folder import excerpt, read_dropped
     from langlift.languages import find_language
 
-    found = find_language(language)
+    resolved = find_language(language)
     result = build_corpus(
-        found,
+        resolved,
         sources,
         out,
         max_bytes=parse_bytes(max_bytes),
@@ -64,7 +64,7 @@ def build(
     ]
     units = ("documents", "lines", "bytes")
     print_table(
-        f"{found.name} ({found}): text from {', '.join(sources)}",
+        f"{resolved.name} ({resolved}): text from {', '.join(sources)}",
         ("step", *units),
         [(step, *(f"{amount[unit]:,}" if amount.get(unit) else "" for unit in units)) for step, amount in steps],
     )
@@ -87,4 +87,4 @@ def build(
     if result.purpose == "scoring":
         note(f"Next: langlift score --base {DEFAULT_BASE} --text {data}")
     else:
-        note(f"Next: langlift adapt {found} --base {DEFAULT_BASE} --data {data} --out {adapter}")
+        note(f"Next: langlift adapt {resolved} --base {DEFAULT_BASE} --data {data} --out {adapter}")

@@ -15,9 +15,9 @@ def costs(
     """Compare what runs cost: tokens, floating point operations and time."""
     from langlift.reports.costs import cost_table
 
-    found = cost_table(runs)
-    yield found
-    per = "per character of text, " if found.per_character else ""
+    table = cost_table(runs)
+    yield table
+    per = "per character of text, " if table.per_character else ""
     print_table(
         f"Cost of training; last column: FLOPs {per}relative to the first run",
         ("run", "pieces", "tokens", "characters", "FLOPs", "seconds", "ratio"),
@@ -31,6 +31,6 @@ def costs(
                 f"{cost.seconds:,.0f}",
                 f"{ratio:.2f}",
             )
-            for cost, ratio in zip(found.runs, found.times_first, strict=True)
+            for cost, ratio in zip(table.runs, table.times_first, strict=True)
         ],
     )

@@ -29,17 +29,19 @@ if TYPE_CHECKING:
 @command("diagnosis.diagnosing:Diagnosis", trusting=True)
 def diagnose(
     *,
-    subject: str = argument("LANG|FAMILY.yaml", "Language, or family file (languages and their texts)."),
+    subject: str = argument("LANG|FAMILY.yaml", "Language, or a family file with languages and their texts."),
     bases: list[BaseName] = model_option("--base", "Base model; can be repeated to rank several.", []),
-    text: Path | None = option("--text FILE", "Text in the language: file or built data folder.", None),
+    text: Path | None = option("--text FILE", "Text in the language: text file or built data folder.", None),
     graph: Path | None = option("--graph FOLDER", "Graph of the language (from langlift graph build).", None),
-    out: Path | None = option("--out FILE", "Write a chart (diagnosis.svg) or a page (diagnosis.html).", None),
+    out: Path | None = option(
+        "--out FILE", "Also write a chart (diagnosis.svg) or a page (diagnosis.html).", None
+    ),
     sentences: int = option("--sentences", "Number of held-out sentences to score.", 30),
-    no_timing: bool = flag("--no-timing", "Do not time training steps; gives no expected time."),
+    no_timing: bool = flag("--no-timing", "Do not time training steps; no training time is estimated."),
     precision: Precision = None,
     as_json: bool,
 ) -> None:
-    """Choose a base model for a language or a family: measurements, advice, and the next command."""
+    """Compare base models for a language or a family: measurements, advice and the next commands."""
     require_known("fast", precision or "auto")
     family = None
     if Path(subject).suffix in (".yaml", ".yml"):

@@ -22,9 +22,9 @@ def export(
     base: BaseName | None = model_option(
         "--base", "The base model, if it has moved since; needed for LoRA written by PEFT.", None
     ),
-    int8: bool = flag("--int8", "onnx: also write an 8-bit model, and measure its loss of quality."),
+    int8: bool = flag("--int8", "onnx: also write an 8-bit model and measure its loss in quality."),
     data: str | None = option(
-        "--data DATA", "Labelled data or text to compare on. [default: what the run kept]", None
+        "--data DATA", "Labelled data or text to compare on. [default: the run's saved test sentences]", None
     ),
 ) -> Iterator[Any]:
     """Write a run for use without langlift: with adapters, PEFT, transformers or onnxruntime."""
@@ -36,7 +36,7 @@ def export(
     rows = [("name", result.name), ("layout", result.layout), ("files", files)]
     if result.difference is not None and result.agreement is not None:
         rows += [
-            ("largest difference from the run", f"{result.difference:.1e} (logits)"),
+            ("largest difference from the run's model", f"{result.difference:.1e} (logits)"),
             ("same answers", f"{result.agreement:.1%} of {result.items:,}"),
         ]
     if result.int8 is not None:

@@ -41,7 +41,7 @@ def build(
         "--columns NAMES", "Column names of triple sources: head=subj,relation=pred,tail=obj,weight=score.", None
     ),
     predicates: Path | None = option(
-        "--predicates FILE", "CSV file (relation,predicate) with words for more relations.", None
+        "--predicates FILE", "CSV file (relation,predicate) with predicates for further relations.", None
     ),
     templates: str | None = option(
         "--templates FILE", "Sentence templates in the language: YAML file, or shipped (mlt_Latn).", None

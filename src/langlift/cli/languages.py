@@ -22,14 +22,14 @@ def languages(
     *,
     query: str | None = argument("LANG", "One language: mlt, mlt_Latn, mt or Maltese. [default: all]", None),
 ) -> Iterator[Any]:
-    """Facts about languages: codes, published data sizes, and which base models saw them."""
+    """Show facts about languages: codes, data sizes, and which base models were pre-trained on them."""
     from langlift.language_facts import LanguageTable, facts_of, known_languages
     from langlift.languages import find_language
 
-    found = known_languages() if query is None else [facts_of(find_language(query))]
-    yield LanguageTable(found)
+    entries = known_languages() if query is None else [facts_of(find_language(query))]
+    yield LanguageTable(entries)
     if query is not None:
-        _show(found[0])
+        _show(entries[0])
         return
     print_table(
         "Languages in the shipped tables",
@@ -43,11 +43,11 @@ def languages(
                 f"{facts.sizes['glotcc'].megabytes:>9,.0f}" if "glotcc" in facts.sizes else "",
                 ", ".join(BASES[base] for base in BASES if facts.seen_by.get(base)),
             )
-            for facts in found
+            for facts in entries
         ],
         numbers=False,
     )
-    note(f"{len(found)} languages. All other ISO 639-3 codes work in every command, too.")
+    note(f"{len(entries)} languages. All other ISO 639-3 codes work in every command, too.")
 
 
 def _show(facts: "LanguageFacts") -> None:

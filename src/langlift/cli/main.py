@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def _first_of_several_speaks() -> Iterator[None]:
-    """Of several processes on one run only the first shows its result and progress; all report errors."""
+    """With several processes on one run, only the first shows progress and results; all report errors."""
     if is_writer():
         yield
         return
@@ -145,12 +145,12 @@ def _report(error: Exception, arguments: Sequence[str]) -> int:
     return 1
 
 
-def _similar_option(given: str, context: Any) -> str:
+def _similar_option(option: str, context: Any) -> str:
     """The closest option, or how to give a setting that has no option; empty if none is close."""
     known = {name: name for parameter in context.command.params for name in parameter.opts}
     settings = getattr(getattr(context.command.callback, "recipe", None), "__dataclass_fields__", {})
     known = {f"--{name.replace('_', '-')}": f"--set {name}=VALUE" for name in settings} | known
-    near = get_close_matches(given, known, n=1)
+    near = get_close_matches(option, known, n=1)
     return f" (did you mean {known[near[0]]}?)" if near else ""
 
 

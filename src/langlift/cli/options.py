@@ -34,7 +34,7 @@ def model_option(name: str, description: str, default: Any = ...) -> Any:
 
 
 def argument(metavar: str, description: str, default: Any = ...) -> Any:
-    """An argument, under the name that help shows; without a default it is required."""
+    """A positional argument, with the name shown in help; without a default it is required."""
     return typer.Argument(default, metavar=metavar, help=description)
 
 
@@ -45,13 +45,13 @@ Base = Annotated[
         "--base", f"Base model: {DEFAULT_BASE}, a model folder, a hub id or an alias (xlm-r, mbert, mmbert, ...)."
     ),
 ]
-MovedBase = Annotated[BaseName | None, model_option("--base", "The base model, if it has moved since.")]
+MovedBase = Annotated[BaseName | None, model_option("--base", "The base model, if it has moved.")]
 Out = Annotated[Path, option("--out FOLDER", "Run folder to write.")]
 NewFolder = Annotated[Path, option("--out FOLDER", "Folder to write: new or empty.")]
 Precision = Annotated[str | None, setting_option(AdaptRecipe, "precision")]
 ComputePath = Annotated[str | None, setting_option(AdaptRecipe, "path")]
 Resume = Annotated[bool, option("--resume", "Resume an interrupted run with the same settings.")]
-ShowDropped = Annotated[bool, option("--show-dropped", "Print a sample of what was left out.")]
+ShowDropped = Annotated[bool, option("--show-dropped", "Print a sample of what was dropped.")]
 
 Settings = dict[str, Any]
 """The settings given on the command line, as keyword arguments of ``resolve``."""
@@ -83,13 +83,13 @@ def command(
     defaults: Mapping[str, Any] = MappingProxyType({}),
     trusting: bool = False,
 ) -> Callable[[Callable[..., Iterator[Any] | None]], Callable[..., None]]:
-    """Make a command of a function that yields its result and then prints it for people.
+    """Turn a function that yields its result and then prints it for people into a command.
 
     With ``--json`` the function stops at its ``yield`` and the result is printed as JSON. A function with a
-    parameter ``as_json`` prints both itself and yields nothing. The parameter ``settings`` stands for the options
-    of ``recipe`` (except those in ``without``; ``defaults`` are shown in place of the recipe's), ``--preset``,
-    ``--config`` and ``--set``. A ``trusting`` command has ``--trust-remote-code`` and receives it within its base
-    models; where none is named it receives the empty name, because a run may have recorded one.
+    parameter ``as_json`` prints both itself and yields nothing. The parameter ``settings`` is replaced by the
+    options of ``recipe`` (except those in ``without``; ``defaults`` are shown in place of the recipe's),
+    ``--preset``, ``--config`` and ``--set``. A ``trusting`` command has ``--trust-remote-code`` and receives it
+    within its base models; if none is given it receives the empty name, because a run may have recorded one.
 
     ``result`` is the class of the result, as ``module:class`` in langlift, for the reference.
     """

@@ -15,7 +15,7 @@ def playground(
     open_browser: bool = flag("--open", "Open the page in the browser."),
     as_json: bool,
 ) -> None:
-    """Serve a page on this machine to try runs: fill gaps, compare base and adapted model, label text."""
+    """Try runs on a local web page: fill gaps, compare base and adapted model, label text."""
     from langlift.playground.page import launch, new_page
     from langlift.playground.runs import read_playground
 

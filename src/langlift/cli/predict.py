@@ -19,7 +19,7 @@ OUT_FILES = ", ".join([".tsv", ".jsonl", *(f"{end} ({', '.join(names)})" for end
 def predict(
     *,
     run: Path = argument(
-        "RUN", "Folder written by langlift task or fuse, or of one of its seeds; or hub repository."
+        "RUN", "Folder written by langlift task or fuse, one of its seed folders, or a hub repository."
     ),
     text: Path = option(
         "--text FILE",

@@ -23,18 +23,18 @@ def prompt(
     model_name: str | None = option("--model-name NAME", "With a URL: the server's name for the model.", None),
     template: Path | None = option("--template FILE", "Prompt template to use instead of the task's.", None),
     train_data: list[str] | None = option(
-        "--train-data DATA", "Draw examples from here; can be repeated to merge several.", None
+        "--train-data DATA", "Data to draw examples from; can be repeated to merge several.", None
     ),
     answers: Path | None = option(
-        "--answers FILE", "Store answers here, to share them between runs (default: run folder).", None
+        "--answers FILE", "File for the answers, which runs can share (default: in the run folder).", None
     ),
     key_variable: str | None = option(
-        "--key-variable NAME", "Environment variable with the key (OPENAI_API_KEY).", None
+        "--key-variable NAME", "Environment variable with the API key (default: OPENAI_API_KEY).", None
     ),
     settings: Settings,
     resume: Resume = False,
 ) -> Iterator[Any]:
-    """Prompt a large model for a task, with or without solved examples, to compare with small adapted ones."""
+    """Prompt a large language model on a task, zero-shot or few-shot, to compare it with adapted small models."""
     from langlift.config.loading import resolve
 
     recipe = resolve(PromptRecipe, "prompt", **settings)
@@ -57,7 +57,7 @@ def prompt(
             *([("cut at answer_tokens", f"{result.cut} of {asked}")] if result.cut else []),
             *([("prompts without an answer, counted as wrong", str(result.failed))] if result.failed else []),
             *([("entities that are not in the sentence", str(result.misplaced))] if result.misplaced else []),
-            ("prompts asked now, answered before", f"{result.asked}, {result.kept}"),
+            ("prompts sent now, answered before", f"{result.asked}, {result.kept}"),
             *([("retries", retries)] if retries else []),
             ("tokens of prompts, of answers", f"{result.prompt_tokens:,}, {result.answer_tokens:,}"),
             *([("answers without token counts", str(result.uncounted))] if result.uncounted else []),

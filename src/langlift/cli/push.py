@@ -14,7 +14,7 @@ def push(
     *,
     run: Path = argument("RUN", "Folder of a run, an adapter, a model or an export."),
     repository: str = argument("REPO", "Repository on the Hugging Face hub: owner/name."),
-    dry_run: bool = flag("--dry-run", "Show the files and the card, without sending anything."),
+    dry_run: bool = flag("--dry-run", "Show the files and the card without uploading anything."),
     private: bool = flag("--private", "Make the repository private."),
     language: str | None = option("--language LANG", "Language for the card, if the run names none.", None),
     licence: str | None = option("--license ID", "Licence of the published files, such as cc-by-4.0.", None),

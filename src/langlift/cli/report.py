@@ -18,11 +18,11 @@ def report(
     out: Path = option("--out FILE", "Page to write: report.html."),
     tables: Path | None = option("--tables FOLDER", "Also write each table as CSV and LaTeX.", None),
     axis: list[str] | None = option(
-        "--axis SETTING", "Draw curves over this setting; can be repeated. [default: all]", None
+        "--axis SETTING", "Plot curves over this setting; can be repeated. [default: all numeric settings]", None
     ),
     title: str | None = option("--title", "Title of the page.", None),
 ) -> Iterator[Any]:
-    """Summarise runs on one page that opens offline: tables, differences, correlations, curves, costs."""
+    """Summarise runs on one offline HTML page: tables, differences, correlations, curves and costs."""
     from langlift.reports.study_page import write_report
 
     result = write_report(runs, out, tables, axis or (), title)

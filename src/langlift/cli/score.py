@@ -21,10 +21,12 @@ def score(
     text: Path = option("--text FILE", "Text file with one sentence per line, or built data folder."),
     adapter: Path | None = option("--adapter FOLDER", "Adapter folder written by adapt, or hub repository.", None),
     split: str | None = option(
-        "--split", "Score only train, dev or test, split as by adapt. [default, of folders: test]", None
+        "--split",
+        "Score only this split (train, dev or test, as in adapt). [default: test for folders, else all]",
+        None,
     ),
     sentences: int | None = option(
-        "--sentences", "Number of sentences, drawn with a fixed seed. [default: all]", None
+        "--sentences", "Number of sentences to sample, with a fixed seed. [default: all]", None
     ),
     variant: str = option(
         "--variant",
@@ -32,7 +34,7 @@ def score(
         "tokens, mean over sentences.",
         "default",
     ),
-    per_sentence: bool = flag("--per-sentence", "Also show each sentence's value."),
+    per_sentence: bool = flag("--per-sentence", "Also show the score of each sentence."),
     precision: Precision = None,
     path: ComputePath = None,
 ) -> Iterator[Any]:
@@ -47,18 +49,18 @@ def score(
     from langlift.hub_folders import local_folder
 
     folder = local_folder(adapter) if adapter else None
-    how = (path or "fast", precision or "auto")
+    settings = (path or "fast", precision or "auto")
     result: Score | Perplexity
     if is_causal(base):
         if variant != "default":
             raise InputError(f"--variant {variant}: only for masked language models", "leave it out")
-        result = score_causal_model(base, texts, folder, *how)
+        result = score_causal_model(base, texts, folder, *settings)
         name, value = "perplexity", result.perplexity
     else:
-        result = score_model(base, texts, folder, variant, *how)
+        result = score_model(base, texts, folder, variant, *settings)
         name, value = "pseudo-perplexity", result.pseudo_perplexity
-    found = asdict(result)
-    yield {key: value for key, value in found.items() if per_sentence or key != "per_sentence"}
+    record = asdict(result)
+    yield {key: value for key, value in record.items() if per_sentence or key != "per_sentence"}
     show(
         f"{base}{f' + {adapter}' if adapter else ''} on {text}",
         [
@@ -72,8 +74,8 @@ def score(
             ("peak memory", f"{result.peak_memory_bytes / 2**20:,.0f} MiB"),
         ],
     )
-    for sentence in found["per_sentence"] if per_sentence else ():
-        own = sentence.get("perplexity", sentence.get("pseudo_perplexity"))
-        typer.echo(f"{own:.2f}\t{sentence['text']}")
+    for sentence in record["per_sentence"] if per_sentence else ():
+        perplexity = sentence.get("perplexity", sentence.get("pseudo_perplexity"))
+        typer.echo(f"{perplexity:.2f}\t{sentence['text']}")
     if result.truncated:
         note(f"{result.truncated} sentences were longer than the model's maximum input and were cut")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from langlift.studies.planning import StudyPlan
     from langlift.studies.pricing import PlanPrice
 
-app = typer.Typer(help="Many runs from one file.", rich_markup_mode=None)
+app = typer.Typer(help="Experiments of many runs, described in one file.", rich_markup_mode=None)
 
 File = Annotated[Path, argument("STUDY", "Study file, folder of a study, or shipped study such as smoke.")]
 
@@ -24,11 +24,11 @@ File = Annotated[Path, argument("STUDY", "Study file, folder of a study, or ship
 def plan(
     *,
     file: File,
-    out: Path | None = option("--out FOLDER", "Leave out the runs that are finished there.", None),
+    out: Path | None = option("--out FOLDER", "Study folder, whose finished runs are left out.", None),
     gpu: list[str] | None = option("--gpu NAME", "Also estimate hours on this GPU, such as A100.", None),
     no_calibrate: bool = flag("--no-calibrate", "Do not time this machine, which takes about 30 seconds."),
 ) -> Iterator[Any]:
-    """List the runs of a study, each once, with what they cost, before anything starts."""
+    """List the runs of a study with their estimated costs, without starting any."""
     from langlift.studies.checking import check_data
     from langlift.studies.folder import RUNS, is_done
     from langlift.studies.planning import plan_study
@@ -72,17 +72,17 @@ def _show_plan(planned: "StudyPlan", price: "PlanPrice") -> None:
 def run(
     *,
     file: File,
-    out: Path | None = option("--out FOLDER", "Folder of the study, for its runs only.", None),
+    out: Path | None = option("--out FOLDER", "Study folder; contains nothing but the study.", None),
     ray: str | None = option("--ray ADDRESS", "Run on this Ray cluster (local: this machine).", None),
     workers: int | None = option(
         "--workers", "--ray local: number of runs at once. [default: one per core]", None, min=1
     ),
     cpus: float = option("--cpus", "--ray: cores per run.", 1, min=0),
     gpus: float = option("--gpus", "--ray: GPUs per run.", 0, min=0),
-    set_aside: bool = flag("--set-aside", "Move away runs that are no longer part of the study."),
+    set_aside: bool = flag("--set-aside", "Move runs that are no longer part of the study to set-aside/."),
     as_json: bool,
 ) -> None:
-    """Do all unfinished runs of a study; after an interruption, run the same command again."""
+    """Execute all unfinished runs of a study; after an interruption, run the same command again."""
     from langlift.cli.study_display import watching
     from langlift.studies.checking import check_data
     from langlift.studies.planning import plan_study
@@ -115,22 +115,22 @@ def status(
     file: File,
     out: Path | None = option("--out FOLDER", "Folder of the study.", None),
 ) -> Iterator[Any]:
-    """Show how far a study is: finished, running, stopped, failed and missing runs."""
+    """Show the progress of a study: finished, running, stopped, failed and missing runs."""
     from langlift.studies.folder import status_of
     from langlift.studies.planning import plan_study
     from langlift.studies.running import study_of
     from langlift.studies.study_file import read_study
 
     path, folder = study_of(file, out)
-    found = status_of(plan_study(read_study(path)), folder)
-    yield found
+    study_status = status_of(plan_study(read_study(path)), folder)
+    yield study_status
     print_table(
-        f"{found.study}: {found.counts['finished']} of {len(found.runs)} finished",
+        f"{study_status.study}: {study_status.counts['finished']} of {len(study_status.runs)} finished",
         ("run", "state", "result"),
-        [(one.name, one.state, one.shown) for one in found.runs],
+        [(one.name, one.state, one.shown) for one in study_status.runs],
         numbers=False,
     )
-    note(", ".join(f"{count} {state}" for state, count in found.counts.items() if count))
+    note(", ".join(f"{count} {state}" for state, count in study_status.counts.items() if count))
 
 
 @app.command("show")
@@ -139,7 +139,7 @@ def show(
     *,
     run: Path = argument("RUN", "Folder of a run: STUDY/runs/NAME."),
 ) -> Iterator[Any]:
-    """Show one run of a study: its place, its result, its cost, and what it was made from."""
+    """Show one run of a study: its settings, result, cost and dependencies."""
     from langlift.studies.folder import show_run
 
     found = asdict(show_run(run))

@@ -23,10 +23,12 @@ TrainData = Annotated[
     list[str] | None,
     option(
         "--train-data DATA",
-        "Take train and dev from here, and only test from --data; can be repeated to merge several.",
+        "Data for train and dev, so that --data is used only for test; can be repeated to merge several.",
     ),
 ]
-Strict = Annotated[bool, option("--strict", "Stop at labels that could be repaired, naming file and line.")]
+Strict = Annotated[
+    bool, option("--strict", "Report errors in labels, with file and line, instead of repairing them.")
+]
 
 
 def _command(task: Task) -> Callable[..., None]:
@@ -83,7 +85,7 @@ def _train(
             *((f"attention to {name}", _by_layer(shares)) for name, shares in attention.items()),
             ("trainable parameters", f"{result.trainable_parameters:,}"),
             ("train, test examples", f"{result.train_examples}, {result.test_examples}"),
-            *([("labels repaired or unknown", repaired)] if repaired else []),
+            *([("repaired or unknown labels", repaired)] if repaired else []),
             *(("data", remark) for remark in result.remarks),
             *([("heat map of the attention", heat_map)] if attention else []),
             ("written to", str(out)),
@@ -92,14 +94,14 @@ def _train(
 
 
 def scores(what: str, result: "TaskResult") -> list[tuple[str, str]]:
-    """Rows of a table: the mean, the deviation and every seed, of the measure and of further ones."""
+    """Rows of a table: mean, standard deviation and value of each seed, for the metric and further ones."""
     rows = {what: (result.mean, result.std, result.seeds)}
     rows |= {f"{what}: {name.upper()}": (x["mean"], x["std"], x["seeds"]) for name, x in result.further.items()}
     return [(name, over_seeds(*found)) for name, found in rows.items()]
 
 
 def over_seeds(mean: float, std: float, seeds: list[float]) -> str:
-    """A cell: the mean, the deviation and every seed."""
+    """A cell: mean, standard deviation and the value of each seed."""
     return f"{mean:.1f} ± {std:.1f}  ({', '.join(f'{value:.1f}' for value in seeds)})"
 
 

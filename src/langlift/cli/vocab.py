@@ -28,7 +28,7 @@ def build(
     language: str = argument("LANG", "Language, or a name of your own, such as a family's."),
     corpus: Corpora,
     out: NewFolder,
-    base: BaseName | None = model_option("--base", "Make a new vocabulary like that of this base model.", None),
+    base: BaseName | None = model_option("--base", "Train a new vocabulary like that of this base model.", None),
     extend: BaseName | None = model_option("--extend", "Add tokens to this model's vocabulary instead.", None),
     settings: Settings,
 ) -> Iterator[Any]:
@@ -83,7 +83,7 @@ def apply(
         "--corpus DATA", "focus: text to train the vectors on; can be repeated.", None
     ),
     vectors: Path | None = option(
-        "--vectors FILE", "focus: use these vectors of the tokens (a fastText .vec file).", None
+        "--vectors FILE", "focus: use these token vectors (a fastText .vec file).", None
     ),
     settings: Settings,
 ) -> Iterator[Any]:
@@ -127,10 +127,10 @@ def trim(
     corpus: Corpora,
     out: NewFolder,
     size: int | None = option(
-        "--size", "Number of entries to keep: all single characters, then the most used tokens.", None
+        "--size", "Number of tokens to keep: all single characters, then the most frequent tokens.", None
     ),
 ) -> Iterator[Any]:
-    """Remove the tokens that the text does not use: a smaller model that reads this text in the same way."""
+    """Remove the tokens that a text does not use: a smaller model that tokenises this text in the same way."""
     from langlift.vocab.trimming import trim_vocabulary
 
     result = trim_vocabulary(base, corpus, out, size)
@@ -150,7 +150,7 @@ def trim(
 
 
 def _cuts(before: dict[str, float], after: dict[str, float]) -> list[tuple[str, str]]:
-    """How finely text is cut into tokens, by the base's vocabulary and by the new one."""
+    """How finely text is split into tokens, with the base's vocabulary and with the new one."""
     rows = [(key.replace("_", " "), f"{before[key]:.2f} -> {after[key]:.2f}") for key in before if key != UNKNOWN]
     if before[UNKNOWN] or after[UNKNOWN]:
         rows.append(("unknown tokens", f"{before[UNKNOWN]:.1%} -> {after[UNKNOWN]:.1%}"))

@@ -1,4 +1,6 @@
-"""From presets, files and options to one checked recipe: later sources win, all errors are reported together."""
+"""Resolve presets, files and options into one validated recipe; later sources win, and all errors are reported
+together.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,10 +18,10 @@ from langlift.errors import InputError
 
 Recipe = TypeVar("Recipe")
 Given = tuple[str, str, Any]
-"""A setting as it was given: where, its name, its value."""
+"""(source, name, value) of a setting as given."""
 
 YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError, AttributeError, OverflowError)
-"""What PyYAML raises on damaged text, the last four from inside its constructors."""
+"""Exceptions of PyYAML on invalid text, the last four from its constructors."""
 SECTIONS = ("adapt", "adapt-family", "task", "prompt", "pretrain", "graph", "vocab")
 """The sections of a settings file: the commands that take settings."""
 NOT_SETTINGS = ("command", "inputs")
@@ -39,62 +41,62 @@ def resolve(
     block: str | None = None,
     blocks: Sequence[str] = (),
     given: Sequence[Given] = (),
-    told: Sequence[str] = (),
+    errors: Sequence[str] = (),
 ) -> Recipe:
-    """The recipe after defaults, ``--preset``, ``--config``, ``--set key=value`` and flags, in that order.
+    """Resolve a recipe from defaults, ``--preset``, ``--config``, ``--set key=value`` and flags, in that order.
 
     Presets and config files are YAML with one section for each command (``adapt:``, ``task:``, ...); ``section``
     names the one to read. Within it, a block named after a method (``full:``) applies to that method only.
-    ``blocks`` names further blocks (tasks), of which only ``block`` is read; it may contain blocks of methods. A
+    ``blocks`` names further blocks (tasks); only ``block`` is read, which may contain blocks of methods. A
     bundled model as ``base`` selects its own preset unless one is given. ``defaults`` replace the recipe's own. A
     flag that is ``None`` was not given. ``given`` are settings from elsewhere, applied after ``--config``;
-    ``told`` are errors found there, reported together with those found here.
+    ``errors`` were found there and are reported together with those found here.
 
     Raises:
         InputError: naming every unknown key, wrong type and value out of range, each with its source.
     """
-    found = list(defaults)
+    given_settings = list(defaults)
     if preset is None and base in BUNDLED:
         preset = BUNDLED[base].preset
     if preset is not None:
-        found += preset_settings(preset, section)
+        given_settings += preset_settings(preset, section)
     if config is not None:
-        found += _from_file(config, section)
-    found += given
+        given_settings += _from_file(config, section)
+    given_settings += given
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals:
             raise InputError(f"--set {assignment}: not of the form key=value", "for example --set steps=500")
-        found.append(("--set", key.strip(), _yaml_value(text)))
-    found += [("flag", key, value) for key, value in (flags or {}).items() if value is not None]
+        given_settings.append(("--set", key.strip(), _yaml_value(text)))
+    given_settings += [("flag", key, value) for key, value in (flags or {}).items() if value is not None]
 
     hints, settings = get_type_hints(kind), {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    found = _opened(found, block, blocks)
+    given_settings = _opened(given_settings, block, blocks)
     if "method" in settings:
-        chosen = [value for _, key, value in found if key == "method"] or [settings["method"].default]
-        found = _opened(found, chosen[-1], settings["method"].metadata["choices"])
+        chosen = [value for _, key, value in given_settings if key == "method"] or [settings["method"].default]
+        given_settings = _opened(given_settings, chosen[-1], settings["method"].metadata["choices"])
     values: dict[str, Any] = {}
     given_by: dict[str, str] = {}
-    mistakes = list(told)
-    for source, key, value in found:
+    problems = list(errors)
+    for source, key, value in given_settings:
         if key not in settings:
             near = get_close_matches(key, settings, n=1)
-            mistakes.append(f"{source}: unknown setting '{key}'" + (f" (did you mean {near[0]}?)" if near else ""))
+            problems.append(f"{source}: unknown setting '{key}'" + (f" (did you mean {near[0]}?)" if near else ""))
             continue
         try:
             values[key] = _checked(value, hints[key], settings[key].metadata)
         except ValueError as error:
-            mistakes.append(f"{source}: {key} {error}")
+            problems.append(f"{source}: {key} {error}")
         given_by[key] = source
         replaced = getattr(kind, "REPLACES", {}).get(key)
         if replaced in values and given_by[replaced] != source:
             del values[replaced]
-    if not mistakes:
+    if not problems:
         recipe = kind(**values)
-        mistakes = getattr(recipe, "mistakes", list)()
-        if not mistakes:
+        problems = getattr(recipe, "conflicts", list)()
+        if not problems:
             return recipe
-    raise InputError("; ".join(mistakes), f"settings of {section}: {', '.join(settings)}")
+    raise InputError("; ".join(problems), f"settings of {section}: {', '.join(settings)}")
 
 
 def preset_settings(name: str, section: str) -> list[Given]:
@@ -103,7 +105,7 @@ def preset_settings(name: str, section: str) -> list[Given]:
 
 
 def check_setting(kind: type, name: str, value: Any) -> Any:
-    """One setting's value, converted to its type.
+    """Validate the value of a setting and convert it to its type.
 
     Raises:
         ValueError: it has another type, or is out of range.
@@ -164,10 +166,10 @@ def _from_file(path: Path, section: str) -> list[Given]:
     return [(str(path), str(key), value) for key, value in mine.items()]
 
 
-def _opened(found: Sequence[Given], chosen: Any, names: Sequence[str]) -> list[Given]:
+def _opened(settings: Sequence[Given], chosen: Any, names: Sequence[str]) -> list[Given]:
     """Replace the block of the chosen method or task by its settings, and drop the other blocks."""
     flat: list[Given] = []
-    for source, key, value in found:
+    for source, key, value in settings:
         if key not in names or not isinstance(value, dict):
             flat.append((source, key, value))
         elif key == chosen:

@@ -10,7 +10,7 @@ LIMITS = {
     "minimum": ("at least", operator.ge),
     "maximum": ("at most", operator.le),
 }
-"""Limit -> how it is called, and the comparison that a value and the limit pass."""
+"""Limit -> its description, and the comparison ``check(value, limit)`` that must hold."""
 
 
 def setting(
@@ -24,10 +24,10 @@ def setting(
     min_items: int | None = None,
     option: bool | str = False,
 ) -> Any:
-    """A recipe's field.
+    """Declare a field of a recipe.
 
     The limits apply to each element of a list or mapping; ``min_items`` is the minimum length of a list.
-    ``option`` gives the setting an option of its own on the command line: ``True`` for one with the setting's name
+    ``option`` gives the setting its own command-line option: ``True`` for one with the setting's name
     (``--batch-size``), or a shorter spelling (``--lr``).
     """
     limits = {"above": above, "minimum": minimum, "maximum": maximum, "choices": choices, "min_items": min_items}

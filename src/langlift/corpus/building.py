@@ -1,4 +1,4 @@
-"""From text sources to a folder with train, dev and test splits, examples of dropped text, and a manifest."""
+"""Build a folder with train, dev and test splits, examples of dropped text, and a manifest from text sources."""
 
 import time
 from collections.abc import Sequence
@@ -89,7 +89,7 @@ def build_corpus(
         )
     if scoring and (exclude or language_model is not None):
         raise InputError(
-            "flores is kept whole: --exclude and --language-model do not apply", "leave these options out"
+            "flores is never filtered: --exclude and --language-model do not apply", "leave these options out"
         )
     check_new_folder(out)
     evaluation = read_evaluation_sets(exclude, language.script)
@@ -152,7 +152,7 @@ def build_corpus(
 def _process_sources(
     sources: Sequence[TextSource], pipeline: Pipeline, writer: SplitWriter, max_bytes: int, available: int | None
 ) -> list[dict[str, Any]]:
-    """Write what is kept of the sources; returns their description in the manifest."""
+    """Write the kept text of the sources; returns their descriptions for the manifest."""
     read, kept = pipeline.read, pipeline.kept
     if by_read := available is not None and available <= max_bytes:
         bar = ProgressBar("corpus", max(1, available // MEGABYTE), "MB read")

@@ -47,9 +47,9 @@ def line_filters(
     words = units / prints.per_word
     yield "too_short", f"fewer than {MINIMUM_WORDS} words", words < MINIMUM_WORDS
     yield "too_long", f"more than {MAXIMUM_WORDS} words", words > MAXIMUM_WORDS
-    yield "damaged", "holds a character lost in conversion (U+FFFD)", of_kind[:, DAMAGED] > 0
+    yield "damaged", "contains a character lost in conversion (U+FFFD)", of_kind[:, DAMAGED] > 0
     few_letters = letters_and_marks < MINIMUM_LETTERS * filled
-    yield "few_letters", f"letters are under {MINIMUM_LETTERS:.0%} of it", few_letters
+    yield "few_letters", f"under {MINIMUM_LETTERS:.0%} of its characters are letters", few_letters
     other_script = own < MINIMUM_SCRIPT * (own + others)
     yield "other_script", f"under {MINIMUM_SCRIPT:.0%} of its letters are {script}", other_script
     runs = _in_runs(lines) > MAXIMUM_RUNS * filled

@@ -13,7 +13,8 @@ CHARACTERS = 5000
 
 
 class LanguageIdentifier:
-    """Tells whether the most likely label of a text is ``language``, with a probability of ``THRESHOLD`` or more.
+    """Checks whether the most likely label of a text is ``language``, with a probability of at least
+    ``THRESHOLD``.
 
     Labels may have a script (``__label__mlt_Latn``) or not (``__label__mt``).
 

@@ -1,4 +1,4 @@
-"""The leak check: lines with sentences of evaluation sets are kept out of training text.
+"""The leak check: lines that contain sentences of evaluation sets are removed from training text.
 
 Only letters, digits and marks are compared, without case; all other characters separate words, so tokenised
 sentences (``Il- qattus``) match running text (``Il-qattus``). A line leaks if it equals an evaluation sentence,
@@ -129,7 +129,7 @@ def _files(path: Path) -> list[Path]:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder", "check the path given with --exclude")
     if path.suffix.lower() not in READERS:
-        raise InputError(f"{path}: a file of unknown kind", hint)
+        raise InputError(f"{path}: a file of an unsupported kind", hint)
     return [path]
 
 

@@ -1,4 +1,4 @@
-"""What happens to a text on its way into a corpus: cleaning, filters, leak check, deduplication, byte budget.
+"""The processing of corpus text: cleaning, filters, leak check, deduplication, byte budget.
 
 Documents are processed in batches; memory is needed for one batch and for the deduplication index.
 """
@@ -28,7 +28,7 @@ NEAR_DUPLICATE, DUPLICATE, BUDGET = "near_duplicate", "duplicate_line", "over_bu
 
 @dataclass
 class TextSize:
-    """The size of a text; of a filter that drops lines only, ``documents`` is 0."""
+    """The size of a text; ``documents`` is 0 for a filter that drops only lines."""
 
     documents: int = 0
     lines: int = 0
@@ -57,7 +57,7 @@ class DroppedText:
         self._random = random.Random(seed)
 
     def by(self, name: str) -> TextSize:
-        """What a filter dropped so far, perhaps nothing."""
+        """The size of the text that a filter has dropped so far."""
         return self.filters.setdefault(name, TextSize())
 
     def add(self, name: str, reason: str, text: str, size: int) -> None:
@@ -95,11 +95,11 @@ class DroppedText:
 
 
 class Pipeline:
-    """Turns documents into documents of kept lines, at most ``max_bytes`` in all, and counts what it does.
+    """Reduces documents to the lines to keep, at most ``max_bytes`` in all, and counts what is dropped.
 
     ``full`` means that a document did not fit the budget; nothing is kept from then on. ``keep_all`` is for texts
-    to score: they are cleaned, but nothing is dropped. ``available`` is the number of bytes that can come, if
-    known.
+    to score: they are cleaned, but nothing is dropped. ``available`` is the total number of bytes of the sources,
+    if known.
     """
 
     def __init__(

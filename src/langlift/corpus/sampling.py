@@ -37,8 +37,8 @@ def draw_sources(
 ) -> npt.NDArray[np.int64]:
     """The source of each of ``count`` draws, independently with the probabilities ``shares``; int64 [count].
 
-    Only the seed decides, and a longer draw begins with the shorter one, so a resumed or longer run sees the same
-    sources in the same places.
+    The result depends only on the seed, and a longer draw begins with the shorter one, so a resumed or longer run
+    sees the same sources at the same positions.
     """
     bounds = np.cumsum(np.asarray(shares, dtype=np.float64))
     # Times the last bound, which rounding may leave slightly below 1.

@@ -104,10 +104,10 @@ def parse_source(text: str) -> SourceSpec:
 
 
 def open_source(spec: SourceSpec, language: Language) -> TextSource:
-    """Find a source's files or configuration for a language and check that its text field exists.
+    """Find the files or the configuration of a source for a language, and check that its text field exists.
 
     Raises:
-        InputError: nothing is found, or not in this language; the error lists what there is.
+        InputError: nothing is found, or nothing in this language; the error lists what is available.
         LangliftError: the hub cannot be reached.
     """
     spec = replace(spec, id=expanduser(spec.id))  # noqa: PTH111 - unlike Path's, it leaves unknown users as they are
@@ -119,7 +119,7 @@ def _open_files(spec: SourceSpec) -> TextSource:
     if not files and Path(spec.id).is_dir():
         raise InputError(f"file:{spec.id}: is a folder", f"name the files in it: {_as_files(spec.id)}")
     if not files:
-        raise InputError(f"file:{spec.id}: no such file", "check the pattern; put it in quotes for the shell")
+        raise InputError(f"file:{spec.id}: no such file", "check the pattern, and quote it in the shell")
     for path in map(Path, files):
         if path.suffix.lower() in (*TABLES, *PACKED):
             hint = "unpack it first"
@@ -155,7 +155,7 @@ def _open_dataset(spec: SourceSpec, language: Language) -> TextSource:
     if field is None:
         wanted = " or ".join(f"'{field}'" for field in fields)
         raise InputError(
-            f"{spec.id} ({config}, {split}): no field {wanted} (found: {', '.join(columns) or 'no row at all'})",
+            f"{spec.id} ({config}, {split}): no field {wanted} (found: {', '.join(columns) or 'no rows'})",
             f"name the field that contains text: hub:{spec.id}:{config}@{split}#FIELD",
         )
     if data.column_names:

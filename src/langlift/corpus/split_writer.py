@@ -21,7 +21,7 @@ encode = json.JSONEncoder(ensure_ascii=False).encode
 class SplitWriter:
     """Writes ``train.jsonl``, ``dev.jsonl`` and ``test.jsonl`` in ``folder``; a context manager.
 
-    Documents are numbered from 1. Each block of ten is split by its own permutation, drawn from ``seed``. With
+    Documents are numbered from 1. Each block of ten is split by a separate permutation, drawn from ``seed``. With
     fewer than ten documents in all, dev and test get one each. With ``scoring``, all documents go to test.
     """
 

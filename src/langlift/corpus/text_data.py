@@ -32,8 +32,8 @@ class Triple:
 class TextData:
     """The texts of each split, and the SHA-256 of the source.
 
-    ``triples`` contains a triple for each text of each split, if the source is a graph folder and they were asked
-    for.
+    ``triples`` contains a triple for each text of each split, if the source is a graph folder and they were
+    requested.
     """
 
     train: list[str]

@@ -18,9 +18,9 @@ MINIMUM_LINES = 10
 """Also the number of blocks or files that are enough to split."""
 MINIMUM_WORDS = 50
 MAXIMUM_DOCUMENT = 1 << 20
-"""Streamed documents: characters, beyond which a document ends at the next line end."""
+"""Streamed documents: number of characters after which a document ends at the next line end."""
 MAXIMUM_LINE = 1 << 24
-"""Streamed documents: bytes; a longer line is not running text."""
+"""Streamed documents: maximum bytes per line; a longer line is not running text."""
 
 Document = list[str]
 
@@ -113,7 +113,7 @@ def stream_documents(path: Path, one_of_many: bool = False) -> Iterator[str]:
 def _documents(
     read: Callable[[], Iterable[str]], one_of_many: bool = False, longest: float = inf
 ) -> Iterator[Document]:
-    """The documents in the stripped lines that ``read`` gives, from the beginning at each call."""
+    """The documents in the stripped lines returned by ``read``, which starts from the beginning at each call."""
     blocks = filled = 0
     for has_text, block in groupby(read(), key=bool):
         blocks += has_text

@@ -1,1 +1,1 @@
-"""Which base model to use for a language, and what to do with it: measures, limits, advice."""
+"""Choosing a base model for a language, and how to adapt it: measures, limits, advice."""

@@ -1,6 +1,6 @@
-"""From measures to advice: what to do with the vocabulary, what to train and for how long, and the commands.
+"""Advice from measures: whether to change the vocabulary, what to train and for how long, and the commands.
 
-The words are in ``templates/advice.txt`` and ``templates/advice_family.txt``. The limits, with their reasons
+The texts are in ``templates/advice.txt`` and ``templates/advice_family.txt``. The limits, with their reasons
 and origins, are in ``facts/diagnosis_limits.yaml``.
 """
 
@@ -53,8 +53,8 @@ MAXIMUM_NEW_TOKENS = 4000
 class Plan:
     """What to do with one base model: ``vocabulary`` is keep, extend or specialise.
 
-    ``tokens``: the number to add, or the size of the new vocabulary (0: keep). ``problems``: the limits by which
-    the vocabulary does not fit the language.
+    ``tokens``: the number to add, or the size of the new vocabulary (0: keep). ``problems``: the limits that the
+    vocabulary does not meet for the language.
     """
 
     vocabulary: str
@@ -66,7 +66,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class FamilyPlan:
-    """A family file, for which one model for all its languages is advised, and its settings."""
+    """A family file, whose languages are to share one model, and its settings."""
 
     path: Path
     name: str
@@ -78,8 +78,8 @@ class Advice:
     """The recommendation for one base model: in words, as settings, and as commands to run in order.
 
     ``vocabulary`` is keep, extend or specialise; ``seconds`` is the expected time of ``steps`` on this machine
-    (None if it was not measured). ``alternative`` are the commands that keep the vocabulary where it should
-    change, which is cheaper but not as good.
+    (None if it was not measured). ``alternative`` are the commands that keep a vocabulary that should be changed,
+    which is cheaper but worse.
     """
 
     vocabulary: str
@@ -115,19 +115,19 @@ def _plan_without_change(text: LanguageText, base: BaseMeasures, problems: list[
 
 
 def vocabulary_problems(text: LanguageText, base: BaseMeasures) -> list[str]:
-    """The limits by which the vocabulary should change; none if it fits."""
-    fit, found = base.vocabulary, []
+    """The limits that the vocabulary does not meet; empty if it fits."""
+    fit, problems = base.vocabulary, []
     if fit.unread_share >= LIMITS["unknown_words"]:
-        found.append("unknown_words")
+        problems.append("unknown_words")
     if 1 - fit.letter_coverage >= LIMITS["missing_letters"]:
-        found.append("missing_letters")
+        problems.append("missing_letters")
     if base.exposure.seen:
-        return found  # it has learned to read its tokens, however short: a change would only save time
+        return problems  # it has learned its tokens, however short: a new vocabulary would only save time
     if _times_own(text, base) >= LIMITS["times_own"]:
-        found.append("times_own")
+        problems.append("times_own")
     elif text.size.bytes < LIMITS["text_for_own_vocabulary"] and (fit.fertility or 0.0) >= LIMITS["cut_finely"]:
-        found.append("cut_finely")
-    return found
+        problems.append("cut_finely")
+    return problems
 
 
 def _times_own(text: LanguageText, base: BaseMeasures) -> float:
@@ -162,7 +162,7 @@ def recipe_for(base: str, chosen: Plan) -> AdaptRecipe:
 def advise(text: LanguageText, base: BaseMeasures, chosen: Plan, recipe: AdaptRecipe) -> Advice:
     """The plan in words and commands."""
     maximum = ceil(LIMITS["passes"] * len(text.train) / recipe.batch_size)
-    # The steps of a preset are an adapter's; new tokens need everything that the text gives.
+    # A preset's number of steps is meant for an adapter; new tokens need as much training as the text allows.
     schedule = recipe.steps if chosen.vocabulary == KEEP else AdaptRecipe.steps
     steps = max(1, min(schedule, maximum))
     seconds = None if base.step is None else steps * base.step.seconds
@@ -231,7 +231,7 @@ def advise_family(
     measures: Sequence[BaseMeasures],
     step: StepTime | None,
 ) -> Advice:
-    """Advice for one model for all languages, with one vocabulary of its own if half of the languages need one.
+    """Advice for one model for all languages, with a new shared vocabulary if half of the languages need one.
 
     ``measures`` are those of one base model, one for each of ``texts``; ``step`` is the time of one batch.
     """

@@ -137,10 +137,10 @@ def diagnose(
     return Diagnosis(languages, ranking, advice, THRESHOLDS, failed)
 
 
-def _ranking(found: Mapping[str, Sequence[BaseMeasures]]) -> dict[str, float | None]:
+def _ranking(measures: Mapping[str, Sequence[BaseMeasures]]) -> dict[str, float | None]:
     """Base models, best first, with their mean over the languages."""
-    means = {base: _mean([one.per_character for one in each]) for base, each in found.items()}
-    unread = {base: max(one.vocabulary.unread_share for one in each) for base, each in found.items()}
+    means = {base: _mean([one.per_character for one in each]) for base, each in measures.items()}
+    unread = {base: max(one.vocabulary.unread_share for one in each) for base, each in measures.items()}
     return dict(sorted(means.items(), key=lambda item: _rank(item[1], unread[item[0]])))
 
 

@@ -50,7 +50,7 @@ class GraphSize:
 
 @dataclass(frozen=True)
 class LanguageText:
-    """A language with its text, and what does not depend on the base model.
+    """A language with its text, and the measures that do not depend on a base model.
 
     ``train``: the lines to train on. ``measured``: held-out lines for the tokenizers. ``scored``: held-out lines
     for pseudo-perplexity, shortened. ``own_fertility``: see ``vocab.diagnosis.own_fertility``.
@@ -136,11 +136,11 @@ def read_language(
     )
 
 
-def _some(lines: Sequence[str], most: int) -> list[str]:
-    """At most ``most`` lines, drawn with a fixed seed, in their order."""
-    if len(lines) <= most:
+def _some(lines: Sequence[str], limit: int) -> list[str]:
+    """At most ``limit`` lines, drawn with a fixed seed, in their order."""
+    if len(lines) <= limit:
         return list(lines)
-    chosen = np.random.default_rng(SEED).choice(len(lines), most, replace=False)
+    chosen = np.random.default_rng(SEED).choice(len(lines), limit, replace=False)
     return [lines[i] for i in sorted(chosen)]
 
 

@@ -1,4 +1,6 @@
-"""How similarly two models, or one model in two languages, represent sentences: linear CKA, Procrustes."""
+"""Similarity of sentence representations between two models, or two languages in one model: linear CKA,
+Procrustes.
+"""
 
 from dataclasses import dataclass
 from typing import Any

@@ -42,8 +42,8 @@ def fill_gap(model: PreTrainedModel, tokenizer: Any, gap: SentenceGap, words: Se
     """Try each of ``words`` (and the answer) in the gap.
 
     A word's tokens are predicted from left to right, each with those to its right masked too, as in within-word
-    pseudo-perplexity (Kauf & Ivanova 2023), so that they do not reveal each other. Many words are equal once their
-    tokens are masked, so each distinct row is computed once, in one padded forward pass.
+    pseudo-perplexity (Kauf & Ivanova 2023), so that they do not reveal each other. Many words give the same row
+    once their tokens are masked, so each distinct row is computed once, in one padded forward pass.
     """
     tried = list(dict.fromkeys([*words, gap.answer]))
     rows: dict[tuple[tuple[int, ...], int], int] = {}

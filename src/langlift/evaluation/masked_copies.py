@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.registry import first_position
-from langlift.backbones.segmented_attention import FLAT, takes_flat_batches, use_flat_attention
+from langlift.backbones.segmented_attention import FLAT, supports_flat_batches, use_flat_attention
 from langlift.evaluation.scores import TOKENS_AT_ONCE
 from langlift.progress import ProgressBar
 from langlift.training.decoder_loss import log_probabilities
@@ -97,7 +97,7 @@ def scoring_path(path: str, model: PreTrainedModel) -> ScoringPath:
     """Computes log-probabilities on the ``fast`` or ``naive`` path; sets the model's attention, in place."""
     if path == "naive":
         return naive_log_probabilities
-    if takes_flat_batches(model):
+    if supports_flat_batches(model):
         use_flat_attention(model)
     return fast_log_probabilities
 
@@ -109,7 +109,7 @@ def naive_log_probabilities(model: PreTrainedModel, batch: Mapping[str, Tensor])
 
 
 def fast_log_probabilities(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
-    """The same, with only the masked rows through the end of the last layer and the head."""
+    """The same, but the end of the last layer and the head are computed only for the masked tokens."""
     ids = batch["input_ids"]
     inputs = {"input_ids": ids}
     if model.config._attn_implementation == FLAT:

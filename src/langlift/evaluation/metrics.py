@@ -35,7 +35,7 @@ class AttachmentScores:
 def macro_f1(gold: Sequence[str], predicted: Sequence[str | None], classes: Sequence[str] | None = None) -> float:
     """The unweighted mean of the classes' F1, 0 to 100, over ``classes`` or those that occur in either list.
 
-    A prediction None is wrong, and not a class of its own.
+    A prediction of None is wrong, and does not count as a class.
     """
     from sklearn.metrics import f1_score
 

@@ -69,9 +69,9 @@ def score_texts(
     require_known(path, precision)
     started = time.monotonic()
     scored = _encode(tokenizer, texts, longest_input(model, tokenizer))
-    chosen = [number for number, one in enumerate(scored) if one.tokens]
+    chosen = [number for number, text in enumerate(scored) if text.tokens]
     if not chosen:
-        raise InputError("no text holds a token to score", "give text with words in it")
+        raise InputError("no text contains a token to score", "give a text that contains words")
     collate = collate_for(path, model, tokenizer.pad_token_id)
     log_probabilities_of = _naive if path == "naive" else _fast
     if precision != "float32":
@@ -83,15 +83,15 @@ def score_texts(
     bf16 = use_bf16(precision, model, lambda: -log_probabilities_of(model, sample).sum(), device)
     sums = dict.fromkeys(chosen, 0.0)
     with torch.inference_mode(), ProgressBar("scoring", len(chosen), "texts") as bar:
-        for some in ([chosen[place] for place in batch] for batch in batches):
+        for numbers in ([chosen[place] for place in batch] for batch in batches):
             values = (
-                log_probabilities_of(model, on_device(collate([scored[n].example for n in some]), device))
+                log_probabilities_of(model, on_device(collate([scored[n].example for n in numbers]), device))
                 .double()
                 .cpu()
             )
-            for number, part in zip(some, values.split([scored[n].tokens for n in some]), strict=True):
+            for number, part in zip(numbers, values.split([scored[n].tokens for n in numbers]), strict=True):
                 sums[number] = float(part.sum())
-            bar.advance(len(some))
+            bar.advance(len(numbers))
     tokens, total = sum(scored[n].tokens for n in chosen), sum(sums.values())
     ids = np.concatenate([e["labels"][e["labels"] != IGNORED] for e in (scored[n].example for n in chosen)])
     unknown = tokenizer.unk_token_id
@@ -104,7 +104,7 @@ def score_texts(
         byte_share=float(np.isin(ids, byte_tokens(tokenizer)).mean()),
         sentences=len(chosen),
         tokens=tokens,
-        truncated=sum(one.truncated for one in scored),
+        truncated=sum(text.truncated for text in scored),
         seconds=round(seconds := time.monotonic() - started, 2),
         per_sentence=[
             CausalText(

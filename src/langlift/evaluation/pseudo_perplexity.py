@@ -43,8 +43,8 @@ class Score(TextScore):
 
     ``per_character`` and ``per_byte`` divide the same log-probability by Unicode code points and UTF-8 bytes.
     ``unknown_share`` and ``byte_share`` are the shares of tokens that are the unknown token or byte-fallback
-    tokens. ``truncated`` counts sentences cut at the model's longest input; only scored text counts as characters
-    and bytes. ``per_sentence`` has each sentence's own scores.
+    tokens. ``truncated`` counts sentences cut at the model's maximum input length; only scored text counts as
+    characters and bytes. ``per_sentence`` has each sentence's own scores.
     """
 
     pseudo_perplexity: float
@@ -62,13 +62,12 @@ def score_sentences(
     """Mask each token in turn and sum the log-probabilities of the true tokens.
 
     ``default``: every token except special ones, each alone; the corpus value is ``exp(-sum log p / tokens)``.
-    ``within_word_l2r`` (Kauf and Ivanova 2023, arXiv 2305.10588): with each token, all that follow it in the same
-    word are masked too, so that the tokens of a word do not reveal each other. Words end at white space, whatever
-    the tokenizer, so that ``per_character`` can be compared between vocabularies; in scripts without spaces each
-    token is a word.
-    ``published`` (arXiv 2502.10140): special tokens are masked too, and the corpus value is the
-    arithmetic mean of the sentences' ``exp(-sum log p / tokens)``.
-    ``precision`` bf16, or auto if it selects bf16, casts the model, in place.
+    ``within_word_l2r`` (Kauf and Ivanova 2023, arXiv 2305.10588): with each token, all later tokens of the same
+    word are masked too, so that the tokens of a word do not reveal each other. Words end at white space,
+    regardless of the tokenizer, so that ``per_character`` can be compared between vocabularies; in scripts without
+    spaces each token is a word. ``published`` (arXiv 2502.10140): special tokens are masked too, and the corpus
+    value is the arithmetic mean of the sentences' ``exp(-sum log p / tokens)``. ``precision`` bf16, or auto if it
+    selects bf16, casts the model, in place.
 
     Raises:
         InputError: unknown variant, or no sentence has a token.
@@ -79,7 +78,7 @@ def score_sentences(
     started = time.monotonic()
     encoded = _encode(tokenizer, sentences, longest_input(model, tokenizer), variant)
     if not any(e.positions for e in encoded):
-        raise InputError("no sentence holds a token to score", "give text with words in it")
+        raise InputError("no sentence contains a token to score", "give a text that contains words")
     copies = MaskedCopies(encoded, tokenizer.mask_token_id)
     log_probabilities = scoring_path(path, model)
     if precision != "float32":

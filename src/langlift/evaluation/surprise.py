@@ -1,4 +1,4 @@
-"""How surprising each word of a text is to a masked language model."""
+"""Surprisal of each word of a text under a masked language model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ BETWEEN_SPACES = regex.compile(r"\S+")
 class WordSurprise:
     """A word, its place in the text, and its surprisal in bits: the negative base-2 logarithm of its probability.
 
-    ``bits`` is None for words beyond the model's longest input.
+    ``bits`` is None for words beyond the model's maximum input length.
     """
 
     word: str
@@ -40,7 +40,7 @@ def word_surprises(model: PreTrainedModel, tokenizer: Any, texts: Sequence[str])
     """The words of every text, separated by spaces, with their surprisals.
 
     In scripts without spaces between words, the model's tokens are used as words, unless they are single bytes.
-    A word's tokens are predicted one by one, with all that follow in the same word masked too, as in within-word
+    A word's tokens are predicted one by one, with all later tokens of the word masked too, as in within-word
     pseudo-perplexity (Kauf and Ivanova 2023, arXiv 2305.10588), so that they do not reveal each other.
     """
     longest = longest_input(model, tokenizer)

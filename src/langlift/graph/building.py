@@ -1,4 +1,4 @@
-"""From sources of triples to folders of sentences: train, dev and test, what was dropped, and a manifest."""
+"""Build folders of sentences from sources of triples: train, dev and test, dropped triples, and a manifest."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 WORK = ".building"
-"""The folder inside the build's for the edges read; removed when all languages are done."""
+"""The subfolder for the stored edges; removed when all languages are done."""
 EDGES_AT_ONCE = 500_000
 """Number of edges prepared together, besides those of one language."""
 
@@ -108,7 +108,7 @@ def build_graph(
     plan = make_plan(sources, recipe, strict, columns, predicates, templates)
     name, codes = str(language), conceptnet_codes(language)
     check_new_folder(out)
-    # Imported late: DuckDB is not for commands that do not need it.
+    # Imported here so that commands without a graph do not import DuckDB.
     from langlift.graph.edge_store import open_store
 
     with (
@@ -179,7 +179,7 @@ class Build:
                 self.locales.setdefault(str(language), []).append(described)
 
     def refusal(self, name: str, prepared: "Prepared") -> InputError | None:
-        """The error for a language with too few sentences for three splits, else None."""
+        """The error if a language has too few sentences for three splits, else None."""
         if all(prepared.sizes):
             return None
         tally, kept = self.tally, sum(prepared.sizes)
@@ -197,7 +197,7 @@ class Build:
                 hint = "--either-end keeps more edges"
             return InputError(
                 f"no sentence in {find_language(name).name} (ConceptNet: {', '.join(prepared.codes)}); "
-                f"left out of {tally.rows:,} rows: {lost}",
+                f"dropped from {tally.rows:,} rows: {lost}",
                 f"check LANG and the sources; {hint}",
             )
         groups, hint = "", ""
@@ -205,7 +205,7 @@ class Build:
             groups = f", {prepared.largest_group:,} of them inseparable,"
             hint = ", or --set split=by_sentence, which lets the splits share concepts"
         return InputError(
-            f"{kept:,} sentences{groups} are too few for three splits; left out: {lost}",
+            f"{kept:,} sentences{groups} are too few for three splits; dropped: {lost}",
             f"give more triples{hint}",
         )
 
@@ -259,7 +259,7 @@ class Build:
         return result
 
     def measured(self) -> dict[str, Any]:
-        """What the results of one and of many languages have in common."""
+        """The part of the result that one and many languages have in common."""
         tally, seconds = self.tally, time.monotonic() - self.started
         return {
             "settings": self.plan.settings,
@@ -286,8 +286,8 @@ class GraphsResult:
 
     ``languages`` gives the number of sentences of each language that has a folder, ``too_small`` the reason why
     another has none. ``unknown_codes`` counts the edges that start in a code of ConceptNet without a language.
-    ``already_built`` are the languages finished by an earlier build. ``rows`` and ``damaged`` are those of the
-    pass. ``asked`` is what must be the same for a build to be resumed.
+    ``already_built`` are the languages finished by an earlier build. ``rows`` and ``damaged`` count the rows read.
+    ``asked`` are the arguments that must be the same to resume a build.
     """
 
     data: str
@@ -390,7 +390,7 @@ def build_graphs(
 
 
 def _asked(plan: Plan, languages: Sequence[Language] | None) -> dict[str, Any]:
-    """What determines the whole build; a source that has changed counts as another one."""
+    """The arguments that determine the build; a source that has changed counts as a different one."""
     sources = []
     for source in plan.sources:
         try:
@@ -399,7 +399,7 @@ def _asked(plan: Plan, languages: Sequence[Language] | None) -> dict[str, Any]:
             raise InputError(f"{source.path}: cannot be read ({error.strerror})", "check the path given") from None
         path = str(Path(source.path).resolve()) if state else ""
         sources.append([source.kind, path, *((state.st_size, state.st_mtime_ns) if state else ())])
-    # As JSON gives it back.
+    # In the form in which JSON returns it.
     names = languages and sorted(str(language) for language in languages)
     asked = {"languages": names, "sources": sources, "settings": plan.settings, "langlift": version("langlift")}
     return dict(json.loads(json.dumps(asked)))
@@ -417,7 +417,7 @@ def _finished(out: Path, asked: Mapping[str, Any]) -> GraphsResult | None:
         raise InputError(f"{out}: contains something else", "choose a new --out") from None
     if finished.asked != asked:
         raise InputError(f"{out}: contains a finished build with other settings or sources", "choose a new --out")
-    shutil.rmtree(out / WORK, ignore_errors=True)  # left by a build that was killed at its very end
+    shutil.rmtree(out / WORK, ignore_errors=True)  # left by a build that was killed just before it ended
     return finished
 
 

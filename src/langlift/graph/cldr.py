@@ -1,4 +1,4 @@
-"""Triples from Unicode's CLDR, as Babel carries it: names of languages, territories, currencies, days and months.
+"""Triples from Unicode's CLDR, included in Babel: names of languages, territories, currencies, days and months.
 
 For many languages it is the only structured source. Nothing is downloaded. Names that CLDR only inherits from its
 root locale or from another language (French for Haitian Creole) are left out.
@@ -41,7 +41,7 @@ def cldr_locales() -> Mapping[str, str]:
             try:
                 locales.setdefault(str(_language(identifier)), identifier)
             except InputError:
-                continue  # unknown to ``langlift.languages``, so nobody can ask for it
+                continue  # not known to ``langlift.languages``, so it cannot be requested
     return locales
 
 
@@ -106,7 +106,7 @@ def _triples(locale: str, language: str) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _lender(locale: str) -> str | None:
-    """The locale of another language that CLDR takes missing names from: French for Haitian Creole."""
+    """The locale of another language from which CLDR takes missing names: French for Haitian Creole."""
     from babel.core import get_global
 
     language = locale.split("_")[0]

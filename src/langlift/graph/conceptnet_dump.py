@@ -32,7 +32,7 @@ PLAIN_CHARACTERS = (
 )
 """Characters that are NFC in any context: Latin, Greek, Arabic, Chinese and more; not ``/`` and ``_``."""
 PLAIN_NODE = f"/c/[a-z]{{2,3}}(/[{PLAIN_CHARACTERS}]+(_[{PLAIN_CHARACTERS}]+)*)+"
-"""A node that is plain whichever segment is the term: most are, and this is quicker than normalization."""
+"""A node that is plain, whichever segment is the term: most are, and the check is faster than normalisation."""
 
 
 def read_conceptnet(
@@ -115,7 +115,7 @@ def _rows(first: int, block: bytes) -> tuple[pa.Table, int, list[Damage]]:
 
 
 def _damage(row: bytes) -> str | None:
-    """What is wrong with the form of a row, None if nothing is; empty for an empty line."""
+    """What is wrong with the form of a row; None if it is valid, empty for an empty line."""
     columns = row.count(b"\t") + 1
     if b"\0" in row:
         return "a NUL byte"

@@ -1,6 +1,6 @@
-"""Edges in a DuckDB file: written block by block, then duplicates, noise, splits and sentences of some languages.
+"""Edges in a DuckDB file: stored block by block, then deduplicated, corrupted, split and turned into sentences.
 
-Memory is bounded. Every query is for all languages that are prepared together, so that a hundred small ones cost
+Memory is bounded. Each query processes all languages that are prepared together, so that many small ones cost
 little more than one.
 """
 
@@ -298,24 +298,24 @@ class EdgeStore:
                 FROM candidates WHERE reason IS NULL
             ), chosen AS (
                 SELECT * FROM numbered WHERE place < round_even($share * total, 0)
-            ), ways AS (
-                SELECT language, source, line, relation, 0 AS way, 'swap' AS how, tail AS head,
+            ), attempts AS (
+                SELECT language, source, line, relation, 0 AS attempt, 'swap' AS how, tail AS head,
                     tail_language AS head_language, head AS tail, head_language AS tail_language
                 FROM chosen WHERE place % 2 = 0 AND relation NOT IN (
-                    -- those that hold in both directions: to swap their arguments corrupts nothing
+                    -- symmetric relations: swapping their arguments does not corrupt them
                     'Antonym', 'DistinctFrom', 'EtymologicallyRelatedTo', 'LocatedNear', 'RelatedTo', 'SimilarTo',
                     'Synonym'
                 )
                 UNION ALL
-                SELECT chosen.language, chosen.source, chosen.line, chosen.relation, step AS way, 'tail',
+                SELECT chosen.language, chosen.source, chosen.line, chosen.relation, step AS attempt, 'tail',
                     chosen.head, chosen.head_language, other.tail, other.tail_language
                 FROM chosen CROSS JOIN range(1, {TAILS_TRIED + 1}) AS steps(step)
                 JOIN numbered AS other
                     ON other.language = chosen.language AND other.place = (chosen.place + step) % chosen.total
                 WHERE other.tail <> chosen.head
             ), taken AS (
-                SELECT * FROM ways ANTI JOIN numbered USING (language, head, relation, tail)
-                QUALIFY row_number() OVER (PARTITION BY language, source, line ORDER BY way) = 1
+                SELECT * FROM attempts ANTI JOIN numbered USING (language, head, relation, tail)
+                QUALIFY row_number() OVER (PARTITION BY language, source, line ORDER BY attempt) = 1
             )
             SELECT candidates.* REPLACE (
                 if(how IS NULL, candidates.head, taken.head) AS head,

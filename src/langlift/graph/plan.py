@@ -63,8 +63,8 @@ def make_plan(
     recipe = recipe or GraphRecipe()
     if not sources:
         raise InputError("no source is given", "--source conceptnet:PATH, --source triples:PATH or --source cldr")
-    found = [_source(number, text) for number, text in enumerate(sources)]
-    kinds = {source.kind for source in found}
+    parsed = [_source(number, text) for number, text in enumerate(sources)]
+    kinds = {source.kind for source in parsed}
     for given, setting, kind in (
         (columns, "--columns", "triples"),
         (recipe.ends == "either", "--either-end", "conceptnet"),
@@ -89,7 +89,7 @@ def make_plan(
         "predicates": _described(predicates),
         "templates": _described(file),
     }
-    return Plan(found, recipe, column_names(columns), words, strict, settings)
+    return Plan(parsed, recipe, column_names(columns), words, strict, settings)
 
 
 def _source(number: int, text: str) -> Source:

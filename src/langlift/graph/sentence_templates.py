@@ -1,4 +1,4 @@
-"""The words of relations: published predicates, names taken as words, and templates of whole sentences.
+"""How relations are worded: published predicates, words from relation names, and sentence templates.
 
 The predicates of ConceptNet's 33 relations in ``predicates.csv``, and the form ``head predicate tail.``, are facts
 of arXiv 2407.01406 and 2502.10140, from github.com/d-gurgurov/Knowledge-Driven-Adaptation-LLMs,
@@ -103,11 +103,11 @@ def load_predicates(extra: Path | None = None) -> dict[str, str]:
                 if any(fields):
                     predicates[fields[0].removeprefix("/r/")] = fields[1]
         except csv.Error as error:
-            raise InputError(f"{path}:{reader.line_num}: not valid CSV ({error})", "correct the line") from None
+            raise InputError(f"{path}:{reader.line_num}: not valid CSV ({error})", "fix the line") from None
     return predicates
 
 
-def load_templates(given: str, known: set[str]) -> tuple[Path, dict[str, Template]]:
+def load_templates(name: str, known: set[str]) -> tuple[Path, dict[str, Template]]:
     """A file and its templates by relation, given its path (``.yaml``) or a shipped name (``mlt_Latn``).
 
     ``known`` are the relations that may have a template.
@@ -115,7 +115,7 @@ def load_templates(given: str, known: set[str]) -> tuple[Path, dict[str, Templat
     Raises:
         InputError: there is no such file, or it is not valid; the relation is named.
     """
-    path = _path(given)
+    path = _path(name)
     with yaml_readable(path, "put each template in double quotes"):
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     if not isinstance(content, dict) or not content:
@@ -135,17 +135,17 @@ def load_templates(given: str, known: set[str]) -> tuple[Path, dict[str, Templat
     return path, templates
 
 
-def _path(given: str) -> Path:
-    if given.lower().endswith(ENDINGS):
-        return Path(given).expanduser()
+def _path(template: str) -> Path:
+    if template.lower().endswith(ENDINGS):
+        return Path(template).expanduser()
     shipped = {path.stem: path for path in Path(str(files("langlift.graph") / "templates")).glob("*.yaml")}
     try:
-        name = str(find_language(given))
+        name = str(find_language(template))
     except InputError:
-        name = given
+        name = template
     if name not in shipped:
         hint = f"a .yaml file, or one of {', '.join(sorted(shipped))}"
-        raise InputError(f"--templates {given}: no such templates", hint)
+        raise InputError(f"--templates {template}: no such templates", hint)
     return shipped[name]
 
 

@@ -51,7 +51,7 @@ class SourceFile(io.FileIO):
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of what has been read; of the whole file after ``blocks``."""
+        """The SHA-256 of the bytes read so far; of the whole file after ``blocks``."""
         return self._digest.hexdigest()
 
     def blocks(self) -> Iterator[tuple[int, bytes]]:

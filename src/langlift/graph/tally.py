@@ -56,7 +56,7 @@ class Tally:
             if self._strict:
                 raise InputError(
                     f"{source}:{line}: {printable(reason)}",
-                    "correct the row, or skip such rows by leaving out --strict",
+                    "fix the row, or leave out --strict to skip such rows",
                 )
             if len(self.damaged_rows) < SAMPLE:
                 row = {"source": printable(str(source)), "line": line, "reason": printable(reason)}

@@ -36,7 +36,7 @@ class BiaffineHead(nn.Module):
         for linear in (self.arc_dependent, self.arc_head, self.relation_dependent, self.relation_head):
             nn.init.orthogonal_(linear.weight)
             nn.init.zeros_(linear.bias)
-        # Small, because the scores are products of two long vectors; not zero, for the check of bf16.
+        # Small, because the scores are products of two long vectors; not zero, so that bf16 can be checked.
         for weight, size in ((self.arc.weight, ARC_SIZE), (self.relation, RELATION_SIZE)):
             nn.init.normal_(weight, std=1 / size)
         nn.init.normal_(self.relation_linear.weight, std=0.02)

@@ -12,7 +12,7 @@ from langlift.backbones.segmented_attention import Segments
 from langlift.masking.masked_language_model import IGNORED
 
 CONTINUED = -101
-"""The label of a token that belongs to the labelled one before it: the mean of both is classified."""
+"""The label of a token that continues the labelled token before it: the mean of both is classified."""
 
 LINEAR_RANGE = 0.25
 """Standardised values times this pass through tanh almost unchanged."""
@@ -20,7 +20,7 @@ INVERSE_PENALTY = 0.003
 """scikit-learn's C, for standardised vectors; chosen on topics in Sundanese, Xhosa, Somali,
 Javanese, Tibetan and Uzbek."""
 MOST_FITTED = 20_000
-"""A head is fitted on at most about this many sentences or words."""
+"""Approximate maximum number of sentences or words on which a head is fitted."""
 ABSENT = -10.0
 """The logit of a label that no fitted example has."""
 
@@ -172,8 +172,8 @@ def summed_class_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def logistic_regression(vectors: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Multinomial logistic regression with an L2 penalty on standardised vectors.
 
-    ``vectors`` float32 [items, d], ``labels`` int64 [items] of two kinds or more. Returns float32 scale [d], shift
-    [d], weight [classes, d] and bias [classes]: the logits of x are ``weight @ (scale * x + shift) + bias``.
+    ``vectors`` float32 [items, d], ``labels`` int64 [items] with at least two classes. Returns float32 scale [d],
+    shift [d], weight [classes, d] and bias [classes]: the logits of x are ``weight @ (scale * x + shift) + bias``.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -182,7 +182,7 @@ def logistic_regression(vectors: Tensor, labels: Tensor, classes: int) -> tuple[
     fitted = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000)
     fitted.fit((vectors * scale + shift).numpy(), labels.numpy())
     weight, bias = torch.tensor(fitted.coef_).float(), torch.tensor(fitted.intercept_).float()
-    if len(weight) == 1:  # of two labels scikit-learn keeps the difference
+    if len(weight) == 1:  # for two labels scikit-learn returns only the difference
         weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
     present = torch.tensor(fitted.classes_)
     all_weights, all_biases = weight.new_zeros(classes, weight.shape[1]), bias.new_full((classes,), ABSENT)
@@ -195,7 +195,8 @@ def fit_head(model: TaskModel, batches: Iterable[Mapping[str, Tensor]]) -> None:
     """Fit a classification or token head to the frozen body's vectors, before both train: LP-FT.
 
     A random head distorts good vectors in the first steps; one that fits them does not (arXiv 2202.10054).
-    ``batches`` hold ``labels``; they are read until ``MOST_FITTED`` items are together. Nothing random is used up.
+    ``batches`` contain ``labels``; they are read until they contain ``MOST_FITTED`` items. No random numbers are
+    drawn.
     """
     vectors: list[Tensor] = []
     labels: list[Tensor] = []

@@ -32,7 +32,7 @@ github.com/d-gurgurov/Injecting-Commonsense-Knowledge-into-LLMs, which leaves ou
 class TargetedMasking:
     """Head or tail, each with probability 0.5, is replaced completely by mask tokens: no 80/10/10.
 
-    The choice depends only on (seed, epoch, example) and is made anew in every epoch.
+    The choice depends only on (seed, epoch, example) and is made again in every epoch.
     """
 
     mask_token_id: int

@@ -1,4 +1,4 @@
-"""Answers as HTML: words for gaps, coloured words, labels, entities, tags and trees."""
+"""Render answers as HTML: words for gaps, coloured words, labels, entities, tags and trees."""
 
 import unicodedata
 from collections.abc import Sequence

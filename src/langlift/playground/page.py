@@ -39,7 +39,7 @@ def answer_html(playground: Playground, text: str) -> str:
     adapted = [run for run in playground.runs if run.task is None]
     if GAP in text:
         if not adapted:
-            return draw("message", "None of these runs fills gaps: add one of langlift adapt.")
+            return draw("message", "None of these runs can fill gaps: add a run of langlift adapt.")
         title, fill = "Words for the gap", lambda run: guesses_html(text, run.fill(text, GUESSES))
         return "".join(draw("section", title, _side_by_side(run, fill)) for run in adapted)
     title, surprise = "How surprising each word is", lambda run: surprise_html(run.surprise(text))
@@ -94,7 +94,7 @@ def launch(page: "Blocks", port: int, open_browser: bool) -> Served:
     """
     import gradio
 
-    fonts = ["system-ui", "sans-serif"]  # Gradio's own are loaded from the internet
+    fonts = ["system-ui", "sans-serif"]  # Gradio's default fonts are loaded from the internet
     try:
         _, address, _ = page.launch(
             server_name="127.0.0.1",

@@ -55,7 +55,7 @@ def read_playground(
     Raises:
         InputError: a folder is not a finished run, or the runs have different languages.
     """
-    shown: list[ShownRun] = []
+    runs: list[ShownRun] = []
     languages: list[set[Language]] = []
     bases: dict[str, Adapted] = {}
     for folder in dict.fromkeys(folders):
@@ -67,7 +67,7 @@ def read_playground(
             )
         recipe = read_recipe(folder)
         inputs = dict(recipe.get("inputs") or {})
-        shown.append(_shown(folder, recipe, inputs, BaseName.of(base), bases))
+        runs.append(_shown(folder, recipe, inputs, BaseName.of(base), bases))
         languages += [set(found)] if (found := recorded_languages(inputs)) else []
     common = set.intersection(*languages) if languages else set()
     if languages and not common:
@@ -81,7 +81,7 @@ def read_playground(
         bundled = Path(str(files("langlift"))) / "bundled" / f"{language}.txt"
         text = bundled if bundled.is_file() else None
     examples = [] if text is None else _examples(text)
-    return Playground("" if language is None else language.name, shown, examples)
+    return Playground("" if language is None else language.name, runs, examples)
 
 
 def _shown(

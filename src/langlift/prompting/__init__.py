@@ -1,1 +1,1 @@
-"""Large models asked by prompts: what they are asked, how, and what is made of their answers."""
+"""Prompting of large language models: prompts, models and servers, and the parsing of answers."""

@@ -1,4 +1,4 @@
-"""Parse what a model wrote into a label or entities; None if that is impossible."""
+"""Parse the answer of a model into a label or entities; None if that is impossible."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""A prompt, its answer, and the outcome of sending many; answers on disk, so that no prompt is sent twice."""
+"""Prompts, answers and their outcome; answers are stored on disk, so that no prompt is sent twice."""
 
 import hashlib
 import json
@@ -81,7 +81,7 @@ class AnswerStore:
                 key = row.pop("key")
                 self.answers[key] = Answer(**row)
             except (ValueError, KeyError, TypeError, AttributeError):
-                continue  # half a line, left by a power cut
+                continue  # an incomplete line, left by a power failure
         if content and not content.endswith(b"\n"):
             file.write(b"\n")
 

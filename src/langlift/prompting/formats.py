@@ -1,4 +1,4 @@
-"""How a task becomes questions and answers: the values in a prompt, and parsing and scoring answers."""
+"""Tasks as questions and answers: the values in a prompt, and the parsing and scoring of answers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ class AnswerFormat(ABC, Generic[Data]):
     def draw(self, train: Data, count: int, seed: int, balanced: bool) -> list[int]:
         """Indices of different training examples, in random order."""
         if count > len(train):
-            raise InputError(f"--shots {count}: the train split has {len(train)} examples", "ask for fewer")
+            raise InputError(f"--shots {count}: the train split has {len(train)} examples", "use fewer shots")
         return np.random.default_rng(seed).permutation(len(train)).tolist()[:count]
 
 

@@ -22,7 +22,7 @@ from langlift.prompting.recipe import PromptRecipe
 
 HINT = "give a folder written by save_pretrained, a hub id such as Qwen/Qwen3-0.6B, or a server's base URL"
 CAUSAL = ("CausalLM", "LMHeadModel", "ForConditionalGeneration")
-"""In the class names of models that generate text."""
+"""Part of the class names of models that generate text."""
 
 
 class LocalModel:
@@ -60,7 +60,7 @@ class LocalModel:
         longest = max((tokens + prompt.answer_tokens for tokens, prompt in lengths), default=0)
         if positions is not None and longest > positions:
             raise InputError(
-                f"{self.name}: takes {positions} tokens; the longest prompt with its answer may need {longest}",
+                f"{self.name}: takes {positions} tokens, but the longest prompt and answer may need {longest}",
                 "use fewer --shots, or --set answer_tokens=N",
             )
 

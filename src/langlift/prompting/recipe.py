@@ -23,10 +23,12 @@ class PromptRecipe:
     shots: int = setting(
         0, "Solved examples in a prompt, drawn from the train split by seed", minimum=0, option=True
     )
-    balanced: bool = setting(True, "Tasks that label texts: take examples of each label in turn (false: any)")
+    balanced: bool = setting(
+        True, "Tasks that label texts: draw examples from each label in turn (false: at random)"
+    )
     seeds: tuple[int, ...] = setting(
         (1,),
-        "One run for each seed, which draws the examples",
+        "One run for each seed; the seed selects the examples",
         minimum=0,
         maximum=MAX_SEED,
         min_items=1,
@@ -35,9 +37,9 @@ class PromptRecipe:
     temperature: float = setting(
         0.0, "Sampling temperature (0: the most probable answer; above 0: drawn by seed)", minimum=0, maximum=2
     )
-    answer_tokens: int = setting(512, "Maximum length of an answer in tokens, including thinking", minimum=1)
+    answer_tokens: int = setting(512, "Maximum length of an answer in tokens, including reasoning", minimum=1)
     structured: str = setting(
-        "auto", "Server: enforce the answer's JSON schema if the server can", choices=("auto", "off")
+        "auto", "Server: enforce the answer's JSON schema if supported", choices=("auto", "off")
     )
     unparsed: str = setting(
         "wrong", "Unreadable answers count as wrong, or are left out as published", choices=("wrong", "left_out")
@@ -50,21 +52,25 @@ class PromptRecipe:
     concurrency: int = setting(8, "Server: prompts sent at the same time", minimum=1)
     timeout: float = setting(120.0, "Server: seconds to wait for an answer", above=0)
     retries: int = setting(6, "Server: retries per prompt", minimum=0)
-    first_wait: float = setting(1.0, "Server: seconds before the first retry; they double, up to 60", above=0)
+    first_wait: float = setting(
+        1.0, "Server: seconds before the first retry, doubled each time, up to 60", above=0
+    )
     requests_per_minute: float = setting(0.0, "Server: maximum prompts per minute (0: no limit)", minimum=0)
     tokens_per_minute: float = setting(
         0.0, "Server: maximum tokens per minute, including answers (0: no limit)", minimum=0
     )
     price_in: float = setting(0.0, "Price of a million prompt tokens (0: unknown)", minimum=0)
-    price_out: float = setting(0.0, "Price of a million answer tokens, including thinking", minimum=0)
-    batch_size: int = setting(8, "Local model: prompts answered at once", minimum=1)
+    price_out: float = setting(0.0, "Price of a million answer tokens, including reasoning", minimum=0)
+    batch_size: int = setting(8, "Local model: prompts per batch", minimum=1)
     precision: str = setting(
-        "auto", "Local model: arithmetic; auto uses bf16 on a GPU that has it", choices=PRECISIONS
+        "auto", "Local model: numerical precision; auto uses bf16 on a GPU that supports it", choices=PRECISIONS
     )
 
-    def mistakes(self) -> list[str]:
+    def conflicts(self) -> list[str]:
         """Settings that cannot be combined."""
-        found = [] if len(set(self.seeds)) == len(self.seeds) else ["seeds: the same seed twice"]
+        conflicts = [] if len(set(self.seeds)) == len(self.seeds) else ["seeds: the same seed twice"]
         if len(self.seeds) > 1 and not self.shots and not self.temperature:
-            found.append("seeds: without shots and at temperature 0 all seeds ask the same: give one")
-        return found
+            conflicts.append(
+                "seeds: without shots and at temperature 0, all seeds send the same prompts: give one"
+            )
+        return conflicts

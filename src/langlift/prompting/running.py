@@ -35,7 +35,7 @@ EXAMPLES = 5
 
 @dataclass(frozen=True)
 class PromptResult:
-    """What ``langlift prompt`` measured on the test split: ``metric``, 0 to 100, over the seeds.
+    """The result of ``langlift prompt`` on the test split: ``metric``, 0 to 100, over the seeds.
 
     ``published`` has the same without unreadable answers, as the published script counted. ``unparsed``, ``cut``
     (truncated answers), ``failed`` (prompts without an answer) and ``misplaced`` (entities that are not in the
@@ -88,11 +88,11 @@ def prompt(
 ) -> PromptResult:
     """Prompt a model with every test example, once for each seed; each seed is a run folder ``out/seed-N``.
 
-    ``model`` is the base URL of a server, which knows the model as ``model_name``, or a local causal model.
-    Solved examples come only from the train split. Answers are stored in ``answers`` (by default in ``out``), and
+    ``model`` is the base URL of a server, which knows the model as ``model_name``, or a local causal model. Solved
+    examples are drawn only from the train split. Answers are stored in ``answers`` (by default in ``out``), and
     prompts that have an answer there are not sent again. The server's key is the environment variable
-    ``key_variable`` (by default OPENAI_API_KEY). With ``wait``, another process that adds to the same answers is
-    waited for.
+    ``key_variable`` (by default OPENAI_API_KEY). With ``wait``, it waits for another process that adds to the same
+    answers.
 
     Raises:
         InputError: bad data, model, template or recipe, or ``out`` contains another run.
@@ -116,32 +116,35 @@ def prompt(
         "template": run.template.source,
     }
     if not is_finished(out):
-        opened_model.require([one for of_seed in prompts.values() for one in of_seed])
+        opened_model.require([request for of_seed in prompts.values() for request in of_seed])
     with open_run(out, recorded("prompt", inputs, recipe), resume, MAY_CHANGE) as opened:
         if opened.finished:
             return PromptResult(**opened.metrics)
         with open_answers(answers or out / ANSWERS, wait) as store:
             start = time.monotonic()
-            keyed = {seed: [(one.key(opened_model.identity), one) for one in prompts[seed]] for seed in prompts}
-            wanted = {key: one for of_seed in keyed.values() for key, one in of_seed}
-            missing = {key: one for key, one in wanted.items() if key not in store.answers}
-            outcome = _ask(opened_model, missing, len(wanted), store)
+            keyed = {
+                seed: [(request.key(opened_model.identity), request) for request in prompts[seed]]
+                for seed in prompts
+            }
+            requests = {key: request for of_seed in keyed.values() for key, request in of_seed}
+            missing = {key: request for key, request in requests.items() if key not in store.answers}
+            outcome = _ask(opened_model, missing, len(requests), store)
             if outcome.failures and recipe.failures == "stop":
                 reasons = Counter(outcome.failures.values()).most_common(3)
                 raise LangliftError(
-                    f"{len(outcome.failures)} of {len(wanted)} prompts got no answer: "
+                    f"{len(outcome.failures)} of {len(requests)} prompts got no answer: "
                     + "; ".join(f"{count} x {reason}" for reason, count in reasons),
-                    "the other answers are kept: the same again (langlift prompt: with --resume) sends these; "
-                    "with failures=wrong they count as wrong",
+                    "the other answers are kept: the same command (langlift prompt: with --resume) sends only "
+                    "these again; with failures=wrong they count as wrong",
                 )
             seconds = time.monotonic() - start
             seeds = []
             for seed, of_seed in keyed.items():
                 found = [store.answers.get(key) for key, _ in of_seed]
                 seeds.append(run.evaluate(out / f"seed-{seed}", seed, inputs, prompts[seed], found))
-            asked = len(missing) - len(outcome.failures)
-            received = [store.answers[key] for key in wanted if key in store.answers]
-            result = run.result(seeds, opened_model.name, received, outcome, asked, seconds)
+            sent = len(missing) - len(outcome.failures)
+            received = [store.answers[key] for key in requests if key in store.answers]
+            result = run.result(seeds, opened_model.name, received, outcome, sent, seconds)
         opened.finish(asdict(result))
     return result
 
@@ -210,7 +213,7 @@ def _ask(model: Server | LocalModel, missing: dict[str, Prompt], total: int, sto
 
 @dataclass(frozen=True)
 class PromptedTask:
-    """What the seeds of a run have in common."""
+    """The parts of a run that all seeds share."""
 
     format: AnswerFormat[Any]
     data: TaskData[Any, Any]

@@ -36,9 +36,9 @@ OPTIONAL = ("response_format", "max_tokens", "temperature", "seed")
 SCHEMA_WORDS = ("response_format", "schema", "guided", "grammar")
 LOCALHOST = ("localhost", "127.0.0.1", "::1")
 SHORTEST_KEY = 8
-"""Shorter keys are not replaced in a server's texts: they are placeholders, and may occur in words."""
+"""Shorter keys are not removed from a server's messages: they are placeholders and may occur in words."""
 BYTES_PER_TOKEN = 3
-"""For the limit of tokens per minute, until the server returns the actual number."""
+"""Estimate for the limit of tokens per minute, until the server returns the actual number."""
 
 
 class RateLimiter:
@@ -97,7 +97,7 @@ class Server:
         # Without a key the client would look for one itself; local servers accept any.
         self._access = {"base_url": url.rstrip("/"), "api_key": self._key or "none", "max_retries": 0}
         if name is None:
-            raise InputError(f"--model {url}: which model of the server?", self._offered())
+            raise InputError(f"--model {url}: the name of the model is missing", self._offered())
         self.name = name
         self.identity = f"{self._access['base_url']} {name}"
         self._rejected: set[str] = set()
@@ -164,7 +164,9 @@ class Server:
                 answer = self._read(completion, "response_format" in parameters, time.monotonic() - started)
                 if answer.prompt_tokens is not None and answer.answer_tokens is not None:
                     limiter.correct(answer.prompt_tokens + answer.answer_tokens - estimate)
-                self._rejected |= rejected  # without these there was an answer, so no prompt needs to try them
+                self._rejected |= (
+                    rejected  # the prompt was answered without these, so no other prompt needs to try them
+                )
                 return answer
             except self._openai.APIStatusError as error:
                 if error.status_code == 501 or (error.status_code < 500 and error.status_code not in TEMPORARY):
@@ -182,7 +184,7 @@ class Server:
             except self._openai.APIConnectionError as error:
                 reason, detail = "connection lost or refused", self._one_line(str(error.__cause__ or error))
             except (self._openai.OpenAIError, ValueError, TypeError, AttributeError, LookupError) as error:
-                reason, detail = "reply that cannot be read", self._one_line(str(error))
+                reason, detail = "unreadable reply", self._one_line(str(error))
             if retries == recipe.retries:
                 self._failures_in_a_row += 1
                 if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
@@ -192,7 +194,7 @@ class Server:
                     ) from None
                 raise _PromptFailedError(reason if detail == reason else f"{reason}: {detail}")
             outcome.retries[reason] += 1
-            # Jitter; never shorter than the server asks for. After a 429 all prompts wait.
+            # Jitter; never shorter than the server requires. After a 429 all prompts wait.
             own = min(MAX_WAIT, recipe.first_wait * 2.0**retries) * random.uniform(0.5, 1.0)
             seconds = max(own, asked_to_wait + random.uniform(0.0, min(1.0, own)) if asked_to_wait else 0.0)
             if reason == "HTTP 429" or asked_to_wait:
@@ -229,7 +231,7 @@ class Server:
             text = f"{getattr(error, 'param', '')} {error.message} {error.body}".lower()
             if "response_format" in optional and any(word in text for word in SCHEMA_WORDS):
                 return "response_format"
-            # Of a prompt that is too long, the message mentions max_tokens.
+            # For a prompt that is too long, the message mentions max_tokens.
             named = [] if "context" in text else [name for name in optional if name in text]
             if named:
                 return named[0]

@@ -68,7 +68,7 @@ def load_template(task: str, file: Path | None) -> PromptTemplate:
         source = path.read_text(encoding="utf-8")
         content = yaml.safe_load(source)
     if not isinstance(content, dict) or not all(isinstance(text, str) for text in content.values()):
-        raise InputError(f"{path}: must hold texts by name", HINT)
+        raise InputError(f"{path}: must contain texts by name", HINT)
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
     # jinja2's own filter is for HTML: it would write ta' as ta\u0027.
     environment.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
@@ -88,7 +88,7 @@ def load_template(task: str, file: Path | None) -> PromptTemplate:
             f"{part}: unknown placeholder '{name}' (known: {', '.join(known)})"
             for name in sorted(used.difference(known))
         ]
-        mistakes += [f"{part}: lacks {{{{ {name} }}}}" for name in required[part] if name not in used]
+        mistakes += [f"{part}: does not contain {{{{ {name} }}}}" for name in required[part] if name not in used]
     if mistakes:
         raise InputError(f"{path}: {'; '.join(mistakes)}", HINT)
     return PromptTemplate(str(path), source, parts)

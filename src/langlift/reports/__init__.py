@@ -1,1 +1,1 @@
-"""Results as pages and pictures; nothing is computed here."""
+"""Results as pages and charts; nothing is computed here."""

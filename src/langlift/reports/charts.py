@@ -1,4 +1,4 @@
-"""Charts as Vega-Lite, drawn with Altair as SVG, which needs neither network nor scripts.
+"""Vega-Lite charts, rendered with Altair as SVG, which needs neither a network nor scripts.
 
 Those of a study's report are returned as specifications, so that they can become interactive.
 """
@@ -16,12 +16,12 @@ from langlift.studies.analysis.curves import Curve
 from langlift.studies.analysis.measures import Spread
 
 WIDTH, STUDY_WIDTH = 340, 250
-"""In a study's report, charts are narrow enough for a phone."""
+"""Widths of charts in pixels; those in a study's report are narrow enough for a phone."""
 TEXT, GRID, BLUE, GREY = "#1c2733", "#e4e8ec", "#1f5fa8", "#9aa5b1"
 SERIES = [BLUE, "#d9822b", "#3c8d5a", "#8a5aa8", "#b3434b", "#5a6875", "#a0821f", "#2a8fa0", "#c46fa6", "#7d5a3c"]
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
 NAMES_AXIS = alt.Axis(labelLimit=220, minExtent=175)
-"""With room for names in any font of the reader's browser."""
+"""Leaves room for names in any font of the reader's browser."""
 NAMES_ABOVE = alt.Y("name:N", sort=None, title=None, axis=None)
 """For names that are written above their bars."""
 FIVE_TICKS = alt.Axis(tickCount=5)
@@ -128,7 +128,7 @@ def bar_panels(panels: Mapping[str, Mapping[str, Mapping[str, float | None]]], t
 def heat_maps(maps: Mapping[str, Mapping[str, Sequence[float]]], rows: str, title: Sequence[str]) -> str:
     """Maps side by side, each of columns of shares (0 to 1) by name, from the lowest; as SVG on white.
 
-    ``rows`` is what the values of a column are numbered by, ``title`` what is shown, in short lines.
+    ``rows`` is the title of the row axis; ``title`` is the title of the chart, in short lines.
     """
     cells = [
         {"map": name, "column": column, "row": row, "value": value}
@@ -195,12 +195,12 @@ def bars(
     return _spec(alt.layer(*layers), height=36 * len(rows))
 
 
-def scatter(found: Correlation, unit: str, labels: bool) -> Spec:
+def scatter(correlation: Correlation, unit: str, labels: bool) -> Spec:
     """A dot for each language over a logarithmic axis, with the least-squares line."""
-    rows = [{"language": name, "x": x, "y": y} for name, (x, y) in found.points.items()]
+    rows = [{"language": name, "x": x, "y": y} for name, (x, y) in correlation.points.items()]
     scale = alt.Scale(type="log", nice=False, padding=28)
     base = _chart(rows).encode(
-        x=alt.X("x:Q", title=found.x, scale=scale, axis=_log_axis(rows)),
+        x=alt.X("x:Q", title=correlation.x, scale=scale, axis=_log_axis(rows)),
         y=alt.Y("y:Q", title=unit, scale=alt.Scale(zero=False, padding=12), axis=FIVE_TICKS),
     )
     line = base.transform_regression("x", "y", method="log").mark_line(color=GREY, strokeWidth=2)

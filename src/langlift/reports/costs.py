@@ -1,4 +1,4 @@
-"""What runs cost, side by side: tokens, floating point operations and time."""
+"""The costs of runs side by side: tokens, floating point operations and time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ class RunCost:
 class CostTable:
     """The costs of several runs; ``times_first`` are their operations relative to those of the first run.
 
-    They are per character of text (unlike tokens, these are comparable between vocabularies) if all runs recorded
-    that, else in total.
+    They are per character of text (which, unlike tokens, is comparable between vocabularies) if all runs recorded
+    it, else in total.
     """
 
     runs: list[RunCost]

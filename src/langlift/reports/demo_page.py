@@ -1,4 +1,4 @@
-"""The demo's page, one HTML file; and what its numbers mean, so that no loss is shown as a win."""
+"""The demo's HTML page, and verdicts on its results, so that a loss is not presented as a win."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

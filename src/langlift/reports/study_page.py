@@ -1,4 +1,4 @@
-"""``langlift report``: everything that runs show, as one HTML file that opens offline."""
+"""``langlift report``: the results of runs as one HTML file that opens offline."""
 
 import base64
 import json
@@ -27,12 +27,14 @@ from langlift.tasks.setups import ATTENTION
 from langlift.training.run_folder import METRICS, PROGRESS, read_metrics
 
 MOST_LABELS = 12
-"""Up to this many languages have their names next to their dots; more are shown by pointing at a dot."""
+"""Maximum number of languages whose names are shown next to their dots; others have a tooltip."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart: ``svg`` to look at, ``spec`` (Vega-Lite, JSON) to interact with, ``alt`` to listen to."""
+    """A chart: static (``svg``), interactive (``spec``: Vega-Lite JSON), and as text for screen readers
+    (``alt``).
+    """
 
     name: str
     title: str
@@ -55,7 +57,7 @@ class Part:
 
 @dataclass(frozen=True)
 class ReportResult:
-    """What ``langlift report`` wrote: ``tables`` are the names of the tables, ``exports`` their folder."""
+    """The result of ``langlift report``: ``tables`` are the names of the tables, ``exports`` their folder."""
 
     report: str
     runs: int
@@ -119,8 +121,8 @@ def _sections(analysis: Analysis) -> dict[str, list[Part]]:
         "results": _results,
         "differences": lambda analysis: _table_parts(
             table
-            for results, found in zip(analysis.results, analysis.differences, strict=True)
-            for table in tables.differences_tables(results, found)
+            for results, differences in zip(analysis.results, analysis.differences, strict=True)
+            for table in tables.differences_tables(results, differences)
         ),
         "behaviour": lambda analysis: _table_parts(map(tables.behaviour_table, analysis.results)),
         "published": _published,
@@ -134,12 +136,12 @@ def _sections(analysis: Analysis) -> dict[str, list[Part]]:
             [tables.cost_table(analysis.runs)] if any(run.cost for run in analysis.runs) else []
         ),
     }
-    found = {}
+    sections = {}
     with ProgressBar("drawing", len(makers), "sections") as bar:
         for name, make in makers.items():
-            found[name] = make(analysis)
+            sections[name] = make(analysis)
             bar.advance()
-    return {name: parts for name, parts in found.items() if parts}
+    return {name: parts for name, parts in sections.items() if parts}
 
 
 def _overview(analysis: Analysis) -> list[Part]:
@@ -183,7 +185,7 @@ def _results(analysis: Analysis) -> list[Part]:
 def _bars(results: Results) -> list[Figure]:
     measure = results.measure
     reference = next((c.label for c in results.conditions if c.is_reference), None)
-    found = []
+    figures = []
     for language in results.languages:
         spreads = {c.label: s for c in results.conditions if (s := results.spread(language, c)) is not None}
         seeds = {c.label: results.values(language, c) for c in results.conditions if c.label in spreads}
@@ -193,10 +195,10 @@ def _bars(results: Results) -> list[Figure]:
         chart = charts.bars(spreads, texts, seeds, reference, measure.title, top)
         name = tables.language_name(language)
         values = "; ".join(f"{label}: {text}" for label, text in texts.items())
-        found.append(
+        figures.append(
             _figure(f"{measure.name}-{language}", name, f"Bars of {measure.title} for {name}. {values}.", chart)
         )
-    return found
+    return figures
 
 
 def _table_parts(found: Iterable[Table | None]) -> list[Part]:
@@ -265,12 +267,12 @@ def _curves(analysis: Analysis) -> list[Part]:
     ]
 
 
-def _axis_figures(found: AxisCurves) -> list[Figure]:
-    measure, axis = found.measure, found.axis.replace("_", " ")
+def _axis_figures(axis_curves: AxisCurves) -> list[Figure]:
+    measure, axis = axis_curves.measure, axis_curves.axis.replace("_", " ")
     by_language: dict[str, list[Curve]] = {}
-    for curve in found.curves:
+    for curve in axis_curves.curves:
         by_language.setdefault(curve.language, []).append(curve)
-    conditions = list(dict.fromkeys(curve.condition or measure.title for curve in found.curves))
+    conditions = list(dict.fromkeys(curve.condition or measure.title for curve in axis_curves.curves))
     figures: list[Figure] = []
     for language, curves in by_language.items():
         name = language if language == MEAN else tables.language_name(language)
@@ -279,9 +281,9 @@ def _axis_figures(found: AxisCurves) -> list[Figure]:
             + ", ".join(f"{tables.number(at_x.mean, measure)} at {x:,g}" for x, at_x in curve.points.items())
             for curve in curves
         )
-        chart = charts.curve_chart(curves, conditions, axis, measure.title, found.wide)
+        chart = charts.curve_chart(curves, conditions, axis, measure.title, axis_curves.wide)
         alt = f"Curve of {measure.title} by {axis}, {name}. {values}."
-        figures.append(_figure(f"{measure.name}-by-{found.axis}-{len(figures)}", capital(name), alt, chart))
+        figures.append(_figure(f"{measure.name}-by-{axis_curves.axis}-{len(figures)}", capital(name), alt, chart))
     return figures
 
 

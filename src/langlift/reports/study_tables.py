@@ -39,13 +39,13 @@ def number(value: float, measure: Measure) -> str:
     return f"{value:.3f}" if measure.metric in SHARES else f"{value:.1f}"
 
 
-def spread_cell(found: Spread | None, measure: Measure, best: bool = False) -> Cell:
+def spread_cell(spread: Spread | None, measure: Measure, best: bool = False) -> Cell:
     """Mean ± standard deviation; count and interval for programs."""
-    if found is None:
+    if spread is None:
         return NONE
-    further = {"std": found.std, "low": found.low, "high": found.high, "seeds": found.count}
-    deviation = "" if found.std is None else f"± {number(found.std, measure)}"
-    return Cell(number(found.mean, measure), found.mean, deviation, further, best)
+    further = {"std": spread.std, "low": spread.low, "high": spread.high, "seeds": spread.count}
+    deviation = "" if spread.std is None else f"± {number(spread.std, measure)}"
+    return Cell(number(spread.mean, measure), spread.mean, deviation, further, best)
 
 
 def results_table(results: Results) -> Table:
@@ -96,9 +96,9 @@ def per_unit_table(results: Results) -> Table:
     return Table(f"{results.measure.name}-by-unit", caption, columns, rows, TWO, notes)
 
 
-def differences_tables(results: Results, found: Differences) -> list[Table]:
-    """What is better than what: over all languages, and by language."""
-    units = {one.resampled for one in [*found.overall, *found.by_language]}
+def differences_tables(results: Results, differences: Differences) -> list[Table]:
+    """Paired differences between conditions: over all languages, and by language."""
+    units = {one.resampled for one in [*differences.overall, *differences.by_language]}
     notes = [f"Differences in {results.measure.gain_unit}. p is two-sided, with Holm's correction for the table."]
     if TEST_ITEMS in units:
         notes[0] += (
@@ -112,7 +112,9 @@ def differences_tables(results: Results, found: Differences) -> list[Table]:
     notes.append("Three seeds show little of the variation between seeds: be careful with p values near a limit.")
     columns = ["condition", "compared with", "language", "difference", "95 % interval", "p", "p, Holm", "units"]
     name, caption = f"{results.measure.name}-differences", f"{capital(results.measure.title)}: paired differences"
-    overall, by_language = (list(map(_difference, some)) for some in (found.overall, found.by_language))
+    overall, by_language = (
+        list(map(_difference, some)) for some in (differences.overall, differences.by_language)
+    )
     tables = [
         Table(name, f"{caption} over all languages", columns, overall, THREE, notes),
         Table(f"{name}-by-language", f"{caption} by language", columns, by_language, THREE, notes, bool(overall)),
@@ -121,7 +123,7 @@ def differences_tables(results: Results, found: Differences) -> list[Table]:
 
 
 def behaviour_table(results: Results) -> Table | None:
-    """As published and corrected, side by side, if both were run."""
+    """Published and corrected behaviour side by side, if both were run."""
     measure, rows = results.measure, []
     for corrected, published in results.published:
         for language in results.languages:
@@ -198,7 +200,7 @@ def small_and_large_table(results: Results, differs: Sequence[str]) -> Table | N
     return Table(f"{results.measure.name}-small-and-large", caption, columns, ordered, TWO, notes)
 
 
-def correlation_table(found: Sequence[Correlation]) -> Table:
+def correlation_table(correlations: Sequence[Correlation]) -> Table:
     """All correlations."""
     rows = [
         [
@@ -209,7 +211,7 @@ def correlation_table(found: Sequence[Correlation]) -> Table:
             Cell(_signed(c.spearman), c.spearman),
             _p_cell(c.spearman_p),
         ]
-        for c in found
+        for c in correlations
     ]
     columns = ["measure", "condition", "of", "languages", "Pearson's r", "p of r", "Spearman's ρ", "p of ρ"]
     note = (
@@ -219,7 +221,7 @@ def correlation_table(found: Sequence[Correlation]) -> Table:
     return Table("correlations", "Correlations over languages", columns, rows, THREE, [note])
 
 
-def regression_table(found: Regression) -> Table:
+def regression_table(regression: Regression) -> Table:
     """One mixed model."""
     rows = [
         [
@@ -230,49 +232,49 @@ def regression_table(found: Regression) -> Table:
             _p_cell(e.p),
             Cell(f"{_digits(e.low)} to {_digits(e.high)}", further={"low": e.low, "high": e.high}),
         ]
-        for e in found.effects
+        for e in regression.effects
     ]
     notes = [
-        f"{found.observations} runs in {found.groups} languages; standard deviation of the random intercepts "
-        f"{found.group_std:.3f}, residual {found.residual_std:.3f}. REML, Wald tests.",
+        f"{regression.observations} runs in {regression.groups} languages; standard deviation of the random "
+        f"intercepts {regression.group_std:.3f}, residual {regression.residual_std:.3f}. REML, Wald tests.",
     ]
-    if not found.converged:
+    if not regression.converged:
         notes.append("The fit did not converge properly or is singular: interpret the numbers with care.")
-    if found.left_out:
-        notes.append(f"Left out: {found.left_out} runs that lack one of these settings.")
-    if found.dropped:
-        notes.append(f"Cannot be separated from the others: {'; '.join(found.dropped)}.")
+    if regression.left_out:
+        notes.append(f"Left out: {regression.left_out} runs that lack one of these settings.")
+    if regression.dropped:
+        notes.append(f"Cannot be separated from the others: {'; '.join(regression.dropped)}.")
     columns = ["term", "estimate", "standard error", "z", "p", "95 % interval"]
-    caption = f"Effects on {found.outcome}: linear mixed model, language as random effect"
-    return Table(f"regression-{_file_name(found.measure)}", caption, columns, rows, notes=notes)
+    caption = f"Effects on {regression.outcome}: linear mixed model, language as random effect"
+    return Table(f"regression-{_file_name(regression.measure)}", caption, columns, rows, notes=notes)
 
 
-def curve_table(found: AxisCurves) -> Table:
+def curve_table(axis_curves: AxisCurves) -> Table:
     """The points of curves."""
     rows = [
         [
             _language(curve.language),
             *words(curve.condition or "all runs"),
             Cell(f"{x:,.6g}", x),
-            spread_cell(at_x, found.measure),
+            spread_cell(at_x, axis_curves.measure),
         ]
-        for curve in found.curves
+        for curve in axis_curves.curves
         for x, at_x in curve.points.items()
     ]
-    axis = found.axis.replace("_", " ")
-    caption = f"{capital(found.measure.title)} by {axis}"
-    columns = ["language", "condition", axis, found.measure.title]
-    return Table(f"{found.measure.name}-by-{found.axis}", caption, columns, rows, TWO, folded=True)
+    axis = axis_curves.axis.replace("_", " ")
+    caption = f"{capital(axis_curves.measure.title)} by {axis}"
+    columns = ["language", "condition", axis, axis_curves.measure.title]
+    return Table(f"{axis_curves.measure.name}-by-{axis_curves.axis}", caption, columns, rows, TWO, folded=True)
 
 
-def alignment_table(found: Similarity) -> Table:
+def alignment_table(similarity: Similarity) -> Table:
     """How similar vectors are to those of one language or base: a row for each language and condition."""
-    cka = found.results["cka"]
+    cka = similarity.results["cka"]
     rows = [
         [
             _language(language),
             *words(condition.label),
-            *(spread_cell(r.spread(language, condition), r.measure) for r in found.results.values()),
+            *(spread_cell(r.spread(language, condition), r.measure) for r in similarity.results.values()),
         ]
         for language in cka.languages
         for condition in cka.conditions
@@ -288,9 +290,9 @@ def alignment_table(found: Similarity) -> Table:
     ]
     if any(run.result["sentences"] < 2 * run.result["width"] for run in cka.all_runs):
         notes.append("Half of the text has fewer sentences than vectors have dimensions: only CKA is informative.")
-    columns = ["language", "condition", *(capital(r.measure.title) for r in found.results.values())]
-    caption = f"Similarity to {language_name(found.compared_with)}: mean ± standard deviation"
-    return Table(f"alignment-{_file_name(found.compared_with)}", caption, columns, rows, TWO, notes)
+    columns = ["language", "condition", *(capital(r.measure.title) for r in similarity.results.values())]
+    caption = f"Similarity to {language_name(similarity.compared_with)}: mean ± standard deviation"
+    return Table(f"alignment-{_file_name(similarity.compared_with)}", caption, columns, rows, TWO, notes)
 
 
 def attention_table(maps: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:

@@ -27,7 +27,7 @@ LATEX = {
 class Cell:
     """``text`` is for readers, ``value`` for programs (None: the text).
 
-    ``spread`` follows the text in small print; ``further`` are more columns of the CSV by name; ``best`` is bold.
+    ``spread`` follows the text in a small font; ``further`` are more columns of the CSV by name; ``best`` is bold.
     """
 
     text: str
@@ -64,7 +64,7 @@ def words(*texts: Any) -> list[Cell]:
 
 
 def as_csv(table: Table) -> str:
-    """All digits; what follows a number in small print has its own column."""
+    """The table as CSV with all digits; the spread of a number has its own column."""
     columns: list[list[Any]] = []
     for i, name in enumerate(table.columns):
         cells = [row[i] for row in table.rows]

@@ -1,1 +1,1 @@
-"""Sharing what was trained: plain models, ONNX, the hub."""
+"""Sharing trained runs: plain models, ONNX, the hub."""

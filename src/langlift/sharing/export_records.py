@@ -1,4 +1,4 @@
-"""What the exports of a run record about it, their cards, and reading the run's own records."""
+"""The records and cards of exports, and reading the records of the run itself."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Upload files to the hub in one commit, and explain its errors."""
+"""Upload files to the hub in one commit, with readable errors."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -41,7 +41,7 @@ def export_onnx(source: Path, out: Path, base: BaseName, int8: bool, data: str |
 
     Raises:
         InputError: no finished run, a model that cannot be a graph, or onnx is not installed.
-        LangliftError: the graph does not compute what the run computes; nothing is left behind.
+        LangliftError: the graph does not compute what the run computes; then no files remain.
     """
     require_onnx()
     check_new_folder(out)
@@ -89,12 +89,12 @@ def _write_tokenizer(run: Reference, folder: Path) -> None:
         if written.encode(text).ids != run.tokenizer(text, truncation=True, max_length=longest)["input_ids"]:
             raise LangliftError(
                 "tokenizer.json alone splits text differently than the run's tokenizer",
-                "nothing was written, as the answers would differ; please report it, with the base model",
+                "nothing was written; please report this with the name of the base model",
             )
 
 
 def _description(run: Reference) -> dict[str, Any]:
-    """What users of the logits need to know."""
+    """The information needed to interpret the logits."""
     trained = run.trained
     if trained is None:
         kind = "text-generation" if backbone_of(run.body).causal else "fill-mask"

@@ -113,7 +113,7 @@ def export_transformers(source: Path, out: Path, base: BaseName, data: str | Non
         if any(tokenizer(text)["input_ids"] != run.tokenizer(text)["input_ids"] for text in run.sentences):
             raise LangliftError(
                 "the tokenizer that was written splits text differently than the run's",
-                "nothing was written; please report it, with the base model",
+                "nothing was written; please report this with the name of the base model",
             )
         words = None
         if run.trained and task and task.verb == "tag":  # the token of a word that has its label
@@ -140,7 +140,7 @@ def _require_mergeable(folder: Path, source: Path) -> None:
     if not (folder / CONFIG_FILE).is_file():
         return
     if (folder / FUSION_CONFIG).exists():
-        what = "a fusion of adapters, with attention computed anew for every token"
+        what = "a fusion of adapters, with attention computed for every token"
     elif "peft_type" in read_description(folder):
         return
     else:
@@ -201,6 +201,6 @@ def _fill(model: PreTrainedModel, body: PreTrainedModel, head: nn.Module, parts:
     unexpected = [key for key in found.unexpected_keys if not key.startswith("pooler.")]
     if missing or unexpected:
         raise LangliftError(
-            f"{type(model).__name__} has another body than the run ({(missing or unexpected)[0]})",
-            "please report it, with the base model",
+            f"{type(model).__name__} has a different body than the run ({(missing or unexpected)[0]})",
+            "please report this with the name of the base model",
         )

@@ -32,7 +32,7 @@ SCORES = (
 
 
 def published_card(
-    found: Publication,
+    publication: Publication,
     repository: str,
     base: str | None,
     base_is_public: bool,
@@ -43,12 +43,14 @@ def published_card(
 ) -> str:
     """The run's card under the public name of its base, with missing facts and sections added.
 
-    What the owner wrote is kept unless it is given anew. ``remarks`` gets what the card lacks.
+    Text by the owner is kept unless it is given again. Missing facts are appended to ``remarks``.
     """
-    inputs, settings = inputs_in(found.recipe), settings_in(found.recipe)
-    metrics = {**read_json(found.whole / METRICS), **read_json(found.folder / METRICS)}
-    task = TASKS.get(str(read_json(found.folder / ("labels.json" if found.kind == "onnx" else HEAD)).get("task")))
-    front, text = split_front_matter(_without_paths(found, base))
+    inputs, settings = inputs_in(publication.recipe), settings_in(publication.recipe)
+    metrics = {**read_json(publication.whole / METRICS), **read_json(publication.folder / METRICS)}
+    task = TASKS.get(
+        str(read_json(publication.folder / ("labels.json" if publication.kind == "onnx" else HEAD)).get("task"))
+    )
+    front, text = split_front_matter(_without_paths(publication, base))
     languages = [language] if language is not None else recorded_languages(inputs)
     if not languages:
         remarks.append("the card names no language: give --language")
@@ -57,13 +59,13 @@ def published_card(
     sources = _sources(data, inputs, remarks)
     if not sources:
         remarks.append("the card names no licences of the data: give the built data folder with --data")
-    config, objective = found.files.get("config.json"), settings.get("objective")
+    config, objective = publication.files.get("config.json"), settings.get("objective")
     causal = is_causal(str(config.parent)) if isinstance(config, Path) else objective == "causal"
     tags = front["tags"] if isinstance(front.get("tags"), list) else []
     stated = {
         "language": list(dict.fromkeys(one.code for one in languages)),
         "license": licence,
-        "library_name": "onnx" if found.kind == "onnx" else front.get("library_name") or "langlift",
+        "library_name": "onnx" if publication.kind == "onnx" else front.get("library_name") or "langlift",
         "pipeline_tag": task.pipeline_tag
         if task
         else front.get("pipeline_tag") or ("text-generation" if causal else "fill-mask"),
@@ -76,7 +78,7 @@ def published_card(
         stated |= {"model_name": repository.rpartition("/")[2], "eval_results": results}
     kept = {key: value for key, value in front.items() if key not in ("base_model", "model-index")}
     facts = ModelCardData(**kept | {key: value for key, value in stated.items() if value})
-    if found.kind != "onnx":  # there the folder is downloaded first
+    if publication.kind != "onnx":  # there the folder is downloaded first
         text = text.replace("THIS_FOLDER", repository)
     text = text or f"# {repository.rpartition('/')[2]}"
     unused, method = task.unused if task else frozenset(), settings.get("method")
@@ -86,8 +88,8 @@ def published_card(
         text=text,
         present=re.findall(r"^## (.*)$", text, flags=re.MULTILINE),
         repository=repository,
-        kind=found.kind,
-        layout=read_json(found.folder / EXPORT_FILE).get("format"),
+        kind=publication.kind,
+        layout=read_json(publication.folder / EXPORT_FILE).get("format"),
         task=task,
         base=base,
         bundled=BUNDLED,
@@ -116,12 +118,12 @@ def recorded_languages(inputs: Mapping[str, Any]) -> list[Language]:
     ]
 
 
-def _without_paths(found: Publication, base: str | None) -> str:
+def _without_paths(publication: Publication, base: str | None) -> str:
     """The run's card with the base's public name, and with local paths shortened to names."""
-    card, before = found.readme, found.base
+    card, before = publication.readme, publication.base
     if before is not None and base is not None:
         card = re.sub(rf"(?<![\w/.-]){re.escape(before)}(?![\w/-])", lambda _: base, card)
-    for path in recorded_paths(found.recipe):
+    for path in recorded_paths(publication.recipe):
         card = card.replace(path, Path(path).name)
     return card
 

@@ -128,11 +128,11 @@ def find_publication(source: Path) -> Publication:
     return Publication("model", source, source, _chosen(model, MODEL_FILES) | _chosen(source, RUN_FILES))
 
 
-def made_portable(found: Publication, base: str | None) -> dict[str, Content]:
+def made_portable(publication: Publication, base: str | None) -> dict[str, Content]:
     """The files with local paths shortened to names, and the recorded base replaced by ``base``."""
-    before = found.base
-    ready = dict(found.files)
-    for name, path in found.files.items():
+    before = publication.base
+    ready = dict(publication.files)
+    for name, path in publication.files.items():
         if not isinstance(path, Path):
             continue
         if path.name in (RECIPE, METRICS, EXPORT_FILE):

@@ -21,10 +21,10 @@ from langlift.sharing.published_files import Publication, find_publication, made
 
 @dataclass(frozen=True)
 class Pushed:
-    """What ``langlift push`` uploaded, or with ``dry_run`` would upload.
+    """The result of ``langlift push``: the files uploaded, or with ``dry_run`` the files to upload.
 
-    ``files`` are sizes in bytes by name. ``remarks`` name what the card lacks. ``url`` and ``commit`` are ``None``
-    for a dry run. ``card`` is the README.md.
+    ``files`` are sizes in bytes by name. ``remarks`` name facts missing from the card. ``url`` and ``commit`` are
+    ``None`` for a dry run. ``card`` is the README.md.
     """
 
     repository: str
@@ -65,16 +65,16 @@ def push(
         raise InputError(
             f"{repository}: not the name of a repository", "write it as owner/name, such as anna/welsh-xlmr"
         )
-    found = find_publication(source)
+    publication = find_publication(source)
     remarks: list[str] = []
-    new_base = _published_base(found, base, remarks)
+    new_base = _published_base(publication, base, remarks)
     public = new_base is not None and new_base not in BUNDLED and (base is not None or on_hub(new_base))
-    card = published_card(found, repository, new_base, public, language, licence, data, remarks)
-    files = dict(sorted({**made_portable(found, new_base), README: card.encode()}.items()))
+    card = published_card(publication, repository, new_base, public, language, licence, data, remarks)
+    files = dict(sorted({**made_portable(publication, new_base), README: card.encode()}.items()))
     sizes = {name: size_of(content) for name, content in files.items()}
     result = Pushed(
         repository=repository,
-        kind=found.kind,
+        kind=publication.kind,
         files=sizes,
         bytes=sum(sizes.values()),
         private=private,
@@ -87,13 +87,13 @@ def push(
     if dry_run:
         return result
     say(f"publishing {len(files)} files ({result.bytes / 1e6:,.1f} MB) as {repository}")
-    url, commit = upload(repository, files, private, f"{found.kind} by langlift")
+    url, commit = upload(repository, files, private, f"{publication.kind} by langlift")
     return replace(result, url=url, commit=commit)
 
 
-def _published_base(found: Publication, base: str | None, remarks: list[str]) -> str | None:
+def _published_base(publication: Publication, base: str | None, remarks: list[str]) -> str | None:
     """The public name of the base model; of a local folder, its name."""
-    before = found.base
+    before = publication.base
     if base is not None:
         return BaseName(base).name
     if before is None or before in BUNDLED:
@@ -105,6 +105,6 @@ def _published_base(found: Publication, base: str | None, remarks: list[str]) ->
                 "if it is a local folder, publish it too, and give --base owner/name"
             )
         return before
-    if CONFIG_FILE in found.files:
+    if CONFIG_FILE in publication.files:
         remarks.append(f"the base model {before} is a local folder: publish it too, and give --base owner/name")
     return Path(before).name

@@ -86,7 +86,7 @@ def require_parity(parity: Parity, what: str) -> None:
         raise LangliftError(
             f"{what} does not compute what the run computes: logits differ by up to {parity.difference:.2g} "
             f"(allowed: {LIMIT:g}), {parity.agreement:.1%} of the answers are the same",
-            "nothing was written; please report it, with the method and the base model",
+            "nothing was written; please report this with the method and the name of the base model",
         )
 
 
@@ -141,7 +141,7 @@ def load_reference(run: Path, base: BaseName, data: str | None) -> Reference:
     else:
         examples = _gaps(rows, tokenizer)
     if not examples:
-        raise InputError(f"{run}: no sentence for the comparison fits into the model", "give others with --data")
+        raise InputError(f"{run}: no comparison sentence fits into the model", "give others with --data")
 
     batches = _batches(examples, PadBatch(tokenizer.pad_token_id))
     return Reference(model.eval(), tokenizer, partial(plain_logits, model), batches, sentences)

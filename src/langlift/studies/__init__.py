@@ -1,1 +1,1 @@
-"""Many runs from one file: planned, priced, run, and read back."""
+"""Studies: many runs from one file, planned, priced, executed and analysed."""

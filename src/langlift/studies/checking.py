@@ -47,34 +47,34 @@ def check_data(plan: StudyPlan) -> None:
 
 
 def _checks(step: Step) -> Checks:
-    found: Checks = {}
+    checks: Checks = {}
     if (call := step.call) is not None:
         model = call.model
         if model.model_name is not None or Path(model.model).exists():
             opened = partial(open_model, model.model, model.model_name, model.key_variable, call.recipe)
-            found["model", repr(model)] = opened
+            checks["model", repr(model)] = opened
     with_triples = step.settings.get("objective") == "targeted"
     for name, sources in step.inputs.items():
         for path in (Path(source.path) for source in sources if isinstance(source, Input)):
             base = str(path)
             if name == "base" and step.kind in WITH_HEAD and base not in base_languages():
-                found["head", base] = partial(check_head, base)  # the known bases all have one
+                checks["head", base] = partial(check_head, base)  # the known bases all have one
             if not (path.exists() or base in BUNDLED):
                 continue
             if name in ("base", "other_base"):
-                found["base", base] = partial(weightless_model, base)
+                checks["base", base] = partial(weightless_model, base)
             elif name.startswith("data:") or name in ("of", "corpora"):
-                found["text", base, str(with_triples)] = partial(load_text_data, path, with_triples)
+                checks["text", base, str(with_triples)] = partial(load_text_data, path, with_triples)
             elif step.kind == "alignment":
                 texts = step.paths("text", "other")
-                found["parallel", *map(str, texts)] = partial(parallel_sentences, texts[0], texts[-1])
+                checks["parallel", *map(str, texts)] = partial(parallel_sentences, texts[0], texts[-1])
             elif name == "text":
                 split = step.settings["split"] if path.is_file() else None
-                found["score", base, str(split)] = partial(texts_to_score, path, split)
+                checks["score", base, str(split)] = partial(texts_to_score, path, split)
     if "task" in step.settings and (data := step.task_data()) is not None:
         task, (test, train) = step.settings["task"], data
-        found["task", task, test, *train] = partial(TASKS[task].learner.read, test, train, False)
-        if call is not None:  # are there enough examples, for the first seed?
+        checks["task", task, test, *train] = partial(TASKS[task].learner.read, test, train, False)
+        if call is not None:  # raises if there are too few examples, for the first seed
             key = ("prompts", task, test, *train, str(call.recipe.shots), str(call.template))
-            found[key] = partial(prompts_to_ask, task, test, call.recipe, call.template, train)
-    return found
+            checks[key] = partial(prompts_to_ask, task, test, call.recipe, call.template, train)
+    return checks

@@ -12,12 +12,12 @@ from langlift.data_folder import SPLITS, write_manifest
 from langlift.files import new_folder, sha256_of
 
 ORDER_SEED = 0
-"""One order for all sizes, so that a smaller part is contained in every larger one."""
+"""Seed of one order for all sizes, so that a smaller part is contained in every larger one."""
 
 
 @dataclass(frozen=True)
 class CutResult:
-    """What was kept of the train split: sentences, and bytes of text (UTF-8, including line ends)."""
+    """The kept part of the train split: sentences, and bytes of text (UTF-8, including line ends)."""
 
     data: str
     max_bytes: int
@@ -30,11 +30,11 @@ class CutResult:
 def cut_data(source: Path, out: Path, max_bytes: int) -> CutResult:
     """Write a built folder with a random part of the train split that has at most ``max_bytes`` of text.
 
-    At least one sentence is kept; all if they are not longer than that. The spans of a graph's sentences are
+    At least one sentence is kept; all are kept if they fit. The spans of a graph's sentences are
     kept. The smaller of two parts is contained in the larger.
 
     Raises:
-        InputError: the source is damaged, or ``out`` is not free.
+        InputError: the source is damaged, or ``out`` is not empty.
     """
     splits = _rows(source)
     rows = splits["train"]

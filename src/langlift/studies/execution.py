@@ -1,4 +1,4 @@
-"""Executes or continues one run of a study: calls langlift's verbs, and writes run.json at the end."""
+"""Executes or resumes one run of a study: calls a function of langlift's API, and writes run.json at the end."""
 
 import json
 import time
@@ -23,7 +23,7 @@ from langlift.graph.recipe import GraphRecipe
 from langlift.languages import find_language
 from langlift.prompting.running import prompt
 from langlift.studies.cutting import cut_data
-from langlift.studies.folder import COSTS, FAILED, SENTENCES, held, is_done, prepare, write_run
+from langlift.studies.folder import COSTS, FAILED, SENTENCES, is_done, locked_folder, prepare, write_run
 from langlift.studies.step import UNSAFE, Input, Step
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
@@ -39,7 +39,7 @@ from langlift.vocab.recipe import VocabRecipe
 ANSWERS = "answers"
 """The folder of a study in which answers are kept, for all its runs."""
 WAIT = 60.0
-"""Seconds that a run waits for a dying process to release its folder."""
+"""Seconds to wait for a terminating process to release its folder."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ class RunOutcome:
 
 
 def execute(step: Step, runs: Path) -> RunOutcome:
-    """Execute or continue one run in its folder ``runs/NAME``; nothing is done if it is finished.
+    """Execute or resume one run in its folder ``runs/NAME``; nothing is done if it is finished.
 
     Errors are written to the folder and returned; only interrupts are raised.
     """
     try:
         folder = step.folder_in(runs)
-        with held(folder, "run", WAIT):
+        with locked_folder(folder, "run", WAIT):
             return RunOutcome(step.name) if is_done(runs, step) else _attempt(step, runs, folder)
     except LangliftError as error:
         return RunOutcome(step.name, error.message, error.hint)

@@ -1,4 +1,4 @@
-"""A study's folder: study.yaml, and a folder for each run, which is finished when it contains run.json."""
+"""The folder of a study: study.yaml, and a folder for each run, which is finished once it contains run.json."""
 
 import json
 import os
@@ -30,11 +30,11 @@ STATES = ("finished", "running", "stopped", "failed", "missing")
 class RunRecord:
     """``run.json`` of a finished run, with its metrics.
 
-    ``kind`` is the verb (adapt, score, task, ...). ``cell`` says what was run: language, base, method, data,
+    ``kind`` is the verb (adapt, score, task, ...). ``cell`` describes the run: language, base, method, data,
     objective, task, metric, seed, and any other axis by its setting's name. ``result`` contains ``value``, the
     main number, and ``before``, the same without adaptation if it is known; ``cost`` contains tokens, flops,
     seconds and peak_memory_bytes as far as they are known. ``needs`` are the hashes, or names, of the runs it
-    depends on; ``published`` says whether published behaviour was on (None: the question does not arise).
+    depends on; ``published`` says whether published behaviour was on (None: not applicable).
     """
 
     kind: str
@@ -63,7 +63,7 @@ class StudyRun(RunRecord):
 
 @dataclass(frozen=True)
 class RunState:
-    """One run: ``stopped`` ones can be continued; ``shown`` is its result, or why it failed."""
+    """The state of a run: ``stopped`` runs can be resumed; ``shown`` is its result, or why it failed."""
 
     name: str
     kind: str
@@ -154,14 +154,14 @@ def prepare(folder: Path) -> None:
 
 
 @contextmanager
-def held(folder: Path, what: str, wait: float = 0.0) -> Iterator[None]:
-    """Lock a folder; the lock ends with the process, however that ends.
+def locked_folder(folder: Path, what: str, wait: float = 0.0) -> Iterator[None]:
+    """Lock a folder; the lock is released when the process ends, however it ends.
 
     Raises:
-        LangliftError: another process still has it after ``wait`` seconds.
+        LangliftError: another process still holds the lock after ``wait`` seconds.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder, f"{folder}: another process works on this {what}", wait):
+    with locked(folder, f"{folder}: another process is working on this {what}", wait):
         yield
 
 
@@ -175,7 +175,7 @@ def _state(step: Step, runs: Path) -> RunState:
         state = "missing"
     else:
         try:
-            with held(folder, "run"):
+            with locked_folder(folder, "run"):
                 failure = _read(folder / FAILED)
                 state, shown = ("stopped", "") if failure is None else ("failed", str(failure.get("error")))
         except LangliftError:
@@ -184,7 +184,7 @@ def _state(step: Step, runs: Path) -> RunState:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """A JSON object; None if there is none, or a power cut damaged it."""
+    """A JSON object from a file; None if it is missing or damaged, for example by a power failure."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

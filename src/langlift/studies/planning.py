@@ -1,4 +1,4 @@
-"""From a study to its runs: every combination of the axes; what several combinations share is run once."""
+"""Plan the runs of a study: every combination of the axes, with shared runs only once."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -35,7 +35,7 @@ Choice = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """The runs of a study, each after those it depends on, and what is left out, with the reason."""
+    """The runs of a study, each after its dependencies, and the combinations left out, with the reason."""
 
     study: Study
     steps: tuple[Step, ...]
@@ -69,7 +69,7 @@ def plan_study(study: Study) -> StudyPlan:
 
 @dataclass
 class _Draft:
-    """A plan in the making: its steps by hash, what is left out (reason -> languages), and errors."""
+    """A plan under construction: its steps by hash, what is left out (reason -> languages), and errors."""
 
     steps: dict[str, Step] = field(default_factory=dict)
     left_out: dict[str, dict[str, None]] = field(default_factory=dict)
@@ -399,7 +399,7 @@ class _Planner:
         settings = [one for one in self.study.settings.get(section, ()) if one[1] not in self.study.data]
         if section == "adapt" and self.is_decoder:
             published = [one for one in published if one[1] not in NOT_FOR_DECODERS]
-            settings = [("the base", "objective", CAUSAL), *settings]  # unless the study says otherwise
+            settings = [("the base", "objective", CAUSAL), *settings]  # unless the study overrides it
         sources: dict[str, Any] = {
             "base": self.base,
             "preset": self.study.preset,

@@ -34,7 +34,7 @@ from langlift.training.recipes import CAUSAL, AdaptRecipe
 from langlift.training.step_time import step_time
 
 CALIBRATION_SECONDS = 30.0
-"""For all kinds of training together, without the loading of models."""
+"""Time limit in seconds for timing all kinds of training together, without loading the models."""
 UTILISATION = 0.2
 """Assumed share of a GPU's peak."""
 STEP_SECONDS = 0.03
@@ -51,7 +51,7 @@ ADAPTER_SHAPE = ("method", *dict.fromkeys(setting for method in METHODS.values()
 """The settings that determine the number of trained parameters."""
 CALIBRATION_TEXT = "Ommi sajret borma kbira ta' minestra u missieri mar il-baħar biex jistad mal-ħbieb tiegħu."
 Training = tuple[str, AdaptRecipe]
-"""A base and what is trained on it; steps and rates do not matter here."""
+"""A base model and the training recipe; its steps and learning rate do not matter here."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class TrainingCost:
 
 @dataclass(frozen=True)
 class RunPrice:
-    """What one run will compute, leave on the disk and take here; None if that is unknown.
+    """The estimated computation, disk space and time (here) of one run; None if unknown.
 
     ``requests`` is the maximum number of prompts for a large model; ``tokens`` are then those of the prompts.
     """
@@ -100,9 +100,9 @@ class RunPrice:
 
 @dataclass(frozen=True)
 class PlanPrice:
-    """All runs with their prices; ``total`` is that of the unfinished runs, as far as it is known.
+    """All runs with their estimated costs; ``total`` is that of the unfinished runs, as far as it is known.
 
-    ``gpu_seconds`` are by the name of a GPU; ``remarks`` say what was assumed, ``left_out`` what is not run.
+    ``gpu_seconds`` are by GPU name; ``remarks`` are the assumptions made, ``left_out`` the combinations not run.
     """
 
     study: str
@@ -185,17 +185,19 @@ def price_plan(
         timed = replace(recipe, objective=CAUSAL) if is_decoder(base, plan.study) else recipe
         costs[base, recipe] = _training_cost(base, timed, text, seconds, remarks)
     runs = [_priced(step, step.hash in finished, costs, remarks) for step in plan.steps]
-    open_runs = [one for one in runs if not one.finished]
-    if any(one.kind == "prompt" for one in open_runs):
+    open_runs = [price for price in runs if not price.finished]
+    if any(price.kind == "prompt" for price in open_runs):
         remarks.append(
             "prompted models: an upper bound on requests (answers in the study's answers/ are not requested "
             "again), and the tokens of the prompts for local models; answers come on top, and time is not "
             "estimated"
         )
-    if any(one.tokens is None and one.kind != "prompt" for one in open_runs):
+    if any(price.tokens is None and price.kind != "prompt" for price in open_runs):
         remarks.append("? is unknown: downloading and building of corpora, graphs and vocabularies have no price")
     gpu_seconds = {
-        name: sum(max((one.flops or 0.0) / (UTILISATION * peak), STEP_SECONDS * (one.steps or 0)) for one in runs)
+        name: sum(
+            max((price.flops or 0.0) / (UTILISATION * peak), STEP_SECONDS * (price.steps or 0)) for price in runs
+        )
         for name, peak in (gpus or {}).items()
     }
     if gpus:
@@ -294,22 +296,22 @@ def _priced(
 
 def _total(runs: Sequence[RunPrice]) -> RunPrice:
     """The sums over what is known of the unfinished runs."""
-    seconds = [one.seconds for one in runs if one.seconds is not None]
-    requests = [one.requests for one in runs if one.requests]
+    seconds = [price.seconds for price in runs if price.seconds is not None]
+    requests = [price.requests for price in runs if price.requests]
     return RunPrice(
         name="total",
         kind="total",
         finished=False,
-        tokens=sum(one.tokens or 0 for one in runs),
-        flops=sum(one.flops or 0.0 for one in runs),
-        disk_bytes=sum(one.disk_bytes or 0 for one in runs),
+        tokens=sum(price.tokens or 0 for price in runs),
+        flops=sum(price.flops or 0.0 for price in runs),
+        disk_bytes=sum(price.disk_bytes or 0 for price in runs),
         seconds=sum(seconds) if seconds or not runs else None,
         requests=sum(requests) if requests else None,
     )
 
 
 def _workload_of(step: Step) -> _Workload:
-    """What a run will compute; nothing is known of builds."""
+    """The computation of a run; unknown for builds."""
     settings, base = step.settings, step.base()
     if step.kind in ("adapt", "family"):
         parts = [one for name, some in step.inputs.items() if name.startswith("data:") for one in some]
@@ -324,7 +326,7 @@ def _workload_of(step: Step) -> _Workload:
         return _Workload(steps * size * tokens, validations * dev * tokens, steps, assumed)
     if step.kind == "score":
         text = _lengths_of_score(step, base)
-        # With a masked model, each token is masked in a copy of its own.
+        # With a masked model, each token is masked in a separate copy.
         each = text.tokens if settings["variant"] == CAUSAL else text.squared
         return _Workload(read=text.test * each, assumed=text.assumed)
     if step.kind == "alignment":

@@ -114,7 +114,7 @@ def _kind_of_data(name: str) -> str | None:
 
 
 def what_differs(results: Results, runs: Sequence[StudyRun]) -> list[str]:
-    """How a measure's experiment differs from the published one, line by line; never empty."""
+    """The differences between a measure's experiment and the published one, one per line; never empty."""
     own = results.all_runs
     adapting = [run for run in runs if run.kind == "adapt"]
     settings = [c.settings for c in results.conditions]

@@ -1,4 +1,4 @@
-"""Runs what is missing of a study: in this process, or on a Ray cluster."""
+"""Executes the missing runs of a study: in this process, or on a Ray cluster."""
 
 import os
 import shutil
@@ -11,17 +11,17 @@ from typing import Any
 
 from langlift.errors import InputError, LangliftError
 from langlift.files import write_text
-from langlift.processes import only_one
+from langlift.processes import require_single_process
 from langlift.progress import progress_to
 from langlift.studies.execution import RunOutcome, execute
-from langlift.studies.folder import RUNS, held, is_done, update_cell
+from langlift.studies.folder import RUNS, is_done, locked_folder, update_cell
 from langlift.studies.planning import StudyPlan
 from langlift.studies.step import Step
 from langlift.studies.study import study_text
 from langlift.studies.study_file import STUDY
 
 SET_ASIDE = "set-aside"
-"""The folder for runs that the study no longer has."""
+"""The folder for runs that are no longer part of the study."""
 LOCAL = "local"
 RETRIES = 3
 """How often Ray restarts a run whose worker or machine died; it continues from its checkpoint."""
@@ -34,10 +34,10 @@ class Watcher:
     """Is notified of the progress of a study; this one ignores it."""
 
     def started(self, step: Step) -> None:
-        """A run starts or continues."""
+        """A run starts or is resumed."""
 
     def progress(self, step: Step, what: str, done: int, total: int | None, note: str) -> None:
-        """How far it is."""
+        """Its progress."""
 
     def ended(self, step: Step, outcome: RunOutcome) -> None:
         """It is finished, has failed, or is skipped because a run it needs failed."""
@@ -45,7 +45,9 @@ class Watcher:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What ``langlift study run`` did: the number of runs, of those finished before and now, and the failures."""
+    """The result of ``langlift study run``: the number of runs, of runs finished before and now, and the
+    failures.
+    """
 
     study: str
     runs: int
@@ -76,11 +78,11 @@ def run_study(
         InputError: ``out`` contains something else, or runs that are not in the plan.
         LangliftError: another process runs the study, or the folder cannot be written.
     """
-    only_one("langlift study")
+    require_single_process("langlift study")
     started = time.monotonic()
     runs = out / RUNS
     _check_folder(out)
-    with held(out, "study"):
+    with locked_folder(out, "study"):
         _remove_others(plan, out, set_aside)
         write_text(out / STUDY, study_text(plan.study))
         for step in plan.steps:
@@ -161,7 +163,7 @@ def ray_engine(address: str, workers: int | None = None, cpus: float = 1, gpus: 
 
 
 def _check_reachable(address: str) -> None:
-    """Fail at once if nothing listens at the address: Ray itself would try for minutes."""
+    """Raise an error at once if nothing listens at the address; Ray itself would retry for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return
@@ -239,7 +241,9 @@ def study_of(path: Path, out: Path | None) -> tuple[Path, Path]:
     """
     if not path.is_dir():
         if out is None:
-            raise InputError(f"{path}: where are the runs?", "add --out FOLDER, or name the study's folder")
+            raise InputError(
+                f"{path}: the folder of the runs is missing", "add --out FOLDER, or name the study's folder"
+            )
         return path, out
     if not (path / STUDY).is_file():
         raise InputError(f"{path}: no {STUDY} in this folder", "name a study file, or a folder of 'study run'")

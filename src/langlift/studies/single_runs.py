@@ -142,7 +142,7 @@ def _use_of_adapter(folder: Path, inputs: Mapping[str, Any], method: Any) -> dic
 
 
 def _adapter_cell(folder: Path, adapter: str) -> dict[str, Any]:
-    """What a language adapter was trained on: by its own recipe if it is found, else by its folder's name."""
+    """The training data of a language adapter: from its own recipe if it is found, else from its folder's name."""
     for path in (Path(adapter), folder.parent / Path(adapter).name):
         if (path / RECIPE).exists():
             recipe = read_recipe(path)

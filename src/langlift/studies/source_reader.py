@@ -37,16 +37,16 @@ class SourceReader(YamlReader):
     loader: Any = None
     languages: list[Language] = field(default_factory=list)
 
-    def _error(self, where: str, message: str) -> None:
-        self.mistakes.append(f"{where}: {message}")
+    def _error(self, location: str, message: str) -> None:
+        self.mistakes.append(f"{location}: {message}")
 
     @contextmanager
-    def _noting(self, where: str, prefix: str = "", hint: bool = False) -> Iterator[None]:
+    def _noting(self, location: str, prefix: str = "", hint: bool = False) -> Iterator[None]:
         """Record an InputError as an error of this line, and continue."""
         try:
             yield
         except InputError as error:
-            self._error(where, f"{prefix}{error.message}" + (f" ({error.hint})" if hint else ""))
+            self._error(location, f"{prefix}{error.message}" + (f" ({error.hint})" if hint else ""))
 
     def _value(self, node: yaml.Node) -> Any:
         return self.loader.construct_object(node, deep=True)
@@ -55,11 +55,11 @@ class SourceReader(YamlReader):
         value = self._value(node)
         return value if isinstance(value, list) else [value]
 
-    def _check_known(self, where: str, key: str, known: Collection[str], what: str) -> None:
+    def _check_known(self, location: str, key: str, known: Collection[str], what: str) -> None:
         if key not in known:
             near = get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-            self._error(where, f"unknown {what} '{key}' ({hint})")
+            self._error(location, f"unknown {what} '{key}' ({hint})")
 
     def _block(
         self, entry: Entry | None, what: str, known: Collection[str] | None = None, kind: str = "", main: str = ""
@@ -67,10 +67,10 @@ class SourceReader(YamlReader):
         """The entries of a block; of a value that is not one, an entry of the name ``main`` if there is one."""
         if entry is None:
             return {}
-        where, node = entry
+        location, node = entry
         if not isinstance(node, yaml.MappingNode):
             if not main:
-                self._error(where, f"{what} must hold 'key: value' lines")
+                self._error(location, f"{what} must contain 'key: value' lines")
             return {main: entry} if main else {}
         found = {key: (line, value) for line, key, value in self.pairs(node, what)}
         for key, (line, _) in found.items() if known is not None else ():
@@ -81,25 +81,25 @@ class SourceReader(YamlReader):
         """The elements of a list, or the only value, each with its line."""
         if entry is None:
             return []
-        where, node = entry
+        location, node = entry
         items = node.value if isinstance(node, yaml.SequenceNode) else [node]
         if not items:
-            self._error(where, f"{what} is empty")
+            self._error(location, f"{what} is empty")
         return [(self.place(item), item) for item in items]
 
     def _texts(self, entry: Entry | None, what: str) -> list[tuple[str, str]]:
-        texts = [(where, self.text(where, what, node)) for where, node in self._items(entry, what)]
-        return [(where, text) for where, text in texts if text]
+        texts = [(location, self.text(location, what, node)) for location, node in self._items(entry, what)]
+        return [(location, text) for location, text in texts if text]
 
-    def _text(self, found: Block, key: str) -> str | None:
-        return self.text(found[key][0], key, found[key][1]) if key in found else None
+    def _text(self, block: Block, key: str) -> str | None:
+        return self.text(block[key][0], key, block[key][1]) if key in block else None
 
-    def _checked(self, kind: type, where: str, name: str, value: Any) -> Any:
+    def _checked(self, kind: type, location: str, name: str, value: Any) -> Any:
         """A setting's value, or None after an error."""
         try:
             return check_setting(kind, name, value)
         except ValueError as error:
-            self._error(where, f"{name} {error}")
+            self._error(location, f"{name} {error}")
             return None
 
     def _limited(self, kind: type, block: Block) -> dict[str, Any]:
@@ -108,20 +108,20 @@ class SourceReader(YamlReader):
         values = {name: self._checked(kind, block[name][0], name, self._value(block[name][1])) for name in names}
         return {name: value for name, value in values.items() if value is not None}
 
-    def _base(self, where: str, text: str) -> str:
+    def _base(self, location: str, text: str) -> str:
         """A model's name; a folder next to the file becomes an absolute path."""
         folder = Path(self.path.parent, Path(text).expanduser())
         if folder.is_dir():
             if not (folder / "config.json").is_file():
-                self._error(where, f"{text}: not a model folder (no config.json)")
+                self._error(location, f"{text}: not a model folder (no config.json)")
             return str(folder.resolve())
         text = BaseName(text).name
         if text.count("/") > 1 or text.startswith((".", "/", "~")):
-            self._error(where, f"{text}: no such model folder")
+            self._error(location, f"{text}: no such model folder")
         return text
 
-    def _language(self, where: str, text: str, prefix: str = "") -> Language | None:
-        with self._noting(where, prefix):
+    def _language(self, location: str, text: str, prefix: str = "") -> Language | None:
+        with self._noting(location, prefix):
             return find_language(text)
         return None
 
@@ -132,10 +132,10 @@ class SourceReader(YamlReader):
 
         ``kinds`` are the allowed ones: path, graph, corpus, hub (an id) and several (paths).
         """
-        where, node = entry
+        location, node = entry
         languages = self.languages if languages is None else languages
         if not isinstance(node, yaml.MappingNode):
-            return self._filled_sources(where, node, kinds, languages)
+            return self._filled_sources(location, node, kinds, languages)
         found: dict[Language, DataSource] = {}
         for line, key, value in self.pairs(node, "language"):
             language = self._language(line, key)
@@ -144,25 +144,27 @@ class SourceReader(YamlReader):
         return found
 
     def _filled_sources(
-        self, where: str, node: yaml.Node, kinds: Sequence[str], languages: Sequence[Language]
+        self, location: str, node: yaml.Node, kinds: Sequence[str], languages: Sequence[Language]
     ) -> dict[Language, DataSource]:
-        texts = self._texts((where, node), "data")
+        texts = self._texts((location, node), "data")
         found = {}
         for language in languages if texts else ():
             parts = [(line, self._filled(line, text, language)) for line, text in texts]
             kind, *others = {_kind(text) for _, text in parts}
             if others:
-                self._error(where, "files cannot be mixed with sources to build from")
+                self._error(location, "files cannot be mixed with sources to build from")
             elif kind not in kinds:
-                self._error(where, "a file or folder is needed here")
+                self._error(location, "a file or folder is needed here")
             elif kind == "path" and len(parts) > 1 and "several" not in kinds:
-                self._error(where, "only one file or folder is allowed (give each a name, and write a+b in axes)")
+                self._error(
+                    location, "only one file or folder is allowed (give each a name, and write a+b in axes)"
+                )
             else:
                 paths = [self._path(line, text, kind, "hub" in kinds) for line, text in parts]
                 found[language] = DataSource(kind, tuple(paths))
         return found
 
-    def _filled(self, where: str, text: str, language: Language) -> str:
+    def _filled(self, location: str, text: str, language: Language) -> str:
         names = {
             "language": str(language),
             "iso639_3": language.code,
@@ -170,16 +172,16 @@ class SourceReader(YamlReader):
         }
         for name in PLACEHOLDER.findall(text):
             if name not in names:
-                self._error(where, f"unknown placeholder {{{name}}} ({', '.join(names)})")
+                self._error(location, f"unknown placeholder {{{name}}} ({', '.join(names)})")
             elif names[name] is None:
-                self._error(where, f"{language.name} has no two-letter code for {{{name}}}")
+                self._error(location, f"{language.name} has no two-letter code for {{{name}}}")
         return PLACEHOLDER.sub(lambda match: names.get(match[1]) or match[0], text)
 
-    def _path(self, where: str, text: str, kind: str, hub: bool) -> str:
+    def _path(self, location: str, text: str, kind: str, hub: bool) -> str:
         """A path or source with an absolute path, which must exist."""
         head, colon, rest = text.partition(":")
         if kind == "corpus" and head != "file":
-            with self._noting(where):
+            with self._noting(location):
                 parse_source(text)
             return text
         if kind == "graph" and head == "cldr":
@@ -194,15 +196,15 @@ class SourceReader(YamlReader):
             return prefix + str(path.resolve())
         if hub and HUB_ID.fullmatch(inner) and not inner.endswith((".txt", ".tsv")):
             return inner
-        self._error(where, f"{path}: no such file or folder")
+        self._error(location, f"{path}: no such file or folder")
         return prefix + str(path)
 
     def _check_all_languages(
-        self, where: str, what: str, data: Collection[Language], others: Sequence[Language] = ()
+        self, location: str, what: str, data: Collection[Language], others: Sequence[Language] = ()
     ) -> None:
         missing = [str(one) for one in [*self.languages, *others] if one not in data]
-        if missing and not any(mistake.startswith(where) for mistake in self.mistakes):
-            self._error(where, f"{what} has nothing for {', '.join(missing)}")
+        if missing and not any(mistake.startswith(location) for mistake in self.mistakes):
+            self._error(location, f"{what} has nothing for {', '.join(missing)}")
 
 
 def _kind(text: str) -> str:

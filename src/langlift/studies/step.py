@@ -1,4 +1,4 @@
-"""One planned run: what is done, with which settings and inputs; and the hash that identifies it."""
+"""A planned run: its kind, settings and inputs, and the hash that identifies it."""
 
 import hashlib
 import json
@@ -16,9 +16,9 @@ from langlift.studies.study import PromptedModel
 from langlift.training.recipes import AdaptRecipe
 
 DATA = "data"
-"""The folder in a run's folder for what was built: a corpus, a graph, a reduced data set, a vocabulary."""
+"""The subfolder of a run for what it built: a corpus, a graph, a reduced data set or a vocabulary."""
 BUILDS = ("corpus", "graph", "cut", "vocab")
-"""The kinds of runs that build something for others, in ``DATA``. All others write to their folder itself."""
+"""The kinds of runs that build something for other runs, in ``DATA``. All others write to their folder itself."""
 IN_NAME = ("task", "use", "language", "method", "data", "objective", "variant", "with")
 """Entries of a cell that are part of a run's name, in this order; other axes and the seed follow."""
 NOT_IN_NAME = ("base", "metric", "seed")

@@ -1,4 +1,4 @@
-"""A study: what is compared, on which languages and data, and how it is evaluated."""
+"""The description of a study: what is compared, on which languages and data, and how it is evaluated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass
@@ -43,7 +43,7 @@ class StudyTask:
 
 @dataclass(frozen=True)
 class Scoring:
-    """What pseudo-perplexity is measured on: a name in ``data`` or data of its own."""
+    """The data on which pseudo-perplexity is measured: a name in ``data`` or separate data."""
 
     text: str | ByLanguage
     variant: tuple[str, ...] = setting(("default",), "how it is computed", choices=VARIANTS, min_items=1)

@@ -78,7 +78,7 @@ def read_study(path: Path) -> Study:
         reader.loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
         root = reader.loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
-            raise InputError(f"{path}: must hold 'key: value' lines", HINT)
+            raise InputError(f"{path}: must contain 'key: value' lines", HINT)
         study = reader.read(reader._block((str(path), root), "key", (*KEYS, *SECTIONS), "key"))
     if reader.mistakes:
         raise InputError("; ".join(reader.mistakes), HINT)
@@ -88,113 +88,113 @@ def read_study(path: Path) -> Study:
 class _StudyReader(SourceReader):
     """Reads the parts of a study file one after the other."""
 
-    def read(self, found: Block) -> Study:
-        prompts_only = "prompt" in found and not found.keys() & {"data", "score", "alignment"}
+    def read(self, content: Block) -> Study:
+        prompts_only = "prompt" in content and not content.keys() & {"data", "score", "alignment"}
         for key in ("languages",) if prompts_only else ("base", "languages"):
-            if key not in found:
+            if key not in content:
                 self._error(str(self.path), f"no {key}")
-        if not found.keys() & {"score", "alignment", "tasks"}:
-            self._error(str(self.path), "neither score nor alignment nor tasks: nothing would be measured")
-        bases = [self._base(where, text) for where, text in self._texts(found.get("base"), "base")]
-        for where, text in self._texts(found.get("languages"), "languages"):
-            language = self._language(where, text)
+        if not content.keys() & {"score", "alignment", "tasks"}:
+            self._error(str(self.path), "no score, alignment or tasks: nothing would be measured")
+        bases = [self._base(place, text) for place, text in self._texts(content.get("base"), "base")]
+        for place, text in self._texts(content.get("languages"), "languages"):
+            language = self._language(place, text)
             if language is not None and language in self.languages:
-                self._error(where, f"{language.name} ({language}) is listed twice")
+                self._error(place, f"{language.name} ({language}) is listed twice")
             elif language is not None:
                 self.languages.append(language)
-        family = self._text(found, "family")
-        training, other = ("adapt", "adapt-family") if "family" not in found else ("adapt-family", "adapt")
-        if other in found:
-            why = "without" if "family" not in found else "with"
-            self._error(found[other][0], f"{why} 'family:' the settings are those of {training}:")
-        preset = self._preset(found)
-        data = self._data(found.get("data"))
-        blocks = {name: dict(self._block(found[name], name)) for name in SECTIONS if name in found}
+        family = self._text(content, "family")
+        training, other = ("adapt", "adapt-family") if "family" not in content else ("adapt-family", "adapt")
+        if other in content:
+            why = "without" if "family" not in content else "with"
+            self._error(content[other][0], f"{why} 'family:' the settings are those of {training}:")
+        preset = self._preset(content)
+        data = self._data(content.get("data"))
+        blocks = {name: dict(self._block(content[name], name)) for name in SECTIONS if name in content}
         prompt_block = {key: blocks["prompt"].pop(key) for key in PROMPT_KEYS if key in blocks.get("prompt", {})}
         settings = {
             name: self._settings(name, block, tuple(data) if name == training else ())
             for name, block in blocks.items()
         }
-        axes = self._axes(found.get("axes"), training, data)
+        axes = self._axes(content.get("axes"), training, data)
         defaults = {"data": tuple(data), "method": (SECTIONS[training]().method,), "seed": (1,)}
         for name, values in defaults.items():
             if values:
                 axes.setdefault(name, Axis(name, "", "", values, "default"))
-        tasks = self._tasks(found.get("tasks"))
+        tasks = self._tasks(content.get("tasks"))
         study = Study(
-            name=self._text(found, "name") if "name" in found else self.path.stem,  # type: ignore[arg-type]
+            name=self._text(content, "name") if "name" in content else self.path.stem,  # type: ignore[arg-type]
             path=self.path,
             bases=tuple(bases),
             languages=tuple(self.languages),
             family=family,
             data=data,
             axes=axes,
-            score=self._score(found["score"], data) if "score" in found else None,
-            alignment=self._alignment(found["alignment"], bases) if "alignment" in found else None,
+            score=self._score(content["score"], data) if "score" in content else None,
+            alignment=self._alignment(content["alignment"], bases) if "alignment" in content else None,
             tasks=tasks,
-            prompt=self._prompting(found["prompt"][0], prompt_block, tasks) if "prompt" in found else None,
+            prompt=self._prompting(content["prompt"][0], prompt_block, tasks) if "prompt" in content else None,
             settings=settings,
             preset=preset,
         )
-        self._check_combinations(study, found)
+        self._check_combinations(study, content)
         return study
 
-    def _preset(self, found: Block) -> str | None:
-        text = self._text(found, "preset")  # as text: 2502.10140 is not a number
+    def _preset(self, blocks: Block) -> str | None:
+        text = self._text(blocks, "preset")  # as text: 2502.10140 is not a number
         if not text:
             return None
-        where = found["preset"][0]
+        place = blocks["preset"][0]
         if text.endswith((".yaml", ".yml")):
             text = str(Path(self.path.parent, text).resolve())
-        with self._noting(where, hint=True):
+        with self._noting(place, hint=True):
             if not preset_path(text).is_file():
-                self._error(where, f"{text}: no such file")
+                self._error(place, f"{text}: no such file")
         return text
 
     def _settings(self, section: str, block: Block, data: Sequence[str]) -> tuple[Given, ...]:
         """A block of settings; blocks of tasks, methods and data within it are checked when they are used."""
         names = [name for name in SETTINGS[section] if name != "seeds"]
         given: list[Given] = []
-        for key, (where, node) in block.items():
+        for key, (place, node) in block.items():
             value = self._value(node)
             if isinstance(value, dict) and key in (*(TASKS if section == "task" else ()), *METHODS, *data):
-                given.append((where, key, value))
+                given.append((place, key, value))
             elif key in names:
-                given.append((where, key, self._setting(section, where, key, value)))
+                given.append((place, key, self._setting(section, place, key, value)))
             else:
-                self._check_known(where, key, names, "setting")
+                self._check_known(place, key, names, "setting")
         return tuple(given)
 
-    def _setting(self, section: str, where: str, name: str, value: Any) -> Any:
-        checked = self._checked(SECTIONS[section], where, name, value)
+    def _setting(self, section: str, place: str, name: str, value: Any) -> Any:
+        checked = self._checked(SECTIONS[section], place, name, value)
         if checked is None:
             return value
         return list(checked) if isinstance(checked, tuple) else checked
 
     def _data(self, entry: Entry | None) -> dict[str, ByLanguage]:
         data: dict[str, ByLanguage] = {}
-        for name, (where, node) in self._block(entry, "data").items():
+        for name, (place, node) in self._block(entry, "data").items():
             if not re.fullmatch(r"\w[\w.-]*", name):
-                self._error(where, f"names of data may contain letters, digits, _, . and -, not '{name}'")
+                self._error(place, f"names of data may contain letters, digits, _, . and -, not '{name}'")
             if name in METHODS or any(name in names for names in SETTINGS.values()):
-                self._error(where, f"data cannot be called '{name}', which is a method or a setting")
-            data[name] = self._sources((where, node), ("path", "graph", "corpus"))
+                self._error(place, f"data cannot be called '{name}', which is a method or a setting")
+            data[name] = self._sources((place, node), ("path", "graph", "corpus"))
         return data
 
     def _axes(self, entry: Entry | None, training: str, data: Mapping[str, Any]) -> dict[str, Axis]:
         axes = {}
-        for name, (where, node) in self._block(entry, "axes").items():
+        for name, (place, node) in self._block(entry, "axes").items():
             values = self._values(node)
             if not values:
-                self._error(where, f"the axis '{name}' is empty")
-            elif (target := self._axis_target(where, name, training)) is not None:
-                checked = [self._axis_value(where, name, *target, value, data) for value in values]
+                self._error(place, f"the axis '{name}' is empty")
+            elif (target := self._axis_target(place, name, training)) is not None:
+                checked = [self._axis_value(place, name, *target, value, data) for value in values]
                 if len({str(value) for value in checked}) < len(checked):
-                    self._error(where, f"the axis '{name}' has the same value twice")
-                axes[name] = Axis(name, *target, tuple(checked), where)
+                    self._error(place, f"the axis '{name}' has the same value twice")
+                axes[name] = Axis(name, *target, tuple(checked), place)
         return axes
 
-    def _axis_target(self, where: str, name: str, training: str) -> tuple[str, str] | None:
+    def _axis_target(self, place: str, name: str, training: str) -> tuple[str, str] | None:
         """The section and setting that an axis sets (both empty for an axis of its own), or an error."""
         if name in OWN_AXES:
             return "", ""
@@ -205,7 +205,7 @@ class _StudyReader(SourceReader):
         head, dot, setting = name.partition(".")
         if dot and head in sections:
             allowed = [*settings[head], "method"] if head == "task" else settings[head]
-            self._check_known(where, setting, allowed, f"setting of {head} as an axis")
+            self._check_known(place, setting, allowed, f"setting of {head} as an axis")
             return (sections[head], setting) if setting in allowed else None
         del settings["vocab"]  # always written with its step
         heads = [head for head, names in settings.items() if name in names]
@@ -213,36 +213,36 @@ class _StudyReader(SourceReader):
             return sections[heads[0]], name
         if heads:
             choices = " or ".join(f"{head}.{name}" for head in heads)
-            self._error(where, f"several steps have a setting '{name}': write {choices}")
+            self._error(place, f"several steps have a setting '{name}': write {choices}")
             return None
         near = get_close_matches(name, [*OWN_AXES, *(one for names in settings.values() for one in names)], n=1)
         hint = f"did you mean {near[0]}?" if near else "data, method, objective, seed, max_bytes or any setting"
-        self._error(where, f"unknown axis '{name}' ({hint})")
+        self._error(place, f"unknown axis '{name}' ({hint})")
         return None
 
     def _axis_value(
-        self, where: str, name: str, section: str, setting: str, value: Any, data: Mapping[str, Any]
+        self, place: str, name: str, section: str, setting: str, value: Any, data: Mapping[str, Any]
     ) -> Any:
         if section == "vocab" and setting == "size" and value in (None, "none"):
             return "none"
         if section:
-            return self._setting(section, where, setting, value)
+            return self._setting(section, place, setting, value)
         if name == "data":
             parts = str(value).split("+")
             if len(set(parts)) < len(parts):
-                self._error(where, f"data '{value}' names the same data twice")
+                self._error(place, f"data '{value}' names the same data twice")
             if unknown := [part for part in parts if part not in data]:
                 known = ", ".join(data) or "nothing is"
-                self._error(where, f"data '{unknown[0]}' is not defined under data: ({known})")
+                self._error(place, f"data '{unknown[0]}' is not defined under data: ({known})")
             return str(value)
         if name == "max_bytes":
-            with self._noting(where, "max_bytes ", hint=True):
+            with self._noting(place, "max_bytes ", hint=True):
                 return parse_bytes(str(value))
             return value
         if name != "behaviour":
-            return self._setting("adapt", where, name, value)
+            return self._setting("adapt", place, name, value)
         if value not in BEHAVIOURS:
-            self._error(where, f"behaviour must be one of {', '.join(BEHAVIOURS)}, not '{value}'")
+            self._error(place, f"behaviour must be one of {', '.join(BEHAVIOURS)}, not '{value}'")
         return value
 
     def _score(self, entry: Entry, data: Mapping[str, ByLanguage]) -> Scoring:
@@ -251,15 +251,15 @@ class _StudyReader(SourceReader):
         if "text" not in block:
             self._error(entry[0], "score has no text")
             return Scoring("")
-        where, node = block["text"]
+        place, node = block["text"]
         if isinstance(node, yaml.ScalarNode) and node.value in data:
             sources = data[node.value]
-            self._check_all_languages(where, f"the data '{node.value}'", sources)
+            self._check_all_languages(place, f"the data '{node.value}'", sources)
             if any(source.kind == "graph" for source in sources.values()):
-                self._error(where, f"score needs text, and '{node.value}' is a graph")
+                self._error(place, f"score needs text, and '{node.value}' is a graph")
             return Scoring(node.value, **limited)
         sources = self._sources(block["text"], ("path",))
-        self._check_all_languages(where, "score", sources)
+        self._check_all_languages(place, "score", sources)
         return Scoring(sources, **limited)
 
     def _alignment(self, entry: Entry, bases: Sequence[str]) -> Alignment:
@@ -269,11 +269,11 @@ class _StudyReader(SourceReader):
             self._error(entry[0], f"alignment has no {' and no '.join(missing)}")
         compared_with: list[str] = []
         others: list[Language] = []
-        for where, text in self._texts(block.get("with"), "with"):
+        for place, text in self._texts(block.get("with"), "with"):
             names = BaseName(text).name, str(Path(self.path.parent, text).resolve())
             if base := next((name for name in names if name in bases), None):
                 compared_with.append(base)
-            elif language := self._language(where, text, "neither a base of this study nor a language: "):
+            elif language := self._language(place, text, "neither a base of this study nor a language: "):
                 compared_with.append(str(language))
                 if language not in (*self.languages, *others):
                     others.append(language)
@@ -301,54 +301,54 @@ class _StudyReader(SourceReader):
 
     def _task_languages(self, entry: Entry) -> list[Language]:
         found = []
-        for where, text in self._texts(entry, "languages"):
-            language = self._language(where, text)
+        for place, text in self._texts(entry, "languages"):
+            language = self._language(place, text)
             if language is not None and language not in self.languages:
-                self._error(where, f"{language.name} ({language}) is not one of the study's languages")
+                self._error(place, f"{language.name} ({language}) is not one of the study's languages")
             elif language is not None:
                 found.append(language)
         return found
 
-    def _prompting(self, where: str, block: Block, tasks: Mapping[str, object]) -> Prompting:
+    def _prompting(self, place: str, block: Block, tasks: Mapping[str, object]) -> Prompting:
         if "model" not in block:
-            self._error(where, "prompt has no model")
+            self._error(place, "prompt has no model")
         items = self._items(block.get("model"), "model")
         models = [model for item in items if (model := self._model(*item)) is not None]
         if len(set(models)) < len(models):
             self._error(block["model"][0], "the same model twice")
-        prompted = self._prompted_tasks(where, block, tasks)
+        prompted = self._prompted_tasks(place, block, tasks)
         limited = self._limited(Prompting, block)
         shots = self._values(block["shots"][1]) if "shots" in block else []
         if len(set(map(str, shots))) < len(shots):
             self._error(block["shots"][0], "shots: the same number twice")
         return Prompting(tuple(models), prompted, self._templates(block, prompted), **limited)
 
-    def _model(self, where: str, node: yaml.Node) -> PromptedModel | None:
+    def _model(self, place: str, node: yaml.Node) -> PromptedModel | None:
         """A name or folder of a local model, or ``{model: URL, model_name: NAME}``."""
         if not isinstance(node, yaml.MappingNode):
-            text = self.text(where, "model", node)
+            text = self.text(place, "model", node)
             if is_url(text):
-                self._error(where, "a server needs model_name: {model: URL, model_name: NAME}")
+                self._error(place, "a server needs model_name: {model: URL, model_name: NAME}")
                 return None
-            return PromptedModel(self._base(where, text), None, None) if text else None
-        block = self._block((where, node), "model", MODEL_KEYS, "key of a model")
+            return PromptedModel(self._base(place, text), None, None) if text else None
+        block = self._block((place, node), "model", MODEL_KEYS, "key of a model")
         url, name, key_variable = (self._text(block, key) for key in MODEL_KEYS)
         if url is None or not is_url(url):
-            self._error(where, "model_name and key_variable are for the URL of a server")
+            self._error(place, "model_name and key_variable are for the URL of a server")
             return None
-        with self._noting(where, hint=True):
+        with self._noting(place, hint=True):
             url_parts(url)
         if not name:
-            self._error(where, "a server needs model_name, the name by which it knows the model")
+            self._error(place, "a server needs model_name, the name by which it knows the model")
         return PromptedModel(url, name, key_variable)
 
-    def _prompted_tasks(self, where: str, block: Block, tasks: Mapping[str, object]) -> tuple[str, ...]:
+    def _prompted_tasks(self, place: str, block: Block, tasks: Mapping[str, object]) -> tuple[str, ...]:
         """The tasks that are listed, or all of the study that can be prompted."""
         allowed = ", ".join(PROMPTED)
         if "tasks" not in block:
             prompted = tuple(name for name in tasks if name in PROMPTED)
             if not prompted:
-                self._error(where, f"none of the tasks can be prompted ({allowed})")
+                self._error(place, f"none of the tasks can be prompted ({allowed})")
             return prompted
         listed = self._texts(block["tasks"], "tasks")
         for line, name in listed:
@@ -362,35 +362,35 @@ class _StudyReader(SourceReader):
         """A template file for a task, with placeholders for the language."""
         templates: dict[str, ByLanguage] = {}
         found = self._block(block.get("template"), "template", prompted, "prompted task")
-        for task, (where, node) in found.items():
+        for task, (place, node) in found.items():
             if task not in prompted or task not in PROMPTED:
                 continue
-            templates[task] = self._sources((where, node), ("path",))
+            templates[task] = self._sources((place, node), ("path",))
             for path in dict.fromkeys(Path(source.paths[0]) for source in templates[task].values()):
-                if path.is_file():  # a missing one has its error already
-                    with self._noting(where):
+                if path.is_file():  # a missing file has been reported already
+                    with self._noting(place):
                         load_template(task, path)
         return templates
 
-    def _check_combinations(self, study: Study, found: Block) -> None:
-        """What cannot be combined."""
-        if "data" not in found:  # then only bases are measured
-            training = [found[key][0] for key in ("family", "adapt", "adapt-family") if key in found]
+    def _check_combinations(self, study: Study, blocks: Block) -> None:
+        """Check for settings that cannot be combined."""
+        if "data" not in blocks:  # then only bases are measured
+            training = [blocks[key][0] for key in ("family", "adapt", "adapt-family") if key in blocks]
             training += [
                 axis.line
                 for axis in study.axes.values()
                 if axis.section.startswith("adapt") or axis.name in ("objective", "max_bytes")
             ]
-            self.mistakes += [f"{where}: no data to train on ('data:')" for where in dict.fromkeys(training)]
+            self.mistakes += [f"{place}: no data to train on ('data:')" for place in dict.fromkeys(training)]
         if fused := [name for name, task in study.tasks.items() if "fused" in task.use]:
-            where = found["tasks"][0]
+            place = blocks["tasks"][0]
             if "data" in study.axes and sum("+" not in value for value in study.values("data")) < 2:
-                self._error(where, f"{fused[0]}: fused needs adapters on at least two data sets (axes: data)")
+                self._error(place, f"{fused[0]}: fused needs adapters on at least two data sets (axes: data)")
             if study.family is not None:
-                self._error(where, f"{fused[0]}: fused cannot be combined with 'family:'")
+                self._error(place, f"{fused[0]}: fused cannot be combined with 'family:'")
         if study.family is None:
             for axis in study.axes.values():
                 if axis.section == "vocab":
                     self._error(axis.line, f"{axis.name} is for families ('family:')")
-            if "vocab" in found:
-                self._error(found["vocab"][0], "a vocabulary is for families ('family:')")
+            if "vocab" in blocks:
+                self._error(blocks["vocab"][0], "a vocabulary is for families ('family:')")

@@ -34,10 +34,10 @@ def text_baseline(train: LabelledText, test: LabelledText) -> dict[str, float]:
 def most_frequent_label(
     words: Sequence[Sequence[str]],
     labels: Sequence[Sequence[str]],
-    asked: Sequence[Sequence[str]],
+    sentences: Sequence[Sequence[str]],
     unknown: str | None = None,
 ) -> list[list[str]]:
-    """The most frequent label of each word in the sentences ``asked``; unseen words get ``unknown``.
+    """The most frequent label of each word in ``sentences``; unseen words get ``unknown``.
 
     Without ``unknown`` they get the most frequent label of all words.
     """
@@ -49,4 +49,4 @@ def most_frequent_label(
             by_word[word][label] += 1
     best = {word: counts.most_common(1)[0][0] for word, counts in by_word.items()}
     fallback = every.most_common(1)[0][0] if unknown is None else unknown
-    return [[best.get(word, fallback) for word in sentence] for sentence in asked]
+    return [[best.get(word, fallback) for word in sentence] for sentence in sentences]

@@ -38,7 +38,7 @@ class Sentence:
     first_line: int = 1
 
     def place(self, row: int) -> str:
-        """How an error names one of ``lines``: file, line, number of the sentence and its sent_id."""
+        """The location of one of ``lines`` for errors: file, line, number of the sentence and its sent_id."""
         name = next((f" ({m[1]})" for line in self.lines if (m := IDENTITY.fullmatch(line.strip()))), "")
         return f"{self.source}:{self.first_line + row}: sentence {self.number}{name}"
 
@@ -59,8 +59,8 @@ def parse_conllu(lines: Iterable[str], source: str, trees: bool = True) -> Itera
     A sentence has a valid tree with a single root, or no HEAD at all. Without ``trees`` these columns are ignored.
 
     Raises:
-        InputError: a wrong number of columns, an empty column, IDs out of order, a multiword token past the end of
-            the sentence, a HEAD that does not exist, a cycle, no root or several; by file, line and sentence.
+        InputError: a wrong number of columns, an empty column, IDs out of order, a multiword token beyond the end
+        of the sentence, a nonexistent HEAD, a cycle, no root or several roots; with file, line and sentence.
     """
     block: list[str] = []
     number, first = 0, 1
@@ -117,7 +117,7 @@ def _parsed(lines: list[str], source: str, number: int, first_line: int, trees: 
             empty_nodes += 1
         else:
             hint = f"expected: the word {done + 1}, a multiword token starting there, or {done}.{empty_nodes + 1}"
-            _refuse(sentence, row, f"the ID '{identity}' cannot stand here", hint)
+            _refuse(sentence, row, f"the ID '{identity}' is not valid here", hint)
     if not sentence.words:
         _refuse(sentence, 0, "no words", "delete it, or add its words")
     if covered > len(sentence.words):
@@ -141,7 +141,7 @@ def _checked_tree(sentence: Sentence, cells: Sequence[str]) -> list[int]:
         if head == word:
             _refuse(sentence, row, f"word {word} is its own HEAD", "fix the number")
         if relation == EMPTY:
-            _refuse(sentence, row, "a HEAD without a DEPREL", "name the relation")
+            _refuse(sentence, row, "a HEAD without a DEPREL", "add the relation")
         if head == 0:
             if root:
                 _refuse(sentence, row, f"a second root (the first is word {root})", "a tree has one root")
@@ -149,7 +149,7 @@ def _checked_tree(sentence: Sentence, cells: Sequence[str]) -> list[int]:
         heads.append(head)
     if cycle := cycle_in([0, *heads]):
         path = " -> ".join(map(str, [*cycle, cycle[0]]))
-        _refuse(sentence, sentence.rows[cycle[0] - 1], f"the HEADs run in a circle ({path})", "fix one of them")
+        _refuse(sentence, sentence.rows[cycle[0] - 1], f"the HEADs form a cycle ({path})", "fix one of them")
     return heads
 
 

@@ -53,7 +53,7 @@ class Parse(SentenceLabel):
 
 
 class ParserEncoder(WordEncoder):
-    """Sentences as batches of a parser, and the decoder that makes a tree of the scores of arcs."""
+    """Encodes sentences as batches for a parser, and decodes the scores of arcs to a tree."""
 
     def __init__(
         self, tokenizer: Any, model: PreTrainedModel, max_tokens: int, pooling: str, path: str, decoding: str
@@ -232,7 +232,7 @@ class Dependencies(TreebankLearner[Tree]):
         return {"uas": attachment_scores(split.gold, [answer.tree for answer in answers]).uas}
 
     def baselines(self, train: Split[Sentence, Tree], test: Split[Sentence, Tree]) -> dict[str, float]:
-        """LAS and UAS with each word attached to the next one, or to the previous one: what is better on train.
+        """LAS and UAS with each word attached to the next or to the previous one, whichever is better on train.
 
         The relation is the most frequent training relation of the word's form.
         """
@@ -267,7 +267,7 @@ def _batches(sizes: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _relation_shares(scores: Scores, heads: npt.NDArray[np.int64], labels: Sequence[str]) -> Scores:
-    """The probabilities [words, labels] of the relations, of those that are possible with these heads."""
+    """The probabilities [words, labels] of the relations, restricted to those possible with these heads."""
     of_root = np.asarray([universal(label) == ROOT for label in labels])
     possible = of_root == (heads == 0)[:, None]
     possible[~possible.any(axis=1)] = True

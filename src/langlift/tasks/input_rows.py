@@ -1,4 +1,6 @@
-"""Rows of text files: plain lines, TSV, or one word per line; read one at a time, so files can have any length."""
+"""Rows of text files: plain lines, TSV, or one word per line; read one at a time, so files can be of any
+length.
+"""
 
 import csv
 import re
@@ -37,7 +39,7 @@ def read_table(
     hint: str,
     added: Collection[str] | None = None,
 ) -> Iterator[tuple[str, list[str], list[str]]]:
-    """The rows of a TSV file with a header: how an error names the row, the header, and the row's fields.
+    """The rows of a TSV file with a header: (location for errors, header, fields) of each.
 
     ``lines`` include their line ends; blank ones are skipped. With ``quoted``, fields may be quoted as in CSV.
 
@@ -66,7 +68,7 @@ def read_table(
                 raise InputError(f"{place}: {len(row)} fields, the header has {len(header)}", "fix the row")
             for column in needed:
                 if not row[header.index(column)].strip():
-                    raise InputError(f"{place}: empty {column}", "fill it in or delete the row")
+                    raise InputError(f"{place}: empty {column}", "fill it in, or delete the row")
             yield place, header, row
     except csv.Error as error:
         raise InputError(

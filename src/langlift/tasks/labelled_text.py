@@ -48,7 +48,7 @@ def read_labelled(
             for place, header, row in table
         )
     for place, text, label in rows:
-        if not text or not label:  # of the hub; a table has been checked
+        if not text or not label:  # only in hub data; tables have been checked
             raise InputError(f"{place}: empty {'label' if text else 'text'}", "drop the row")
         if known is not None and label not in known:
             raise InputError(f"{place}: label '{label}' never occurs in the training data", "a misspelt label?")

@@ -1,4 +1,4 @@
-"""The interface of a task's learner: reading the data, and training, evaluating and using a model."""
+"""The interface of a task's learner: reading data, and training, evaluating and using a model."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ Gold = TypeVar("Gold")
 
 @dataclass(frozen=True)
 class Split(Generic[Input, Gold]):
-    """The examples of a split, in order: their inputs and gold labels."""
+    """The inputs and gold labels of a split's examples, in order."""
 
     inputs: list[Input]
     gold: list[Gold]
@@ -54,15 +54,15 @@ class TaskData(Generic[Input, Gold]):
     remarks: list[str] = field(default_factory=list)
 
 
-def words_in(one: Any) -> list[str]:
+def words_in(item: Any) -> list[str]:
     """The words of an input of a task that labels words."""
-    words: list[str] = getattr(one, "words", one)
+    words: list[str] = getattr(item, "words", item)
     return words
 
 
-def text_of(one: Any) -> str:
+def text_of(item: Any) -> str:
     """An input as running text."""
-    return one if isinstance(one, str) else " ".join(words_in(one))
+    return item if isinstance(item, str) else " ".join(words_in(item))
 
 
 Settings = Mapping[str, Any]
@@ -93,7 +93,7 @@ class Encoder(Protocol):
 
     @property
     def collate(self) -> Collate:
-        """Examples in, a batch out."""
+        """Collate examples into a batch."""
 
     def notes(self, inputs: Sequence[Any]) -> dict[str, Any]:
         """Notes on how these inputs are encoded, for the metrics of a run."""

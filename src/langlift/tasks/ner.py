@@ -102,13 +102,13 @@ class NamedEntities(TaggingLearner[list[str]]):
         predicted = most_frequent_label(train.inputs, train.gold, test.inputs, unknown=OUTSIDE)
         return {"most_frequent_tag": entity_f1(test.gold, predicted)}
 
-    def labelled(self, one: list[str], tags: list[str], probabilities: list[float]) -> FoundEntities:
+    def labelled(self, item: list[str], tags: list[str], probabilities: list[float]) -> FoundEntities:
         """The entities of a sentence."""
         entities = [
-            Entity(kind, " ".join(one[start:end]), start, end, min(probabilities[start:end]))
+            Entity(kind, " ".join(item[start:end]), start, end, min(probabilities[start:end]))
             for kind, start, end in entity_spans(tags)
         ]
-        return FoundEntities(one, tags, probabilities, entities)
+        return FoundEntities(item, tags, probabilities, entities)
 
     def counted(self, labels: Sequence[str]) -> list[str]:
         """The types of entities."""

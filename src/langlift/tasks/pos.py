@@ -53,9 +53,9 @@ class PartsOfSpeech(TreebankLearner[list[str]], TaggingLearner[Sentence]):
         """UPOS."""
         return {UPOS: answer.tags}
 
-    def labelled(self, one: Sentence, tags: list[str], probabilities: list[float]) -> TaggedSentence:
+    def labelled(self, item: Sentence, tags: list[str], probabilities: list[float]) -> TaggedSentence:
         """The sentence with its tags."""
-        return TaggedSentence(one, tags, probabilities)
+        return TaggedSentence(item, tags, probabilities)
 
     def baselines(self, train: Split[Sentence, list[str]], test: Split[Sentence, list[str]]) -> dict[str, float]:
         """Each word gets its most frequent training tag, an unknown one the most frequent tag of all."""

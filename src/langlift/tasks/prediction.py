@@ -22,7 +22,7 @@ from langlift.tasks.task import TASKS, Task
 from langlift.training.run_folder import RECIPE, is_finished, read_metrics
 
 INPUTS_AT_ONCE = 512
-"""Number of inputs that are sorted by length and labelled together, which limits memory."""
+"""Number of inputs that are sorted by length and labelled together; limits memory."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def load_trained_task(
 ) -> TrainedTask:
     """Load a trained run: the folder of all seeds (then the one best on dev, or ``seed``), or of one seed.
 
-    ``base`` replaces the recorded base model if that was moved. ``path`` is as in recipes.
+    ``base`` replaces the recorded base model, for example if it was moved. ``path`` is ``fast`` or ``naive``.
 
     Raises:
         InputError: the folder contains no finished run, or not this seed, or is damaged.
@@ -113,7 +113,7 @@ def seed_folder(run: Path, seed: int | None = None) -> Path:
     }
     if not seeds:
         raise InputError(
-            f"{run}: holds no finished task run" if run.is_dir() else f"{run}: no such folder",
+            f"{run}: contains no finished task run" if run.is_dir() else f"{run}: no such folder",
             "give the folder that 'langlift task --out' wrote",
         )
     if seed is None:

@@ -75,7 +75,7 @@ def open_predictions(target: Path, trained: TrainedTask) -> Iterator[PredictionW
     endings = [ending for ending in (TSV, JSON, trained.task.word_file) if ending]
     if target.suffix not in endings:
         raise InputError(
-            f"{target}: predictions are written as {' or '.join(endings)}", "end the name in one of these"
+            f"{target}: predictions are written as {' or '.join(endings)}", "give the file one of these endings"
         )
     partial = target.with_name(f"{target.name}.partial")
     try:

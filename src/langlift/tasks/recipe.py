@@ -11,8 +11,10 @@ from langlift.training.recipes import AdaptRecipe
 class TaskRecipe:
     """How a task adapter, or a whole model, is trained on labelled examples."""
 
-    method: str = setting("seq_bn", "What is trained", choices=TASK_METHODS, option=True)
-    epochs: int = setting(20, "Passes over the training examples", minimum=1, option=True)
+    method: str = setting(
+        "seq_bn", "Adaptation method; full trains the whole model", choices=TASK_METHODS, option=True
+    )
+    epochs: int = setting(20, "Number of passes over the training examples", minimum=1, option=True)
     learning_rate: float = setting(1e-4, "Peak learning rate", above=0, maximum=1, option="--lr")
     batch_size: int = setting(32, "Examples per step", minimum=1, option=True)
     warmup_share: float = setting(0.05, "Share of the steps used for warm-up", minimum=0, maximum=1)
@@ -26,12 +28,12 @@ class TaskRecipe:
         0, "Stop after this many epochs without a better dev score (0: train all epochs)", minimum=0
     )
     keep_best: bool = setting(
-        True, "Keep the weights of the epoch that scores best on dev (false: those of the last step)"
+        True, "Keep the weights of the epoch with the best dev score (false: those of the last step)"
     )
     pooling: str = setting(
         "auto",
-        "Vector of a sentence (of a word, in tasks that label words): its first or last token, or their mean; "
-        "auto: first, in decoders last",
+        "Representation of a sentence (of a word, in tasks that label words): first token, last token or mean; "
+        "auto: first, or last in decoders",
         choices=("auto", "first", "mean", "last"),
     )
     fit_head: bool = setting(
@@ -44,7 +46,7 @@ class TaskRecipe:
     )
     label_subwords: str = setting(
         "first",
-        "ner: tokens of a word that are labelled and scored (every: as published)",
+        "ner: which subwords of a word are labelled and scored (every: as published)",
         choices=("first", "every"),
     )
     max_tokens: int = setting(256, "Maximum length of an example in tokens, including special tokens", minimum=8)
@@ -58,9 +60,9 @@ class TaskRecipe:
     precision: str = same_setting(AdaptRecipe, "precision")
     path: str = same_setting(AdaptRecipe, "path")
 
-    def mistakes(self) -> list[str]:
+    def conflicts(self) -> list[str]:
         """Settings that cannot be combined."""
-        found = [] if len(set(self.seeds)) == len(self.seeds) else ["seeds: the same seed twice"]
+        conflicts = [] if len(set(self.seeds)) == len(self.seeds) else ["seeds: the same seed twice"]
         if self.patience and not self.keep_best:
-            found.append("patience: stops at the best dev score, so keep_best must be true")
-        return found
+            conflicts.append("patience: stops at the best dev score, so keep_best must be true")
+        return conflicts

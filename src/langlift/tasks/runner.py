@@ -30,7 +30,7 @@ from langlift.errors import InputError
 from langlift.files import atomic_files, write_text
 from langlift.heads.classification import TaskModel, fit_head
 from langlift.model_cards import render_card
-from langlift.processes import only_one
+from langlift.processes import require_single_process
 from langlift.progress import say
 from langlift.tasks.inference import PREDICTION_BATCH
 from langlift.tasks.learner import Split, TaskData
@@ -52,11 +52,10 @@ DEV_SEED = 0
 class TaskResult:
     """The result of ``langlift task`` on the test split: ``metric``, 0 to 100.
 
-    ``seeds`` has a value for each seed, ``std`` is their sample standard deviation (0 for one seed).
-    ``repaired`` counts errors repaired in the data, ``report`` has further results of the setup (attention of a
-    fusion). ``further`` has ``mean``, ``std`` and ``seeds`` of other metrics by name; ``remarks`` are notes on the
-    data. ``tokens``, ``flops`` (floating point operations, without validation) and ``seconds`` count the training
-    of all seeds.
+    ``seeds`` has a value for each seed, ``std`` is their sample standard deviation (0 for one seed). ``repaired``
+    counts errors repaired in the data, ``report`` has further results (the attention of a fusion). ``further`` has
+    ``mean``, ``std`` and ``seeds`` of other metrics by name; ``remarks`` are notes on the data. ``tokens``,
+    ``flops`` (floating point operations, without validation) and ``seconds`` count the training of all seeds.
     """
 
     task: str
@@ -103,13 +102,13 @@ def train_task(
         InputError: unusable task, data, base, adapter or recipe, or ``out`` contains another run.
     """
     described = task_called(task)
-    only_one("training for a task")
+    require_single_process("training for a task")
     sources = [Path(name).resolve() if Path(name).exists() else name for name in train_data or ()]
     for name, source in zip(train_data or (), sources, strict=True):
         if sources.count(source) > 1:
             raise InputError(f"--train-data {name}: given twice", "name each data set once")
     base = BaseName.of(base)
-    recipe = settled(recipe, is_causal(base))
+    recipe = resolve_pooling(recipe, is_causal(base))
     adapters = [language_adapter] if isinstance(language_adapter, Path) else list(language_adapter or ())
     setup = setup_for(task, recipe, adapters)
     splits = described.learner.read(str(data), [str(name) for name in train_data or ()], strict)
@@ -127,7 +126,7 @@ def train_task(
     }
     tokenizer = load_tokenizer(base)
     new_base = partial(load_model, base, head_needed=False)
-    setup.attach(new_base())  # raises for a base or adapter that does not fit, before anything is written
+    setup.attach(new_base())  # raises an error before anything is written if base or adapter do not fit
     with open_run(out, recorded("task", inputs, recipe), resume, _may_change(described)) as run:
         if run.finished:
             return TaskResult(**run.metrics)
@@ -138,7 +137,7 @@ def train_task(
     return result
 
 
-def settled(recipe: TaskRecipe, causal: bool) -> TaskRecipe:
+def resolve_pooling(recipe: TaskRecipe, causal: bool) -> TaskRecipe:
     """The recipe with ``auto`` resolved: in a decoder only the last token has seen the whole text."""
     if recipe.pooling != "auto":
         return recipe
@@ -147,7 +146,7 @@ def settled(recipe: TaskRecipe, causal: bool) -> TaskRecipe:
 
 @dataclass(frozen=True)
 class _Seeds:
-    """What the runs of all seeds share."""
+    """The parts of a run that all seeds share."""
 
     task: Task
     data: TaskData[Any, Any]
@@ -301,5 +300,5 @@ def _may_change(task: Task) -> frozenset[str]:
 
 
 def name_of(data: str | Path) -> str:
-    """A folder's name; anything else, such as a hub id, unchanged."""
+    """The name of a folder; anything else, such as a hub id, is unchanged."""
     return Path(data).name if Path(data).exists() else str(data)

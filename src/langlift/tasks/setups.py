@@ -1,4 +1,4 @@
-"""The model below a task's head: what is attached to the base model, what is trained, and what is saved.
+"""The model under a task head: which adapters are attached, which parameters are trained, and what is saved.
 
 To add another setup, write a subclass of ``Setup``, a line in ``setup_for``, and its counterpart in
 ``load_trained``.
@@ -28,7 +28,7 @@ from langlift.checkpoints.fusion_folder import (
     load_members,
     member_names,
     save_fusion,
-    with_block,
+    with_invertible_block,
 )
 from langlift.checkpoints.layouts import ADAPTERHUB_WEIGHTS, CONFIG_FILE, PEFT_WEIGHTS
 from langlift.errors import InputError
@@ -165,7 +165,7 @@ class MosaTaskAdapter(TaskAdapter):
     mosa: MosaConfig
     consistency: float
     mixture: Mixture = field(init=False, repr=False, compare=False)
-    """Of the model attached to last."""
+    """The mixture of the most recently attached model."""
 
     def attach(self, model: PreTrainedModel) -> None:
         """Stack(language, task), with the task adapter split into experts."""
@@ -285,7 +285,7 @@ def setup_for(task: str, recipe: TaskRecipe, adapters: Sequence[Path] = ()) -> S
     if len(adapters) < 2:
         return setup
     names = member_names(adapters)
-    if unused := with_block(adapters[1:], names[1:]):
+    if unused := with_invertible_block(adapters[1:], names[1:]):
         say(f"only the first adapter's invertible block is used, not that of {', '.join(unused)}")
     return Fused(setup, tuple(adapters), tuple(names))
 
@@ -293,10 +293,10 @@ def setup_for(task: str, recipe: TaskRecipe, adapters: Sequence[Path] = ()) -> S
 def load_trained(model: PreTrainedModel, task: str, folder: Path, inputs: Mapping[str, Any]) -> None:
     """Attach the saved adapters of a seed's run to a base model; ``inputs`` are those it recorded.
 
-    Not for runs of the whole model, whose folder is a model.
+    Not for runs that trained the whole model, whose folder is a model.
 
     Raises:
-        InputError: something is missing, damaged or of another model.
+        InputError: a file is missing, damaged or from another model.
     """
     if inputs[LANGUAGE_ADAPTER]:
         load_adapter(model, _copy(folder, LANGUAGE_ADAPTER, "stacked on that language adapter"), name=LANGUAGE)

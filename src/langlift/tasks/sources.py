@@ -1,4 +1,4 @@
-"""Where labelled data comes from: folders with a file per split, and data sets in the hub's format."""
+"""Sources of labelled data: folders with a file per split, and data sets in the hub's format."""
 
 import hashlib
 import json
@@ -83,7 +83,7 @@ class HubSet:
             datasets.enable_progress_bars()
 
     def rows(self, split: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
-        """The rows of a split: how an error names the row, and its fields, with class names for class numbers.
+        """The rows of a split: (location for errors, fields) of each, with class names for class numbers.
 
         Raises:
             InputError: the split or a field is missing.
@@ -101,7 +101,7 @@ class HubSet:
             for column, names in zip(columns, classes, strict=True):
                 value = row[column]
                 if value is None or (names is not None and not _is_named(value, names)):
-                    raise InputError(f"{place}: nothing in '{column}'", "drop the row")
+                    raise InputError(f"{place}: field '{column}' is empty", "drop the row")
                 values.append(value if names is None else _named(value, names))
             yield place, tuple(values)
 

@@ -22,7 +22,7 @@ TaggedWords = Split[list[str], list[str]]
 
 @dataclass(frozen=True)
 class RawSentence:
-    """A sentence as read; ``places`` name the source of each word for errors."""
+    """A sentence as read; ``places`` are the locations of its words for errors."""
 
     words: list[str]
     tags: list[str]
@@ -99,7 +99,9 @@ def checked_tags(
             if match[1] == "I" and (not tags or tags[-1] not in (f"B-{kind}", f"I-{kind}")):
                 if strict:
                     before = tags[-1] if tags else "the start of the sentence"
-                    raise InputError(f"{place}: {tag} after {before} continues no entity", f"write B-{kind}")
+                    raise InputError(
+                        f"{place}: {tag} after {before} does not continue an entity", f"write B-{kind}"
+                    )
                 repaired[orphans] = repaired.get(orphans, 0) + 1
                 tag = f"B-{kind}"
             if known is not None and tag.startswith("B-") and kind not in known:

@@ -40,7 +40,7 @@ class Tagged:
 
 
 def deciding_tokens(counts: Sequence[int], at_end: bool) -> npt.NDArray[np.int64]:
-    """The number of each word's first token, or its last: in a decoder only that one has seen the whole word."""
+    """The index of each word's first token, or of its last: in a decoder only the last has seen the whole word."""
     lengths = np.asarray(counts, dtype=np.int64)
     ends = np.cumsum(lengths)
     return ends - 1 if at_end else ends - lengths
@@ -53,7 +53,7 @@ class TaggingLearner(Learner[Input, list[str]], Generic[Input]):
         """Which tokens of a word carry its label, and what is classified.
 
         Raises:
-            InputError: every token is to be labelled, and their mean.
+            InputError: every token is labelled, but pooling is ``mean``.
         """
         if recipe.label_subwords == "every" and recipe.pooling == "mean":
             raise InputError(
@@ -118,7 +118,7 @@ class TaggingLearner(Learner[Input, list[str]], Generic[Input]):
         return found
 
     @abstractmethod
-    def labelled(self, one: Input, tags: list[str], probabilities: list[float]) -> Label:
+    def labelled(self, item: Input, tags: list[str], probabilities: list[float]) -> Label:
         """The prediction for one input, with the tag of each word and the tag's probability."""
 
 

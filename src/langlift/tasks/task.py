@@ -1,4 +1,4 @@
-"""The table of tasks: all properties of a task are in its row. Imports no heavy library."""
+"""The table of tasks, with all properties of a task in its row. Does not import heavy libraries."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,16 +44,16 @@ class Task:
     """A task; its ``learner`` trains, evaluates and uses models."""
 
     name: str
-    """As on the command line; also the name of the task adapter."""
+    """Its name on the command line, and the name of the task adapter."""
     title: str
     learner_class: str
     """``module:class`` within ``langlift.tasks``; imported when needed."""
     data: str
-    """What ``--data`` accepts, for help."""
+    """Description of the data that ``--data`` accepts."""
     epochs: int
-    """Default number, as published (arXiv 2502.10140, 2405.12413)."""
+    """Default number of epochs, as published (arXiv 2502.10140, 2405.12413)."""
     metric: Metric
-    """A run keeps the weights with the best value on dev."""
+    """The metric; a run keeps the weights with the best value on dev."""
     further: tuple[Metric, ...] = ()
     """Metrics reported beside it."""
     baselines: Mapping[str, str]
@@ -193,7 +193,7 @@ def task_called(name: str) -> Task:
 
 
 def task_recipe(task: str | None = None, **sources: Any) -> TaskRecipe:
-    """``resolve`` for a task, with its own default of epochs; blocks with its name (``ner:``) are read.
+    """As ``resolve``, with the task's default number of epochs and the blocks of settings for the task (``ner:``).
 
     Raises:
         InputError: as ``resolve``.

@@ -58,7 +58,7 @@ class TreebankFolder(SplitFolder):
         names = sorted({m[1] or "without a name" for _, m in matches if m})
         if len(names) > 1:
             raise InputError(
-                f"{self.folder}: holds {len(names)} treebanks ({', '.join(names)})",
+                f"{self.folder}: contains {len(names)} treebanks ({', '.join(names)})",
                 "give each its own folder; --train-data can be repeated",
             )
 
@@ -186,7 +186,7 @@ class TreebankLearner(Learner[Sentence, Gold], Generic[Gold]):
 
 
 def _dev_from_train(train: list[Sentence], folder: Path) -> tuple[list[Sentence], list[Sentence], str]:
-    """Train without a tenth of its sentences, that tenth as dev, and a remark on it."""
+    """Split off a tenth of the training sentences as dev; returns train, dev and a remark."""
     if len(train) < 2:
         raise InputError(f"{folder}: no dev split, and one training sentence", "add a dev file")
     count = max(1, round(DEV_SHARE * len(train)))

@@ -90,7 +90,7 @@ class WordEncoder:
     def _pieces(
         self, words: Sequence[str], ids: Sequence[int], offsets: Sequence[tuple[int, int]]
     ) -> list[list[int]]:
-        """The token ids of each word: at least one, at most as many as fit."""
+        """The token ids of each word: at least one, at most as many as fit into the input."""
         pieces: list[list[int]] = [[] for _ in words]
         ends = np.cumsum([len(word) + 1 for word in words]) - 1
         # A token belongs to the word of its last character: SentencePiece's mark of a word start, if it is a token

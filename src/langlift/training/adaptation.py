@@ -61,12 +61,12 @@ def require_objective(base: str, causal: bool, objective: str) -> None:
     """Raise an InputError unless a causal (or masked) base can be trained with the objective."""
     if causal and objective != CAUSAL:
         raise InputError(
-            f"--objective {objective}: masks words, and {base} is a causal model, which predicts the next one",
+            f"--objective {objective}: masks words, but {base} is a causal model, which predicts the next word",
             "use --objective causal",
         )
     if not causal and objective == CAUSAL:
         raise InputError(
-            f"--objective causal: predicts the next word, and {base} is a masked language model",
+            f"--objective causal: predicts the next word, but {base} is a masked language model",
             "use --objective mlm, full_word or targeted",
         )
 
@@ -76,14 +76,14 @@ def require_same_adapter(folder: Path, model: PreTrainedModel, config: AdapterCo
     found = read_config(folder, backbone_of(model))
     if config is None:
         raise InputError(
-            f"{folder}: an adapter, but the method trains the whole model",
+            f"{folder}: contains an adapter, but the method trains the whole model",
             "choose the adapter's method with --method",
         )
     stored, wanted = ({"method": one.method, **one.settings()} for one in (found, config))
     if differing := [key for key, value in stored.items() if wanted.get(key, value) != value]:
         values = ", ".join(f"{key} {stored[key]} (not {wanted[key]})" for key in differing)
         hint = " ".join(f"--set {key}={json.dumps(stored[key])}" for key in differing).replace('"', "")
-        raise InputError(f"{folder}: the adapter to start from has {values}", f"add {hint}")
+        raise InputError(f"{folder}: the initial adapter has {values}", f"add {hint}")
 
 
 def adapt(
@@ -100,12 +100,12 @@ def adapt(
 
     ``data`` is a text file, split 80/10/10 by document, or a built data folder; or several of them, mixed in the
     shares ``data_weights`` (default: by size, as if they were one). The weights kept are those with the lowest
-    loss on the dev split (by argument for the targeted objective), the untouched model included. ``out`` becomes a
-    run folder with the adapter. With ``init`` training continues from the adapter in that folder, whose method and
-    settings must be the recipe's; the loss "before" is then the one with that adapter.
+    loss on the dev split (by argument for the targeted objective), including those before training. ``out``
+    becomes a run folder with the adapter. With ``init`` training continues from the adapter in that folder, whose
+    method and settings must be the recipe's; the loss "before" is then the one with that adapter.
 
     Raises:
-        InputError: bad data, base or recipe, or ``out`` holds another run.
+        InputError: the data, base or recipe is invalid, or ``out`` contains another run.
         LangliftError: the run failed, for example because ``out`` cannot be written.
     """
     sources = read_sources([data] if isinstance(data, Path) else data, data_weights, recipe.objective)
@@ -122,7 +122,7 @@ def adapt(
         load_adapter(model, init, name)
         head |= stored_head(model, init)
     inputs = {"language": name, "base": base.name, **_inputs(sources, data_weights, init)}
-    # All input is checked by now: nothing is written before.
+    # All input has been checked: nothing is written before this point.
     with open_run(out, recorded("adapt", inputs, recipe), resume, frozenset({"path"})) as run:
         if run.finished:
             return AdaptResult(**run.metrics)
@@ -166,7 +166,7 @@ def adapt(
 
 
 def _inputs(sources: Sequence[Source], weights: Sequence[float] | None, init: Path | None) -> dict[str, Any]:
-    """What a run's recipe records of its data and of the adapter it starts from."""
+    """The inputs recorded in a run's recipe: its data and the initial adapter."""
     names, hashes = [source.name for source in sources], [source.texts.sha256 for source in sources]
     inputs: dict[str, Any] = {"data": names, "data_sha256": hashes}
     if len(sources) == 1:

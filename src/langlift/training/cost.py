@@ -1,4 +1,4 @@
-"""What a training costs: floating point operations, and peak memory."""
+"""The cost of training: floating point operations and peak memory."""
 
 from math import ceil
 
@@ -25,8 +25,8 @@ def flops_per_token(trainer: LiftTrainer) -> float:
     """Floating point operations of training per token: forward and backward passes as executed.
 
     Counted by PyTorch on four of the run's batches, spread from its beginning to its end: matrix products, with
-    two operations for each multiplication (the rest, such as the optimiser, is small). The run's random numbers
-    are not used, and no gradients are left.
+    two operations for each multiplication (the rest, such as the optimiser, is small). The run's random number
+    state and gradients are not changed.
     """
     model, dataset, size = trainer.model, trainer.train_dataset, trainer.args.per_device_train_batch_size
     training, flops, tokens = model.training, 0, 0
@@ -54,7 +54,7 @@ def peak_memory_bytes() -> int:
 
 
 def reset_peak_memory() -> None:
-    """Start a new measurement, if the system can: for a process that does several runs."""
+    """Reset the measurement if the system supports it, for a process that executes several runs."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     reset_process_peak()

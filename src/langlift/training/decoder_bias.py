@@ -17,12 +17,12 @@ from langlift.training.precision import autocast
 from langlift.training.trainer import Batch, on_device
 
 PRIOR_COUNT = 0.1
-"""Weight of the model's own mean prediction, in occurrences per vocabulary entry."""
+"""Weight of the model's own mean prediction, as a pseudo-count per vocabulary entry."""
 BATCH_ROWS = 256
 
 
 class FitBias(TrainerCallback):
-    """Fits the decoder's bias after the untouched model has been validated; checkpoints then contain it."""
+    """Fits the decoder's bias after the validation before training, so that checkpoints contain it."""
 
     def __init__(
         self, model: PreTrainedModel, batches: Iterable[Batch], counts: npt.NDArray[np.int64], bf16: bool
@@ -75,7 +75,7 @@ def _shift(mean: Tensor, counts: Tensor) -> Tensor:
 def piece_counts(
     rows: Iterable[npt.NDArray[np.integer]], model: PreTrainedModel, tokenizer: Any
 ) -> npt.NDArray[np.int64]:
-    """How often each token occurs in rows of token ids, int64 [entries of the decoder].
+    """The frequency of each token in rows of token ids, int64 [entries of the decoder].
 
     Special tokens, which are never predicted, count 0.
     """

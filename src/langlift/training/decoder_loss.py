@@ -1,4 +1,6 @@
-"""Cross-entropy at the last linear layer of a language modelling head, in chunks: all logits are never stored."""
+"""Cross-entropy at the last linear layer of a language modelling head, in chunks: the full logits are never
+stored.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -19,7 +21,7 @@ def summed_cross_entropy(
     """The cross-entropy of ``hidden @ weight' + bias`` against ``targets``, summed (nats, float32 scalar).
 
     Shapes [rows, d], [vocabulary, d], [vocabulary], int64 [rows]. Gradients are computed in the forward pass,
-    chunk by chunk, so that nothing of the size of the vocabulary is kept for the backward pass. With ``cap`` c
+    chunk by chunk, so that no logits are kept for the backward pass. With ``cap`` c
     each logit x becomes c tanh(x / c) (Gemma 2).
     """
     with_gradients = torch.is_grad_enabled()
@@ -152,7 +154,7 @@ def _chunks(hidden: Tensor, weight: Tensor) -> list[slice]:
 
 
 def _in_cache(logits: Tensor, targets: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
-    if logits.is_cuda:  # more kernels would only take longer
+    if logits.is_cuda:  # smaller parts would only need more kernel launches
         return [(logits, targets)]
     size = max(1, CACHE_LOGITS // logits.shape[1])
     return zip(logits.split(size), targets.split(size), strict=True)

@@ -36,9 +36,9 @@ class EncodedRow:
 class TargetedRows:
     """The rows of a graph's sentences for targeted masking.
 
-    ``left_out`` counts the sentences of which neither argument can be predicted (cut off, unknown to the
+    ``left_out`` counts the sentences in which neither argument can be predicted (cut off, unknown to the
     tokenizer, or in one token with other letters; as published also those of other relations), ``one_argument``
-    those of which only one can, which is then always chosen.
+    those in which only one can be, which is then always chosen.
     """
 
     rows: list[EncodedRow]

@@ -19,7 +19,7 @@ Example = dict[str, npt.NDArray[np.int64]]
 ExampleOf = Callable[[int, int], Example]
 """(number of the example in its data set, epoch) -> the example in that epoch."""
 Collate = Callable[[Sequence[Example]], dict[str, Tensor]]
-"""Examples in, a batch out: ``PadBatch`` or ``FlatBatch``."""
+"""Collates examples into a batch: ``PadBatch`` or ``FlatBatch``."""
 TokenMatrix = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 """Token ids [examples, length], in 16 bits if the vocabulary fits."""
 Rows = Sequence[npt.NDArray[np.int64]] | TokenMatrix
@@ -27,7 +27,7 @@ Rows = Sequence[npt.NDArray[np.int64]] | TokenMatrix
 
 
 def masked_examples(rows: Rows, masking: MaskedLanguageModel, seed: int) -> ExampleOf:
-    """Rows of token ids, masked anew in every epoch."""
+    """Rows of token ids, with new masks in every epoch."""
 
     def example(index: int, epoch: int) -> Example:
         seen, labels = masking(rows[index], seed=seed, epoch=epoch, example=index)
@@ -37,7 +37,7 @@ def masked_examples(rows: Rows, masking: MaskedLanguageModel, seed: int) -> Exam
 
 
 def objective_examples(rows: Sequence[EncodedRow], masking: MaskedLanguageModel, seed: int) -> ExampleOf:
-    """Rows masked anew in every epoch: by argument or full word if they have these, else as ``masking`` does."""
+    """Rows with new masks in every epoch: by argument or full word if they have these, else as in ``masking``."""
     targeted = TargetedMasking(masking.mask_token_id, masking.special_ids)
     full_word = FullWordMasking(masking)
 
@@ -79,9 +79,9 @@ def one_pass(example_of: ExampleOf, count: int) -> list[Example]:
     return [example_of(number, 0) for number in range(count)]
 
 
-def evenly_spread(count: int, most: int) -> list[int]:
-    """At most ``most`` of the numbers below ``count``, evenly spaced, including the first and the last."""
-    numbers: list[int] = np.unique(np.linspace(0, count - 1, most).astype(int)).tolist()
+def evenly_spread(count: int, limit: int) -> list[int]:
+    """At most ``limit`` of the numbers below ``count``, evenly spaced, including the first and the last."""
+    numbers: list[int] = np.unique(np.linspace(0, count - 1, limit).astype(int)).tolist()
     return numbers
 
 
@@ -91,7 +91,7 @@ Epoch = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]
 
 @dataclass(frozen=True)
 class Shuffled:
-    """Every epoch has every example once, in an order of its own."""
+    """Each epoch contains every example once, in its own random order."""
 
     count: int
     seed: int
@@ -131,11 +131,11 @@ class LengthGroups:
 
 
 LEAST_PLACES = 1000
-"""Shortest round of ``Rounds``, so that rounding a share to whole places matters little."""
+"""Minimum length of a round in ``Rounds``, so that rounding the shares matters little."""
 
 
 class Rounds:
-    """Several data sets in given shares, whatever their sizes: every round has each data set's share of examples.
+    """Several data sets in given shares, independent of their sizes: each round has these shares of examples.
 
     Rounds take the place of epochs. The data sets' examples are numbered consecutively. A round has about as many
     places (``count``) as there are examples, at least ``LEAST_PLACES``, and one for each data set. Every data set

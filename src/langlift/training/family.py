@@ -22,7 +22,7 @@ from langlift.progress import say
 from langlift.training.cost import flops_per_token
 from langlift.training.family_file import SECTION, Family
 from langlift.training.freezing import FreezeAtStart, encoder_parameters
-from langlift.training.language_model_training import Adaptation, arrangement, trained_head
+from langlift.training.language_model_training import Adaptation, example_order, trained_head
 from langlift.training.recipes import FamilyRecipe
 from langlift.training.run import Trained, open_run
 from langlift.training.run_folder import LEARNING_CURVES
@@ -33,7 +33,7 @@ from langlift.vocab.recipe import VocabRecipe
 
 LANGUAGES = "languages"
 BASE = "base"
-"""Folder in the run's folder: the base with the family's vocabulary."""
+"""Subfolder of the run for the base with the family's vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,11 @@ def adapt_family(family: Family, out: Path, recipe: FamilyRecipe, resume: bool =
     """Train the whole model, or one adapter, on the train splits of all languages.
 
     Language i gets the share ``n_i^alpha / sum_j n_j^alpha`` of the examples, with n_i its number of examples. The
-    weights kept are those with the lowest mean of the languages' losses on their dev splits, the untouched model
-    included. ``out`` becomes a run folder with the model or the adapter.
+    weights kept are those with the lowest mean of the languages' losses on their dev splits, including those
+    before training. ``out`` becomes a run folder with the model or the adapter.
 
     Raises:
-        InputError: bad data (all problems are listed), base or recipe, or ``out`` holds another run.
+        InputError: the data (all errors are listed), base or recipe is invalid, or ``out`` contains another run.
         LangliftError: the run failed, for example because ``out`` cannot be written.
     """
     sources = _read(family, recipe.objective)
@@ -165,7 +165,7 @@ def _shares(
 
 
 def _inputs(family: Family, sources: Sequence[Source]) -> dict[str, Any]:
-    """What a run's recipe records of the family and its data."""
+    """The inputs recorded in a run's recipe: the family and its data."""
     languages: dict[str, list[dict[str, str]]] = {}
     for one in sources:
         languages.setdefault(one.name, []).append({"data": one.path.name, "sha256": one.texts.sha256})
@@ -177,7 +177,7 @@ def _inputs(family: Family, sources: Sequence[Source]) -> dict[str, Any]:
 
 
 def _with_vocabulary(family: Family, vocabulary: str, out: Path, recipe: FamilyRecipe) -> Path:
-    """The base with the vocabulary applied, made if it does not exist yet."""
+    """The folder of the base with the vocabulary applied, created if it does not exist."""
     if not out.exists():
         settings = VocabRecipe(
             init=recipe.vocabulary_init,
@@ -240,7 +240,7 @@ def _tokens_seen(rows: TrainingData, recipe: FamilyRecipe, steps: int) -> list[i
 
 def _order(rows: TrainingData, recipe: FamilyRecipe, total: int) -> Iterator[npt.NDArray[np.integer]]:
     """The numbers of the first ``total`` training examples in order, in parts."""
-    order = arrangement(rows, recipe)
+    order = example_order(rows, recipe)
     for start in range(0, total, order.count):
         yield order.epoch(start // order.count)[0][: total - start]
 

@@ -50,29 +50,29 @@ def read_family(
     Raises:
         InputError: lists every error in the file and in the settings, each with its line.
     """
-    found = _Found(path)
+    content = _Found(path)
     with yaml_readable(path):
         loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
-            raise InputError(f"{path}: must hold 'key: value' lines", HINT)
-        for place, key, node in found.pairs(root, "setting"):
+            raise InputError(f"{path}: must contain 'key: value' lines", HINT)
+        for place, key, node in content.pairs(root, "setting"):
             if key == "languages":
-                found.read_languages(place, node)
+                content.read_languages(place, node)
             elif key in ("name", "base", "vocabulary"):
-                setattr(found, key, found.text(place, key, node))
+                setattr(content, key, content.text(place, key, node))
             else:
-                found.settings.append((place, key, loader.construct_object(node, deep=True)))
-    if not found.data and not found.mistakes:
-        found.mistakes.append(f"{path}: no languages")
-    if {"steps", "tokens"} <= {key for _, key, _ in found.settings}:
-        found.mistakes.append(f"{path}: steps and tokens are both given")
-    base = BaseName.of(base).or_else(found.resolved(found.base))
-    vocabulary = vocabulary or found.resolved(found.vocabulary)
+                content.settings.append((place, key, loader.construct_object(node, deep=True)))
+    if not content.data and not content.mistakes:
+        content.mistakes.append(f"{path}: no languages")
+    if {"steps", "tokens"} <= {key for _, key, _ in content.settings}:
+        content.mistakes.append(f"{path}: steps and tokens are both given")
+    base = BaseName.of(base).or_else(content.resolved(content.base))
+    vocabulary = vocabulary or content.resolved(content.vocabulary)
     if vocabulary and not Path(vocabulary).is_dir():
-        found.mistakes.append(f"{path}: {vocabulary}: no such vocabulary folder")
+        content.mistakes.append(f"{path}: {vocabulary}: no such vocabulary folder")
     if not base:
-        found.mistakes.append(f"{path}: no base (or give --base)")
+        content.mistakes.append(f"{path}: no base (or give --base)")
     recipe = resolve(
         FamilyRecipe,
         SECTION,
@@ -81,10 +81,10 @@ def read_family(
         config=config,
         assignments=assignments,
         flags=flags,
-        given=found.settings,
-        told=found.mistakes,
+        given=content.settings,
+        errors=content.mistakes,
     )
-    return Family(found.name or path.stem, base, found.data, vocabulary or None), recipe
+    return Family(content.name or path.stem, base, content.data, vocabulary or None), recipe
 
 
 @dataclass
@@ -105,7 +105,7 @@ class _Found(YamlReader):
     def read_languages(self, place: str, node: yaml.Node) -> None:
         """The block of languages, each with its data."""
         if not isinstance(node, yaml.MappingNode):
-            self.mistakes.append(f"{place}: languages must hold 'LANG: FILE' lines")
+            self.mistakes.append(f"{place}: languages must contain 'LANG: FILE' lines")
             return
         used: dict[Path, int] = {}
         for where, key, value in self.pairs(node, "language"):

@@ -19,8 +19,8 @@ def encoder_parameters(model: PreTrainedModel) -> list[nn.Parameter]:
 class FreezeAtStart(TrainerCallback):
     """Freezes the encoder's parameters in the first ``steps`` steps, only while a step is computed.
 
-    They stay in checkpoints and in the optimiser, which skips parameters without gradient. What is frozen depends
-    only on the number of the step, so that a resumed run continues exactly.
+    They remain in checkpoints and in the optimiser, which skips parameters without a gradient. Freezing depends
+    only on the step number, so that a resumed run continues exactly.
     """
 
     def __init__(self, encoder: Sequence[nn.Parameter], steps: int) -> None:

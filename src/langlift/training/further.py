@@ -1,4 +1,4 @@
-"""Further pre-training of an encoder: a new head if it has none, and which parameters train."""
+"""Further pre-training of an encoder: a new head if it has none, and which parameters are trained."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,9 @@ UNSEEN_COUNT = 0.5
 def prepare_further(
     model: PreTrainedModel, has_head: bool, counts: npt.NDArray[np.int64], recipe: FurtherRecipe
 ) -> None:
-    """Create a missing head, turn dropout off (a few epochs do not overfit) and set what trains, in place."""
+    """Create a missing head, turn off dropout (a few epochs do not overfit) and set which parameters are trained,
+    in place.
+    """
     if not has_head:
         make_head(model, counts, recipe.head_init)
     without_dropout(model)
@@ -43,7 +45,7 @@ def make_head(model: PreTrainedModel, counts: npt.NDArray[np.int64], init: str) 
 
     The dense layer starts from N(0, 0.02), or with ``init`` identity as the identity; its bias is 0, the LayerNorm
     the identity. The decoder is tied to the embeddings, and its bias is the log frequency of each token
-    (``counts`` int64 [vocabulary]), so that the first loss is about that of guessing by frequency.
+    (``counts`` int64 [vocabulary]), so that the initial loss is about that of predicting by frequency.
     """
     model.config.tie_word_embeddings = True
     model.tie_weights()
@@ -83,7 +85,7 @@ def require_row(model: PreTrainedModel, tokenizer: Any, row_tokens: int) -> None
 
 
 def lineage(base: str) -> list[str]:
-    """How a local model was made, newest step first, as far as it is recorded; lines for a model card."""
+    """The recorded history of a local model, newest step first, as lines for a model card."""
     lines: list[str] = []
     while (record := Path(base).expanduser() / "vocabulary.json").is_file() and len(lines) < 9:
         found = json.loads(record.read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ SHARPNESS = 1.2
 
 
 @torch.no_grad()
-def see_neighbours(body: XLMRobertaModel) -> None:
+def attend_to_neighbours(body: XLMRobertaModel) -> None:
     """Initialise the heads of the first layers to attend to near neighbours, in place.
 
     A small encoder with absolute positions behaves like a bag of words for tens of millions of tokens before its
@@ -19,7 +19,7 @@ def see_neighbours(body: XLMRobertaModel) -> None:
     instead of noise, and query and key of the first layers are set so that head h at position i attends to
     position i + OFFSETS[h]: with p(i) = (sin f i, cos f i) for each frequency f, q = R(f * offset) p(i) and k =
     p(j), the product q.k = sum cos(f (i + offset - j)) has its maximum there. All of these remain ordinary
-    parameters that train.
+    trainable parameters.
     """
     table = body.embeddings.position_embeddings.weight
     places, width = table.shape

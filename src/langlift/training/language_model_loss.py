@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.quick_dropout import use_quick_dropout
 from langlift.backbones.registry import backbone_of, first_position
-from langlift.backbones.segmented_attention import takes_flat_batches, use_flat_attention
+from langlift.backbones.segmented_attention import supports_flat_batches, use_flat_attention
 from langlift.masking.masked_language_model import IGNORED
 from langlift.progress import say
 from langlift.training.decoder_loss import summed_cross_entropy
@@ -36,11 +36,11 @@ def collate_for(path: str, model: PreTrainedModel, pad_token_id: int) -> Collate
     """Flat batches on the fast path if the model supports them; otherwise padded ones, with a message."""
     if path == "naive":
         return PadBatch(pad_token_id)
-    if takes_flat_batches(model):
+    if supports_flat_batches(model):
         use_flat_attention(model)
         use_quick_dropout(model)
         return FlatBatch(first_position(model))
-    say(f"{type(model).__name__} does not support unpadded batches: texts of similar length are padded instead")
+    say(f"{type(model).__name__} does not support unpadded batches; texts of similar length are padded instead")
     return PadBatch(pad_token_id)
 
 
@@ -106,7 +106,7 @@ def before_decoder(model: PreTrainedModel, hidden: Tensor) -> Tensor:
 
 @contextmanager
 def _passing_through(module: nn.Module) -> Iterator[None]:
-    """Make a module return its input inside this context; its hooks still run."""
+    """Within this context, a module returns its input; its hooks still run."""
     vars(module)["forward"] = lambda x: x
     try:
         yield

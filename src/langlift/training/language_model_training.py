@@ -1,4 +1,4 @@
-"""What adaptation to one language and to many have in common: the adapter, its training, its weights on disk."""
+"""The common part of adaptation to one or many languages: the adapter, its training, and saving its weights."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil
@@ -50,7 +50,7 @@ ExamplesOf = Callable[[Sequence[EncodedRow], int], ExampleOf]
 class Adaptation:
     """A language model prepared for training by a recipe, in place: its adapter, if any, is called ``name``.
 
-    With ``fresh=False`` the adapter is attached already, and training continues from it.
+    With ``fresh=False`` the adapter has been attached before, and training continues from it.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Adaptation:
             loss_path(recipe.path, self._teacher.to(device), self.tokenizer.pad_token_id)
             loss = state_keeping_loss(self._teacher, recipe.keep_states, two_passes)
 
-        # The masks of dev rows are the same at every validation of every run.
+        # Dev rows have the same masks at every validation of every run.
         dev, targeted_dev = (
             {name: one_pass(examples_of(rows, DEV_SEED), len(rows)) for name, rows in parts.items()}
             for parts in (data.dev, data.targeted_dev)
@@ -138,7 +138,7 @@ class Adaptation:
             greater_is_better=False,
             train_dataset=Schedule(
                 examples_of(data.train, recipe.seed),
-                arrangement(data, recipe),
+                example_order(data, recipe),
                 steps * recipe.batch_size * accumulation,
             ),
             collate=path.collate,
@@ -161,7 +161,7 @@ class Adaptation:
 
 
 def trained_head(model: PreTrainedModel, recipe: AdaptRecipe) -> dict[str, nn.Parameter]:
-    """The parameters of the MLM head that train beside an adapter, by their names in the model."""
+    """The parameters of the MLM head that are trained with an adapter, by their names in the model."""
     found = head_parameters(model) if recipe.train_head else {}
     if recipe.fit_bias:
         bias = decoder_bias(model)
@@ -171,7 +171,7 @@ def trained_head(model: PreTrainedModel, recipe: AdaptRecipe) -> dict[str, nn.Pa
     return found
 
 
-def arrangement(data: TrainingData, recipe: AdaptRecipe) -> Shuffled | LengthGroups | Rounds:
+def example_order(data: TrainingData, recipe: AdaptRecipe) -> Shuffled | LengthGroups | Rounds:
     """The order of the examples: a single data set is grouped by length; several are mixed within each step."""
     if data.weighted:
         return Rounds(data.sizes, list(data.shares.values()), recipe.seed)

@@ -69,7 +69,7 @@ def symmetric_divergence(first: Tensor, second: Tensor) -> Tensor:
 
 
 def frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy of the model that does not train, as a teacher."""
+    """A frozen copy of the model, as a teacher."""
     teacher: PreTrainedModel = copy.deepcopy(model).eval()
     return teacher.requires_grad_(False)
 
@@ -80,10 +80,10 @@ def state_keeping_loss(teacher: PreTrainedModel, weight: float, loss: SummedLoss
     With s the state of a token that is not predicted, in a text with masks, and t the teacher's for the same token
     of the text without masks, the term is the unexplained variance of t: the sum of ``|s - t|^2`` over that of
     ``|t - mean(t)|^2``, times ``weight`` and the number of predicted tokens (the masked loss is a sum over these).
-    The mean, most of a sentence encoder's norm, carries no meaning and is subtracted. So the states of texts
-    without masks are preserved, while those at masks learn to predict the missing word. The term is computed on
-    the first half of a batch's texts, which halves its cost. With another ``loss`` than the plain masked one it
-    needs a pass of its own.
+    The mean, which makes up most of a sentence encoder's norm, carries no information and is subtracted. So the
+    states of texts without masks are preserved, while those at masks learn to predict the missing word. The term
+    is computed on the first half of a batch's texts, which halves its cost. With a ``loss`` other than the plain
+    masked one, it needs an additional pass.
     """
 
     def both(student: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -57,7 +57,7 @@ def cast_frozen(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
     kept = {id(part) for part in norms} if any(weight.requires_grad for weight in embeddings) else set()
     for parameter in model.parameters():
         if parameter.requires_grad:
-            # A copy: the mapped file counts as memory as long as one weight still refers to it.
+            # Copied, because the mapped file uses memory as long as any weight refers to it.
             parameter.data = parameter.data.clone()
         elif parameter.dtype == torch.float32 and id(parameter) not in kept:
             originals.append((parameter, parameter.data))

@@ -25,7 +25,7 @@ from langlift.corpus.text_files import Document
 from langlift.files import atomic_folder, sha256_of
 from langlift.languages import FLORES_CODE
 from langlift.model_cards import render_card
-from langlift.processes import only_one
+from langlift.processes import require_single_process
 from langlift.progress import ProgressBar
 from langlift.training.decoder_bias import piece_counts
 from langlift.training.examples import (
@@ -39,7 +39,7 @@ from langlift.training.examples import (
     one_pass,
 )
 from langlift.training.further import lineage, prepare_further, require_row
-from langlift.training.initialisation import see_neighbours
+from langlift.training.initialisation import attend_to_neighbours
 from langlift.training.language_model_loss import loss_path
 from langlift.training.loss_terms import frozen_copy, state_keeping_loss
 from langlift.training.optimizers import MuonWithAdamW
@@ -94,22 +94,23 @@ def pretrain(
     resume: bool = False,
     base: BaseName | str | None = None,
 ) -> PretrainResult:
-    """Train a base model on text files, or continue a run that was stopped.
+    """Pre-train a base model on text files, or resume a stopped run.
 
     A ``PretrainRecipe`` starts from scratch; a ``FurtherRecipe`` starts from ``base``, an encoder with or without
     an MLM head, with its own vocabulary. ``out/model`` becomes a model folder (half precision) with a model
-    card; ``out`` also holds the run's recipe, progress and metrics.
+    card; ``out`` also contains the run's recipe, progress and metrics.
 
     The learning rate is constant between warm-up and decay, so a stopped run may be resumed with another number
     of ``steps``; the decay then moves to the new end.
 
     Raises:
-        InputError: no usable text, less of a language than its budget, no such base, or ``out`` holds another run.
+        InputError: no usable text, less text in a language than its budget, no such base, or ``out`` contains
+        another run.
     """
-    only_one("langlift pretrain")
+    require_single_process("langlift pretrain")
     base = BaseName.of(base)
     if isinstance(recipe, FurtherRecipe) != bool(base):
-        raise TypeError("a base goes with a FurtherRecipe, and a FurtherRecipe with a base")
+        raise TypeError("a FurtherRecipe needs a base, and a base needs a FurtherRecipe")
     files = corpus_files(corpus, recipe.languages)
     train_documents, reserved, text_bytes = split_by_budget(files, recipe)
     inputs: dict[str, Any] = {"corpus": [file.name for file in files], "corpus_sha256": sha256_of(files)}
@@ -260,7 +261,7 @@ def new_model(tokenizer: PreTrainedTokenizerBase, recipe: PretrainRecipe) -> Pre
     )
     # On a CPU, plain products in bf16 are faster than the fused attention kernel; the fast path has its own.
     model = XLMRobertaForMaskedLM._from_config(config, attn_implementation="eager", dtype=torch.float32)
-    see_neighbours(model.base_model)
+    attend_to_neighbours(model.base_model)
     return model
 
 

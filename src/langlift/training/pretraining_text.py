@@ -41,10 +41,10 @@ def split_by_budget(
 ) -> tuple[list[Document], dict[str, list[Document]], dict[str, int]]:
     """(training documents, reserved documents by file name, bytes of training text by file name); both shuffled.
 
-    They depend only on files, share and seed. Every file is split by itself, so that each language is reserved in
-    proportion and the reserved part of one language can be read without the others. Training text is limited to
-    the file's ``language_bytes``: the text of a smaller budget is part of a larger one's, and the reserved
-    documents do not depend on budgets.
+    They depend only on files, share and seed. Each file is split separately, so that text is reserved from each
+    language in proportion and the reserved part of one language can be read without the others. Training text is
+    limited to the file's ``language_bytes``: the text of a smaller budget is part of a larger one's, and the
+    reserved documents do not depend on budgets.
 
     Raises:
         InputError: a budget is for no file, or larger than the file's training text.
@@ -59,7 +59,7 @@ def split_by_budget(
         budget = recipe.language_bytes.get(file.stem)
         if budget is not None:
             if (there := bytes_of(mine)) < budget:
-                mistakes.append(f"{file.stem}: {budget:,} bytes wanted, only {there:,} available")
+                mistakes.append(f"{file.stem}: {budget:,} bytes requested, only {there:,} available")
             cut = beginning(mine, budget)
             # Empty documents keep the shuffle below the same for every budget.
             mine = [*cut, *[[] for _ in mine[len(cut) :]]]
@@ -76,17 +76,17 @@ def split_by_budget(
 
 def beginning(documents: Sequence[Document], most_bytes: int) -> list[Document]:
     """The first lines of the documents, at most ``most_bytes`` bytes in total; the last document may be cut."""
-    found: list[Document] = []
-    left = most_bytes
+    kept: list[Document] = []
+    remaining = most_bytes
     for document in documents:
         sizes = np.cumsum([len(line.encode()) + 1 for line in document])
-        lines = int(np.searchsorted(sizes, left, side="right"))
+        lines = int(np.searchsorted(sizes, remaining, side="right"))
         if lines:
-            found.append(document[:lines])
+            kept.append(document[:lines])
         if lines < len(document):
             break
-        left -= int(sizes[-1])
-    return found
+        remaining -= int(sizes[-1])
+    return kept
 
 
 def bytes_of(documents: Sequence[Document]) -> int:
@@ -122,15 +122,15 @@ def reserved_rows(
     tokenizer: PreTrainedTokenizerBase,
     reserved: Mapping[str, Sequence[Document]],
     length: int,
-    most: int,
+    limit: int,
 ) -> dict[str, TokenMatrix]:
-    """The validation rows by file name: ``most`` in total, equally many of each file; stored in ``cache``.
+    """The validation rows by file name: ``limit`` in total, equally many of each file; stored in ``cache``.
 
     Raises:
         InputError: the reserved text of every file is too short for one row.
     """
     if not cache.exists():
-        share = max(1, most // len(reserved))
+        share = max(1, limit // len(reserved))
         cut = {name: _cut(tokenizer, some, length, f"tokenising {name}", share) for name, some in reserved.items()}
         if short := [name for name, rows in cut.items() if not len(rows)]:
             say(f"no validation on {', '.join(short)}: less reserved text than one row of {length} tokens")
@@ -146,9 +146,9 @@ def reserved_rows(
 
 
 def _cut(
-    tokenizer: Any, documents: Sequence[Document], length: int, what: str, most: int | None = None
+    tokenizer: Any, documents: Sequence[Document], length: int, what: str, limit: int | None = None
 ) -> TokenMatrix:
-    """The token rows of documents, at most ``most`` of them."""
+    """The token rows of documents, at most ``limit`` of them."""
     kind = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
     first, last = beginning_and_end(tokenizer)
     flat = array("H" if kind is np.uint16 else "I")
@@ -161,10 +161,10 @@ def _cut(
                 flat.extend(ids)
                 flat.append(last)
             bar.advance(len(batch))
-            if most is not None and len(flat) >= most * (length - 1):
+            if limit is not None and len(flat) >= limit * (length - 1):
                 break
     count = len(flat) // (length - 1)
-    count = count if most is None else min(count, most)
+    count = count if limit is None else min(count, limit)
     rows = np.full((count, length), first, dtype=kind)
     rows[:, 1:] = np.frombuffer(flat, dtype=kind)[: count * (length - 1)].reshape(count, length - 1)
     return rows

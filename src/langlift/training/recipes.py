@@ -20,7 +20,7 @@ class AdaptRecipe(MethodSettings):
     objective: str = setting("mlm", "Training objective; causal is for decoders", choices=OBJECTIVES, option=True)
     steps: int = setting(100_000, "Optimiser steps", minimum=1, option=True)
     learning_rate: float = setting(1e-4, "Peak learning rate", above=0, maximum=1, option="--lr")
-    batch_size: int = setting(16, "Sentences per step", minimum=1, option=True)
+    batch_size: int = setting(16, "Sentences per optimiser step", minimum=1, option=True)
     warmup_share: float = setting(0.0, "Share of the steps used for warm-up", minimum=0, maximum=1)
     weight_decay: float = setting(0.0, "Weight decay (AdamW)", minimum=0)
     train_head: bool = setting(
@@ -31,16 +31,14 @@ class AdaptRecipe(MethodSettings):
     )
     keep_states: float = setting(
         0.0,
-        "Weight of a loss term that keeps the states of unmasked tokens close to the base's (0: off)",
+        "Weight of a loss term that keeps the hidden states of unmasked tokens close to the base's (0: off)",
         minimum=0,
     )
-    masking_share: float = setting(
-        0.15, "mlm, full_word: share of the tokens that is predicted", above=0, maximum=1
-    )
+    masking_share: float = setting(0.15, "mlm, full_word: share of the tokens to predict", above=0, maximum=1)
     targeted_as_published: bool = setting(
         False,
-        "targeted: as in the published script, choose once for all epochs, among twelve relations, and find words "
-        "by their tokens",
+        "targeted: as in the published script, choose arguments once for all epochs, use only twelve relations "
+        "and find words by their tokens",
     )
     max_tokens: int = setting(256, "Maximum length of an example in tokens; longer texts are split", minimum=8)
     validate_every: int = setting(500, "Steps between validations", minimum=1)
@@ -57,29 +55,34 @@ class AdaptRecipe(MethodSettings):
     )
     precision: str = setting(
         "auto",
-        "Arithmetic; auto uses bf16 if the machine has it and a check on one batch passes",
+        "Numerical precision; auto uses bf16 if the hardware supports it and a check on one batch passes",
         choices=PRECISIONS,
         option=True,
     )
     path: str = setting(
-        "fast", "Computation; naive pads batches: slower, same results", choices=PATHS, option=True
+        "fast",
+        "Implementation; naive pads batches and is slower, with the same results",
+        choices=PATHS,
+        option=True,
     )
 
-    def mistakes(self) -> list[str]:
+    def conflicts(self) -> list[str]:
         """Settings that cannot be combined."""
-        found = []
+        conflicts = []
         if self.train_head and self.objective == CAUSAL:
-            found.append("train_head: a causal head is only its decoder, which adapters do not train")
+            conflicts.append(
+                "train_head: a causal head consists of its decoder only, which is not trained with adapters"
+            )
         if self.fit_bias and self.objective == CAUSAL:
-            found.append("fit_bias: only for masked objectives")
+            conflicts.append("fit_bias: only for masked objectives")
         second_pass = f"not with the second pass of {self.method} (set consistency to 0)"
-        if self.gradient_checkpointing and self.takes_second_pass:
-            found.append(f"gradient_checkpointing: {second_pass}")
+        if self.gradient_checkpointing and self.needs_second_pass:
+            conflicts.append(f"gradient_checkpointing: {second_pass}")
         if self.keep_states and (self.objective == CAUSAL or self.quantised):
-            found.append("keep_states: only for masked objectives, and not for a quantised base")
+            conflicts.append("keep_states: only for masked objectives, and not for a quantised base")
         if self.quantised and METHODS[self.method].whole_model:
-            found.append(f"quantised: only for adapters (method {self.method} trains the base itself)")
-        return found
+            conflicts.append(f"quantised: only for adapters (method {self.method} trains the base model itself)")
+        return conflicts
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class FamilyRecipe(AdaptRecipe):
     """How one model, or one adapter, is trained for many languages; by default as in arXiv 2405.12413."""
 
     REPLACES: ClassVar = {"steps": "tokens"}
-    """A setting -> another one that it overrides if that one comes from an earlier source."""
+    """A setting -> another setting that it overrides if that one comes from an earlier source."""
     method: str = same_setting(AdaptRecipe, "method", "full")
     objective: str = setting(
         "mlm", "Training objective", choices=tuple(one for one in OBJECTIVES if one != CAUSAL), option=True
@@ -101,37 +104,40 @@ class FamilyRecipe(AdaptRecipe):
     )
     tokens: int = setting(0, "Training budget in tokens, instead of steps (0: use steps)", minimum=0, option=True)
     learning_rate: float = same_setting(AdaptRecipe, "learning_rate", 1e-5)
-    batch_size: int = same_setting(AdaptRecipe, "batch_size", 20, "Examples computed at once")
-    accumulation: int = setting(10, "Batches per optimiser step", minimum=1)
+    batch_size: int = same_setting(AdaptRecipe, "batch_size", 20, "Examples per batch")
+    accumulation: int = setting(10, "Batches per optimiser step (gradient accumulation)", minimum=1)
     freeze_share: float = setting(
-        0.025, "full: share of the steps, at the start, that train only embeddings and head", minimum=0, maximum=1
+        0.025,
+        "full: share of the steps, at the start, in which only embeddings and head are trained",
+        minimum=0,
+        maximum=1,
     )
     vocabulary_init: str = same_setting(
-        VocabRecipe, "init", description="With a vocabulary: how the tokens new to the base are initialised"
+        VocabRecipe, "init", description="With a vocabulary: initialisation of the embeddings of new tokens"
     )
     vector_least_count: int = same_setting(
         VocabRecipe,
         "vector_least_count",
-        description="With a vocabulary, focus: minimum frequency of a token to get a fastText vector",
+        description="With a vocabulary, focus: minimum frequency of a token that gets a fastText vector",
     )
     validation_examples: int = same_setting(
         AdaptRecipe, "validation_examples", 250, "Maximum number of dev sentences of each language per validation"
     )
 
-    def mistakes(self) -> list[str]:
+    def conflicts(self) -> list[str]:
         """Settings that cannot be combined."""
-        found = super().mistakes()
+        conflicts = super().conflicts()
         if self.objective == CAUSAL or self.quantised:
-            found.append("causal and quantised models: only for one language (langlift adapt)")
+            conflicts.append("causal and quantised models: only for one language (langlift adapt)")
         for name in ("targeted_as_published", "keep_states", "fit_bias"):
             if getattr(self, name):
-                found.append(f"{name}: only for one language (langlift adapt)")
-        return found
+                conflicts.append(f"{name}: only for one language (langlift adapt)")
+        return conflicts
 
 
 @dataclass(frozen=True)
 class _TextTraining:
-    """The settings of any pre-training."""
+    """The settings shared by all pre-training."""
 
     languages: tuple[str, ...] = setting((), "Names of the files to use from a folder, without .txt (none: all)")
     language_bytes: dict[str, int] = setting(  # noqa: RUF009 - a field with a factory
@@ -140,16 +146,16 @@ class _TextTraining:
     row_tokens: int = setting(128, "Length of a training row in tokens", minimum=16)
     steps: int = setting(10_000, "Optimiser steps; can be changed with --resume", minimum=1, option=True)
     decay_share: float = setting(
-        0.3, "Share of the steps, at the end, in which the learning rate falls", minimum=0, maximum=1
+        0.3, "Share of the steps, at the end, over which the learning rate decays", minimum=0, maximum=1
     )
     warmup_share: float = setting(0.02, "Share of the steps used for warm-up", minimum=0, maximum=1)
     learning_rate: float = setting(2e-3, "Peak learning rate (Muon and AdamW)", above=0, maximum=1, option="--lr")
     weight_decay: float = setting(0.05, "Weight decay", minimum=0)
-    batch_size: int = setting(16, "Rows computed at once", minimum=1, option=True)
-    accumulation: int = setting(4, "Batches per optimiser step", minimum=1)
-    masking_share: float = setting(0.15, "Share of the tokens that is predicted", above=0, maximum=1)
+    batch_size: int = setting(16, "Rows per batch", minimum=1, option=True)
+    accumulation: int = setting(4, "Batches per optimiser step (gradient accumulation)", minimum=1)
+    masking_share: float = setting(0.15, "mlm: share of the tokens to predict", above=0, maximum=1)
     reserved_share: float = setting(0.1, "Share of the documents reserved for validation", above=0, maximum=0.5)
-    validation_rows: int = setting(600, "Rows per validation, of all files together", minimum=1)
+    validation_rows: int = setting(600, "Number of rows per validation, over all files", minimum=1)
     validate_every: int = setting(250, "Steps between validations", minimum=1)
     save_steps: int = setting(250, "Steps between checkpoints", minimum=1, option=True)
     seed: int = setting(
@@ -158,7 +164,7 @@ class _TextTraining:
     precision: str = same_setting(AdaptRecipe, "precision", "bf16")
     path: str = same_setting(AdaptRecipe, "path")
 
-    def mistakes(self) -> list[str]:
+    def conflicts(self) -> list[str]:
         """Settings that cannot be combined."""
         unknown = [name for name in self.language_bytes if self.languages and name not in self.languages]
         return [f"language_bytes: {', '.join(unknown)} not among languages"] if unknown else []
@@ -174,24 +180,26 @@ class PretrainRecipe(_TextTraining):
         choices=("mlm", CAUSAL),
         option=True,
     )
-    vocabulary_size: int = setting(16_000, "Entries of the tokenizer", minimum=300, maximum=65_536)
-    byte_fallback: bool = setting(True, "Spell characters without a token in bytes (false: they are unknown)")
+    vocabulary_size: int = setting(16_000, "Vocabulary size of the tokenizer", minimum=300, maximum=65_536)
+    byte_fallback: bool = setting(True, "Encode characters without a token as bytes (false: as the unknown token)")
     hidden_size: int = setting(256, "Hidden size", minimum=8)
     layers: int = setting(6, "Number of layers", minimum=1)
     attention_heads: int = setting(4, "Number of attention heads", minimum=1)
     feed_forward_size: int = setting(
-        1024, "Size of the feed-forward layers (causal: two thirds, in three matrices, as many weights)", minimum=8
+        1024,
+        "Size of the feed-forward layers (causal: two thirds of it, for the same number of weights)",
+        minimum=8,
     )
     max_tokens: int = setting(256, "Maximum input length of the finished model in tokens", minimum=16)
 
-    def mistakes(self) -> list[str]:
+    def conflicts(self) -> list[str]:
         """Settings that cannot be combined."""
-        found = super().mistakes()
+        conflicts = super().conflicts()
         if self.row_tokens > self.max_tokens:
-            found.append(f"row_tokens ({self.row_tokens}) must not be above max_tokens ({self.max_tokens})")
+            conflicts.append(f"row_tokens ({self.row_tokens}) must not be above max_tokens ({self.max_tokens})")
         if self.hidden_size % (2 * self.attention_heads):
-            found.append(f"hidden_size ({self.hidden_size}) must be a multiple of twice attention_heads")
-        return found
+            conflicts.append(f"hidden_size ({self.hidden_size}) must be a multiple of twice attention_heads")
+        return conflicts
 
 
 @dataclass(frozen=True)
@@ -201,10 +209,10 @@ class FurtherRecipe(_TextTraining):
     train_layers: int = setting(
         -1, "Number of last layers to train with the head (-1: all; 0: only the head)", minimum=-1
     )
-    train_embeddings: bool = setting(True, "Train the embeddings, and with them the decoder tied to them")
+    train_embeddings: bool = setting(True, "Train the embeddings and the decoder tied to them")
     head_init: str = setting(
         "identity",
-        "Initial dense layer of a new head: the identity, or drawn from N(0, 0.02)",
+        "Initialisation of the dense layer of a new head: identity, or normal, N(0, 0.02)",
         choices=("identity", "normal"),
     )
     keep_states: float = same_setting(AdaptRecipe, "keep_states")

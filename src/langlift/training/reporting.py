@@ -40,13 +40,13 @@ class TrainingReport(TrainerCallback):
 
     @property
     def before(self) -> dict[str, float]:
-        """The validation measures of the untouched model: the record of step 0."""
+        """The validation measures before training: the record of step 0."""
         record = json.loads(self._path.read_text(encoding="utf-8").split("\n", 1)[0])
         prefix = "validation_"
         return {key.removeprefix(prefix): value for key, value in record.items() if key.startswith(prefix)}
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        """Open the bar, for a resumed run at its checkpoint's step."""
+        """Open the progress bar, for a resumed run at the step of its checkpoint."""
         resumed = self._path.exists() and state.global_step > 0
         lines = self._path.read_text(encoding="utf-8").splitlines(True) if resumed else []
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]

@@ -1,4 +1,6 @@
-"""The life cycle of a run: opened or resumed, trained, finished; after a stop at any moment it can continue."""
+"""The life cycle of a run: opened or resumed, trained, finished. It can be resumed after being stopped at any
+time.
+"""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -29,7 +31,7 @@ from langlift.training.run_folder import (
 from langlift.training.trainer import LiftTrainer, best_of
 
 BEFORE_THE_RECIPE = (VERSIONS, f".{VERSIONS}.writing", f".{RECIPE}.writing")
-"""The files that a run killed while it was opened may leave."""
+"""The files that may be left by a run killed while it was opened."""
 PACKAGES = ("langlift", "torch", "transformers", "tokenizers", "peft", "accelerate", "numpy")
 
 
@@ -37,8 +39,8 @@ PACKAGES = ("langlift", "torch", "transformers", "tokenizers", "peft", "accelera
 class Trained:
     """The outcome of a training; the model now has its best weights.
 
-    ``before`` are the validation measures of the untouched model, ``best`` those of the weights kept.
-    ``parameters`` counts the trained ones. ``seconds`` and ``tokens`` include the work of stopped processes;
+    ``before`` are the validation measures before training, ``best`` those of the weights kept. ``parameters`` is
+    the number of trained parameters. ``seconds`` and ``tokens`` include the work of stopped processes;
     ``tokens_per_second`` is this process's rate.
     """
 
@@ -122,7 +124,7 @@ def open_run(
     wait for it.
 
     Raises:
-        InputError: the folder holds another run or other files, or the recorded recipe differs.
+        InputError: the folder contains another run or other files, or the recorded recipe differs.
         LangliftError: another process has opened the run, or the folder cannot be written.
     """
     with ExitStack() as stack:
@@ -132,7 +134,7 @@ def open_run(
                 if not (folder / VERSIONS).exists():
                     versions = {"python": python_version()} | {name: version(name) for name in PACKAGES}
                     write_json(folder / VERSIONS, versions)
-                message = f"{folder}: another process works on this run"
+                message = f"{folder}: another process is working on this run"
                 stack.enter_context(locked(folder / VERSIONS, message))
             _record(folder / RECIPE, recipe, resume, may_change)
         wait_for_all()
@@ -145,7 +147,9 @@ def _require_own_folder(folder: Path) -> None:
     if folder.exists() and not (folder / RECIPE).exists():
         foreign = [path.name for path in folder.iterdir() if path.name not in BEFORE_THE_RECIPE]
         if foreign:
-            raise InputError(f"{folder}: holds other files ({min(foreign)})", "choose a new or empty --out folder")
+            raise InputError(
+                f"{folder}: contains other files ({min(foreign)})", "choose a new or empty --out folder"
+            )
 
 
 def _record(path: Path, recipe: Mapping[str, Any], resume: bool, may_change: frozenset[str]) -> None:
@@ -153,7 +157,7 @@ def _record(path: Path, recipe: Mapping[str, Any], resume: bool, may_change: fro
     if path.exists():
         if not resume:
             raise InputError(
-                f"{path.parent}: already holds a run", "add --resume to continue it, or choose another --out"
+                f"{path.parent}: already contains a run", "use --resume to continue it, or choose another --out"
             )
         before, now = _flat(_read_recipe(path)), _flat(yaml.safe_load(text))
         changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}

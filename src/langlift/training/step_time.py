@@ -24,7 +24,7 @@ from langlift.training.trainer import Batch, on_device
 
 MEASURED_STEPS = 5
 MOST_SECONDS = 20.0
-"""Measuring stops after this time, but not before one step is measured."""
+"""Seconds after which measuring stops, but not before one step has been measured."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ def step_time(
     """Train a few steps as ``langlift adapt`` would with ``recipe`` on ``texts``, and discard the result.
 
     The first step, which allocates memory and counts operations, is not measured. Masks are those of masked
-    language modelling, which costs as much as the other masked objectives. A base without head gets one.
+    language modelling, which costs as much as the other masked objectives. A base without a head gets a new one.
 
     Raises:
-        InputError: the base cannot be used, or no text holds a token that it knows.
+        InputError: the base cannot be used, or no text contains a token that it knows.
     """
     loaded = BaseModel.load(base, masked_only=recipe.objective != CAUSAL, head_needed=False)
     model, tokenizer = loaded.model, loaded.tokenizer

@@ -1,4 +1,4 @@
-"""The Trainer of every run: summed losses, atomic checkpoints of the trained weights, best weights kept."""
+"""The Trainer of all runs: summed losses, atomic checkpoints of the trained weights, best weights kept."""
 
 import json
 import math
@@ -39,7 +39,7 @@ class LiftTrainer(Trainer):
 
     - The loss is a sum over items divided by the number of items in the whole step, so that gradient
       accumulation changes nothing but memory.
-    - A checkpoint holds only the trainable parameters and is written to a staging folder and renamed: a kill
+    - A checkpoint contains only the trainable parameters and is written to a staging folder and renamed: a kill
       at any moment leaves the last complete one.
     - The best weights by a validation measure, or those of the last validation, are kept in one file next to the
       checkpoints.
@@ -94,7 +94,7 @@ class LiftTrainer(Trainer):
             raise InputError(
                 f"{output}: the run is already at step {done}", f"resume with at least {done} --steps"
             )
-        # Measures the untouched model first; a resumed run has done so.
+        # Validate before training; a resumed run has done so already.
         self.args.eval_on_start = newest is None
         self.train(resume_from_checkpoint=newest)
         wait_for_all()
@@ -126,7 +126,9 @@ class LiftTrainer(Trainer):
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Measure on the validation set, and keep the weights if they are the best so far or the last count."""
+        """Evaluate on the validation set, and keep the weights if they are the best so far (or always, without
+        keep_best).
+        """
         measures: dict[str, float] = {}
         if is_writer():
             self.model.eval()
@@ -145,7 +147,7 @@ class LiftTrainer(Trainer):
         if not math.isfinite(value):
             raise LangliftError(
                 f"the {what} became {value} at step {self.state.global_step}",
-                "use a smaller learning rate (--lr), or --precision float32",
+                "use a lower learning rate (--lr), or --precision float32",
             )
 
     def _keep_weights(self, measures: Mapping[str, float]) -> None:
@@ -161,7 +163,7 @@ class LiftTrainer(Trainer):
             save_file(trainable_parameters(self.model), staging, metadata={"best": json.dumps(record)})
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
-        """In order: the data set is the schedule of the whole run."""
+        """A sequential sampler: the data set is the schedule of the whole run."""
         return SequentialSampler(train_dataset or self.train_dataset)
 
     @staticmethod
@@ -350,7 +352,7 @@ def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_trainable(model: nn.Module, path: Path) -> None:
-    """Load parameters into a model of which exactly these are trainable.
+    """Load parameters into a model whose trainable parameters are exactly these.
 
     Raises:
         LangliftError: the file is damaged, or its names are not those of the model's trainable parameters.
@@ -364,7 +366,8 @@ def load_trainable(model: nn.Module, path: Path) -> None:
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if stored.keys() != parameters.keys():
         raise LangliftError(
-            f"{path}: the parameters are not those that this run trains", "choose another --out for these settings"
+            f"{path}: its parameters are not the ones that this run trains",
+            "choose another --out for these settings",
         )
     with torch.no_grad():
         for name, parameter in parameters.items():

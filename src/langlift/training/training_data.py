@@ -36,12 +36,13 @@ class Source:
 
 @dataclass
 class TrainingData:
-    """Rows of all data sets. ``train`` holds them one after another, ``sizes`` how many belong to each.
+    """Rows of all data sets. ``train`` contains them one after another, ``sizes`` the number of rows of each.
 
     ``shares`` are the data sets' shares of the training examples and sum to 1; ``weighted`` says that they do not
-    simply follow from the sizes. ``dev`` is for plain language modelling whatever the objective; ``targeted_dev``
-    is masked by argument, and empty for other objectives. ``dev_shares`` are the weights of the data sets in
-    validation; without them each counts once. ``left_out`` and ``one_argument`` are as in ``TargetedRows``.
+    simply follow from the sizes. ``dev`` is for plain language modelling, regardless of the objective;
+    ``targeted_dev`` is masked by argument, and empty for other objectives. ``dev_shares`` are the weights of the
+    data sets in validation; without them each counts once. ``left_out`` and ``one_argument`` are as in
+    ``TargetedRows``.
     """
 
     train: list[EncodedRow]
@@ -65,25 +66,25 @@ def read_sources(paths: Sequence[Path], weights: Sequence[float] | None, objecti
         raise InputError("no data given", "name a text file or a built folder with --data")
     for path in paths:
         if [p.resolve() for p in paths].count(path.resolve()) > 1:
-            raise InputError(f"--data {path}: given twice", "for a larger share use --data-weights")
+            raise InputError(f"--data {path}: given twice", "use --data-weights for a larger share")
     if weights is not None:
-        said = ",".join(f"{weight:g}" for weight in weights)
+        listed = ",".join(f"{weight:g}" for weight in weights)
         if len(weights) != len(paths):
             raise InputError(
-                f"--data-weights {said}: {len(weights)} given for {len(paths)} --data",
+                f"--data-weights {listed}: {len(weights)} given for {len(paths)} --data",
                 "give one weight for each --data, such as 3,1",
             )
         if not all(weight > 0 for weight in weights):
             raise InputError(
-                f"--data-weights {said}: must be above 0", "leave out the --data that you do not want"
+                f"--data-weights {listed}: must be above 0", "leave out the --data that you do not want"
             )
         if not isfinite(sum(weights)):
-            raise InputError(f"--data-weights {said}: too large", "only their ratio matters: such as 3,1")
+            raise InputError(f"--data-weights {listed}: too large", "only their ratio matters: such as 3,1")
     names = _names(paths)
     read = [load_text_data(path, with_triples=objective == "targeted") for path in paths]
     if objective == "targeted" and not any(texts.triples for texts in read):
         raise InputError(
-            f"{paths[0]}: --objective targeted needs triples, and this is plain text",
+            f"{paths[0]}: --objective targeted needs triples, but this is plain text",
             "build a graph folder (langlift graph build), or use --objective mlm, full_word or causal",
         )
     return [Source(*source) for source in zip(names, paths, read, strict=True)]
@@ -96,7 +97,7 @@ def encode_sources(
     max_tokens: int,
     recipe: AdaptRecipe,
 ) -> TrainingData:
-    """Cut data sets into rows as the recipe's objective needs them; those of the same name are joined.
+    """Encode data sets as rows for the recipe's objective; those with the same name are joined.
 
     They are mixed by ``weights``, by size, or for a family by its ``alpha``. How many sentences a targeted
     objective left out is printed on stderr.
@@ -107,28 +108,30 @@ def encode_sources(
     encoded: dict[str, _Encoded] = {}
     for source in sources:
         encoded.setdefault(source.name, _Encoded()).add(source, tokenizer, max_tokens, recipe)
-    sizes = [len(one.train) for one in encoded.values()]
+    sizes = [len(source_rows.train) for source_rows in encoded.values()]
     data = TrainingData(
-        train=[row for one in encoded.values() for row in one.train],
+        train=[row for source_rows in encoded.values() for row in source_rows.train],
         sizes=sizes,
-        left_out=sum(one.left_out for one in encoded.values()),
-        one_argument=sum(one.one_argument for one in encoded.values()),
+        left_out=sum(source_rows.left_out for source_rows in encoded.values()),
+        one_argument=sum(source_rows.one_argument for source_rows in encoded.values()),
     )
     if isinstance(recipe, FamilyRecipe):
         data.shares = dict(zip(encoded, sampling_shares(sizes, recipe.alpha).tolist(), strict=True))
         data.weighted = True
-        data.dev = {code: at_most(recipe.validation_examples, one.dev) for code, one in encoded.items()}
+        data.dev = {
+            code: at_most(recipe.validation_examples, source_rows.dev) for code, source_rows in encoded.items()
+        }
     else:
         parts = sizes if weights is None else weights
         data.shares = {name: part / sum(parts) for name, part in zip(encoded, parts, strict=True)}
         data.weighted = weights is not None and len(sources) > 1
         data.dev_shares = data.shares
-        for name, one in encoded.items():
+        for name, source_rows in encoded.items():
             most = max(1, round(recipe.validation_examples * data.shares[name]))
-            data.dev[name] = at_most(most, one.dev)
+            data.dev[name] = at_most(most, source_rows.dev)
             if recipe.objective == "targeted":
-                data.targeted_dev[name] = at_most(most, one.targeted_dev)
-    _report_left_out(data, sum(one.sentences for one in encoded.values()), recipe)
+                data.targeted_dev[name] = at_most(most, source_rows.targeted_dev)
+    _report_left_out(data, sum(source_rows.sentences for source_rows in encoded.values()), recipe)
     return data
 
 
@@ -171,11 +174,11 @@ class _Encoded:
         self.one_argument += found.one_argument
 
 
-def _with_next(rows: Sequence[EncodedRow], where: str) -> list[EncodedRow]:
-    """The rows of more than one token: the others have no next token to predict."""
+def _with_next(rows: Sequence[EncodedRow], source: str) -> list[EncodedRow]:
+    """The rows with more than one token: the others have no next token to predict."""
     kept = [row for row in rows if len(row.ids) > 1]
     if not kept:
-        raise InputError(f"{where}: no text is longer than one token", "give running text")
+        raise InputError(f"{source}: no text is longer than one token", "give running text")
     return kept
 
 
@@ -202,9 +205,9 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return names if len(paths) > 1 else [paths[0].name]
 
 
-def at_most(most: int, rows: list[EncodedRow]) -> list[EncodedRow]:
-    """The dev rows measured at a validation, sorted by length: a random sample if there are more than ``most``."""
-    if len(rows) > most:
-        numbers = np.random.default_rng(DEV_SEED).choice(len(rows), most, replace=False)
+def at_most(limit: int, rows: list[EncodedRow]) -> list[EncodedRow]:
+    """The dev rows used for validation, sorted by length: a random sample if there are more than ``limit``."""
+    if len(rows) > limit:
+        numbers = np.random.default_rng(DEV_SEED).choice(len(rows), limit, replace=False)
         rows = [rows[i] for i in numbers]
     return sorted(rows, key=lambda row: len(row.ids))

@@ -51,8 +51,8 @@ def build_vocabulary(
 ) -> BuildResult:
     """Write a tokenizer folder: a vocabulary of ``recipe.size`` entries from the train splits of ``corpus``.
 
-    With ``extend`` it is ``base``'s with ``recipe.pieces`` more. ``language`` is a language or any name, such as
-    that of a family; it is only recorded.
+    With ``extend`` it is the vocabulary of ``base`` with ``recipe.pieces`` more tokens. ``language`` is a language
+    or any name, such as that of a family; it is only recorded.
 
     Raises:
         InputError: base or corpus cannot be read, or ``out`` is not empty.

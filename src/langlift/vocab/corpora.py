@@ -1,4 +1,4 @@
-"""The lines of one or more corpora, from which a vocabulary is made or trimmed."""
+"""The lines of one or more corpora, from which a vocabulary is built or trimmed."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ class Corpora:
     shares: Sequence[float] = ()
 
     def sampled(self, seed: int) -> Iterator[str]:
-        """As many lines as there are in all, each from a corpus drawn by its share.
+        """As many lines as the corpora have in total, each from a corpus drawn by its share.
 
-        The lines of a corpus come in shuffled order, from the start again where its share is larger.
+        The lines of a corpus are shuffled, and repeated if its share is larger.
         """
         if len(self.lines) == 1:
             yield from self.lines[0]
@@ -43,7 +43,7 @@ class Corpora:
             seen[corpus] += 1
 
     def measured(self) -> list[str]:
-        """At most ``MEASURED_LINES`` lines at even distances, from all corpora in their order."""
+        """At most ``MEASURED_LINES`` lines evenly spaced, from all corpora in order."""
         return evenly([line for lines in self.lines for line in lines])
 
     def described(self) -> list[dict[str, object]]:
@@ -97,6 +97,6 @@ def read_whole_corpora(paths: Sequence[Path]) -> Corpora:
 
 
 def evenly(lines: Sequence[str]) -> list[str]:
-    """At most ``MEASURED_LINES`` lines at even distances."""
+    """At most ``MEASURED_LINES`` evenly spaced lines."""
     count = min(len(lines), MEASURED_LINES)
     return [lines[number * len(lines) // count] for number in range(count)]

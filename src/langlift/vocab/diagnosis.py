@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from langlift.vocab.parts import BYTE_PIECE, META, byte_characters, is_byte_level, state_of
 
 WORD = regex.compile(r"[\p{L}\p{M}\p{N}\u200c\u200d]+")
-"""A word is a run of letters, marks and digits; apostrophes and hyphens end it, whatever the tokenizer does."""
+"""A word is a run of letters, marks and digits; apostrophes and hyphens end it, regardless of the tokenizer."""
 LETTER = regex.compile(r"(?V1)[[\p{L}\p{M}]--\p{Variation_Selector}]")
 WORD_MARKS = (META, "\u0120")
 """The tokens of SentencePiece and byte-level BPE for a space."""
@@ -64,7 +64,7 @@ def vocabulary_fit(
 ) -> VocabularyFit:
     """Measure a fast tokenizer on ``lines``.
 
-    ``letters``: the letters and marks of the whole text (``count_letters``), of which the lines may be a sample.
+    ``letters``: the letters and marks of the whole text (``count_letters``), from which the lines may be a sample.
     ``spaced``: whether the script has spaces between words.
     """
     tokens = unknown = byte_tokens = words = in_words = whole = damaged = 0
@@ -85,7 +85,7 @@ def vocabulary_fit(
             if special and not is_unknown:
                 continue
             if i in marks:
-                end += text[start:end].isspace()  # it belongs to the word after the space
+                end += text[start:end].isspace()  # the token belongs to the word after the space
             tokens, unknown, byte_tokens = tokens + 1, unknown + is_unknown, byte_tokens + is_byte
             covers.append((start, end, is_unknown, is_byte))
             if not (is_unknown or is_byte or i in marks):

@@ -37,12 +37,12 @@ class Extension(NamedTuple):
 
 
 def extended(base: Any, lines: Sequence[str], pieces: int) -> Extension:
-    """``base`` with ``pieces`` more tokens, made from those that it has (continued byte-pair merging).
+    """Extend ``base`` by ``pieces`` tokens, merged from its own tokens (continued byte-pair merging).
 
-    First, characters that it lacks are added, the most frequent first, at most half of the tokens (more if there
-    is too little left to join). Then, one by one, the pair of neighbouring tokens within a word is joined that
-    saves the most tokens in ``lines``, given all earlier ones. Ids of the base stay. A text without new tokens is
-    tokenised as before; in unigram and BPE vocabularies, new tokens other than characters are sequences of old
+    First, missing characters are added, the most frequent first, for at most half of the tokens (more if there is
+    too little left to merge). Then, one by one, the pair of neighbouring tokens within a word is merged that saves
+    the most tokens in ``lines``, given all earlier merges. The base's ids do not change. A text without new tokens
+    is tokenised as before; in unigram and BPE vocabularies, new tokens other than characters are sequences of old
     ones.
 
     Raises:
@@ -70,7 +70,7 @@ def extended(base: Any, lines: Sequence[str], pieces: int) -> Extension:
         merges.append(merge)
         if merge.piece not in usable:
             joined.setdefault(merge.piece)
-    characters += lacking[len(characters) : pieces - len(joined)]  # if there is nothing left to join
+    characters += lacking[len(characters) : pieces - len(joined)]  # if there is nothing left to merge
     found = len(characters) + len(joined)
     if found < pieces:
         raise LangliftError(
@@ -82,7 +82,7 @@ def extended(base: Any, lines: Sequence[str], pieces: int) -> Extension:
 
 
 def _words(base: Any, state: State, line: str) -> Iterator[Word]:
-    """The words of a line as sequences of the base's tokens; what it lacks is spelled in characters."""
+    """The words of a line as sequences of the base's tokens; unknown parts are spelled in characters."""
     encoding = base.backend_tokenizer.encode(line, add_special_tokens=False)
     wordpiece = kind_of(state) == "wordpiece"
     prefix = state["model"].get("continuing_subword_prefix") or ""

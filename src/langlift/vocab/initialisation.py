@@ -26,7 +26,9 @@ Vectors = Mapping[str, npt.NDArray[np.float32]]
 
 BATCH = 256
 MINIMUM_GROUP = 10
-"""With fewer source tokens, the mean and deviation of a group say little; a wider group is used."""
+"""Minimum number of source tokens for the mean and standard deviation of a group; otherwise a wider group is
+used.
+"""
 NO_LETTERS = "none"
 ALL_ROWS = "all rows"
 

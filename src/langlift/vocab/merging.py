@@ -11,7 +11,7 @@ from tokenizers.models import BPE
 FIRST_CODE_POINT = 0x10000
 """Symbols are represented by characters from here on, none of which is white space."""
 MINIMUM_COUNT = 2
-"""Of a character or pair to be used."""
+"""Minimum frequency of a character or pair to be used."""
 
 Word = tuple[str, ...]
 

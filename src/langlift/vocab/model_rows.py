@@ -1,4 +1,4 @@
-"""Change the rows of a model for another vocabulary: input and output embeddings, the head's bias, positions."""
+"""Adapt a model to another vocabulary: input and output embeddings, the head's bias, positions."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -95,11 +95,11 @@ def parameter_count(base: BaseModel, model: PreTrainedModel) -> int:
     return sum(parameter.numel() for parameter in counted.parameters())
 
 
-def _weights(where: str, trust: bool, dtype: torch.dtype) -> dict[str, Tensor]:
+def _weights(location: str, trust: bool, dtype: torch.dtype) -> dict[str, Tensor]:
     """The weights in the checkpoint of a model without head."""
     with quiet_transformers():
         model, info = AutoModel.from_pretrained(
-            where, dtype=dtype, trust_remote_code=trust, output_loading_info=True
+            location, dtype=dtype, trust_remote_code=trust, output_loading_info=True
         )
     return {name: weight for name, weight in model.state_dict().items() if name not in info["missing_keys"]}
 

@@ -1,4 +1,4 @@
-"""The tokens that two vocabularies share, however each tokenizer writes them."""
+"""The tokens that two vocabularies share, independent of the notation of their tokenizers."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -93,7 +93,7 @@ def overlap(target: Any, source: Any) -> dict[int, int]:
 def speller(tokenizer: Any) -> Callable[[CanonicalToken], list[int]]:
     """A function that gives the ids of the tokens by which ``tokenizer`` spells a token; empty if it cannot.
 
-    A token from within a word is spelled as within a word, unlike a text of its own.
+    A word-internal token is spelled as within a word, not as a separate text.
     """
     state = state_of(tokenizer)
     backend = tokenizer.backend_tokenizer

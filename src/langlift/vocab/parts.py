@@ -1,4 +1,4 @@
-"""The state of a tokenizer: reading it, changing it, and making a tokenizer of it again."""
+"""The state of a tokenizer: reading it, changing it, and building a tokenizer from it."""
 
 import json
 import re
@@ -19,13 +19,13 @@ KINDS = {"Unigram": "unigram", "BPE": "bpe", "WordPiece": "wordpiece"}
 """Names of models in tokenizer.json -> names here."""
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 TWINS = {"bos": "cls", "cls": "bos", "eos": "sep", "sep": "eos"}
-"""Roles that replace each other if a tokenizer has only one of the two."""
+"""Special token roles that substitute for each other if a tokenizer has only one of the two."""
 META = "\u2581"
 """SentencePiece's mark of a space before a token."""
 BYTE_PIECE = re.compile("<0x([0-9A-F]{2})>")
 BATCH = 1000
 RECORD = "vocabulary.json"
-"""How a vocabulary, or a model with one, was made."""
+"""The file that records how a vocabulary, or a model with one, was made."""
 VOCABULARY_HINT = "give a folder written by langlift vocab build"
 
 State = dict[str, Any]
@@ -56,7 +56,7 @@ def load_vocabulary(name: str) -> Any:
 
 
 def state_of(tokenizer: Any) -> State:
-    """A copy of the tokenizer's state, without truncation and padding, which calls set."""
+    """A copy of the tokenizer's state, without truncation and padding, which are set by calls."""
     state: State = json.loads(tokenizer.backend_tokenizer.to_str())
     state["truncation"] = state["padding"] = None
     return state
@@ -96,7 +96,7 @@ def special_ids(tokenizer: Any) -> dict[str, int]:
 def assembled(state: State, like: Any) -> PreTrainedTokenizerFast:
     """A tokenizer with this state, and the roles of special tokens and the limits of ``like``.
 
-    Of the generic class, which uses tokenizer.json unchanged; some others of transformers rebuild it.
+    It has the generic class, which uses tokenizer.json unchanged; some other classes of transformers rebuild it.
     """
     added = {
         entry["content"]: AddedToken(

@@ -111,7 +111,7 @@ def _unigram_pieces(
             sentence_iterator=(normalizer.normalize_str(line) if normalizer else line for line in lines),
             model_writer=model,
             model_type="unigram",
-            # sentencepiece counts three special tokens of its own.
+            # sentencepiece also counts its own three special tokens.
             vocab_size=count + 3,
             byte_fallback=byte_fallback,
             character_coverage=character_coverage,
@@ -147,7 +147,7 @@ def _too_small(reason: str, count: int) -> LangliftError:
         )
     if "sentences_.empty()" in reason:
         return LangliftError("no text to train a tokenizer on", "give more text, with non-blank lines")
-    return LangliftError(f"the tokenizer could not be trained: {reason.strip()}", "give other text, or more text")
+    return LangliftError(f"the tokenizer could not be trained: {reason.strip()}", "give different or more text")
 
 
 def _unigram_model(
@@ -213,11 +213,13 @@ def _wordpiece_model(
 
 
 def _check_size(model: State, size: int) -> None:
-    """The trainers of ``tokenizers`` silently stop early, or exceed the size for the alphabet."""
+    """Raise an error for a wrong size: the trainers of ``tokenizers`` silently stop early, or exceed it for the
+    alphabet.
+    """
     found = len(model["vocab"])
     if found > size:
         raise LangliftError(
-            f"a vocabulary of {size} cannot hold the {found} special tokens and characters of the text",
+            f"a vocabulary of {size} cannot contain the {found} special tokens and characters of the text",
             "use a larger --size, or a lower --set character_coverage",
         )
     if found < size:

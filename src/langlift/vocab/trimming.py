@@ -1,4 +1,4 @@
-"""Keep only the tokens that a corpus uses, or uses most: a smaller model with the same logits."""
+"""Keep only the tokens that a corpus uses, or uses most: a smaller model with the same logits for them."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -61,8 +61,8 @@ def trim_vocabulary(
     remaining token the same logit. Probabilities rise slightly because they are shared among fewer tokens.
 
     ``size`` is the maximum number of entries to keep: special tokens, bytes, all single characters, and those of
-    the other tokens that the corpora use most; each corpus has the same weight, whatever its length. Some lines
-    are then split into smaller tokens than before.
+    the other tokens that the corpora use most; each corpus has the same weight, regardless of its length. Some
+    lines are then split into smaller tokens than before.
 
     Raises:
         InputError: base or corpus cannot be read, ``size`` is too small for the characters, or ``out`` is not
@@ -125,7 +125,7 @@ def trim_vocabulary(
 
 
 def unknown_words(tokenizer: Any, lines: Iterable[str]) -> set[str]:
-    """The words, as the tokenizer splits them, of lines with unknown tokens."""
+    """The words (as split by the tokenizer) of lines with unknown tokens."""
     return {word for line in lines for word in words_of(tokenizer.backend_tokenizer, line)}
 
 
@@ -154,7 +154,8 @@ def kept_ids(state: State, used: set[int], words: Iterable[str]) -> list[int]:
 
 
 def most_used_ids(state: State, use: Mapping[int, float], size: int) -> list[int]:
-    """The ids of at most ``size`` entries to keep, in order: what no text can do without, then the most used.
+    """The ids of at most ``size`` entries to keep, in order: the tokens that any text may need, then the most
+    used.
 
     The tokens needed to produce a token are kept with it.
 

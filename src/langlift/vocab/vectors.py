@@ -17,7 +17,7 @@ from langlift.vocab.recipe import VocabRecipe
 NEGATIVE_SAMPLES = 10
 MAXIMUM_BUCKETS = 2_000_000
 BUCKETS_PER_TOKEN = 40
-"""A token has about a dozen n-grams; with this many buckets there are few collisions."""
+"""Number of n-gram buckets: a token has about a dozen n-grams, so there are few collisions."""
 
 
 def train_vectors(tokenizer: Any, lines: Iterable[str], recipe: VocabRecipe) -> dict[str, npt.NDArray[np.float32]]:

@@ -1,1 +1,1 @@
-"""What a study's runs show: spreads, differences, correlations, regressions, curves. Nothing is drawn here."""
+"""Analysis of a study's runs: spreads, differences, correlations, regressions, curves. Nothing is plotted here."""

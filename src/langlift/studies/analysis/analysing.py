@@ -1,4 +1,4 @@
-"""Everything that a set of runs shows, computed once; reports only draw it."""
+"""The whole analysis of a set of runs; reports only display it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from langlift.training.run_folder import read_metrics
 
 @dataclass(frozen=True)
 class Similarity:
-    """The alignment runs that compare with one language or base: the results of each measure of ``SHARES``.
+    """The alignment runs with one language or base to compare with: the results for each measure in ``SHARES``.
 
     ``layers`` is the mean CKA of each layer over languages and seeds, by condition, from the lowest layer; empty
     if only the last layer was measured.
@@ -32,7 +32,7 @@ class Similarity:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Runs, and what they show; ``differences`` has one entry for each of ``results``, in their order."""
+    """Runs and their analysis; ``differences`` has one entry for each of ``results``, in the same order."""
 
     runs: list[StudyRun]
     unfinished: list[str]
@@ -45,7 +45,7 @@ class Analysis:
 
 
 def analyse(folders: Sequence[Path], axes: Sequence[str] = ()) -> Analysis:
-    """Read study folders and run folders, and compute what they show.
+    """Read study folders and run folders, and analyse their runs.
 
     ``axes`` are the settings to draw curves over (default: all numeric ones that vary).
 

@@ -1,4 +1,4 @@
-"""Is a condition better than another? Paired bootstrap of test items (Koehn 2004), or sign flips of languages."""
+"""Significance of differences: paired bootstrap of test items (Koehn 2004), or sign flips of languages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -27,12 +27,12 @@ PRE_TRAINING = "pre-training data, MB"
 ADAPTATION = "adaptation data, MB"
 PERPLEXITY_BEFORE = "perplexity before"
 BASE_PERPLEXITIES = (PERPLEXITY, CAUSAL_PERPLEXITY)
-"""Of masked models and of decoders."""
+"""The measures of masked models and of decoders."""
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """Of ``y`` with the decimal logarithm of ``x`` over languages; ``points`` is (x, y) by language.
+    """Correlation of ``y`` with log10 of ``x`` over languages; ``points`` is (x, y) by language.
 
     Spearman's ``spearman`` does not depend on the logarithm. ``p`` values are two-sided. ``y`` is "gain" or
     "score".
@@ -50,13 +50,13 @@ class Correlation:
 
 
 def correlate(all_results: Sequence[Results], runs: Sequence[StudyRun]) -> list[Correlation]:
-    """Each condition's mean gain over seeds with each x that is known for at least four languages.
+    """Correlate each condition's mean gain over seeds with each x that is known for at least four languages.
 
     A condition without adaptation has no gain; its score is used instead.
     """
     by_hash = {run.hash: run for run in runs if run.hash}
     before = _perplexity_before(all_results)
-    found = []
+    correlations = []
     for results in all_results:
         if results.measure.is_loss:
             continue
@@ -67,13 +67,13 @@ def correlate(all_results: Sequence[Results], runs: Sequence[StudyRun]) -> list[
                 values = {name: results.values(name, condition) for name in results.languages}
             for x, sizes in _predictors(results, condition, by_hash, before).items():
                 if x == PERPLEXITY_BEFORE and results.measure.metric in BASE_PERPLEXITIES and y == "score":
-                    continue  # with itself
+                    continue  # it would correlate with itself
                 points = {
                     name: (size, mean(some)) for name, some in values.items() if some and (size := sizes[name])
                 }
                 if one := correlation(results.measure.title, condition.label, x, y, points):
-                    found.append(one)
-    return found
+                    correlations.append(one)
+    return correlations
 
 
 def correlation(
@@ -95,7 +95,7 @@ def correlation(
 
 
 def data_megabytes(run: StudyRun, by_hash: Mapping[str, StudyRun]) -> float | None:
-    """The size of a run's or its adapter's adaptation data, all splits; None if unknown."""
+    """The size in MB of a run's or its adapter's adaptation data, all splits; None if unknown."""
     needed = [by_hash[one] for one in run.needs if one in by_hash]
     built = [size for one in needed if one.kind in BUILDS if (size := _built_bytes(one)) is not None]
     parts = str(run.cell.get("data", "")).replace("+", ",").split(",")
@@ -142,7 +142,7 @@ def _predictors(
     by_hash: Mapping[str, StudyRun],
     before: Mapping[tuple[str, str], float],
 ) -> dict[str, dict[str, float | None]]:
-    """What gains may correlate with -> language -> value; None if unknown."""
+    """Predictor of gains -> language -> value; None if unknown."""
     base = str(condition.settings.get("base", ""))
     found: dict[str, dict[str, float | None]] = {PRE_TRAINING: {}, ADAPTATION: {}, PERPLEXITY_BEFORE: {}}
     for language in results.languages:

@@ -1,4 +1,4 @@
-"""A measure over a numeric setting: data size, noise, steps, vocabulary size."""
+"""Curves of a measure over a numeric setting: data size, noise, steps, vocabulary size."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

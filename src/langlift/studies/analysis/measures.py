@@ -47,7 +47,7 @@ METRICS = {
     LOSS: "held-out loss",
 }
 FURTHER = tuple(dict.fromkeys(metric.name for task in TASKS.values() for metric in task.further))
-"""Additional metrics of runs, each with a table of its own."""
+"""Additional metrics of runs, each with its own table."""
 PUBLISHED = "published"
 WITHOUT = ("alone", "none")
 """The uses and methods without adaptation, which other conditions are compared with."""
@@ -85,14 +85,14 @@ def spread(values: Sequence[float]) -> Spread:
 
 @dataclass(frozen=True)
 class Measure:
-    """What a number means: a task's metric (0 to 100), a perplexity, or a held-out loss in nats."""
+    """What a value measures: a task's metric (0 to 100), a perplexity, or a held-out loss in nats."""
 
     task: str | None
     metric: str
 
     @property
     def title(self) -> str:
-        """For readers: "sentiment, macro-F1"."""
+        """The title in reports: "sentiment, macro-F1"."""
         metric = METRICS.get(self.metric, self.metric.replace("_", " "))
         if self.task is None:
             return metric
@@ -101,7 +101,7 @@ class Measure:
 
     @property
     def name(self) -> str:
-        """For files: "sentiment-macro_f1"."""
+        """The name in files: "sentiment-macro_f1"."""
         return f"{self.task}-{self.metric}" if self.task else self.metric
 
     @property
@@ -116,7 +116,7 @@ class Measure:
 
     @property
     def lower_is_better(self) -> bool:
-        """Whether less is better."""
+        """Whether lower values are better."""
         return self.is_perplexity or self.is_loss
 
     @property
@@ -138,7 +138,9 @@ class Measure:
 
 @dataclass(frozen=True)
 class Condition:
-    """What runs that differ only in language and seed have in common; ``label`` distinguishes it from others."""
+    """The settings shared by runs that differ only in language and seed; ``label`` distinguishes it from
+    others.
+    """
 
     label: str
     settings: Mapping[str, Any]
@@ -275,7 +277,7 @@ def _by_metric(run: StudyRun) -> list[StudyRun]:
 
 
 def measure_of(run: StudyRun) -> Measure:
-    """What a run's main number means."""
+    """The measure of a run's main number."""
     metric = run.cell.get("metric")
     if metric is None:
         metric = PERPLEXITY if run.kind == "score" else LOSS
