@@ -14,7 +14,10 @@ app = typer.Typer(
 
 Shape = Annotated[str, typer.Option("--shape", help="xlmr, mbert or nano: random weights of that shape.")]
 Text = Annotated[
-    Path | None, typer.Option("--text", metavar="FILE", help="Sentences, one a line (default: bundled Maltese).")
+    Path | None,
+    typer.Option(
+        "--text", metavar="FILE", help="Text file with one sentence per line (default: bundled Maltese)."
+    ),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of either side (default: cores).")]
 Reference = Annotated[
@@ -26,7 +29,7 @@ Reference = Annotated[
     ),
 ]
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda (default: the GPU when there is one).")]
-Rounds = Annotated[int, typer.Option("--rounds", min=1, help="Turns of each side.")]
+Rounds = Annotated[int, typer.Option("--rounds", min=1, help="Measurements of each side, in turn.")]
 
 
 @app.callback()
@@ -124,7 +127,7 @@ def graph(
 @app.command("startup")
 @command("benchmarks.startup:StartupBench")
 def startup(
-    runs: Annotated[int, typer.Option("--runs", min=1, help="Starts of each.")] = 10,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Number of starts of each.")] = 10,
 ) -> Iterator[Any]:
     """How long ``langlift --help`` and ``import langlift`` take, each in a new Python."""
     from benchmarks.startup import bench_startup

@@ -264,7 +264,7 @@ class MethodSettings:
     )
     reduction_factor: float = _owned("reduction_factor", 16.0, "hidden size divided by bottleneck size", above=0)
     leave_out: tuple[int, ...] = _owned(
-        "leave_out", (), "layers without an adapter, counted from 0 (none: all layers have one)", minimum=0
+        "leave_out", (), "layers without an adapter, counted from 0; by default every layer has one", minimum=0
     )
     inverse_at_head: bool = _owned(
         "inverse_at_head", True, "also apply the inverse before the MLM head's decoder (false: as published)"
