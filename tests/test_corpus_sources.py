@@ -138,7 +138,7 @@ def test_empty_and_missing_texts_are_passed_over(tmp_path: Path) -> None:
         ("hub:{}:ita-Latn@dev", "Bad split: dev. Available splits: ['train']", "check"),
         ("hub:{}:mlt-Arab#n", "row 1, field 'n': int, not text", "another field"),
         ("hub:{}/nope", "no such folder", "check the path"),
-        ("file:{}/*.txt", "no such file", "quotes"),
+        ("file:{}/*.txt", "no such file", "quote it"),
         ("file:{}", "is a folder", "/*.txt"),
         ("file:{}/*/*.parquet", "not plain text", "hub:FOLDER#FIELD"),
         ("{}/README.md", "not understood", "plain text is given as file:"),

@@ -312,4 +312,4 @@ def test_results_of_several_data_are_shown(langlift, tiny_bert, graph, tmp_path)
     content = AdaptResult(**result.json)
     assert content.validation_losses.keys() == {MALTESE.name, "graph"} and content.objective == "full_word"
     card = (tmp_path / "run" / "README.md").read_text()
-    assert f"`{MALTESE.name}`, `graph` with masked language modelling of full words" in card
+    assert f"`{MALTESE.name}`, `graph` with masked language modelling of whole words" in card

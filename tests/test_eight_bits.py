@@ -134,7 +134,7 @@ def test_damage_is_told(tiny_bert: Path, tmp_path: Path) -> None:
         save_file(stored | change, file, metadata={"format": FORMAT})
         assert "do not match" in told()
     save_file(stored, file, metadata={"format": "pt"})
-    assert f"of the format pt, not {FORMAT}" in told()
+    assert f"has the format pt, not {FORMAT}" in told()
     short = {name: tensor for name, tensor in stored.items() if name.removesuffix(SCALES) != matrix}
     save_file(short, file, metadata={"format": FORMAT})
     assert "has no weights for" in told()

@@ -94,7 +94,7 @@ def test_shared_layers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         vocab_size=96, hidden_size=32, embedding_size=16, num_hidden_layers=2, num_attention_heads=4,
         intermediate_size=64,
     )  # fmt: skip
-    with pytest.raises(InputError, match="albert: layers share their weights"):
+    with pytest.raises(InputError, match="albert: its layers share weights"):
         attach(AlbertForMaskedLM(config), "mlt", SeqBnConfig())
 
 

@@ -286,7 +286,7 @@ def test_one_adapter_of_peft_in_a_model(tiny_bert: Path) -> None:
         ("lora", {"what_a_later_peft_adds": True}, "what_a_later_peft_adds is True, not None"),
         ("lora", {"bias": "all"}, "bias is 'all', not 'none'"),
         ("dora", {"use_rslora": True}, "use_rslora and use_dora are both set"),
-        ("lora", {"peft_type": "VERA"}, "PEFT's kind VERA cannot be loaded"),
+        ("lora", {"peft_type": "VERA"}, "PEFT adapters of type VERA cannot be loaded"),
     ],
 )
 def test_what_peft_writes_and_langlift_lacks_is_refused(

@@ -201,10 +201,10 @@ def test_folders_that_are_no_treebank_are_refused(treebank: Path, tmp_path: Path
         POS.read(str(treebank / "mt_small-ud-test.conllu"), None, strict=False)
     mixed = without(treebank, tmp_path / "mixed", "dev")
     shutil.copy(mixed / "mt_small-ud-test.conllu", mixed / "cy_ccg-ud-test.conllu")
-    with pytest.raises(InputError, match=r"holds 2 treebanks \(cy_ccg, mt_small\)"):
+    with pytest.raises(InputError, match=r"contains 2 treebanks \(cy_ccg, mt_small\)"):
         POS.read(str(mixed), None, strict=False)
     (mixed / "cy_ccg-ud-test.conllu").rename(mixed / "dev.conllu")
-    with pytest.raises(InputError, match=r"holds 2 treebanks \(mt_small, without a name\)"):
+    with pytest.raises(InputError, match=r"contains 2 treebanks \(mt_small, without a name\)"):
         POS.read(str(mixed), None, strict=False)
 
 

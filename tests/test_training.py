@@ -278,7 +278,7 @@ def test_every_language_is_trained_on_within_its_budget(tmp_path: Path, maltese_
     small, large, whole = split(mlt_Latn=1000), split(mlt_Latn=4000), split()
     assert small[0] < large[0] < whole[0], "parts of each other"
     assert small[1] == large[1] == whole[1]
-    for budgets, message in (({"swh_Latn": 10**6}, "wanted"), ({"xho_Latn": 5}, "no file xho_Latn.txt")):
+    for budgets, message in (({"swh_Latn": 10**6}, "requested"), ({"xho_Latn": 5}, "no file xho_Latn.txt")):
         with pytest.raises(InputError, match=message):
             pretrain([folder], tmp_path / "out", dataclasses.replace(recipe, language_bytes=budgets))
     result = pretrain([folder], tmp_path / "run", dataclasses.replace(recipe, language_bytes={"mlt_Latn": 1000}))
