@@ -425,7 +425,7 @@ def test_templates_are_checked_before_anything_is_asked(
         "instruction: a\nquestion: 'Sentence: {{ text }}'\nanswer: '{{ label }}'\nmore: c\n": "part 'more'",
         "instruction: a\nquestion: 'Sentence: {{ txt }}'\nanswer: '{{ label }}'\n": "unknown placeholder 'txt'",
         "instruction: a\nquestion: 'Sentence: {{ text'\nanswer: '{{ label }}'\n": "question, line 1",
-        "instruction: a\nquestion: 'Sentence: {{ text }}'\nanswer: 'No. {{ loop }}'\n": "does not contain {{ label }}",
+        "instruction: a\nquestion: 'Sentence: {{ text }}'\nanswer: 'No. {{ loop }}'\n": "not contain {{ label }}",
         "instruction: a\nquestion: 'Sentence: {{ text }}'\nanswer: 'sports, not {{ label }}'\n": "read back",
         "instruction: '{{ labels[9] }}'\nquestion: '{{ text }}'\nanswer: '{{ label }}'\n": "instruction",
         "instruction: '{{ \"\".__class__.__mro__ }}'\nquestion: '{{ text }}'\nanswer: '{{ label }}'\n": "unsafe",
