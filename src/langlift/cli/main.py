@@ -66,7 +66,7 @@ def _options(
         False, "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
     ),
 ) -> None:
-    """Lift small multilingual language models into low-resource languages."""
+    """Adapt small multilingual language models to low-resource languages."""
 
 
 app.command("demo")(demo.demo)
