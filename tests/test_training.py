@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,6 +195,46 @@ def killed_and_resumed(arguments: list[str], out: Path, checkpoint: str) -> None
     process.wait()
     assert not (out / "metrics.json").exists(), "killed too late to show anything"
     subprocess.run(command, env=environment, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(("number", "during"), [(signal.SIGINT, "training_step"), (signal.SIGTERM, "evaluate")])
+def test_a_run_asked_to_stop_saves_its_last_step(
+    tiny_xlm_roberta: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], number: int, during: str
+) -> None:
+    recipe = dataclasses.replace(QUICK, steps=8, save_steps=100)
+    original = getattr(LiftTrainer, during)
+
+    def asked(self: LiftTrainer, *arguments: Any, **keywords: Any) -> Any:
+        if self.state.global_step == 4:
+            signal.raise_signal(number)
+        return original(self, *arguments, **keywords)
+
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(KeyboardInterrupt, match="stopped after step") as stopped,
+    ):
+        patch.setattr(LiftTrainer, during, asked)
+        adapt(MALTESE_LANGUAGE, str(tiny_xlm_roberta), MALTESE, tmp_path / "stopped", recipe)
+    done = {"training_step": 5, "evaluate": 4}[during]
+    assert str(stopped.value) == f"stopped after step {done}, which is saved"
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    assert "stopping after this step" in capsys.readouterr().err
+    adapt(MALTESE_LANGUAGE, str(tiny_xlm_roberta), MALTESE, tmp_path / "stopped", recipe, resume=True)
+    assert f"resuming after step {done} of 8" in capsys.readouterr().err
+    adapt(MALTESE_LANGUAGE, str(tiny_xlm_roberta), MALTESE, tmp_path / "whole", recipe)
+    stopped_weights, whole = (tmp_path / name / "adapter.safetensors" for name in ("stopped", "whole"))
+    assert stopped_weights.read_bytes() == whole.read_bytes()
+
+
+def test_a_run_stopped_before_its_first_step_ends_at_once(tiny_xlm_roberta: Path, tmp_path: Path) -> None:
+    def asked(self: LiftTrainer, *arguments: Any, **keywords: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(LiftTrainer, "evaluate", asked)
+        adapt(MALTESE_LANGUAGE, str(tiny_xlm_roberta), MALTESE, tmp_path / "run", QUICK)
+    assert not list((tmp_path / "run").glob("checkpoints/checkpoint-*"))
 
 
 @pytest.mark.parametrize("method", ["seq_bn_inv", "lora", "mosa"])

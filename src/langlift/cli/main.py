@@ -100,16 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with _first_of_several_speaks():
             code = app(arguments or ["--help"], standalone_mode=False)
-    except Exception as error:  # noqa: BLE001 - the last place where an error can become one line
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last place where an error can become one line
         code = _report(error, arguments)
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    if code == INTERRUPTED:
-        if arguments[:1] and arguments[0] in RESUMABLE:
-            hint = "run the same command with --resume to continue from the last checkpoint"
-        else:
-            hint = "run the same command again"
-        _say("interrupted", hint, arguments)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -123,7 +115,7 @@ def _first_of_several_speaks() -> Iterator[None]:
         yield
 
 
-def _report(error: Exception, arguments: Sequence[str]) -> int:
+def _report(error: BaseException, arguments: Sequence[str]) -> int:
     """Print an error for a person (or as JSON) and return its exit code."""
     if "--debug" in arguments and not isinstance(error, TyperException):
         traceback.print_exception(error)
@@ -137,7 +129,10 @@ def _report(error: Exception, arguments: Sequence[str]) -> int:
             message = f"No such option: {error.option_name}{_similar_option(error.option_name, context)}"
         _say(message, f"see {context.command_path if context else 'langlift'} --help", arguments)
         return 2
-    if isinstance(error, Abort):
+    if isinstance(error, Abort | KeyboardInterrupt):
+        resumable = bool(arguments) and arguments[0] in RESUMABLE
+        hint = "run the same command again" + " with --resume to continue from the last checkpoint" * resumable
+        _say(str(error.__cause__ or error) or "interrupted", hint, arguments)
         return INTERRUPTED
     reason = " ".join(str(error).split()) or "no message"
     hint = "run the same command with --debug to see where; please report it if it looks like a bug in langlift"

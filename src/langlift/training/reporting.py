@@ -9,7 +9,7 @@ from transformers import TrainerCallback, TrainerState
 
 from langlift.files import write_text, writing
 from langlift.processes import is_writer
-from langlift.progress import ProgressBar
+from langlift.progress import ProgressBar, say
 from langlift.training.cost import peak_memory_bytes
 
 RECORDED = ("loss", "learning_rate", "grad_norm")
@@ -53,6 +53,8 @@ class TrainingReport(TrainerCallback):
         write_text(self._path, "".join(kept))
         self._seconds_before = json.loads(kept[-1])["seconds"] if kept else 0.0
         self._tokens_before, self._started = state.num_input_tokens_seen, time.monotonic()
+        if state.global_step:
+            say(f"{self._title}: resuming after step {state.global_step:,} of {state.max_steps:,}")
         self._bar = ProgressBar(self._title, state.max_steps, done=state.global_step).__enter__()
 
     def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:

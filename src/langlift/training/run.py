@@ -28,6 +28,7 @@ from langlift.training.run_folder import (
     is_finished,
     read_metrics,
 )
+from langlift.training.stopping import StopWhenAsked
 from langlift.training.trainer import LiftTrainer, best_of
 
 BEFORE_THE_RECIPE = (VERSIONS, f".{VERSIONS}.writing", f".{RECIPE}.writing")
@@ -84,10 +85,15 @@ class Run:
         return read_metrics(self.folder)
 
     def train(self, trainer: LiftTrainer, title: str) -> Trained:
-        """Train to the end, from the last checkpoint if there is one, and load the best weights."""
-        report = TrainingReport(self.folder / PROGRESS, title)
+        """Train to the end, from the last checkpoint if there is one, and load the best weights.
+
+        Raises:
+            KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint.
+        """
+        report, stop = TrainingReport(self.folder / PROGRESS, title), StopWhenAsked()
         trainer.add_callback(report)
-        with closing(report):
+        trainer.add_callback(stop)
+        with closing(report), stop.listening():
             trainer.resume_or_start()
         best = best_of(self.folder / CHECKPOINTS)
         return Trained(
