@@ -16,6 +16,7 @@ import yaml
 from langlift.errors import InputError
 from langlift.files import locked, write_json, write_text
 from langlift.processes import is_writer, wait_for_all
+from langlift.progress import say
 from langlift.training.cost import flops_per_token, peak_memory_bytes
 from langlift.training.precision import precision_name
 from langlift.training.reporting import TrainingReport
@@ -96,6 +97,8 @@ class Run:
         with closing(report), stop.listening():
             trainer.resume_or_start()
         best = best_of(self.folder / CHECKPOINTS)
+        if best["step"] == 0:
+            say(f"{title}: nothing was better than the weights before training, which are kept; try a lower --lr")
         return Trained(
             steps=trainer.state.global_step,
             best_step=best["step"],
