@@ -138,6 +138,16 @@ def test_an_assignment_without_a_value_is_refused():
     assert "steps: not of the form key=value" in refusal_of("steps").message
 
 
+ALIAS_BOMB = "a: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)
+)
+
+
+def test_aliases_are_allowed(tmp_path):
+    config = written(tmp_path / "c.yaml", "adapt: {steps: &n 7, save_steps: *n}")
+    assert adapt(config=config).save_steps == 7
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -146,6 +156,12 @@ def test_an_assignment_without_a_value_is_refused():
         ("- adapt\n", ": must contain sections"),
         ("adapt: 3\n", ": section 'adapt' must contain"),
         ("adapt: !!python/object:os.system x\n", ":1: not valid YAML"),
+        ("adapt:\n  steps: !!int ''\n", ":2: not valid YAML"),
+        ("adapt:\n  steps: !!bool x\n", ":2: not valid YAML"),
+        ("adapt: {steps: 2001-99-99}\n", ":1: not valid YAML (month must be in 1..12)"),
+        ("[" * 5000, ":1: not valid YAML (more than 50 levels)"),
+        ("adapt: &a {steps: *a}\n", ":1: not valid YAML (an alias within its own value)"),
+        (ALIAS_BOMB, ":5: not valid YAML (more than 100,000 values)"),
     ],
 )
 def test_a_damaged_config_file_is_refused_by_path_and_line(tmp_path, text, said):

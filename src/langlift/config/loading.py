@@ -14,14 +14,13 @@ import yaml
 
 from langlift.bundled_models import BUNDLED
 from langlift.config.settings import LIMITS
+from langlift.config.yaml_reader import load_yaml
 from langlift.errors import InputError
 
 Recipe = TypeVar("Recipe")
 Given = tuple[str, str, Any]
 """(source, name, value) of a setting as given."""
 
-YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError, AttributeError, OverflowError)
-"""Exceptions of PyYAML on invalid text, the last four from its constructors."""
 SECTIONS = ("adapt", "adapt-family", "task", "prompt", "pretrain", "graph", "vocab")
 """The sections of a settings file: the commands that take settings."""
 NOT_SETTINGS = ("command", "inputs")
@@ -144,7 +143,7 @@ def yaml_readable(path: Path, hint: str = "fix the line") -> Iterator[None]:
         raise InputError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not valid UTF-8", "save the file as UTF-8") from None
-    except YAML_ERRORS as error:
+    except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else str(path)
         problem = getattr(error, "problem", error)
@@ -153,7 +152,7 @@ def yaml_readable(path: Path, hint: str = "fix the line") -> Iterator[None]:
 
 def _from_file(path: Path, section: str) -> list[Given]:
     with yaml_readable(path):
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     content = content or {}
     if not isinstance(content, dict):
         raise InputError(f"{path}: must contain sections such as 'adapt:'", "docs/cli.md describes settings files")
@@ -179,8 +178,8 @@ def _opened(settings: Sequence[Given], chosen: Any, names: Sequence[str]) -> lis
 
 def _yaml_value(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except YAML_ERRORS:
+        return load_yaml(text)
+    except yaml.YAMLError:
         return text
 
 

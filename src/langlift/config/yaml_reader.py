@@ -1,14 +1,65 @@
-"""Reads a YAML file node by node, so that every error is reported with its line."""
+"""Reads YAML from anywhere safely, and files node by node, so that every error is reported with its line."""
 
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 VARIABLE = re.compile(r"\$(\w+|\{\w*\})")
+DEEPEST, LARGEST = 50, 100_000
+
+
+class YamlLoader(yaml.SafeLoader):
+    """PyYAML's safe loader with limits: 50 levels, and 100,000 nodes once aliases are expanded."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._depth, self._nodes = 0, 0
+        self._sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next node.
+
+        Raises:
+            yaml.YAMLError: it is nested too deeply, contains itself or is one too many.
+        """
+        mark, is_alias, before = self.peek_event().start_mark, self.check_event(yaml.AliasEvent), self._nodes
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise yaml.MarkedYAMLError(problem=f"more than {DEEPEST} levels", problem_mark=mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if is_alias and id(node) not in self._sizes:
+            raise yaml.MarkedYAMLError(problem="an alias within its own value", problem_mark=mark)
+        self._nodes += self._sizes[id(node)] if is_alias else 1
+        self._sizes.setdefault(id(node), self._nodes - before)
+        if self._nodes > LARGEST:
+            raise yaml.MarkedYAMLError(problem=f"more than {LARGEST:,} values", problem_mark=mark)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The value of a node.
+
+        Raises:
+            yaml.YAMLError: it is not valid; PyYAML raises other errors for some values, such as ``!!int ''``.
+        """
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, OverflowError) as error:
+            raise yaml.MarkedYAMLError(problem=str(error), problem_mark=node.start_mark) from None
+
+
+def load_yaml(text: str) -> Any:
+    """The value of a YAML text.
+
+    Raises:
+        yaml.YAMLError: it is not valid, or larger or more deeply nested than ``YamlLoader`` allows.
+    """
+    return yaml.load(text, Loader=YamlLoader)
 
 
 @dataclass

@@ -10,7 +10,7 @@ import yaml
 
 from langlift.backbones.base_name import BaseName
 from langlift.config.loading import Given, resolve, yaml_readable
-from langlift.config.yaml_reader import YamlReader
+from langlift.config.yaml_reader import YamlLoader, YamlReader
 from langlift.errors import InputError
 from langlift.languages import Language, find_language
 from langlift.training.recipes import FamilyRecipe
@@ -52,7 +52,7 @@ def read_family(
     """
     content = _Found(path)
     with yaml_readable(path):
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        loader = YamlLoader(path.read_text(encoding="utf-8"))
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
             raise InputError(f"{path}: must contain 'key: value' lines", HINT)

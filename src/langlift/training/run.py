@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from langlift.config.yaml_reader import load_yaml
 from langlift.errors import InputError
 from langlift.files import locked, write_json, write_text
 from langlift.processes import is_writer, wait_for_all
@@ -168,7 +169,7 @@ def _record(path: Path, recipe: Mapping[str, Any], resume: bool, may_change: fro
             raise InputError(
                 f"{path.parent}: already contains a run", "use --resume to continue it, or choose another --out"
             )
-        before, now = _flat(_read_recipe(path)), _flat(yaml.safe_load(text))
+        before, now = _flat(_read_recipe(path)), _flat(load_yaml(text))
         changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
         finished = is_finished(path.parent)
         if forbidden := sorted(changed if finished else changed - may_change):
@@ -184,7 +185,7 @@ def _record(path: Path, recipe: Mapping[str, Any], resume: bool, may_change: fro
 
 def _read_recipe(path: Path) -> dict[str, Any]:
     try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+        recipe = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         recipe = None
     if not isinstance(recipe, dict):

@@ -1,0 +1,124 @@
+"""The kept figures of langlift-mini's studies, and their tables in docs/results.md.
+
+python tools/kept_results.py keep STUDY...   add the finished runs of studies, in place of earlier ones of the same run
+python tools/kept_results.py tables          write the tables again
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from langlift.languages import find_language
+
+DOCS = Path(__file__).parents[1] / "docs"
+KEPT, PAGE = DOCS / "studies" / "mini-results.jsonl", DOCS / "results.md"
+TABLE = re.compile(r"(<!-- table (\w+)[^>]*-->\n).*?(<!-- end of table -->)", re.DOTALL)
+LANGUAGES = ("mlt", "yor", "ibo", "sna", "kab", "swh", "uig", "cym", "gla", "hau")
+SEEN = {
+    **dict.fromkeys(("swh", "uig", "cym", "gla"), " (seen by the encoder)"),
+    "hau": " (in the masked training, too)",
+}
+Run = dict[str, Any]
+
+
+def keep(studies: Sequence[str]) -> None:
+    """Add the finished runs of some studies to the kept ones, in the order of their names."""
+    runs = {run["hash"]: run for run in kept()}
+    for path in (path for study in studies for path in Path(study).glob("runs/*/run.json")):
+        run = json.loads(path.read_text(encoding="utf-8"))
+        run["cell"] = {name: value for name, value in run["cell"].items() if value is not None}
+        runs[run["hash"]] = {part: run[part] for part in ("name", "hash", "kind", "cell", "result", "cost")}
+    lines = [json.dumps(run, ensure_ascii=False) for run in sorted(runs.values(), key=lambda run: run["name"])]
+    KEPT.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def kept() -> list[Run]:
+    """All kept runs."""
+    return [json.loads(line) for line in KEPT.read_text(encoding="utf-8").splitlines()] if KEPT.exists() else []
+
+
+def page_with_tables(page: str) -> str:
+    """The page with each of its tables made again from the kept runs."""
+    runs = kept()
+    return TABLE.sub(lambda match: match[1] + TABLES[match[2]](runs) + match[3], page)
+
+
+def topics(runs: Sequence[Run]) -> str:
+    """Topics in ten languages, and the pseudo-perplexity within words before and after adaptation."""
+    heads = ("language", "TF-IDF", "alone", "on a Seq_bn", "on a Seq_bn_inv", "full fine-tuning", "per character")
+    rows = []
+    for code in LANGUAGES:
+        own = [run for run in runs if run["cell"].get("language", "").startswith(code)]
+        topic = [run for run in own if run["cell"].get("task") == "topic"]
+        scores = [run for run in own if run["cell"].get("variant") == "within_word_l2r"]
+        rows.append(
+            [
+                find_language(code).name + SEEN.get(code, ""),
+                first(run["result"]["baseline"].get("tf_idf") for run in topic),
+                spread(values(topic, use="alone")),
+                spread(values(topic, use="stacked", method="seq_bn")),
+                spread(values(topic, use="stacked", method="seq_bn_inv")),
+                spread(values(topic, use="full")),
+                " → ".join(
+                    filter(
+                        None,
+                        [
+                            first(run["result"]["before"] for run in scores),
+                            first(values(scores, method="seq_bn")),
+                        ],
+                    )
+                ),
+            ]
+        )
+    return table(heads, rows)
+
+
+def tokens(runs: Sequence[Run]) -> str:
+    """Tasks that label words, and sentiment, each compared with its baseline."""
+    rows = []
+    for task in ("ner", "sentiment", "pos"):
+        of_task = [run for run in runs if run["cell"].get("task") == task]
+        for code in sorted({run["cell"]["language"] for run in of_task}):
+            own = [run for run in of_task if run["cell"]["language"] == code]
+            alone, stacked = values(own, use="alone"), values(own, use="stacked", method="seq_bn")
+            baseline = first(max(run["result"]["baseline"].values()) for run in own)
+            rows.append([task, find_language(code).name, baseline, spread(alone), spread(stacked)])
+    return table(("task", "language", "baseline", "task adapter alone", "on a Seq_bn"), rows)
+
+
+TABLES = {"topics": topics, "tokens": tokens}
+
+
+def values(runs: Iterable[Run], **cell: str) -> list[float]:
+    """The results of the runs whose cell has these values."""
+    return [run["result"]["value"] for run in runs if cell.items() <= run["cell"].items()]
+
+
+def first(found: Iterable[float | None]) -> str:
+    """The first number there is, or nothing."""
+    return next((f"{value:.1f}" for value in found if value is not None), "")
+
+
+def spread(found: Sequence[float]) -> str:
+    """Mean and standard deviation over seeds; only the mean of one."""
+    return f"{mean(found):.1f}" * bool(found) + (f" ± {stdev(found):.1f}" if len(found) > 1 else "")
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [heads, ["---", *["--:"] * (len(heads) - 1)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["keep", *studies]:
+            keep(studies)
+        case ["tables"]:
+            PAGE.write_text(page_with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        case _:
+            sys.exit(__doc__)
