@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from langlift.backbones.loading import load_masked_model, load_tokenizer
-from langlift.errors import InputError
+from langlift.errors import InputError, LangliftError
 from langlift.evaluation import masked_copies
 from langlift.evaluation.gap_filling import SentenceGap, fill_gap, frequent_words, gaps_in
 from langlift.evaluation.pseudo_perplexity import longest_input, score_sentences
@@ -193,3 +193,11 @@ def test_the_rule_of_gaps_asks_for_length_and_a_word_that_stands_once() -> None:
 def test_frequent_words_are_words() -> None:
     texts = ["Il-baħar kien kalm, ta' veru kien kalm.", "kien 12 ta' Mejju"]
     assert frequent_words(texts, 2) == ["kien", "ta'"]
+
+
+def test_weights_that_are_not_numbers_have_no_score(tiny_model: Path) -> None:
+    model, tokenizer = load_masked_model(str(tiny_model)), load_tokenizer(str(tiny_model))
+    with torch.no_grad():
+        model.get_input_embeddings().weight.fill_(float("nan"))
+    with pytest.raises(LangliftError, match="the log-probability of the text is nan"):
+        score_sentences(model, tokenizer, ["Il-qattus qed jorqod."])

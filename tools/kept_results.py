@@ -1,6 +1,6 @@
 """The kept figures of langlift-mini's studies, and their tables in docs/results.md.
 
-python tools/kept_results.py keep STUDY...   add the finished runs of studies, in place of earlier ones of the same run
+python tools/kept_results.py keep STUDY...   add the finished runs of studies to docs/studies/mini-results.jsonl
 python tools/kept_results.py tables          write the tables again
 """
 

@@ -17,14 +17,19 @@ from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.loading import default_device, longest_input
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.errors import InputError
-from langlift.evaluation.scores import SentenceScore, TextScore, batches_by_length, byte_tokens, require_known
+from langlift.evaluation.scores import (
+    SentenceScore,
+    TextScore,
+    batches_by_length,
+    require_known,
+    shared_scores,
+)
 from langlift.masking.masked_language_model import IGNORED
 from langlift.progress import ProgressBar
-from langlift.training.cost import peak_memory_bytes
 from langlift.training.decoder_loss import log_probabilities
 from langlift.training.examples import Example
 from langlift.training.language_model_loss import before_decoder, collate_for, decoder_of, logit_cap, logits_at
-from langlift.training.precision import precision_name, use_bf16
+from langlift.training.precision import use_bf16
 from langlift.training.trainer import on_device
 
 
@@ -92,33 +97,29 @@ def score_texts(
             for number, part in zip(numbers, values.split([scored[n].tokens for n in numbers]), strict=True):
                 sums[number] = float(part.sum())
             bar.advance(len(numbers))
-    tokens, total = sum(scored[n].tokens for n in chosen), sum(sums.values())
-    ids = np.concatenate([e["labels"][e["labels"] != IGNORED] for e in (scored[n].example for n in chosen)])
-    unknown = tokenizer.unk_token_id
+    used = [scored[n] for n in chosen]
+    shared = shared_scores(
+        tokenizer,
+        np.concatenate([e["labels"][e["labels"] != IGNORED] for e in (text.example for text in used)]),
+        total := sum(sums.values()),
+        characters=sum(text.characters for text in used),
+        bytes_=sum(text.bytes for text in used),
+        started=started,
+        path=path,
+        bf16=bf16,
+    )
     return Perplexity(
         variant="causal",
-        perplexity=exp(-total / tokens),
-        per_character=exp(-total / sum(scored[n].characters for n in chosen)),
-        per_byte=exp(-total / sum(scored[n].bytes for n in chosen)),
-        unknown_share=0.0 if unknown is None else float((ids == unknown).mean()),
-        byte_share=float(np.isin(ids, byte_tokens(tokenizer)).mean()),
+        perplexity=exp(-total / shared["tokens"]),
         sentences=len(chosen),
-        tokens=tokens,
         truncated=sum(text.truncated for text in scored),
-        seconds=round(seconds := time.monotonic() - started, 2),
         per_sentence=[
             CausalText(
-                text=texts[n],
-                tokens=scored[n].tokens,
-                log_probability=sums[n],
-                perplexity=exp(-sums[n] / scored[n].tokens),
+                text=texts[n], tokens=text.tokens, log_probability=sums[n], perplexity=exp(-sums[n] / text.tokens)
             )
-            for n in chosen
+            for n, text in zip(chosen, used, strict=True)
         ],
-        path=path,
-        precision=precision_name(bf16),
-        tokens_per_second=round(tokens / max(seconds, 1e-9), 1),
-        peak_memory_bytes=peak_memory_bytes(),
+        **shared,
     )
 
 

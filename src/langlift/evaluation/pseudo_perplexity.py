@@ -17,11 +17,10 @@ from langlift.backbones.loading import default_device, longest_input
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.errors import InputError
 from langlift.evaluation.masked_copies import EncodedText, MaskedCopies, scoring_path
-from langlift.evaluation.scores import SentenceScore, TextScore, byte_tokens, require_known
+from langlift.evaluation.scores import SentenceScore, TextScore, require_known, shared_scores
 from langlift.masking.words import Offsets, word_numbers
 from langlift.progress import ProgressBar
-from langlift.training.cost import peak_memory_bytes
-from langlift.training.precision import precision_name, use_bf16
+from langlift.training.precision import use_bf16
 from langlift.training.trainer import on_device
 
 CHECKED_COPIES = 32
@@ -89,10 +88,16 @@ def score_sentences(
     with torch.inference_mode(), ProgressBar("scoring", len(copies), "tokens") as bar:
         sums = copies.summed(model, log_probabilities, bar)
 
-    tokens = sum(len(e.positions) for e in encoded)
-    total = sum(sums)
-    ids = torch.tensor([e.ids[p] for e in encoded for p in e.positions])
-    byte_ids = torch.tensor(byte_tokens(tokenizer), dtype=ids.dtype)
+    shared = shared_scores(
+        tokenizer,
+        np.array([e.ids[p] for e in encoded for p in e.positions]),
+        total := sum(sums),
+        characters=sum(e.characters for e in encoded),
+        bytes_=sum(e.bytes for e in encoded),
+        started=started,
+        path=path,
+        bf16=bf16,
+    )
     details = [
         MaskedSentence(
             text=text, tokens=len(e.positions), log_probability=s, pseudo_perplexity=exp(-s / len(e.positions))
@@ -100,25 +105,16 @@ def score_sentences(
         for text, e, s in zip(sentences, encoded, sums, strict=True)
         if e.positions
     ]
-    corpus_value = exp(-total / tokens)
+    corpus_value = exp(-total / shared["tokens"])
     if variant == "published":
         corpus_value = sum(d.pseudo_perplexity for d in details) / len(details)
     return Score(
         variant=variant,
         pseudo_perplexity=corpus_value,
-        per_character=exp(-total / sum(e.characters for e in encoded)),
-        per_byte=exp(-total / sum(e.bytes for e in encoded)),
-        unknown_share=float((ids == tokenizer.unk_token_id).double().mean()),
-        byte_share=float(torch.isin(ids, byte_ids).double().mean()),
         sentences=len(details),
-        tokens=tokens,
         truncated=sum(e.truncated for e in encoded),
-        seconds=round(seconds := time.monotonic() - started, 2),
         per_sentence=details,
-        path=path,
-        precision=precision_name(bf16),
-        tokens_per_second=round(tokens / max(seconds, 1e-9), 1),
-        peak_memory_bytes=peak_memory_bytes(),
+        **shared,
     )
 
 
