@@ -1,12 +1,15 @@
 """Folders written whole or not at all."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from langlift.errors import InputError, LangliftError
-from langlift.files import check_new_folder, new_folder
+from langlift.files import atomic_file, atomic_files, check_new_folder, new_folder, write_text
 
 
 def test_a_folder_is_there_when_it_is_whole(tmp_path: Path) -> None:
@@ -27,6 +30,33 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(LangliftError, match="cannot be written"), new_folder(tmp_path / "data") as folder:
         (folder / "absent" / "x").touch()
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    killed = tmp_path / ".data.x1y2.writing"
+    (killed / "folder").mkdir(parents=True)
+    with new_folder(tmp_path / "data") as running, suppress(LangliftError):
+        with new_folder(tmp_path / "data") as other:
+            assert running.exists() and other.exists()
+        assert not killed.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_finished_files_are_readable_by_others_and_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    with atomic_files(tmp_path / "run") as staging:
+        save_file({"weight": torch.zeros(2)}, staging / "adapter.safetensors")
+    with atomic_file(tmp_path / "best.safetensors") as staged:
+        save_file({"weight": torch.zeros(2)}, staged)
+    write_text(tmp_path / "README.md", "text")
+    assert len(synced) == 3
+    usual = tmp_path / "usual"
+    usual.touch()
+    for path in (tmp_path / "run" / "adapter.safetensors", tmp_path / "best.safetensors", tmp_path / "README.md"):
+        assert path.stat().st_mode == usual.stat().st_mode
 
 
 @pytest.mark.parametrize("there", [True, False])

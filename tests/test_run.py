@@ -2,6 +2,8 @@
 
 import errno
 import json
+import os
+import sys
 
 import pytest
 import yaml
@@ -197,12 +199,16 @@ def test_a_run_is_finished_once_its_metrics_are_written(tmp_path):
     assert read_metrics(tmp_path) == run.metrics == metrics
     assert {path.name for path in tmp_path.iterdir()} == {RECIPE, METRICS, "README.md", "versions.json"}
     assert "Malti ħ" in (tmp_path / METRICS).read_text(encoding="utf-8")
+    (tmp_path / "checkpoints").mkdir()  # as if killed between the last two steps
+    opened(tmp_path, RUN, resume=True)
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_a_run_is_opened_by_one_process_at_a_time_and_read_by_all(tmp_path):
     with open_run(tmp_path, RUN, resume=False) as run:
-        with pytest.raises(LangliftError, match="another process is working on this run"):
+        with pytest.raises(LangliftError, match="another process is working on this run") as refusal:
             opened(tmp_path, RUN, resume=True)
+        assert sys.platform != "linux" or f"(process {os.getpid()})" in refusal.value.hint
         run.finish({})
         assert opened(tmp_path, RUN, resume=True).finished
     opened(tmp_path, RUN, resume=True)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +25,8 @@ TORCH_WRITER = re.compile("PytorchStreamWriter|inline_container")
 """Text in torch.save's errors when a file cannot be written."""
 SPACE_HINT = "check free space and permissions"
 RESUME_HINT = f"{SPACE_HINT}; finished work is kept, the same command with --resume continues"
+UMASK = os.umask(0o022)
+os.umask(UMASK)
 
 
 @contextmanager
@@ -54,9 +57,23 @@ def atomic_file(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield staging
+            settle(staging)
             staging.replace(target)
         finally:
             staging.unlink(missing_ok=True)
+
+
+def settle(*written: Path) -> None:
+    """Force files to disk before they are renamed, with the usual permissions: safetensors makes them private."""
+    for path in written:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        path.chmod(0o666 & ~UMASK)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """All files in a folder and its subfolders."""
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
 @contextmanager
@@ -64,6 +81,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """As ``atomic_file``, for a folder; an existing ``target`` is replaced as a whole."""
     with _emptied(target.with_name(f".{target.name}.writing"), target) as staging:
         yield staging
+        settle(*files_in(staging))
         if target.exists():
             shutil.rmtree(target)
         staging.replace(target)
@@ -81,6 +99,7 @@ def atomic_files(folder: Path) -> Iterator[Path]:
         return
     with _emptied(folder / ".writing", folder) as staging:
         yield staging
+        settle(*files_in(staging))
         for file in sorted(staging.iterdir()):
             file.replace(folder / file.name)
 
@@ -133,7 +152,7 @@ def locked(path: Path, message: str, wait: float = 0.0) -> Iterator[None]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() >= until:
-                    raise LangliftError(message, "wait for it, or stop it") from None
+                    raise LangliftError(message, f"wait for it, or stop it{_holder(handle)}") from None
                 time.sleep(0.1)
                 continue
             except OSError:
@@ -142,6 +161,16 @@ def locked(path: Path, message: str, wait: float = 0.0) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _holder(handle: int) -> str:
+    """The process that holds the lock on an open file, for a message; empty where the system does not say."""
+    with suppress(OSError):
+        held = os.fstat(handle).st_ino
+        for line in Path("/proc/locks").read_text("ascii").splitlines():
+            if found := re.search(rf"FLOCK .* WRITE (\d+) [^ ]+:{held} ", line):
+                return f" (process {found[1]})"
+    return ""
 
 
 @contextmanager
@@ -156,11 +185,19 @@ def new_folder(target: Path) -> Iterator[Path]:
     final = target.resolve()
     with writing(target, SPACE_HINT):
         final.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(".writing", f".{final.name}.", final.parent, ignore_cleanup_errors=True) as work:
+        for left in final.parent.glob(f".{escape(final.name)}.*.writing"):
+            # Of a process that was killed; one that still runs holds the lock.
+            with suppress(LangliftError), locked(left, ""):
+                shutil.rmtree(left, ignore_errors=True)
+        with (
+            TemporaryDirectory(".writing", f".{final.name}.", final.parent, ignore_cleanup_errors=True) as work,
+            locked(Path(work), f"{work}: another process is removing it"),
+        ):
             # One level deeper: the temporary folder itself is closed to other users.
             staging = Path(work, "folder")
             staging.mkdir()
             yield staging
+            settle(*files_in(staging))
             staging.replace(final)
 
 

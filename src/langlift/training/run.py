@@ -119,8 +119,8 @@ class Run:
             write_text(self.folder / "README.md", card)
         write_json(self.folder / METRICS, metrics)
         wait_for_all()
-        if is_writer() and (self.folder / CHECKPOINTS).exists():
-            shutil.rmtree(self.folder / CHECKPOINTS)
+        if is_writer():
+            _remove_checkpoints(self.folder)
 
 
 @contextmanager
@@ -147,8 +147,15 @@ def open_run(
                 message = f"{folder}: another process is working on this run"
                 stack.enter_context(locked(folder / VERSIONS, message))
             _record(folder / RECIPE, recipe, resume, may_change)
+            if is_finished(folder):
+                _remove_checkpoints(folder)  # left if it was killed at its very end
         wait_for_all()
         yield Run(folder)
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    if (folder / CHECKPOINTS).exists():
+        shutil.rmtree(folder / CHECKPOINTS)
 
 
 def _require_own_folder(folder: Path) -> None:

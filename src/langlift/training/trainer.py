@@ -19,7 +19,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from transformers.trainer_utils import get_last_checkpoint
 
 from langlift.errors import InputError, LangliftError
-from langlift.files import atomic_file, writing
+from langlift.files import atomic_file, files_in, settle, writing
 from langlift.processes import count, is_writer, wait_for_all
 from langlift.training.precision import autocast
 from langlift.training.run_folder import CHECKPOINTS
@@ -203,6 +203,7 @@ class LiftTrainer(Trainer):
                 super()._save_checkpoint(model, trial)  # every process adds its random number state
                 wait_for_all()
                 if is_writer():
+                    settle(*files_in(self._staging))
                     if (output / name).exists():
                         shutil.rmtree(output / name)
                     (self._staging / name).replace(output / name)
