@@ -50,7 +50,7 @@ def read_family(
     Raises:
         InputError: lists every error in the file and in the settings, each with its line.
     """
-    content = _Found(path)
+    content = _FamilyReader(path)
     with yaml_readable(path):
         loader = YamlLoader(path.read_text(encoding="utf-8"))
         root = loader.get_single_node()
@@ -88,7 +88,7 @@ def read_family(
 
 
 @dataclass
-class _Found(YamlReader):
+class _FamilyReader(YamlReader):
     """The settings read so far."""
 
     name: str = ""
