@@ -241,9 +241,9 @@ def test_trained_vectors_are_repeatable_and_know_neighbours(maltese_lines, targe
     [
         ("", "1: no line"),
         ("a b\n", "1: no line"),
-        ("1 3\nta 1 2\n", "2: 2 numbers, not 3"),
-        ("1 2\nta 1 x\n", "2: not a number"),
-        ("1 2\nta 1 nan\n", "2: a number that is not finite"),
+        ("1 3\nta 1 2\n", "2: not a token and 3 finite numbers"),
+        ("1 2\nta 1 x\n", "2: not a token and 2 finite numbers"),
+        ("1 2\nta 1 nan\n", "2: not a token and 2 finite numbers"),
         ("3 2\nta 1 2\nxi 1 2\n", "1: says 3 vectors, but there are 2"),
     ],
 )

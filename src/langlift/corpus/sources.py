@@ -253,11 +253,6 @@ def hub_errors(spec: SourceSpec) -> Iterator[None]:
             f"{spec.id}: {no_folder}the hub cannot be reached",
             f"check the network; or download the data set and name its folder: {_with_folder(spec)}",
         ) from error
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{spec.id}: no data files found",
-            "a folder in the hub's format contains README.md and parquet or .jsonl",
-        ) from error
     except YAMLError as error:
         reason = " ".join(str(error).split())
         raise InputError(

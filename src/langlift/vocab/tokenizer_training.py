@@ -39,12 +39,12 @@ def train_unigram_tokenizer(
     Raises:
         LangliftError: sentencepiece is not installed, or the text is too small for the vocabulary.
     """
-    normalizer = _normalizer()
-    pieces = _unigram_pieces(lines, normalizer, vocabulary_size - len(SPECIAL), character_coverage, byte_fallback)
+    tokenizer = _empty("unigram")
+    pieces = _unigram_pieces(
+        lines, tokenizer.normalizer, vocabulary_size - len(SPECIAL), character_coverage, byte_fallback
+    )
     vocabulary = [(token, 0.0) for token in SPECIAL] + pieces
-    tokenizer = Tokenizer(Unigram(vocabulary, unk_id=SPECIAL.index("<unk>"), byte_fallback=byte_fallback))
-    tokenizer.normalizer = normalizer
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.model = Unigram(vocabulary, unk_id=SPECIAL.index("<unk>"), byte_fallback=byte_fallback)
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>" if closed else "<s> $A",
@@ -83,7 +83,8 @@ def train_tokenizer(
     own = kind_of(state)
     kind = own if kind == "auto" else kind
     if kind != own:
-        state |= _empty_state(kind)
+        empty = json.loads(_empty(kind).to_str())
+        state |= {part: empty[part] for part in ("normalizer", "pre_tokenizer", "decoder", "model")}
     special = _special_tokens(base, state["added_tokens"])
     names = [entry["content"] for entry in special]
     unknown = base.unk_token or "<unk>"
@@ -239,15 +240,13 @@ def _alphabet(tokenizer: Tokenizer, lines: Iterable[str], coverage: float) -> li
     return chosen
 
 
-def _normalizer() -> Any:
-    return normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()])
-
-
-def _empty_state(kind: str) -> State:
-    """The state of an untrained tokenizer, for a kind other than the base's."""
+def _empty(kind: str) -> Tokenizer:
+    """An untrained tokenizer of a kind."""
     if kind == "unigram":
         tokenizer = Tokenizer(Unigram())
-        tokenizer.normalizer = _normalizer()
+        tokenizer.normalizer = normalizers.Sequence(
+            [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+        )
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
         tokenizer.decoder = decoders.Metaspace()
     elif kind == "bpe":
@@ -259,8 +258,7 @@ def _empty_state(kind: str) -> State:
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece()
-    state: State = json.loads(tokenizer.to_str())
-    return {part: state[part] for part in ("normalizer", "pre_tokenizer", "decoder", "model")}
+    return tokenizer
 
 
 def _special_tokens(base: Any, added: list[State]) -> list[State]:

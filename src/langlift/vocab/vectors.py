@@ -78,27 +78,27 @@ def read_vectors(path: Path) -> dict[str, npt.NDArray[np.float32]]:
     Raises:
         InputError: the file cannot be read or a line is damaged.
     """
-    lines = read_raw_lines(path)
-    if not lines[-1]:
+    header, *lines = read_raw_lines(path)
+    if lines and not lines[-1]:
         lines.pop()
-    header = lines[0].split() if lines else []
-    if len(header) != 2 or not all(part.isdecimal() for part in header):
+    try:
+        count, dimensions = map(int, header.split())
+    except ValueError:
         raise InputError(
             f"{path}:1: no line 'count dimensions'", "use fastText's .vec format, which starts with it"
-        )
-    count, dimensions = map(int, header)
+        ) from None
     vectors: dict[str, npt.NDArray[np.float32]] = {}
-    for number, line in enumerate(lines[1:], start=2):
+    for number, line in enumerate(lines, start=2):
         token, *values = line.rstrip(" ").split(" ")
-        hint = "each line is a token and its numbers"
-        if len(values) != dimensions:
-            raise InputError(f"{path}:{number}: {len(values)} numbers, not {dimensions}", hint)
         try:
             vectors[token] = np.asarray(values, dtype=np.float32)
+            fits = len(values) == dimensions and np.isfinite(vectors[token]).all()
         except ValueError:
-            raise InputError(f"{path}:{number}: not a number", hint) from None
-        if not np.isfinite(vectors[token]).all():
-            raise InputError(f"{path}:{number}: a number that is not finite", "fix or remove the line")
+            fits = False
+        if not fits:
+            raise InputError(
+                f"{path}:{number}: not a token and {dimensions} finite numbers", "fix or remove the line"
+            )
     if len(vectors) != count:
         raise InputError(
             f"{path}:1: says {count} vectors, but there are {len(vectors)}",
