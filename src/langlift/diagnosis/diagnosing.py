@@ -111,27 +111,10 @@ def diagnose(
     if not found:
         raise next(iter(errors.values()))
     ranking = _ranking(found)
-    languages = []
-    for number, text in enumerate(texts):
-        diagnosed = []
-        measured = [each[number] for each in found.values()]
-        for one in sorted(measured, key=lambda one: _rank(one.per_character, one.vocabulary.unread_share)):
-            chosen = plan(text, one)
-            recipe = recipe_for(one.base, chosen)
-            if timing and family is None:
-                one = replace(one, step=step_time(named[one.base], text.train, recipe))
-            diagnosed.append(BaseDiagnosis(one, advise(text, one, chosen, recipe)))
-        languages.append(
-            LanguageDiagnosis(
-                language=str(text.language),
-                name=text.language.name,
-                text=text.size,
-                graph=text.graph,
-                published=text.published,
-                own_fertility=text.own_fertility,
-                bases=diagnosed,
-            )
-        )
+    timed = named if timing and family is None else {}
+    languages = [
+        _of_language(text, [each[number] for each in found.values()], timed) for number, text in enumerate(texts)
+    ]
     if family is None:
         advice = languages[0].bases[0].advice
     else:
@@ -140,6 +123,28 @@ def diagnose(
         advice = advise_family(family, texts, found[best], step)
     failed = {name: f"{error.message}; {error.hint}" for name, error in errors.items()}
     return Diagnosis(languages, ranking, advice, THRESHOLDS, failed)
+
+
+def _of_language(
+    text: LanguageText, measures: Sequence[BaseMeasures], timed: Mapping[str, BaseName]
+) -> LanguageDiagnosis:
+    """The bases, best first, with advice; the ``timed`` ones with the time of a training step."""
+    bases = []
+    for base in sorted(measures, key=lambda one: _rank(one.per_character, one.vocabulary.unread_share)):
+        chosen = plan(text, base)
+        recipe = recipe_for(base.base, chosen)
+        if base.base in timed:
+            base = replace(base, step=step_time(timed[base.base], text.train, recipe))
+        bases.append(BaseDiagnosis(base, advise(text, base, chosen, recipe)))
+    return LanguageDiagnosis(
+        language=str(text.language),
+        name=text.language.name,
+        text=text.size,
+        graph=text.graph,
+        published=text.published,
+        own_fertility=text.own_fertility,
+        bases=bases,
+    )
 
 
 def _ranking(measures: Mapping[str, Sequence[BaseMeasures]]) -> dict[str, float | None]:

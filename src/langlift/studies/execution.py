@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,8 @@ def execute(step: Step, runs: Path) -> RunOutcome:
         with locked_folder(folder, "run", WAIT):
             outcome = RunOutcome(step.name) if is_done(runs, step) else _attempt(step, runs, folder)
             if not outcome.ok:
-                write_json(folder / FAILED, {"error": outcome.error, "hint": outcome.hint})
+                with suppress(LangliftError):  # the disk may be full; the error is reported in any case
+                    write_json(folder / FAILED, {"error": outcome.error, "hint": outcome.hint})
             return outcome
     except LangliftError as error:
         return RunOutcome(step.name, error.message, error.hint)

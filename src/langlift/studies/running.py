@@ -161,7 +161,7 @@ def ray_engine(address: str, workers: int | None = None, cpus: float = 1, gpus: 
         raise InputError("--ray needs Ray", "pip install 'langlift[studies]'") from None
     options: dict[str, Any] = {"address": address}
     if address == LOCAL:
-        options = {"address": LOCAL, "include_dashboard": False}
+        options["include_dashboard"] = False
         # By default Ray's workers have such a low priority that they starve on a busy machine.
         os.environ.setdefault("RAY_worker_niceness", "0")
         if workers is not None:
@@ -175,7 +175,8 @@ def ray_engine(address: str, workers: int | None = None, cpus: float = 1, gpus: 
             reason = str(error).splitlines()[0]
             raise LangliftError(f"--ray {address}: cannot be reached ({reason})", "check the address") from error
         try:
-            yield from _schedule(ray, steps, runs.resolve(), watcher, cpus, gpus)
+            remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(execute)
+            yield from _schedule(ray, remote, steps, runs.resolve(), watcher)
         finally:
             ray.shutdown()
 
@@ -194,10 +195,9 @@ def _check_reachable(address: str) -> None:
 
 
 def _schedule(
-    ray: Any, steps: Sequence[Step], runs: Path, watcher: Watcher, cpus: float, gpus: float
+    ray: Any, remote: Any, steps: Sequence[Step], runs: Path, watcher: Watcher
 ) -> Iterator[tuple[Step, RunOutcome]]:
     """Submit every run whose dependencies are finished, and collect what is done."""
-    remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(execute)
     waiting = {step.hash: step for step in steps}
     running: dict[Any, Step] = {}
     failed: dict[str, str] = {}

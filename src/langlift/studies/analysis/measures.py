@@ -20,7 +20,7 @@ from langlift.tasks.task import TASKS
 NOT_SETTINGS = ("language", "seed", "task", "metric", "behaviour")
 """Entries of a cell that are not settings, or are shown in another way (published behaviour)."""
 ALIGNMENT = "alignment"
-"""The kind of runs that compare vectors; ``alignments.py`` sorts them."""
+"""The kind of runs that compare vectors; ``analysing.py`` sorts them."""
 PERPLEXITY, AS_PUBLISHED = "pseudo_perplexity", "pseudo_perplexity_published"
 """The second if a study has several variants: its values cannot be compared with the others'."""
 CAUSAL_PERPLEXITY, CAUSAL_PER_CHARACTER = "perplexity", "perplexity_per_character"
