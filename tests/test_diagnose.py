@@ -135,7 +135,10 @@ def base_of(name: str = "somebody/model", saw: bool | None = True, fertility: fl
         letter_coverage=fit.pop("letter_coverage", 1.0), **(values | fit),
     )  # fmt: skip
     seen = Exposure(saw, None, None, [])
-    return BaseMeasures(name, 9.0, 30, 0, "float32", vocabulary, seen, StepTime(0.5, 300, "seq_bn", 16, "float32"))
+    return BaseMeasures(
+        base=name, per_character=9.0, sentences=30, precision="float32", vocabulary=vocabulary, exposure=seen,
+        step=StepTime(0.5, 300, "seq_bn", 16, "float32"),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

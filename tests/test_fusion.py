@@ -404,7 +404,7 @@ def test_fuse_from_the_command_line(
         metrics = json.loads((run / f"seed-{seed}" / "metrics.json").read_text("utf-8"))
         assert metrics["fusion_attention"] == by_seed[seed]
     picture = (run / "fusion_attention.svg").read_text("utf-8")
-    for text in ("seed 1", "mean", ">graph<", f">{report['fusion_attention']['text'][0]:.2f}<"):
+    for text in ("text, seed 1", "graph, mean", f">{report['fusion_attention']['text'][0]:.2f}<"):
         assert text in picture
     texts = tmp_path / "texts.txt"
     texts.write_text("Illum rajt il-futbol.\nMort l-ajruport.\n", encoding="utf-8")

@@ -24,8 +24,8 @@ from langlift.backbones.registry import BACKBONES, backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter, read_config, save_adapter
 from langlift.checkpoints.exporting import export_adapter
 from langlift.errors import InputError
-from langlift.studies.planning import is_unread
 from langlift.studies.pricing import ADAPTER_SHAPE
+from langlift.studies.step import is_unread
 from langlift.tasks.recipe import TaskRecipe
 from langlift.training.language_model_loss import summed_loss
 from langlift.training.recipes import AdaptRecipe, FamilyRecipe

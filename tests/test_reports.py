@@ -7,7 +7,7 @@ import pytest
 
 from langlift.demonstration import DemoResult, Gap
 from langlift.evaluation.gap_filling import Candidate
-from langlift.reports.charts import bar_chart, line_chart, seeds_chart
+from langlift.reports.charts import bars, line_chart, picture, write_picture
 from langlift.reports.demo_page import (
     GAPS_SHOWN,
     Verdict,
@@ -16,32 +16,28 @@ from langlift.reports.demo_page import (
     topic_verdict,
     write_demo_page,
 )
+from langlift.studies.analysis.measures import Spread
 
 
 def texts(svg: str) -> str:
     return " ".join(re.findall(r">([^<>]+)</text>", svg))
 
 
-def test_bars_carry_names_and_values():
-    svg = bar_chart({"base": 40.99, "<adapted>": 9.254}, "surprise", "base")
-    shown = texts(svg)
-    assert "40.99" in shown and "9.25" in shown and "surprise" in shown
-    assert "&lt;adapted&gt;" in shown, "names are text, never markup"
+def test_bars_carry_names_and_values_and_seeds():
+    values = {"a": Spread(1, 10.0), "<b>": Spread(3, 5.0)}
+    texts_above = {"a": "10.00", "<b>": "5.00"}
+    svg = picture(bars(values, texts_above, {"<b>": [4.0, 5.0, 6.0]}, "a", "surprise", None), "one")
+    assert "10.00  a" in texts(svg) and "5.00  &lt;b&gt;" in texts(svg), "names are text, never markup"
+    found = re.findall(r'aria-label="surprise: ([\d.]+);[^>]*roledescription="bar" d="M0,[\d.]+h([\d.]+)', svg)
+    lengths = {float(value): float(width) for value, width in found}
+    assert lengths[10.0] == 2 * lengths[5.0] > 0, "a longer bar is a larger value"
+    assert len(re.findall(r'aria-roledescription="circle"', svg)) == 3
 
 
-def test_a_longer_bar_is_a_larger_value():
-    svg = bar_chart({"a": 10.0, "b": 5.0}, "x", "a")
-    bars = re.findall(r'aria-label="x: ([\d.]+); name: \w"[^>]*roledescription="bar" d="M0,[\d.]+h([\d.]+)', svg)
-    lengths = {float(value): float(width) for value, width in bars}
-    assert lengths[10.0] == 2 * lengths[5.0] > 0
-
-
-def test_lines_and_seeds_are_drawn():
-    lines = line_chart({"one": [(0, 6.0), (100, 5.0)], "two": [(0, 6.1), (100, 4.0)]}, "step", "loss")
-    assert "one" in texts(lines) and "two" in texts(lines)
-    seeds = seeds_chart({"alone": [10.0, 20.0, 30.0]}, {"majority class": 3.6}, "macro-F1")
-    assert "majority class 3.6" in texts(seeds)
-    assert len(re.findall(r'aria-roledescription="circle"', seeds)) == 3
+def test_a_picture_is_a_file_on_white(tmp_path):
+    curves = {"one": {0: Spread(1, 6.0), 100: Spread(1, 5.0)}, "two": {0: Spread(1, 6.1), 100: Spread(1, 4.0)}}
+    svg = write_picture(tmp_path / "lines.svg", line_chart(curves, list(curves), "step", "loss")).read_text()
+    assert "one" in texts(svg) and "two" in texts(svg) and 'fill="white"' in svg
 
 
 def demo_result(topic_f1, wins=(True, True, True)) -> DemoResult:
@@ -107,7 +103,7 @@ def test_the_page_shows_every_measure_in_order_and_escapes_names(tmp_path: Path)
         "9.50",
         "31.2 ± 4.0",
         "66.0 ± 1.5",
-        "TF-IDF 61.0",
+        "61.0  TF-IDF",
     ):
         assert value in page, value
     assert "41 million parameters" in page and "adapt Welsh --base some-base" in page

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from langlift.errors import InputError
-from langlift.studies import planning, pricing
+from langlift.studies import pricing, study
 from langlift.studies.checking import check_data
 from langlift.studies.folder import RUN, RUNS
 from langlift.studies.planning import StudyPlan, plan_study
@@ -145,5 +145,5 @@ def test_a_decoder_that_is_not_here_is_known_by_the_objective(write: Any, monkey
         plan = planned(write(base="someone/some-model", **changes))
         assert {step.settings["variant"] for step in of_kind(plan, "score")} == {variant}
     # Nothing is fetched for the masked models that are known.
-    monkeypatch.setattr(planning, "is_causal", lambda name: pytest.fail("not asked"))
+    monkeypatch.setattr(study, "is_causal", lambda name: pytest.fail("not asked"))
     assert of_kind(planned(write(base="FacebookAI/xlm-roberta-base")), "score")

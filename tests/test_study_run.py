@@ -17,9 +17,9 @@ import yaml
 
 from langlift.errors import InputError, LangliftError
 from langlift.studies import execution
-from langlift.studies.folder import FAILED, RUN, RUNS, is_done, locked_folder, status_of
+from langlift.studies.folder import FAILED, RUN, RUNS, is_done, locked_folder
 from langlift.studies.planning import plan_study
-from langlift.studies.running import ray_engine, run_study
+from langlift.studies.running import ray_engine, run_study, status_of
 from langlift.studies.study_file import STUDY, read_study
 
 VOLATILE = {

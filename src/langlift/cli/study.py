@@ -109,16 +109,15 @@ def run(
 
 
 @app.command("status")
-@command("studies.folder:StudyStatus")
+@command("studies.running:StudyStatus")
 def status(
     *,
     file: File,
     out: Path | None = option("--out FOLDER", "Folder of the study.", None),
 ) -> Iterator[Any]:
     """Show the progress of a study: finished, running, stopped, failed and missing runs."""
-    from langlift.studies.folder import status_of
     from langlift.studies.planning import plan_study
-    from langlift.studies.running import study_of
+    from langlift.studies.running import status_of, study_of
     from langlift.studies.study_file import read_study
 
     path, folder = study_of(file, out)

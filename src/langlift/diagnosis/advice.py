@@ -165,7 +165,7 @@ def advise(text: LanguageText, base: BaseMeasures, chosen: Plan, recipe: AdaptRe
     # A preset's number of steps is meant for an adapter; new tokens need as much training as the text allows.
     schedule = recipe.steps if chosen.vocabulary == KEEP else AdaptRecipe.steps
     steps = max(1, min(schedule, maximum))
-    seconds = None if base.step is None else steps * base.step.seconds
+    seconds = None if base.step is None else round(steps * base.step.seconds, 1)
     overnight = 0 if base.step is None else max(1, int(LIMITS["one_sitting"] / base.step.seconds))
     sizes = {source: text.published[source] for source in ("glotcc", "wikipedia") if source in text.published}
     alternative = []
@@ -173,32 +173,23 @@ def advise(text: LanguageText, base: BaseMeasures, chosen: Plan, recipe: AdaptRe
         kept = _plan_without_change(text, base, [])
         kept_recipe = recipe_for(base.base, kept)
         alternative = _commands(text, base, kept, kept_recipe, max(1, min(kept_recipe.steps, maximum)))
-    return Advice(
-        vocabulary=chosen.vocabulary,
-        method=chosen.method,
-        objective=chosen.objective,
+    words = _in_words(
+        "advice.txt",
+        text=text,
+        base=base,
+        plan=chosen,
+        times_own=_times_own(text, base),
+        related=", ".join(find_language(code).name for code in base.exposure.same_script[:1]),
         steps=steps,
-        seconds=None if seconds is None else round(seconds, 1),
-        text=_in_words(
-            "advice.txt",
-            text=text,
-            base=base,
-            plan=chosen,
-            times_own=_times_own(text, base),
-            related=", ".join(find_language(code).name for code in base.exposure.same_script[:1]),
-            steps=steps,
-            batch_size=recipe.batch_size,
-            passes=steps * recipe.batch_size / max(1, len(text.train)),
-            seconds=seconds,
-            steps_overnight=max(1, round(overnight, 1 - len(str(overnight)))),
-            with_graph=_has_graph(text),
-            more_text=next(
-                (name for name, one in sizes.items() if one.megabytes * 1e6 > 2 * text.size.bytes), None
-            ),
-        ),
-        commands=_commands(text, base, chosen, recipe, steps),
-        alternative=alternative,
+        batch_size=recipe.batch_size,
+        passes=steps * recipe.batch_size / max(1, len(text.train)),
+        seconds=seconds,
+        steps_overnight=max(1, round(overnight, 1 - len(str(overnight)))),
+        with_graph=_has_graph(text),
+        more_text=next((name for name, one in sizes.items() if one.megabytes * 1e6 > 2 * text.size.bytes), None),
     )
+    commands = _commands(text, base, chosen, recipe, steps)
+    return Advice(chosen.vocabulary, chosen.method, chosen.objective, steps, seconds, words, commands, alternative)
 
 
 def _commands(text: LanguageText, base: BaseMeasures, chosen: Plan, recipe: AdaptRecipe, steps: int) -> list[str]:
@@ -251,7 +242,7 @@ def advise_family(
     if recipe.tokens and step is not None:
         batches = max(1, round(recipe.tokens / step.tokens))
         steps = max(1, batches // recipe.accumulation)
-    seconds = None if step is None else batches * step.seconds
+    seconds = None if step is None else round(batches * step.seconds, 1)
     corpora = _repeated("--corpus", [path for text in texts for path in text.paths])
     before, start = _with_head(base, corpora)
     adapt = ["adapt-family", str(family.path), "--base", start]
@@ -276,16 +267,8 @@ def advise_family(
         steps=steps,
         seconds=seconds,
     )
-    return Advice(
-        vocabulary=vocabulary,
-        method=recipe.method,
-        objective=recipe.objective,
-        steps=steps,
-        seconds=None if seconds is None else round(seconds, 1),
-        text=words,
-        commands=commands,
-        alternative=[] if vocabulary == KEEP else keep,
-    )
+    others = [] if vocabulary == KEEP else keep
+    return Advice(vocabulary, recipe.method, recipe.objective, steps, seconds, words, commands, others)
 
 
 def _with_head(base: BaseMeasures, corpora: Sequence[str]) -> tuple[list[str], str]:

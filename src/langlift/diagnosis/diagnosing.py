@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import exp, log
 from pathlib import Path
-from statistics import mean
+from statistics import geometric_mean
 
 from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.loading import default_device
@@ -102,44 +101,56 @@ def diagnose(
     texts = [read_language(language, paths, graph, sentences) for language, paths in data.items()]
     if not texts:
         raise InputError("no language is given", "give a language, or a family file with languages")
-    found, failed = _measured(named, texts, precision)
+    found: dict[str, list[BaseMeasures]] = {}
+    errors: dict[str, InputError] = {}
+    for name, base in named.items():
+        try:
+            found[name] = _measure(base, texts, precision)
+        except InputError as error:
+            errors[name] = error
+    if not found:
+        raise next(iter(errors.values()))
     ranking = _ranking(found)
-    languages = []
-    for number, text in enumerate(texts):
-        diagnosed = []
-        measured = [each[number] for each in found.values()]
-        for base in sorted(measured, key=lambda one: _rank(one.per_character, one.vocabulary.unread_share)):
-            chosen = plan(text, base)
-            recipe = recipe_for(base.base, chosen)
-            if timing and family is None:
-                base = replace(base, step=step_time(named[base.base], text.train, recipe))
-            diagnosed.append(BaseDiagnosis(base, advise(text, base, chosen, recipe)))
-        languages.append(
-            LanguageDiagnosis(
-                language=str(text.language),
-                name=text.language.name,
-                text=text.size,
-                graph=text.graph,
-                published=text.published,
-                own_fertility=text.own_fertility,
-                bases=diagnosed,
-            )
-        )
+    timed = named if timing and family is None else {}
+    languages = [
+        _of_language(text, [each[number] for each in found.values()], timed) for number, text in enumerate(texts)
+    ]
     if family is None:
         advice = languages[0].bases[0].advice
     else:
-        best = next(iter(ranking))
-        step = None
-        if timing:
-            together = [line for text in texts for line in text.train]
-            step = step_time(named[best], together, family.recipe)
+        best, together = next(iter(ranking)), [line for text in texts for line in text.train]
+        step = step_time(named[best], together, family.recipe) if timing else None
         advice = advise_family(family, texts, found[best], step)
+    failed = {name: f"{error.message}; {error.hint}" for name, error in errors.items()}
     return Diagnosis(languages, ranking, advice, THRESHOLDS, failed)
+
+
+def _of_language(
+    text: LanguageText, measures: Sequence[BaseMeasures], timed: Mapping[str, BaseName]
+) -> LanguageDiagnosis:
+    """The bases, best first, with advice; the ``timed`` ones with the time of a training step."""
+    bases = []
+    for base in sorted(measures, key=lambda one: _rank(one.per_character, one.vocabulary.unread_share)):
+        chosen = plan(text, base)
+        recipe = recipe_for(base.base, chosen)
+        if base.base in timed:
+            base = replace(base, step=step_time(timed[base.base], text.train, recipe))
+        bases.append(BaseDiagnosis(base, advise(text, base, chosen, recipe)))
+    return LanguageDiagnosis(
+        language=str(text.language),
+        name=text.language.name,
+        text=text.size,
+        graph=text.graph,
+        published=text.published,
+        own_fertility=text.own_fertility,
+        bases=bases,
+    )
 
 
 def _ranking(measures: Mapping[str, Sequence[BaseMeasures]]) -> dict[str, float | None]:
     """Base models, best first, with their mean over the languages."""
-    means = {base: _mean([one.per_character for one in each]) for base, each in measures.items()}
+    known = {base: [one.per_character for one in each if one.per_character] for base, each in measures.items()}
+    means = {base: geometric_mean(values) if values else None for base, values in known.items()}
     unread = {base: max(one.vocabulary.unread_share for one in each) for base, each in measures.items()}
     return dict(sorted(means.items(), key=lambda item: _rank(item[1], unread[item[0]])))
 
@@ -149,26 +160,6 @@ def _rank(per_character: float | None, unread: float) -> tuple[bool, bool, float
     return per_character is None, unread >= LIMITS["unreadable"], per_character or 0.0
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [log(value) for value in values if value is not None]
-    return exp(mean(known)) if known else None
-
-
-def _measured(
-    bases: Mapping[str, BaseName], texts: Sequence[LanguageText], precision: str
-) -> tuple[dict[str, list[BaseMeasures]], dict[str, str]]:
-    """The measures of each base on every language, and why some could not be measured."""
-    found, errors = {}, {}
-    for name, base in bases.items():
-        try:
-            found[name] = _measure(base, texts, precision)
-        except InputError as error:
-            errors[name] = error
-    if not found:
-        raise next(iter(errors.values()))
-    return found, {base: f"{error.message}; {error.hint}" for base, error in errors.items()}
-
-
 def _measure(base: BaseName, texts: Sequence[LanguageText], precision: str) -> list[BaseMeasures]:
     """One base model on every language."""
     say(f"measuring {base}")
@@ -176,20 +167,15 @@ def _measure(base: BaseName, texts: Sequence[LanguageText], precision: str) -> l
     model, tokenizer = loaded.model.to(default_device()), loaded.tokenizer
     measures = []
     for text in texts:
-        score = None
+        found = BaseMeasures(
+            base=base.name,
+            vocabulary=vocabulary_fit(tokenizer, text.measured, text.letters, text.spaced),
+            exposure=exposure(base.name, text.language),
+        )
         if loaded.head is not None:
             score = score_sentences(model, tokenizer, text.scored, WITHIN_WORD, "fast", precision)
             precision = score.precision  # the model has it from now on
-        measures.append(
-            BaseMeasures(
-                base=base.name,
-                per_character=score.per_character if score else None,
-                sentences=score.sentences if score else 0,
-                truncated=score.truncated if score else 0,
-                precision=score.precision if score else None,
-                vocabulary=vocabulary_fit(tokenizer, text.measured, text.letters, text.spaced),
-                exposure=exposure(base.name, text.language),
-                step=None,
-            )
-        )
+            names = ("per_character", "sentences", "truncated", "precision")
+            found = replace(found, **{name: getattr(score, name) for name in names})
+        measures.append(found)
     return measures

@@ -70,7 +70,7 @@ class LanguageText:
     scored: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BaseMeasures:
     """One base model on one language.
 
@@ -79,13 +79,13 @@ class BaseMeasures:
     """
 
     base: str
-    per_character: float | None
-    sentences: int
-    truncated: int
-    precision: str | None
+    per_character: float | None = None
+    sentences: int = 0
+    truncated: int = 0
+    precision: str | None = None
     vocabulary: VocabularyFit
     exposure: Exposure
-    step: StepTime | None
+    step: StepTime | None = None
 
     @property
     def has_head(self) -> bool:
@@ -111,7 +111,7 @@ def read_language(
     letters = count_letters(everything)
     if not letters:
         raise InputError(f"{paths[0]}: contains no letters", "give running text in the language")
-    measured = _some(held_out, MEASURED_LINES)
+    measured = _sampled(held_out, MEASURED_LINES)
     spaced = characters_per_word(language.script) == 0
     size = TextSize(
         lines=len(everything),
@@ -129,14 +129,14 @@ def read_language(
         graph=None if graph is None else _graph_size(graph),
         published=facts_of(language).sizes,
         letters=letters,
-        own_fertility=own_fertility(_some(train, OWN_LINES), measured) if spaced else None,
+        own_fertility=own_fertility(_sampled(train, OWN_LINES), measured) if spaced else None,
         train=train,
         measured=measured,
-        scored=[_shortened(line) for line in _some(test, sentences)],
+        scored=[_shortened(line) for line in _sampled(test, sentences)],
     )
 
 
-def _some(lines: Sequence[str], limit: int) -> list[str]:
+def _sampled(lines: Sequence[str], limit: int) -> list[str]:
     """At most ``limit`` lines, drawn with a fixed seed, in their order."""
     if len(lines) <= limit:
         return list(lines)

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from itertools import chain, zip_longest
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +16,6 @@ from langlift.tasks.tagged_words import TaggedWords
 from langlift.tasks.tagging import Tagged
 from langlift.tasks.task import TASKS, Task
 
-Data = TypeVar("Data", bound=Split[Any, Any])
-
 TYPE_MEANINGS = {
     "PER": "person",
     "LOC": "location",
@@ -27,7 +25,7 @@ TYPE_MEANINGS = {
 }
 
 
-class AnswerFormat(ABC, Generic[Data]):
+class AnswerFormat(ABC):
     """A task as questions and answers.
 
     ``common`` are the values for every part of a template, ``schema`` is the JSON schema of an answer.
@@ -40,33 +38,33 @@ class AnswerFormat(ABC, Generic[Data]):
         self.task = task
 
     @abstractmethod
-    def values(self, split: Data, number: int) -> dict[str, Any]:
+    def values(self, split: Split[Any, Any], number: int) -> dict[str, Any]:
         """The values of an example for a template: its text and its answer."""
 
     @abstractmethod
-    def parse(self, text: str, split: Data, number: int) -> tuple[Any, int]:
+    def parse(self, text: str, split: Split[Any, Any], number: int) -> tuple[Any, int]:
         """A label or a sentence's tags (None: cannot be parsed), and the number of entities not in the text."""
 
     @abstractmethod
-    def answers(self, split: Data, parsed: Sequence[Any]) -> Any:
+    def answers(self, split: Split[Any, Any], parsed: Sequence[Any]) -> Any:
         """Parsed answers as the learner scores and writes them; None counts as wrong."""
 
-    def score(self, split: Data, parsed: Sequence[Any]) -> float:
+    def score(self, split: Split[Any, Any], parsed: Sequence[Any]) -> float:
         """The task's metric, 0 to 100."""
         return self.task.learner.score(split, self.answers(split, parsed))
 
-    def published_score(self, split: Data, parsed: Sequence[Any]) -> float:
+    def published_score(self, split: Split[Any, Any], parsed: Sequence[Any]) -> float:
         """The metric of the published script on parsed answers; 0 if there are none."""
         return self.score(split, parsed) if len(split) else 0.0
 
-    def draw(self, train: Data, count: int, seed: int, balanced: bool) -> list[int]:
+    def draw(self, train: Split[Any, Any], count: int, seed: int, balanced: bool) -> list[int]:
         """Indices of different training examples, in random order."""
         if count > len(train):
             raise InputError(f"--shots {count}: the train split has {len(train)} examples", "use fewer shots")
         return np.random.default_rng(seed).permutation(len(train)).tolist()[:count]
 
 
-class LabelFormat(AnswerFormat[LabelledText]):
+class LabelFormat(AnswerFormat):
     """A text, and one of the labels."""
 
     def __init__(self, task: Task, labels: list[str]) -> None:
@@ -103,7 +101,7 @@ class LabelFormat(AnswerFormat[LabelledText]):
         return [number for number in cycled if number is not None][:count]
 
 
-class EntityFormat(AnswerFormat[TaggedWords]):
+class EntityFormat(AnswerFormat):
     """A sentence, and its entities by type and text."""
 
     def __init__(self, task: Task, labels: list[str]) -> None:
@@ -139,7 +137,7 @@ FORMATS: dict[str, type[LabelFormat] | type[EntityFormat]] = {"label": LabelForm
 """By ``Task.prompt``."""
 
 
-def answer_format(task: str, labels: list[str]) -> AnswerFormat[Any]:
+def answer_format(task: str, labels: list[str]) -> AnswerFormat:
     """The format of a task's answers; ``labels`` are those of its data."""
     return FORMATS[str(TASKS[task].prompt)](TASKS[task], labels)
 

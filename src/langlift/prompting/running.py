@@ -5,8 +5,9 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from langlift.backbones.base_name import BaseName
 from langlift.config.loading import recorded
@@ -100,15 +101,15 @@ def prompt(
     """
     if task not in PROMPTED:
         raise InputError(f"--task {task}: cannot be prompted", f"one of {', '.join(PROMPTED)}")
-    run = _prepare(task, data, recipe, template, train_data)
+    run = PromptedTask.read(task, data, recipe, template, train_data)
     for what, count in run.data.repaired.items():
         say(f"{data}: {what.replace('_', ' ')}: {count}")
     prompts = {seed: run.prompts(seed) for seed in recipe.seeds}
-    model = BaseName.of(model)
     opened_model = open_model(model, model_name, key_variable, recipe)
+    name = BaseName.of(model).name
     inputs = {
         "task": task,
-        "model": model.name if model_name is not None else name_of(model.name),
+        "model": name if model_name is not None else name_of(name),
         "model_name": model_name,
         "data": name_of(data),
         "train_data": ", ".join(map(name_of, train_data)) if train_data else None,
@@ -116,35 +117,27 @@ def prompt(
         "template": run.template.source,
     }
     if not is_finished(out):
-        opened_model.require([request for of_seed in prompts.values() for request in of_seed])
+        opened_model.require(list(chain.from_iterable(prompts.values())))
     with open_run(out, recorded("prompt", inputs, recipe), resume, MAY_CHANGE) as opened:
         if opened.finished:
             return PromptResult(**opened.metrics)
         with open_answers(answers or out / ANSWERS, wait) as store:
             start = time.monotonic()
-            keyed = {
-                seed: [(request.key(opened_model.identity), request) for request in prompts[seed]]
-                for seed in prompts
+            keys = {seed: [one.key(opened_model.identity) for one in some] for seed, some in prompts.items()}
+            requests = {
+                key: one for seed, some in prompts.items() for key, one in zip(keys[seed], some, strict=True)
             }
-            requests = {key: request for of_seed in keyed.values() for key, request in of_seed}
-            missing = {key: request for key, request in requests.items() if key not in store.answers}
-            outcome = _ask(opened_model, missing, len(requests), store)
+            before = len(requests.keys() & store.answers.keys())
+            outcome = _ask(opened_model, requests, store)
             if outcome.failures and recipe.failures == "stop":
-                reasons = Counter(outcome.failures.values()).most_common(3)
-                raise LangliftError(
-                    f"{len(outcome.failures)} of {len(requests)} prompts got no answer: "
-                    + "; ".join(f"{count} x {reason}" for reason, count in reasons),
-                    "the other answers are kept: the same command (langlift prompt: with --resume) sends only "
-                    "these again; with failures=wrong they count as wrong",
-                )
+                raise _without_answer(outcome, len(requests))
             seconds = time.monotonic() - start
-            seeds = []
-            for seed, of_seed in keyed.items():
-                found = [store.answers.get(key) for key, _ in of_seed]
-                seeds.append(run.evaluate(out / f"seed-{seed}", seed, inputs, prompts[seed], found))
-            sent = len(missing) - len(outcome.failures)
+            seeds = [
+                run.evaluate(out, seed, inputs, prompts[seed], [store.answers.get(key) for key in own])
+                for seed, own in keys.items()
+            ]
             received = [store.answers[key] for key in requests if key in store.answers]
-            result = run.result(seeds, opened_model.name, received, outcome, sent, seconds)
+            result = run.result(seeds, opened_model.name, received, outcome, len(received) - before, seconds)
         opened.finish(asdict(result))
     return result
 
@@ -161,7 +154,7 @@ def prompts_to_ask(
     Raises:
         InputError: bad data or template.
     """
-    run = _prepare(task, data, recipe, template, train_data)
+    run = PromptedTask.read(task, data, recipe, template, train_data)
     prompts = [one for seed in recipe.seeds for one in run.prompts(seed)]
     return list({one.key(""): one for one in prompts}.values())
 
@@ -183,26 +176,15 @@ def open_model(
     return LocalModel(model, recipe)
 
 
-def _prepare(
-    task: str,
-    data: str | Path,
-    recipe: PromptRecipe,
-    template: Path | None,
-    train_data: Sequence[str | Path] | None,
-) -> "PromptedTask":
-    loaded = load_template(task, template)
-    splits = TASKS[task].learner.read(str(data), [str(name) for name in train_data or ()], False)
-    return PromptedTask(answer_format(task, splits.labels), splits, loaded, recipe)
-
-
-def _ask(model: Server | LocalModel, missing: dict[str, Prompt], total: int, store: AnswerStore) -> Outcome:
-    """Send the prompts without an answer, by key (identical prompts are one); ``total`` includes the others."""
+def _ask(model: Server | LocalModel, requests: Mapping[str, Prompt], store: AnswerStore) -> Outcome:
+    """Send the prompts without an answer, by key (identical prompts are one)."""
+    missing = {key: request for key, request in requests.items() if key not in store.answers}
     if not missing:
         return Outcome()
-    kept = total - len(missing)
+    kept = len(requests) - len(missing)
     if kept:
-        say(f"Answered before: {kept} of {total} prompts")
-    with ProgressBar("asking", total, "prompts", kept) as bar:
+        say(f"Answered before: {kept} of {len(requests)} prompts")
+    with ProgressBar("asking", len(requests), "prompts", kept) as bar:
 
         def on_answer(key: str, answer: Answer) -> None:
             store.add(key, answer)
@@ -211,14 +193,38 @@ def _ask(model: Server | LocalModel, missing: dict[str, Prompt], total: int, sto
         return model.ask(missing, on_answer)
 
 
+def _without_answer(outcome: Outcome, total: int) -> LangliftError:
+    reasons = Counter(outcome.failures.values()).most_common(3)
+    return LangliftError(
+        f"{len(outcome.failures)} of {total} prompts got no answer: "
+        + "; ".join(f"{count} x {reason}" for reason, count in reasons),
+        "the other answers are kept: the same command (langlift prompt: with --resume) sends only these again; "
+        "with failures=wrong they count as wrong",
+    )
+
+
 @dataclass(frozen=True)
 class PromptedTask:
     """The parts of a run that all seeds share."""
 
-    format: AnswerFormat[Any]
+    format: AnswerFormat
     data: TaskData[Any, Any]
     template: PromptTemplate
     recipe: PromptRecipe
+
+    @classmethod
+    def read(
+        cls,
+        task: str,
+        data: str | Path,
+        recipe: PromptRecipe,
+        template: Path | None = None,
+        train_data: Sequence[str | Path] | None = None,
+    ) -> Self:
+        """Read the template and the task's data."""
+        loaded = load_template(task, template)
+        splits = TASKS[task].learner.read(str(data), [str(name) for name in train_data or ()], False)
+        return cls(answer_format(task, splits.labels), splits, loaded, recipe)
 
     def prompts(self, seed: int) -> list[Prompt]:
         """A prompt for each test example.
@@ -255,13 +261,13 @@ class PromptedTask:
 
     def evaluate(
         self,
-        folder: Path,
+        out: Path,
         seed: int,
         inputs: Mapping[str, Any],
         prompts: Sequence[Prompt],
         answers: Sequence[Answer | None],
     ) -> dict[str, Any]:
-        """Parse and score the answers of a seed, and write its folder; returns its metrics."""
+        """Parse and score the answers of a seed, and write its folder in ``out``; returns its metrics."""
         recipe, test, task = self.recipe, self.data.test, self.format.task
         parsed, misplaced, unparsed = [], 0, []
         for number, answer in enumerate(answers):
@@ -296,6 +302,7 @@ class PromptedTask:
             metrics=metrics,
             example=prompts[0].messages,
         )
+        folder = out / f"seed-{seed}"
         with open_run(folder, recorded("prompt", {**inputs, "seed": seed}, recipe), True, MAY_CHANGE) as opened:
             with atomic_file(folder / PREDICTIONS) as path, path.open("w", encoding="utf-8") as file:
                 for row in task.learner.rows(split, self.format.answers(split, chosen)):

@@ -10,8 +10,9 @@ from typing import Any
 from markupsafe import Markup
 
 from langlift.files import write_text
-from langlift.reports.charts import bar_chart, seeds_chart
-from langlift.reports.pages import render
+from langlift.reports.charts import bars, picture
+from langlift.reports.tables import render
+from langlift.studies.analysis.measures import Spread
 
 GAPS_SHOWN = 6
 ADAPTED = "+ Maltese adapter"
@@ -79,15 +80,24 @@ def write_demo_page(target: Path, result: Any) -> None:
         LangliftError: the page cannot be written.
     """
     topic, surprise = result.topic_f1, result.pppl_per_character
-    topic_chart = seeds_chart(
-        {result.base: topic["task_only"]["seeds"], ADAPTED: topic["stacked"]["seeds"]},
-        {"majority": topic["baseline"]["majority"], "TF-IDF": topic["baseline"]["tfidf"]},
-        "macro-F1 on the test sentences",
-    )
-    surprises = {result.base: surprise["base"], ADAPTED: surprise["seq_bn"]}
-    surprise_chart = bar_chart(surprises, "pseudo-perplexity per character", result.base)
-    charts = {"topic": Markup(topic_chart), "surprise": Markup(surprise_chart)}
+    scores = {name: [topic["baseline"][key]] for name, key in (("majority", "majority"), ("TF-IDF", "tfidf"))}
+    scores |= {result.base: topic["task_only"]["seeds"], ADAPTED: topic["stacked"]["seeds"]}
+    surprises = {result.base: [surprise["base"]], ADAPTED: [surprise["seq_bn"]]}
+    charts = {
+        "topic": _bars(scores, ".1f", "macro-F1 on the test sentences", "majority", 100.0),
+        "surprise": _bars(surprises, ".2f", "pseudo-perplexity per character", result.base, None),
+    }
     write_text(target, render("demo.html.j2", result=result, shown=result.gaps[:GAPS_SHOWN], charts=charts))
+
+
+def _bars(
+    values: Mapping[str, Sequence[float]], number: str, axis: str, reference: str, top: float | None
+) -> Markup:
+    """A bar for each mean, and a dot for each value of those that have several; ``number`` is their format."""
+    means = {name: Spread(len(some), mean(some)) for name, some in values.items()}
+    texts = {name: format(one.mean, number) for name, one in means.items()}
+    seeds = {name: some for name, some in values.items() if len(some) > 1}
+    return Markup(picture(bars(means, texts, seeds, reference, axis, top), axis[:8]))
 
 
 def _verdict(gains: Sequence[float], better: str, worse: str, same: str) -> Verdict:

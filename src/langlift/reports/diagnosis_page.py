@@ -7,8 +7,8 @@ from markupsafe import Markup
 
 from langlift.errors import InputError
 from langlift.files import write_text
-from langlift.reports.charts import bar_panels
-from langlift.reports.pages import render
+from langlift.reports.charts import Spec, bar_panels, picture, write_picture
+from langlift.reports.tables import render
 
 PERPLEXITY = "pseudo-perplexity per character"
 CAPTION = "pseudo-perplexity: within-word, lower is better"
@@ -31,17 +31,18 @@ def write_diagnosis(target: Path, diagnosis: Any) -> None:
         LangliftError: it cannot be written.
     """
     check_picture(target)
-    svg = _chart(diagnosis)
+    chart = _chart(diagnosis)
     if target.suffix == ".svg":
-        write_text(target, svg + "\n")
+        write_picture(target, chart)
     else:
-        write_text(target, render("diagnosis.html.j2", diagnosis=diagnosis, chart=Markup(svg)))
+        svg = Markup(picture(chart, "diagnosis"))
+        write_text(target, render("diagnosis.html.j2", diagnosis=diagnosis, chart=svg))
 
 
-def _chart(diagnosis: Any) -> str:
+def _chart(diagnosis: Any) -> Spec:
     """Measures in panels: for one language a bar for each base, for several a group of bars for each language."""
     alone = len(diagnosis.languages) == 1
-    panels: dict[str, dict[str, dict[str, float | None]]] = {}
+    rows = []
     for language, entry in ((one, entry) for one in diagnosis.languages for entry in one.bases):
         measures, fit = entry.measures, entry.measures.vocabulary
         values = {PERPLEXITY: measures.per_character}
@@ -53,11 +54,16 @@ def _chart(diagnosis: Any) -> str:
         values["unknown and byte tokens, %"] = 100 * (fit.unknown_share + fit.byte_share)
         values["missing letters, %"] = 100 * (1 - fit.letter_coverage)
         name, series = (measures.base, "") if alone else (language.name, measures.base)
-        for heading, value in values.items():
-            if value is not None or heading == PERPLEXITY:
-                rounded = None if value is None else round(value, 2)
-                panels.setdefault(heading, {}).setdefault(name, {})[series] = rounded
+        rows += [
+            {"panel": panel, "name": name, "series": series, "value": value or 0.0, "text": _text(value)}
+            for panel, value in values.items()
+            if value is not None or panel == PERPLEXITY
+        ]
     name = diagnosis.languages[0].name if alone else f"{len(diagnosis.languages)} languages"
     headless = any(not entry.measures.has_head for language in diagnosis.languages for entry in language.bases)
     caption = (CAPTION, NO_HEAD) if headless else (CAPTION,)
-    return bar_panels(panels, (f"{name}: how well each base model fits", *caption))
+    return bar_panels(rows, (f"{name}: how well each base model fits", *caption))
+
+
+def _text(value: float | None) -> str:
+    return "none" if value is None else f"{round(value, 2):.3g}"

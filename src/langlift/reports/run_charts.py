@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from langlift.files import write_text
-from langlift.reports.charts import heat_maps, line_chart
+from langlift.reports.charts import heat_map, line_chart, write_picture
+from langlift.studies.analysis.measures import Spread
 from langlift.tasks.setups import ATTENTION
 from langlift.training.run_folder import LEARNING_CURVES, PROGRESS
 
@@ -22,13 +22,14 @@ def write_fusion_map(out: Path, report: Mapping[str, Any]) -> Path:
     Raises:
         LangliftError: the file cannot be written.
     """
-    seeds = report[f"{ATTENTION}_by_seed"]
-    maps = {f"seed {seed}": shares for seed, shares in seeds.items()}
-    if len(seeds) > 1:
-        maps = {"mean": report[ATTENTION], **maps}
-    title = ("Attention to each adapter", "(mean over test tokens)")
-    write_text(out / FUSION_MAP, heat_maps(maps, "layer", title) + "\n")
-    return out / FUSION_MAP
+    seeds = {f"seed {seed}": shares for seed, shares in report[f"{ATTENTION}_by_seed"].items()}
+    maps = {"mean": report[ATTENTION], **seeds} if len(seeds) > 1 else seeds
+    rows = {
+        f"{adapter}, {which}": {str(layer): share for layer, share in enumerate(layers, start=1)}
+        for which, shares in maps.items()
+        for adapter, layers in shares.items()
+    }
+    return write_picture(out / FUSION_MAP, heat_map(rows, "layer"))
 
 
 def write_learning_curves(out: Path, names: Mapping[str, str]) -> Path:
@@ -45,7 +46,9 @@ def write_learning_curves(out: Path, names: Mapping[str, str]) -> Path:
     fields = {"mean of the languages": "validation_loss"}
     for code, name in names.items():
         fields[f"{name} ({code})" if counts[name] > 1 else name] = f"validation_loss_{code}"
-    curves = {name: [(record["step"], record[field]) for record in records] for name, field in fields.items()}
-    svg = line_chart(curves, "step", "held-out masked loss (nats)", background="white")
-    write_text(out / LEARNING_CURVES, svg + "\n")
-    return out / LEARNING_CURVES
+    curves = {
+        name: {record["step"]: Spread(1, record[field]) for record in records} for name, field in fields.items()
+    }
+    return write_picture(
+        out / LEARNING_CURVES, line_chart(curves, list(curves), "step", "held-out masked loss (nats)")
+    )

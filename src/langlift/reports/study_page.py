@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import chain, product
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -16,11 +17,10 @@ from langlift.files import write_text
 from langlift.progress import ProgressBar
 from langlift.reports import charts
 from langlift.reports import study_tables as tables
-from langlift.reports.pages import render
-from langlift.reports.tables import Table, as_csv, as_latex, capital
+from langlift.reports.tables import Table, as_csv, as_latex, capital, render
 from langlift.studies.analysis.analysing import Analysis, analyse
 from langlift.studies.analysis.curves import MEAN, AxisCurves, Curve
-from langlift.studies.analysis.measures import Results, language_of, sort_results
+from langlift.studies.analysis.measures import Results, Spread, language_of, sort_results
 from langlift.studies.folder import StudyRun
 from langlift.studies.published import what_differs
 from langlift.tasks.setups import ATTENTION
@@ -120,9 +120,7 @@ def _sections(analysis: Analysis) -> dict[str, list[Part]]:
         "overview": _overview,
         "results": _results,
         "differences": lambda analysis: _table_parts(
-            table
-            for results, differences in zip(analysis.results, analysis.differences, strict=True)
-            for table in tables.differences_tables(results, differences)
+            chain.from_iterable(map(tables.differences_tables, analysis.results, analysis.differences))
         ),
         "behaviour": lambda analysis: _table_parts(map(tables.behaviour_table, analysis.results)),
         "published": _published,
@@ -194,10 +192,8 @@ def _bars(results: Results) -> list[Figure]:
         top = None if measure.lower_is_better else 100.0
         chart = charts.bars(spreads, texts, seeds, reference, measure.title, top)
         name = tables.language_name(language)
-        values = "; ".join(f"{label}: {text}" for label, text in texts.items())
-        figures.append(
-            _figure(f"{measure.name}-{language}", name, f"Bars of {measure.title} for {name}. {values}.", chart)
-        )
+        alt = f"Bars of {measure.title} for {name}. {_listed(texts)}."
+        figures.append(_figure(f"{measure.name}-{language}", name, alt, chart))
     return figures
 
 
@@ -218,32 +214,33 @@ def _alignment(analysis: Analysis) -> list[Part]:
     parts = []
     for found in analysis.alignments:
         cka, other = found.results["cka"], tables.language_name(found.compared_with)
-        shares = {
-            condition.label: {
-                language: s.mean
-                for language in cka.languages
-                if (s := cka.spread(language, condition)) is not None
-            }
-            for condition in cka.conditions
-        }
-        name, title = f"alignment-{found.compared_with}", f"Linear CKA with {other}"
-        figures = [_heat_map(name, title, charts.heat_map(shares, "language"), shares)]
+        shares: dict[str, dict[str, float]] = {}
+        for condition, language in product(cka.conditions, cka.languages):
+            if values := cka.values(language, condition):
+                shares.setdefault(condition.label, {})[language] = mean(values)
+        name = f"alignment-{found.compared_with}"
+        figures = [_heat_map(name, f"Linear CKA with {other}", shares, "language")]
         if found.layers:
-            by_layer = {who: _by_layer(values) for who, values in found.layers.items()}
             title = f"By layer, mean of {len(cka.languages)} languages"
-            figures.append(_heat_map(f"{name}-layers", title, charts.heat_map(by_layer, "layer"), by_layer))
+            figures.append(_heat_map(f"{name}-layers", title, _by_layer(found.layers), "layer"))
         parts.append(Part([tables.alignment_table(found)], figures, title=f"With {other}"))
     return parts
 
 
-def _by_layer(values: Sequence[float]) -> dict[str, float]:
-    return {str(layer): value for layer, value in enumerate(values, start=1)}
+def _by_layer(values: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
+    return {who: {str(layer): one for layer, one in enumerate(some, start=1)} for who, some in values.items()}
 
 
-def _heat_map(name: str, title: str, chart: dict[str, Any], shares: Mapping[str, Mapping[Any, float]]) -> Figure:
+def _heat_map(
+    name: str, title: str, shares: Mapping[str, Mapping[str, float]], across: str, note: str = ""
+) -> Figure:
     rows = {who: ", ".join(f"{column} {v:.2f}" for column, v in values.items()) for who, values in shares.items()}
-    values = "; ".join(f"{who}: {row}" for who, row in rows.items())
-    return _figure(name, title, f"Heat map. {title}. {values}.", chart)
+    alt = f"Heat map by {across}: {title}. {_listed(rows)}."
+    return _figure(name, capital(title), alt, charts.heat_map(shares, across), note)
+
+
+def _listed(texts: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {text}" for name, text in texts.items())
 
 
 def _correlations(analysis: Analysis) -> list[Part]:
@@ -276,13 +273,15 @@ def _axis_figures(axis_curves: AxisCurves) -> list[Figure]:
     figures: list[Figure] = []
     for language, curves in by_language.items():
         name = language if language == MEAN else tables.language_name(language)
-        values = "; ".join(
-            f"{curve.condition or 'all runs'}: "
-            + ", ".join(f"{tables.number(at_x.mean, measure)} at {x:,g}" for x, at_x in curve.points.items())
+        points = {
+            curve.condition or "all runs": ", ".join(
+                f"{tables.score_text(at_x.mean, measure)} at {x:,g}" for x, at_x in curve.points.items()
+            )
             for curve in curves
-        )
-        chart = charts.curve_chart(curves, conditions, axis, measure.title, axis_curves.wide)
-        alt = f"Curve of {measure.title} by {axis}, {name}. {values}."
+        }
+        lines = {curve.condition or measure.title: curve.points for curve in curves}
+        chart = charts.line_chart(lines, conditions, axis, measure.title, axis_curves.wide)
+        alt = f"Curve of {measure.title} by {axis}, {name}. {_listed(points)}."
         figures.append(_figure(f"{measure.name}-by-{axis_curves.axis}-{len(figures)}", capital(name), alt, chart))
     return figures
 
@@ -300,12 +299,8 @@ def _fusion(analysis: Analysis) -> list[Part]:
         maps[title] = {
             name: [mean(layer) for layer in zip(*(one[name] for one in same), strict=True)] for name in same[0]
         }
-        rows = {name: ", ".join(f"{share:.2f}" for share in shares) for name, shares in maps[title].items()}
-        values = "; ".join(f"{name}: {row}" for name, row in rows.items())
-        alt = f"Heat map of attention by layer, from the lowest, {title}. {values}."
         note = f"mean of {len(same)} seed{'s' if len(same) > 1 else ''}"
-        chart = charts.heat_map({name: _by_layer(shares) for name, shares in maps[title].items()}, "layer")
-        figures.append(_figure(f"fusion-{len(figures)}", capital(title), alt, chart, note))
+        figures.append(_heat_map(f"fusion-{len(figures)}", title, _by_layer(maps[title]), "layer", note))
     return [Part([tables.attention_table(maps)], figures)] if maps else []
 
 
@@ -320,7 +315,6 @@ def _attention(run: StudyRun) -> list[Mapping[str, Sequence[float]]]:
 
 
 def _training(analysis: Analysis) -> list[Part]:
-    """Validation over steps, by kind of run and language: a line for each condition, its seeds' mean."""
     parts = []
     for results in sort_results([run for run in analysis.runs if _progress(run)]):
         measure = results.measure
@@ -335,11 +329,10 @@ def _training(analysis: Analysis) -> list[Part]:
             if not lines:
                 continue
             name = tables.language_name(language)
-            values = "; ".join(
-                f"{who}: {points[0][1]:.3g} to {points[-1][1]:.3g}" for who, points in lines.items()
-            )
-            alt = f"Training curves of {what} by step, {name}. First and last values: {values}."
-            chart = charts.training_chart(lines, [c.label for c in results.conditions], what)
+            means = {who: [point.mean for point in points.values()] for who, points in lines.items()}
+            ends = {who: f"{values[0]:.3g} to {values[-1]:.3g}" for who, values in means.items()}
+            alt = f"Training curves of {what} by step, {name}. First and last values: {_listed(ends)}."
+            chart = charts.line_chart(lines, [c.label for c in results.conditions], "step", what)
             figures.append(_figure(f"training-{measure.name}-{language}", name, alt, chart))
         if figures:
             parts.append(Part(figures=figures, title=capital(measure.title)))
@@ -347,20 +340,19 @@ def _training(analysis: Analysis) -> list[Part]:
 
 
 def _progress(run: StudyRun) -> list[Path]:
-    """The records of a run's training, or of its seeds'."""
     own = run.folder / PROGRESS
     return [own] if own.exists() else sorted(run.folder.glob(f"seed-*/{PROGRESS}"))
 
 
-def _mean_curve(runs: Iterable[StudyRun], metric: str) -> list[tuple[float, float]]:
-    """(step, mean over runs of the validated measure), for the steps that all runs have."""
+def _mean_curve(runs: Iterable[StudyRun], metric: str) -> dict[float, Spread]:
+    """Step -> the mean over runs of the validated measure, for the steps that all runs have."""
     key = metric if metric.startswith("validation_") else f"validation_{metric}"
     curves = []
     for path in (path for run in runs for path in _progress(run)):
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
         curves.append({record["step"]: record[key] for record in records if key in record})
     steps = set(curves[0]).intersection(*curves) if curves else set()
-    return [(step, mean(curve[step] for curve in curves)) for step in sorted(steps)]
+    return {step: Spread(1, mean(curve[step] for curve in curves)) for step in sorted(steps)}
 
 
 def _figure(name: str, title: str, alt: str, chart: dict[str, Any], note: str = "") -> Figure:

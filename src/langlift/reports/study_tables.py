@@ -5,7 +5,7 @@ from statistics import mean, stdev
 
 from langlift.errors import InputError
 from langlift.languages import find_language
-from langlift.reports.tables import Cell, Table, capital, words
+from langlift.reports.tables import NONE, Cell, Table, capital, interval, number, signed, words
 from langlift.studies.analysis.analysing import Similarity
 from langlift.studies.analysis.bootstrap import TEST_ITEMS, Difference, Differences
 from langlift.studies.analysis.correlations import Correlation
@@ -16,7 +16,6 @@ from langlift.studies.folder import StudyRun
 from langlift.studies.published import LARGE_MODELS_TABLE, large_figures, published_figures, shots_of
 from langlift.studies.study import PROMPTED_USE
 
-NONE = Cell("–", value="")
 TWO, THREE = frozenset({0, 1}), frozenset({0, 1, 2})
 """The leading columns of text."""
 
@@ -30,7 +29,7 @@ def language_name(code: str) -> str:
     return f"{language.name} ({code})"
 
 
-def number(value: float, measure: Measure) -> str:
+def score_text(value: float, measure: Measure) -> str:
     """A score with one decimal; perplexities with about three digits; losses with three decimals."""
     if measure.is_loss:
         return f"{value:,.3f}"
@@ -44,8 +43,8 @@ def spread_cell(spread: Spread | None, measure: Measure, best: bool = False) -> 
     if spread is None:
         return NONE
     further = {"std": spread.std, "low": spread.low, "high": spread.high, "seeds": spread.count}
-    deviation = "" if spread.std is None else f"± {number(spread.std, measure)}"
-    return Cell(number(spread.mean, measure), spread.mean, deviation, further, best)
+    deviation = "" if spread.std is None else f"± {score_text(spread.std, measure)}"
+    return Cell(score_text(spread.mean, measure), spread.mean, deviation, further, best)
 
 
 def results_table(results: Results) -> Table:
@@ -55,7 +54,7 @@ def results_table(results: Results) -> Table:
     names = list(dict.fromkeys(name for found in baselines.values() for name in found))
     for language, found in baselines.items():
         spreads = [results.spread(language, condition) for condition in results.conditions]
-        plain = [Cell(number(found[name], measure), found[name]) if name in found else NONE for name in names]
+        plain = [_score(found[name], measure) if name in found else NONE for name in names]
         rows.append([_language(language), *plain, *_ranked(spreads, results)])
     overall = [results.overall(condition) for condition in results.conditions]
     better = "Lower is better." if measure.lower_is_better else "Higher is better."
@@ -131,10 +130,9 @@ def behaviour_table(results: Results) -> Table | None:
             if ours is None or theirs is None:
                 continue
             change = ours.mean - theirs.mean
-            cells = [spread_cell(theirs, measure), spread_cell(ours, measure)]
-            sign = "−" if change < 0 else "+"
-            change_cell = Cell(f"{sign}{number(abs(change), measure)}", change)
-            rows.append([_language(language), *words(corrected.label or "all runs"), *cells, change_cell])
+            text = f"{'−' if change < 0 else '+'}{score_text(abs(change), measure)}"
+            cells = [spread_cell(theirs, measure), spread_cell(ours, measure), Cell(text, change)]
+            rows.append([_language(language), *words(corrected.label or "all runs"), *cells])
     if not rows:
         return None
     columns = ["language", "condition", "as published", "corrected", "change"]
@@ -157,7 +155,7 @@ def published_table(results: Results, differs: Sequence[str]) -> Table | None:
     models = list(dict.fromkeys(figure.model for *_, figures in found for figure in figures))
     rows = []
     for language, condition, figures in found:
-        values = {one.model: Cell(number(one.value, results.measure), one.value) for one in figures}
+        values = {one.model: _score(one.value, results.measure) for one in figures}
         ours = spread_cell(results.spread(language, condition), results.measure)
         theirs = [values.get(model, NONE) for model in models]
         rows.append([_language(language), *words(condition.label), ours, *theirs, *words(figures[0].column)])
@@ -186,7 +184,7 @@ def small_and_large_table(results: Results, differs: Sequence[str]) -> Table | N
             rows.append((mean(means), [*words(condition.label, how), *cells]))
     for model in next(iter(published.values())):
         figures = [found[model] for found in published.values()]
-        cells = [Cell(number(one, results.measure), one) for one in figures]
+        cells = [_score(one, results.measure) for one in figures]
         rows.append((mean(figures), [*words(model, f"published, {shots_of(model)}"), *cells]))
     notes = [
         "Best first, by the mean of the languages in a row.",
@@ -205,10 +203,10 @@ def correlation_table(correlations: Sequence[Correlation]) -> Table:
     rows = [
         [
             *words(c.measure, c.condition, f"{c.y} with {c.x}"),
-            Cell(str(len(c.points)), len(c.points)),
-            Cell(_signed(c.pearson), c.pearson),
+            number(len(c.points), "d"),
+            signed(c.pearson),
             _p_cell(c.pearson_p),
-            Cell(_signed(c.spearman), c.spearman),
+            signed(c.spearman),
             _p_cell(c.spearman_p),
         ]
         for c in correlations
@@ -226,11 +224,11 @@ def regression_table(regression: Regression) -> Table:
     rows = [
         [
             *words(e.term),
-            Cell(_digits(e.estimate), e.estimate),
-            Cell(_digits(e.standard_error), e.standard_error),
-            Cell(f"{e.z:.2f}", e.z),
+            _digits(e.estimate),
+            _digits(e.standard_error),
+            number(e.z, ".2f"),
             _p_cell(e.p),
-            Cell(f"{_digits(e.low)} to {_digits(e.high)}", further={"low": e.low, "high": e.high}),
+            interval(_digits(e.low), _digits(e.high)),
         ]
         for e in regression.effects
     ]
@@ -255,7 +253,7 @@ def curve_table(axis_curves: AxisCurves) -> Table:
         [
             _language(curve.language),
             *words(curve.condition or "all runs"),
-            Cell(f"{x:,.6g}", x),
+            number(x, ",.6g"),
             spread_cell(at_x, axis_curves.measure),
         ]
         for curve in axis_curves.curves
@@ -299,7 +297,7 @@ def attention_table(maps: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
     """Attention by layer: a row for each adapter of each fusion."""
     layers = max(len(shares) for adapters in maps.values() for shares in adapters.values())
     rows = [
-        [*words(title, adapter), *(Cell(f"{share:.2f}", share) for share in shares)]
+        [*words(title, adapter), *(number(share, ".2f") for share in shares)]
         for title, adapters in maps.items()
         for adapter, shares in adapters.items()
     ]
@@ -331,7 +329,7 @@ def runs_table(runs: Sequence[StudyRun]) -> Table:
         [
             *words(run.name, run.kind, run.cell.get("language") or "–", label(settings_of(run), varied) or "–"),
             *words(run.cell.get("seed", "–")),
-            Cell("–" if run.value is None else f"{run.value:,.4g}", run.value),
+            Cell("–") if run.value is None else number(run.value, ",.4g"),
         ]
         for run in runs
     ]
@@ -343,28 +341,30 @@ def _language(code: str) -> Cell:
     return Cell(language_name(code), code)
 
 
+def _score(value: float, measure: Measure) -> Cell:
+    return Cell(score_text(value, measure), value)
+
+
 def _ranked(spreads: Sequence[Spread | None], results: Results) -> list[Cell]:
     """With the best in bold, and all that are shown with the same number."""
     measure = results.measure
     means, best = [one.mean for one in spreads if one is not None], None
     if results.comparable and len(means) > 1:
-        best = number(min(means) if measure.lower_is_better else max(means), measure)
-    return [spread_cell(one, measure, one is not None and number(one.mean, measure) == best) for one in spreads]
+        best = score_text(min(means) if measure.lower_is_better else max(means), measure)
+    return [
+        spread_cell(one, measure, one is not None and score_text(one.mean, measure) == best) for one in spreads
+    ]
 
 
 def _p_cell(p: float | None) -> Cell:
-    """With three decimals, or "<0.001"."""
-    return NONE if p is None else Cell("<0.001" if p < 0.0005 else f"{p:.3f}", p)
+    return Cell("<0.001", p) if p is not None and p < 0.0005 else number(p, ".3f")
 
 
 def _difference(d: Difference) -> list[Cell]:
-    interval = NONE
-    if d.low is not None and d.high is not None:
-        interval = Cell(f"{_signed(d.low)} to {_signed(d.high)}", further={"low": d.low, "high": d.high})
     return [
         *words(d.better, d.than, language_name(d.language)),
-        Cell(_signed(d.difference), d.difference),
-        interval,
+        signed(d.difference),
+        NONE if d.low is None or d.high is None else interval(signed(d.low), signed(d.high)),
         _p_cell(d.p),
         _p_cell(d.p_holm),
         Cell(f"{d.units:,} {d.resampled}", d.units, further={"of": d.resampled}),
@@ -374,26 +374,21 @@ def _difference(d: Difference) -> list[Cell]:
 def _costs(runs: Sequence[StudyRun]) -> list[Cell]:
     tokens, flops = (sum(run.cost.get(key) or 0 for run in runs) for key in ("tokens", "flops"))
     seconds = [float(s) for run in runs if (s := run.cost.get("seconds"))]
-    hours = sum(seconds) / 3600
     deviation = f"± {stdev(seconds):,.0f}" if len(seconds) > 1 else ""
     peak = max((run.cost.get("peak_memory_bytes") or 0 for run in runs), default=0) / 1e9
     return [
-        Cell(f"{len(runs):,}", len(runs)),
-        Cell(f"{tokens:,.0f}", tokens) if tokens else NONE,
-        Cell(f"{flops:.2e}", flops) if flops else NONE,
-        Cell(f"{hours:,.2f}", hours) if seconds else NONE,
-        Cell(f"{mean(seconds):,.0f}", mean(seconds), deviation) if seconds else NONE,
-        Cell(f"{peak:.2f}", peak) if peak else NONE,
+        number(len(runs), ",d"),
+        number(tokens or None, ",.0f"),
+        number(flops or None, ".2e"),
+        number(sum(seconds) / 3600 or None, ",.2f"),
+        number(mean(seconds) if seconds else None, ",.0f", deviation),
+        number(peak or None, ".2f"),
     ]
 
 
-def _signed(value: float) -> str:
-    return f"{'−' if value < 0 else '+'}{abs(value):.2f}"
-
-
-def _digits(value: float) -> str:
+def _digits(value: float) -> Cell:
     """Three decimals, or three digits of a small number, such as the effect of one step among hundreds."""
-    return f"{value:.3g}" if 0 < abs(value) < 0.1 else f"{value:.3f}"
+    return number(value, ".3g" if 0 < abs(value) < 0.1 else ".3f")
 
 
 def _file_name(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Tables that can be read on a page, by a program (CSV) and in a paper (LaTeX)."""
+"""Pages, and tables that can be read on them, by a program (CSV) and in a paper (LaTeX)."""
 
 import csv
 import io
@@ -37,6 +37,9 @@ class Cell:
     best: bool = False
 
 
+NONE = Cell("–", value="")
+
+
 @dataclass(frozen=True)
 class Table:
     """The first cell of each row is its heading; columns in ``words`` contain text, all others numbers.
@@ -53,6 +56,12 @@ class Table:
     folded: bool = False
 
 
+def render(template: str, **values: Any) -> str:
+    """An HTML page, with all values escaped unless they are markup."""
+    environment = Environment(loader=PackageLoader("langlift.reports"), autoescape=True, undefined=StrictUndefined)
+    return environment.get_template(template).render(values)
+
+
 def capital(text: str) -> str:
     """The text with a capital first letter, and the others unchanged."""
     return text[:1].upper() + text[1:]
@@ -61,6 +70,21 @@ def capital(text: str) -> str:
 def words(*texts: Any) -> list[Cell]:
     """Cells of plain text."""
     return [Cell(str(text)) for text in texts]
+
+
+def number(value: float | None, form: str, spread: str = "") -> Cell:
+    """A cell with a number in a format; a dash for None."""
+    return NONE if value is None else Cell(format(value, form), value, spread)
+
+
+def signed(value: float) -> Cell:
+    """A cell with a signed number of two decimals."""
+    return Cell(f"{value:+.2f}".replace("-", "−"), value)
+
+
+def interval(low: Cell, high: Cell) -> Cell:
+    """A cell with both ends, which have their own columns in the CSV."""
+    return Cell(f"{low.text} to {high.text}", further={"low": low.value, "high": high.value})
 
 
 def as_csv(table: Table) -> str:

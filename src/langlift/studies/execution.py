@@ -14,8 +14,8 @@ from langlift.corpus.building import build_corpus
 from langlift.corpus.text_data import texts_to_score
 from langlift.errors import LangliftError
 from langlift.evaluation.alignment import compare_vectors
-from langlift.evaluation.perplexity import Perplexity, score_causal_model
-from langlift.evaluation.pseudo_perplexity import WITHIN_WORD, Score, score_model
+from langlift.evaluation.perplexity import score_causal_model
+from langlift.evaluation.pseudo_perplexity import WITHIN_WORD, score_model
 from langlift.evaluation.sentence_vectors import parallel_sentences, sentence_vectors
 from langlift.files import write_json, write_text
 from langlift.graph.building import build_graph
@@ -62,10 +62,14 @@ def execute(step: Step, runs: Path) -> RunOutcome:
 
     Errors are written to the folder and returned; only interrupts are raised.
     """
+    folder = step.folder_in(runs)
     try:
-        folder = step.folder_in(runs)
         with locked_folder(folder, "run", WAIT):
-            return RunOutcome(step.name) if is_done(runs, step) else _attempt(step, runs, folder)
+            outcome = RunOutcome(step.name) if is_done(runs, step) else _attempt(step, runs, folder)
+            if not outcome.ok:
+                with suppress(LangliftError):  # the disk may be full; the error is reported in any case
+                    write_json(folder / FAILED, {"error": outcome.error, "hint": outcome.hint})
+            return outcome
     except LangliftError as error:
         return RunOutcome(step.name, error.message, error.hint)
 
@@ -76,13 +80,10 @@ def _attempt(step: Step, runs: Path, folder: Path) -> RunOutcome:
         _run(step, runs, folder)
         return RunOutcome(step.name)
     except LangliftError as error:
-        outcome = RunOutcome(step.name, error.message, error.hint)
+        return RunOutcome(step.name, error.message, error.hint)
     except Exception as error:  # noqa: BLE001 - one run must not stop the others
         reason = " ".join(str(error).split()) or "no message"
-        outcome = RunOutcome(step.name, f"{type(error).__name__}: {reason}")
-    with suppress(LangliftError):  # the disk may be full; the error is reported at the end in any case
-        write_json(folder / FAILED, {"error": outcome.error, "hint": outcome.hint})
-    return outcome
+        return RunOutcome(step.name, f"{type(error).__name__}: {reason}")
 
 
 def _run(step: Step, runs: Path, folder: Path) -> None:
@@ -123,7 +124,6 @@ def _model(step: Step, runs: Path) -> tuple[str, Path | None]:
 
 
 def _recipe(step: Step, kind: type) -> Any:
-    """The recipe; settings that the method does not read have their defaults."""
     others = ("language", "family", "task", "sources")
     return kind(**{name: value for name, value in step.settings.items() if name not in others})
 
@@ -176,7 +176,7 @@ def _score(step: Step, runs: Path, folder: Path) -> Result:
     (base, adapter), settings = _model(step, runs), step.settings
     (text,) = _paths(step, runs, "text")
     texts = texts_to_score(text, settings["split"] if text.is_file() else None, settings["sentences"])
-    result: Score | Perplexity
+    result: Any
     if settings["variant"] == CAUSAL:
         result = score_causal_model(base, texts, adapter, precision=settings["precision"])
         value = result.perplexity if settings["unit"] == "token" else result.per_character

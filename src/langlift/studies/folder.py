@@ -3,27 +3,22 @@
 import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from langlift.errors import InputError, LangliftError
+from langlift.errors import InputError
 from langlift.files import locked, write_json
 from langlift.studies.step import Step
 from langlift.studies.study_file import STUDY
 from langlift.training.run_folder import RECIPE, is_finished, read_metrics
 
-if TYPE_CHECKING:
-    from langlift.studies.planning import StudyPlan
-
 RUNS, RUN, FAILED = "runs", "run.json", "failed.json"
 SENTENCES = "sentences.jsonl"
 """In a score run: tokens, characters and log probability of each sentence."""
 COSTS = ("tokens", "flops", "seconds", "peak_memory_bytes")
-STATES = ("finished", "running", "stopped", "failed", "missing")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,26 +56,6 @@ class StudyRun(RunRecord):
         return None if value is None else float(value)
 
 
-@dataclass(frozen=True)
-class RunState:
-    """The state of a run: ``stopped`` runs can be resumed; ``shown`` is its result, or why it failed."""
-
-    name: str
-    kind: str
-    state: str
-    value: float | None
-    shown: str
-
-
-@dataclass(frozen=True)
-class StudyStatus:
-    """All runs of a study, and the number of runs in each state."""
-
-    study: str
-    counts: dict[str, int]
-    runs: list[RunState]
-
-
 def is_study(folder: Path) -> bool:
     """Whether a folder is a study's."""
     return (folder / RUNS).is_dir() and ((folder / STUDY).exists() or any(folder.glob(f"{RUNS}/*/{RUN}")))
@@ -101,23 +76,16 @@ def read_run(folder: Path) -> StudyRun:
 
 def is_done(runs: Path, step: Step) -> bool:
     """Whether a run is finished: run.json exists, is complete, and is of this run."""
-    return (_read(step.folder_in(runs) / RUN) or {}).get("hash") == step.hash
+    return (read_json(step.folder_in(runs) / RUN) or {}).get("hash") == step.hash
 
 
 def update_cell(runs: Path, step: Step) -> None:
     """Write a finished run's value on every axis again, as the study may have got more axes since."""
     path = step.folder_in(runs) / RUN
-    content = _read(path) or {}
+    content = read_json(path) or {}
     now = content | {"cell": dict(step.cell), "published": step.published}
     if content.get("hash") == step.hash and now != content:
         write_json(path, now)
-
-
-def status_of(plan: "StudyPlan", out: Path) -> StudyStatus:
-    """The state of every run of a plan in a study's folder."""
-    states = [_state(step, out / RUNS) for step in plan.steps]
-    counted = Counter(one.state for one in states)
-    return StudyStatus(str(out), {state: counted[state] for state in STATES}, states)
 
 
 def show_run(folder: Path) -> RunRecord:
@@ -126,10 +94,10 @@ def show_run(folder: Path) -> RunRecord:
     Raises:
         InputError: it is not one.
     """
-    found = _read(folder / RUN)
+    found = read_json(folder / RUN)
     if found is None:
         raise InputError(f"{folder}: not a finished run of a study (no {RUN})", "langlift study status STUDY")
-    others = (_read(path / RUN) for path in folder.resolve().parent.iterdir())
+    others = (read_json(path / RUN) for path in folder.resolve().parent.iterdir())
     names = {run["hash"]: run["name"] for run in others if run}
     needs = [names.get(one, one) for one in found["needs"]]
     return RunRecord(**{**found, "needs": needs, "metrics": read_metrics(folder) if is_finished(folder) else {}})
@@ -165,25 +133,7 @@ def locked_folder(folder: Path, what: str, wait: float = 0.0) -> Iterator[None]:
         yield
 
 
-def _state(step: Step, runs: Path) -> RunState:
-    folder = step.folder_in(runs)
-    value, shown = None, ""
-    if is_done(runs, step):
-        state, value = "finished", read_run(folder).result["value"]
-        shown = f"{str(step.cell.get('metric', '')).replace('_', ' ')} {value:,.4g}".strip()
-    elif not folder.exists():
-        state = "missing"
-    else:
-        try:
-            with locked_folder(folder, "run"):
-                failure = _read(folder / FAILED)
-                state, shown = ("stopped", "") if failure is None else ("failed", str(failure.get("error")))
-        except LangliftError:
-            state = "running"
-    return RunState(folder.name, step.kind, state, value, shown)
-
-
-def _read(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object from a file; None if it is missing or damaged, for example by a power failure."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

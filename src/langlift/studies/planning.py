@@ -1,36 +1,30 @@
 """Plan the runs of a study: every combination of the axes, with shared runs only once."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cache, cached_property
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from langlift.adapters.method import FUSIBLE, METHODS, is_whole_model, readers
-from langlift.backbones.loading import is_causal
-from langlift.config.loading import Given, preset_settings, resolve
+from langlift.adapters.method import FUSIBLE, METHODS, is_whole_model
+from langlift.config.loading import Given
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import WITHIN_WORD
-from langlift.language_facts import base_languages
 from langlift.languages import Language
 from langlift.prompting.recipe import PromptRecipe
 from langlift.prompting.running import MAY_CHANGE
 from langlift.prompting.template import load_template
-from langlift.studies.step import Dependency, Input, Inputs, PromptCall, Step, base_model, existing
-from langlift.studies.study import PROMPTED_USE, PromptedModel, Study
-from langlift.studies.study_file import HINT, SECTIONS
-from langlift.tasks.task import TASKS, task_recipe
+from langlift.studies.draft import Choice, Draft
+from langlift.studies.step import Dependency, Inputs, PromptCall, Step, base_model, existing, read_settings
+from langlift.studies.study import PROMPTED_USE, PromptedModel, Prompting, Study, is_decoder
+from langlift.studies.study_file import HINT
+from langlift.tasks.task import TASKS
 from langlift.training.recipes import CAUSAL
 
 WHOLE_MODEL = next(name for name, method in METHODS.items() if method.whole_model)
 LANGUAGES_SHOWN = 3
-NOT_FOR_DECODERS = ("train_head",)
-"""Published settings that the training of a decoder does not have."""
 OF_SERVERS, OF_LOCAL = ("structured",), ("precision",)
 """Settings of prompting that only servers read, and only local models."""
-Choice = Mapping[str, Any]
-"""One combination of axes: name -> value."""
 
 
 @dataclass(frozen=True)
@@ -48,54 +42,32 @@ def plan_study(study: Study) -> StudyPlan:
     Raises:
         InputError: all settings that cannot be combined; data that cannot be read.
     """
-    draft = _Draft()
+    plan = _Planner(study)
     behaviours = sorted(study.values("behaviour"), key=str)  # a run that both share is listed as corrected
     for base, behaviour, seed in product(study.bases, behaviours, study.values("seed")):
-        _Planner(study, draft, base, behaviour, seed).add_runs()
-    for behaviour, seed, model in product(
-        behaviours, study.values("seed"), study.prompt.model if study.prompt else ()
-    ):
-        _Planner(study, draft, model.name, behaviour, seed).add_prompts(model)
+        replace(plan, base=base, behaviour=behaviour, seed=seed).add_runs()
+    if study.prompt is not None:
+        for behaviour, seed, model in product(behaviours, study.values("seed"), study.prompt.model):
+            replace(plan, base=model.name, behaviour=behaviour, seed=seed).add_prompts(model, study.prompt)
     left_out = []
-    for reason, languages in draft.left_out.items():
+    for reason, languages in plan.left_out.items():
         more = f" and {len(languages) - LANGUAGES_SHOWN} more" if len(languages) > LANGUAGES_SHOWN else ""
         left_out.append(f"{', '.join(list(languages)[:LANGUAGES_SHOWN])}{more}: {reason}")
-    if draft.errors:
-        raise InputError("; ".join(dict.fromkeys(draft.errors)), HINT)
-    if not draft.steps:
+    if plan.errors:
+        raise InputError("; ".join(dict.fromkeys(plan.errors)), HINT)
+    if not plan.steps:
         raise InputError(f"{study.path}: no run: every combination is left out", "; ".join(left_out))
-    return StudyPlan(study, tuple(draft.steps.values()), tuple(left_out))
+    return StudyPlan(study, tuple(plan.steps.values()), tuple(left_out))
 
 
-@dataclass
-class _Draft:
-    """A plan under construction: its steps by hash, what is left out (reason -> languages), and errors."""
-
-    steps: dict[str, Step] = field(default_factory=dict)
-    left_out: dict[str, dict[str, None]] = field(default_factory=dict)
-    errors: list[str] = field(default_factory=list)
-
-
-@dataclass
-class _Planner:
-    """Adds everything that is trained and evaluated with one base (or prompted model), behaviour and seed."""
-
-    study: Study
-    draft: _Draft
-    base: str
-    behaviour: str | None
-    seed: int
-
-    @cached_property
-    def is_decoder(self) -> bool:
-        """Whether the base is a decoder."""
-        return is_decoder(self.base, self.study)
+class _Planner(Draft):
+    """Adds everything that is trained and evaluated with its base (or prompted model), behaviour and seed."""
 
     def add_runs(self) -> None:
         """Add the runs of a base."""
         study = self.study
         if study.family is not None and self.is_decoder:
-            self.draft.errors.append(f"{self.base}: a decoder, and 'family:' is for masked language models")
+            self.errors.append(f"{self.base}: a decoder, and 'family:' is for masked language models")
             return
         for language in study.languages:
             self._evaluate(language, None)
@@ -165,7 +137,7 @@ class _Planner:
             **({} if choice["max_bytes"] is None else {"max_bytes": choice["max_bytes"]}),
             **{name: value if builds_graph else None for name, value in self._cell(choice, "graph").items()},
         }
-        settings = {key: value for key, value in asdict(recipe).items() if not is_unread(recipe, key)}
+        settings = read_settings(recipe)
         if language is not None:
             return self._add("adapt", settings | {"language": str(language)}, inputs, cell)
         cell |= self._cell(choice, "vocab")
@@ -290,11 +262,7 @@ class _Planner:
             if is_whole_model(recipe.method) and on_adapter:
                 self._leave_out(language, f"{name} ({use}): the whole model cannot be trained on an adapter")
                 continue
-            settings = {
-                key: value
-                for key, value in asdict(recipe).items()
-                if key not in TASKS[name].unused and not is_unread(recipe, key)
-            }
+            settings = {key: one for key, one in read_settings(recipe).items() if key not in TASKS[name].unused}
             own = {"task": name, "use": use, "metric": TASKS[name].metric.name, "seed": self.seed}
             own |= self._cell(choice, "task", recipe)
             if own.get("train_examples") == 0:  # as a number it would be below all others
@@ -313,174 +281,41 @@ class _Planner:
             inputs["train_data"] = tuple(map(existing, task.train_data[language].paths))
         return inputs
 
-    def add_prompts(self, model: PromptedModel) -> None:
+    def add_prompts(self, model: PromptedModel, prompting: Prompting) -> None:
         """Add a run of a prompted model for each task, language and number of examples."""
-        prompting = self.study.prompt
-        if prompting is None:
-            return
-        for task, language, shots in product(prompting.tasks, self.study.languages, prompting.shots):
-            if self._has_data(language, task):
-                source = prompting.template.get(task, {}).get(language)
-                self._prompt(model, task, language, shots, None if source is None else Path(source.paths[0]))
-
-    def _prompt(
-        self, model: PromptedModel, task: str, language: Language, shots: int, template: Path | None
-    ) -> None:
-        recipe = self._recipe("prompt", [("prompt", "shots", shots), ("axes", "seeds", [self.seed])])
-        if recipe is None:
-            return
-        same_for_all_seeds = not shots and not recipe.temperature
-        if same_for_all_seeds and self.seed != self.study.values("seed")[0]:
-            return
-        unread = (*(OF_LOCAL if model.model_name else OF_SERVERS), *(() if shots else ("balanced",)))
-        read = {key: value for key, value in asdict(recipe).items() if key not in unread}
-        settings = {
-            "language": str(language),
-            "task": task,
-            "model_name": model.model_name,
-            "template": load_template(task, template).source,
-            **{key: value for key, value in read.items() if key not in MAY_CHANGE},
-        }
         # A server is identified by its URL.
-        found = base_model(model.model) if model.model_name is None else existing(model.model)
-        cell = {
-            "language": str(language),
-            "base": model.name,
-            "task": task,
-            "use": PROMPTED_USE,
-            "metric": TASKS[task].metric.name,
-            "shots": shots,
-            "seed": self.seed,
-        }
-        call = PromptCall(model, PromptRecipe(**read), template)
-        self._add("prompt", settings, {"model": (found,), **self._task_data(language, task)}, cell, call)
-
-    def _leave_out(self, language: Language, reason: str) -> None:
-        self.draft.left_out.setdefault(reason, {})[str(language)] = None
-
-    def _choices(self, sections: Sequence[str], names: Sequence[str] = ()) -> Iterator[Choice]:
-        """Every combination of the axes of some sections, and of axes given by name."""
-        axes = [axis for section in sections for axis in self.study.axes.values() if axis.section == section]
-        keys = [*(axis.name for axis in axes), *names]
-        for values in product(*map(self.study.values, keys)):
-            yield dict(zip(keys, values, strict=True))
-
-    def _given(self, choice: Choice, section: str) -> list[Given]:
-        """The settings of a section in a combination."""
-        axes = [axis for axis in self.study.axes.values() if axis.section == section and axis.name in choice]
-        return [(axis.line, axis.setting, choice[axis.name]) for axis in axes]
-
-    def _cell(self, choice: Choice, section: str, recipe: Any = None) -> dict[str, Any]:
-        """The values of a section's axes for tables; None where the recipe's method does not read the setting."""
-        axes = [axis for axis in self.study.axes.values() if axis.section == section and axis.name in choice]
-        return {
-            axis.name: None if recipe and is_unread(recipe, axis.setting) else _shown(choice[axis.name])
-            for axis in axes
-        }
-
-    def _add(
-        self,
-        kind: str,
-        settings: Mapping[str, Any],
-        inputs: Inputs,
-        cell: Mapping[str, Any],
-        call: PromptCall | None = None,
-    ) -> Step:
-        published = "published" in (self.behaviour, self.study.preset) or None
-        if "behaviour" in self.study.axes:
-            cell = {**cell, "behaviour": self.behaviour}
-        several = len(self.study.bases) > 1 or kind == "prompt"
-        step = Step(kind, settings, inputs, cell, published, several, call)
-        return self.draft.steps.setdefault(step.hash, step)
-
-    def _recipe(self, section: str, given: Sequence[Given], task: str | None = None) -> Any | None:
-        """A recipe from the study's settings; errors are collected."""
-        published = preset_settings("published", section) if self.behaviour == "published" else []
-        settings = [one for one in self.study.settings.get(section, ()) if one[1] not in self.study.data]
-        if section == "adapt" and self.is_decoder:
-            published = [one for one in published if one[1] not in NOT_FOR_DECODERS]
-            settings = [("the base", "objective", CAUSAL), *settings]  # unless the study overrides it
-        sources: dict[str, Any] = {
-            "base": self.base,
-            "preset": self.study.preset,
-            "given": [*published, *settings, *given],
-        }
-        try:
-            if task is not None:
-                return task_recipe(task, **sources)
-            return resolve(SECTIONS[section], section, **sources)
-        except InputError as error:
-            self.draft.errors.append(error.message)
-            return None
-
-    def _data(self, language: Language, name: str, choice: Choice) -> Dependency | None:
-        """The data of one name for a language: as it is, built by a run, or reduced by one."""
-        source = self.study.data[name].get(language)
-        if source is None:
-            self._leave_out(language, f"no data '{name}'")
-            return None
-        cell = {"base": None, "language": str(language), "data": name}
-        found: Dependency
-        if source.kind == "path":
-            found = existing(source.paths[0])
-        else:
-            settings: dict[str, Any] = {"language": str(language), "sources": [*map(_source_name, source.paths)]}
-            inputs = {"sources": tuple(map(_source_input, source.paths))}
-            if source.kind == "corpus":
-                inputs["exclude"] = self._evaluation_data(language)
-                found = self._add("corpus", settings, inputs, cell)
-            elif (recipe := self._recipe("graph", self._given(choice, "graph"))) is None:
-                return None
-            else:
-                cell_of_graph = cell | self._cell(choice, "graph")
-                found = self._add("graph", settings | asdict(recipe), inputs, cell_of_graph)
-        if (max_bytes := choice.get("max_bytes")) is None:
-            return found
-        return self._add("cut", {"max_bytes": max_bytes}, {"of": (found,)}, cell | {"max_bytes": max_bytes})
-
-    def _evaluation_data(self, language: Language) -> tuple[Input, ...]:
-        """The data of scores and tasks on this machine, which corpora must not contain."""
-        score = self.study.score
-        sources = [] if score is None or isinstance(score.text, str) else [score.text.get(language)]
-        sources += [task.data.get(language) for task in self.study.tasks.values()]
-        paths = [path for source in sources if source is not None for path in source.paths]
-        return tuple(existing(path) for path in dict.fromkeys(paths) if Path(path).exists())
-
-
-def is_unread(recipe: Any, setting: str) -> bool:
-    """Whether the recipe's method or objective does not read a setting."""
-    if setting == "targeted_as_published":
-        return bool(recipe.objective != "targeted")
-    if setting == "masking_share":
-        return bool(recipe.objective in ("targeted", CAUSAL))
-    if setting == "train_head" and (recipe.objective == CAUSAL or METHODS[recipe.method].whole_model):
-        return True
-    if setting == "path":
-        return True
-    return bool(methods := readers(setting)) and recipe.method not in methods
-
-
-def is_decoder(base: str, study: Study) -> bool:
-    """Whether a base is a decoder, by its configuration; an unknown one is if the study trains only ``causal``."""
-    known = _is_known_decoder(base)
-    if known is not None:
-        return known
-    if "objective" in study.axes:
-        return study.values("objective") == (CAUSAL,)
-    preset = [] if study.preset is None else preset_settings(study.preset, study.training)
-    given = [value for _, key, value in [*preset, *study.settings.get(study.training, ())] if key == "objective"]
-    return given[-1:] == [CAUSAL]
-
-
-@cache
-def _is_known_decoder(base: str) -> bool | None:
-    """None if the configuration cannot be read, or the architecture is not supported."""
-    if base in base_languages():  # all masked models; nothing has to be downloaded
-        return False
-    try:
-        return is_causal(base)
-    except InputError:
-        return None
+        inputs: Inputs = {"model": ((existing if model.model_name else base_model)(model.model),)}
+        for task, language, shots in product(prompting.tasks, self.study.languages, prompting.shots):
+            if not self._has_data(language, task):
+                continue
+            recipe = self._recipe("prompt", [("prompt", "shots", shots), ("axes", "seeds", [self.seed])])
+            if recipe is None:
+                continue
+            same_for_all_seeds = not shots and not recipe.temperature
+            if same_for_all_seeds and self.seed != self.study.values("seed")[0]:
+                continue
+            source = prompting.template.get(task, {}).get(language)
+            template = None if source is None else Path(source.paths[0])
+            unread = (*(OF_LOCAL if model.model_name else OF_SERVERS), *(() if shots else ("balanced",)))
+            read = {key: value for key, value in asdict(recipe).items() if key not in unread}
+            settings = {
+                "language": str(language),
+                "task": task,
+                "model_name": model.model_name,
+                "template": load_template(task, template).source,
+                **{key: value for key, value in read.items() if key not in MAY_CHANGE},
+            }
+            cell = {
+                "language": str(language),
+                "base": model.name,
+                "task": task,
+                "use": PROMPTED_USE,
+                "metric": TASKS[task].metric.name,
+                "shots": shots,
+                "seed": self.seed,
+            }
+            call = PromptCall(model, PromptRecipe(**read), template)
+            self._add("prompt", settings, {**inputs, **self._task_data(language, task)}, cell, call)
 
 
 def _has_triples(source: Dependency | None) -> bool:
@@ -491,20 +326,3 @@ def _has_triples(source: Dependency | None) -> bool:
         return False
     with first.open(encoding="utf-8") as lines:
         return '"head"' in next(lines, "")
-
-
-def _shown(value: Any) -> Any:
-    """An axis value in a cell: a list as one text."""
-    return ",".join(map(str, value)) or "none" if isinstance(value, list) else value
-
-
-def _source_name(text: str) -> str:
-    """A source without its folder: the name of a file may determine how it is read."""
-    kind, colon, path = text.partition(":")
-    return f"{kind}:{Path(path).name}" if colon and Path(path).is_absolute() else text
-
-
-def _source_input(text: str) -> Input:
-    """``KIND:PATH`` with the hash of the file; a hub source or ``cldr`` is its own identity."""
-    path = text.partition(":")[2]
-    return Input(text, existing(path if Path(path).is_absolute() else text).sha256)

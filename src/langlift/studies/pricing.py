@@ -4,32 +4,24 @@ import csv
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from importlib.resources import files
-from math import ceil
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from torch import nn
 
 from langlift.adapters.composition import attach, train_only
 from langlift.adapters.method import METHODS, Shape, is_whole_model
-from langlift.backbones.loading import load_tokenizer, model_location, weightless_model
+from langlift.backbones.loading import model_location, weightless_model
 from langlift.backbones.registry import backbone_of
-from langlift.corpus.text_data import load_text_data, texts_to_score
+from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
-from langlift.evaluation.sentence_vectors import parallel_sentences
 from langlift.language_facts import base_shape
 from langlift.progress import progress_to, readable_seconds, say
-from langlift.prompting.local import LocalModel
-from langlift.prompting.running import prompts_to_ask
-from langlift.studies.planning import StudyPlan, is_decoder
-from langlift.studies.step import Dependency, Input, PromptCall, Step
-from langlift.tasks.learner import text_of
-from langlift.tasks.task import TASKS
+from langlift.studies.planning import StudyPlan
+from langlift.studies.step import BUILDS, Step
+from langlift.studies.study import is_decoder
+from langlift.studies.workload import requests_of, workload_of
 from langlift.training.recipes import CAUSAL, AdaptRecipe
 from langlift.training.step_time import step_time
 
@@ -44,9 +36,6 @@ HEAD_SHARE = 0.15
 FUSION = 1.5
 """Assumed cost of a task on fused adapters, relative to one on a single adapter."""
 WEIGHT_BYTES = 4
-SAMPLE = 500
-"""The number of texts that are tokenised to estimate their length."""
-MAX_SCORED = 512
 ADAPTER_SHAPE = ("method", *dict.fromkeys(setting for method in METHODS.values() for setting in method.sized_by))
 """The settings that determine the number of trained parameters."""
 CALIBRATION_TEXT = "Ommi sajret borma kbira ta' minestra u missieri mar il-baħar biex jistad mal-ħbieb tiegħu."
@@ -113,39 +102,6 @@ class PlanPrice:
     left_out: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Workload:
-    """``trained`` tokens are computed forward and backward in ``steps``, ``read`` ones only forward.
-
-    ``assumed`` names what could not be measured.
-    """
-
-    trained: float = 0.0
-    read: float = 0.0
-    steps: int = 0
-    assumed: str = ""
-
-
-@dataclass(frozen=True)
-class _Lengths:
-    """Examples of each split, and the mean of their tokens and of the squares of these."""
-
-    train: int
-    dev: int
-    test: int
-    tokens: float
-    squared: float
-    assumed: str = ""
-
-
-ASSUMED = {
-    "graph": _Lengths(50_000, 5_000, 5_000, 14.0, 14.0**2, "a graph that is not built yet"),
-    "corpus": _Lengths(100_000, 10_000, 10_000, 48.0, 48.0**2, "a corpus that is not built yet"),
-    "task": _Lengths(1_000, 125, 250, 32.0, 32.0**2, "task data of the hub"),
-}
-"""For data that are not built yet, or not on this machine."""
-
-
 def gpus_by_name(names: Sequence[str]) -> dict[str, float]:
     """The GPUs of these names, in any case: peak of matrix products in bf16 (or fp16), operations per second.
 
@@ -155,11 +111,10 @@ def gpus_by_name(names: Sequence[str]) -> dict[str, float]:
     with Path(str(files("langlift") / "facts" / "gpus.csv")).open(encoding="utf-8", newline="") as file:
         peaks = {row["name"]: 1e12 * float(row["tflops"]) for row in csv.DictReader(file)}
     known = {name.casefold(): name for name in peaks}
-    for name in names:
-        if name.casefold().replace(" ", "") not in known:
-            raise InputError(f"--gpu {name}: not in the table", f"known: {', '.join(peaks)}")
-    chosen = [known[name.casefold().replace(" ", "")] for name in names]
-    return {name: peaks[name] for name in chosen}
+    wanted = {name: known.get(name.casefold().replace(" ", "")) for name in names}
+    if unknown := [name for name, found in wanted.items() if found is None]:
+        raise InputError(f"--gpu {unknown[0]}: not in the table", f"known: {', '.join(peaks)}")
+    return {name: peaks[name] for name in wanted.values() if name is not None}
 
 
 def price_plan(
@@ -211,13 +166,11 @@ def price_plan(
 
 def _training(step: Step) -> Training | None:
     """The training whose cost determines that of a run."""
-    if step.kind in ("adapt", "family", "task", "fuse"):
-        return step.base(), AdaptRecipe(
-            **{one: step.settings[one] for one in ADAPTER_SHAPE if one in step.settings}
-        )
+    if step.kind in ("prompt", *BUILDS):
+        return None
     if step.kind in ("score", "alignment"):
-        return step.base(), AdaptRecipe(method=str(step.cell["method"] or AdaptRecipe().method))
-    return None
+        return step.base(), AdaptRecipe(method=step.cell["method"] or AdaptRecipe().method)
+    return step.base(), AdaptRecipe(**{one: step.settings[one] for one in ADAPTER_SHAPE if one in step.settings})
 
 
 def _training_cost(
@@ -269,11 +222,11 @@ def _priced(
     step: Step, finished: bool, costs: Mapping[Training | None, TrainingCost | None], remarks: list[str]
 ) -> RunPrice:
     if step.call is not None and not finished:
-        requests, tokens = _requests_of(step, step.call)
+        requests, tokens = requests_of(step, step.call)
         return RunPrice(step.name, step.kind, False, tokens=tokens, requests=requests)
     if finished or (cost := costs.get(_training(step))) is None:
         return RunPrice(step.name, step.kind, finished)
-    work = _workload_of(step)
+    work = workload_of(step)
     if work.assumed:
         remarks.append(f"tokens are assumed for {work.assumed}")
     training_tokens = work.trained + cost.forward * work.read
@@ -299,120 +252,12 @@ def _total(runs: Sequence[RunPrice]) -> RunPrice:
     seconds = [price.seconds for price in runs if price.seconds is not None]
     requests = [price.requests for price in runs if price.requests]
     return RunPrice(
-        name="total",
-        kind="total",
-        finished=False,
+        "total",
+        "total",
+        False,
         tokens=sum(price.tokens or 0 for price in runs),
         flops=sum(price.flops or 0.0 for price in runs),
         disk_bytes=sum(price.disk_bytes or 0 for price in runs),
         seconds=sum(seconds) if seconds or not runs else None,
         requests=sum(requests) if requests else None,
     )
-
-
-def _workload_of(step: Step) -> _Workload:
-    """The computation of a run; unknown for builds."""
-    settings, base = step.settings, step.base()
-    if step.kind in ("adapt", "family"):
-        parts = [one for name, some in step.inputs.items() if name.startswith("data:") for one in some]
-        lengths = [_lengths_of_text(one, base, int(settings["max_tokens"])) for one in parts]
-        tokens = float(np.average([one.tokens for one in lengths], weights=[one.train for one in lengths]))
-        assumed = next((one.assumed for one in lengths if one.assumed), "")
-        steps, size = settings["steps"], settings["batch_size"] * settings.get("accumulation", 1)
-        if settings.get("tokens"):
-            steps = ceil(settings["tokens"] / (tokens * size))
-        validations = 1 + ceil(steps / min(settings["validate_every"], ceil(steps / 4)))
-        dev = min(sum(one.dev for one in lengths), settings["validation_examples"] * max(1, len(step.inputs) - 1))
-        return _Workload(steps * size * tokens, validations * dev * tokens, steps, assumed)
-    if step.kind == "score":
-        text = _lengths_of_score(step, base)
-        # With a masked model, each token is masked in a separate copy.
-        each = text.tokens if settings["variant"] == CAUSAL else text.squared
-        return _Workload(read=text.test * each, assumed=text.assumed)
-    if step.kind == "alignment":
-        texts = step.paths("text", "other")
-        pairs = parallel_sentences(texts[0], texts[-1])[: settings["sentences"]]
-        both = [_token_counts(base, _sample([pair[side] for pair in pairs])).mean() for side in (0, 1)]
-        return _Workload(read=float(len(pairs) * sum(both)))
-    if step.kind in ("task", "fuse"):
-        data = step.task_data()
-        task = (
-            ASSUMED["task"] if data is None else _lengths_of_task(settings["task"], data[0], *data[1], base=base)
-        )
-        train = min(task.train, settings["train_examples"] or task.train)
-        epochs, dev = settings["epochs"], min(task.dev, settings.get("validation_examples") or task.dev)
-        read = (epochs * dev + task.test) * task.tokens
-        steps = ceil(epochs * train / settings["batch_size"])
-        return _Workload(epochs * train * task.tokens, read, steps, task.assumed)
-    return _Workload()
-
-
-def _requests_of(step: Step, call: PromptCall) -> tuple[int | None, int | None]:
-    """The number of prompts of a run, and of their tokens for a local model; None if unknown."""
-    if (data := step.task_data()) is None:
-        return None, None
-    with progress_to(lambda *report: None):
-        prompts = prompts_to_ask(step.settings["task"], data[0], call.recipe, call.template, data[1])
-    if call.model.model_name is not None or not Path(call.model.model).exists():
-        return len(prompts), None
-    tokens = LocalModel(call.model.model, call.recipe).tokens(_sample(prompts))
-    return len(prompts), round(len(prompts) * mean(tokens))
-
-
-def _lengths_of_text(source: Dependency, base: str, max_tokens: int) -> _Lengths:
-    if isinstance(source, Input):
-        return _lengths_of_file(source.path, base, max_tokens)
-    if source.kind == "cut":
-        return _lengths_of_text(source.inputs["of"][0], base, max_tokens)
-    return ASSUMED["graph" if source.kind == "graph" else "corpus"]
-
-
-@cache
-def _lengths_of_file(path: str, base: str, max_tokens: int) -> _Lengths:
-    texts = load_text_data(Path(path))
-    counts = np.minimum(_token_counts(base, _sample(texts.train)), max_tokens)
-    return _lengths(counts, len(texts.train), len(texts.dev), len(texts.test))
-
-
-def _lengths_of_score(step: Step, base: str) -> _Lengths:
-    (source,) = step.inputs["text"]
-    if isinstance(source, Step):
-        return _lengths_of_text(source, base, MAX_SCORED)
-    path = Path(source.path)
-    split = step.settings["split"] if path.is_file() else None
-    texts = texts_to_score(path, split, step.settings["sentences"])
-    return _lengths(_token_counts(base, _sample(texts)), 0, 0, len(texts))
-
-
-@cache
-def _lengths_of_task(task: str, data: str, *train: str, base: str) -> _Lengths:
-    with progress_to(lambda *report: None):
-        splits = TASKS[task].learner.read(data, list(train), False)
-    counts = _token_counts(base, [text_of(one) for one in _sample(splits.train.inputs)])
-    return _lengths(counts, len(splits.train), len(splits.dev), len(splits.test))
-
-
-def _lengths(counts: npt.NDArray[np.int64], train: int, dev: int, test: int) -> _Lengths:
-    return _Lengths(train, dev, test, float(counts.mean()), float((counts.astype(float) ** 2).mean()))
-
-
-def _token_counts(base: str, texts: Sequence[str]) -> npt.NDArray[np.int64]:
-    """The tokens of each text, including special ones; without the base's tokenizer, one for four characters."""
-    tokenizer = _tokenizer(base)
-    if tokenizer is None:
-        return np.array([max(3, len(text) // 4) for text in texts] or [3])
-    return np.array([len(ids) for ids in tokenizer(list(texts), verbose=False)["input_ids"]] or [3])
-
-
-@cache
-def _tokenizer(base: str) -> Any | None:
-    try:
-        return load_tokenizer(base)
-    except InputError:
-        return None
-
-
-def _sample(texts: Sequence[Any]) -> list[Any]:
-    if len(texts) <= SAMPLE:
-        return list(texts)
-    return [texts[int(i)] for i in np.linspace(0, len(texts) - 1, SAMPLE)]

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from langlift.files import write_text
 from langlift.processes import require_single_process
 from langlift.progress import progress_to
 from langlift.studies.execution import RunOutcome, execute
-from langlift.studies.folder import RUNS, is_done, locked_folder, update_cell
+from langlift.studies.folder import FAILED, RUNS, is_done, locked_folder, read_json, read_run, update_cell
 from langlift.studies.planning import StudyPlan
 from langlift.studies.step import Step
 from langlift.studies.study import study_text
@@ -22,6 +23,7 @@ from langlift.studies.study_file import STUDY
 
 SET_ASIDE = "set-aside"
 """The folder for runs that are no longer part of the study."""
+STATES = ("finished", "running", "stopped", "failed", "missing")
 LOCAL = "local"
 RETRIES = 3
 """How often Ray restarts a run whose worker or machine died; it continues from its checkpoint."""
@@ -56,6 +58,26 @@ class StudyResult:
     failures: list[RunOutcome]
     left_out: list[str]
     seconds: float
+
+
+@dataclass(frozen=True)
+class RunState:
+    """The state of a run: ``stopped`` runs can be resumed; ``shown`` is its result, or why it failed."""
+
+    name: str
+    kind: str
+    state: str
+    value: float | None
+    shown: str
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """All runs of a study, and the number of runs in each state."""
+
+    study: str
+    counts: dict[str, int]
+    runs: list[RunState]
 
 
 Engine = Callable[[Sequence[Step], Path, Watcher], Iterator[tuple[Step, RunOutcome]]]
@@ -120,10 +142,8 @@ def in_this_process(steps: Sequence[Step], runs: Path, watcher: Watcher) -> Iter
 
 def _skipped(step: Step, failed: dict[str, str]) -> RunOutcome | None:
     """The outcome of a run that needs one that failed or was skipped; None if it does not."""
-    for needed in step.needs:
-        if needed.hash in failed:
-            return RunOutcome(step.name, f"needs {failed[needed.hash]}", skipped=True)
-    return None
+    needed = next((failed[one.hash] for one in step.needs if one.hash in failed), None)
+    return None if needed is None else RunOutcome(step.name, f"needs {needed}", skipped=True)
 
 
 def ray_engine(address: str, workers: int | None = None, cpus: float = 1, gpus: float = 0) -> Engine:
@@ -141,7 +161,7 @@ def ray_engine(address: str, workers: int | None = None, cpus: float = 1, gpus: 
         raise InputError("--ray needs Ray", "pip install 'langlift[studies]'") from None
     options: dict[str, Any] = {"address": address}
     if address == LOCAL:
-        options = {"address": LOCAL, "include_dashboard": False}
+        options["include_dashboard"] = False
         # By default Ray's workers have such a low priority that they starve on a busy machine.
         os.environ.setdefault("RAY_worker_niceness", "0")
         if workers is not None:
@@ -155,7 +175,8 @@ def ray_engine(address: str, workers: int | None = None, cpus: float = 1, gpus: 
             reason = str(error).splitlines()[0]
             raise LangliftError(f"--ray {address}: cannot be reached ({reason})", "check the address") from error
         try:
-            yield from _schedule(ray, steps, runs.resolve(), watcher, cpus, gpus)
+            remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(execute)
+            yield from _schedule(ray, remote, steps, runs.resolve(), watcher)
         finally:
             ray.shutdown()
 
@@ -174,10 +195,9 @@ def _check_reachable(address: str) -> None:
 
 
 def _schedule(
-    ray: Any, steps: Sequence[Step], runs: Path, watcher: Watcher, cpus: float, gpus: float
+    ray: Any, remote: Any, steps: Sequence[Step], runs: Path, watcher: Watcher
 ) -> Iterator[tuple[Step, RunOutcome]]:
     """Submit every run whose dependencies are finished, and collect what is done."""
-    remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(execute)
     waiting = {step.hash: step for step in steps}
     running: dict[Any, Step] = {}
     failed: dict[str, str] = {}
@@ -231,6 +251,31 @@ def _remove_others(plan: StudyPlan, out: Path, set_aside: bool) -> None:
         if target.exists():
             shutil.rmtree(target)
         path.replace(target)
+
+
+def status_of(plan: StudyPlan, out: Path) -> StudyStatus:
+    """The state of every run of a plan in a study's folder."""
+    states = [_state_of(step, out / RUNS) for step in plan.steps]
+    counted = Counter(one.state for one in states)
+    return StudyStatus(str(out), {state: counted[state] for state in STATES}, states)
+
+
+def _state_of(step: Step, runs: Path) -> RunState:
+    folder = step.folder_in(runs)
+    value, shown = None, ""
+    if is_done(runs, step):
+        state, value = "finished", read_run(folder).result["value"]
+        shown = f"{str(step.cell.get('metric', '')).replace('_', ' ')} {value:,.4g}".strip()
+    elif not folder.exists():
+        state = "missing"
+    else:
+        try:
+            with locked_folder(folder, "run"):
+                failure = read_json(folder / FAILED)
+                state, shown = ("stopped", "") if failure is None else ("failed", str(failure.get("error")))
+        except LangliftError:
+            state = "running"
+    return RunState(folder.name, step.kind, state, value, shown)
 
 
 def study_of(path: Path, out: Path | None) -> tuple[Path, Path]:

@@ -77,6 +77,13 @@ class SourceReader(YamlReader):
             self._check_known(line, key, known or (), kind)
         return found
 
+    def _has(self, entry: Entry, what: str, block: Block, *keys: str) -> bool:
+        """Whether a block has these keys; otherwise it is an error."""
+        missing = [key for key in keys if key not in block]
+        if missing:
+            self._error(entry[0], f"{what} has no {' and no '.join(missing)}")
+        return not missing
+
     def _items(self, entry: Entry | None, what: str) -> list[Entry]:
         """The elements of a list, or the only value, each with its line."""
         if entry is None:
@@ -88,8 +95,8 @@ class SourceReader(YamlReader):
         return [(self.place(item), item) for item in items]
 
     def _texts(self, entry: Entry | None, what: str) -> list[tuple[str, str]]:
-        texts = [(location, self.text(location, what, node)) for location, node in self._items(entry, what)]
-        return [(location, text) for location, text in texts if text]
+        items = self._items(entry, what)
+        return [(location, text) for location, node in items if (text := self.text(location, what, node))]
 
     def _text(self, block: Block, key: str) -> str | None:
         return self.text(block[key][0], key, block[key][1]) if key in block else None
@@ -151,17 +158,18 @@ class SourceReader(YamlReader):
         for language in languages if texts else ():
             parts = [(line, self._filled(line, text, language)) for line, text in texts]
             kind, *others = {_kind(text) for _, text in parts}
+            problem = ""
             if others:
-                self._error(location, "files cannot be mixed with sources to build from")
+                problem = "files cannot be mixed with sources to build from"
             elif kind not in kinds:
-                self._error(location, "a file or folder is needed here")
+                problem = "a file or folder is needed here"
             elif kind == "path" and len(parts) > 1 and "several" not in kinds:
-                self._error(
-                    location, "only one file or folder is allowed (give each a name, and write a+b in axes)"
-                )
-            else:
-                paths = [self._path(line, text, kind, "hub" in kinds) for line, text in parts]
-                found[language] = DataSource(kind, tuple(paths))
+                problem = "only one file or folder is allowed (give each a name, and write a+b in axes)"
+            if problem:
+                self._error(location, problem)
+                break
+            paths = [self._path(line, text, kind, "hub" in kinds) for line, text in parts]
+            found[language] = DataSource(kind, tuple(paths))
         return found
 
     def _filled(self, location: str, text: str, language: Language) -> str:

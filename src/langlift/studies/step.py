@@ -4,16 +4,17 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Union
 
+from langlift.adapters.method import METHODS, readers
 from langlift.backbones.loading import model_location
 from langlift.files import sha256_of
 from langlift.prompting.recipe import PromptRecipe
 from langlift.studies.study import PromptedModel
-from langlift.training.recipes import AdaptRecipe
+from langlift.training.recipes import CAUSAL, AdaptRecipe
 
 DATA = "data"
 """The subfolder of a run for what it built: a corpus, a graph, a reduced data set or a vocabulary."""
@@ -119,9 +120,33 @@ class Step:
         return next(iter(others), mine)
 
 
+def read_settings(recipe: Any) -> dict[str, Any]:
+    """The settings of a recipe that its method and objective read."""
+    return {name: value for name, value in asdict(recipe).items() if not is_unread(recipe, name)}
+
+
+def is_unread(recipe: Any, setting: str) -> bool:
+    """Whether the recipe's method or objective does not read a setting."""
+    if setting == "targeted_as_published":
+        return bool(recipe.objective != "targeted")
+    if setting == "masking_share":
+        return bool(recipe.objective in ("targeted", CAUSAL))
+    if setting == "train_head" and (recipe.objective == CAUSAL or METHODS[recipe.method].whole_model):
+        return True
+    if setting == "path":
+        return True
+    return bool(methods := readers(setting)) and recipe.method not in methods
+
+
 def existing(path: str) -> Input:
     """A file or folder with the hash of its content; or the id of a data set, which is its own identity."""
     return Input(path, _hash_of(path, _state(Path(path))))
+
+
+def data_source(text: str) -> Input:
+    """``KIND:PATH`` with the hash of the file; a hub source or ``cldr`` is its own identity."""
+    path = text.partition(":")[2]
+    return Input(text, existing(path if Path(path).is_absolute() else text).sha256)
 
 
 def base_model(name: str) -> Input:

@@ -2,16 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from langlift.config.loading import Given
+from langlift.backbones.loading import is_causal
+from langlift.config.loading import Given, preset_settings
 from langlift.config.settings import setting
+from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import VARIANTS
 from langlift.evaluation.sentence_vectors import LAYERS
+from langlift.language_facts import base_languages
 from langlift.languages import Language
+from langlift.training.recipes import CAUSAL
 
 USES = ("alone", "stacked", "fused", "full")
 """How a task is trained: as a task adapter on the base, on a language adapter or on several fused ones; or by
@@ -121,9 +126,36 @@ class Study:
         """The section of the settings that adapters, or the family's model, are trained with."""
         return "adapt" if self.family is None else "adapt-family"
 
+    def axes_of(self, section: str) -> list[Axis]:
+        """The axes that set a setting of a section."""
+        return [axis for axis in self.axes.values() if axis.section == section]
+
     def values(self, name: str) -> tuple[Any, ...]:
         """The values of an axis; ``(None,)`` if the study does not have it."""
         return self.axes[name].values if name in self.axes else (None,)
+
+
+def is_decoder(base: str, study: Study) -> bool:
+    """Whether a base is a decoder, by its configuration; an unknown one is if the study trains only ``causal``."""
+    known = _is_known_decoder(base)
+    if known is not None:
+        return known
+    if "objective" in study.axes:
+        return study.values("objective") == (CAUSAL,)
+    preset = [] if study.preset is None else preset_settings(study.preset, study.training)
+    given = [value for _, key, value in [*preset, *study.settings.get(study.training, ())] if key == "objective"]
+    return given[-1:] == [CAUSAL]
+
+
+@cache
+def _is_known_decoder(base: str) -> bool | None:
+    """None if the configuration cannot be read, or the architecture is not supported."""
+    if base in base_languages():  # all masked models; nothing has to be downloaded
+        return False
+    try:
+        return is_causal(base)
+    except InputError:
+        return None
 
 
 def study_text(study: Study) -> str:

@@ -86,7 +86,7 @@ def read_study(path: Path) -> Study:
 
 
 class _StudyReader(SourceReader):
-    """Reads the parts of a study file one after the other."""
+    """The parts of a study file, in their order."""
 
     def read(self, content: Block) -> Study:
         prompts_only = "prompt" in content and not content.keys() & {"data", "score", "alignment"}
@@ -132,7 +132,7 @@ class _StudyReader(SourceReader):
             score=self._score(content["score"], data) if "score" in content else None,
             alignment=self._alignment(content["alignment"], bases) if "alignment" in content else None,
             tasks=tasks,
-            prompt=self._prompting(content["prompt"][0], prompt_block, tasks) if "prompt" in content else None,
+            prompt=self._prompting(content["prompt"], prompt_block, tasks) if "prompt" in content else None,
             settings=settings,
             preset=preset,
         )
@@ -141,15 +141,13 @@ class _StudyReader(SourceReader):
 
     def _preset(self, blocks: Block) -> str | None:
         text = self._text(blocks, "preset")  # as text: 2502.10140 is not a number
-        if not text:
-            return None
-        place = blocks["preset"][0]
-        if text.endswith((".yaml", ".yml")):
+        if text and text.endswith((".yaml", ".yml")):
             text = str(Path(self.path.parent, text).resolve())
-        with self._noting(place, hint=True):
-            if not preset_path(text).is_file():
-                self._error(place, f"{text}: no such file")
-        return text
+        if text:
+            with self._noting(blocks["preset"][0], hint=True):
+                if not preset_path(text).is_file():
+                    self._error(blocks["preset"][0], f"{text}: no such file")
+        return text or None
 
     def _settings(self, section: str, block: Block, data: Sequence[str]) -> tuple[Given, ...]:
         """A block of settings; blocks of tasks, methods and data within it are checked when they are used."""
@@ -199,23 +197,20 @@ class _StudyReader(SourceReader):
         if name in OWN_AXES:
             return "", ""
         sections = {"adapt": training, "task": "task", "graph": "graph", "vocab": "vocab"}
-        settings = {
-            head: [one for one in SETTINGS[section] if one not in NOT_AXES] for head, section in sections.items()
+        targets = {
+            f"{h}.{one}": (s, one) for h, s in sections.items() for one in SETTINGS[s] if one not in NOT_AXES
         }
-        head, dot, setting = name.partition(".")
-        if dot and head in sections:
-            allowed = [*settings[head], "method"] if head == "task" else settings[head]
-            self._check_known(place, setting, allowed, f"setting of {head} as an axis")
-            return (sections[head], setting) if setting in allowed else None
-        del settings["vocab"]  # always written with its step
-        heads = [head for head, names in settings.items() if name in names]
-        if len(heads) == 1:
-            return sections[heads[0]], name
-        if heads:
-            choices = " or ".join(f"{head}.{name}" for head in heads)
-            self._error(place, f"several steps have a setting '{name}': write {choices}")
+        with_step = {"task.method": ("task", "method")}  # these are always written with their step
+        with_step |= {full: target for full, target in targets.items() if full.startswith("vocab.")}
+        alone = {full: one for full, (_, one) in targets.items() if full not in with_step}
+        targets |= with_step
+        found = [name] if name in targets else [full for full, one in alone.items() if one == name]
+        if len(found) == 1:
+            return targets[found[0]]
+        if found:
+            self._error(place, f"several steps have a setting '{name}': write {' or '.join(found)}")
             return None
-        near = get_close_matches(name, [*OWN_AXES, *(one for names in settings.values() for one in names)], n=1)
+        near = get_close_matches(name, [*OWN_AXES, *alone.values(), *targets], n=1)
         hint = f"did you mean {near[0]}?" if near else "data, method, objective, seed, max_bytes or any setting"
         self._error(place, f"unknown axis '{name}' ({hint})")
         return None
@@ -248,8 +243,7 @@ class _StudyReader(SourceReader):
     def _score(self, entry: Entry, data: Mapping[str, ByLanguage]) -> Scoring:
         block = self._block(entry, "score", ("text", "variant", "sentences"), "key of score", main="text")
         limited = self._limited(Scoring, block)
-        if "text" not in block:
-            self._error(entry[0], "score has no text")
+        if not self._has(entry, "score", block, "text"):
             return Scoring("")
         place, node = block["text"]
         if isinstance(node, yaml.ScalarNode) and node.value in data:
@@ -265,8 +259,7 @@ class _StudyReader(SourceReader):
     def _alignment(self, entry: Entry, bases: Sequence[str]) -> Alignment:
         known = ("text", "with", "layers", "sentences")
         block = self._block(entry, "alignment", known, "key of alignment")
-        if missing := [key for key in ("text", "with") if key not in block]:
-            self._error(entry[0], f"alignment has no {' and no '.join(missing)}")
+        self._has(entry, "alignment", block, "text", "with")
         compared_with: list[str] = []
         others: list[Language] = []
         for place, text in self._texts(block.get("with"), "with"):
@@ -288,8 +281,7 @@ class _StudyReader(SourceReader):
         known = ("data", "train_data", "use", "languages")
         for name, task_entry in self._block(entry, "tasks", TASKS, "task").items():
             block = self._block(task_entry, "task", known, f"key of {name}", main="data")
-            if "data" not in block:
-                self._error(task_entry[0], f"{name} has no data")
+            if not self._has(task_entry, name, block, "data"):
                 continue
             languages = self._task_languages(block["languages"]) if "languages" in block else None
             train: ByLanguage = {}
@@ -309,14 +301,13 @@ class _StudyReader(SourceReader):
                 found.append(language)
         return found
 
-    def _prompting(self, place: str, block: Block, tasks: Mapping[str, object]) -> Prompting:
-        if "model" not in block:
-            self._error(place, "prompt has no model")
+    def _prompting(self, entry: Entry, block: Block, tasks: Mapping[str, object]) -> Prompting:
+        self._has(entry, "prompt", block, "model")
         items = self._items(block.get("model"), "model")
         models = [model for item in items if (model := self._model(*item)) is not None]
         if len(set(models)) < len(models):
             self._error(block["model"][0], "the same model twice")
-        prompted = self._prompted_tasks(place, block, tasks)
+        prompted = self._prompted_tasks(entry[0], block, tasks)
         limited = self._limited(Prompting, block)
         shots = self._values(block["shots"][1]) if "shots" in block else []
         if len(set(map(str, shots))) < len(shots):
@@ -373,7 +364,6 @@ class _StudyReader(SourceReader):
         return templates
 
     def _check_combinations(self, study: Study, blocks: Block) -> None:
-        """Check for settings that cannot be combined."""
         if "data" not in blocks:  # then only bases are measured
             training = [blocks[key][0] for key in ("family", "adapt", "adapt-family") if key in blocks]
             training += [

@@ -16,7 +16,7 @@ from langlift.data_folder import SPLITS
 from langlift.errors import InputError
 from langlift.language_facts import exposure
 from langlift.languages import find_language
-from langlift.studies.analysis.measures import CAUSAL_PERPLEXITY, PERPLEXITY, Condition, Results, language_of
+from langlift.studies.analysis.measures import CAUSAL_PERPLEXITY, PERPLEXITY, Results, language_of
 from langlift.studies.folder import StudyRun
 from langlift.studies.step import BUILDS, DATA
 from langlift.studies.study_file import STUDY
@@ -65,9 +65,18 @@ def correlate(all_results: Sequence[Results], runs: Sequence[StudyRun]) -> list[
             y = "gain" if any(values.values()) else "score"
             if y == "score":
                 values = {name: results.values(name, condition) for name in results.languages}
-            for x, sizes in _predictors(results, condition, by_hash, before).items():
-                if x == PERPLEXITY_BEFORE and results.measure.metric in BASE_PERPLEXITIES and y == "score":
-                    continue  # it would correlate with itself
+            base = str(condition.settings.get("base", ""))
+            predictors: dict[str, dict[str, float | None]] = {
+                PRE_TRAINING: {name: _pre_training_megabytes(base, name) for name in values},
+                ADAPTATION: {
+                    name: _mean([data_megabytes(run, by_hash) for run in results.runs(name, condition)])
+                    for name in values
+                },
+                PERPLEXITY_BEFORE: {name: before.get((base, name)) for name in values},
+            }
+            if results.measure.metric in BASE_PERPLEXITIES and y == "score":
+                del predictors[PERPLEXITY_BEFORE]  # it would correlate with itself
+            for x, sizes in predictors.items():
                 points = {
                     name: (size, mean(some)) for name, some in values.items() if some and (size := sizes[name])
                 }
@@ -136,24 +145,6 @@ def _text_bytes(data: Path) -> float | None:
     return float(total) if splits else None
 
 
-def _predictors(
-    results: Results,
-    condition: Condition,
-    by_hash: Mapping[str, StudyRun],
-    before: Mapping[tuple[str, str], float],
-) -> dict[str, dict[str, float | None]]:
-    """Predictor of gains -> language -> value; None if unknown."""
-    base = str(condition.settings.get("base", ""))
-    found: dict[str, dict[str, float | None]] = {PRE_TRAINING: {}, ADAPTATION: {}, PERPLEXITY_BEFORE: {}}
-    for language in results.languages:
-        sizes = [data_megabytes(run, by_hash) for run in results.runs(language, condition)]
-        known = [size for size in sizes if size is not None]
-        found[PRE_TRAINING][language] = _pre_training_megabytes(base, language)
-        found[ADAPTATION][language] = mean(known) if known else None
-        found[PERPLEXITY_BEFORE][language] = before.get((base, language))
-    return found
-
-
 def _pre_training_megabytes(base: str, language: str) -> float | None:
     """The base's pre-training data in a language, as published for XLM-R and mBERT; None if unknown."""
     try:
@@ -172,6 +163,11 @@ def _perplexity_before(all_results: Sequence[Results]) -> dict[tuple[str, str], 
                 values: list[Any] = results.values(language, condition)
                 if not condition.is_reference:
                     values = [run.result.get("before") for run in results.runs(language, condition)]
-                if known := [float(value) for value in values if value is not None]:
-                    found.setdefault((base, language), mean(known))
+                if (before := _mean(values)) is not None:
+                    found.setdefault((base, language), before)
     return found
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None

@@ -60,12 +60,9 @@ def read_items(runs: Sequence[StudyRun]) -> list[Items] | None:
 
 
 def _items_file(run: StudyRun) -> Path | None:
-    """The file of a run's test predictions or sentence scores, if there is exactly one."""
     direct = run.folder / (SENTENCES if run.kind == "score" else PREDICTIONS)
-    if direct.exists():
-        return direct
-    inside = list(run.folder.glob(f"seed-*/{PREDICTIONS}"))
-    return inside[0] if len(inside) == 1 else None
+    found = [direct] if direct.exists() else list(run.folder.glob(f"seed-*/{PREDICTIONS}"))
+    return found[0] if len(found) == 1 else None
 
 
 def labels_counted(rows: Sequence[Row]) -> Items:
@@ -90,7 +87,11 @@ def entities_counted(rows: Sequence[Row]) -> Items:
 def words_counted(rows: Sequence[Row], correct: Callable[[Any, Any], bool] = lambda a, b: a == b) -> Items:
     """Accuracy: correct words and all words of every sentence."""
     counts = [(sum(map(correct, row["gold"], row["predicted"])), len(row["gold"])) for row in rows]
-    return Items([row["gold"] for row in rows], np.array(counts, dtype=float), _share)
+    return Items(
+        [row["gold"] for row in rows],
+        np.array(counts, dtype=float),
+        lambda sums: 100.0 * sums[..., 0] / sums[..., 1],
+    )
 
 
 def attachments_counted(rows: Sequence[Row], labelled: bool = True) -> Items:
@@ -108,7 +109,9 @@ def tokens_scored(rows: Sequence[Row], unit: str = "tokens") -> Items:
     Items are the same if there are as many.
     """
     counts = [(row["log_probability"], row.get(unit, np.nan)) for row in rows]
-    return Items(list(range(len(rows))), np.array(counts, dtype=float), _perplexity)
+    return Items(
+        list(range(len(rows))), np.array(counts, dtype=float), lambda sums: np.exp(-sums[..., 0] / sums[..., 1])
+    )
 
 
 def sentences_scored(rows: Sequence[Row]) -> Items:
@@ -131,10 +134,6 @@ COUNTING: dict[str, Callable[[Sequence[Row]], Items]] = {
 }
 
 
-def _perplexity(sums: Counts) -> Counts:
-    return np.exp(-sums[..., 0] / sums[..., 1])
-
-
 def _macro_f1(sums: Counts) -> Counts:
     correct, predicted, gold = np.split(sums, 3, axis=-1)
     occurs = predicted + gold > 0
@@ -145,7 +144,3 @@ def _macro_f1(sums: Counts) -> Counts:
 def _f1(sums: Counts) -> Counts:
     total = sums[..., 1] + sums[..., 2]
     return 100.0 * 2 * sums[..., 0] / np.where(total > 0, total, 1)
-
-
-def _share(sums: Counts) -> Counts:
-    return 100.0 * sums[..., 0] / sums[..., 1]

@@ -20,7 +20,7 @@ from langlift.tasks.task import TASKS
 NOT_SETTINGS = ("language", "seed", "task", "metric", "behaviour")
 """Entries of a cell that are not settings, or are shown in another way (published behaviour)."""
 ALIGNMENT = "alignment"
-"""The kind of runs that compare vectors; ``alignments.py`` sorts them."""
+"""The kind of runs that compare vectors; ``analysing.py`` sorts them."""
 PERPLEXITY, AS_PUBLISHED = "pseudo_perplexity", "pseudo_perplexity_published"
 """The second if a study has several variants: its values cannot be compared with the others'."""
 CAUSAL_PERPLEXITY, CAUSAL_PER_CHARACTER = "perplexity", "perplexity_per_character"
@@ -155,7 +155,7 @@ class Condition:
 class Results:
     """All runs of one measure.
 
-    ``cells`` contains the runs of each language and condition (by its label), one for each seed. ``repeated`` is
+    ``cells`` contains the runs of each language and condition (by its label) by seed. ``repeated`` is
     the number of runs that are not counted because another has the same language, condition and seed. ``varied``
     are the settings that differ between conditions, including those that only some have.
     """
@@ -163,7 +163,7 @@ class Results:
     measure: Measure
     conditions: list[Condition]
     languages: list[str]
-    cells: Mapping[tuple[str, str], list[StudyRun]]
+    cells: Mapping[tuple[str, str], Mapping[Any, StudyRun]]
     varied: list[str]
     repeated: int
 
@@ -195,15 +195,15 @@ class Results:
     @property
     def all_runs(self) -> list[StudyRun]:
         """The runs of all cells."""
-        return [run for cell in self.cells.values() for run in cell]
+        return [run for cell in self.cells.values() for run in cell.values()]
 
     def runs(self, language: str, condition: Condition) -> list[StudyRun]:
         """The runs of a cell, one for each seed."""
-        return self.cells.get((language, condition.label), [])
+        return list(self.cells.get((language, condition.label), {}).values())
 
     def values(self, language: str, condition: Condition) -> list[float]:
         """The values of a cell, by seed."""
-        return list(self._by_seed(language, condition).values())
+        return [run.value for run in self.runs(language, condition)]
 
     def spread(self, language: str, condition: Condition) -> Spread | None:
         """Mean and spread of a cell; None if it has no run."""
@@ -241,7 +241,7 @@ class Results:
         return [(v, others.get(seed, middle)) for seed, v in self._by_seed(language, condition).items()]
 
     def _by_seed(self, language: str, condition: Condition) -> dict[Any, float]:
-        return {run.cell.get("seed"): run.value for run in self.runs(language, condition)}
+        return {seed: run.value for seed, run in self.cells.get((language, condition.label), {}).items()}
 
     def gains(self, language: str, condition: Condition) -> list[float]:
         """The gain of each seed over no adaptation (by the reference, or by the runs' ``before``)."""
@@ -302,20 +302,16 @@ def label(settings: Mapping[str, Any], varied: Sequence[str]) -> str:
     parts = []
     for key in varied:
         value = settings.get(key)
-        if value is None:
-            continue
         name = key.replace("_", " ").replace(".", " ")
         if key == PUBLISHED:
-            parts.append("as published")
-        elif value == "none":
-            parts.append(f"{name} none")
+            parts.append("as published" if value else "")
         elif isinstance(value, bool):
             parts.append(name if value else f"no {name}")
         elif isinstance(value, int | float):
             parts.append(f"{name} {value:,g}")
         else:
-            parts.append(str(value))
-    return ", ".join(parts)
+            parts.append(f"{name} none" if value == "none" else str(value or ""))
+    return ", ".join(filter(None, parts))
 
 
 def results_of(measure: Measure, runs: Sequence[StudyRun]) -> Results:
@@ -334,9 +330,7 @@ def results_of(measure: Measure, runs: Sequence[StudyRun]) -> Results:
         conditions.values(), key=lambda c: (not c.is_reference, len(c.settings) if c.is_reference else 0)
     )
     languages = sorted({language for language, _ in cells})
-    repeated = len(runs) - sum(map(len, cells.values()))
-    by_cell = {place: list(by_seed.values()) for place, by_seed in cells.items()}
-    return Results(measure, ordered, languages, by_cell, varied, repeated)
+    return Results(measure, ordered, languages, cells, varied, len(runs) - sum(map(len, cells.values())))
 
 
 def _distinguishing(all_settings: Sequence[Mapping[str, Any]], varied: Sequence[str]) -> list[str]:
@@ -355,6 +349,5 @@ def _distinguishing(all_settings: Sequence[Mapping[str, Any]], varied: Sequence[
 
 
 def _single_label(settings: Mapping[str, Any]) -> str:
-    """The name of the only condition."""
     keys = (*(("base",) if settings.get("use") == PROMPTED_USE else ()), "use", "method", "data")
     return ", ".join(str(settings[key]) for key in keys if settings.get(key)) or NO_ADAPTER
