@@ -164,13 +164,20 @@ class Server:
                 answer = self._read(completion, "response_format" in parameters, time.monotonic() - started)
                 if answer.prompt_tokens is not None and answer.answer_tokens is not None:
                     limiter.correct(answer.prompt_tokens + answer.answer_tokens - estimate)
-                self._rejected |= rejected  # answered without these, so no other prompt needs to try them
+                self._rejected |= (
+                    rejected  # the prompt was answered without these, so no other prompt needs to try them
+                )
                 return answer
             except self._openai.APIStatusError as error:
                 if error.status_code == 501 or (error.status_code < 500 and error.status_code not in TEMPORARY):
                     rejected.add(self._rejected_parameter(parameters, error))
                     continue
                 detail = self._message(error)
+                if getattr(error, "code", None) == "insufficient_quota":
+                    raise LangliftError(
+                        f"{self.identity}: {detail}",
+                        "answers so far are kept: with credit, the same command with --resume sends only the rest",
+                    ) from None
                 reason, asked_to_wait = f"HTTP {error.status_code}", _retry_after(error.response.headers)
             except (self._openai.APITimeoutError, TimeoutError):
                 reason = detail = f"no answer within {recipe.timeout:g} s"
@@ -242,16 +249,17 @@ class Server:
             raise ValueError("it is not a chat completion")
         choice, usage = completion.choices[0], completion.usage
         message = choice.message
-        reasoning = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None) or ""
-        text = message.content if message.content is not None else message.refusal or ""
+        extra = getattr(message, "model_extra", None) or {}
+        reasoning = extra.get("reasoning_content") or extra.get("reasoning") or ""
+        text = message.content if message.content is not None else getattr(message, "refusal", None) or ""
         if not isinstance(text, str):
             raise TypeError("the content is not text")
         return Answer(
             text=self._without_key(text),
             reasoning=self._without_key(str(reasoning)),
             finish=str(choice.finish_reason or ""),
-            prompt_tokens=getattr(usage, "prompt_tokens", None),
-            answer_tokens=getattr(usage, "completion_tokens", None),
+            prompt_tokens=_count(usage, "prompt_tokens"),
+            answer_tokens=_count(usage, "completion_tokens"),
             structured=structured,
             seconds=round(seconds, 3),
         )
@@ -307,6 +315,11 @@ def url_parts(url: str) -> Any:
             f"give the bare base URL; a key belongs in the environment ({KEY_VARIABLE}, or --key-variable)",
         )
     return parts
+
+
+def _count(usage: Any, name: str) -> int | None:
+    value = getattr(usage, name, None)
+    return value if isinstance(value, int) else None
 
 
 def _retry_after(headers: Any) -> float:
