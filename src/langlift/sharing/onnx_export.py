@@ -26,8 +26,6 @@ from langlift.sharing.onnx_graph import (
     write_graph,
 )
 from langlift.sharing.reference import Reference, compared, load_reference, logits_on, require_parity
-from langlift.tasks.dependencies import Parse
-from langlift.tasks.tagging import Tagged
 
 LABELS_FILE, TOKENIZER_FILE = "labels.json", "tokenizer.json"
 TEMPLATES = {"classify": "onnx_texts.md", "parse": "onnx_trees.md", "tag": "onnx_words.md"}
@@ -120,11 +118,11 @@ def _int8_loss(run: Reference, folder: Path) -> dict[str, Any]:
         items, agreement = parity.items, parity.agreement
     else:
         learner = trained.task.learner
-        answers = [learner.predict(one, trained.encoder, test.inputs, trained.labels, False) for one in models]
+        answers = [learner.predict(one, trained.encoder, test.inputs, trained.labels) for one in models]
         pairs = list(zip(*map(_labels, answers), strict=True))
         items, agreement = len(pairs), sum(a == b for a, b in pairs) / len(pairs)
         metric, test_examples = trained.task.metric.name, len(test)
-        scores = [learner.score(test, one) for one in answers]
+        scores = [learner.measure(test, one)[metric] for one in answers]
     return {
         "items": items,
         "agreement": agreement,
@@ -143,10 +141,5 @@ def _open(run: Reference, path: Path) -> OnnxModel | OnnxParser:
 
 def _labels(answers: Iterable[Any]) -> list[Any]:
     """The labels in answers: one per sentence, or per word; in trees, each word's head and relation."""
-    labels: list[Any] = []
-    for answer in answers:
-        if isinstance(answer, Parse):
-            labels += answer.tree
-        else:
-            labels += answer.tags if isinstance(answer, Tagged) else [answer]
-    return labels
+    labels = [answer.gold for answer in answers]
+    return [one for label in labels for one in ([label] if isinstance(label, str) else label)]

@@ -45,7 +45,7 @@ class TrainedTask:
         """Label a stream of any length of the task's inputs (see ``Learner.input_of``), in order."""
         inputs = iter(inputs)
         while chunk := list(islice(inputs, INPUTS_AT_ONCE)):
-            yield from self.task.learner.label(self.model, self.encoder, chunk, self.labels)
+            yield from self.task.learner.predict(self.model, self.encoder, chunk, self.labels)
 
 
 def is_task_run(folder: Path) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from langlift.errors import InputError, LangliftError
 from langlift.tasks.input_rows import STANDARD
-from langlift.tasks.learner import Label, Row
+from langlift.tasks.learner import Answer, Row
 from langlift.tasks.prediction import TrainedTask
 
 TSV, JSON = ".tsv", ".jsonl"
@@ -43,7 +43,7 @@ class PredictionWriter:
         self.rows = 0
         self.counts = dict.fromkeys(counted, 0)
 
-    def write(self, row: Row, prediction: Label) -> None:
+    def write(self, row: Row, prediction: Answer) -> None:
         """Append one row."""
         self.rows += 1
         for name in prediction.counted:

@@ -1,12 +1,10 @@
-"""Tasks that give every word of a sentence a tag; subclasses define the data, the metric and the predictions."""
+"""Tasks that give every word of a sentence a tag; subclasses define the data, the metric and the answers."""
 
-from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -14,8 +12,8 @@ from langlift.backbones.registry import backbone_of
 from langlift.errors import InputError
 from langlift.heads.classification import TokenClassifier, TokenHead, summed_class_loss
 from langlift.masking.masked_language_model import IGNORED
-from langlift.tasks.inference import Probabilities, probabilities_of
-from langlift.tasks.learner import Input, Label, Learner, Settings, words_in
+from langlift.tasks.inference import probabilities_of
+from langlift.tasks.learner import Answer, Input, Learner, Settings, words_in
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.word_encoder import WordEncoder
 from langlift.training.examples import Example
@@ -23,31 +21,33 @@ from langlift.training.trainer import Batch
 
 
 @dataclass(frozen=True)
-class Tagged:
-    """Predicted tags of a sentence's labelled tokens, ``counts`` of them per word.
+class Tagged(Answer):
+    """A sentence, the tag predicted for each of its words, and the tags' probabilities.
 
-    The first token's tag is the word's, or the last token's with ``at_end``.
+    ``token_tags`` are the tags of all labelled tokens, ``counts`` of them per word: one, or as published all.
     """
 
+    sentence: Any
     tags: list[str]
-    counts: list[int]
-    at_end: bool = False
+    probabilities: list[float]
+    token_tags: list[str] = field(default_factory=list, repr=False)
+    counts: list[int] = field(default_factory=list, repr=False)
 
     @property
-    def of_words(self) -> list[str]:
-        """The tag of each word."""
-        return [self.tags[number] for number in deciding_tokens(self.counts, self.at_end)]
+    def gold(self) -> list[str]:
+        """The tags."""
+        return self.tags
 
-
-def deciding_tokens(counts: Sequence[int], at_end: bool) -> npt.NDArray[np.int64]:
-    """The index of each word's first token, or of its last: in a decoder only the last has seen the whole word."""
-    lengths = np.asarray(counts, dtype=np.int64)
-    ends = np.cumsum(lengths)
-    return ends - 1 if at_end else ends - lengths
+    @property
+    def counted(self) -> list[str]:
+        """The tags."""
+        return self.tags
 
 
 class TaggingLearner(Learner[Input, list[str]], Generic[Input]):
     """A linear head on the first or last token of each word, on their mean, or on every token as published."""
+
+    answer: ClassVar[type[Tagged]]
 
     def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
         """Which tokens of a word carry its label, and what is classified.
@@ -93,40 +93,21 @@ class TaggingLearner(Learner[Input, list[str]], Generic[Input]):
         return summed_class_loss(output, batch["labels"][batch["labels"] >= 0])
 
     def predict(
-        self, model: nn.Module, encoder: WordEncoder, inputs: Sequence[Input], labels: Sequence[str], bf16: bool
+        self,
+        model: nn.Module,
+        encoder: WordEncoder,
+        inputs: Sequence[Input],
+        labels: Sequence[str],
+        bf16: bool = False,
     ) -> list[Tagged]:
         """The most probable tags of each sentence."""
-        found = token_probabilities(model, encoder, inputs, bf16)
-        return [
-            Tagged([labels[best] for best in shares.argmax(axis=1)], counts, encoder.at_end)
-            for shares, counts in found
-        ]
-
-    def predicted(self, answer: Tagged) -> list[str]:
-        """The tag of each word."""
-        return answer.of_words
-
-    def label(
-        self, model: nn.Module, encoder: WordEncoder, inputs: Sequence[Input], labels: Sequence[str]
-    ) -> list[Label]:
-        """Each word's most probable tag."""
-        found = []
-        for one, (shares, counts) in zip(inputs, token_probabilities(model, encoder, inputs), strict=True):
-            of_words = shares[deciding_tokens(counts, encoder.at_end)]
-            tags = [labels[number] for number in of_words.argmax(axis=1)]
-            found.append(self.labelled(one, tags, [round(float(p), 6) for p in of_words.max(axis=1)]))
-        return found
-
-    @abstractmethod
-    def labelled(self, item: Input, tags: list[str], probabilities: list[float]) -> Label:
-        """The prediction for one input, with the tag of each word and the tag's probability."""
-
-
-def token_probabilities(
-    model: nn.Module, encoder: WordEncoder, inputs: Sequence[Any], bf16: bool = False
-) -> Iterator[tuple[Probabilities, list[int]]]:
-    """Each sentence's tag probabilities, [labelled tokens, tags], and the number of these tokens per word."""
-    encoded = encoder([words_in(one) for one in inputs])
-    found = iter(probabilities_of(model, encoded.examples, encoder.collate, bf16))
-    for windows, counts in zip(encoded.windows, encoded.counts, strict=True):
-        yield np.concatenate([next(found) for _ in range(windows)]), counts
+        encoded = encoder([words_in(one) for one in inputs])
+        windows = iter(probabilities_of(model, encoded.examples, encoder.collate, bf16))
+        answers = []
+        for one, count, counts in zip(inputs, encoded.windows, encoded.counts, strict=True):
+            shares = np.concatenate([next(windows) for _ in range(count)])
+            best = [labels[number] for number in shares.argmax(axis=1)]
+            deciding = encoder.deciding_tokens(counts)
+            probabilities = [round(float(share), 6) for share in shares[deciding].max(axis=1)]
+            answers.append(self.answer(one, [best[place] for place in deciding], probabilities, best, counts))
+        return answers

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from transformers import PreTrainedModel
 
 from langlift.backbones.loading import longest_input
 from langlift.heads.classification import CONTINUED
 from langlift.masking.masked_language_model import IGNORED
-from langlift.tasks.learner import words_in
+from langlift.tasks.learner import Encoder, words_in
 from langlift.training.examples import Example
 from langlift.training.language_model_loss import collate_for
 
@@ -27,7 +28,7 @@ class EncodedWords:
     counts: list[list[int]]
 
 
-class WordEncoder:
+class WordEncoder(Encoder):
     """Tokenises words as in running text, and finds the tokens of each word by character offsets.
 
     This works for WordPiece, BPE and Unigram tokenizers. The ``labelled`` token of a word carries its label:
@@ -47,7 +48,7 @@ class WordEncoder:
         path: str = "fast",
         at_end: bool = False,
     ) -> None:
-        self._tokenizer, self._labelled, self.at_end = tokenizer, labelled, at_end
+        self._tokenizer, self._labelled, self._at_end = tokenizer, labelled, at_end
         self._prefix, self._suffix = _special_tokens(tokenizer)
         self._room = min(max_tokens, longest_input(model, tokenizer)) - len(self._prefix) - len(self._suffix)
         stand_ins = (tokenizer.unk_token_id, tokenizer.mask_token_id, tokenizer.pad_token_id)
@@ -81,6 +82,11 @@ class WordEncoder:
             done.windows.append(len(windows))
             done.counts.append([len(piece) if self._labelled == "every" else 1 for piece in pieces])
         return done
+
+    def deciding_tokens(self, counts: Sequence[int]) -> npt.NDArray[np.int64]:
+        """Of each word with ``counts`` labelled tokens, the index of the token whose label is the word's."""
+        ends = np.cumsum(counts, dtype=np.int64)
+        return ends - 1 if self._at_end else ends - np.asarray(counts, dtype=np.int64)
 
     def notes(self, inputs: Sequence[Any]) -> dict[str, Any]:
         """The number of test sentences that are too long for one input."""
