@@ -107,7 +107,7 @@ def test_where_every_token_has_a_label_the_last_one_is_the_words(llama: Path) ->
     for at_end, deciding in ((False, [0, 2]), (True, [1, 4])):
         encoder = WordEncoder(tokenizer, model, 48, "every", at_end=at_end)
         assert encoder.deciding_tokens([2, 3]).tolist() == deciding
-    encoded = WordEncoder(tokenizer, model, 48, "last")([["Illum", NAMES[0]]], [[5, 7]]).examples[0]
+    encoded = WordEncoder(tokenizer, model, 48, "last").encode([["Illum", NAMES[0]]], [[5, 7]]).examples[0]
     places = np.flatnonzero(encoded["labels"] >= 0)
     assert encoded["labels"][places].tolist() == [5, 7] and places[-1] == len(encoded["input_ids"]) - 1
 

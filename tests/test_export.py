@@ -30,7 +30,7 @@ from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
 from langlift.errors import InputError
 from langlift.model_cards import split_front_matter
 from langlift.sharing import onnx_graph, reference
-from langlift.sharing.plain_model import SENTENCE_HEADS, TOKEN_HEADS, sentence_head, token_head
+from langlift.sharing.plain_model import SENTENCE_HEADS, TOKEN_HEADS, head_parts
 from langlift.tasks.conllu import sentence_of
 from langlift.tasks.prediction import load_trained_task
 from langlift.tasks.recipe import TaskRecipe
@@ -193,12 +193,12 @@ def test_what_no_plain_model_can_hold_is_said(
         assert not (tmp_path / "o").exists()
     for model_type in BACKBONES.keys() - SENTENCE_HEADS.keys():
         with pytest.raises(InputError, match=f"sentence classifier for {model_type}"):
-            sentence_head(model_type, "first", Path("run"))
+            head_parts(model_type, "classify", "first", Path("run"))
     for model_type in BACKBONES.keys() - TOKEN_HEADS.keys():
         with pytest.raises(InputError, match=f"token classifier for {model_type}"):
-            token_head(model_type, Path("run"))
+            head_parts(model_type, "tag", "first", Path("run"))
     with pytest.raises(InputError, match="'mean'"):
-        sentence_head("bert", "mean", Path("run"))
+        head_parts("bert", "classify", "mean", Path("run"))
 
 
 # ONNX.

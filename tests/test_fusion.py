@@ -494,7 +494,7 @@ def test_fast_and_naive_agree_on_a_fusion(fused_run: Path, task: str) -> None:
         encode = SentenceEncoder(load_tokenizer(inputs["base"]), masked_model, 64, path)
         probabilities.append(torch.from_numpy(class_probabilities(model, encode, texts)))
         with torch.inference_mode():
-            attention.append(mean_attention(model, [encode.collate(encode(texts))]))
+            attention.append(mean_attention(model, [encode.collate(encode.examples(texts))]))
     assert torch.allclose(*probabilities, atol=1e-5) and torch.allclose(*attention, atol=1e-5)
     assert attention[0].shape == (2, 2)
 

@@ -189,7 +189,7 @@ def test_every_word_is_labelled_once_and_no_input_is_too_long(
     }[family]()
     encoder = WordEncoder(tokenizer, model_of_64, longest, labelled)
     numbers = [list(range(len(s))) for s in sentences]
-    encoded = encoder(sentences, numbers)
+    encoded = encoder.encode(sentences, numbers)
     assert all(len(e["input_ids"]) == len(e["labels"]) <= longest for e in encoded.examples)
     special = set(tokenizer.all_special_ids)
     rest = iter(encoded.examples)
@@ -214,7 +214,7 @@ def test_every_word_is_labelled_once_and_no_input_is_too_long(
 def test_the_label_stands_on_a_words_first_token(tiny_xlm_roberta: Path):
     tokenizer = load_tokenizer(str(tiny_xlm_roberta))
     encoder = WordEncoder(tokenizer, load_masked_model(str(tiny_xlm_roberta)), 64)
-    example = encoder([["il-vapur", ",", "Valletta"]], [[5, 6, 7]]).examples[0]
+    example = encoder.encode([["il-vapur", ",", "Valletta"]], [[5, 6, 7]]).examples[0]
     tokens = tokenizer.convert_ids_to_tokens(example["input_ids"])
     labelled = [(token, int(n)) for token, n in zip(tokens, example["labels"], strict=True) if n != IGNORED]
     assert [n for _, n in labelled] == [5, 6, 7]
@@ -237,7 +237,7 @@ def test_flat_batches_equal_padded_ones(base: Path, pooling: str):
         train_only(classifier, "ner")
         classifier.head.requires_grad_(True)
         encoder = NER.encoder(tokenizer, model, 64, settings_, path)
-        batch = encoder.collate(NER.examples(encoder, split.inputs, labels, split.gold))
+        batch = encoder.collate(encoder.examples(split.inputs, labels, split.gold))
         assert ("lengths" in batch) == (path == "fast")
         loss, count = NER.loss(classifier(batch), batch)
         loss.backward()
@@ -259,7 +259,7 @@ def test_mean_pooling_classifies_the_mean_of_a_words_tokens(tiny_bert: Path):
     classifier = NER.new_model(model, 4, settings_).eval()
     encoder = NER.encoder(tokenizer, model, 64, settings_, "naive")
     # A word whose tag training does not know is left out with all its tokens.
-    batch = encoder.collate(NER.examples(encoder, [words], ["A", "B"], [["A", "unknown", "B"]]))
+    batch = encoder.collate(encoder.examples([words], ["A", "B"], [["A", "unknown", "B"]]))
     hidden = model.base_model(batch["input_ids"]).last_hidden_state[0]
     counts = [len(tokenizer(word, add_special_tokens=False)["input_ids"]) for word in words]
     assert counts[0] > 1 and counts[2] > 1

@@ -34,7 +34,8 @@ class Adapted:
 
     Language models (runs of ``adapt``, ``adapt-family`` and ``pretrain``, and plain models) have ``fill`` and
     ``surprise``; runs of ``task`` and ``fuse`` have ``classify``, ``tag`` or ``parse``. The model is loaded on
-    first use. Calls are thread-safe: one thread runs at a time.
+    first use. Calls are thread-safe: one thread runs at a time. They raise an InputError if a text is empty (for
+    ``fill``, also if it has no gap or several), or if the run does not have the method.
 
         model = Adapted.load("runs/maltese")
         model.fill("Il-qattus ___ fuq is-sodda.")
@@ -63,7 +64,7 @@ class Adapted:
         return cls(name, BaseName.of(base))
 
     @cached_property
-    def can(self) -> tuple[str, ...]:
+    def methods(self) -> tuple[str, ...]:
         """The names of the supported methods; empty for a decoder. Does not load the model."""
         folder = Path(self.path)
         if self._is_task:
@@ -82,11 +83,7 @@ class Adapted:
     @overload
     def fill(self, texts: list[str], top: int = 5) -> list[list[WordGuess]]: ...
     def fill(self, texts: str | list[str], top: int = 5) -> list[WordGuess] | list[list[WordGuess]]:
-        """The ``top`` most likely words for the gap ``___`` of each text, best first.
-
-        Raises:
-            InputError: a text has no gap or several, or the run has no language model.
-        """
+        """The ``top`` most likely words for the gap ``___`` of each text, best first."""
         model, tokenizer, forms = self._asked("fill")
         return self._answer(
             texts, lambda some: [most_likely_words(model, tokenizer, forms, text, top) for text in some]
@@ -97,11 +94,7 @@ class Adapted:
     @overload
     def surprise(self, texts: list[str]) -> list[list[WordSurprise]]: ...
     def surprise(self, texts: str | list[str]) -> list[WordSurprise] | list[list[WordSurprise]]:
-        """The surprisal of each word of each text, in bits: high for words that the model did not expect.
-
-        Raises:
-            InputError: a text is empty, or the run has no language model.
-        """
+        """The surprisal of each word of each text, in bits: high for words that the model did not expect."""
         model, tokenizer, _ = self._asked("surprise")
         return self._answer(texts, lambda some: word_surprises(model, tokenizer, some))
 
@@ -110,11 +103,7 @@ class Adapted:
     @overload
     def classify(self, texts: list[str]) -> list[Prediction]: ...
     def classify(self, texts: str | list[str]) -> Prediction | list[Prediction]:
-        """Each text's label (topic, sentiment, ...), with the probability of every label.
-
-        Raises:
-            InputError: a text is empty, or the run is of another task.
-        """
+        """Each text's label (topic, sentiment, ...), with the probability of every label."""
         found: Prediction | list[Prediction] = self._labelled("classify", texts)
         return found
 
@@ -123,11 +112,7 @@ class Adapted:
     @overload
     def tag(self, texts: list[str]) -> list[FoundEntities | TaggedSentence]: ...
     def tag(self, texts: str | list[str]) -> Any:
-        """Each text's words with their named entities, or with their parts of speech.
-
-        Raises:
-            InputError: a text is empty, or the run is of another task.
-        """
+        """Each text's words with their named entities, or with their parts of speech."""
         return self._labelled("tag", texts)
 
     @overload
@@ -135,11 +120,7 @@ class Adapted:
     @overload
     def parse(self, texts: list[str]) -> list[Parse]: ...
     def parse(self, texts: str | list[str]) -> Parse | list[Parse]:
-        """Each text's words with their heads and relations.
-
-        Raises:
-            InputError: a text is empty, or the run is of another task.
-        """
+        """Each text's words with their heads and relations."""
         found: Parse | list[Parse] = self._labelled("parse", texts)
         return found
 
@@ -160,13 +141,13 @@ class Adapted:
 
     def _asked(self, method: str) -> tuple[PreTrainedModel, Any, Any]:
         with self._turn:
-            if method not in self.can:
+            if method not in self.methods:
                 raise self._wrong(method)
             return self._language_model
 
     def _labelled(self, method: str, texts: str | list[str]) -> Any:
         with self._turn:
-            if not self._is_task or self.can != (method,):
+            if not self._is_task or self.methods != (method,):
                 raise self._wrong(method)
             trained = self._trained
         return self._answer(texts, lambda some: list(trained(map(trained.task.learner.input_of, some))))
@@ -182,8 +163,8 @@ class Adapted:
         return found[0] if isinstance(texts, str) else found
 
     def _wrong(self, method: str) -> InputError:
-        can = " and ".join(self.can) or "do neither, being a decoder"
+        methods = " and ".join(self.methods) or "do neither, being a decoder"
         return InputError(
-            f"{self.path}: cannot {method}, it can {can}",
+            f"{self.path}: cannot {method}, it can {methods}",
             "runs of langlift adapt have fill and surprise; runs of langlift task have classify, tag or parse",
         )

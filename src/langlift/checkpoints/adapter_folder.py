@@ -36,6 +36,7 @@ from langlift.checkpoints.layouts import (
 )
 from langlift.checkpoints.weight_files import read_metadata, read_safetensors
 from langlift.errors import InputError
+from langlift.files import read_json
 
 MLM_HEAD = "mlm_head.safetensors"
 METADATA = "langlift"
@@ -102,11 +103,8 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) 
         unsupported kind, or the task adapter of a fusion while the model has no fusion.
     """
     description = read_description(folder)
-    if (folder / FUSION_CONFIG).exists() and not fusions_of(model):
-        raise InputError(
-            f"{folder}: the task adapter of a fusion, which cannot be used without it",
-            "give an adapter that 'langlift adapt' wrote; use 'langlift predict' for the whole run",
-        )
+    if not fusions_of(model):
+        refuse_part_of_fusion(folder)
     config = read_config(folder, backbone_of(model))
     require_base(folder, read_identity(folder), hidden_size=model.config.hidden_size)
     if isinstance(config, PeftAdapterConfig):
@@ -135,6 +133,15 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) 
     return name
 
 
+def refuse_part_of_fusion(folder: Path) -> None:
+    """Raise an InputError for the task adapter in the folder of a fusion."""
+    if (folder / FUSION_CONFIG).exists():
+        raise InputError(
+            f"{folder}: the task adapter of a fusion, which cannot be used without it",
+            "use 'langlift predict' for the whole run; docs/fusion.md shows how AdapterHub's library loads it",
+        )
+
+
 def read_description(folder: Path) -> dict[str, Any]:
     """An adapter folder's ``adapter_config.json``.
 
@@ -142,31 +149,21 @@ def read_description(folder: Path) -> dict[str, Any]:
         InputError: it is missing or damaged.
     """
     path = folder / CONFIG_FILE
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        if inner := sorted(path.parent.name for path in folder.glob(f"*/{CONFIG_FILE}")):
-            raise InputError(
-                f"{folder}: contains its adapters in subfolders ({', '.join(inner)})",
-                f"give one of them: {folder / inner[0]}",
-            ) from None
-        if (folder / "config.json").exists():
-            raise InputError(
-                f"{folder}: contains a whole model, not an adapter", "pass a model with --base"
-            ) from None
+    description = read_json(path)
+    if {"config", "name"} <= description.keys() or "peft_type" in description:
+        return description
+    if path.exists():
+        raise InputError(f"{path}: damaged, or describes no adapter", "langlift, adapters or PEFT must write it")
+    if inner := sorted(config.parent.name for config in folder.glob(f"*/{CONFIG_FILE}")):
         raise InputError(
-            f"{folder}: not an adapter folder (no {CONFIG_FILE})",
-            "give the folder that 'langlift adapt --out' wrote",
-        ) from None
-    except (ValueError, RecursionError):
-        raise InputError(
-            f"{path}: not valid JSON", "the folder is damaged: copy it again or retrain the adapter"
-        ) from None
-    if not isinstance(description, dict) or not (
-        {"config", "name"} <= description.keys() or "peft_type" in description
-    ):
-        raise InputError(f"{path}: describes no adapter", "it must be written by langlift, adapters or PEFT")
-    return description
+            f"{folder}: contains its adapters in subfolders ({', '.join(inner)})",
+            f"give one of them: {folder / inner[0]}",
+        )
+    if (folder / "config.json").exists():
+        raise InputError(f"{folder}: contains a whole model, not an adapter", "pass a model with --base")
+    raise InputError(
+        f"{folder}: not an adapter folder (no {CONFIG_FILE})", "give the folder that 'langlift adapt --out' wrote"
+    )
 
 
 def read_identity(folder: Path) -> dict[str, Any]:
@@ -181,7 +178,7 @@ def read_identity(folder: Path) -> dict[str, Any]:
     try:
         identity = json.loads(read_metadata(folder / PEFT_WEIGHTS).get(METADATA, "{}"))
     except (ValueError, RecursionError):
-        identity = {}
+        return {}
     complete = isinstance(identity, dict) and {"model_name", "model_type", "name"} <= identity.keys()
     return identity if complete else {}
 

@@ -9,7 +9,6 @@ import yaml
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.method import METHODS
-from langlift.adapters.peft_adapter import PeftAdapterConfig
 from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import weightless_model
 from langlift.backbones.registry import backbone_of_type
@@ -21,6 +20,7 @@ from langlift.checkpoints.adapter_folder import (
     read_config,
     read_description,
     read_identity,
+    refuse_part_of_fusion,
     write_adapter,
     write_adapterhub,
 )
@@ -28,7 +28,6 @@ from langlift.checkpoints.configurations import adapterhub_config
 from langlift.checkpoints.layouts import (
     ADAPTERHUB_PICKLE,
     ADAPTERHUB_WEIGHTS,
-    FUSION_CONFIG,
     PEFT_WEIGHTS,
     adapterhub_from_peft,
     full_peft_keys,
@@ -85,15 +84,8 @@ def export_adapter(source: Path, layout: str, out: Path, base: BaseName | str | 
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout '{layout}'", f"one of {', '.join(LAYOUTS)}")
     check_new_folder(out)
-    description = read_description(source)
-    if (source / FUSION_CONFIG).exists():
-        raise InputError(
-            f"{source}: the task adapter of a fusion, which cannot be used without it",
-            "the folder is already in AdapterHub's layout; docs/fusion.md shows how to load it there",
-        )
-    in_peft = "peft_type" in description
-    if layout == "peft" and not in_peft:
-        raise InputError(f"{source}: a bottleneck adapter, and PEFT has none", "use --to adapterhub")
+    in_peft = "peft_type" in read_description(source)
+    refuse_part_of_fusion(source)
     identity, base = read_identity(source), BaseName.of(base)
     if not identity and not base:
         raise InputError(f"{source}: does not state its architecture", "give the base model with --base")
@@ -108,15 +100,13 @@ def export_adapter(source: Path, layout: str, out: Path, base: BaseName | str | 
         weights = full_peft_keys(model, weights) if in_peft else weights
     backbone = backbone_of_type(str(identity.get("model_type")))
     config = read_config(source, backbone)
+    method = METHODS[config.method]
+    if layout not in method.exports:
+        raise InputError(f"{source}: {layout} has no {method.label}", f"--to {' or '.join(method.exports)}")
     if layout == "adapterhub" and not backbone.adapterhub_agrees:
         raise InputError(
             f"{source}: the adapters library computes something else for {backbone.model_type}",
-            "use it with langlift; LoRA also with --to peft" if in_peft else "use it with langlift",
-        )
-    exports = METHODS[config.method].exports
-    if layout not in exports:
-        raise InputError(
-            f"{source}: {layout} has no {METHODS[config.method].label}", f"--to {' or '.join(exports)}"
+            "use it with langlift; LoRA also with --to peft",
         )
     if (source / MLM_HEAD).exists():
         say(f"{source / MLM_HEAD}: the layout does not support an MLM head; it is not exported")
@@ -124,10 +114,11 @@ def export_adapter(source: Path, layout: str, out: Path, base: BaseName | str | 
         if layout == "peft":
             write_adapter(staging, config, weights, identity)
         else:
-            if isinstance(config, PeftAdapterConfig):
-                weights = {adapterhub_from_peft(key, name): value for key, value in weights.items()}
-            else:
-                weights = renamed(weights, stored, name)
+            weights = (
+                {adapterhub_from_peft(key, name): value for key, value in weights.items()}
+                if in_peft
+                else renamed(weights, stored, name)
+            )
             settings = adapterhub_config(config, backbone)
             write_adapterhub(staging, settings, weights, {**identity, "name": name})
             torch.save(weights, staging / ADAPTERHUB_PICKLE)  # which the library reads by default

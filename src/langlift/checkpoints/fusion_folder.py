@@ -1,9 +1,7 @@
 """Save and load AdapterFusion in AdapterHub's layout, and copy the adapters that it fuses."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
@@ -40,6 +38,7 @@ from langlift.checkpoints.layouts import (
 )
 from langlift.checkpoints.weight_files import read_pickle, read_safetensors
 from langlift.errors import InputError
+from langlift.files import read_json
 
 
 def save_fusion(model: PreTrainedModel, name: str, folder: Path, base: str) -> None:
@@ -64,7 +63,13 @@ def load_fusion(model: PreTrainedModel, folder: Path) -> str:
         InputError: the folder contains no fusion, or one of another kind, of other adapters or for another base.
     """
     path = folder / FUSION_CONFIG
-    description = _read_description(path)
+    description = read_json(path)
+    if not path.exists():
+        raise InputError(
+            f"{folder}: contains no fusion (no {FUSION_CONFIG})", "give one that 'langlift fuse' wrote"
+        )
+    if not {"config", "name"} <= description.keys():
+        raise InputError(f"{path}: damaged, or describes no fusion", "copy it or train it again")
     expected = {**ADAPTERHUB_FUSION, **own_architecture(backbone_of(model))}
     settings = description["config"] if isinstance(description["config"], dict) else {}
     if key := first_difference(settings, expected, FUSION_WITHOUT_EFFECT, required=expected):
@@ -142,17 +147,3 @@ def copy_member(source: Path, target: Path, name: str) -> None:
     config = read_config(source, backbone_of_type(description["model_type"]))
     weights = renamed(read_safetensors(source / ADAPTERHUB_WEIGHTS), str(description["name"]), name)
     write_adapter(target, config, weights, {**description, "name": name})
-
-
-def _read_description(path: Path) -> dict[str, Any]:
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise InputError(
-            f"{path.parent}: contains no fusion (no {FUSION_CONFIG})", "give a folder that 'langlift fuse' wrote"
-        ) from None
-    except (ValueError, RecursionError):
-        description = None
-    if not isinstance(description, dict) or not {"config", "name"} <= description.keys():
-        raise InputError(f"{path}: describes no fusion", "the file is damaged; copy or train it again")
-    return description

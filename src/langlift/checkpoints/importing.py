@@ -1,6 +1,5 @@
 """Convert adapters written by AdapterHub's libraries, or by PEFT as ``.bin``, into langlift's folders."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -45,7 +44,7 @@ from langlift.checkpoints.layouts import (
 )
 from langlift.checkpoints.weight_files import read_pickle, read_safetensors
 from langlift.errors import InputError
-from langlift.files import check_new_folder, new_folder
+from langlift.files import check_new_folder, new_folder, read_json
 from langlift.model_cards import render_card, split_front_matter
 
 NOT_IMPORTED = (*ADAPTERHUB_HEADS, *ADAPTERHUB_FUSIONS, *ADAPTERHUB_EMBEDDINGS)
@@ -127,47 +126,34 @@ def import_adapters(
 
 
 def _members(source: Path) -> list[Path]:
-    """The adapter folders in ``source``: itself, or those of a composition, in order."""
+    """The adapter folders in ``source``: itself, or those of a composition such as Stack(a, b), in order."""
     if not source.is_dir():
         raise InputError(f"{source}: no such folder", "download the adapter, then give its folder")
     if (source / CONFIG_FILE).exists():
         return [source]
-    if (source / ADAPTERHUB_SETUP).exists():
-        names = _setup_names(source / ADAPTERHUB_SETUP)
-        if missing := [name for name in names if not (source / name / CONFIG_FILE).exists()]:
-            raise InputError(
-                f"{source / ADAPTERHUB_SETUP}: names the adapter '{missing[0]}', which is missing",
-                "download it again",
-            )
-        return [source / name for name in names]
-    found = sorted(folder.parent for folder in source.glob(f"*/{CONFIG_FILE}"))
-    if not found:
-        raise InputError(
-            f"{source}: contains no adapter (no {CONFIG_FILE}, here or in a subfolder)",
-            "give the folder that save_adapter wrote",
-        )
-    return found
+    setup = source / ADAPTERHUB_SETUP
+    if setup.exists():
+        try:
+            names = list(dict.fromkeys(_names_in(read_json(setup)["adapter_setup"])))
+        except (KeyError, TypeError, RecursionError):
+            names = []
+        folders = [source / name for name in names]
+        inside = all(folder.resolve().parent == source.resolve() for folder in folders)
+        if not folders or not inside or not all((folder / CONFIG_FILE).exists() for folder in folders):
+            raise InputError(f"{setup}: damaged, or an adapter is missing", "import its adapters one by one")
+        return folders
+    if found := sorted(folder.parent for folder in source.glob(f"*/{CONFIG_FILE}")):
+        return found
+    raise InputError(
+        f"{source}: contains no adapter (no {CONFIG_FILE}, here or in a subfolder)",
+        "give the folder that save_adapter wrote",
+    )
 
 
-def _setup_names(path: Path) -> list[str]:
-    """The adapters of a composition such as Stack(a, b), in order."""
-
-    def flat(block: Any) -> Iterator[str]:
-        if isinstance(block, str):
-            yield block
-        elif isinstance(block, dict):
-            for child in block["children"]:
-                yield from flat(child)
-        else:
-            raise TypeError
-
-    try:
-        names = list(dict.fromkeys(flat(json.loads(path.read_text(encoding="utf-8"))["adapter_setup"])))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        names = []
-    if not names or not all(Path(name).name == name and name not in (".", "..") for name in names):
-        raise InputError(f"{path}: damaged", "import the folders of its adapters one by one")
-    return names
+def _names_in(block: Any) -> list[str]:
+    if isinstance(block, str):
+        return [block]
+    return [name for child in block["children"] for name in _names_in(child)]
 
 
 def _not_imported(source: Path, members: list[Path]) -> Iterator[Path]:

@@ -1,8 +1,6 @@
 """``langlift task``, ``fuse``, ``predict`` and ``prompt``."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain, tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -178,42 +176,20 @@ def predict(
 ) -> None:
     """Label your own text, of any length, with a trained task run; predictions have probabilities."""
     from langlift.hub_folders import local_folder
-    from langlift.progress import ProgressBar
     from langlift.tasks.input_rows import STANDARD
     from langlift.tasks.prediction import load_trained_task
-    from langlift.tasks.prediction_files import PredictResult, open_predictions
+    from langlift.tasks.prediction_files import label_file
 
     if as_json and out == STANDARD:
         raise InputError("--json cannot be combined with predictions on stdout", "name a file with --out")
     if STANDARD not in (text, out) and out.resolve() == text.resolve():
         raise InputError(f"--out {out}: is the input file", "choose another name")
-    trained = load_trained_task(local_folder(run), seed, base)
-    started = time.monotonic()
-    source = trained.task.learner.read_inputs(text)
-    first = next(source, None)
-    if first is None:
-        raise InputError(f"{text}: no text to label", "give a file with one sentence a line")
-    rows, inputs = tee(chain([first], source))
-    with open_predictions(out, trained) as writer, ProgressBar("labelling", None, "rows") as bar:
-        for (row, _), prediction in zip(rows, trained(put_in for _, put_in in inputs), strict=True):
-            writer.write(row, prediction)
-            bar.advance()
-    seconds = time.monotonic() - started
-    result = PredictResult(
-        task=trained.task.name,
-        run=str(trained.folder),
-        labels=trained.labels,
-        rows=writer.rows,
-        counts=writer.counts,
-        seconds=round(seconds, 2),
-        rows_per_second=round(writer.rows / max(seconds, 1e-9), 1),
-        out=str(out),
-    )
+    result = label_file(load_trained_task(local_folder(run), seed, base), text, out)
     if as_json:
         print_json(result)
     elif out != STANDARD:
-        most = ", ".join(f"{label} {number}" for label, number in writer.counts.items())
-        note(f"{writer.rows:,} rows labelled with {trained.folder} ({most}); written to {out}")
+        most = ", ".join(f"{label} {number}" for label, number in result.counts.items())
+        note(f"{result.rows:,} rows labelled with {result.run} ({most}); written to {out}")
 
 
 @command("prompting.running:PromptResult", PromptRecipe, trusting=True)

@@ -47,21 +47,21 @@ def upload(repository: str, files: Mapping[str, Content], private: bool, message
 @contextmanager
 def _explained_errors(repository: str, endpoint: str) -> Iterator[None]:
     """Turn the hub library's errors into one line and a hint, without the token."""
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
     try:
         yield
-    except OfflineModeIsEnabled:
-        raise LangliftError("HF_HUB_OFFLINE is set, so nothing can be published", "unset it") from None
     except (HTTPError, OSError, RuntimeError, ValueError) as error:
         causes = list(_causes(error))
-        for cause in causes:
-            if isinstance(cause, HfHubHTTPError) and cause.response is not None:
-                raise _rejected(repository, endpoint, cause.response.status_code) from error
-        if any(isinstance(cause, HTTPError | OSError) for cause in causes):
+        responses = (one.response for one in causes if isinstance(one, HfHubHTTPError))
+        status = next((response.status_code for response in responses if response is not None), None)
+        if status is not None:
+            message, hint = _rejected(repository, endpoint, status)
+            raise LangliftError(f"{message} ({status}); no file was published", hint) from error
+        if any(isinstance(one, HTTPError | OSError) for one in causes):
             raise LangliftError(
                 f"{endpoint}: cannot be reached ({type(error).__name__})",
-                "check the network (and HF_ENDPOINT, if it is set), then run the same command again",
+                "check the network, HF_HUB_OFFLINE and HF_ENDPOINT, then run the same command again",
             ) from error
         reason = " ".join(str(error).split())[:300]
         raise LangliftError(
@@ -69,24 +69,14 @@ def _explained_errors(repository: str, endpoint: str) -> Iterator[None]:
         ) from error
 
 
-def _rejected(repository: str, endpoint: str, status: int) -> LangliftError:
-    owner = repository.partition("/")[0]
-    no_access = (
-        f"{repository}: the token may not write there",
-        f"use a name of your own, or a token with write access to {owner}",
-    )
-    known = {
-        401: (f"{endpoint}: does not accept the token", TOKENS),
-        403: no_access,
-        404: no_access,
-        409: (f"{repository}: is taken or was changed just now", "look at it, then run the same command again"),
-    }
-    if status >= 500:
-        other = f"{endpoint}: failed", "run the same command again later"
-    else:
-        other = f"{repository}: rejected by the hub", "--debug shows its message"
-    message, hint = known.get(status, other)
-    return LangliftError(f"{message} ({status}); no file was published", hint)
+def _rejected(repository: str, endpoint: str, status: int) -> tuple[str, str]:
+    if status == 401:
+        return f"{endpoint}: does not accept the token", TOKENS
+    if status in (403, 404):
+        return f"{repository}: the token may not write there", "use a name of your own, or another token"
+    if status == 409:
+        return f"{repository}: is taken or was changed just now", "look at it, then run the same command again"
+    return f"{repository}: failed", "run the same command again later; --debug shows the hub's message"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -10,7 +10,6 @@ from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import longest_input
 from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.exporting import Exported
-from langlift.errors import LangliftError
 from langlift.files import check_new_folder, new_folder, write_json
 from langlift.progress import say
 from langlift.sharing.export_records import finish_export
@@ -25,7 +24,14 @@ from langlift.sharing.onnx_graph import (
     require_onnx,
     write_graph,
 )
-from langlift.sharing.reference import Reference, compared, load_reference, logits_on, require_parity
+from langlift.sharing.reference import (
+    Reference,
+    compared,
+    load_reference,
+    logits_on,
+    require_parity,
+    require_same_tokens,
+)
 
 LABELS_FILE, TOKENIZER_FILE = "labels.json", "tokenizer.json"
 TEMPLATES = {"classify": "onnx_texts.md", "parse": "onnx_trees.md", "tag": "onnx_words.md"}
@@ -83,12 +89,7 @@ def _write_tokenizer(run: Reference, folder: Path) -> None:
     tokenizer.enable_padding(pad_id=run.tokenizer.pad_token_id, pad_token=run.tokenizer.pad_token)
     tokenizer.save(str(folder / TOKENIZER_FILE))
     written = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
-    for text in run.sentences:
-        if written.encode(text).ids != run.tokenizer(text, truncation=True, max_length=longest)["input_ids"]:
-            raise LangliftError(
-                "tokenizer.json alone splits text differently than the run's tokenizer",
-                "nothing was written; please report this with the name of the base model",
-            )
+    require_same_tokens(run, lambda text: written.encode(text).ids, longest)
 
 
 def _description(run: Reference) -> dict[str, Any]:

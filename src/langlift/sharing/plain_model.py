@@ -30,9 +30,17 @@ from langlift.checkpoints.adapter_folder import read_config, read_description, r
 from langlift.checkpoints.exporting import Exported
 from langlift.checkpoints.layouts import CONFIG_FILE, FUSION_CONFIG
 from langlift.errors import InputError, LangliftError
-from langlift.files import check_new_folder, new_folder
-from langlift.sharing.export_records import MODEL_FILES, finish_export, read_json
-from langlift.sharing.reference import Reference, compared, load_reference, logits_on, plain_logits, require_parity
+from langlift.files import check_new_folder, new_folder, read_json
+from langlift.sharing.export_records import MODEL_FILES, finish_export
+from langlift.sharing.reference import (
+    Reference,
+    compared,
+    load_reference,
+    logits_on,
+    plain_logits,
+    require_parity,
+    require_same_tokens,
+)
 from langlift.tasks.prediction import TrainedTask, is_task_run, seed_folder
 from langlift.tasks.runner import HEAD
 from langlift.tasks.task import TASKS
@@ -50,38 +58,27 @@ TOKEN_HEADS: dict[str, dict[str, str]] = {
     **dict.fromkeys(("llama", "qwen2", "qwen3", "gemma", "gemma2"), DECODER_TAGGER),
 }
 """A linear layer on every token's last hidden state."""
-DIFFERENCES = {
-    "electra": "has a gelu where langlift's has a tanh",
-    "distilbert": "has a relu where langlift's has a tanh",
-    "modernbert": "has a layer norm that langlift's lacks",
-}
-"""How other heads differ."""
 ALTERNATIVE = "--to onnx keeps model and head in one file; 'langlift predict' and 'langlift push' use the run"
 
 
-def sentence_head(model_type: str, pooling: str, source: Path) -> Mapping[str, str]:
-    """The modules for the parts of a classification head.
+def head_parts(model_type: str, verb: str, pooling: str, source: Path) -> Mapping[str, str]:
+    """The modules of transformers' classifier for the parts of the head of a task, which ``verb`` tells apart.
 
     Raises:
-        InputError: transformers' classifier of this architecture computes something else.
+        InputError: this classifier computes something else.
     """
-    if model_type not in SENTENCE_HEADS:
-        difference = DIFFERENCES.get(model_type, "is one linear layer without a bias")
-        raise InputError(f"{source}: transformers' sentence classifier for {model_type} {difference}", ALTERNATIVE)
-    if pooling != "first":
+    kind, heads = ("token", TOKEN_HEADS) if verb == "tag" else ("sentence", SENTENCE_HEADS)
+    if model_type not in heads:
+        raise InputError(
+            f"{source}: transformers' {kind} classifier for {model_type} computes something else",
+            ALTERNATIVE,
+        )
+    if verb == "classify" and pooling != "first":
         raise InputError(
             f"{source}: pooling is '{pooling}'; transformers' classifier for {model_type} uses the first token",
             ALTERNATIVE,
         )
-    return SENTENCE_HEADS[model_type]
-
-
-def token_head(model_type: str, source: Path) -> Mapping[str, str]:
-    """The modules for the parts of a tagging head; errors as in ``sentence_head``."""
-    if model_type not in TOKEN_HEADS:
-        difference = DIFFERENCES.get(model_type, "does not exist")
-        raise InputError(f"{source}: transformers' token classifier for {model_type} {difference}", ALTERNATIVE)
-    return TOKEN_HEADS[model_type]
+    return heads[model_type]
 
 
 def export_transformers(source: Path, out: Path, base: BaseName, data: str | None) -> Exported:
@@ -110,11 +107,7 @@ def export_transformers(source: Path, out: Path, base: BaseName, data: str | Non
         parity = compared(expected, logits_on(run.batches, partial(plain_logits, written)))
         require_parity(parity, f"{source} as a plain model")
         tokenizer = AutoTokenizer.from_pretrained(staging)
-        if any(tokenizer(text)["input_ids"] != run.tokenizer(text)["input_ids"] for text in run.sentences):
-            raise LangliftError(
-                "the tokenizer that was written splits text differently than the run's",
-                "nothing was written; please report this with the name of the base model",
-            )
+        require_same_tokens(run, lambda text: tokenizer(text)["input_ids"])
         words = None
         if run.trained and task and task.verb == "tag":  # the token of a word that has its label
             every = run.trained.settings["label_subwords"] == "every"
@@ -180,11 +173,10 @@ def _classifier(trained: TrainedTask, source: Path) -> tuple[Any, PreTrainedMode
     config: Any = deepcopy(body.config)
     config.id2label = dict(enumerate(trained.labels))
     config.label2id = {label: number for number, label in enumerate(trained.labels)}
-    if trained.task.verb == "tag":
-        auto_class, parts = AutoModelForTokenClassification, token_head(model_type, source)
-    else:
+    parts = head_parts(model_type, trained.task.verb, trained.settings["pooling"], source)
+    auto_class: Any = AutoModelForTokenClassification
+    if trained.task.verb == "classify":
         auto_class = AutoModelForSequenceClassification
-        parts = sentence_head(model_type, trained.settings["pooling"], source)
         config.problem_type = "single_label_classification"
     model: PreTrainedModel = auto_class.from_config(config, dtype=torch.float32)
     _fill(model, body, head, parts)

@@ -13,10 +13,11 @@ from langlift.bundled_models import BUNDLED
 from langlift.corpus.text_data import load_text_data
 from langlift.data_folder import MANIFEST
 from langlift.errors import InputError
+from langlift.files import read_json
 from langlift.hub_folders import REPOSITORY
 from langlift.languages import FLORES_CODE, Language, find_language
 from langlift.model_cards import render_card, split_front_matter
-from langlift.sharing.export_records import EXPORT_FILE, inputs_in, read_json, settings_in
+from langlift.sharing.export_records import EXPORT_FILE, inputs_in, settings_in
 from langlift.sharing.published_files import Publication, recorded_paths
 from langlift.tasks.runner import HEAD
 from langlift.tasks.task import TASKS, Task

@@ -23,12 +23,12 @@ from langlift.checkpoints.layouts import (
 )
 from langlift.checkpoints.weight_files import read_metadata, read_safetensors
 from langlift.errors import InputError
+from langlift.files import read_json
 from langlift.hub_folders import REPOSITORY
 from langlift.sharing.export_records import (
     EXPORT_FILE,
     MODEL_FILES,
     inputs_in,
-    read_json,
     read_readme,
     read_recipe,
 )
@@ -51,6 +51,8 @@ TASK_FILES = (HEAD, HEAD_WEIGHTS, *ADAPTER_FILES, *MODEL_FILES)
 ONNX_GRAPH = "model.onnx"
 ONNX_FILES = (ONNX_GRAPH, "model.onnx.data", "model_int8*.onnx*", "labels.json", "tokenizer.json")
 BELOW = (LANGUAGE_ADAPTER, FUSED_ADAPTERS)
+REWRITTEN = (RECIPE, METRICS, EXPORT_FILE, CONFIG_FILE, FUSION_CONFIG)
+"""The files that may name local paths or the base model."""
 
 Content = Path | bytes
 
@@ -135,10 +137,8 @@ def made_portable(publication: Publication, base: str | None) -> dict[str, Conte
     for name, path in publication.files.items():
         if not isinstance(path, Path):
             continue
-        if path.name in (RECIPE, METRICS, EXPORT_FILE):
-            ready[name] = _without_paths(path, before, base)
-        elif path.name in (CONFIG_FILE, FUSION_CONFIG):
-            ready[name] = _with_base(path, before, base)
+        if path.name in REWRITTEN:
+            ready[name] = _portable(path, before, base)
         elif path.name == PEFT_WEIGHTS and before != base:
             identity = json.loads(read_metadata(path).get(METADATA, "{}"))
             if identity.get("model_name") == before:
@@ -190,7 +190,7 @@ def _chosen(folder: Path, patterns: Sequence[str]) -> dict[str, Content]:
     }
 
 
-def _without_paths(path: Path, before: str | None, base: str | None) -> bytes:
+def _portable(path: Path, before: str | None, base: str | None) -> bytes:
     text = path.read_text(encoding="utf-8")
     content = yaml.safe_load(text) if path.name == RECIPE else json.loads(text)
     paths = set(recorded_paths(content)) if path.name == RECIPE else set()
@@ -210,16 +210,3 @@ def _without_paths(path: Path, before: str | None, base: str | None) -> bytes:
     if path.name == RECIPE:
         return yaml.safe_dump(new, sort_keys=False, allow_unicode=True).encode()
     return (json.dumps(new, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _with_base(path: Path, before: str | None, base: str | None) -> bytes:
-    text = path.read_text(encoding="utf-8")
-    content = json.loads(text)
-    changed = {
-        key: base
-        for key in ("model_name", "base_model_name_or_path")
-        if before is not None and content.get(key) == before != base
-    }
-    if not changed:
-        return text.encode()
-    return (json.dumps({**content, **changed}, indent=2, sort_keys=True) + "\n").encode()

@@ -63,21 +63,21 @@ class ParserEncoder(WordEncoder):
         self.tree = DECODERS[decoding]
 
     def examples(
-        self, sentences: Sequence[Sentence], relations: Sequence[str] = (), trees: Sequence[Tree] | None = None
+        self, inputs: Sequence[Sentence], labels: Sequence[str] = (), gold: Sequence[Tree] | None = None
     ) -> list[Example]:
         """One example per sentence, with these int64 arrays.
 
         ``input_ids`` [tokens] of all its windows, concatenated; ``windows`` [windows], their lengths; ``words``
-        [tokens], the number of each token's word or ``IGNORED``; ``heads`` [words], 0 without ``trees``;
-        ``labels`` [words], positions in ``relations`` (``IGNORED`` if not among them, or without ``trees``).
+        [tokens], the number of each token's word or ``IGNORED``; ``heads`` [words], 0 without ``gold``;
+        ``labels`` [words], positions in ``labels`` (``IGNORED`` if not among them, or without ``gold``).
         """
-        numbers = {relation: number for number, relation in enumerate(relations)}
-        encoded = self([s.words for s in sentences], [list(range(len(s.words))) for s in sentences])
+        numbers = {relation: number for number, relation in enumerate(labels)}
+        encoded = self.encode(inputs, [range(len(one.words)) for one in inputs])
         parts = iter(encoded.examples)
         examples = []
-        for place, (sentence, count) in enumerate(zip(sentences, encoded.windows, strict=True)):
+        for place, (sentence, count) in enumerate(zip(inputs, encoded.windows, strict=True)):
             windows = [next(parts) for _ in range(count)]
-            tree = trees[place] if trees else [(0, "")] * len(sentence.words)
+            tree = gold[place] if gold else [(0, "")] * len(sentence.words)
             examples.append(
                 {
                     "input_ids": np.concatenate([window["input_ids"] for window in windows]),
@@ -158,16 +158,6 @@ class Dependencies(TreebankLearner[Tree]):
     ) -> ParserEncoder:
         """Words as in running text; a long sentence is encoded in windows and parsed as a whole."""
         return ParserEncoder(tokenizer, model, max_tokens, settings["pooling"], path, settings["decoding"])
-
-    def examples(
-        self,
-        encoder: ParserEncoder,
-        inputs: Sequence[Sentence],
-        labels: Sequence[str],
-        gold: Sequence[Tree] | None = None,
-    ) -> list[Example]:
-        """One for each sentence."""
-        return encoder.examples(inputs, labels, gold)
 
     def loss(self, output: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy (nats) of heads and relations over words."""

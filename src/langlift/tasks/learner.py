@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from langlift.errors import InputError
-from langlift.heads.classification import TaskModel
+from langlift.heads.classification import TaskModel, summed_class_loss
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.sources import Source, digest
 from langlift.tasks.task import Task
@@ -128,10 +128,16 @@ class Answer(ABC):
         return ()
 
 
-class Encoder:
-    """Turns a task's inputs into examples; only its learner calls it."""
+class Encoder(ABC):
+    """Turns a task's inputs into examples, and collates these into batches."""
 
     collate: Collate
+
+    @abstractmethod
+    def examples(
+        self, inputs: Sequence[Any], labels: Sequence[str] = (), gold: Sequence[Any] | None = None
+    ) -> list[Example]:
+        """Inputs as examples, with ``gold`` as positions in ``labels``; without it, with placeholders."""
 
     def notes(self, inputs: Sequence[Any]) -> dict[str, Any]:
         """Notes on how these inputs are encoded, for the metrics of a run."""
@@ -197,8 +203,8 @@ class Learner(ABC, Generic[Input, Gold]):
         sources, tested = [self.open(name) for name in names], self.open(data)
         parts = [self.train_and_dev(source, repairs, remarks) for source in sources]
         train, dev = (list(chain.from_iterable(part)) for part in zip(*parts, strict=True))
-        labels = self.labels([item.gold for item in train], f"{', '.join(names)} (train)")
         test = self.split_of(tested, "test", repairs)
+        labels = self.labels([item.gold for item in train], f"{', '.join(names)} (train)")
         known = {"", *chain.from_iterable(self.known(item.gold) for item in train)}
         for split, items in {"dev": dev, "test": test}.items():
             for item in items:
@@ -262,15 +268,9 @@ class Learner(ABC, Generic[Input, Gold]):
     ) -> Encoder:
         """The encoder of the fast or naive path; sets the model's attention, in place."""
 
-    @abstractmethod
-    def examples(
-        self, encoder: Any, inputs: Sequence[Input], labels: Sequence[str], gold: Sequence[Gold] | None = None
-    ) -> list[Example]:
-        """Inputs as examples, with ``gold`` as positions in ``labels``; without it, with placeholders."""
-
-    @abstractmethod
     def loss(self, output: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss summed over the batch's items, and their number."""
+        """The loss summed over the batch's items, and their number: by default, cross-entropy (nats) of labels."""
+        return summed_class_loss(output, batch["labels"][batch["labels"] >= 0])
 
     # Prediction and evaluation
 

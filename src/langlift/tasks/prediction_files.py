@@ -1,17 +1,19 @@
-"""Write predictions row by row: as TSV, JSON lines or one word per line."""
+"""Label a file row by row, as TSV, JSON lines or one word per line."""
 
 import csv
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, tee
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from langlift.errors import InputError, LangliftError
+from langlift.progress import ProgressBar
 from langlift.tasks.input_rows import STANDARD
-from langlift.tasks.learner import Answer, Row
 from langlift.tasks.prediction import TrainedTask
 
 TSV, JSON = ".tsv", ".jsonl"
@@ -34,43 +36,56 @@ class PredictResult:
     out: str
 
 
-class PredictionWriter:
-    """Writes labelled rows in one format: the columns of the input, then the predictions."""
+def label_file(trained: TrainedTask, text: Path, out: Path) -> PredictResult:
+    """Label the rows of ``text``, and write each to ``out``: its own columns, then the prediction.
 
-    def __init__(self, stream: TextIO, ending: str, counted: list[str]) -> None:
-        self._stream, self._ending = stream, ending
-        self._table: Any = None
-        self.rows = 0
-        self.counts = dict.fromkeys(counted, 0)
+    Until all are written, and after a failure, the rows are in ``out.partial``.
 
-    def write(self, row: Row, prediction: Answer) -> None:
-        """Append one row."""
-        self.rows += 1
-        for name in prediction.counted:
-            self.counts[name] += 1
-        if self._ending == JSON:
-            self._stream.write(json.dumps({**row, **prediction.record()}, ensure_ascii=False) + "\n")
-        elif self._ending != TSV:
-            self._stream.writelines(f"{line}\n" for line in [*prediction.lines(), ""])
-        else:
-            cells = prediction.cells()
-            if self._table is None:
-                self._table = csv.writer(self._stream, delimiter="\t", lineterminator="\n")
-                self._table.writerow([*row, *cells])
-            self._table.writerow([*row.values(), *cells.values()])
+    Raises:
+        InputError: ``text`` is empty or damaged, or ``out`` has an unknown format, or not one of this task.
+        LangliftError: ``out`` cannot be written.
+    """
+    started, learner = time.monotonic(), trained.task.learner
+    counts = dict.fromkeys(learner.counted(trained.labels), 0)
+    source = learner.read_inputs(text)
+    first = next(source, None)
+    if first is None:
+        raise InputError(f"{text}: no text to label", "give a file with one sentence a line")
+    rows, inputs = tee(chain([first], source))
+    number = 0
+    with _opened(out, trained) as stream, ProgressBar("labelling", None, "rows") as bar:
+        table = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        answers = trained(put_in for _, put_in in inputs)
+        for number, ((row, _), answer) in enumerate(zip(rows, answers, strict=True), start=1):
+            for name in answer.counted:
+                counts[name] += 1
+            if out.suffix == TSV:
+                cells = answer.cells()
+                if number == 1:
+                    table.writerow([*row, *cells])
+                table.writerow([*row.values(), *cells.values()])
+            elif out.suffix == JSON or out == STANDARD:
+                stream.write(json.dumps({**row, **answer.record()}, ensure_ascii=False) + "\n")
+            else:
+                stream.writelines(f"{line}\n" for line in [*answer.lines(), ""])
+            bar.advance()
+    seconds = time.monotonic() - started
+    return PredictResult(
+        task=trained.task.name,
+        run=str(trained.folder),
+        labels=trained.labels,
+        rows=number,
+        counts=counts,
+        seconds=round(seconds, 2),
+        rows_per_second=round(number / max(seconds, 1e-9), 1),
+        out=str(out),
+    )
 
 
 @contextmanager
-def open_predictions(target: Path, trained: TrainedTask) -> Iterator[PredictionWriter]:
-    """Write to ``target``; until all is written, and after a failure, the rows are in ``target.partial``.
-
-    Raises:
-        InputError: an unknown format, or not one of this task.
-        LangliftError: it cannot be written.
-    """
-    counted = trained.task.learner.counted(trained.labels)
+def _opened(target: Path, trained: TrainedTask) -> Iterator[TextIO]:
     if target == STANDARD:
-        yield PredictionWriter(sys.stdout, JSON, counted)
+        yield sys.stdout
         return
     endings = [ending for ending in (TSV, JSON, trained.task.word_file) if ending]
     if target.suffix not in endings:
@@ -81,7 +96,7 @@ def open_predictions(target: Path, trained: TrainedTask) -> Iterator[PredictionW
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("w", encoding="utf-8", newline="") as stream:
-            yield PredictionWriter(stream, target.suffix, counted)
+            yield stream
         partial.replace(target)
     except OSError as error:
         raise LangliftError(

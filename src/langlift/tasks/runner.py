@@ -176,7 +176,7 @@ class _Seeds:
             test = self.data.test
             answers = learner.predict(model, encoder, test.inputs, labels, trainer.bf16)
             with torch.inference_mode(), autocast(default_device(), trainer.bf16):
-                examples = learner.examples(encoder, test.inputs, labels)
+                examples = encoder.examples(test.inputs, labels)
                 report = self.setup.report(model.eval(), _batches(examples, encoder))
             metrics = {
                 "seed": seed,
@@ -212,7 +212,7 @@ class _Seeds:
         """The Trainer of one seed; the model is moved and cast in place."""
         task, learner, recipe, labels = self.task, self.task.learner, self.recipe, self.data.labels
         train = _sample(self.data.train, recipe.train_examples, seed)
-        examples = learner.examples(encoder, train.inputs, labels, train.gold)
+        examples = encoder.examples(train.inputs, labels, train.gold)
         dev = _sample(self.data.dev, recipe.validation_examples, DEV_SEED)
         device = default_device()
         model.to(device)

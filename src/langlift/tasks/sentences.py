@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from langlift.backbones.loading import longest_input
@@ -15,7 +15,7 @@ from langlift.backbones.registry import backbone_of
 from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
 from langlift.evaluation.metrics import macro_f1
-from langlift.heads.classification import ClassificationHead, SentenceClassifier, summed_class_loss
+from langlift.heads.classification import ClassificationHead, SentenceClassifier
 from langlift.tasks.baselines import text_baseline
 from langlift.tasks.inference import probabilities_of
 from langlift.tasks.input_rows import TEXT, read_rows, read_table
@@ -25,7 +25,6 @@ from langlift.tasks.sources import HubSet, Source, open_source
 from langlift.tasks.task import Columns
 from langlift.training.examples import Example
 from langlift.training.language_model_loss import collate_for
-from langlift.training.trainer import Batch
 
 HUB_TEXTS = ("text", "sentence", "review", "tweet", "content")
 """Possible names of the text's field in hub data sets."""
@@ -74,12 +73,15 @@ class SentenceEncoder(Encoder):
         self._max_tokens = min(max_tokens, longest_input(model, tokenizer))
         self.collate = collate_for(path, model, tokenizer.pad_token_id)
 
-    def __call__(self, texts: Sequence[str], numbers: Sequence[int] | None = None) -> list[Example]:
+    def examples(
+        self, inputs: Sequence[str], labels: Sequence[str] = (), gold: Sequence[str] | None = None
+    ) -> list[Example]:
         """Token ids of each text, including special tokens, with the number of its label (default: 0)."""
-        encoded = self._tokenizer(list(texts), truncation=True, max_length=self._max_tokens)["input_ids"]
+        encoded = self._tokenizer(list(inputs), truncation=True, max_length=self._max_tokens)["input_ids"]
+        numbers = [0] * len(inputs) if gold is None else [labels.index(label) for label in gold]
         return [
             {"input_ids": np.asarray(ids, dtype=np.int64), "labels": np.asarray(number, dtype=np.int64)}
-            for ids, number in zip(encoded, numbers or [0] * len(texts), strict=True)
+            for ids, number in zip(encoded, numbers, strict=True)
         ]
 
 
@@ -151,20 +153,6 @@ class SentenceLearner(Learner[str, str]):
         """Texts, cut at the model's longest input."""
         return SentenceEncoder(tokenizer, model, max_tokens, path)
 
-    def examples(
-        self,
-        encoder: SentenceEncoder,
-        inputs: Sequence[str],
-        labels: Sequence[str],
-        gold: Sequence[str] | None = None,
-    ) -> list[Example]:
-        """One for each text."""
-        return encoder(inputs, None if gold is None else [labels.index(label) for label in gold])
-
-    def loss(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Cross-entropy (nats)."""
-        return summed_class_loss(output, batch["labels"])
-
     def predict(
         self,
         model: nn.Module,
@@ -193,4 +181,4 @@ def class_probabilities(
     model: nn.Module, encode: SentenceEncoder, texts: Sequence[str], bf16: bool = False
 ) -> npt.NDArray[np.float32]:
     """The probability of every class for every text; shape [texts, classes]."""
-    return np.concatenate(probabilities_of(model, encode(texts), encode.collate, bf16))
+    return np.concatenate(probabilities_of(model, encode.examples(texts), encode.collate, bf16))

@@ -5,19 +5,16 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from langlift.backbones.registry import backbone_of
 from langlift.errors import InputError
-from langlift.heads.classification import TokenClassifier, TokenHead, summed_class_loss
-from langlift.masking.masked_language_model import IGNORED
+from langlift.heads.classification import TokenClassifier, TokenHead
 from langlift.tasks.inference import probabilities_of
-from langlift.tasks.learner import Answer, Input, Learner, Settings, words_in
+from langlift.tasks.learner import Answer, Input, Learner, Settings
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.word_encoder import WordEncoder
-from langlift.training.examples import Example
-from langlift.training.trainer import Batch
 
 
 @dataclass(frozen=True)
@@ -76,22 +73,6 @@ class TaggingLearner(Learner[Input, list[str]], Generic[Input]):
         labelled = "every" if settings["label_subwords"] == "every" else pooling
         return WordEncoder(tokenizer, model, max_tokens, labelled, path, at_end=pooling == "last")
 
-    def examples(
-        self,
-        encoder: WordEncoder,
-        inputs: Sequence[Input],
-        labels: Sequence[str],
-        gold: Sequence[list[str]] | None = None,
-    ) -> list[Example]:
-        """One for each window of each sentence; tags that are not among ``labels`` are ignored."""
-        numbers = {label: number for number, label in enumerate(labels)}
-        of_words = None if gold is None else [[numbers.get(tag, IGNORED) for tag in tags] for tags in gold]
-        return encoder([words_in(one) for one in inputs], of_words).examples
-
-    def loss(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Cross-entropy (nats) over labelled tokens."""
-        return summed_class_loss(output, batch["labels"][batch["labels"] >= 0])
-
     def predict(
         self,
         model: nn.Module,
@@ -101,7 +82,7 @@ class TaggingLearner(Learner[Input, list[str]], Generic[Input]):
         bf16: bool = False,
     ) -> list[Tagged]:
         """The most probable tags of each sentence."""
-        encoded = encoder([words_in(one) for one in inputs])
+        encoded = encoder.encode(inputs)
         windows = iter(probabilities_of(model, encoded.examples, encoder.collate, bf16))
         answers = []
         for one, count, counts in zip(inputs, encoded.windows, encoded.counts, strict=True):

@@ -55,24 +55,31 @@ class WordEncoder(Encoder):
         self._unknown = [next(token for token in stand_ins if token is not None)]
         self.collate = collate_for(path, model, tokenizer.pad_token_id)
 
-    def __call__(
-        self, sentences: Sequence[Sequence[str]], labels: Sequence[Sequence[int]] | None = None
-    ) -> EncodedWords:
-        """Encode sentences of at least one word each; ``labels`` has a number for each word (default: 0)."""
+    def examples(
+        self, inputs: Sequence[Any], labels: Sequence[str] = (), gold: Sequence[Any] | None = None
+    ) -> list[Example]:
+        """One for each window of each sentence; tags that are not among ``labels`` are ignored."""
+        numbers = {label: number for number, label in enumerate(labels)}
+        of_words = None if gold is None else [[numbers.get(tag, IGNORED) for tag in tags] for tags in gold]
+        return self.encode(inputs, of_words).examples
+
+    def encode(self, inputs: Sequence[Any], numbers: Sequence[Sequence[int]] | None = None) -> EncodedWords:
+        """Encode sentences of at least one word each, with a number for each word (default: 0)."""
+        sentences = [words_in(one) for one in inputs]
         encoded = self._tokenizer(
             [" ".join(words) for words in sentences],
             add_special_tokens=False,
             return_offsets_mapping=True,
             verbose=False,
         )
-        labels = [[0] * len(words) for words in sentences] if labels is None else labels
+        numbers = [[0] * len(words) for words in sentences] if numbers is None else numbers
         done = EncodedWords([], [], [])
-        of_sentences = zip(sentences, labels, encoded["input_ids"], encoded["offset_mapping"], strict=True)
-        for words, numbers, ids, offsets in of_sentences:
+        of_sentences = zip(sentences, numbers, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        for words, of_words, ids, offsets in of_sentences:
             pieces = self._pieces(words, ids, offsets)
             windows: list[list[tuple[list[int], int]]] = [[]]
             length = 0
-            for piece, number in zip(pieces, numbers, strict=True):
+            for piece, number in zip(pieces, of_words, strict=True):
                 if windows[-1] and length + len(piece) > self._room:
                     windows.append([])
                     length = 0
@@ -90,8 +97,7 @@ class WordEncoder(Encoder):
 
     def notes(self, inputs: Sequence[Any]) -> dict[str, Any]:
         """The number of test sentences that are too long for one input."""
-        windows = self([words_in(one) for one in inputs]).windows
-        return {"test_sentences_in_windows": sum(count > 1 for count in windows)}
+        return {"test_sentences_in_windows": sum(count > 1 for count in self.encode(inputs).windows)}
 
     def _pieces(
         self, words: Sequence[str], ids: Sequence[int], offsets: Sequence[tuple[int, int]]
