@@ -11,7 +11,7 @@ from conftest import MALTESE
 
 from langlift.backbones.loading import load_model, load_tokenizer
 from langlift.languages import find_language
-from langlift.tasks.word_encoder import WordEncoder
+from langlift.tasks.tagging import WordEncoder
 from langlift.training.adaptation import adapt
 from langlift.training.recipes import AdaptRecipe
 

@@ -23,8 +23,8 @@ from langlift.tasks.learner import Item, Repairs
 from langlift.tasks.ner import TaggedWords, bio_tags, read_conll
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
+from langlift.tasks.tagging import WordEncoder
 from langlift.tasks.task import TASKS
-from langlift.tasks.word_encoder import WordEncoder
 
 NER = TASKS["ner"].learner
 fuzzing = settings(

@@ -84,9 +84,8 @@ class Adapted:
     def fill(self, texts: list[str], top: int = 5) -> list[list[WordGuess]]: ...
     def fill(self, texts: str | list[str], top: int = 5) -> list[WordGuess] | list[list[WordGuess]]:
         """The ``top`` most likely words for the gap ``___`` of each text, best first."""
-        model, tokenizer, forms = self._asked("fill")
-        return self._answer(
-            texts, lambda some: [most_likely_words(model, tokenizer, forms, text, top) for text in some]
+        return self._answers(
+            "fill", texts, lambda some: [most_likely_words(*self._language_model, text, top) for text in some]
         )
 
     @overload
@@ -95,8 +94,7 @@ class Adapted:
     def surprise(self, texts: list[str]) -> list[list[WordSurprise]]: ...
     def surprise(self, texts: str | list[str]) -> list[WordSurprise] | list[list[WordSurprise]]:
         """The surprisal of each word of each text, in bits: high for words that the model did not expect."""
-        model, tokenizer, _ = self._asked("surprise")
-        return self._answer(texts, lambda some: word_surprises(model, tokenizer, some))
+        return self._answers("surprise", texts, lambda some: word_surprises(*self._language_model[:2], some))
 
     @overload
     def classify(self, texts: str) -> Prediction: ...
@@ -104,8 +102,7 @@ class Adapted:
     def classify(self, texts: list[str]) -> list[Prediction]: ...
     def classify(self, texts: str | list[str]) -> Prediction | list[Prediction]:
         """Each text's label (topic, sentiment, ...), with the probability of every label."""
-        found: Prediction | list[Prediction] = self._labelled("classify", texts)
-        return found
+        return self._answers("classify", texts, self._labelled)
 
     @overload
     def tag(self, texts: str) -> FoundEntities | TaggedSentence: ...
@@ -113,7 +110,7 @@ class Adapted:
     def tag(self, texts: list[str]) -> list[FoundEntities | TaggedSentence]: ...
     def tag(self, texts: str | list[str]) -> Any:
         """Each text's words with their named entities, or with their parts of speech."""
-        return self._labelled("tag", texts)
+        return self._answers("tag", texts, self._labelled)
 
     @overload
     def parse(self, texts: str) -> Parse: ...
@@ -121,8 +118,7 @@ class Adapted:
     def parse(self, texts: list[str]) -> list[Parse]: ...
     def parse(self, texts: str | list[str]) -> Parse | list[Parse]:
         """Each text's words with their heads and relations."""
-        found: Parse | list[Parse] = self._labelled("parse", texts)
-        return found
+        return self._answers("parse", texts, self._labelled)
 
     @cached_property
     def _is_task(self) -> bool:
@@ -139,32 +135,19 @@ class Adapted:
         tokenizer = loaded.tokenizer
         return loaded.model.to(default_device()).eval(), tokenizer, canonical_tokens(tokenizer)
 
-    def _asked(self, method: str) -> tuple[PreTrainedModel, Any, Any]:
-        with self._turn:
-            if method not in self.methods:
-                raise self._wrong(method)
-            return self._language_model
+    def _labelled(self, texts: Sequence[str]) -> list[Any]:
+        return list(self._trained(map(self._trained.task.learner.input_of, texts)))
 
-    def _labelled(self, method: str, texts: str | list[str]) -> Any:
-        with self._turn:
-            if not self._is_task or self.methods != (method,):
-                raise self._wrong(method)
-            trained = self._trained
-        return self._answer(texts, lambda some: list(trained(map(trained.task.learner.input_of, some))))
-
-    def _answer(self, texts: str | list[str], answers: Callable[[Sequence[str]], list[Any]]) -> Any:
+    def _answers(self, method: str, texts: str | list[str], answers: Callable[[list[str]], list[Any]]) -> Any:
         some = [texts] if isinstance(texts, str) else list(texts)
-        if not some:
-            return []
         if empty := [number for number, text in enumerate(some, start=1) if not text.strip()]:
             raise InputError(f"text {empty[0]} is empty", "give a text that contains words")
         with self._turn:
-            found = answers(some)
+            if method not in self.methods:
+                methods = " and ".join(self.methods) or "do neither, being a decoder"
+                raise InputError(
+                    f"{self.path}: cannot {method}, it can {methods}",
+                    "runs of langlift adapt have fill and surprise; runs of langlift task classify, tag or parse",
+                )
+            found = answers(some) if some else []
         return found[0] if isinstance(texts, str) else found
-
-    def _wrong(self, method: str) -> InputError:
-        methods = " and ".join(self.methods) or "do neither, being a decoder"
-        return InputError(
-            f"{self.path}: cannot {method}, it can {methods}",
-            "runs of langlift adapt have fill and surprise; runs of langlift task have classify, tag or parse",
-        )

@@ -162,8 +162,7 @@ def config_from_peft(description: Mapping[str, Any], backbone: Backbone, path: P
         raise InputError(
             f"{path}: PEFT adapters of type {kind} cannot be loaded", f"supported: {', '.join(sorted(kinds))}"
         )
-    config: PeftAdapterConfig = kinds[kind].from_peft(description, backbone, path)
-    return config
+    return kinds[kind].from_peft(description, backbone, path)
 
 
 def _seq_bn(stored: Mapping[str, Any], own: Any, path: Path) -> SeqBnConfig:

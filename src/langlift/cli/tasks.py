@@ -159,7 +159,7 @@ WORD_FILES = {
 OUT_FILES = ", ".join([".tsv", ".jsonl", *(f"{end} ({', '.join(names)})" for end, names in WORD_FILES.items())])
 
 
-@command("tasks.prediction_files:PredictResult", trusting=True)
+@command("tasks.prediction:PredictResult", trusting=True)
 def predict(
     *,
     run: Path = argument(
@@ -177,8 +177,7 @@ def predict(
     """Label your own text, of any length, with a trained task run; predictions have probabilities."""
     from langlift.hub_folders import local_folder
     from langlift.tasks.input_rows import STANDARD
-    from langlift.tasks.prediction import load_trained_task
-    from langlift.tasks.prediction_files import label_file
+    from langlift.tasks.prediction import label_file, load_trained_task
 
     if as_json and out == STANDARD:
         raise InputError("--json cannot be combined with predictions on stdout", "name a file with --out")

@@ -109,11 +109,9 @@ def read_recipe(source: Path) -> dict[str, Any]:
 
 def inputs_in(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The base, language and data in a recipe."""
-    inputs: dict[str, Any] = recipe.get("inputs") or {}
-    return inputs
+    return recipe.get("inputs") or {}
 
 
 def settings_in(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The settings in a recipe."""
-    settings: dict[str, Any] = recipe.get(str(recipe.get("command"))) or {}
-    return settings
+    return recipe.get(str(recipe.get("command"))) or {}

@@ -25,8 +25,8 @@ from langlift.adapters.peft_adapter import merge
 from langlift.backbones.base_name import BaseName
 from langlift.backbones.eight_bits import has_eight_bits
 from langlift.backbones.loading import quiet_transformers
-from langlift.backbones.registry import backbone_of, backbone_of_type
-from langlift.checkpoints.adapter_folder import read_config, read_description, read_identity
+from langlift.backbones.registry import backbone_of
+from langlift.checkpoints.adapter_folder import read_description
 from langlift.checkpoints.exporting import Exported
 from langlift.checkpoints.layouts import CONFIG_FILE, FUSION_CONFIG
 from langlift.errors import InputError, LangliftError
@@ -130,17 +130,12 @@ def export_transformers(source: Path, out: Path, base: BaseName, data: str | Non
 
 def _require_mergeable(folder: Path, source: Path) -> None:
     """Raise an InputError for adapters that cannot be merged into a plain model."""
-    if not (folder / CONFIG_FILE).is_file():
+    if not (folder / CONFIG_FILE).is_file() or "peft_type" in read_description(folder):
         return
-    if (folder / FUSION_CONFIG).exists():
-        what = "a fusion of adapters, with attention computed for every token"
-    elif "peft_type" in read_description(folder):
-        return
-    else:
-        config = read_config(folder, backbone_of_type(str(read_identity(folder).get("model_type"))))
-        what = f"a bottleneck adapter ({config.method}), whose relu does not fit into a weight of the base"
+    fused = (folder / FUSION_CONFIG).exists()
+    what = "the attention of a fusion" if fused else "the relu of a bottleneck adapter"
     raise InputError(
-        f"{source}: {what}: it cannot be merged into a plain model",
+        f"{source}: {what} does not fit into a weight of the base: it cannot be merged into a plain model",
         "--to onnx keeps everything in one file; --to adapterhub keeps it an adapter; adapters of "
         f"--method {one_of(exported_to('transformers'))} can be merged",
     )

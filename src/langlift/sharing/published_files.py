@@ -166,7 +166,6 @@ def recorded_paths(recipe: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """All strings in a nested value."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):

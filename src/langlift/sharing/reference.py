@@ -171,11 +171,7 @@ def _task(run: Path, base: BaseName, data: str | None) -> Reference:
 
 
 def _saved_split(trained: TrainedTask) -> Split[Any, Any] | None:
-    """The sentences and gold labels in a seed's predictions, if they are there.
-
-    Raises:
-        InputError: the file is damaged.
-    """
+    """The sentences and gold labels in a seed's predictions, if they are there."""
     path = trained.folder / PREDICTIONS
     if not path.is_file():
         return None

@@ -19,8 +19,8 @@ from langlift.tasks.conllu import DEPREL, HEAD, Sentence
 from langlift.tasks.inference import PREDICTION_BATCH
 from langlift.tasks.learner import Settings, Split
 from langlift.tasks.recipe import TaskRecipe
+from langlift.tasks.tagging import WordEncoder
 from langlift.tasks.treebanks import SentenceAnswer, TreebankLearner
-from langlift.tasks.word_encoder import WordEncoder
 from langlift.training.examples import Collate, Example
 from langlift.training.precision import autocast
 from langlift.training.trainer import Batch, on_device

@@ -87,8 +87,7 @@ class Repairs:
 
 def words_in(item: Any) -> list[str]:
     """The words of an input of a task that labels words."""
-    words: list[str] = getattr(item, "words", item)
-    return words
+    return getattr(item, "words", item)
 
 
 def text_of(item: Any) -> str:
@@ -111,9 +110,9 @@ class Answer(ABC):
         """It in the form of a gold label."""
 
     @property
-    @abstractmethod
     def counted(self) -> Sequence[str]:
-        """The labels in it that ``langlift predict`` counts."""
+        """The labels in it that ``langlift predict`` counts: by default its label or tags."""
+        return [self.gold] if isinstance(self.gold, str) else self.gold
 
     @abstractmethod
     def record(self) -> dict[str, Any]:

@@ -46,11 +46,6 @@ class Prediction(Answer):
         """The label."""
         return self.label
 
-    @property
-    def counted(self) -> list[str]:
-        """The label."""
-        return [self.label]
-
     def record(self) -> dict[str, Any]:
         """``predicted``, ``probability`` (of that label) and ``probabilities``."""
         return {

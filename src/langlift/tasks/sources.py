@@ -100,14 +100,11 @@ class HubSet:
                 f"it must be called {' or '.join(HUB_SPLITS[split])}",
             )
         columns = [self._column(data.column_names, split, names) for names in self._fields]
-        classes = [_class_names(data.features[column]) for column in columns]
         for number, row in enumerate(data.select_columns(columns), start=1):
-            place, values = f"{self.place(split)}, row {number}", []
-            for column, names in zip(columns, classes, strict=True):
-                value = row[column]
-                if value is None or (names is not None and not _is_named(value, names)):
-                    raise InputError(f"{place}: field '{column}' is empty", "drop the row")
-                values.append(value if names is None else _named(value, names))
+            place = f"{self.place(split)}, row {number}"
+            values = [_with_class_names(row[column], data.features[column]) for column in columns]
+            if None in values:
+                raise InputError(f"{place}: field '{columns[values.index(None)]}' is empty", "drop the row")
             yield place, tuple(values)
 
     def place(self, split: str) -> str:
@@ -162,17 +159,12 @@ def digest(sources: Sequence[Source], tested: Source) -> str:
     return found.hexdigest()
 
 
-def _class_names(feature: Any) -> list[str] | None:
-    """The names of a class label's numbers, or of those in a list of them."""
-    if hasattr(feature, "names"):
-        return [str(name) for name in feature.names]
-    return _class_names(feature.feature) if hasattr(feature, "feature") else None
-
-
-def _is_named(value: Any, names: Sequence[str]) -> bool:
-    values = value if isinstance(value, list) else [value]
-    return all(number is not None and 0 <= number < len(names) for number in values)
-
-
-def _named(value: Any, names: Sequence[str]) -> Any:
-    return [names[number] for number in value] if isinstance(value, list) else names[value]
+def _with_class_names(value: Any, feature: Any) -> Any:
+    """A value, or a list of them, with class names for class numbers; ``None`` if one is missing."""
+    if isinstance(value, list):
+        values = [_with_class_names(one, getattr(feature, "feature", None)) for one in value]
+        return None if None in values else values
+    names = getattr(feature, "names", None)
+    if value is None or names is None:
+        return value
+    return names[value] if 0 <= value < len(names) else None

@@ -79,8 +79,7 @@ class Task:
     def learner(self) -> "Learner[Any, Any]":
         """The task's learner; imports torch."""
         module, name = self.learner_class.split(":")
-        learner: Learner[Any, Any] = getattr(import_module(f"langlift.tasks.{module}"), name)(self)
-        return learner
+        return getattr(import_module(f"langlift.tasks.{module}"), name)(self)
 
     @property
     def help(self) -> str:
@@ -92,7 +91,6 @@ class Task:
 def _sentence_task(
     name: str, title: str, epochs: int, columns: Columns, published: Published | None = None
 ) -> Task:
-    """A task that labels whole texts."""
     quoting = "" if columns.quoted else ", not quoted"
     return Task(
         name=name,
