@@ -13,6 +13,7 @@ from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import weightless_model
 from langlift.backbones.registry import backbone_of_type
 from langlift.bundled_models import BUNDLED
+from langlift.checkpoints import layouts
 from langlift.checkpoints.adapter_folder import (
     MLM_HEAD,
     identity_of,
@@ -25,15 +26,6 @@ from langlift.checkpoints.adapter_folder import (
     write_adapterhub,
 )
 from langlift.checkpoints.configurations import adapterhub_config
-from langlift.checkpoints.layouts import (
-    ADAPTERHUB_PICKLE,
-    ADAPTERHUB_WEIGHTS,
-    PEFT_WEIGHTS,
-    adapterhub_from_peft,
-    full_peft_keys,
-    renamed,
-    usable_name,
-)
 from langlift.checkpoints.weight_files import read_safetensors
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder
@@ -90,14 +82,14 @@ def export_adapter(source: Path, layout: str, out: Path, base: BaseName | str | 
     if not identity and not base:
         raise InputError(f"{source}: does not state its architecture", "give the base model with --base")
     stored = str(identity.get("name") or source.resolve().name)
-    name = usable_name(stored)
-    weights = read_safetensors(source / (PEFT_WEIGHTS if in_peft else ADAPTERHUB_WEIGHTS))
+    name = layouts.usable_name(stored)
+    weights = read_safetensors(source / (layouts.PEFT_WEIGHTS if in_peft else layouts.ADAPTERHUB_WEIGHTS))
     if base:
         model = weightless_model(base)
         with torch.device("meta"):
             load_adapter(model, source, name=CHECKED)
         identity = {**identity, **identity_of(model, name, base.name)}
-        weights = full_peft_keys(model, weights) if in_peft else weights
+        weights = layouts.full_peft_keys(model, weights) if in_peft else weights
     backbone = backbone_of_type(str(identity.get("model_type")))
     config = read_config(source, backbone)
     method = METHODS[config.method]
@@ -115,13 +107,13 @@ def export_adapter(source: Path, layout: str, out: Path, base: BaseName | str | 
             write_adapter(staging, config, weights, identity)
         else:
             weights = (
-                {adapterhub_from_peft(key, name): value for key, value in weights.items()}
+                {layouts.adapterhub_from_peft(key, name): value for key, value in weights.items()}
                 if in_peft
-                else renamed(weights, stored, name)
+                else layouts.renamed(weights, stored, name)
             )
             settings = adapterhub_config(config, backbone)
             write_adapterhub(staging, settings, weights, {**identity, "name": name})
-            torch.save(weights, staging / ADAPTERHUB_PICKLE)  # which the library reads by default
+            torch.save(weights, staging / layouts.ADAPTERHUB_PICKLE)  # which the library reads by default
         card = render_card(
             "export_adapter.md",
             layout=layout,

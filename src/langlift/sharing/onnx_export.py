@@ -12,18 +12,8 @@ from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.exporting import Exported
 from langlift.files import check_new_folder, new_folder, write_json
 from langlift.progress import say
+from langlift.sharing import onnx_graph
 from langlift.sharing.export_records import finish_export
-from langlift.sharing.onnx_graph import (
-    INT8_FILE,
-    MODEL_FILE,
-    Graph,
-    OnnxModel,
-    OnnxParser,
-    ParserGraph,
-    quantise,
-    require_onnx,
-    write_graph,
-)
 from langlift.sharing.reference import (
     Reference,
     compared,
@@ -47,23 +37,23 @@ def export_onnx(source: Path, out: Path, base: BaseName, int8: bool, data: str |
         InputError: no finished run, a model that cannot be a graph, or onnx is not installed.
         LangliftError: the graph does not compute what the run computes; then no files remain.
     """
-    require_onnx()
+    onnx_graph.require_onnx()
     check_new_folder(out)
     run = load_reference(source, base, data)
-    graph = (ParserGraph if run.is_parser else Graph)(run.body, run.head)
+    graph = (onnx_graph.ParserGraph if run.is_parser else onnx_graph.Graph)(run.body, run.head)
     with new_folder(out) as staging:
         say(f"writing the graph and comparing it on {len(run.sentences)} sentences")
         _write_tokenizer(run, staging)
         expected = logits_on(run.batches, run.compute)
-        write_graph(graph, staging, run.tokenizer.pad_token_id)
-        parity = compared(expected, logits_on(run.batches, _open(run, staging / MODEL_FILE)))
+        onnx_graph.write_graph(graph, staging, run.tokenizer.pad_token_id)
+        parity = compared(expected, logits_on(run.batches, _open(run, staging / onnx_graph.MODEL_FILE)))
         require_parity(parity, f"{source} as ONNX")
         described = _description(run)
         write_json(staging / LABELS_FILE, described)
         loss = None
         if int8:
             say("writing it in 8 bits and measuring the loss")
-            quantise(staging)
+            onnx_graph.quantise(staging)
             loss = _int8_loss(run, staging)
         task = run.trained.task if run.trained else None
         return finish_export(
@@ -109,8 +99,11 @@ def _description(run: Reference) -> dict[str, Any]:
 
 def _int8_loss(run: Reference, folder: Path) -> dict[str, Any]:
     """Compare both graphs on the whole test split if there is one, else on the batches of the parity check."""
-    models = [_open(run, folder / name) for name in (MODEL_FILE, INT8_FILE)]
-    sizes = [sum(path.stat().st_size for path in folder.glob(f"{name}*")) for name in (MODEL_FILE, INT8_FILE)]
+    models = [_open(run, folder / name) for name in (onnx_graph.MODEL_FILE, onnx_graph.INT8_FILE)]
+    sizes = [
+        sum(path.stat().st_size for path in folder.glob(f"{name}*"))
+        for name in (onnx_graph.MODEL_FILE, onnx_graph.INT8_FILE)
+    ]
     trained, test = run.trained, run.test
     metric, test_examples = None, 0
     scores: list[float | None] = [None, None]
@@ -136,8 +129,8 @@ def _int8_loss(run: Reference, folder: Path) -> dict[str, Any]:
     }
 
 
-def _open(run: Reference, path: Path) -> OnnxModel | OnnxParser:
-    return OnnxParser(path) if run.is_parser else OnnxModel(path)
+def _open(run: Reference, path: Path) -> onnx_graph.OnnxModel | onnx_graph.OnnxParser:
+    return onnx_graph.OnnxParser(path) if run.is_parser else onnx_graph.OnnxModel(path)
 
 
 def _labels(answers: Iterable[Any]) -> list[Any]:

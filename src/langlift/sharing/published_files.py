@@ -12,15 +12,8 @@ import yaml
 from safetensors.torch import save
 
 from langlift.backbones.eight_bits import has_eight_bits
+from langlift.checkpoints import layouts
 from langlift.checkpoints.adapter_folder import METADATA, MLM_HEAD, read_identity
-from langlift.checkpoints.layouts import (
-    ADAPTERHUB_FUSIONS,
-    ADAPTERHUB_PICKLE,
-    ADAPTERHUB_WEIGHTS,
-    CONFIG_FILE,
-    FUSION_CONFIG,
-    PEFT_WEIGHTS,
-)
 from langlift.checkpoints.weight_files import read_metadata, read_safetensors
 from langlift.errors import InputError
 from langlift.files import read_json
@@ -40,18 +33,18 @@ from langlift.training.run_folder import LEARNING_CURVES, METRICS, PROGRESS, REC
 
 RUN_FILES = (RECIPE, VERSIONS, METRICS, PROGRESS, LEARNING_CURVES, EXPORT_FILE)
 ADAPTER_FILES = (
-    CONFIG_FILE,
-    ADAPTERHUB_WEIGHTS,
-    ADAPTERHUB_PICKLE,
-    PEFT_WEIGHTS,
+    layouts.CONFIG_FILE,
+    layouts.ADAPTERHUB_WEIGHTS,
+    layouts.ADAPTERHUB_PICKLE,
+    layouts.PEFT_WEIGHTS,
     MLM_HEAD,
-    *ADAPTERHUB_FUSIONS,
+    *layouts.ADAPTERHUB_FUSIONS,
 )
 TASK_FILES = (HEAD, HEAD_WEIGHTS, *ADAPTER_FILES, *MODEL_FILES)
 ONNX_GRAPH = "model.onnx"
 ONNX_FILES = (ONNX_GRAPH, "model.onnx.data", "model_int8*.onnx*", "labels.json", "tokenizer.json")
 BELOW = (LANGUAGE_ADAPTER, FUSED_ADAPTERS)
-REWRITTEN = (RECIPE, METRICS, EXPORT_FILE, CONFIG_FILE, FUSION_CONFIG)
+REWRITTEN = (RECIPE, METRICS, EXPORT_FILE, layouts.CONFIG_FILE, layouts.FUSION_CONFIG)
 """The files that may name local paths or the base model."""
 
 Content = Path | bytes
@@ -84,9 +77,9 @@ class Publication:
     def base(self) -> str | None:
         """The recorded base model; of a whole model, the one that it was trained from."""
         base = None
-        if CONFIG_FILE in self.files:
+        if layouts.CONFIG_FILE in self.files:
             base = read_identity(self.folder).get("model_name")
-            base = base or read_json(self.folder / CONFIG_FILE).get("base_model_name_or_path")
+            base = base or read_json(self.folder / layouts.CONFIG_FILE).get("base_model_name_or_path")
         base = base or inputs_in(self.recipe).get("base") or read_json(self.folder / EXPORT_FILE).get("base")
         return str(base) if base else None
 
@@ -112,7 +105,7 @@ def find_publication(source: Path) -> Publication:
                 adapters = (path for path in sorted(below.rglob("*")) if path.name in ADAPTER_FILES)
                 files |= {f"{name}/{path.relative_to(below).as_posix()}": path for path in adapters}
         return Publication("task", folder, source, files)
-    if (source / CONFIG_FILE).is_file():
+    if (source / layouts.CONFIG_FILE).is_file():
         return Publication("adapter", source, source, _chosen(source, (*ADAPTER_FILES, *RUN_FILES)))
     if (source / ONNX_GRAPH).is_file():
         return Publication("onnx", source, source, _chosen(source, (*ONNX_FILES, *RUN_FILES)))
@@ -139,7 +132,7 @@ def made_portable(publication: Publication, base: str | None) -> dict[str, Conte
             continue
         if path.name in REWRITTEN:
             ready[name] = _portable(path, before, base)
-        elif path.name == PEFT_WEIGHTS and before != base:
+        elif path.name == layouts.PEFT_WEIGHTS and before != base:
             identity = json.loads(read_metadata(path).get(METADATA, "{}"))
             if identity.get("model_name") == before:
                 metadata = {METADATA: json.dumps({**identity, "model_name": base})}
