@@ -290,12 +290,9 @@ def test_a_parser_as_onnx(
 def test_a_graph_that_computes_something_else_is_not_kept(
     adapted_runs: Path, langlift: Callable[..., CommandResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from langlift.sharing import onnx_export
 
-    monkeypatch.setattr(onnx_export, "write_graph", lambda graph, folder, pad: (folder / "model.onnx").touch())
-    monkeypatch.setattr(
-        onnx_export, "OnnxModel", lambda path: lambda batch: torch.ones(len(batch["input_ids"]), 2)
-    )
+    monkeypatch.setattr(onnx_graph, "write_graph", lambda graph, folder, pad: (folder / "model.onnx").touch())
+    monkeypatch.setattr(onnx_graph, "OnnxModel", lambda path: lambda batch: torch.ones(len(batch["input_ids"]), 2))
     result = langlift("export", adapted_runs / "topic", "--to", "onnx", "--out", tmp_path / "out", "--json")
     assert result.code == 1 and "does not compute what the run computes" in result.error["error"], result.err
     assert not list(tmp_path.iterdir()), "nothing is left behind"

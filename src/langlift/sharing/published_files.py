@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -18,13 +18,7 @@ from langlift.checkpoints.weight_files import read_metadata, read_safetensors
 from langlift.errors import InputError
 from langlift.files import read_json
 from langlift.hub_folders import REPOSITORY
-from langlift.sharing.export_records import (
-    EXPORT_FILE,
-    MODEL_FILES,
-    inputs_in,
-    read_readme,
-    read_recipe,
-)
+from langlift.sharing.export_records import EXPORT_FILE, MODEL_FILES, inputs_in, read_readme, read_recipe
 from langlift.studies.published import BASES
 from langlift.tasks.prediction import is_task_run, seed_folder
 from langlift.tasks.runner import HEAD, HEAD_WEIGHTS
@@ -125,13 +119,13 @@ def find_publication(source: Path) -> Publication:
 
 def made_portable(publication: Publication, base: str | None) -> dict[str, Content]:
     """The files with local paths shortened to names, and the recorded base replaced by ``base``."""
-    before = publication.base
+    before, paths = publication.base, set(recorded_paths(publication.recipe))
     ready = dict(publication.files)
     for name, path in publication.files.items():
         if not isinstance(path, Path):
             continue
         if path.name in REWRITTEN:
-            ready[name] = _portable(path, before, base)
+            ready[name] = _portable(path, paths, before, base)
         elif path.name == layouts.PEFT_WEIGHTS and before != base:
             identity = json.loads(read_metadata(path).get(METADATA, "{}"))
             if identity.get("model_name") == before:
@@ -182,10 +176,9 @@ def _chosen(folder: Path, patterns: Sequence[str]) -> dict[str, Content]:
     }
 
 
-def _portable(path: Path, before: str | None, base: str | None) -> bytes:
+def _portable(path: Path, paths: Collection[str], before: str | None, base: str | None) -> bytes:
     text = path.read_text(encoding="utf-8")
     content = yaml.safe_load(text) if path.name == RECIPE else json.loads(text)
-    paths = set(recorded_paths(content)) if path.name == RECIPE else set()
 
     def changed(value: Any) -> Any:
         if isinstance(value, dict):

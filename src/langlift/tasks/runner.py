@@ -18,13 +18,7 @@ from transformers import PreTrainedModel, set_seed
 
 from langlift.adapters.method import METHODS
 from langlift.backbones.base_name import BaseName
-from langlift.backbones.loading import (
-    default_device,
-    is_causal,
-    load_model,
-    load_tokenizer,
-    quiet_transformers,
-)
+from langlift.backbones.loading import default_device, is_causal, load_model, load_tokenizer, quiet_transformers
 from langlift.config.loading import recorded
 from langlift.errors import InputError
 from langlift.files import atomic_files, write_text
