@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class Entity:
 class FoundEntities(Tagged):
     """A sentence's words, the tag of each and its probability, and the entities in these tags."""
 
-    @property
+    @cached_property
     def entities(self) -> list[Entity]:
         """The entities, in order."""
         return [
