@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langlift.errors import InputError
@@ -66,6 +66,7 @@ class Read(HTMLParser):
         self.text += data
 
 
+@settings(deadline=None)  # the first entities load seqeval
 @given(WORDS, st.data())
 def test_whatever_is_typed_comes_back_as_text(words, data):
     """All answers: no element but ours, every element closed, and every word there."""
