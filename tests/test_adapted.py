@@ -91,7 +91,7 @@ def test_what_the_model_cannot_read_is_said(tiny_bert: Path):
 @pytest.mark.parametrize("method", ["seq_bn_inv", "full"])
 def test_an_adapted_model_fills_and_tells_surprise(adapted_runs: Path, tiny_xlm_roberta: Path, method: str):
     model, base = Adapted.load(adapted_runs / method), Adapted.load(str(tiny_xlm_roberta))
-    assert model.can == base.can == ("fill", "surprise")
+    assert model.methods == base.methods == ("fill", "surprise")
     one, many = model.fill(TEXTS[0], top=3), model.fill(TEXTS)
     assert len(one) == 3 and one == many[0][:3] and len(many) == 2
     assert one != base.fill(TEXTS[0], top=3)
@@ -100,7 +100,7 @@ def test_an_adapted_model_fills_and_tells_surprise(adapted_runs: Path, tiny_xlm_
 
 def test_a_task_run_classifies_and_says_what_it_cannot(adapted_runs: Path):
     model = Adapted.load(adapted_runs / "topic")
-    assert model.can == ("classify",)
+    assert model.methods == ("classify",)
     answers = model.classify(["Illum rajt il-futbol.", "Il-gvern iddeċieda."])
     assert [answer.text for answer in answers] == ["Illum rajt il-futbol.", "Il-gvern iddeċieda."]
     assert model.classify(answers[0].text) == answers[0]
@@ -116,7 +116,7 @@ def test_words_are_tagged_and_parsed(tiny_bert: Path, treebank: Path, tmp_path: 
         recipe = TaskRecipe(epochs=1, seeds=(1,))
         train_task(task, str(tiny_bert), str(treebank), tmp_path / task, recipe)
         model = Adapted.load(tmp_path / task)
-        assert model.can == (ask,)
+        assert model.methods == (ask,)
         answer = getattr(model, ask)("Marija marret, illum.")
         assert answer.sentence.words == ["Marija", "marret", ",", "illum", "."]
         assert len(answer.tags if task == "pos" else answer.heads) == 5
@@ -124,7 +124,7 @@ def test_words_are_tagged_and_parsed(tiny_bert: Path, treebank: Path, tmp_path: 
 
 def test_a_decoder_cannot_be_asked_and_says_so(tmp_path: Path, maltese_lines: list[str]):
     model = Adapted.load(make_tiny_llama(tmp_path / "llama", maltese_lines[:50]))
-    assert model.can == ()
+    assert model.methods == ()
     with pytest.raises(InputError, match="being a decoder"):
         model.surprise("Illum")
     for command in ("adapt", "pretrain"):  # a run tells by its recipe
@@ -132,7 +132,7 @@ def test_a_decoder_cannot_be_asked_and_says_so(tmp_path: Path, maltese_lines: li
         run.mkdir()
         (run / "recipe.yaml").write_text(f"command: {command}\n{command}: {{objective: causal}}\n")
         (run / "metrics.json").write_text("{}")
-        assert Adapted.load(run).can == ()
+        assert Adapted.load(run).methods == ()
 
 
 def test_many_threads_get_the_answers_of_one_and_load_once(adapted_runs: Path, monkeypatch: pytest.MonkeyPatch):

@@ -563,7 +563,7 @@ def pickled(content: object) -> Callable[[Path], None]:
 
 KEY = "bert.encoder.layer.1.output.adapters.seq_bn.adapter_up.bias"
 REFUSED = {
-    "not JSON": ("seq_bn", lambda f: (f / "adapter_config.json").write_text("{"), "not valid JSON"),
+    "not JSON": ("seq_bn", lambda f: (f / "adapter_config.json").write_text("{"), "describes no adapter"),
     "a list": ("seq_bn", lambda f: (f / "adapter_config.json").write_text("[]"), "describes no adapter"),
     "no weights": ("seq_bn", lambda f: (f / "adapter.safetensors").unlink(), "has no weights"),
     "cut off": ("seq_bn", lambda f: (f / "adapter.safetensors").write_bytes(b"123456789"), "damaged"),
@@ -667,7 +667,7 @@ def test_other_refusals(langlift: Callable[..., CommandResult], tmp_path: Path) 
         (["import", setup, *out], "adapter_setup.json: damaged"),
         (["import", twins, *out], "two adapters have the name 'mlt'"),
         (["import", plain, *out], "the adapters library computes something else"),
-        (["export", bottleneck, "--to", "peft", *out], "PEFT has none"),
+        (["export", bottleneck, "--to", "peft", *out], "peft has no"),
         (["export", bottleneck, "--to", "zip", *out], "unknown layout 'zip'"),
         (["export", modern, "--to", "adapterhub", *out], "computes something else for modernbert"),
         (["export", modern_lora, "--to", "adapterhub", *out], "computes something else for modernbert"),

@@ -3,7 +3,7 @@
 import pytest
 
 from langlift.tasks.baselines import text_baseline
-from langlift.tasks.labelled_text import LabelledText
+from langlift.tasks.sentences import LabelledText
 
 TRAIN = LabelledText(
     [

@@ -324,7 +324,7 @@ def test_zero_shot_needs_only_the_test_split(
     (foreign / "test.tsv").write_text(rows + "nature\tIs-siġra kbira.\n", encoding="utf-8")
     result = langlift(*arguments, "--out", tmp_path / "other", "--json")
     assert result.code == 2
-    assert "test.tsv:4: label 'nature' never occurs" in result.error["error"]
+    assert "test.tsv:4: the label 'nature' never occurs" in result.error["error"]
     (foreign / "test.tsv").write_text(rows.replace("kmieni", "tard"), encoding="utf-8")
     changed = langlift(*arguments, "--seeds", "1", "--out", tmp_path / "run", "--resume", "--json")
     assert changed.code == 2, "another test set is another run"

@@ -11,8 +11,7 @@ from conftest import MALTESE
 
 from langlift.backbones.loading import load_model, load_tokenizer
 from langlift.languages import find_language
-from langlift.tasks.tagging import Tagged, deciding_tokens
-from langlift.tasks.word_encoder import WordEncoder
+from langlift.tasks.tagging import WordEncoder
 from langlift.training.adaptation import adapt
 from langlift.training.recipes import AdaptRecipe
 
@@ -104,14 +103,11 @@ def test_a_word_is_labelled_where_it_has_been_seen_whole(
 
 
 def test_where_every_token_has_a_label_the_last_one_is_the_words(llama: Path) -> None:
-    shares = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]])
-    for at_end, best in ((False, [0, 1]), (True, [1, 0])):
-        assert shares[deciding_tokens([2, 2], at_end)].argmax(axis=1).tolist() == best
-        tags = ["A" if row[0] > row[1] else "B" for row in shares]
-        assert Tagged(tags, [2, 2], at_end).of_words == ["AB"[number] for number in best]
-    assert Tagged([], [], True).of_words == []
     model, tokenizer = load_model(str(llama), head_needed=False), load_tokenizer(str(llama))
-    encoded = WordEncoder(tokenizer, model, 48, "last")([["Illum", NAMES[0]]], [[5, 7]]).examples[0]
+    for at_end, deciding in ((False, [0, 2]), (True, [1, 4])):
+        encoder = WordEncoder(tokenizer, model, 48, "every", at_end=at_end)
+        assert encoder.deciding_tokens([2, 3]).tolist() == deciding
+    encoded = WordEncoder(tokenizer, model, 48, "last").encode([["Illum", NAMES[0]]], [[5, 7]]).examples[0]
     places = np.flatnonzero(encoded["labels"] >= 0)
     assert encoded["labels"][places].tolist() == [5, 7] and places[-1] == len(encoded["input_ids"]) - 1
 

@@ -187,7 +187,7 @@ def test_flat_batches_padded_ones_and_single_sentences_agree(base: Path, treeban
     totals, answers = [], []
     for path in ("fast", "naive"):
         model, encoder = prepared(base, pooling, path)
-        examples = DEPENDENCIES.examples(encoder, chosen.inputs, split.labels, chosen.gold)
+        examples = encoder.examples(chosen.inputs, split.labels, chosen.gold)
         batch = encoder.collate(examples)
         total, items = summed_parsing_loss(model(batch), batch)
         assert items == sum(len(s.words) for s in chosen.inputs)
@@ -206,7 +206,7 @@ def test_mean_pooling_takes_all_tokens_of_a_word(tiny_bert: Path, treebank: Path
     tokenizer = load_tokenizer(str(tiny_bert))
     for pooling in ("first", "mean"):
         model, encoder = prepared(tiny_bert, pooling, "naive")
-        (example,) = DEPENDENCIES.examples(encoder, chosen.inputs, split.labels)
+        (example,) = encoder.examples(chosen.inputs, split.labels)
         ids = torch.from_numpy(example["input_ids"])[None]
         hidden = model.body(input_ids=ids).last_hidden_state[0]
         placed = model.word_vectors(encoder.collate([example]))[0]
@@ -222,7 +222,7 @@ def test_mean_pooling_takes_all_tokens_of_a_word(tiny_bert: Path, treebank: Path
 def test_a_long_sentence_is_encoded_in_windows_and_parsed_as_a_whole(tiny_bert: Path, treebank: Path):
     split = DEPENDENCIES.read(str(treebank), None, strict=False)
     model, encoder = prepared(tiny_bert, "first", "fast", max_tokens=8)
-    examples = DEPENDENCIES.examples(encoder, split.test.inputs, split.labels, split.test.gold)
+    examples = encoder.examples(split.test.inputs, split.labels, split.test.gold)
     assert max(len(example["windows"]) for example in examples) > 1
     batch = encoder.collate(examples)
     arcs, relations = model(batch)

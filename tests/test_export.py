@@ -30,7 +30,7 @@ from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
 from langlift.errors import InputError
 from langlift.model_cards import split_front_matter
 from langlift.sharing import onnx_graph, reference
-from langlift.sharing.plain_model import SENTENCE_HEADS, TOKEN_HEADS, sentence_head, token_head
+from langlift.sharing.plain_model import SENTENCE_HEADS, TOKEN_HEADS, head_parts
 from langlift.tasks.conllu import sentence_of
 from langlift.tasks.prediction import load_trained_task
 from langlift.tasks.recipe import TaskRecipe
@@ -193,12 +193,12 @@ def test_what_no_plain_model_can_hold_is_said(
         assert not (tmp_path / "o").exists()
     for model_type in BACKBONES.keys() - SENTENCE_HEADS.keys():
         with pytest.raises(InputError, match=f"sentence classifier for {model_type}"):
-            sentence_head(model_type, "first", Path("run"))
+            head_parts(model_type, "classify", "first", Path("run"))
     for model_type in BACKBONES.keys() - TOKEN_HEADS.keys():
         with pytest.raises(InputError, match=f"token classifier for {model_type}"):
-            token_head(model_type, Path("run"))
+            head_parts(model_type, "tag", "first", Path("run"))
     with pytest.raises(InputError, match="'mean'"):
-        sentence_head("bert", "mean", Path("run"))
+        head_parts("bert", "classify", "mean", Path("run"))
 
 
 # ONNX.
@@ -290,12 +290,9 @@ def test_a_parser_as_onnx(
 def test_a_graph_that_computes_something_else_is_not_kept(
     adapted_runs: Path, langlift: Callable[..., CommandResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from langlift.sharing import onnx_export
 
-    monkeypatch.setattr(onnx_export, "write_graph", lambda graph, folder, pad: (folder / "model.onnx").touch())
-    monkeypatch.setattr(
-        onnx_export, "OnnxModel", lambda path: lambda batch: torch.ones(len(batch["input_ids"]), 2)
-    )
+    monkeypatch.setattr(onnx_graph, "write_graph", lambda graph, folder, pad: (folder / "model.onnx").touch())
+    monkeypatch.setattr(onnx_graph, "OnnxModel", lambda path: lambda batch: torch.ones(len(batch["input_ids"]), 2))
     result = langlift("export", adapted_runs / "topic", "--to", "onnx", "--out", tmp_path / "out", "--json")
     assert result.code == 1 and "does not compute what the run computes" in result.error["error"], result.err
     assert not list(tmp_path.iterdir()), "nothing is left behind"

@@ -402,7 +402,7 @@ def test_classifiers_equal_the_naive_path(base: Path, pooling: str) -> None:
     found = {}
     for path in ("naive", "fast"):
         encode = SentenceEncoder(tokenizer, masked_model, 64, path)
-        batch = encode.collate(encode(texts, [0, 1, 2, 0, 1, 2]))
+        batch = encode.collate(encode.examples(texts, "abc", "abcabc"))
         loss, gradients = loss_and_gradients(model, lambda m, b: summed_class_loss(m(b), b["labels"]), batch)
         found[path] = loss, gradients, class_probabilities(model, encode, texts)
     assert found["fast"][0] == pytest.approx(found["naive"][0], rel=1e-6)

@@ -29,7 +29,7 @@ from langlift.languages import find_language
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
 from langlift.tasks.sentences import SentenceEncoder, class_probabilities
-from langlift.tasks.setups import Fused, TaskAdapter, load_trained, mean_attention
+from langlift.tasks.setups import Setup, load_trained, mean_attention
 from langlift.tasks.task import TASKS
 from langlift.training.adaptation import adapt
 from langlift.training.recipes import AdaptRecipe
@@ -460,8 +460,7 @@ def test_the_fused_adapters_are_kept_as_they_were(fused_run: Path, members: list
 
 def test_what_trains_and_the_regulariser(members: list[Path], tiny_xlm_roberta: Path) -> None:
     model = load_masked_model(str(tiny_xlm_roberta))
-    adapter = TaskAdapter("topic", SeqBnConfig(4))
-    setup = Fused(adapter, tuple(members), ("text", "graph"))
+    setup = Setup("topic", SeqBnConfig(4), dict(zip(("text", "graph"), members, strict=True)))
     setup.attach(model)
     setup.train_only(model)
     places = [path.split(".LayerNorm.adapters.")[1] for path, p in model.named_parameters() if p.requires_grad]
@@ -495,7 +494,7 @@ def test_fast_and_naive_agree_on_a_fusion(fused_run: Path, task: str) -> None:
         encode = SentenceEncoder(load_tokenizer(inputs["base"]), masked_model, 64, path)
         probabilities.append(torch.from_numpy(class_probabilities(model, encode, texts)))
         with torch.inference_mode():
-            attention.append(mean_attention(model, [encode.collate(encode(texts))]))
+            attention.append(mean_attention(model, [encode.collate(encode.examples(texts))]))
     assert torch.allclose(*probabilities, atol=1e-5) and torch.allclose(*attention, atol=1e-5)
     assert attention[0].shape == (2, 2)
 

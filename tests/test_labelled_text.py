@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from langlift.errors import InputError
-from langlift.tasks.labelled_text import LabelledText
+from langlift.tasks.sentences import LabelledText
 from langlift.tasks.sources import SPLITS
 from langlift.tasks.task import TASKS
 
@@ -110,13 +110,13 @@ def test_any_bytes_are_labelled_text_or_a_refusal_that_names_the_place(tmp_path,
         ("index_id\tlabel\ttext\n", r":1: no column 'category' \(found: index_id, label, text\)"),
         ("category\tsentence\n", r":1: no column 'text'"),
         ("", r":1: no column 'category' \(found: nothing\)"),
-        ("category\ttext\n\n", r": no rows"),
+        ("category\ttext\n\n", r": no examples"),
         ("category\ttext\nспорт\tx\nспорт\n", r":3: 1 fields, the header has 2"),
         ("category\ttext\nспорт\tx\ty\n", r":2: 3 fields, the header has 2"),
         ('category\ttext\nспорт\t" "\n', r":2: empty text"),
         ('text\tcategory\nsport\t" "\n', r":2: empty category"),
-        ("category\ttext\nспорт\tx\nsport\ty\n", r":3: label 'sport' never occurs in the training data"),
-        ('category\ttext\nспорт\t"x\ny"\nsport\tz\n', r":4: label 'sport'"),
+        ("category\ttext\nспорт\tx\nsport\ty\n", r":3: the label 'sport' never occurs in the training data"),
+        ('category\ttext\nспорт\t"x\ny"\nsport\tz\n', r":4: the label 'sport'"),
         ('category\ttext\nспорт\t"x" y\n', r":2: .*expected after"),
         ('category\ttext\nспорт\t"x\n', r": unexpected end of data|:\d: unexpected end of data"),
         ("category\ttext\nспорт\tx\n\n".encode() + b"\xff", r":4: not valid UTF-8"),
@@ -135,7 +135,7 @@ def test_a_missing_split_a_missing_folder_and_a_single_label_are_refused(tmp_pat
     folder = task_folder(tmp_path / "task", train=one, dev=one, test=one)
     assert refusal_of(folder).message == f"{folder} (train): only one label ('a')"
     (folder / "test.tsv").unlink()
-    assert "the test split is missing (test.tsv)" in refusal_of(folder).message
+    assert "the test split is missing (found: train, dev)" in refusal_of(folder).message
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,12 @@ from langlift.errors import InputError
 from langlift.evaluation.metrics import entity_f1, entity_spans
 from langlift.masking.masked_language_model import IGNORED
 from langlift.tasks.input_rows import read_word_rows
+from langlift.tasks.learner import Item, Repairs
+from langlift.tasks.ner import TaggedWords, bio_tags, read_conll
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
-from langlift.tasks.tagged_words import RawSentence, TaggedWords, checked_tags, read_conll
+from langlift.tasks.tagging import WordEncoder
 from langlift.tasks.task import TASKS
-from langlift.tasks.word_encoder import WordEncoder
 
 NER = TASKS["ner"].learner
 fuzzing = settings(
@@ -98,8 +99,8 @@ def test_new_text_gets_the_tags_that_were_measured(run: Path, ner_folder: Path, 
     assert result.json["counts"].keys() == {"LOC", "PER"}
     measured = [json.loads(line) for line in (run / "seed-1" / "test_predictions.jsonl").read_text().splitlines()]
     written = list(read_conll(out))
-    assert [s.words for s in written] == [row["words"] for row in measured]
-    assert [s.tags for s in written] == [row["predicted"] for row in measured]
+    assert [s.input for s in written] == [row["words"] for row in measured]
+    assert [s.gold for s in written] == [row["predicted"] for row in measured]
     assert langlift(*arguments, "--out", tmp_path / "tags.jsonl").code == 0
     for line, row in zip((tmp_path / "tags.jsonl").read_text().splitlines(), measured, strict=True):
         found = json.loads(line)
@@ -188,7 +189,7 @@ def test_every_word_is_labelled_once_and_no_input_is_too_long(
     }[family]()
     encoder = WordEncoder(tokenizer, model_of_64, longest, labelled)
     numbers = [list(range(len(s))) for s in sentences]
-    encoded = encoder(sentences, numbers)
+    encoded = encoder.encode(sentences, numbers)
     assert all(len(e["input_ids"]) == len(e["labels"]) <= longest for e in encoded.examples)
     special = set(tokenizer.all_special_ids)
     rest = iter(encoded.examples)
@@ -213,7 +214,7 @@ def test_every_word_is_labelled_once_and_no_input_is_too_long(
 def test_the_label_stands_on_a_words_first_token(tiny_xlm_roberta: Path):
     tokenizer = load_tokenizer(str(tiny_xlm_roberta))
     encoder = WordEncoder(tokenizer, load_masked_model(str(tiny_xlm_roberta)), 64)
-    example = encoder([["il-vapur", ",", "Valletta"]], [[5, 6, 7]]).examples[0]
+    example = encoder.encode([["il-vapur", ",", "Valletta"]], [[5, 6, 7]]).examples[0]
     tokens = tokenizer.convert_ids_to_tokens(example["input_ids"])
     labelled = [(token, int(n)) for token, n in zip(tokens, example["labels"], strict=True) if n != IGNORED]
     assert [n for _, n in labelled] == [5, 6, 7]
@@ -236,7 +237,7 @@ def test_flat_batches_equal_padded_ones(base: Path, pooling: str):
         train_only(classifier, "ner")
         classifier.head.requires_grad_(True)
         encoder = NER.encoder(tokenizer, model, 64, settings_, path)
-        batch = encoder.collate(NER.examples(encoder, split.inputs, labels, split.gold))
+        batch = encoder.collate(encoder.examples(split.inputs, labels, split.gold))
         assert ("lengths" in batch) == (path == "fast")
         loss, count = NER.loss(classifier(batch), batch)
         loss.backward()
@@ -258,7 +259,7 @@ def test_mean_pooling_classifies_the_mean_of_a_words_tokens(tiny_bert: Path):
     classifier = NER.new_model(model, 4, settings_).eval()
     encoder = NER.encoder(tokenizer, model, 64, settings_, "naive")
     # A word whose tag training does not know is left out with all its tokens.
-    batch = encoder.collate(NER.examples(encoder, [words], ["A", "B"], [["A", "unknown", "B"]]))
+    batch = encoder.collate(encoder.examples([words], ["A", "B"], [["A", "unknown", "B"]]))
     hidden = model.base_model(batch["input_ids"]).last_hidden_state[0]
     counts = [len(tokenizer(word, add_special_tokens=False)["input_ids"]) for word in words]
     assert counts[0] > 1 and counts[2] > 1
@@ -286,14 +287,12 @@ def test_an_entity_counts_when_type_and_both_ends_agree(gold, predicted, f1):
 @fuzzing
 @given(st.lists(st.sampled_from(["O", "B-A", "I-A", "B-B", "I-B"]), min_size=1, max_size=12))
 def test_repaired_tags_are_valid_and_mean_the_same(tags):
-    repaired: dict[str, int] = {}
-    raw = RawSentence(["x"] * len(tags), tags, [""] * len(tags))
-    (fixed,) = checked_tags([raw], "train", None, repaired, strict=False).gold
+    repairs = Repairs(strict=False)
+    fixed = bio_tags(Item(["x"] * len(tags), tags, str), "train", repairs)
     assert entity_spans(fixed) == entity_spans(tags)
     changed = sum(a != b for a, b in zip(tags, fixed, strict=True))
-    assert repaired == ({"train_inside_without_begin": changed} if changed else {})
-    again = checked_tags([RawSentence(raw.words, fixed, raw.places)], "train", None, {}, strict=True)
-    assert again.gold == [fixed]
+    assert repairs.counts == ({"train_inside_without_begin": changed} if changed else {})
+    assert bio_tags(Item(["x"] * len(tags), fixed, str), "train", Repairs(strict=True)) == fixed
 
 
 @fuzzing
@@ -310,14 +309,14 @@ def test_any_bytes_are_sentences_or_a_refusal_that_names_the_line(tmp_path, raw)
     file = tmp_path / "train.conll"
     file.write_bytes(raw)
     try:
-        data = checked_tags(read_conll(file), "train", None, {}, strict=False)
+        sentences = [(item, bio_tags(item, "train", Repairs(strict=False))) for item in read_conll(file)]
     except InputError as refusal:
         assert re.match(rf"{re.escape(str(file))}:\d+: ", refusal.message)
         assert "\n" not in refusal.message
         return
-    for sentence_words, tags in zip(data.inputs, data.gold, strict=True):
-        assert len(sentence_words) == len(tags) > 0
-        assert all(word.strip() for word in sentence_words)
+    for item, tags in sentences:
+        assert len(item.input) == len(tags) > 0
+        assert all(word.strip() for word in item.input)
 
 
 def test_what_is_wrong_is_said_by_file_and_line(ner_folder: Path, tiny_bert: Path, tmp_path: Path, langlift):
@@ -338,7 +337,7 @@ def test_what_is_wrong_is_said_by_file_and_line(ner_folder: Path, tiny_bert: Pat
     assert refused(dev="Illum O\nMalta LOC\n") == "/dev.conll:2: tag 'LOC' is not O, B-TYPE or I-TYPE"
     assert refused(dev="Illum O\nMalta\n") == "/dev.conll:2: not a word and its tag"
     assert refused(train="Illum O\n") == " (train): no entity, every tag is O"
-    assert refused(test="\n\n") == "/test.conll: no sentences"
+    assert refused(test="\n\n") == "/test.conll: no examples"
 
 
 def test_types_unknown_in_training_are_counted_and_missed(tiny_bert: Path, ner_folder: Path, tmp_path: Path):

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langlift.errors import InputError
@@ -31,7 +31,7 @@ from langlift.playground.page import MAX_CHARACTERS, answer_html
 from langlift.playground.runs import read_playground
 from langlift.tasks.conllu import sentence_of
 from langlift.tasks.dependencies import Parse
-from langlift.tasks.ner import Entity, FoundEntities
+from langlift.tasks.ner import FoundEntities
 from langlift.tasks.pos import TaggedSentence
 from langlift.tasks.sentences import Prediction
 
@@ -66,6 +66,7 @@ class Read(HTMLParser):
         self.text += data
 
 
+@settings(deadline=None)  # the first entities load seqeval
 @given(WORDS, st.data())
 def test_whatever_is_typed_comes_back_as_text(words, data):
     """All answers: no element but ours, every element closed, and every word there."""
@@ -73,7 +74,7 @@ def test_whatever_is_typed_comes_back_as_text(words, data):
     sentence = sentence_of(words, " ".join(words), 1)
     answers = [
         surprise_html([WordSurprise(word, 0, len(word), 3.0) for word in words]),
-        entities_html(FoundEntities(words, [], [], [Entity("PER", words[0], 0, 1, 0.5)])),
+        entities_html(FoundEntities(words, ["B-PER", *["O"] * len(words[1:])], [0.5] * len(words))),
         tags_html(TaggedSentence(sentence, ["NOUN"] * len(words), [])),
         parse_html(Parse(sentence, heads, words, [])),
         guesses_html(f"{words[0].replace('_', '-')} ___", [WordGuess(word, 0.5, 1) for word in words]),

@@ -137,7 +137,7 @@ def test_a_hub_set_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pyt
     )
     strange = {"text": ["a"], "label": ["z"]}
     message = refusal("c", train=good, validation=strange, test=good)
-    assert message == "/c (dev), row 1: label 'z' never occurs in the training data"
+    assert message == "/c (dev), row 1: the label 'z' never occurs in the training data"
     assert refusal("d", ":other", train=good) == "/d:other: no configuration 'other'"
     empty = {"text": ["a", " "], "label": ["x", "y"]}
     assert refusal("e", train=empty) == "/e (train), row 2: empty text"

@@ -13,14 +13,14 @@ from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.errors import InputError
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import TaskResult, train_task
-from langlift.tasks.setups import Setup, TaskAdapter, WholeModel, setup_for
+from langlift.tasks.setups import Setup, setup_for
 from langlift.tasks.task import TASKS
 
 TOPIC = TASKS["topic"].learner
 RECIPE = TaskRecipe(epochs=2, learning_rate=1e-2, seeds=(1, 2), reduction_factor=4.0)
 
 
-class Plugged(TaskAdapter):
+class Plugged(Setup):
     """A task adapter whose loss also pulls its weights towards zero, hard, and that reports what it saw."""
 
     @property
@@ -76,8 +76,8 @@ def test_a_setup_plugs_into_loss_steps_and_report(
 def test_dev_may_be_a_draw_the_same_for_all_seeds_and_test_stays_whole(
     tiny_bert: Path, topic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    scored, score = [], type(TOPIC).score
-    monkeypatch.setattr(type(TOPIC), "score", lambda *a: (scored.append(list(a[1].inputs)), score(*a))[1])
+    scored, measure = [], type(TOPIC).measure
+    monkeypatch.setattr(type(TOPIC), "measure", lambda *a: (scored.append(list(a[1].inputs)), measure(*a))[1])
     recipe = replace(RECIPE, epochs=1, validation_examples=5)
     train_task("topic", str(tiny_bert), topic_folder, tmp_path / "run", recipe)
     drawn = [texts for texts in scored if len(texts) == 5]
@@ -86,12 +86,10 @@ def test_dev_may_be_a_draw_the_same_for_all_seeds_and_test_stays_whole(
 
 
 def test_the_recipe_names_the_setup(tmp_path: Path):
-    assert isinstance(setup_for("topic", TaskRecipe(method="full")), WholeModel)
-    adapter = setup_for("ner", TaskRecipe(reduction_factor=8.0))
-    assert adapter == TaskAdapter("ner", SeqBnConfig(8.0))
-    assert isinstance(adapter, Setup)
+    assert setup_for("topic", TaskRecipe(method="full")) == Setup("topic", None)
+    assert setup_for("ner", TaskRecipe(reduction_factor=8.0)) == Setup("ner", SeqBnConfig(8.0))
     with pytest.raises(InputError, match="cannot be stacked"):
-        setup_for("topic", TaskRecipe(method="full"), tmp_path)
+        setup_for("topic", TaskRecipe(method="full"), [tmp_path])
 
 
 def test_a_run_is_read_back_and_its_result_is_made_again(tiny_bert: Path, topic_folder: Path, tmp_path: Path):

@@ -19,9 +19,5 @@ for run in map(Path, sys.argv[3:]):
     learner = trained.task.learner
     data = learner.read(treebank, trained_on, strict=False)
     answers = list(trained(data.test.inputs))
-    scores = {
-        trained.task.metric.name: learner.score(data.test, answers),
-        **learner.further(data.test, answers),
-        "baseline": learner.baselines(data.train, data.test),
-    }
+    scores = {**learner.measure(data.test, answers), "baseline": learner.baselines(data.train, data.test)}
     print(json.dumps({"run": run.name, "treebank": Path(treebank).name, **scores}))  # noqa: T201

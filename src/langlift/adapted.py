@@ -34,7 +34,8 @@ class Adapted:
 
     Language models (runs of ``adapt``, ``adapt-family`` and ``pretrain``, and plain models) have ``fill`` and
     ``surprise``; runs of ``task`` and ``fuse`` have ``classify``, ``tag`` or ``parse``. The model is loaded on
-    first use. Calls are thread-safe: one thread runs at a time.
+    first use. Calls are thread-safe: one thread runs at a time. They raise an InputError if a text is empty (for
+    ``fill``, also if it has no gap or several), or if the run does not have the method.
 
         model = Adapted.load("runs/maltese")
         model.fill("Il-qattus ___ fuq is-sodda.")
@@ -63,7 +64,7 @@ class Adapted:
         return cls(name, BaseName.of(base))
 
     @cached_property
-    def can(self) -> tuple[str, ...]:
+    def methods(self) -> tuple[str, ...]:
         """The names of the supported methods; empty for a decoder. Does not load the model."""
         folder = Path(self.path)
         if self._is_task:
@@ -82,14 +83,9 @@ class Adapted:
     @overload
     def fill(self, texts: list[str], top: int = 5) -> list[list[WordGuess]]: ...
     def fill(self, texts: str | list[str], top: int = 5) -> list[WordGuess] | list[list[WordGuess]]:
-        """The ``top`` most likely words for the gap ``___`` of each text, best first.
-
-        Raises:
-            InputError: a text has no gap or several, or the run has no language model.
-        """
-        model, tokenizer, forms = self._asked("fill")
-        return self._answer(
-            texts, lambda some: [most_likely_words(model, tokenizer, forms, text, top) for text in some]
+        """The ``top`` most likely words for the gap ``___`` of each text, best first."""
+        return self._answers(
+            "fill", texts, lambda some: [most_likely_words(*self._language_model, text, top) for text in some]
         )
 
     @overload
@@ -97,51 +93,32 @@ class Adapted:
     @overload
     def surprise(self, texts: list[str]) -> list[list[WordSurprise]]: ...
     def surprise(self, texts: str | list[str]) -> list[WordSurprise] | list[list[WordSurprise]]:
-        """The surprisal of each word of each text, in bits: high for words that the model did not expect.
-
-        Raises:
-            InputError: a text is empty, or the run has no language model.
-        """
-        model, tokenizer, _ = self._asked("surprise")
-        return self._answer(texts, lambda some: word_surprises(model, tokenizer, some))
+        """The surprisal of each word of each text, in bits: high for words that the model did not expect."""
+        return self._answers("surprise", texts, lambda some: word_surprises(*self._language_model[:2], some))
 
     @overload
     def classify(self, texts: str) -> Prediction: ...
     @overload
     def classify(self, texts: list[str]) -> list[Prediction]: ...
     def classify(self, texts: str | list[str]) -> Prediction | list[Prediction]:
-        """Each text's label (topic, sentiment, ...), with the probability of every label.
-
-        Raises:
-            InputError: a text is empty, or the run is of another task.
-        """
-        found: Prediction | list[Prediction] = self._labelled("classify", texts)
-        return found
+        """Each text's label (topic, sentiment, ...), with the probability of every label."""
+        return self._answers("classify", texts, self._labelled)
 
     @overload
     def tag(self, texts: str) -> FoundEntities | TaggedSentence: ...
     @overload
     def tag(self, texts: list[str]) -> list[FoundEntities | TaggedSentence]: ...
     def tag(self, texts: str | list[str]) -> Any:
-        """Each text's words with their named entities, or with their parts of speech.
-
-        Raises:
-            InputError: a text is empty, or the run is of another task.
-        """
-        return self._labelled("tag", texts)
+        """Each text's words with their named entities, or with their parts of speech."""
+        return self._answers("tag", texts, self._labelled)
 
     @overload
     def parse(self, texts: str) -> Parse: ...
     @overload
     def parse(self, texts: list[str]) -> list[Parse]: ...
     def parse(self, texts: str | list[str]) -> Parse | list[Parse]:
-        """Each text's words with their heads and relations.
-
-        Raises:
-            InputError: a text is empty, or the run is of another task.
-        """
-        found: Parse | list[Parse] = self._labelled("parse", texts)
-        return found
+        """Each text's words with their heads and relations."""
+        return self._answers("parse", texts, self._labelled)
 
     @cached_property
     def _is_task(self) -> bool:
@@ -158,32 +135,19 @@ class Adapted:
         tokenizer = loaded.tokenizer
         return loaded.model.to(default_device()).eval(), tokenizer, canonical_tokens(tokenizer)
 
-    def _asked(self, method: str) -> tuple[PreTrainedModel, Any, Any]:
-        with self._turn:
-            if method not in self.can:
-                raise self._wrong(method)
-            return self._language_model
+    def _labelled(self, texts: Sequence[str]) -> list[Any]:
+        return list(self._trained(map(self._trained.task.learner.input_of, texts)))
 
-    def _labelled(self, method: str, texts: str | list[str]) -> Any:
-        with self._turn:
-            if not self._is_task or self.can != (method,):
-                raise self._wrong(method)
-            trained = self._trained
-        return self._answer(texts, lambda some: list(trained(map(trained.task.learner.input_of, some))))
-
-    def _answer(self, texts: str | list[str], answers: Callable[[Sequence[str]], list[Any]]) -> Any:
+    def _answers(self, method: str, texts: str | list[str], answers: Callable[[list[str]], list[Any]]) -> Any:
         some = [texts] if isinstance(texts, str) else list(texts)
-        if not some:
-            return []
         if empty := [number for number, text in enumerate(some, start=1) if not text.strip()]:
             raise InputError(f"text {empty[0]} is empty", "give a text that contains words")
         with self._turn:
-            found = answers(some)
+            if method not in self.methods:
+                methods = " and ".join(self.methods) or "do neither, being a decoder"
+                raise InputError(
+                    f"{self.path}: cannot {method}, it can {methods}",
+                    "runs of langlift adapt have fill and surprise; runs of langlift task classify, tag or parse",
+                )
+            found = answers(some) if some else []
         return found[0] if isinstance(texts, str) else found
-
-    def _wrong(self, method: str) -> InputError:
-        can = " and ".join(self.can) or "do neither, being a decoder"
-        return InputError(
-            f"{self.path}: cannot {method}, it can {can}",
-            "runs of langlift adapt have fill and surprise; runs of langlift task have classify, tag or parse",
-        )

@@ -1,7 +1,7 @@
 """The demo: adapt the bundled base to Maltese with bundled text and topic sentences, offline, in minutes."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -150,6 +150,8 @@ def demo(out: Path, seed: int = 42) -> DemoResult:
     data = load_text_data(text)
     test, words = data.test[:TEST_SENTENCES], frequent_words(data.train, GAP_WORDS)
     scores, gaps = _scores_and_gaps(adapter, test, words, precision)
+    sentences = zip(scores[BEFORE].per_sentence, scores[AFTER].per_sentence, strict=True)
+    gains = [after.log_probability - before.log_probability for before, after in sentences]
     topic_f1 = {"task_only": _spread(alone), "stacked": _spread(stacked), "baseline": alone.baseline}
     result = DemoResult(
         language=str(maltese),
@@ -167,7 +169,11 @@ def demo(out: Path, seed: int = 42) -> DemoResult:
         topic_f1=topic_f1,
         pppl_per_character={name: score.per_character for name, score in scores.items()},
         pseudo_perplexity={name: score.pseudo_perplexity for name, score in scores.items()},
-        verdicts=_verdicts(gaps, topic_f1, scores),
+        verdicts={
+            "gaps": gap_verdict([gap.rank[BEFORE] - gap.rank[AFTER] for gap in gaps]),
+            "topic": topic_verdict(topic_f1),
+            "surprise": surprise_verdict(gains),
+        },
         sentences=len(test),
         train_sentences=len(data.train),
         topic_train=len(splits.train.inputs),
@@ -189,7 +195,10 @@ def _scores_and_gaps(
 ) -> tuple[dict[str, Score], list[Gap]]:
     """Both models' scores of the test sentences, and how they fill the gaps in them."""
     tokenizer = load_tokenizer(DEFAULT_BASE)
-    gaps = [_new_gap(gap) for gap in gaps_in(test, words, *GAP_SENTENCES)]
+    gaps = [
+        Gap(**asdict(gap), meaning=MEANINGS.get(gap.before + gap.answer + gap.after, ""), guesses={}, rank={})
+        for gap in gaps_in(test, words, *GAP_SENTENCES)
+    ]
     scores = {}
     for name in (BEFORE, AFTER):
         model = load_masked_model(DEFAULT_BASE).eval()
@@ -202,24 +211,6 @@ def _scores_and_gaps(
                 gap.guesses[name], gap.rank[name] = found.candidates[:GUESSES], found.rank
                 bar.advance(1)
     return scores, gaps
-
-
-def _new_gap(gap: SentenceGap) -> Gap:
-    meaning = MEANINGS.get(gap.before + gap.answer + gap.after, "")
-    return Gap(**asdict(gap), meaning=meaning, guesses={}, rank={})
-
-
-def _verdicts(
-    gaps: Sequence[Gap], topic_f1: Mapping[str, dict[str, Any]], scores: Mapping[str, Score]
-) -> dict[str, Verdict]:
-    sentences = zip(scores[BEFORE].per_sentence, scores[AFTER].per_sentence, strict=True)
-    return {
-        "gaps": gap_verdict([gap.rank[BEFORE] - gap.rank[AFTER] for gap in gaps]),
-        "topic": topic_verdict(topic_f1),
-        "surprise": surprise_verdict(
-            [after.log_probability - before.log_probability for before, after in sentences]
-        ),
-    }
 
 
 def _spread(result: TaskResult) -> dict[str, Any]:

@@ -116,6 +116,15 @@ def _emptied(staging: Path, target: Path) -> Iterator[Path]:
             shutil.rmtree(staging, ignore_errors=True)
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; empty if there is none, or if it is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def write_json(target: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON object atomically."""
     write_text(target, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

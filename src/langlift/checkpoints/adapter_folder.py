@@ -22,20 +22,11 @@ from langlift.adapters.peft_adapter import PeftAdapterConfig
 from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.mlm_head import decoder_bias, head_parameters
 from langlift.backbones.registry import Backbone, backbone_of, backbone_of_type
+from langlift.checkpoints import layouts
 from langlift.checkpoints.configurations import adapterhub_config, config_from_adapterhub, config_from_peft
-from langlift.checkpoints.layouts import (
-    ADAPTERHUB_VERSION,
-    ADAPTERHUB_WEIGHTS,
-    CONFIG_FILE,
-    FUSION_CONFIG,
-    PEFT_WEIGHTS,
-    adapter_keys,
-    full_peft_keys,
-    renamed,
-    usable_name,
-)
 from langlift.checkpoints.weight_files import read_metadata, read_safetensors
 from langlift.errors import InputError
+from langlift.files import read_json
 
 MLM_HEAD = "mlm_head.safetensors"
 METADATA = "langlift"
@@ -45,7 +36,7 @@ IDENTITY = ("hidden_size", "model_class", "model_name", "model_type", "name")
 
 def save_adapter(model: PreTrainedModel, name: str, config: AdapterConfig, folder: Path, base: str) -> None:
     """Write an attached adapter into an existing folder; ``base`` is the recorded name of the base model."""
-    weights = {key: p.detach().cpu().contiguous() for key, p in adapter_keys(model, name, config)}
+    weights = {key: p.detach().cpu().contiguous() for key, p in layouts.adapter_keys(model, name, config)}
     write_adapter(folder, config, weights, identity_of(model, name, base))
 
 
@@ -69,7 +60,7 @@ def write_adapter(
         description = config.peft_config(backbone)
         description.base_model_name_or_path = identity["model_name"]
         description.save_pretrained(str(folder))
-        save_file(dict(weights), folder / PEFT_WEIGHTS, metadata={METADATA: json.dumps(identity)})
+        save_file(dict(weights), folder / layouts.PEFT_WEIGHTS, metadata={METADATA: json.dumps(identity)})
         return
     if not isinstance(config, SeqBnConfig):
         raise TypeError(f"no layout for {type(config).__name__}")
@@ -83,8 +74,11 @@ def write_adapterhub(
     """Write configuration and weights in AdapterHub's layout into an existing folder."""
     own = {METADATA: identity[METADATA]} if METADATA in identity else {}
     recorded = {field: identity.get(field) for field in IDENTITY}
-    write_config(folder / CONFIG_FILE, {**recorded, **own, "config": settings, "version": ADAPTERHUB_VERSION})
-    save_file(dict(weights), folder / ADAPTERHUB_WEIGHTS)
+    write_config(
+        folder / layouts.CONFIG_FILE,
+        {**recorded, **own, "config": settings, "version": layouts.ADAPTERHUB_VERSION},
+    )
+    save_file(dict(weights), folder / layouts.ADAPTERHUB_WEIGHTS)
 
 
 def write_config(path: Path, content: Mapping[str, Any]) -> None:
@@ -102,16 +96,13 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) 
         unsupported kind, or the task adapter of a fusion while the model has no fusion.
     """
     description = read_description(folder)
-    if (folder / FUSION_CONFIG).exists() and not fusions_of(model):
-        raise InputError(
-            f"{folder}: the task adapter of a fusion, which cannot be used without it",
-            "give an adapter that 'langlift adapt' wrote; use 'langlift predict' for the whole run",
-        )
+    if not fusions_of(model):
+        refuse_part_of_fusion(folder)
     config = read_config(folder, backbone_of(model))
     require_base(folder, read_identity(folder), hidden_size=model.config.hidden_size)
     if isinstance(config, PeftAdapterConfig):
         name = name or config.method
-        weights = full_peft_keys(model, read_safetensors(folder / PEFT_WEIGHTS))
+        weights = layouts.full_peft_keys(model, read_safetensors(folder / layouts.PEFT_WEIGHTS))
         if not all(key.startswith(f"base_model.model.{model.base_model_prefix}.") for key in weights):
             raise InputError(
                 f"{folder}: the adapter belongs to another architecture",
@@ -119,20 +110,29 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) 
             )
     else:
         stored_name = str(description["name"])
-        name = name or usable_name(stored_name)
-        weights = renamed(read_safetensors(folder / ADAPTERHUB_WEIGHTS), stored_name, name)
+        name = name or layouts.usable_name(stored_name)
+        weights = layouts.renamed(read_safetensors(folder / layouts.ADAPTERHUB_WEIGHTS), stored_name, name)
         block_key = f"{model.base_model_prefix}.invertible_adapters.{name}.F.0.weight"
         if getattr(config, "invertible", False) != (block_key in weights):
             raise InputError(
                 f"{folder}: configuration and weights disagree about the invertible block", "train it again"
             )
     attach(model, name, config)
-    used = fill(adapter_keys(model, name, config), weights, folder)
+    used = fill(layouts.adapter_keys(model, name, config), weights, folder)
     # Only the first adapter of a stack uses its invertible block.
     require_all_used(folder, {k for k in weights.keys() - used if ".invertible_adapters." not in k})
     if head := stored_head(model, folder):
         fill(head.items(), read_safetensors(folder / MLM_HEAD), folder)
     return name
+
+
+def refuse_part_of_fusion(folder: Path) -> None:
+    """Raise an InputError for the task adapter in the folder of a fusion."""
+    if (folder / layouts.FUSION_CONFIG).exists():
+        raise InputError(
+            f"{folder}: the task adapter of a fusion, which cannot be used without it",
+            "use 'langlift predict' for the whole run; docs/fusion.md shows how AdapterHub's library loads it",
+        )
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -141,32 +141,23 @@ def read_description(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: it is missing or damaged.
     """
-    path = folder / CONFIG_FILE
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        if inner := sorted(path.parent.name for path in folder.glob(f"*/{CONFIG_FILE}")):
-            raise InputError(
-                f"{folder}: contains its adapters in subfolders ({', '.join(inner)})",
-                f"give one of them: {folder / inner[0]}",
-            ) from None
-        if (folder / "config.json").exists():
-            raise InputError(
-                f"{folder}: contains a whole model, not an adapter", "pass a model with --base"
-            ) from None
+    path = folder / layouts.CONFIG_FILE
+    description = read_json(path)
+    if {"config", "name"} <= description.keys() or "peft_type" in description:
+        return description
+    if path.exists():
+        raise InputError(f"{path}: damaged, or describes no adapter", "langlift, adapters or PEFT must write it")
+    if inner := sorted(config.parent.name for config in folder.glob(f"*/{layouts.CONFIG_FILE}")):
         raise InputError(
-            f"{folder}: not an adapter folder (no {CONFIG_FILE})",
-            "give the folder that 'langlift adapt --out' wrote",
-        ) from None
-    except (ValueError, RecursionError):
-        raise InputError(
-            f"{path}: not valid JSON", "the folder is damaged: copy it again or retrain the adapter"
-        ) from None
-    if not isinstance(description, dict) or not (
-        {"config", "name"} <= description.keys() or "peft_type" in description
-    ):
-        raise InputError(f"{path}: describes no adapter", "it must be written by langlift, adapters or PEFT")
-    return description
+            f"{folder}: contains its adapters in subfolders ({', '.join(inner)})",
+            f"give one of them: {folder / inner[0]}",
+        )
+    if (folder / "config.json").exists():
+        raise InputError(f"{folder}: contains a whole model, not an adapter", "pass a model with --base")
+    raise InputError(
+        f"{folder}: not an adapter folder (no {layouts.CONFIG_FILE})",
+        "give the folder that 'langlift adapt --out' wrote",
+    )
 
 
 def read_identity(folder: Path) -> dict[str, Any]:
@@ -179,9 +170,9 @@ def read_identity(folder: Path) -> dict[str, Any]:
     if "peft_type" not in description:
         return description
     try:
-        identity = json.loads(read_metadata(folder / PEFT_WEIGHTS).get(METADATA, "{}"))
+        identity = json.loads(read_metadata(folder / layouts.PEFT_WEIGHTS).get(METADATA, "{}"))
     except (ValueError, RecursionError):
-        identity = {}
+        return {}
     complete = isinstance(identity, dict) and {"model_name", "model_type", "name"} <= identity.keys()
     return identity if complete else {}
 
@@ -193,7 +184,7 @@ def read_config(folder: Path, backbone: Backbone) -> AdapterConfig:
         InputError: the folder contains no adapter, or one that cannot be loaded.
     """
     description = read_description(folder)
-    path = folder / CONFIG_FILE
+    path = folder / layouts.CONFIG_FILE
     require_base(folder, read_identity(folder), model_type=backbone.model_type)
     if "peft_type" in description:
         return config_from_peft(description, backbone, path)
@@ -278,7 +269,7 @@ def load_language_model(name: str, base: BaseName, masked_only: bool = False) ->
         InputError: it is none of these, it is damaged, or its base cannot be found.
     """
     folder = Path(name)
-    adapter = folder if (folder / CONFIG_FILE).is_file() else None
+    adapter = folder if (folder / layouts.CONFIG_FILE).is_file() else None
     source = replace(base, name=name)
     if adapter is not None:
         source = base.or_else(str(read_identity(adapter).get("model_name") or ""))

@@ -100,12 +100,6 @@ OWN_ARCHITECTURE = "langlift_seq_bn"
 
 LORA = ADAPTERHUB_LORA["architecture"]
 READABLE = "Seq_bn (Pfeiffer) adapters with relu, and LoRA on query and value, can be read"
-KINDS = {
-    "mh_adapter": "it also has adapters after the attention (Houlsby)",
-    "is_parallel": "it is parallel",
-    "phm_layer": "it is a Compacter",
-}
-"""What the adapter is if this setting differs from Seq_bn's."""
 FIXED_SCALING = (1, 1)
 """The first release of ``adapters`` that applies LoRA's alpha."""
 
@@ -168,8 +162,7 @@ def config_from_peft(description: Mapping[str, Any], backbone: Backbone, path: P
         raise InputError(
             f"{path}: PEFT adapters of type {kind} cannot be loaded", f"supported: {', '.join(sorted(kinds))}"
         )
-    config: PeftAdapterConfig = kinds[kind].from_peft(description, backbone, path)
-    return config
+    return kinds[kind].from_peft(description, backbone, path)
 
 
 def _seq_bn(stored: Mapping[str, Any], own: Any, path: Path) -> SeqBnConfig:
@@ -177,7 +170,7 @@ def _seq_bn(stored: Mapping[str, Any], own: Any, path: Path) -> SeqBnConfig:
         value = f"is {stored[key]!r}" if stored.get(key) is not None else "is not given"
         raise InputError(
             f"{path}: another kind of adapter ({key} {value}, not {ADAPTERHUB_BOTTLENECK[key]!r})",
-            f"{KINDS.get(key, 'not a plain Seq_bn')}; {READABLE}",
+            READABLE,
         )
     block, factor = stored.get("inv_adapter"), stored.get("inv_adapter_reduction_factor")
     if isinstance(old := stored.get("invertible_adapter"), dict):  # as in 1.x
@@ -187,19 +180,15 @@ def _seq_bn(stored: Mapping[str, Any], own: Any, path: Path) -> SeqBnConfig:
             f"{path}: the invertible block is '{block}' with reduction factor {factor}",
             "only nice with reduction factor 2 can be read",
         )
+    left_out = stored.get("leave_out") or []
+    if not isinstance(left_out, list) or not all(type(layer) is int and layer >= 0 for layer in left_out):
+        raise InputError(f"{path}: leave_out is {left_out!r}, not a list of layers", "the file is damaged")
     return SeqBnConfig(
         reduction_factor=_reduction_factor(stored.get("reduction_factor"), path),
         invertible=bool(block),
         inverse_at_head=bool(own.get("inverse_at_head", True)) if isinstance(own, dict) else True,
-        leave_out=_leave_out(stored.get("leave_out"), path),
+        leave_out=tuple(sorted(set(left_out))),
     )
-
-
-def _leave_out(value: Any, path: Path) -> tuple[int, ...]:
-    layers = value or []
-    if not isinstance(layers, list) or not all(type(layer) is int and layer >= 0 for layer in layers):
-        raise InputError(f"{path}: leave_out is {value!r}, not a list of layers", "the file is damaged")
-    return tuple(sorted(set(layers)))
 
 
 def own_architecture(backbone: Backbone) -> dict[str, str]:

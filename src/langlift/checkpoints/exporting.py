@@ -9,11 +9,11 @@ import yaml
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.method import METHODS
-from langlift.adapters.peft_adapter import PeftAdapterConfig
 from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import weightless_model
 from langlift.backbones.registry import backbone_of_type
 from langlift.bundled_models import BUNDLED
+from langlift.checkpoints import layouts
 from langlift.checkpoints.adapter_folder import (
     MLM_HEAD,
     identity_of,
@@ -21,20 +21,11 @@ from langlift.checkpoints.adapter_folder import (
     read_config,
     read_description,
     read_identity,
+    refuse_part_of_fusion,
     write_adapter,
     write_adapterhub,
 )
 from langlift.checkpoints.configurations import adapterhub_config
-from langlift.checkpoints.layouts import (
-    ADAPTERHUB_PICKLE,
-    ADAPTERHUB_WEIGHTS,
-    FUSION_CONFIG,
-    PEFT_WEIGHTS,
-    adapterhub_from_peft,
-    full_peft_keys,
-    renamed,
-    usable_name,
-)
 from langlift.checkpoints.weight_files import read_safetensors
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder
@@ -85,38 +76,29 @@ def export_adapter(source: Path, layout: str, out: Path, base: BaseName | str | 
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout '{layout}'", f"one of {', '.join(LAYOUTS)}")
     check_new_folder(out)
-    description = read_description(source)
-    if (source / FUSION_CONFIG).exists():
-        raise InputError(
-            f"{source}: the task adapter of a fusion, which cannot be used without it",
-            "the folder is already in AdapterHub's layout; docs/fusion.md shows how to load it there",
-        )
-    in_peft = "peft_type" in description
-    if layout == "peft" and not in_peft:
-        raise InputError(f"{source}: a bottleneck adapter, and PEFT has none", "use --to adapterhub")
+    in_peft = "peft_type" in read_description(source)
+    refuse_part_of_fusion(source)
     identity, base = read_identity(source), BaseName.of(base)
     if not identity and not base:
         raise InputError(f"{source}: does not state its architecture", "give the base model with --base")
     stored = str(identity.get("name") or source.resolve().name)
-    name = usable_name(stored)
-    weights = read_safetensors(source / (PEFT_WEIGHTS if in_peft else ADAPTERHUB_WEIGHTS))
+    name = layouts.usable_name(stored)
+    weights = read_safetensors(source / (layouts.PEFT_WEIGHTS if in_peft else layouts.ADAPTERHUB_WEIGHTS))
     if base:
         model = weightless_model(base)
         with torch.device("meta"):
             load_adapter(model, source, name=CHECKED)
         identity = {**identity, **identity_of(model, name, base.name)}
-        weights = full_peft_keys(model, weights) if in_peft else weights
+        weights = layouts.full_peft_keys(model, weights) if in_peft else weights
     backbone = backbone_of_type(str(identity.get("model_type")))
     config = read_config(source, backbone)
+    method = METHODS[config.method]
+    if layout not in method.exports:
+        raise InputError(f"{source}: {layout} has no {method.label}", f"--to {' or '.join(method.exports)}")
     if layout == "adapterhub" and not backbone.adapterhub_agrees:
         raise InputError(
             f"{source}: the adapters library computes something else for {backbone.model_type}",
-            "use it with langlift; LoRA also with --to peft" if in_peft else "use it with langlift",
-        )
-    exports = METHODS[config.method].exports
-    if layout not in exports:
-        raise InputError(
-            f"{source}: {layout} has no {METHODS[config.method].label}", f"--to {' or '.join(exports)}"
+            "use it with langlift; LoRA also with --to peft",
         )
     if (source / MLM_HEAD).exists():
         say(f"{source / MLM_HEAD}: the layout does not support an MLM head; it is not exported")
@@ -124,13 +106,14 @@ def export_adapter(source: Path, layout: str, out: Path, base: BaseName | str | 
         if layout == "peft":
             write_adapter(staging, config, weights, identity)
         else:
-            if isinstance(config, PeftAdapterConfig):
-                weights = {adapterhub_from_peft(key, name): value for key, value in weights.items()}
-            else:
-                weights = renamed(weights, stored, name)
+            weights = (
+                {layouts.adapterhub_from_peft(key, name): value for key, value in weights.items()}
+                if in_peft
+                else layouts.renamed(weights, stored, name)
+            )
             settings = adapterhub_config(config, backbone)
             write_adapterhub(staging, settings, weights, {**identity, "name": name})
-            torch.save(weights, staging / ADAPTERHUB_PICKLE)  # which the library reads by default
+            torch.save(weights, staging / layouts.ADAPTERHUB_PICKLE)  # which the library reads by default
         card = render_card(
             "export_adapter.md",
             layout=layout,

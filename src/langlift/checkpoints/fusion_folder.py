@@ -1,9 +1,7 @@
 """Save and load AdapterFusion in AdapterHub's layout, and copy the adapters that it fuses."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
@@ -11,6 +9,7 @@ from transformers import PreTrainedModel
 from langlift.adapters.composition import HOW_TO_FUSE, attached, fuse
 from langlift.adapters.method import METHODS
 from langlift.backbones.registry import backbone_of, backbone_of_type
+from langlift.checkpoints import layouts
 from langlift.checkpoints.adapter_folder import (
     fill,
     identity_of,
@@ -28,18 +27,9 @@ from langlift.checkpoints.configurations import (
     first_difference,
     own_architecture,
 )
-from langlift.checkpoints.layouts import (
-    ADAPTERHUB_VERSION,
-    ADAPTERHUB_WEIGHTS,
-    FUSION_CONFIG,
-    FUSION_PICKLE,
-    FUSION_WEIGHTS,
-    fusion_keys,
-    renamed,
-    usable_name,
-)
 from langlift.checkpoints.weight_files import read_pickle, read_safetensors
 from langlift.errors import InputError
+from langlift.files import read_json
 
 
 def save_fusion(model: PreTrainedModel, name: str, folder: Path, base: str) -> None:
@@ -48,10 +38,13 @@ def save_fusion(model: PreTrainedModel, name: str, folder: Path, base: str) -> N
         **identity_of(model, name, base),
         "adapter_names": name.split(","),
         "config": {**ADAPTERHUB_FUSION, **own_architecture(backbone_of(model))},
-        "version": ADAPTERHUB_VERSION,
+        "version": layouts.ADAPTERHUB_VERSION,
     }
-    write_config(folder / FUSION_CONFIG, content)
-    save_file({key: p.detach().cpu().contiguous() for key, p in fusion_keys(model, name)}, folder / FUSION_WEIGHTS)
+    write_config(folder / layouts.FUSION_CONFIG, content)
+    save_file(
+        {key: p.detach().cpu().contiguous() for key, p in layouts.fusion_keys(model, name)},
+        folder / layouts.FUSION_WEIGHTS,
+    )
 
 
 def load_fusion(model: PreTrainedModel, folder: Path) -> str:
@@ -63,8 +56,14 @@ def load_fusion(model: PreTrainedModel, folder: Path) -> str:
     Raises:
         InputError: the folder contains no fusion, or one of another kind, of other adapters or for another base.
     """
-    path = folder / FUSION_CONFIG
-    description = _read_description(path)
+    path = folder / layouts.FUSION_CONFIG
+    description = read_json(path)
+    if not path.exists():
+        raise InputError(
+            f"{folder}: contains no fusion (no {layouts.FUSION_CONFIG})", "give one that 'langlift fuse' wrote"
+        )
+    if not {"config", "name"} <= description.keys():
+        raise InputError(f"{path}: damaged, or describes no fusion", "copy it or train it again")
     expected = {**ADAPTERHUB_FUSION, **own_architecture(backbone_of(model))}
     settings = description["config"] if isinstance(description["config"], dict) else {}
     if key := first_difference(settings, expected, FUSION_WITHOUT_EFFECT, required=expected):
@@ -81,10 +80,10 @@ def load_fusion(model: PreTrainedModel, folder: Path) -> str:
             f"{path}: fuses {', '.join(members)}; loaded are {', '.join(attached(model)) or 'no adapters'}",
             "load its adapters first, in this order and with these names",
         )
-    if (folder / FUSION_WEIGHTS).exists() or not (folder / FUSION_PICKLE).exists():
-        weights = read_safetensors(folder / FUSION_WEIGHTS)
+    if (folder / layouts.FUSION_WEIGHTS).exists() or not (folder / layouts.FUSION_PICKLE).exists():
+        weights = read_safetensors(folder / layouts.FUSION_WEIGHTS)
     else:
-        weights = read_pickle(folder / FUSION_PICKLE)
+        weights = read_pickle(folder / layouts.FUSION_PICKLE)
     name = ",".join(members)
     place, prefix = "adapter_fusion_layer", f"{model.base_model_prefix}."
     weights = {
@@ -92,7 +91,7 @@ def load_fusion(model: PreTrainedModel, folder: Path) -> str:
         for key, value in weights.items()
     }
     fuse(model)
-    used = fill(fusion_keys(model, name), weights, folder)
+    used = fill(layouts.fusion_keys(model, name), weights, folder)
     require_all_used(folder, weights.keys() - used)
     return name
 
@@ -124,7 +123,7 @@ def member_names(folders: Sequence[Path]) -> list[str]:
     by_folder = [folder.name for folder in resolved]
     numbered = [f"{name}_{i}" for i, name in enumerate(by_folder, start=1)]
     for names in (stored, by_folder, numbered):
-        usable = [usable_name(name) for name in names]
+        usable = [layouts.usable_name(name) for name in names]
         if len(set(usable)) == len(usable):
             break
     return usable
@@ -140,19 +139,7 @@ def copy_member(source: Path, target: Path, name: str) -> None:
     """Copy a bottleneck adapter into the existing folder ``target``, under another name."""
     description = read_description(source)
     config = read_config(source, backbone_of_type(description["model_type"]))
-    weights = renamed(read_safetensors(source / ADAPTERHUB_WEIGHTS), str(description["name"]), name)
+    weights = layouts.renamed(
+        read_safetensors(source / layouts.ADAPTERHUB_WEIGHTS), str(description["name"]), name
+    )
     write_adapter(target, config, weights, {**description, "name": name})
-
-
-def _read_description(path: Path) -> dict[str, Any]:
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise InputError(
-            f"{path.parent}: contains no fusion (no {FUSION_CONFIG})", "give a folder that 'langlift fuse' wrote"
-        ) from None
-    except (ValueError, RecursionError):
-        description = None
-    if not isinstance(description, dict) or not {"config", "name"} <= description.keys():
-        raise InputError(f"{path}: describes no fusion", "the file is damaged; copy or train it again")
-    return description

@@ -1,6 +1,5 @@
 """Convert adapters written by AdapterHub's libraries, or by PEFT as ``.bin``, into langlift's folders."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from langlift.adapters.peft_adapter import PeftAdapterConfig
 from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import weightless_model, weightless_model_of
 from langlift.backbones.registry import backbone_of_type
+from langlift.checkpoints import layouts
 from langlift.checkpoints.adapter_folder import (
     fill,
     identity_of,
@@ -26,29 +26,12 @@ from langlift.checkpoints.adapter_folder import (
     write_adapter,
 )
 from langlift.checkpoints.configurations import config_from_adapterhub, config_from_peft
-from langlift.checkpoints.layouts import (
-    ADAPTERHUB_EMBEDDINGS,
-    ADAPTERHUB_FUSIONS,
-    ADAPTERHUB_HEADS,
-    ADAPTERHUB_PICKLE,
-    ADAPTERHUB_SETUP,
-    ADAPTERHUB_WEIGHTS,
-    CONFIG_FILE,
-    LEGACY_PLACES,
-    PEFT_PICKLE,
-    PEFT_WEIGHTS,
-    adapter_keys,
-    full_peft_keys,
-    peft_from_adapterhub,
-    renamed,
-    usable_name,
-)
 from langlift.checkpoints.weight_files import read_pickle, read_safetensors
 from langlift.errors import InputError
-from langlift.files import check_new_folder, new_folder
+from langlift.files import check_new_folder, new_folder, read_json
 from langlift.model_cards import render_card, split_front_matter
 
-NOT_IMPORTED = (*ADAPTERHUB_HEADS, *ADAPTERHUB_FUSIONS, *ADAPTERHUB_EMBEDDINGS)
+NOT_IMPORTED = (*layouts.ADAPTERHUB_HEADS, *layouts.ADAPTERHUB_FUSIONS, *layouts.ADAPTERHUB_EMBEDDINGS)
 KEPT_FACTS = ("license", "language", "datasets")
 """Keys of the README's front matter that are kept."""
 LAYER = re.compile(r"\blayers?\.(\d+)\.")
@@ -127,52 +110,39 @@ def import_adapters(
 
 
 def _members(source: Path) -> list[Path]:
-    """The adapter folders in ``source``: itself, or those of a composition, in order."""
+    """The adapter folders in ``source``: itself, or those of a composition such as Stack(a, b), in order."""
     if not source.is_dir():
         raise InputError(f"{source}: no such folder", "download the adapter, then give its folder")
-    if (source / CONFIG_FILE).exists():
+    if (source / layouts.CONFIG_FILE).exists():
         return [source]
-    if (source / ADAPTERHUB_SETUP).exists():
-        names = _setup_names(source / ADAPTERHUB_SETUP)
-        if missing := [name for name in names if not (source / name / CONFIG_FILE).exists()]:
-            raise InputError(
-                f"{source / ADAPTERHUB_SETUP}: names the adapter '{missing[0]}', which is missing",
-                "download it again",
-            )
-        return [source / name for name in names]
-    found = sorted(folder.parent for folder in source.glob(f"*/{CONFIG_FILE}"))
-    if not found:
-        raise InputError(
-            f"{source}: contains no adapter (no {CONFIG_FILE}, here or in a subfolder)",
-            "give the folder that save_adapter wrote",
-        )
-    return found
+    setup = source / layouts.ADAPTERHUB_SETUP
+    if setup.exists():
+        try:
+            names = list(dict.fromkeys(_names_in(read_json(setup)["adapter_setup"])))
+        except (KeyError, TypeError, RecursionError):
+            names = []
+        folders = [source / name for name in names]
+        inside = all(folder.resolve().parent == source.resolve() for folder in folders)
+        if not folders or not inside or not all((folder / layouts.CONFIG_FILE).exists() for folder in folders):
+            raise InputError(f"{setup}: damaged, or an adapter is missing", "import its adapters one by one")
+        return folders
+    if found := sorted(folder.parent for folder in source.glob(f"*/{layouts.CONFIG_FILE}")):
+        return found
+    raise InputError(
+        f"{source}: contains no adapter (no {layouts.CONFIG_FILE}, here or in a subfolder)",
+        "give the folder that save_adapter wrote",
+    )
 
 
-def _setup_names(path: Path) -> list[str]:
-    """The adapters of a composition such as Stack(a, b), in order."""
-
-    def flat(block: Any) -> Iterator[str]:
-        if isinstance(block, str):
-            yield block
-        elif isinstance(block, dict):
-            for child in block["children"]:
-                yield from flat(child)
-        else:
-            raise TypeError
-
-    try:
-        names = list(dict.fromkeys(flat(json.loads(path.read_text(encoding="utf-8"))["adapter_setup"])))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        names = []
-    if not names or not all(Path(name).name == name and name not in (".", "..") for name in names):
-        raise InputError(f"{path}: damaged", "import the folders of its adapters one by one")
-    return names
+def _names_in(block: Any) -> list[str]:
+    if isinstance(block, str):
+        return [block]
+    return [name for child in block["children"] for name in _names_in(child)]
 
 
 def _not_imported(source: Path, members: list[Path]) -> Iterator[Path]:
     """Files that contain no adapter, in ``source``, its members and a fusion's folder."""
-    for folder in {source, *members, *(p.parent for p in source.glob(f"*/{ADAPTERHUB_FUSIONS[0]}"))}:
+    for folder in {source, *members, *(p.parent for p in source.glob(f"*/{layouts.ADAPTERHUB_FUSIONS[0]}"))}:
         for name in NOT_IMPORTED:
             if (folder / name).exists():
                 yield folder / name
@@ -183,9 +153,9 @@ def _read(
 ) -> tuple[dict[str, Any], AdapterConfig, dict[str, Tensor]]:
     """An adapter's identity, configuration, and weights with the keys of the layout that it will be written in."""
     description = read_description(folder)
-    path = folder / CONFIG_FILE
+    path = folder / layouts.CONFIG_FILE
     from_peft = "peft_type" in description
-    if from_peft and (folder / PEFT_WEIGHTS).exists():
+    if from_peft and (folder / layouts.PEFT_WEIGHTS).exists():
         raise InputError(f"{folder}: is in PEFT's layout", "langlift reads it directly: pass it as --adapter")
     model = weightless_model(base) if base else None
     model_type = description.get("model_type") or (model.config.model_type if model is not None else None)
@@ -196,8 +166,8 @@ def _read(
     read_config = config_from_peft if from_peft else config_from_adapterhub
     config = read_config(description, backbone_of_type(model_type), path)
     stored_name = str(description.get("name", folder.resolve().name))
-    name = name or usable_name(stored_name)
-    weights = _weights(folder, PEFT_PICKLE if from_peft else ADAPTERHUB_PICKLE)
+    name = name or layouts.usable_name(stored_name)
+    weights = _weights(folder, layouts.PEFT_PICKLE if from_peft else layouts.ADAPTERHUB_PICKLE)
     if model is None:
         hidden_size = description.get("hidden_size")
         if isinstance(hidden_size, bool) or not isinstance(hidden_size, int) or hidden_size < 2:
@@ -210,9 +180,9 @@ def _read(
         left_out = config.leave_out if isinstance(config, SeqBnConfig) else ()
         model = weightless_model_of(model_type, hidden_size, _depth(weights, left_out, folder))
     if from_peft:
-        weights = full_peft_keys(model, weights)
+        weights = layouts.full_peft_keys(model, weights)
     else:
-        weights = renamed(_current_keys(weights, model.base_model_prefix), stored_name, name)
+        weights = layouts.renamed(_current_keys(weights, model.base_model_prefix), stored_name, name)
     block = any(".invertible_adapters." in key for key in weights)
     if isinstance(config, SeqBnConfig):
         if config.invertible and not block and description.get("type") == "text_task":
@@ -225,8 +195,8 @@ def _read(
     except (OverflowError, RuntimeError, TypeError, ValueError):
         raise InputError(f"{path}: specifies an adapter of an impossible size", "the file is damaged") from None
     if isinstance(config, PeftAdapterConfig) and not from_peft:
-        weights = {peft_from_adapterhub(key, name): value for key, value in weights.items()}
-    used = fill(adapter_keys(model, name, config), weights, folder)
+        weights = {layouts.peft_from_adapterhub(key, name): value for key, value in weights.items()}
+    used = fill(layouts.adapter_keys(model, name, config), weights, folder)
     require_all_used(folder, weights.keys() - used)
     base = base.or_else(str(description.get("model_name") or ""))
     return identity_of(model, name, base.name), config, weights
@@ -234,12 +204,14 @@ def _read(
 
 def _weights(folder: Path, pickle: str) -> dict[str, Tensor]:
     """The weights in float32, without shared memory."""
-    if (folder / ADAPTERHUB_WEIGHTS).exists():
-        path, weights = folder / ADAPTERHUB_WEIGHTS, read_safetensors(folder / ADAPTERHUB_WEIGHTS)
+    if (folder / layouts.ADAPTERHUB_WEIGHTS).exists():
+        path, weights = folder / layouts.ADAPTERHUB_WEIGHTS, read_safetensors(folder / layouts.ADAPTERHUB_WEIGHTS)
     elif (folder / pickle).exists():
         path, weights = folder / pickle, read_pickle(folder / pickle)
     else:
-        expected = f"{PEFT_WEIGHTS if pickle == PEFT_PICKLE else ADAPTERHUB_WEIGHTS} or {pickle}"
+        expected = (
+            f"{layouts.PEFT_WEIGHTS if pickle == layouts.PEFT_PICKLE else layouts.ADAPTERHUB_WEIGHTS} or {pickle}"
+        )
         raise InputError(f"{folder}: has no weights ({expected})", "download the adapter again")
     for key, value in weights.items():
         if not value.is_floating_point() or not torch.isfinite(value).all():
@@ -261,7 +233,7 @@ def _current_keys(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The weights under the keys of the library's current release, with the body's prefix."""
     new = {}
     for key, value in weights.items():
-        key = ".".join(LEGACY_PLACES.get(part, part) for part in key.split("."))
+        key = ".".join(layouts.LEGACY_PLACES.get(part, part) for part in key.split("."))
         new[f"{prefix}.{key.removeprefix(f'{prefix}.')}"] = value
     return new
 

@@ -1,4 +1,7 @@
-"""Read the weights of an adapter from its file; code in a file is never executed."""
+"""Read the weights of an adapter from its file; code in a file is never executed.
+
+A file that is missing, damaged or contains anything else is an InputError.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,31 +17,19 @@ from langlift.errors import InputError
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file.
-
-    Raises:
-        InputError: it is missing or damaged.
-    """
+    """All tensors of a safetensors file."""
     with _safetensors_readable(path):
         return load_file(path)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file, empty if it has none.
-
-    Raises:
-        InputError: it is missing or damaged.
-    """
+    """The metadata of a safetensors file, empty if it has none."""
     with _safetensors_readable(path), safe_open(path, framework="pt") as file:
         return dict(file.metadata() or {})
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file written by ``torch.save``; only tensors are unpickled, never other objects.
-
-    Raises:
-        InputError: it is missing, damaged, or contains anything but named tensors.
-    """
+    """All tensors of a file written by ``torch.save``; only tensors are unpickled, never other objects."""
     hint = "download the adapter again"
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)

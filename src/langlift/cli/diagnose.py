@@ -1,6 +1,5 @@
 """``langlift diagnose``."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,13 +107,9 @@ def _show(result: "Diagnosis") -> None:
         if result.ranking[base] is None:
             print_rich(f"\n{_short(base)} has no MLM head: {head_hint(base)}")
     print_rich(f"\n{result.advice.text}")
-    typer.echo("\nNext:")
-    for line in result.advice.commands:
-        typer.echo(f"  {line}")
-    if result.advice.alternative:
-        typer.echo("\nOr, cheaper, with the current vocabulary:")
-        for line in result.advice.alternative:
-            typer.echo(f"  {line}")
+    typer.echo("\n".join(["\nNext:", *(f"  {line}" for line in result.advice.commands)]))
+    if cheaper := result.advice.alternative:
+        typer.echo("\n".join(["\nOr, cheaper, with the current vocabulary:", *(f"  {line}" for line in cheaper)]))
     if result.picture is not None:
         note(f"Chart: {result.picture}")
 
@@ -126,28 +121,13 @@ def _show_language(language: "LanguageDiagnosis") -> None:
     title = f"{language.name} ({language.language}): {size.lines:,} lines, {words}{size.bytes / 1e6:.2f} MB"
     if language.graph is not None:
         title += f"; graph: {language.graph.sentences:,} triples of {language.graph.relations} relations"
-    own = "" if language.own_fertility is None else f" (own vocabulary: {language.own_fertility:.2f})"
-    measures: dict[str, Callable[[BaseDiagnosis], str]] = {
-        "within-word pseudo-perplexity per character": lambda e: _surprise(e.measures.per_character),
-        "pre-trained on the language": _saw,
-        "vocabulary size": lambda e: f"{e.measures.vocabulary.vocabulary_size:,}",
-        f"tokens per word{own}": lambda e: _number(e.measures.vocabulary.fertility),
-        "characters per token": lambda e: _number(e.measures.vocabulary.characters_per_token),
-        "words that are one token": lambda e: _share(e.measures.vocabulary.whole_words),
-        "words with an unknown part": lambda e: _share(e.measures.vocabulary.unknown_words),
-        "unknown tokens": lambda e: _share(e.measures.vocabulary.unknown_share),
-        "byte tokens": lambda e: _share(e.measures.vocabulary.byte_share),
-        "missing letters": lambda e: _share(1 - e.measures.vocabulary.letter_coverage),
-        "most frequent missing letters": _missing,
-        "advice: vocabulary": lambda e: e.advice.vocabulary,
-        "advice: training": lambda e: f"{e.advice.method}, {e.advice.objective}",
-        "time of a training step": _step,
-    }
-    bases = language.bases
+    if language.own_fertility is not None:
+        title += f"; its own vocabulary would need {language.own_fertility:.2f} tokens per word"
+    columns = [_measured(entry) for entry in language.bases]
     print_table(
         title,
-        ("measure", *(_short(entry.measures.base) for entry in bases)),
-        [(name, *(value(entry) for entry in bases)) for name, value in measures.items()],
+        ("measure", *(_short(entry.measures.base) for entry in language.bases)),
+        [(name, *(column[name] for column in columns)) for name in columns[0]],
     )
 
 
@@ -155,66 +135,60 @@ def _show_base(result: "Diagnosis", base: str) -> None:
     """Languages in rows, the measurements of one base model in columns."""
     rows = []
     for language in result.languages:
-        measures = next(entry.measures for entry in language.bases if entry.measures.base == base)
-        fit = measures.vocabulary
-        rows.append(
-            (
-                language.name,
-                f"{language.text.bytes / 1e6:.2f}",
-                {True: "yes", False: "no", None: "?"}[measures.exposure.seen],
-                _number(measures.per_character),
-                _number(fit.fertility),
-                _number(language.own_fertility),
-                _share(fit.whole_words),
-                _share(fit.unknown_share + fit.byte_share),
-                _share(1 - fit.letter_coverage),
-            )
-        )
-    headings = ("language", "MB", "seen", "pppl", "tokens", "own", "whole", "unknown", "missing")
+        measured = _measured(next(entry for entry in language.bases if entry.measures.base == base))
+        own = "-" if language.own_fertility is None else f"{language.own_fertility:.2f}"
+        size = f"{language.text.bytes / 1e6:.2f}"
+        rows.append((language.name, size, own, *(measured[name] for name in COLUMNS.values())))
     from rich.box import SIMPLE_HEAD
 
+    caption = "; ".join(
+        ["own: tokens per word with its own vocabulary", *(f"{k}: {v}" for k, v in COLUMNS.items())]
+    )
     narrow: dict[str, Any] = {"box": SIMPLE_HEAD, "collapse_padding": True}
-    print_table(base, headings, rows, caption=COLUMNS, caption_justify="left", **narrow)
+    print_table(base, ("language", "MB", "own", *COLUMNS), rows, caption=caption, caption_justify="left", **narrow)
 
 
-COLUMNS = (
-    "seen: whether it was pre-trained on the language; pppl: within-word pseudo-perplexity per character (-: no "
-    "MLM head); tokens: tokens per word; own: the same with a vocabulary of the language's own; whole: words "
-    "that are one token; unknown: unknown and byte tokens; missing: letters without a token"
-)
+SURPRISE = "within-word pseudo-perplexity per character"
+COLUMNS = {
+    "seen": "pre-trained on the language",
+    "pppl": SURPRISE,
+    "tokens": "tokens per word",
+    "whole": "words that are one token",
+    "unknown": "unknown tokens",
+    "bytes": "byte tokens",
+    "missing": "missing letters",
+}
+"""Short name -> measure, for a family's table."""
+
+
+def _measured(entry: "BaseDiagnosis") -> dict[str, str]:
+    """All measures of a base model for a language, as text."""
+    from langlift.diagnosis.advice import visible
+
+    fit, saw, step = entry.measures.vocabulary, entry.measures.exposure, entry.measures.step
+    letters = [visible(missing.letter) for missing in fit.missing]
+    more = f" +{len(letters) - 10}" if len(letters) > 10 else ""
+    seen = {True: "yes", False: "no", None: "not known"}[saw.seen]
+    return {
+        SURPRISE: _surprise(entry.measures.per_character),
+        "pre-trained on the language": seen + (f", {saw.megabytes:,.0f} MB" if saw.seen and saw.megabytes else ""),
+        "vocabulary size": f"{fit.vocabulary_size:,}",
+        "tokens per word": "-" if fit.fertility is None else f"{fit.fertility:.2f}",
+        "characters per token": f"{fit.characters_per_token:.2f}",
+        "words that are one token": "-" if fit.whole_words is None else f"{fit.whole_words:.1%}",
+        "words with an unknown part": "-" if fit.unknown_words is None else f"{fit.unknown_words:.1%}",
+        "unknown tokens": f"{fit.unknown_share:.1%}",
+        "byte tokens": f"{fit.byte_share:.1%}",
+        "missing letters": f"{1 - fit.letter_coverage:.1%}",
+        "most frequent missing letters": " ".join(letters[:10]) + more or "none",
+        "advice: vocabulary": entry.advice.vocabulary,
+        "advice: training": f"{entry.advice.method}, {entry.advice.objective}",
+        "time of a training step": "not timed" if step is None else f"{step.seconds:.2f} s ({step.precision})",
+    }
 
 
 def _surprise(per_character: float | None) -> str:
     return "no MLM head" if per_character is None else f"{per_character:.2f}"
-
-
-def _saw(entry: "BaseDiagnosis") -> str:
-    saw = entry.measures.exposure
-    if saw.seen is None:
-        return "not known"
-    if not saw.seen:
-        return "no"
-    return "yes" if saw.megabytes is None else f"yes, {saw.megabytes:,.0f} MB"
-
-
-def _missing(entry: "BaseDiagnosis") -> str:
-    from langlift.diagnosis.advice import visible
-
-    letters = [visible(missing.letter) for missing in entry.measures.vocabulary.missing]
-    return " ".join(letters[:10]) + (f" +{len(letters) - 10}" if len(letters) > 10 else "") if letters else "none"
-
-
-def _step(entry: "BaseDiagnosis") -> str:
-    step = entry.measures.step
-    return "not timed" if step is None else f"{step.seconds:.2f} s ({step.precision})"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
 
 
 def _short(base: str) -> str:

@@ -90,8 +90,8 @@ def _show_one(result: "GraphResult", out: Path) -> Iterator[Any]:
     noisy = ", ".join(f"{how} {count:,}" for how, count in result.noise.items())
     splits = ", ".join(f"{split} {part['sentences']:,}" for split, part in result.splits.items())
     rows = [
-        *([("unknown relations", unknown)] if unknown else []),
-        *([("corrupted", noisy)] if noisy else []),
+        ("unknown relations", unknown or None),
+        ("corrupted", noisy or None),
         ("tails in other languages", f"{result.foreign_tails:,}"),
         ("splits", splits),
     ]
@@ -122,7 +122,7 @@ def _show(
     kept: int,
     counts: dict[str, int],
     what: str,
-    rows: Iterable[tuple[str, str]] = (),
+    rows: Iterable[tuple[str, str | None]] = (),
 ) -> None:
     dropped = {reason.replace("_", " "): count for reason, count in getattr(result, "dropped", {}).items()}
     more = len(counts) - SHOWN
@@ -132,10 +132,10 @@ def _show(
         [
             ("rows read", f"{result.rows:,}"),
             *((f"  dropped: {reason}", f"{count:,}") for reason, count in dropped.items()),
-            *([("  damaged", f"{result.damaged:,}")] if result.damaged else []),
+            ("  damaged", f"{result.damaged:,}" if result.damaged else None),
             ("sentences kept", f"{kept:,}"),
             *((f"  {name}", f"{count:,}") for name, count in list(counts.items())[:SHOWN]),
-            *([(f"  and {more:,} more {what}", "")] if more > 0 else []),
+            (f"  and {more:,} more {what}", "" if more > 0 else None),
             *rows,
             ("speed, peak memory", speed),
             ("written to", result.data),

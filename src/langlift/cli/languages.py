@@ -51,19 +51,24 @@ def languages(
 
 
 def _show(facts: "LanguageFacts") -> None:
-    rows = [
-        ("ISO 639-1 code", facts.iso639_1 or "none"),
-        ("script", facts.script),
-        ("FLORES-200 and SIB-200", "yes" if facts.flores_200 else "no"),
+    units = {"conceptnet": "sentences"}
+    sizes = [
+        (SOURCES[source], f"{size.megabytes:,.1f} MB, {size.documents:,} {units.get(source, 'documents')}")
+        for source, size in facts.sizes.items()
     ]
-    if facts.joshi_class is not None:
-        rows.append(("resource class (Joshi et al. 2020)", f"{facts.joshi_class} of 0 (least) to 5 (most)"))
-    for source, size in facts.sizes.items():
-        unit = "sentences" if source == "conceptnet" else "documents"
-        rows.append((SOURCES[source], f"{size.megabytes:,.1f} MB, {size.documents:,} {unit}"))
-    if not facts.sizes:
-        rows.append(("data sizes", "not in the shipped table (30 languages)"))
-    for base, short in BASES.items():
-        if base in facts.seen_by:
-            rows.append((f"pre-training of {short}", "has it" if facts.seen_by[base] else "does not list it"))
-    show(f"{facts.name} ({facts.language})", rows)
+    resources = None if facts.joshi_class is None else f"{facts.joshi_class} of 0 (least) to 5 (most)"
+    show(
+        f"{facts.name} ({facts.language})",
+        [
+            ("ISO 639-1 code", facts.iso639_1 or "none"),
+            ("script", facts.script),
+            ("FLORES-200 and SIB-200", "yes" if facts.flores_200 else "no"),
+            ("resource class (Joshi et al. 2020)", resources),
+            *(sizes or [("data sizes", "not in the shipped table (30 languages)")]),
+            *(
+                (f"pre-training of {short}", "has it" if facts.seen_by[base] else "does not list it")
+                for base, short in BASES.items()
+                if base in facts.seen_by
+            ),
+        ],
+    )

@@ -15,26 +15,18 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from langlift.cli import (
-    adapt,
-    adapt_family,
     bench,
     corpus,
-    costs,
     demo,
     diagnose,
-    export,
     graph,
-    import_adapter,
     languages,
-    playground,
-    predict,
-    pretrain,
-    prompt,
-    push,
-    report,
+    results,
     score,
+    sharing,
     study,
-    task,
+    tasks,
+    training,
     vocab,
 )
 from langlift.errors import LangliftError
@@ -75,22 +67,22 @@ app.command("diagnose")(diagnose.diagnose)
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(graph.app, name="graph")
 app.add_typer(vocab.app, name="vocab")
-app.command("adapt")(adapt.adapt)
-app.command("adapt-family")(adapt_family.adapt_family)
+app.command("adapt")(training.adapt)
+app.command("adapt-family")(training.adapt_family)
 app.command("score")(score.score)
-app.command("fuse")(task.fuse)
-app.add_typer(task.app, name="task")
-app.command("predict")(predict.predict)
-app.command("prompt")(prompt.prompt)
-app.command("pretrain")(pretrain.pretrain)
+app.command("fuse")(tasks.fuse)
+app.add_typer(tasks.app, name="task")
+app.command("predict")(tasks.predict)
+app.command("prompt")(tasks.prompt)
+app.command("pretrain")(training.pretrain)
 app.add_typer(study.app, name="study")
-app.command("costs")(costs.costs)
-app.command("report")(report.report)
-app.command("playground")(playground.playground)
+app.command("costs")(results.costs)
+app.command("report")(results.report)
+app.command("playground")(results.playground)
 bench.add_to(app)
-app.command("import")(import_adapter.import_adapter)
-app.command("export")(export.export)
-app.command("push")(push.push)
+app.command("import")(sharing.import_adapter)
+app.command("export")(sharing.export)
+app.command("push")(sharing.push)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -3,17 +3,16 @@
 import json
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from langlift.backbones.base_name import BaseName
 from langlift.bundled_models import DEFAULT_BASE
-from langlift.cli.from_recipe import options_of, setting_option
 from langlift.training.recipes import AdaptRecipe
 
 
@@ -36,6 +35,42 @@ def model_option(name: str, description: str, default: Any = ...) -> Any:
 def argument(metavar: str, description: str, default: Any = ...) -> Any:
     """A positional argument, with the name shown in help; without a default it is required."""
     return typer.Argument(default, metavar=metavar, help=description)
+
+
+def setting_option(recipe: type, name: str, default: Any = None) -> Any:
+    """The option of one setting, under its short spelling and its full name.
+
+    ``default`` is shown in place of the recipe's own; an option that is not given has the value ``None``.
+    """
+    setting = recipe.__dataclass_fields__[name]  # type: ignore[attr-defined]
+    full = f"--{name.replace('_', '-')}"
+    spelling = full if setting.metadata["option"] is True else setting.metadata["option"]
+    choices = f" One of {', '.join(setting.metadata['choices'])}." if "choices" in setting.metadata else ""
+    shown = shown_value(setting.default if default is None else default)
+    help_text = f"{setting.metadata['description']}.{choices} [default: {shown}]"
+    return typer.Option(*dict.fromkeys((spelling, full)), help=help_text)
+
+
+def options_of(recipe: type, without: Collection[str], defaults: Mapping[str, Any]) -> list[Parameter]:
+    """The options of all settings that have one, except those in ``without``, as parameters of a command."""
+    hints = get_type_hints(recipe)
+    found = []
+    for setting in fields(recipe):
+        if setting.metadata["option"] and setting.name not in without:
+            kind = hints[setting.name] if hints[setting.name] in (int, float) else str  # lists as text: 1,2,3
+            option = setting_option(recipe, setting.name, defaults.get(setting.name))
+            annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
+            found.append(Parameter(setting.name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
+    return found
+
+
+def shown_value(value: Any) -> str:
+    """A value as it is written on the command line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 Language = Annotated[str, argument("LANG", "Language: mlt, mlt_Latn, mt or Maltese.")]
@@ -138,9 +173,9 @@ def _trust(given: dict[str, Any], trust: bool) -> None:
         given["bases"] = [trusted(base) for base in given["bases"] or [None]]
 
 
-def show(title: str, rows: Iterable[tuple[str, str]]) -> None:
-    """Print names and values as a small table."""
-    print_table(title, None, rows)
+def show(title: str, rows: Iterable[tuple[str, str | None]]) -> None:
+    """Print names and values as a small table, without those that are ``None``."""
+    print_table(title, None, [(name, value) for name, value in rows if value is not None])
 
 
 def print_table(

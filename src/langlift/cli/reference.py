@@ -9,8 +9,8 @@ from typing import Any
 import typer
 
 from langlift.bundled_models import BUNDLED
-from langlift.cli.from_recipe import shown_value
 from langlift.cli.main import app
+from langlift.cli.options import shown_value
 from langlift.config.loading import SECTIONS
 from langlift.config.settings import LIMITS
 from langlift.evaluation.perplexity import Perplexity

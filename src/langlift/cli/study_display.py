@@ -5,25 +5,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from langlift.progress import SECONDS_BETWEEN_LINES, readable_seconds
+from langlift.studies.execution import RunOutcome
+from langlift.studies.folder import RUNS, is_done
+from langlift.studies.planning import StudyPlan
 from langlift.studies.running import Watcher
-
-if TYPE_CHECKING:
-    from langlift.studies.execution import RunOutcome
-    from langlift.studies.planning import StudyPlan
-    from langlift.studies.step import Step
+from langlift.studies.step import Step
 
 
 @contextmanager
-def watching(plan: "StudyPlan", out: Path) -> Iterator[Watcher]:
+def watching(plan: StudyPlan, out: Path) -> Iterator[Watcher]:
     """A watcher that shows how far a study is."""
-    from langlift.studies.folder import RUNS, is_done
-
     total, done = len(plan.steps), sum(is_done(out / RUNS, step) for step in plan.steps)
     if not sys.stderr.isatty():
         yield Lines(total, done)
@@ -41,19 +37,19 @@ class Lines(Watcher):
         self._began: dict[str, float] = {}
         self._last = time.monotonic()
 
-    def started(self, step: "Step") -> None:
+    def started(self, step: Step) -> None:
         """Report the start of a run."""
         self._began[step.hash] = self._last = time.monotonic()
         self._say(f"started {step.name}")
 
-    def progress(self, step: "Step", what: str, done: int, total: int | None, note: str) -> None:
+    def progress(self, step: Step, what: str, done: int, total: int | None, note: str) -> None:
         """Report how far a run is, every few seconds."""
         if time.monotonic() - self._last > SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
             of = f" of {total}" if total is not None else ""
             self._say(f"  {step.name}: {what}: {done}{of}  {note}")
 
-    def ended(self, step: "Step", outcome: "RunOutcome") -> None:
+    def ended(self, step: Step, outcome: RunOutcome) -> None:
         """Report how a run ended."""
         if not outcome.ok:
             self._say(f"{'skipped' if outcome.skipped else 'failed '} {step.name}: {outcome.error}")
@@ -77,17 +73,17 @@ class Bars(Lines):
         self._study = self.bars.add_task(f"{name}: {total} runs", total=total, completed=done, note="")
         self._runs: dict[str, TaskID] = {}
 
-    def started(self, step: "Step") -> None:
+    def started(self, step: Step) -> None:
         """Add the bar of a run."""
         self._began[step.hash] = time.monotonic()
         self._runs[step.hash] = self.bars.add_task(step.name, total=None, note="")
 
-    def progress(self, step: "Step", what: str, done: int, total: int | None, note: str) -> None:
+    def progress(self, step: Step, what: str, done: int, total: int | None, note: str) -> None:
         """Move the bar of a run."""
         if step.hash in self._runs:
             self.bars.update(self._runs[step.hash], total=total, completed=done, note=f"{what}  {note}")
 
-    def ended(self, step: "Step", outcome: "RunOutcome") -> None:
+    def ended(self, step: Step, outcome: RunOutcome) -> None:
         """Replace the bar of a run by a line."""
         if step.hash in self._runs:
             self.bars.remove_task(self._runs.pop(step.hash))

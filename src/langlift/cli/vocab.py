@@ -58,7 +58,7 @@ def build(
         [
             ("kind", result.kind),
             ("entries", f"{result.size:,}"),
-            *([("added", added)] if extend is not None else []),
+            ("added", None if extend is None else added),
             *((f"share of {text}", f"{share:.1%}") for text, share in shares),
             *_cuts(result.before, result.after),
             ("lines cut differently", f"{result.lines_changed:.1%}"),

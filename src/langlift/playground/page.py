@@ -46,7 +46,7 @@ def answer_html(playground: Playground, text: str) -> str:
     parts = [draw("section", title, _side_by_side(run, surprise)) for run in adapted]
     for run in playground.runs:
         if run.task is not None:
-            label = _safely(lambda one: label_html(getattr(one, one.can[0])(text)), run.run)
+            label = _safely(lambda one: label_html(getattr(one, one.methods[0])(text)), run.run)
             parts.append(draw("section", f"{run.title} ({run.name})", label))
     return "".join(parts)
 

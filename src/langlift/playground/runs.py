@@ -96,7 +96,7 @@ def _shown(
     name = folder.resolve().name
     settings = dict(recipe.get(command) or {})
     run = Adapted.load(folder, replace(base, name="") if is_whole_model(settings.get("method")) else base)
-    if not run.can:
+    if not run.methods:
         raise InputError(
             f"{folder}: a decoder, which cannot fill gaps", "the page is for masked language models and tasks"
         )

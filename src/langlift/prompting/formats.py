@@ -10,10 +10,9 @@ import numpy as np
 from langlift.errors import InputError
 from langlift.evaluation.metrics import entity_spans, macro_f1
 from langlift.prompting.answer_parsing import read_entities, read_label, tags_of
-from langlift.tasks.labelled_text import LabelledText
 from langlift.tasks.learner import Split
-from langlift.tasks.tagged_words import TaggedWords
-from langlift.tasks.tagging import Tagged
+from langlift.tasks.ner import TaggedWords
+from langlift.tasks.sentences import LabelledText
 from langlift.tasks.task import TASKS, Task
 
 TYPE_MEANINGS = {
@@ -51,7 +50,7 @@ class AnswerFormat(ABC):
 
     def score(self, split: Split[Any, Any], parsed: Sequence[Any]) -> float:
         """The task's metric, 0 to 100."""
-        return self.task.learner.score(split, self.answers(split, parsed))
+        return self.task.learner.scores(split.gold, self.answers(split, parsed))[self.task.metric.name]
 
     def published_score(self, split: Split[Any, Any], parsed: Sequence[Any]) -> float:
         """The metric of the published script on parsed answers; 0 if there are none."""
@@ -125,12 +124,11 @@ class EntityFormat(AnswerFormat):
         entities = read_entities(text, self._types)
         return (None, 0) if entities is None else tags_of(split.inputs[number], entities)
 
-    def answers(self, split: TaggedWords, parsed: Sequence[list[str] | None]) -> list[Tagged]:
-        """The words' tags, one token per word; without a parsed answer, all entities are missed."""
-        tags = (
+    def answers(self, split: TaggedWords, parsed: Sequence[list[str] | None]) -> list[list[str]]:
+        """The words' tags; without a parsed answer, all entities are missed."""
+        return [
             ["O"] * len(words) if one is None else one for words, one in zip(split.inputs, parsed, strict=True)
-        )
-        return [Tagged(one, [1] * len(one)) for one in tags]
+        ]
 
 
 FORMATS: dict[str, type[LabelFormat] | type[EntityFormat]] = {"label": LabelFormat, "entities": EntityFormat}

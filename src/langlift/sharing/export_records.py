@@ -1,6 +1,5 @@
 """The records and cards of exports, and reading the records of the run itself."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -110,20 +109,9 @@ def read_recipe(source: Path) -> dict[str, Any]:
 
 def inputs_in(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The base, language and data in a recipe."""
-    inputs: dict[str, Any] = recipe.get("inputs") or {}
-    return inputs
+    return recipe.get("inputs") or {}
 
 
 def settings_in(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The settings in a recipe."""
-    settings: dict[str, Any] = recipe.get(str(recipe.get("command"))) or {}
-    return settings
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; empty if there is none, or if it is damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return recipe.get(str(recipe.get("command"))) or {}

@@ -10,24 +10,18 @@ from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import longest_input
 from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.exporting import Exported
-from langlift.errors import LangliftError
 from langlift.files import check_new_folder, new_folder, write_json
 from langlift.progress import say
+from langlift.sharing import onnx_graph
 from langlift.sharing.export_records import finish_export
-from langlift.sharing.onnx_graph import (
-    INT8_FILE,
-    MODEL_FILE,
-    Graph,
-    OnnxModel,
-    OnnxParser,
-    ParserGraph,
-    quantise,
-    require_onnx,
-    write_graph,
+from langlift.sharing.reference import (
+    Reference,
+    compared,
+    load_reference,
+    logits_on,
+    require_parity,
+    require_same_tokens,
 )
-from langlift.sharing.reference import Reference, compared, load_reference, logits_on, require_parity
-from langlift.tasks.dependencies import Parse
-from langlift.tasks.tagging import Tagged
 
 LABELS_FILE, TOKENIZER_FILE = "labels.json", "tokenizer.json"
 TEMPLATES = {"classify": "onnx_texts.md", "parse": "onnx_trees.md", "tag": "onnx_words.md"}
@@ -43,23 +37,23 @@ def export_onnx(source: Path, out: Path, base: BaseName, int8: bool, data: str |
         InputError: no finished run, a model that cannot be a graph, or onnx is not installed.
         LangliftError: the graph does not compute what the run computes; then no files remain.
     """
-    require_onnx()
+    onnx_graph.require_onnx()
     check_new_folder(out)
     run = load_reference(source, base, data)
-    graph = (ParserGraph if run.is_parser else Graph)(run.body, run.head)
+    graph = (onnx_graph.ParserGraph if run.is_parser else onnx_graph.Graph)(run.body, run.head)
     with new_folder(out) as staging:
         say(f"writing the graph and comparing it on {len(run.sentences)} sentences")
         _write_tokenizer(run, staging)
         expected = logits_on(run.batches, run.compute)
-        write_graph(graph, staging, run.tokenizer.pad_token_id)
-        parity = compared(expected, logits_on(run.batches, _open(run, staging / MODEL_FILE)))
+        onnx_graph.write_graph(graph, staging, run.tokenizer.pad_token_id)
+        parity = compared(expected, logits_on(run.batches, _open(run, staging / onnx_graph.MODEL_FILE)))
         require_parity(parity, f"{source} as ONNX")
         described = _description(run)
         write_json(staging / LABELS_FILE, described)
         loss = None
         if int8:
             say("writing it in 8 bits and measuring the loss")
-            quantise(staging)
+            onnx_graph.quantise(staging)
             loss = _int8_loss(run, staging)
         task = run.trained.task if run.trained else None
         return finish_export(
@@ -85,12 +79,7 @@ def _write_tokenizer(run: Reference, folder: Path) -> None:
     tokenizer.enable_padding(pad_id=run.tokenizer.pad_token_id, pad_token=run.tokenizer.pad_token)
     tokenizer.save(str(folder / TOKENIZER_FILE))
     written = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
-    for text in run.sentences:
-        if written.encode(text).ids != run.tokenizer(text, truncation=True, max_length=longest)["input_ids"]:
-            raise LangliftError(
-                "tokenizer.json alone splits text differently than the run's tokenizer",
-                "nothing was written; please report this with the name of the base model",
-            )
+    require_same_tokens(run, lambda text: written.encode(text).ids, longest)
 
 
 def _description(run: Reference) -> dict[str, Any]:
@@ -110,8 +99,11 @@ def _description(run: Reference) -> dict[str, Any]:
 
 def _int8_loss(run: Reference, folder: Path) -> dict[str, Any]:
     """Compare both graphs on the whole test split if there is one, else on the batches of the parity check."""
-    models = [_open(run, folder / name) for name in (MODEL_FILE, INT8_FILE)]
-    sizes = [sum(path.stat().st_size for path in folder.glob(f"{name}*")) for name in (MODEL_FILE, INT8_FILE)]
+    models = [_open(run, folder / name) for name in (onnx_graph.MODEL_FILE, onnx_graph.INT8_FILE)]
+    sizes = [
+        sum(path.stat().st_size for path in folder.glob(f"{name}*"))
+        for name in (onnx_graph.MODEL_FILE, onnx_graph.INT8_FILE)
+    ]
     trained, test = run.trained, run.test
     metric, test_examples = None, 0
     scores: list[float | None] = [None, None]
@@ -120,11 +112,11 @@ def _int8_loss(run: Reference, folder: Path) -> dict[str, Any]:
         items, agreement = parity.items, parity.agreement
     else:
         learner = trained.task.learner
-        answers = [learner.predict(one, trained.encoder, test.inputs, trained.labels, False) for one in models]
+        answers = [learner.predict(one, trained.encoder, test.inputs, trained.labels) for one in models]
         pairs = list(zip(*map(_labels, answers), strict=True))
         items, agreement = len(pairs), sum(a == b for a, b in pairs) / len(pairs)
         metric, test_examples = trained.task.metric.name, len(test)
-        scores = [learner.score(test, one) for one in answers]
+        scores = [learner.measure(test, one)[metric] for one in answers]
     return {
         "items": items,
         "agreement": agreement,
@@ -137,16 +129,11 @@ def _int8_loss(run: Reference, folder: Path) -> dict[str, Any]:
     }
 
 
-def _open(run: Reference, path: Path) -> OnnxModel | OnnxParser:
-    return OnnxParser(path) if run.is_parser else OnnxModel(path)
+def _open(run: Reference, path: Path) -> onnx_graph.OnnxModel | onnx_graph.OnnxParser:
+    return onnx_graph.OnnxParser(path) if run.is_parser else onnx_graph.OnnxModel(path)
 
 
 def _labels(answers: Iterable[Any]) -> list[Any]:
     """The labels in answers: one per sentence, or per word; in trees, each word's head and relation."""
-    labels: list[Any] = []
-    for answer in answers:
-        if isinstance(answer, Parse):
-            labels += answer.tree
-        else:
-            labels += answer.tags if isinstance(answer, Tagged) else [answer]
-    return labels
+    labels = [answer.gold for answer in answers]
+    return [one for label in labels for one in ([label] if isinstance(label, str) else label)]

@@ -56,10 +56,6 @@ class Graph(nn.Module):
             output = self.head.pool(output, attention_mask)
         return output if self.head is None else self.head(output)
 
-    def example(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        """The inputs for tracing, from padded rows of ids."""
-        return ids, mask
-
 
 class ParserGraph(Graph):
     """A sentence in one or more windows -> the scores of its arcs and their relations.
@@ -86,10 +82,6 @@ class ParserGraph(Graph):
         vectors = torch.cat([self.head.root[None], words])
         return self.head.arcs(vectors[None], sentence), self.head.relations_of_all_arcs(vectors)
 
-    def example(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        """As in ``Graph``, with random weights of 7 words."""
-        return ids, mask, torch.rand(7, *ids.shape)
-
 
 def require_onnx() -> None:
     """Raise an InputError unless the packages that write and run ONNX are installed."""
@@ -108,11 +100,12 @@ def write_graph(graph: Graph, folder: Path, pad_token_id: int) -> None:
     ids = torch.arange(22).view(2, 11) % max(2, graph.model.config.vocab_size)
     mask = torch.ones_like(ids)
     ids[1, 7:], mask[1, 7:] = pad_token_id, 0
+    inputs = (ids, mask, torch.rand(7, *ids.shape))[: len(graph.inputs)]
     try:
         with torch.no_grad(), quiet_onnx():
             program: Any = torch.onnx.export(
                 graph.eval(),
-                graph.example(ids, mask),
+                inputs,
                 dynamo=True,
                 input_names=list(graph.inputs),
                 output_names=graph.outputs,

@@ -25,14 +25,22 @@ from langlift.adapters.peft_adapter import merge
 from langlift.backbones.base_name import BaseName
 from langlift.backbones.eight_bits import has_eight_bits
 from langlift.backbones.loading import quiet_transformers
-from langlift.backbones.registry import backbone_of, backbone_of_type
-from langlift.checkpoints.adapter_folder import read_config, read_description, read_identity
+from langlift.backbones.registry import backbone_of
+from langlift.checkpoints.adapter_folder import read_description
 from langlift.checkpoints.exporting import Exported
 from langlift.checkpoints.layouts import CONFIG_FILE, FUSION_CONFIG
 from langlift.errors import InputError, LangliftError
-from langlift.files import check_new_folder, new_folder
-from langlift.sharing.export_records import MODEL_FILES, finish_export, read_json
-from langlift.sharing.reference import Reference, compared, load_reference, logits_on, plain_logits, require_parity
+from langlift.files import check_new_folder, new_folder, read_json
+from langlift.sharing.export_records import MODEL_FILES, finish_export
+from langlift.sharing.reference import (
+    Reference,
+    compared,
+    load_reference,
+    logits_on,
+    plain_logits,
+    require_parity,
+    require_same_tokens,
+)
 from langlift.tasks.prediction import TrainedTask, is_task_run, seed_folder
 from langlift.tasks.runner import HEAD
 from langlift.tasks.task import TASKS
@@ -50,38 +58,27 @@ TOKEN_HEADS: dict[str, dict[str, str]] = {
     **dict.fromkeys(("llama", "qwen2", "qwen3", "gemma", "gemma2"), DECODER_TAGGER),
 }
 """A linear layer on every token's last hidden state."""
-DIFFERENCES = {
-    "electra": "has a gelu where langlift's has a tanh",
-    "distilbert": "has a relu where langlift's has a tanh",
-    "modernbert": "has a layer norm that langlift's lacks",
-}
-"""How other heads differ."""
 ALTERNATIVE = "--to onnx keeps model and head in one file; 'langlift predict' and 'langlift push' use the run"
 
 
-def sentence_head(model_type: str, pooling: str, source: Path) -> Mapping[str, str]:
-    """The modules for the parts of a classification head.
+def head_parts(model_type: str, verb: str, pooling: str, source: Path) -> Mapping[str, str]:
+    """The modules of transformers' classifier for the parts of the head of a task, which ``verb`` tells apart.
 
     Raises:
-        InputError: transformers' classifier of this architecture computes something else.
+        InputError: this classifier computes something else.
     """
-    if model_type not in SENTENCE_HEADS:
-        difference = DIFFERENCES.get(model_type, "is one linear layer without a bias")
-        raise InputError(f"{source}: transformers' sentence classifier for {model_type} {difference}", ALTERNATIVE)
-    if pooling != "first":
+    kind, heads = ("token", TOKEN_HEADS) if verb == "tag" else ("sentence", SENTENCE_HEADS)
+    if model_type not in heads:
+        raise InputError(
+            f"{source}: transformers' {kind} classifier for {model_type} computes something else",
+            ALTERNATIVE,
+        )
+    if verb == "classify" and pooling != "first":
         raise InputError(
             f"{source}: pooling is '{pooling}'; transformers' classifier for {model_type} uses the first token",
             ALTERNATIVE,
         )
-    return SENTENCE_HEADS[model_type]
-
-
-def token_head(model_type: str, source: Path) -> Mapping[str, str]:
-    """The modules for the parts of a tagging head; errors as in ``sentence_head``."""
-    if model_type not in TOKEN_HEADS:
-        difference = DIFFERENCES.get(model_type, "does not exist")
-        raise InputError(f"{source}: transformers' token classifier for {model_type} {difference}", ALTERNATIVE)
-    return TOKEN_HEADS[model_type]
+    return heads[model_type]
 
 
 def export_transformers(source: Path, out: Path, base: BaseName, data: str | None) -> Exported:
@@ -110,11 +107,7 @@ def export_transformers(source: Path, out: Path, base: BaseName, data: str | Non
         parity = compared(expected, logits_on(run.batches, partial(plain_logits, written)))
         require_parity(parity, f"{source} as a plain model")
         tokenizer = AutoTokenizer.from_pretrained(staging)
-        if any(tokenizer(text)["input_ids"] != run.tokenizer(text)["input_ids"] for text in run.sentences):
-            raise LangliftError(
-                "the tokenizer that was written splits text differently than the run's",
-                "nothing was written; please report this with the name of the base model",
-            )
+        require_same_tokens(run, lambda text: tokenizer(text)["input_ids"])
         words = None
         if run.trained and task and task.verb == "tag":  # the token of a word that has its label
             every = run.trained.settings["label_subwords"] == "every"
@@ -137,17 +130,12 @@ def export_transformers(source: Path, out: Path, base: BaseName, data: str | Non
 
 def _require_mergeable(folder: Path, source: Path) -> None:
     """Raise an InputError for adapters that cannot be merged into a plain model."""
-    if not (folder / CONFIG_FILE).is_file():
+    if not (folder / CONFIG_FILE).is_file() or "peft_type" in read_description(folder):
         return
-    if (folder / FUSION_CONFIG).exists():
-        what = "a fusion of adapters, with attention computed for every token"
-    elif "peft_type" in read_description(folder):
-        return
-    else:
-        config = read_config(folder, backbone_of_type(str(read_identity(folder).get("model_type"))))
-        what = f"a bottleneck adapter ({config.method}), whose relu does not fit into a weight of the base"
+    fused = (folder / FUSION_CONFIG).exists()
+    what = "the attention of a fusion" if fused else "the relu of a bottleneck adapter"
     raise InputError(
-        f"{source}: {what}: it cannot be merged into a plain model",
+        f"{source}: {what} does not fit into a weight of the base: it cannot be merged into a plain model",
         "--to onnx keeps everything in one file; --to adapterhub keeps it an adapter; adapters of "
         f"--method {one_of(exported_to('transformers'))} can be merged",
     )
@@ -180,11 +168,10 @@ def _classifier(trained: TrainedTask, source: Path) -> tuple[Any, PreTrainedMode
     config: Any = deepcopy(body.config)
     config.id2label = dict(enumerate(trained.labels))
     config.label2id = {label: number for number, label in enumerate(trained.labels)}
-    if trained.task.verb == "tag":
-        auto_class, parts = AutoModelForTokenClassification, token_head(model_type, source)
-    else:
+    parts = head_parts(model_type, trained.task.verb, trained.settings["pooling"], source)
+    auto_class: Any = AutoModelForTokenClassification
+    if trained.task.verb == "classify":
         auto_class = AutoModelForSequenceClassification
-        parts = sentence_head(model_type, trained.settings["pooling"], source)
         config.problem_type = "single_label_classification"
     model: PreTrainedModel = auto_class.from_config(config, dtype=torch.float32)
     _fill(model, body, head, parts)

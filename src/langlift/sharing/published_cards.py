@@ -13,16 +13,19 @@ from langlift.bundled_models import BUNDLED
 from langlift.corpus.text_data import load_text_data
 from langlift.data_folder import MANIFEST
 from langlift.errors import InputError
+from langlift.files import read_json
 from langlift.hub_folders import REPOSITORY
 from langlift.languages import FLORES_CODE, Language, find_language
 from langlift.model_cards import render_card, split_front_matter
-from langlift.sharing.export_records import EXPORT_FILE, inputs_in, read_json, settings_in
+from langlift.sharing.export_records import EXPORT_FILE, inputs_in, settings_in
 from langlift.sharing.published_files import Publication, recorded_paths
 from langlift.tasks.runner import HEAD
 from langlift.tasks.task import TASKS, Task
 from langlift.training.run_folder import METRICS
 
 NOT_STATED = "not stated"
+LANGUAGE_MODEL = {False: "fill-mask", True: "text-generation"}
+"""Whether it is a decoder -> the hub's name for the kind of model."""
 SCORES = (
     ("validation_loss_before", "loss on held-out text before, nats"),
     ("validation_loss", "loss on held-out text after, nats"),
@@ -46,42 +49,39 @@ def published_card(
     Text by the owner is kept unless it is given again. Missing facts are appended to ``remarks``.
     """
     inputs, settings = inputs_in(publication.recipe), settings_in(publication.recipe)
+    onnx, name = publication.kind == "onnx", repository.rpartition("/")[2]
     metrics = {**read_json(publication.whole / METRICS), **read_json(publication.folder / METRICS)}
-    task = TASKS.get(
-        str(read_json(publication.folder / ("labels.json" if publication.kind == "onnx" else HEAD)).get("task"))
-    )
+    task = TASKS.get(str(read_json(publication.folder / ("labels.json" if onnx else HEAD)).get("task")))
     front, text = split_front_matter(_without_paths(publication, base))
     languages = [language] if language is not None else recorded_languages(inputs)
-    if not languages:
-        remarks.append("the card names no language: give --language")
-    if licence is None and "license" not in front:
-        remarks.append("the card names no licence: give --license (such as cc-by-4.0)")
     sources = _sources(data, inputs, remarks)
-    if not sources:
-        remarks.append("the card names no licences of the data: give the built data folder with --data")
-    config, objective = publication.files.get("config.json"), settings.get("objective")
-    causal = is_causal(str(config.parent)) if isinstance(config, Path) else objective == "causal"
+    for missing, option in {
+        "language: give --language": languages,
+        "licence: give --license (such as cc-by-4.0)": licence or front.get("license"),
+        "licences of the data: give the built data folder with --data": sources,
+    }.items():
+        if not option:
+            remarks.append(f"the card names no {missing}")
+    config = publication.files.get("config.json")
+    causal = is_causal(str(config.parent)) if isinstance(config, Path) else settings.get("objective") == "causal"
+    tested_on = str(inputs["data"]) if task and inputs.get("data") else None
+    results = _results(task, tested_on, metrics) if task and tested_on else []
     tags = front["tags"] if isinstance(front.get("tags"), list) else []
     stated = {
         "language": list(dict.fromkeys(one.code for one in languages)),
         "license": licence,
-        "library_name": "onnx" if publication.kind == "onnx" else front.get("library_name") or "langlift",
-        "pipeline_tag": task.pipeline_tag
-        if task
-        else front.get("pipeline_tag") or ("text-generation" if causal else "fill-mask"),
+        "library_name": "onnx" if onnx else front.get("library_name") or "langlift",
+        "pipeline_tag": task.pipeline_tag if task else front.get("pipeline_tag") or LANGUAGE_MODEL[causal],
         "tags": list(dict.fromkeys([*map(str, tags), "langlift", "low-resource-languages"])),
         "datasets": [hub_id for _, hub_id, _ in sources if hub_id],
         "base_model": base if base_is_public else None,
+        "model_name": name if results else None,
+        "eval_results": results,
     }
-    tested_on = str(inputs["data"]) if task and inputs.get("data") else None
-    if task and tested_on and (results := _results(task, tested_on, metrics)):
-        stated |= {"model_name": repository.rpartition("/")[2], "eval_results": results}
     kept = {key: value for key, value in front.items() if key not in ("base_model", "model-index")}
     facts = ModelCardData(**kept | {key: value for key, value in stated.items() if value})
-    if publication.kind != "onnx":  # there the folder is downloaded first
-        text = text.replace("THIS_FOLDER", repository)
-    text = text or f"# {repository.rpartition('/')[2]}"
-    unused, method = task.unused if task else frozenset(), settings.get("method")
+    # An ONNX export is downloaded to a folder first.
+    text = (text if onnx else text.replace("THIS_FOLDER", repository)) or f"# {name}"
     return render_card(
         "published.md",
         front=facts.to_yaml().rstrip(),
@@ -98,13 +98,19 @@ def published_card(
         trained_on=_data_names(inputs),
         tested_on=tested_on,
         sources=sources,
-        settings={
-            name: value
-            for name, value in settings.items()
-            if name not in unused and method in (readers(name) or (method,))
-        },
+        settings=_settings(settings, task),
         scores=_scores(metrics),
     )
+
+
+def _settings(settings: Mapping[str, Any], task: Task | None) -> dict[str, Any]:
+    """The settings that the method and the task read."""
+    unused, method = task.unused if task else frozenset(), settings.get("method")
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in unused and method in (readers(name) or (method,))
+    }
 
 
 def recorded_languages(inputs: Mapping[str, Any]) -> list[Language]:
@@ -129,7 +135,6 @@ def _without_paths(publication: Publication, base: str | None) -> str:
 
 
 def _results(task: Task, tested_on: str, metrics: Mapping[str, Any]) -> list[EvalResult]:
-    """A task's metrics on its test data."""
     found = [(metric, metrics.get(f"test_{metric.name}")) for metric in (task.metric, *task.further)]
     return [
         EvalResult(
@@ -166,21 +171,20 @@ def _scores(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _data_names(inputs: Mapping[str, Any]) -> list[str]:
-    """The names of a run's training data."""
-    if isinstance(of_family := inputs.get("languages"), dict):
-        return [str(one["data"]) for some in of_family.values() for one in some if isinstance(one, dict)]
-    data = inputs.get("train_data") or inputs.get("data") or []
+    data = [one["data"] for one in _of_family(inputs)] or inputs.get("train_data") or inputs.get("data") or []
     return list(map(str, data)) if isinstance(data, list) else str(data).split(", ")
+
+
+def _of_family(inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The data of a family's languages; empty for other runs."""
+    languages = inputs.get("languages")
+    return [one for some in languages.values() for one in some] if isinstance(languages, dict) else []
 
 
 def _sources(
     folders: Sequence[Path], inputs: Mapping[str, Any], remarks: list[str]
 ) -> list[tuple[str, str | None, str]]:
-    """(name, hub id if it has one, licence) of the sources in the manifests of built folders.
-
-    Raises:
-        InputError: a folder has no manifest.
-    """
+    """(name, hub id if it has one, licence) of the sources in the manifests of built folders."""
     sources = []
     recorded = _hashes(inputs)
     for folder in folders:
@@ -205,9 +209,8 @@ def _sources(
 
 def _hashes(inputs: Mapping[str, Any]) -> set[str]:
     """The hashes of the data that a run of adapt or adapt-family recorded."""
-    if isinstance(of_family := inputs.get("languages"), dict):
-        return {str(one["sha256"]) for some in of_family.values() for one in some if "sha256" in one}
-    if "language" not in inputs:
-        return set()
-    hashes = inputs.get("data_sha256")
-    return {str(one) for one in (hashes if isinstance(hashes, list) else [hashes]) if one}
+    hashes = [one.get("sha256") for one in _of_family(inputs)]
+    if not hashes and "language" in inputs:
+        recorded = inputs.get("data_sha256")
+        hashes = recorded if isinstance(recorded, list) else [recorded]
+    return {str(one) for one in hashes if one}

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -12,26 +12,13 @@ import yaml
 from safetensors.torch import save
 
 from langlift.backbones.eight_bits import has_eight_bits
+from langlift.checkpoints import layouts
 from langlift.checkpoints.adapter_folder import METADATA, MLM_HEAD, read_identity
-from langlift.checkpoints.layouts import (
-    ADAPTERHUB_FUSIONS,
-    ADAPTERHUB_PICKLE,
-    ADAPTERHUB_WEIGHTS,
-    CONFIG_FILE,
-    FUSION_CONFIG,
-    PEFT_WEIGHTS,
-)
 from langlift.checkpoints.weight_files import read_metadata, read_safetensors
 from langlift.errors import InputError
+from langlift.files import read_json
 from langlift.hub_folders import REPOSITORY
-from langlift.sharing.export_records import (
-    EXPORT_FILE,
-    MODEL_FILES,
-    inputs_in,
-    read_json,
-    read_readme,
-    read_recipe,
-)
+from langlift.sharing.export_records import EXPORT_FILE, MODEL_FILES, inputs_in, read_readme, read_recipe
 from langlift.studies.published import BASES
 from langlift.tasks.prediction import is_task_run, seed_folder
 from langlift.tasks.runner import HEAD, HEAD_WEIGHTS
@@ -40,17 +27,19 @@ from langlift.training.run_folder import LEARNING_CURVES, METRICS, PROGRESS, REC
 
 RUN_FILES = (RECIPE, VERSIONS, METRICS, PROGRESS, LEARNING_CURVES, EXPORT_FILE)
 ADAPTER_FILES = (
-    CONFIG_FILE,
-    ADAPTERHUB_WEIGHTS,
-    ADAPTERHUB_PICKLE,
-    PEFT_WEIGHTS,
+    layouts.CONFIG_FILE,
+    layouts.ADAPTERHUB_WEIGHTS,
+    layouts.ADAPTERHUB_PICKLE,
+    layouts.PEFT_WEIGHTS,
     MLM_HEAD,
-    *ADAPTERHUB_FUSIONS,
+    *layouts.ADAPTERHUB_FUSIONS,
 )
 TASK_FILES = (HEAD, HEAD_WEIGHTS, *ADAPTER_FILES, *MODEL_FILES)
 ONNX_GRAPH = "model.onnx"
 ONNX_FILES = (ONNX_GRAPH, "model.onnx.data", "model_int8*.onnx*", "labels.json", "tokenizer.json")
 BELOW = (LANGUAGE_ADAPTER, FUSED_ADAPTERS)
+REWRITTEN = (RECIPE, METRICS, EXPORT_FILE, layouts.CONFIG_FILE, layouts.FUSION_CONFIG)
+"""The files that may name local paths or the base model."""
 
 Content = Path | bytes
 
@@ -82,9 +71,9 @@ class Publication:
     def base(self) -> str | None:
         """The recorded base model; of a whole model, the one that it was trained from."""
         base = None
-        if CONFIG_FILE in self.files:
+        if layouts.CONFIG_FILE in self.files:
             base = read_identity(self.folder).get("model_name")
-            base = base or read_json(self.folder / CONFIG_FILE).get("base_model_name_or_path")
+            base = base or read_json(self.folder / layouts.CONFIG_FILE).get("base_model_name_or_path")
         base = base or inputs_in(self.recipe).get("base") or read_json(self.folder / EXPORT_FILE).get("base")
         return str(base) if base else None
 
@@ -110,7 +99,7 @@ def find_publication(source: Path) -> Publication:
                 adapters = (path for path in sorted(below.rglob("*")) if path.name in ADAPTER_FILES)
                 files |= {f"{name}/{path.relative_to(below).as_posix()}": path for path in adapters}
         return Publication("task", folder, source, files)
-    if (source / CONFIG_FILE).is_file():
+    if (source / layouts.CONFIG_FILE).is_file():
         return Publication("adapter", source, source, _chosen(source, (*ADAPTER_FILES, *RUN_FILES)))
     if (source / ONNX_GRAPH).is_file():
         return Publication("onnx", source, source, _chosen(source, (*ONNX_FILES, *RUN_FILES)))
@@ -130,16 +119,14 @@ def find_publication(source: Path) -> Publication:
 
 def made_portable(publication: Publication, base: str | None) -> dict[str, Content]:
     """The files with local paths shortened to names, and the recorded base replaced by ``base``."""
-    before = publication.base
+    before, paths = publication.base, set(recorded_paths(publication.recipe))
     ready = dict(publication.files)
     for name, path in publication.files.items():
         if not isinstance(path, Path):
             continue
-        if path.name in (RECIPE, METRICS, EXPORT_FILE):
-            ready[name] = _without_paths(path, before, base)
-        elif path.name in (CONFIG_FILE, FUSION_CONFIG):
-            ready[name] = _with_base(path, before, base)
-        elif path.name == PEFT_WEIGHTS and before != base:
+        if path.name in REWRITTEN:
+            ready[name] = _portable(path, paths, before, base)
+        elif path.name == layouts.PEFT_WEIGHTS and before != base:
             identity = json.loads(read_metadata(path).get(METADATA, "{}"))
             if identity.get("model_name") == before:
                 metadata = {METADATA: json.dumps({**identity, "model_name": base})}
@@ -166,7 +153,6 @@ def recorded_paths(recipe: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """All strings in a nested value."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
@@ -190,10 +176,9 @@ def _chosen(folder: Path, patterns: Sequence[str]) -> dict[str, Content]:
     }
 
 
-def _without_paths(path: Path, before: str | None, base: str | None) -> bytes:
+def _portable(path: Path, paths: Collection[str], before: str | None, base: str | None) -> bytes:
     text = path.read_text(encoding="utf-8")
     content = yaml.safe_load(text) if path.name == RECIPE else json.loads(text)
-    paths = set(recorded_paths(content)) if path.name == RECIPE else set()
 
     def changed(value: Any) -> Any:
         if isinstance(value, dict):
@@ -210,16 +195,3 @@ def _without_paths(path: Path, before: str | None, base: str | None) -> bytes:
     if path.name == RECIPE:
         return yaml.safe_dump(new, sort_keys=False, allow_unicode=True).encode()
     return (json.dumps(new, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _with_base(path: Path, before: str | None, base: str | None) -> bytes:
-    text = path.read_text(encoding="utf-8")
-    content = json.loads(text)
-    changed = {
-        key: base
-        for key in ("model_name", "base_model_name_or_path")
-        if before is not None and content.get(key) == before != base
-    }
-    if not changed:
-        return text.encode()
-    return (json.dumps({**content, **changed}, indent=2, sort_keys=True) + "\n").encode()

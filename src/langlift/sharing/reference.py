@@ -122,6 +122,16 @@ class Reference:
         return isinstance(self.model, DependencyParser)
 
 
+def require_same_tokens(run: Reference, ids: Callable[[str], list[int]], longest: int | None = None) -> None:
+    """Raise a LangliftError if a tokenizer that was written gives other token ids than the run's."""
+    for text in run.sentences:
+        if ids(text) != run.tokenizer(text, truncation=longest is not None, max_length=longest)["input_ids"]:
+            raise LangliftError(
+                "the tokenizer that was written splits text differently than the run's",
+                "nothing was written; please report this with the name of the base model",
+            )
+
+
 def load_reference(run: Path, base: BaseName, data: str | None) -> Reference:
     """Load the model in a run's folder; ``data`` is labelled data of a task, or text for a language model.
 
@@ -154,18 +164,14 @@ def _task(run: Path, base: BaseName, data: str | None) -> Reference:
     inputs = list(map(learner.input_of, NEUTRAL)) if test is None else test.inputs[:TEST_SENTENCES]
     parser = isinstance(model, DependencyParser)
     trees = test.gold[:TEST_SENTENCES] if parser and test is not None else None
-    examples = learner.examples(trained.encoder, inputs, trained.labels, trees)
+    examples = trained.encoder.examples(inputs, trained.labels, trees)
     batches = _batches(examples, trained.encoder.collate)
     compute = partial(parser_scores, model) if parser else model
     return Reference(model, trained.tokenizer, compute, batches, list(map(text_of, inputs)), trained, test)
 
 
 def _saved_split(trained: TrainedTask) -> Split[Any, Any] | None:
-    """The sentences and gold labels in a seed's predictions, if they are there.
-
-    Raises:
-        InputError: the file is damaged.
-    """
+    """The sentences and gold labels in a seed's predictions, if they are there."""
     path = trained.folder / PREDICTIONS
     if not path.is_file():
         return None

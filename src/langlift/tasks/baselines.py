@@ -4,10 +4,10 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from langlift.evaluation.metrics import macro_f1
-from langlift.tasks.labelled_text import LabelledText
+from langlift.tasks.learner import Split
 
 
-def text_baseline(train: LabelledText, test: LabelledText) -> dict[str, float]:
+def text_baseline(train: Split[str, str], test: Split[str, str]) -> dict[str, float]:
     """Macro-F1 on the test split, 0 to 100, of both baselines, trained on ``train`` alone; deterministic.
 
     TF-IDF over word 1- and 2-grams and character 2- to 5-grams within words, then logistic regression.

@@ -42,6 +42,10 @@ class Sentence:
         name = next((f" ({m[1]})" for line in self.lines if (m := IDENTITY.fullmatch(line.strip()))), "")
         return f"{self.source}:{self.first_line + row}: sentence {self.number}{name}"
 
+    def place_of_word(self, number: int) -> str:
+        """The location of a word, counted from 0."""
+        return self.place(self.rows[number])
+
     def filled(self, columns: Mapping[int, Sequence[object]]) -> list[str]:
         """Its lines with these columns (counted from 0) replaced; each column has a value for every word."""
         lines = list(self.lines)

@@ -1,6 +1,6 @@
 """Dependency parsing: the HEAD and DEPREL columns of Universal Dependencies."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,8 +19,8 @@ from langlift.tasks.conllu import DEPREL, HEAD, Sentence
 from langlift.tasks.inference import PREDICTION_BATCH
 from langlift.tasks.learner import Settings, Split
 from langlift.tasks.recipe import TaskRecipe
-from langlift.tasks.treebanks import SentenceLabel, TreebankLearner
-from langlift.tasks.word_encoder import WordEncoder
+from langlift.tasks.tagging import WordEncoder
+from langlift.tasks.treebanks import SentenceAnswer, TreebankLearner
 from langlift.training.examples import Collate, Example
 from langlift.training.precision import autocast
 from langlift.training.trainer import Batch, on_device
@@ -32,7 +32,7 @@ ARCS_AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True)
-class Parse(SentenceLabel):
+class Parse(SentenceAnswer):
     """A sentence's predicted tree; a word's probability is that of its head times that of its relation to it."""
 
     columns: ClassVar = {"heads": HEAD, "relations": DEPREL}
@@ -42,8 +42,8 @@ class Parse(SentenceLabel):
     probabilities: list[float]
 
     @property
-    def tree(self) -> Tree:
-        """Head and relation of each word."""
+    def gold(self) -> Tree:
+        """The tree: head and relation of each word."""
         return list(zip(self.heads, self.relations, strict=True))
 
     @property
@@ -63,21 +63,21 @@ class ParserEncoder(WordEncoder):
         self.tree = DECODERS[decoding]
 
     def examples(
-        self, sentences: Sequence[Sentence], relations: Sequence[str] = (), trees: Sequence[Tree] | None = None
+        self, inputs: Sequence[Sentence], labels: Sequence[str] = (), gold: Sequence[Tree] | None = None
     ) -> list[Example]:
         """One example per sentence, with these int64 arrays.
 
         ``input_ids`` [tokens] of all its windows, concatenated; ``windows`` [windows], their lengths; ``words``
-        [tokens], the number of each token's word or ``IGNORED``; ``heads`` [words], 0 without ``trees``;
-        ``labels`` [words], positions in ``relations`` (``IGNORED`` if not among them, or without ``trees``).
+        [tokens], the number of each token's word or ``IGNORED``; ``heads`` [words], 0 without ``gold``;
+        ``labels`` [words], positions in ``labels`` (``IGNORED`` if not among them, or without ``gold``).
         """
-        numbers = {relation: number for number, relation in enumerate(relations)}
-        encoded = self([s.words for s in sentences], [list(range(len(s.words))) for s in sentences])
+        numbers = {relation: number for number, relation in enumerate(labels)}
+        encoded = self.encode(inputs, [range(len(one.words)) for one in inputs])
         parts = iter(encoded.examples)
         examples = []
-        for place, (sentence, count) in enumerate(zip(sentences, encoded.windows, strict=True)):
+        for place, (sentence, count) in enumerate(zip(inputs, encoded.windows, strict=True)):
             windows = [next(parts) for _ in range(count)]
-            tree = trees[place] if trees else [(0, "")] * len(sentence.words)
+            tree = gold[place] if gold else [(0, "")] * len(sentence.words)
             examples.append(
                 {
                     "input_ids": np.concatenate([window["input_ids"] for window in windows]),
@@ -132,17 +132,17 @@ class Dependencies(TreebankLearner[Tree]):
 
     what, column, needs_tree = "relation", "DEPREL", True
 
-    def labels_of(self, sentence: Sentence) -> list[str]:
-        """The relations."""
-        return sentence.relations
-
     def gold_of(self, sentence: Sentence) -> Tree:
         """The tree."""
         return list(zip(sentence.heads, sentence.relations, strict=True))
 
-    def compared(self, label: str) -> str:
-        """The universal part of a relation."""
-        return universal(label)
+    def labels_of(self, gold: Tree) -> list[str]:
+        """The relations."""
+        return [relation for _, relation in gold]
+
+    def known(self, gold: Tree) -> list[str]:
+        """The universal part of each relation."""
+        return [universal(relation) for _, relation in gold]
 
     def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
         """How word vectors and trees are computed."""
@@ -158,16 +158,6 @@ class Dependencies(TreebankLearner[Tree]):
     ) -> ParserEncoder:
         """Words as in running text; a long sentence is encoded in windows and parsed as a whole."""
         return ParserEncoder(tokenizer, model, max_tokens, settings["pooling"], path, settings["decoding"])
-
-    def examples(
-        self,
-        encoder: ParserEncoder,
-        inputs: Sequence[Sentence],
-        labels: Sequence[str],
-        gold: Sequence[Tree] | None = None,
-    ) -> list[Example]:
-        """One for each sentence."""
-        return encoder.examples(inputs, labels, gold)
 
     def loss(self, output: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy (nats) of heads and relations over words."""
@@ -213,23 +203,10 @@ class Dependencies(TreebankLearner[Tree]):
                 found[number] = Parse(inputs[number], tree, [labels[label] for label in its_best], probabilities)
         return [found[number] for number in range(len(inputs))]
 
-    label = predict
-
-    def predicted(self, answer: Parse) -> Tree:
-        """The tree."""
-        return answer.tree
-
-    def predicted_columns(self, answer: Parse) -> Mapping[int, Sequence[object]]:
-        """HEAD and DEPREL."""
-        return {HEAD: answer.heads, DEPREL: answer.relations}
-
-    def score(self, split: Split[Sentence, Tree], answers: Sequence[Parse]) -> float:
-        """LAS."""
-        return attachment_scores(split.gold, [answer.tree for answer in answers]).las
-
-    def further(self, split: Split[Sentence, Tree], answers: Sequence[Parse]) -> dict[str, float]:
-        """UAS."""
-        return {"uas": attachment_scores(split.gold, [answer.tree for answer in answers]).uas}
+    def scores(self, gold: Sequence[Tree], predicted: Sequence[Tree]) -> dict[str, float]:
+        """LAS and UAS."""
+        found = attachment_scores(gold, predicted)
+        return {"las": found.las, "uas": found.uas}
 
     def baselines(self, train: Split[Sentence, Tree], test: Split[Sentence, Tree]) -> dict[str, float]:
         """LAS and UAS with each word attached to the next or to the previous one, whichever is better on train.

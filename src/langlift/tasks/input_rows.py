@@ -124,10 +124,7 @@ def words_of(text: str) -> list[str]:
 def read_word_rows(source: Path) -> Iterator[tuple[Row, list[str]]]:
     """The rows of a file and their words: those of a ``.conll`` file, or those of the text in other files.
 
-    The first column of a CoNLL line is the word, the others are ignored.
-
-    Raises:
-        InputError: as ``read_rows``.
+    The first column of a CoNLL line is the word, the others are ignored. Errors are as in ``read_rows``.
     """
     if source.suffix.lower() != ".conll":
         for row in read_rows(source, ADDED_TO_WORDS):

@@ -1,16 +1,19 @@
 """The interface of a task's learner: reading data, and training, evaluating and using a model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from langlift.heads.classification import TaskModel
+from langlift.errors import InputError
+from langlift.heads.classification import TaskModel, summed_class_loss
 from langlift.tasks.recipe import TaskRecipe
+from langlift.tasks.sources import Source, digest
 from langlift.tasks.task import Task
 from langlift.training.examples import Collate, Example
 from langlift.training.trainer import Batch
@@ -22,11 +25,25 @@ Gold = TypeVar("Gold")
 
 
 @dataclass(frozen=True)
+class Item(Generic[Input, Gold]):
+    """An example as read; ``place`` gives the location of its label with this number, for errors."""
+
+    input: Input
+    gold: Gold
+    place: Callable[[int], str]
+
+
+@dataclass(frozen=True)
 class Split(Generic[Input, Gold]):
     """The inputs and gold labels of a split's examples, in order."""
 
     inputs: list[Input]
     gold: list[Gold]
+
+    @classmethod
+    def of(cls, items: Sequence[Item[Input, Gold]]) -> "Split[Input, Gold]":
+        """The split of some examples."""
+        return cls([item.input for item in items], [item.gold for item in items])
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -54,10 +71,23 @@ class TaskData(Generic[Input, Gold]):
     remarks: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Repairs:
+    """Errors in labelled data that can be repaired: counted by kind, or raised if ``strict``."""
+
+    strict: bool
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def count(self, kind: str, message: str, hint: str) -> None:
+        """Count an error, or raise it as an InputError."""
+        if self.strict:
+            raise InputError(message, hint)
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+
+
 def words_in(item: Any) -> list[str]:
     """The words of an input of a task that labels words."""
-    words: list[str] = getattr(item, "words", item)
-    return words
+    return getattr(item, "words", item)
 
 
 def text_of(item: Any) -> str:
@@ -71,32 +101,46 @@ Row = dict[str, str]
 """The columns of a row to label, including its ``text``."""
 
 
-class Label(Protocol):
-    """The prediction for one new input, with probabilities."""
+class Answer(ABC):
+    """The prediction for one input, with probabilities."""
+
+    @property
+    @abstractmethod
+    def gold(self) -> Any:
+        """It in the form of a gold label."""
 
     @property
     def counted(self) -> Sequence[str]:
-        """The labels in it that ``langlift predict`` counts."""
+        """The labels in it that ``langlift predict`` counts: by default its label or tags."""
+        return [self.gold] if isinstance(self.gold, str) else self.gold
 
+    @abstractmethod
     def record(self) -> dict[str, Any]:
         """The fields it adds to a row of JSON."""
 
+    @abstractmethod
     def cells(self) -> dict[str, str]:
         """The columns it adds to a row of TSV, the same for every input."""
 
     def lines(self) -> Sequence[str]:
-        """Its lines in a file with one word per line; empty if the whole text has one label."""
+        """Its lines in the task's ``word_file`` format, if it labels words."""
+        return ()
 
 
-class Encoder(Protocol):
-    """Turns a task's inputs into examples; only its learner calls it."""
+class Encoder(ABC):
+    """Turns a task's inputs into examples, and collates these into batches."""
 
-    @property
-    def collate(self) -> Collate:
-        """Collate examples into a batch."""
+    collate: Collate
+
+    @abstractmethod
+    def examples(
+        self, inputs: Sequence[Any], labels: Sequence[str] = (), gold: Sequence[Any] | None = None
+    ) -> list[Example]:
+        """Inputs as examples, with ``gold`` as positions in ``labels``; without it, with placeholders."""
 
     def notes(self, inputs: Sequence[Any]) -> dict[str, Any]:
         """Notes on how these inputs are encoded, for the metrics of a run."""
+        return {}
 
 
 class Learner(ABC, Generic[Input, Gold]):
@@ -106,18 +150,79 @@ class Learner(ABC, Generic[Input, Gold]):
     loaded; together with the base model they are all that prediction needs.
     """
 
+    what: ClassVar[str] = "label"
+    """What must occur in the training data, in messages."""
+
     def __init__(self, task: Task) -> None:
         self.task = task
 
     # Data
 
     @abstractmethod
+    def open(self, data: str) -> Source:
+        """A data set; raises an InputError if there is none."""
+
+    @abstractmethod
+    def items(self, source: Source, split: str, repairs: Repairs) -> Iterable[Item[Input, Gold]]:
+        """The examples of a split.
+
+        Raises:
+            InputError: it is missing or damaged; file and line, or row, are named.
+        """
+
+    @abstractmethod
+    def labels(self, train: Sequence[Gold], where: str) -> list[str]:
+        """The labels to learn; raises an InputError with ``where`` if they are too few."""
+
+    def known(self, gold: Gold) -> Sequence[str]:
+        """For each of an example's labels what training must have seen (by default the label), or ``""``."""
+        return [gold] if isinstance(gold, str) else list(gold)  # type: ignore[call-overload]
+
+    def train_and_dev(
+        self, source: Source, repairs: Repairs, remarks: list[str]
+    ) -> tuple[list[Item[Input, Gold]], list[Item[Input, Gold]]]:
+        """Both splits of a source; notes for the result are appended to ``remarks``."""
+        return self.split_of(source, "train", repairs), self.split_of(source, "dev", repairs)
+
+    def split_of(self, source: Source, split: str, repairs: Repairs) -> list[Item[Input, Gold]]:
+        """All examples of a split; raises an InputError if there are none."""
+        if items := list(self.items(source, split, repairs)):
+            return items
+        raise InputError(f"{source.place(split)}: no examples", "every split needs at least one")
+
     def read(self, data: str, train_data: Sequence[str] | None, strict: bool) -> TaskData[Input, Gold]:
         """Read and check the splits; with ``train_data``, train and dev come from these sets, merged.
+
+        What dev and test have but train lacks is kept, counted, and always predicted wrongly.
 
         Raises:
             InputError: unusable data, by file and line; with ``strict`` also data that could be repaired.
         """
+        names, repairs, remarks = train_data or [data], Repairs(strict), list[str]()
+        sources, tested = [self.open(name) for name in names], self.open(data)
+        parts = [self.train_and_dev(source, repairs, remarks) for source in sources]
+        train, dev = (list(chain.from_iterable(part)) for part in zip(*parts, strict=True))
+        test = self.split_of(tested, "test", repairs)
+        labels = self.labels([item.gold for item in train], f"{', '.join(names)} (train)")
+        known = {"", *chain.from_iterable(self.known(item.gold) for item in train)}
+        for split, items in {"dev": dev, "test": test}.items():
+            for item in items:
+                for number, label in enumerate(self.known(item.gold)):
+                    if label not in known:
+                        repairs.count(
+                            f"{split}_of_unknown_{self.what}",
+                            f"{item.place(number)}: the {self.what} '{label}' never occurs in the training data",
+                            f"a misspelt {self.what}?",
+                        )
+        return TaskData(
+            Split.of(train),
+            Split.of(dev),
+            Split.of(test),
+            labels,
+            digest(sources, tested),
+            repairs.counts,
+            remarks,
+        )
 
     @abstractmethod
     def input_of(self, text: str, words: Sequence[str] | None = None) -> Input:
@@ -131,20 +236,18 @@ class Learner(ABC, Generic[Input, Gold]):
             InputError: the file or a row is damaged; the message gives the line.
         """
 
-    def rows(self, split: Split[Input, Gold], answers: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    def rows(self, split: Split[Input, Gold], predicted: Iterable[Any]) -> Iterator[dict[str, Any]]:
         """Input, gold label and prediction of each example, for ``test_predictions.jsonl``."""
-        for one, gold, answer in zip(split.inputs, split.gold, answers, strict=True):
+        for one, gold, found in zip(split.inputs, split.gold, predicted, strict=True):
             shown = {"text": one} if isinstance(one, str) else {"words": words_in(one)}
-            yield {**shown, "gold": gold, "predicted": self.predicted(answer)}
+            yield {**shown, "gold": gold, "predicted": found}
 
     def recorded(self, rows: Iterable[Mapping[str, Any]]) -> Split[Input, Gold]:
         """The split from which these ``rows`` were made."""
         split: Split[Input, Gold] = Split([], [])
         for row in rows:
-            one = (
-                self.input_of(row["text"]) if "text" in row else self.input_of(text_of(row["words"]), row["words"])
-            )
-            split.inputs.append(one)
+            words = row.get("words")
+            split.inputs.append(self.input_of(row["text"] if words is None else text_of(words), words))
             split.gold.append(row["gold"])
         return split
 
@@ -164,52 +267,29 @@ class Learner(ABC, Generic[Input, Gold]):
     ) -> Encoder:
         """The encoder of the fast or naive path; sets the model's attention, in place."""
 
-    @abstractmethod
-    def examples(
-        self, encoder: Any, inputs: Sequence[Input], labels: Sequence[str], gold: Sequence[Gold] | None = None
-    ) -> list[Example]:
-        """Inputs as examples, with ``gold`` as positions in ``labels``; without it, with placeholders."""
-
-    @abstractmethod
     def loss(self, output: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss summed over the batch's items, and their number."""
+        """The loss summed over the batch's items, and their number: by default, cross-entropy (nats) of labels."""
+        return summed_class_loss(output, batch["labels"][batch["labels"] >= 0])
 
-    # Evaluation
+    # Prediction and evaluation
 
     @abstractmethod
     def predict(
-        self, model: nn.Module, encoder: Any, inputs: Sequence[Input], labels: Sequence[str], bf16: bool
+        self, model: nn.Module, encoder: Any, inputs: Sequence[Input], labels: Sequence[str], bf16: bool = False
     ) -> list[Any]:
-        """The model's answers, in the form that ``score`` takes."""
-
-    def predicted(self, answer: Any) -> Gold:
-        """An answer in the form of a gold label."""
-        label: Gold = answer
-        return label
+        """An ``Answer`` for each input, in order; ``bf16``: as the model was trained."""
 
     @abstractmethod
-    def score(self, split: Split[Input, Gold], answers: Sequence[Any]) -> float:
-        """The task's metric, 0 to 100."""
+    def scores(self, gold: Sequence[Gold], predicted: Sequence[Any]) -> dict[str, float]:
+        """The task's metric and further ones, 0 to 100, by name."""
 
-    def further(self, split: Split[Input, Gold], answers: Sequence[Any]) -> dict[str, float]:
-        """Further metrics, 0 to 100."""
-        return {}
-
-    def document(self, split: Split[Input, Gold], answers: Sequence[Any]) -> Iterable[str]:
-        """A split's lines in the task's ``word_file`` format, with the predicted labels; by default none."""
-        return ()
+    def measure(self, split: Split[Input, Gold], answers: Sequence[Any]) -> dict[str, float]:
+        """The ``scores`` of answers to a split."""
+        return self.scores(split.gold, [answer.gold for answer in answers])
 
     @abstractmethod
     def baselines(self, train: Split[Input, Gold], test: Split[Input, Gold]) -> dict[str, float]:
         """The metric of baselines without a language model."""
-
-    # New text
-
-    @abstractmethod
-    def label(
-        self, model: nn.Module, encoder: Any, inputs: Sequence[Input], labels: Sequence[str]
-    ) -> Sequence[Label]:
-        """Predictions for new inputs, in order."""
 
     def counted(self, labels: Sequence[str]) -> list[str]:
         """What ``langlift predict`` counts: all labels, or entity types."""

@@ -1,19 +1,29 @@
-"""Named entity recognition over BIO tags."""
+"""Named entity recognition over BIO tags, from CoNLL files or data sets in the hub's format."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
 from langlift.evaluation.metrics import entity_f1, entity_spans
 from langlift.tasks.baselines import most_frequent_label
-from langlift.tasks.input_rows import read_word_rows, words_of
-from langlift.tasks.learner import Row, TaskData
-from langlift.tasks.sources import digest
-from langlift.tasks.tagged_words import OUTSIDE, TaggedWords, checked_tags, open_tagged, read_tagged
+from langlift.tasks.input_rows import conll_sentences, read_word_rows, words_of
+from langlift.tasks.learner import Item, Repairs, Row, Split
+from langlift.tasks.sources import HubSet, Source, open_source
 from langlift.tasks.tagging import Tagged, TaggingLearner
+
+ENDINGS = (".conll", ".txt", ".tsv", ".bio")
+HUB_FIELDS = (("tokens", "words"), ("ner_tags", "tags", "labels"))
+TAG = re.compile(r"O|([BI])-(\S+)")
+OUTSIDE = "O"
+
+TaggedWords = Split[list[str], list[str]]
+"""Sentences as lists of words, and a tag for each word."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +37,16 @@ class Entity:
     probability: float
 
 
-@dataclass(frozen=True)
-class FoundEntities:
+class FoundEntities(Tagged):
     """A sentence's words, the tag of each and its probability, and the entities in these tags."""
 
-    sentence: list[str]
-    tags: list[str]
-    probabilities: list[float]
-    entities: list[Entity]
+    @cached_property
+    def entities(self) -> list[Entity]:
+        """The entities, in order."""
+        return [
+            Entity(kind, " ".join(self.sentence[start:end]), start, end, min(self.probabilities[start:end]))
+            for kind, start, end in entity_spans(self.tags)
+        ]
 
     @property
     def counted(self) -> list[str]:
@@ -65,21 +77,30 @@ class FoundEntities:
 class NamedEntities(TaggingLearner[list[str]]):
     """BIO tags, measured by entity-level F1 on words (with ``label_subwords: every`` on tokens, as published)."""
 
-    def read(self, data: str, train_data: Sequence[str] | None, strict: bool) -> TaskData[list[str], list[str]]:
-        """Read CoNLL folders or hub data sets."""
-        names = train_data or [data]
-        sources, tested = [open_tagged(name) for name in names], open_tagged(data)
-        repaired: dict[str, int] = {}
-        sentences = chain.from_iterable(read_tagged(source, "train") for source in sources)
-        train = checked_tags(sentences, "train", None, repaired, strict)
-        types = {tag[2:] for tags in train.gold for tag in tags if tag != OUTSIDE}
+    what, answer = "type", FoundEntities
+
+    def open(self, data: str) -> Source:
+        """A folder of CoNLL files, or a data set in the hub's format."""
+        return open_source(data, ENDINGS, "train.conll, dev.conll and test.conll", HUB_FIELDS)
+
+    def items(self, source: Source, split: str, repairs: Repairs) -> Iterator[Item[list[str], list[str]]]:
+        """Sentences with valid tags: an ``I-`` that does not continue an entity becomes ``B-``, and is counted."""
+        if isinstance(source, HubSet):
+            sentences = _hub_sentences(source, split)
+        else:
+            sentences = read_conll(*source.files(split))
+        return (Item(one.input, bio_tags(one, split, repairs), one.place) for one in sentences)
+
+    def labels(self, train: Sequence[list[str]], where: str) -> list[str]:
+        """``O``, and ``B-`` and ``I-`` of each type."""
+        types = set(chain.from_iterable(map(self.known, train))) - {""}
         if not types:
-            raise InputError(f"{', '.join(names)} (train): no entity, every tag is O", "nothing can be learned")
-        sentences = chain.from_iterable(read_tagged(source, "dev") for source in sources)
-        dev = checked_tags(sentences, "dev", types, repaired, strict)
-        test = checked_tags(read_tagged(tested, "test"), "test", types, repaired, strict)
-        labels = [OUTSIDE, *(f"{mark}-{kind}" for kind in sorted(types) for mark in "BI")]
-        return TaskData(train, dev, test, labels, digest(sources, tested), repaired)
+            raise InputError(f"{where}: no entity, every tag is O", "nothing can be learned")
+        return [OUTSIDE, *(f"{mark}-{kind}" for kind in sorted(types) for mark in "BI")]
+
+    def known(self, gold: list[str]) -> list[str]:
+        """The type of each entity."""
+        return [tag[2:] if tag.startswith("B-") else "" for tag in gold]
 
     def input_of(self, text: str, words: Sequence[str] | None = None) -> list[str]:
         """The words."""
@@ -89,27 +110,72 @@ class NamedEntities(TaggingLearner[list[str]]):
         """Lines, or rows of a TSV file, split into words; or a file with one word per line."""
         return read_word_rows(source)
 
-    def score(self, split: TaggedWords, answers: Sequence[Tagged]) -> float:
-        """Entity F1 over labelled tokens: one per word, or all of them."""
+    def scores(self, gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, float]:
+        """Entity F1."""
+        return {self.task.metric.name: entity_f1(gold, predicted)}
+
+    def measure(self, split: TaggedWords, answers: Sequence[Tagged]) -> dict[str, float]:
+        """The scores over labelled tokens: one per word, or all of them."""
         gold = [
             [tag for tag, count in zip(tags, answer.counts, strict=True) for _ in range(count)]
             for tags, answer in zip(split.gold, answers, strict=True)
         ]
-        return entity_f1(gold, [answer.tags for answer in answers])
+        return self.scores(gold, [answer.token_tags for answer in answers])
 
     def baselines(self, train: TaggedWords, test: TaggedWords) -> dict[str, float]:
         """Each word gets its most frequent training tag, an unknown one ``O``; on words."""
         predicted = most_frequent_label(train.inputs, train.gold, test.inputs, unknown=OUTSIDE)
         return {"most_frequent_tag": entity_f1(test.gold, predicted)}
 
-    def labelled(self, item: list[str], tags: list[str], probabilities: list[float]) -> FoundEntities:
-        """The entities of a sentence."""
-        entities = [
-            Entity(kind, " ".join(item[start:end]), start, end, min(probabilities[start:end]))
-            for kind, start, end in entity_spans(tags)
-        ]
-        return FoundEntities(item, tags, probabilities, entities)
-
     def counted(self, labels: Sequence[str]) -> list[str]:
         """The types of entities."""
         return [label[2:] for label in labels if label.startswith("B-")]
+
+
+def read_conll(path: Path) -> Iterator[Item[list[str], list[str]]]:
+    """The sentences of a file with a word and its tag per line: the first and the last column.
+
+    Raises:
+        InputError: a line lacks one of them, or is not text; file and line are named.
+    """
+    for lines in conll_sentences(read_raw_lines(path)):
+        places = [f"{path}:{number}" for number, _ in lines]
+        for place, (_, columns) in zip(places, lines, strict=True):
+            if len(columns) < 2 or not columns[0] or not columns[-1]:
+                raise InputError(f"{place}: not a word and its tag", "separate them by a space or tab")
+        words, tags = [columns[0] for _, columns in lines], [columns[-1] for _, columns in lines]
+        yield Item(words, tags, places.__getitem__)
+
+
+def _hub_sentences(source: HubSet, split: str) -> Iterator[Item[list[str], list[str]]]:
+    """The sentences of a data set; rows without words are skipped."""
+    for place, (words, tags) in source.rows(split):
+        if not isinstance(words, list) or not isinstance(tags, list) or len(words) != len(tags):
+            raise InputError(f"{place}: not as many tags as words", "fix or drop the row")
+        if words:
+            yield Item(list(map(str, words)), list(map(str, tags)), ([place] * len(words)).__getitem__)
+
+
+def bio_tags(sentence: Item[list[str], list[str]], split: str, repairs: Repairs) -> list[str]:
+    """The tags of a sentence; an ``I-`` that does not continue an entity becomes ``B-``.
+
+    Raises:
+        InputError: a tag is not BIO.
+    """
+    tags: list[str] = []
+    for number, tag in enumerate(sentence.gold):
+        match = TAG.fullmatch(tag)
+        if match is None:
+            place = sentence.place(number)
+            raise InputError(f"{place}: tag '{tag}' is not O, B-TYPE or I-TYPE", "convert the tags to BIO")
+        kind = match[2]
+        if match[1] == "I" and (not tags or tags[-1] not in (f"B-{kind}", f"I-{kind}")):
+            before = tags[-1] if tags else "the start of the sentence"
+            repairs.count(
+                f"{split}_inside_without_begin",
+                f"{sentence.place(number)}: {tag} after {before} does not continue an entity",
+                f"write B-{kind}",
+            )
+            tag = f"B-{kind}"
+        tags.append(tag)
+    return tags

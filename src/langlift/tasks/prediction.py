@@ -1,10 +1,15 @@
-"""Label new text with a trained run."""
+"""Label new text with a trained run: inputs, or a file row by row."""
 
+import csv
+import json
+import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice, tee
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 from safetensors import SafetensorError
@@ -13,14 +18,17 @@ from safetensors.torch import load_file
 from langlift.adapters.method import is_whole_model
 from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.loading import default_device
-from langlift.errors import InputError
+from langlift.errors import InputError, LangliftError
 from langlift.heads.classification import TaskModel
+from langlift.progress import ProgressBar
+from langlift.tasks.input_rows import STANDARD
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import HEAD, HEAD_WEIGHTS
 from langlift.tasks.setups import load_trained
 from langlift.tasks.task import TASKS, Task
 from langlift.training.run_folder import RECIPE, is_finished, read_metrics
 
+TSV, JSON = ".tsv", ".jsonl"
 INPUTS_AT_ONCE = 512
 """Number of inputs that are sorted by length and labelled together; limits memory."""
 
@@ -45,7 +53,7 @@ class TrainedTask:
         """Label a stream of any length of the task's inputs (see ``Learner.input_of``), in order."""
         inputs = iter(inputs)
         while chunk := list(islice(inputs, INPUTS_AT_ONCE)):
-            yield from self.task.learner.label(self.model, self.encoder, chunk, self.labels)
+            yield from self.task.learner.predict(self.model, self.encoder, chunk, self.labels)
 
 
 def is_task_run(folder: Path) -> bool:
@@ -133,3 +141,88 @@ def _recorded(path: Path) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         raise InputError(f"{path}: missing or damaged", "train it again, or restore the file") from None
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """The result of ``langlift predict``: ``run`` is the folder of the seed used.
+
+    ``counts``: rows by predicted label; words, if words are labelled; for named entities, entities by type.
+    """
+
+    task: str
+    run: str
+    labels: list[str]
+    rows: int
+    counts: dict[str, int]
+    seconds: float
+    rows_per_second: float
+    out: str
+
+
+def label_file(trained: TrainedTask, text: Path, out: Path) -> PredictResult:
+    """Label the rows of ``text``, and write each to ``out``: its own columns, then the prediction.
+
+    Until all are written, and after a failure, the rows are in ``out.partial``.
+
+    Raises:
+        InputError: ``text`` is empty or damaged, or ``out`` has an unknown format, or not one of this task.
+        LangliftError: ``out`` cannot be written.
+    """
+    started, learner = time.monotonic(), trained.task.learner
+    counts = dict.fromkeys(learner.counted(trained.labels), 0)
+    source = learner.read_inputs(text)
+    first = next(source, None)
+    if first is None:
+        raise InputError(f"{text}: no text to label", "give a file with one sentence a line")
+    rows, inputs = tee(chain([first], source))
+    number = 0
+    with _opened(out, trained) as stream, ProgressBar("labelling", None, "rows") as bar:
+        table = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        answers = trained(put_in for _, put_in in inputs)
+        for number, ((row, _), answer) in enumerate(zip(rows, answers, strict=True), start=1):
+            for name in answer.counted:
+                counts[name] += 1
+            if out.suffix == TSV:
+                cells = answer.cells()
+                if number == 1:
+                    table.writerow([*row, *cells])
+                table.writerow([*row.values(), *cells.values()])
+            elif out.suffix == JSON or out == STANDARD:
+                stream.write(json.dumps({**row, **answer.record()}, ensure_ascii=False) + "\n")
+            else:
+                stream.writelines(f"{line}\n" for line in [*answer.lines(), ""])
+            bar.advance()
+    seconds = time.monotonic() - started
+    return PredictResult(
+        task=trained.task.name,
+        run=str(trained.folder),
+        labels=trained.labels,
+        rows=number,
+        counts=counts,
+        seconds=round(seconds, 2),
+        rows_per_second=round(number / max(seconds, 1e-9), 1),
+        out=str(out),
+    )
+
+
+@contextmanager
+def _opened(target: Path, trained: TrainedTask) -> Iterator[TextIO]:
+    if target == STANDARD:
+        yield sys.stdout
+        return
+    endings = [ending for ending in (TSV, JSON, trained.task.word_file) if ending]
+    if target.suffix not in endings:
+        raise InputError(
+            f"{target}: predictions are written as {' or '.join(endings)}", "give the file one of these endings"
+        )
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", encoding="utf-8", newline="") as stream:
+            yield stream
+        partial.replace(target)
+    except OSError as error:
+        raise LangliftError(
+            f"{target}: cannot be written ({error.strerror})", "check free space and permissions"
+        ) from error

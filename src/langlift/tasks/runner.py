@@ -18,13 +18,7 @@ from transformers import PreTrainedModel, set_seed
 
 from langlift.adapters.method import METHODS
 from langlift.backbones.base_name import BaseName
-from langlift.backbones.loading import (
-    default_device,
-    is_causal,
-    load_model,
-    load_tokenizer,
-    quiet_transformers,
-)
+from langlift.backbones.loading import default_device, is_causal, load_model, load_tokenizer, quiet_transformers
 from langlift.config.loading import recorded
 from langlift.errors import InputError
 from langlift.files import atomic_files, write_text
@@ -176,15 +170,14 @@ class _Seeds:
             test = self.data.test
             answers = learner.predict(model, encoder, test.inputs, labels, trainer.bf16)
             with torch.inference_mode(), autocast(default_device(), trainer.bf16):
-                examples = learner.examples(encoder, test.inputs, labels)
+                examples = encoder.examples(test.inputs, labels)
                 report = self.setup.report(model.eval(), _batches(examples, encoder))
             metrics = {
                 "seed": seed,
                 "steps": trained.steps,
                 "best_step": trained.best_step,
                 f"dev_{task.metric.name}": trained.best[task.metric.name],
-                f"test_{task.metric.name}": learner.score(test, answers),
-                **{f"test_{name}": value for name, value in learner.further(test, answers).items()},
+                **{f"test_{name}": value for name, value in learner.measure(test, answers).items()},
                 "trainable_parameters": trained.parameters,
                 **trained.cost,
                 "path": recipe.path,
@@ -197,10 +190,11 @@ class _Seeds:
                 head = {"task": task.name, "labels": labels, **settings}
                 (staging / HEAD).write_text(json.dumps(head, indent=2, ensure_ascii=False) + "\n", "utf-8")
                 self.setup.save(base, self.tokenizer, staging, self.inputs["base"])
-            rows = [json.dumps(row, ensure_ascii=False) + "\n" for row in learner.rows(test, answers)]
-            write_text(folder / PREDICTIONS, "".join(rows))
-            if document := list(learner.document(test, answers)):
-                write_text(folder / f"{Path(PREDICTIONS).stem}{task.word_file}", "\n".join([*document, ""]))
+            rows = learner.rows(test, [answer.gold for answer in answers])
+            write_text(folder / PREDICTIONS, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+            if task.word_file:
+                lines = (f"{line}\n" for answer in answers for line in (*answer.lines(), ""))
+                write_text(folder / f"{Path(PREDICTIONS).stem}{task.word_file}", "".join(lines))
             method = METHODS[recipe.method]
             card = render_card(
                 "task.md", task=task, method=method, inputs=self.inputs, labels=labels, metrics=metrics
@@ -212,7 +206,7 @@ class _Seeds:
         """The Trainer of one seed; the model is moved and cast in place."""
         task, learner, recipe, labels = self.task, self.task.learner, self.recipe, self.data.labels
         train = _sample(self.data.train, recipe.train_examples, seed)
-        examples = learner.examples(encoder, train.inputs, labels, train.gold)
+        examples = encoder.examples(train.inputs, labels, train.gold)
         dev = _sample(self.data.dev, recipe.validation_examples, DEV_SEED)
         device = default_device()
         model.to(device)
@@ -223,8 +217,7 @@ class _Seeds:
                 fit_head(model, _batches(examples, encoder))
 
         def validation(model: nn.Module) -> dict[str, float]:
-            answers = learner.predict(model, encoder, dev.inputs, labels, bf16)
-            return {task.metric.name: learner.score(dev, answers), **learner.further(dev, answers)}
+            return learner.measure(dev, learner.predict(model, encoder, dev.inputs, labels, bf16))
 
         epoch = max(1, round(len(examples) / recipe.batch_size))
         steps = ceil(recipe.epochs * len(examples) / recipe.batch_size)

@@ -1,4 +1,4 @@
-"""Tasks that give a whole text one label."""
+"""Tasks that give a whole text one label, read from TSV files or a data set in the hub's format."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,29 +7,34 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from langlift.backbones.loading import longest_input
 from langlift.backbones.registry import backbone_of
+from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
 from langlift.evaluation.metrics import macro_f1
-from langlift.heads.classification import ClassificationHead, SentenceClassifier, summed_class_loss
+from langlift.heads.classification import ClassificationHead, SentenceClassifier
 from langlift.tasks.baselines import text_baseline
 from langlift.tasks.inference import probabilities_of
-from langlift.tasks.input_rows import TEXT, read_rows
-from langlift.tasks.labelled_text import LabelledText, open_labelled, read_labelled
-from langlift.tasks.learner import Learner, Row, Settings, TaskData
+from langlift.tasks.input_rows import TEXT, read_rows, read_table
+from langlift.tasks.learner import Answer, Encoder, Item, Learner, Repairs, Row, Settings, Split, TaskData
 from langlift.tasks.recipe import TaskRecipe
-from langlift.tasks.sources import digest
+from langlift.tasks.sources import HubSet, Source, open_source
 from langlift.tasks.task import Columns
 from langlift.training.examples import Example
 from langlift.training.language_model_loss import collate_for
-from langlift.training.trainer import Batch
+
+HUB_TEXTS = ("text", "sentence", "review", "tweet", "content")
+"""Possible names of the text's field in hub data sets."""
+
+LabelledText = Split[str, str]
+"""Texts and their labels."""
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(Answer):
     """The most probable label of a text, and the probability of every label."""
 
     text: str
@@ -37,9 +42,9 @@ class Prediction:
     probabilities: dict[str, float]
 
     @property
-    def counted(self) -> list[str]:
+    def gold(self) -> str:
         """The label."""
-        return [self.label]
+        return self.label
 
     def record(self) -> dict[str, Any]:
         """``predicted``, ``probability`` (of that label) and ``probabilities``."""
@@ -54,12 +59,8 @@ class Prediction:
         shares = {f"probability_{label}": f"{share:.6f}" for label, share in self.probabilities.items()}
         return {"predicted": self.label, "probability": f"{self.probabilities[self.label]:.6f}", **shares}
 
-    def lines(self) -> Sequence[str]:
-        """Empty."""
-        return ()
 
-
-class SentenceEncoder:
+class SentenceEncoder(Encoder):
     """Texts as examples, cut at the model's longest input; sets the model's attention for the path, in place."""
 
     def __init__(self, tokenizer: Any, model: PreTrainedModel, max_tokens: int, path: str = "fast") -> None:
@@ -67,17 +68,16 @@ class SentenceEncoder:
         self._max_tokens = min(max_tokens, longest_input(model, tokenizer))
         self.collate = collate_for(path, model, tokenizer.pad_token_id)
 
-    def __call__(self, texts: Sequence[str], numbers: Sequence[int] | None = None) -> list[Example]:
+    def examples(
+        self, inputs: Sequence[str], labels: Sequence[str] = (), gold: Sequence[str] | None = None
+    ) -> list[Example]:
         """Token ids of each text, including special tokens, with the number of its label (default: 0)."""
-        encoded = self._tokenizer(list(texts), truncation=True, max_length=self._max_tokens)["input_ids"]
+        encoded = self._tokenizer(list(inputs), truncation=True, max_length=self._max_tokens)["input_ids"]
+        numbers = [0] * len(inputs) if gold is None else [labels.index(label) for label in gold]
         return [
             {"input_ids": np.asarray(ids, dtype=np.int64), "labels": np.asarray(number, dtype=np.int64)}
-            for ids, number in zip(encoded, numbers or [0] * len(texts), strict=True)
+            for ids, number in zip(encoded, numbers, strict=True)
         ]
-
-    def notes(self, inputs: Sequence[str]) -> dict[str, Any]:
-        """Nothing."""
-        return {}
 
 
 class SentenceLearner(Learner[str, str]):
@@ -91,18 +91,37 @@ class SentenceLearner(Learner[str, str]):
         return self.task.columns
 
     def read(self, data: str, train_data: Sequence[str] | None, strict: bool) -> TaskData[str, str]:
-        """Read TSV folders or hub data sets; a label missing in train is an error, strict or not."""
-        names, columns = train_data or [data], self.columns
-        sources, tested = [open_labelled(name, columns) for name in names], open_labelled(data, columns)
-        train = _joined([read_labelled(source, "train", columns) for source in sources])
-        labels = sorted(set(train.gold))
-        dev = _joined([read_labelled(source, "dev", columns, labels) for source in sources])
-        test = read_labelled(tested, "test", columns, labels)
+        """A label missing in train is an error, strict or not."""
+        return super().read(data, train_data, strict=True)
+
+    def open(self, data: str) -> Source:
+        """A folder of TSV files, or a data set in the hub's format."""
+        fields = (HUB_TEXTS, self.columns.hub_labels)
+        return open_source(data, (".tsv",), "train.tsv, dev.tsv and test.tsv", fields)
+
+    def items(self, source: Source, split: str, repairs: Repairs) -> Iterator[Item[str, str]]:
+        """Rows with a text and a label."""
+        if isinstance(source, HubSet):
+            for place, values in source.rows(split):
+                text, label = (" ".join(str(value).split()) for value in values)
+                if not text or not label:
+                    raise InputError(f"{place}: empty {'label' if text else 'text'}", "drop the row")
+                yield Item(text, label, lambda _, place=place: place)  # type: ignore[misc]
+            return
+        column, (path,) = self.columns.label, source.files(split)
+        # The csv module joins the lines of a quoted field itself, so it needs their ends.
+        lines = (f"{line}\n" for line in read_raw_lines(path))
+        hint = f"the first line must name the columns, '{column}' and '{TEXT}' among them"
+        for place, header, row in read_table(path, lines, (column, TEXT), self.columns.quoted, hint):
+            text, label = row[header.index(TEXT)].strip(), row[header.index(column)].strip()
+            yield Item(text, label, lambda _, place=place: place)  # type: ignore[misc]
+
+    def labels(self, train: Sequence[str], where: str) -> list[str]:
+        """At least two."""
+        labels = sorted(set(train))
         if len(labels) < 2:
-            raise InputError(
-                f"{', '.join(names)} (train): only one label ('{labels[0]}')", "at least two are needed"
-            )
-        return TaskData(train, dev, test, labels, digest(sources, tested))
+            raise InputError(f"{where}: only one label ('{labels[0]}')", "at least two are needed")
+        return labels
 
     def input_of(self, text: str, words: Sequence[str] | None = None) -> str:
         """The text."""
@@ -129,53 +148,32 @@ class SentenceLearner(Learner[str, str]):
         """Texts, cut at the model's longest input."""
         return SentenceEncoder(tokenizer, model, max_tokens, path)
 
-    def examples(
+    def predict(
         self,
+        model: nn.Module,
         encoder: SentenceEncoder,
         inputs: Sequence[str],
         labels: Sequence[str],
-        gold: Sequence[str] | None = None,
-    ) -> list[Example]:
-        """One for each text."""
-        return encoder(inputs, None if gold is None else [labels.index(label) for label in gold])
+        bf16: bool = False,
+    ) -> list[Prediction]:
+        """Each text's most probable label and the probability of every label."""
+        found = class_probabilities(model, encoder, inputs, bf16)
+        return [
+            Prediction(text, labels[int(row.argmax())], dict(zip(labels, row.tolist(), strict=True)))
+            for text, row in zip(inputs, found, strict=True)
+        ]
 
-    def loss(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Cross-entropy (nats)."""
-        return summed_class_loss(output, batch["labels"])
-
-    def predict(
-        self, model: nn.Module, encoder: SentenceEncoder, inputs: Sequence[str], labels: Sequence[str], bf16: bool
-    ) -> list[str]:
-        """The most probable label of each text."""
-        return [labels[best] for best in class_probabilities(model, encoder, inputs, bf16).argmax(axis=1)]
-
-    def score(self, split: LabelledText, answers: Sequence[str]) -> float:
+    def scores(self, gold: Sequence[str], predicted: Sequence[str | None]) -> dict[str, float]:
         """Macro-F1."""
-        return macro_f1(split.gold, answers)
+        return {self.task.metric.name: macro_f1(gold, predicted)}
 
     def baselines(self, train: LabelledText, test: LabelledText) -> dict[str, float]:
         """TF-IDF with logistic regression, and the majority class."""
         return text_baseline(train, test)
-
-    def label(
-        self, model: nn.Module, encoder: SentenceEncoder, inputs: Sequence[str], labels: Sequence[str]
-    ) -> list[Prediction]:
-        """Each text's label and the probability of every label."""
-        found = []
-        for text, row in zip(inputs, class_probabilities(model, encoder, inputs), strict=True):
-            shares = {label: float(share) for label, share in zip(labels, row, strict=True)}
-            found.append(Prediction(text, labels[int(row.argmax())], shares))
-        return found
 
 
 def class_probabilities(
     model: nn.Module, encode: SentenceEncoder, texts: Sequence[str], bf16: bool = False
 ) -> npt.NDArray[np.float32]:
     """The probability of every class for every text; shape [texts, classes]."""
-    return np.concatenate(probabilities_of(model, encode(texts), encode.collate, bf16))
-
-
-def _joined(parts: Sequence[LabelledText]) -> LabelledText:
-    return LabelledText(
-        [one for part in parts for one in part.inputs], [one for part in parts for one in part.gold]
-    )
+    return np.concatenate(probabilities_of(model, encode.examples(texts), encode.collate, bf16))

@@ -1,11 +1,6 @@
-"""The model under a task head: which adapters are attached, which parameters are trained, and what is saved.
-
-To add another setup, write a subclass of ``Setup``, a line in ``setup_for``, and its counterpart in
-``load_trained``.
-"""
+"""The model under a task head: which adapters are attached, which parameters are trained, and what is saved."""
 
 import shutil
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,212 +47,132 @@ OutputLoss = Callable[[Any, Batch], tuple[Tensor, Tensor]]
 """(model output, batch) -> (loss summed over the batch's items, number of items)."""
 
 
-class Setup(ABC):
-    """How the model of a task is trained; all seeds of a run share one object."""
+@dataclass
+class Setup:
+    """How the model of a task is trained; all seeds of a run share one object.
+
+    A new adapter called ``name`` trains, or the whole model if ``config`` is ``None``. Below it are the frozen
+    ``adapters``: none, one language adapter, or by name several whose fusion trains too (Stack(Fuse(a, b), task)).
+    With ``mosa`` the new adapter trains as a mixture of sparse ones, and is saved as an ordinary one;
+    ``consistency`` is the weight of the divergence between the outputs of two passes.
+    """
+
+    name: str
+    config: AdapterConfig | None
+    adapters: Mapping[str, Path] = field(default_factory=dict)
+    mosa: MosaConfig | None = None
+    consistency: float = 0.0
+    mixture: Mixture | None = field(default=None, init=False, repr=False, compare=False)
+    """The mixture of the most recently attached model."""
+
+    @property
+    def fused(self) -> bool:
+        """Whether the adapters below are fused."""
+        return len(self.adapters) > 1
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What ``recipe.yaml`` records under ``inputs``."""
-        return {LANGUAGE_ADAPTER: None, f"{LANGUAGE_ADAPTER}_sha256": None}
+        """What ``recipe.yaml`` records under ``inputs``: the adapters below and their hash."""
+        paths = {name: str(folder) for name, folder in self.adapters.items()}
+        weights = [file for folder in self.adapters.values() for file in sorted(folder.glob("*.safetensors"))]
+        hashed = sha256_of(weights) if paths else None
+        if self.fused:
+            none = {LANGUAGE_ADAPTER: None, f"{LANGUAGE_ADAPTER}_sha256": None}
+            return {**none, FUSED_ADAPTERS: paths, f"{FUSED_ADAPTERS}_sha256": hashed}
+        return {LANGUAGE_ADAPTER: paths.get(LANGUAGE), f"{LANGUAGE_ADAPTER}_sha256": hashed}
 
-    @abstractmethod
     def attach(self, model: PreTrainedModel) -> None:
         """Attach frozen and new adapters to a loaded base model, in place; called once for each seed.
 
         Raises:
             InputError: an adapter does not fit the model.
         """
+        if self.fused:
+            load_members(model, list(self.adapters.values()), list(self.adapters))
+            fuse(model)
+        for name, folder in self.adapters.items() if not self.fused else ():
+            load_adapter(model, folder, name)
+        if self.config is not None:
+            attach(model, self.name, self.config)
+        if self.mosa is not None:
+            self.mixture = mix(model, self.name, self.mosa)
 
-    @abstractmethod
     def train_only(self, model: nn.Module) -> None:
         """Set ``requires_grad``; the task's head is added afterwards."""
-
-    def loss(self, model: nn.Module, batch: Batch, output_loss: OutputLoss) -> tuple[Tensor, Tensor]:
-        """The summed training loss of a batch and its number of items; override it to add terms or passes.
-
-        The Trainer divides by the number of items: multiply a term by it to add the term to the mean loss.
-        """
-        return output_loss(model(batch), batch)
-
-    def callbacks(self) -> Sequence[TrainerCallback]:
-        """Further callbacks of the Trainer."""
-        return ()
-
-    @abstractmethod
-    def save(self, model: PreTrainedModel, tokenizer: Any, folder: Path, base: str) -> None:
-        """Write what was trained, without the head, into an existing folder."""
-
-    def copy_adapters(self, out: Path) -> None:  # noqa: B027 - optional
-        """Copy the frozen adapters into the folder of all seeds, so that the run is self-contained."""
-
-    def report(self, model: TaskModel, batches: Iterable[Batch]) -> dict[str, Any]:
-        """Further metrics of a trained model on the test batches, added to the seed's metrics."""
-        return {}
-
-    def summary(self, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The ``report`` of the whole run, from the metrics of its seeds."""
-        return {}
-
-
-class WholeModel(Setup):
-    """Full fine-tuning: the body trains together with the head, without adapters."""
-
-    def attach(self, model: PreTrainedModel) -> None:
-        """Nothing."""
-
-    def train_only(self, model: nn.Module) -> None:
-        """Everything."""
-        model.requires_grad_(True)
-
-    def save(self, model: PreTrainedModel, tokenizer: Any, folder: Path, base: str) -> None:
-        """The model and its tokenizer, without the MLM head, which no longer fits the body."""
-        model.base_model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-
-
-@dataclass
-class TaskAdapter(Setup):
-    """A new adapter called ``name``, alone or on top of a frozen language adapter."""
-
-    name: str
-    config: AdapterConfig
-    language_adapter: Path | None = None
-
-    @property
-    def inputs(self) -> dict[str, Any]:
-        """The language adapter and its hash."""
-        folder = self.language_adapter
-        return {
-            LANGUAGE_ADAPTER: str(folder) if folder else None,
-            f"{LANGUAGE_ADAPTER}_sha256": sha256_of(sorted(folder.glob("*.safetensors"))) if folder else None,
-        }
-
-    def attach(self, model: PreTrainedModel) -> None:
-        """Stack(language, task)."""
-        if self.language_adapter is not None:
-            load_adapter(model, self.language_adapter, name=LANGUAGE)
-        attach(model, self.name, self.config)
-
-    def train_only(self, model: nn.Module) -> None:
-        """The task adapter."""
+        if self.config is None:
+            model.requires_grad_(True)
+            return
         train_only(model, self.name)
-
-    def save(self, model: PreTrainedModel, tokenizer: Any, folder: Path, base: str) -> None:
-        """The task adapter."""
-        save_adapter(model, self.name, self.config, folder, base)
-
-    def copy_adapters(self, out: Path) -> None:
-        """The language adapter."""
-        if self.language_adapter is not None:
-            with atomic_folder(out / LANGUAGE_ADAPTER) as staging:
-                for name in (CONFIG_FILE, ADAPTERHUB_WEIGHTS, PEFT_WEIGHTS):
-                    if (self.language_adapter / name).exists():
-                        shutil.copy(self.language_adapter / name, staging)
-
-
-@dataclass(kw_only=True)
-class MosaTaskAdapter(TaskAdapter):
-    """A task adapter trained as a mixture of sparse adapters and saved as an ordinary one.
-
-    ``consistency`` is the weight of the divergence between the outputs of two passes.
-    """
-
-    mosa: MosaConfig
-    consistency: float
-    mixture: Mixture = field(init=False, repr=False, compare=False)
-    """The mixture of the most recently attached model."""
-
-    def attach(self, model: PreTrainedModel) -> None:
-        """Stack(language, task), with the task adapter split into experts."""
-        super().attach(model)
-        self.mixture = mix(model, self.name, self.mosa)
-
-    def loss(self, model: nn.Module, batch: Batch, output_loss: OutputLoss) -> tuple[Tensor, Tensor]:
-        """The task's loss of one pass, and its divergence from a second pass with other experts and dropout."""
-        output = model(batch)
-        total, items = output_loss(output, batch)
-        if self.consistency > 0:
-            self.mixture.redraw()
-            second = model(batch)
-            pairs = zip(output, second, strict=True) if isinstance(output, tuple) else [(output, second)]
-            total = total + self.consistency * sum(symmetric_divergence(*pair) for pair in pairs)
-        return total, items
-
-    def callbacks(self) -> Sequence[TrainerCallback]:
-        """Draw experts at every step."""
-        return (DrawExperts(self.mixture),)
-
-    def save(self, model: PreTrainedModel, tokenizer: Any, folder: Path, base: str) -> None:
-        """The merged task adapter; the model keeps it."""
-        self.mixture.merge()
-        super().save(model, tokenizer, folder, base)
-
-
-@dataclass(frozen=True)
-class Fused(Setup):
-    """Stack(Fuse(a, b), task): the fusion trains with ``task_adapter``; the fused adapters are frozen."""
-
-    task_adapter: Setup
-    folders: tuple[Path, ...]
-    names: tuple[str, ...]
-
-    @property
-    def inputs(self) -> dict[str, Any]:
-        """The fused adapters by name, and their hash."""
-        weights = [file for folder in self.folders for file in sorted(folder.glob("*.safetensors"))]
-        return {
-            **super().inputs,
-            FUSED_ADAPTERS: {name: str(folder) for name, folder in zip(self.names, self.folders, strict=True)},
-            f"{FUSED_ADAPTERS}_sha256": sha256_of(weights),
-        }
-
-    def attach(self, model: PreTrainedModel) -> None:
-        """Stack(Fuse(a, b), task)."""
-        load_members(model, self.folders, self.names)
-        fuse(model)
-        self.task_adapter.attach(model)
-
-    def train_only(self, model: nn.Module) -> None:
-        """The fusion layers and the task adapter."""
-        self.task_adapter.train_only(model)
         for fusion in fusions_of(model):
             for _, parameter in fusion.own_parameters():
                 parameter.requires_grad_(True)
 
     def loss(self, model: nn.Module, batch: Batch, output_loss: OutputLoss) -> tuple[Tensor, Tensor]:
-        """The task's loss; the fusion's regulariser is added to the mean loss."""
-        total, items = self.task_adapter.loss(model, batch, output_loss)
-        return total + items * fusion_penalty(model), items
+        """The summed training loss of a batch and its number of items; override it to add terms or passes.
+
+        The Trainer divides by the number of items: multiply a term by it to add the term to the mean loss, as
+        here the fusion's regulariser. A mixture is passed twice, with other experts and dropout.
+        """
+        output = model(batch)
+        total, items = output_loss(output, batch)
+        if self.mixture is not None and self.consistency > 0:
+            self.mixture.redraw()
+            second = model(batch)
+            pairs = zip(output, second, strict=True) if isinstance(output, tuple) else [(output, second)]
+            total = total + self.consistency * sum(symmetric_divergence(*pair) for pair in pairs)
+        return (total + items * fusion_penalty(model) if self.fused else total), items
 
     def callbacks(self) -> Sequence[TrainerCallback]:
-        """The task adapter's."""
-        return self.task_adapter.callbacks()
+        """Further callbacks of the Trainer: a mixture draws experts at every step."""
+        return () if self.mixture is None else (DrawExperts(self.mixture),)
 
     def save(self, model: PreTrainedModel, tokenizer: Any, folder: Path, base: str) -> None:
-        """The task adapter and the fusion."""
-        self.task_adapter.save(model, tokenizer, folder, base)
-        save_fusion(model, ",".join(self.names), folder, base)
+        """Write what was trained, without the head, into an existing folder.
+
+        A whole model is written without its MLM head, which no longer fits the body.
+        """
+        if self.config is None:
+            model.base_model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            return
+        if self.mixture is not None:
+            self.mixture.merge()
+        save_adapter(model, self.name, self.config, folder, base)
+        if self.fused:
+            save_fusion(model, ",".join(self.adapters), folder, base)
 
     def copy_adapters(self, out: Path) -> None:
-        """The fused adapters, a folder for each by name."""
-        with atomic_folder(out / FUSED_ADAPTERS) as staging:
-            for folder, name in zip(self.folders, self.names, strict=True):
-                (staging / name).mkdir()
-                copy_member(folder, staging / name, name)
+        """Copy the frozen adapters into the folder of all seeds, so that the run is self-contained."""
+        if self.fused:
+            with atomic_folder(out / FUSED_ADAPTERS) as staging:
+                for name, folder in self.adapters.items():
+                    (staging / name).mkdir()
+                    copy_member(folder, staging / name, name)
+        elif self.adapters:
+            with atomic_folder(out / LANGUAGE_ADAPTER) as staging:
+                for name in (CONFIG_FILE, ADAPTERHUB_WEIGHTS, PEFT_WEIGHTS):
+                    if (self.adapters[LANGUAGE] / name).exists():
+                        shutil.copy(self.adapters[LANGUAGE] / name, staging)
 
     def report(self, model: TaskModel, batches: Iterable[Batch]) -> dict[str, Any]:
-        """The mean attention over all tokens of the batches, including special ones."""
+        """Further metrics of a trained model on the test batches: a fusion's mean attention over all tokens."""
+        if not self.fused:
+            return {}
         shares = mean_attention(model, batches).T.tolist()
         return {
-            ATTENTION: {name: [round(p, 4) for p in row] for name, row in zip(self.names, shares, strict=True)}
+            ATTENTION: {
+                name: [round(share, 4) for share in row] for name, row in zip(self.adapters, shares, strict=True)
+            }
         }
 
     def summary(self, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The mean attention over seeds, and that of each seed."""
+        """The ``report`` of the whole run, from the metrics of its seeds: means, and that of each seed."""
+        if not self.fused:
+            return {}
         seeds = {str(run["seed"]): run[ATTENTION] for run in runs}
         means = {
             name: [round(mean(layer), 4) for layer in zip(*(seed[name] for seed in seeds.values()), strict=True)]
-            for name in self.names
+            for name in self.adapters
         }
         return {ATTENTION: means, f"{ATTENTION}_by_seed": seeds}
 
@@ -270,24 +185,16 @@ def setup_for(task: str, recipe: TaskRecipe, adapters: Sequence[Path] = ()) -> S
     """
     method = METHODS[recipe.method]
     config = method.config(MethodSettings(recipe.method, recipe.reduction_factor))
-    if config is None:
-        if adapters:
-            raise InputError(
-                f"--method {method.name} trains the whole model, and cannot be stacked on language adapters",
-                "leave out --language-adapter, or train a task adapter (--method seq_bn)",
-            )
-        return WholeModel()
-    below = adapters[0] if len(adapters) == 1 else None
-    setup = TaskAdapter(task, config, below)
-    if method.mixture:
-        mosa = MosaConfig(recipe.experts, recipe.share, recipe.merge)
-        setup = MosaTaskAdapter(task, config, below, mosa=mosa, consistency=recipe.consistency)
-    if len(adapters) < 2:
-        return setup
-    names = member_names(adapters)
+    if config is None and adapters:
+        raise InputError(
+            f"--method {method.name} trains the whole model, and cannot be stacked on language adapters",
+            "leave out --language-adapter, or train a task adapter (--method seq_bn)",
+        )
+    names = [LANGUAGE] if len(adapters) == 1 else member_names(adapters)
     if unused := with_invertible_block(adapters[1:], names[1:]):
         say(f"only the first adapter's invertible block is used, not that of {', '.join(unused)}")
-    return Fused(setup, tuple(adapters), tuple(names))
+    mosa = MosaConfig(recipe.experts, recipe.share, recipe.merge) if method.mixture else None
+    return Setup(task, config, dict(zip(names, adapters, strict=True)), mosa, recipe.consistency if mosa else 0.0)
 
 
 def load_trained(model: PreTrainedModel, task: str, folder: Path, inputs: Mapping[str, Any]) -> None:

@@ -26,24 +26,29 @@ class SplitFolder:
             what = "a folder is needed, not a file" if self.folder.exists() else "no such folder"
             raise InputError(f"{self.folder}: {what}", f"it must contain {needed}")
 
-    def files(self, split: str) -> list[Path]:
-        """The files of a split."""
+    def found(self, split: str) -> list[Path]:
+        """The files of a split; empty if it is missing."""
         files = (self.folder / f"{split}{ending}" for ending in self._endings)
         return [file for file in files if file.is_file()][:1]
 
-    def file(self, split: str) -> Path:
-        """The one file of a split; raises an InputError if it is missing."""
-        if found := self.files(split):
-            return found[0]
-        first, *others = self._endings
-        name = f"{split}{first}, or another of {', '.join(self._endings)}" if others else f"{split}{first}"
+    def files(self, split: str) -> list[Path]:
+        """The files of a split; raises an InputError if it is missing."""
+        if files := self.found(split):
+            return files
+        found = ", ".join(name for name in SPLITS if self.found(name)) or "none"
+        other = "; --train-data names other data to train on" if split == "train" else ""
         raise InputError(
-            f"{self.folder}: the {split} split is missing ({name})", f"the folder must contain {self._needed}"
+            f"{self.folder}: the {split} split is missing (found: {found})",
+            f"the folder must contain {self._needed}{other}",
         )
 
+    def place(self, split: str) -> str:
+        """The path of its first file."""
+        return str(self.files(split)[0])
+
     def content(self, split: str) -> bytes:
-        """The bytes of a split's files; empty if there are none."""
-        return b"".join(file.read_bytes() for file in self.files(split))
+        """The bytes of its files."""
+        return b"".join(file.read_bytes() for file in self.found(split))
 
 
 class HubSet:
@@ -95,18 +100,19 @@ class HubSet:
                 f"it must be called {' or '.join(HUB_SPLITS[split])}",
             )
         columns = [self._column(data.column_names, split, names) for names in self._fields]
-        classes = [_class_names(data.features[column]) for column in columns]
         for number, row in enumerate(data.select_columns(columns), start=1):
-            place, values = f"{self.name} ({split}), row {number}", []
-            for column, names in zip(columns, classes, strict=True):
-                value = row[column]
-                if value is None or (names is not None and not _is_named(value, names)):
-                    raise InputError(f"{place}: field '{column}' is empty", "drop the row")
-                values.append(value if names is None else _named(value, names))
+            place = f"{self.place(split)}, row {number}"
+            values = [_with_class_names(row[column], data.features[column]) for column in columns]
+            if None in values:
+                raise InputError(f"{place}: field '{columns[values.index(None)]}' is empty", "drop the row")
             yield place, tuple(values)
 
+    def place(self, split: str) -> str:
+        """The name and the split."""
+        return f"{self.name} ({split})"
+
     def content(self, split: str) -> bytes:
-        """The fields of a split's rows as bytes, to be hashed; empty if it is missing."""
+        """The fields of its rows."""
         if not any(name in self._splits for name in HUB_SPLITS[split]):
             return b""
         return b"".join(json.dumps(values).encode() + b"\n" for _, values in self.rows(split))
@@ -116,13 +122,14 @@ class HubSet:
             return found
         wanted = " or ".join(f"'{name}'" for name in names)
         raise InputError(
-            f"{self.name} ({split}): no field {wanted} (found: {', '.join(columns)})", "rename the field"
+            f"{self.place(split)}: no field {wanted} (found: {', '.join(columns)})", "rename the field"
         )
 
 
-def open_source(
-    data: str, endings: Sequence[str], needed: str, fields: Sequence[Sequence[str]]
-) -> SplitFolder | HubSet:
+Source = SplitFolder | HubSet
+
+
+def open_source(data: str, endings: Sequence[str], needed: str, fields: Sequence[Sequence[str]]) -> Source:
     """A folder of split files, or else a data set in the hub's format.
 
     A path that does not exist is taken as a hub id. A folder without split files is in the hub's format if it
@@ -142,7 +149,7 @@ def open_source(
     return HubSet(data, fields) if on_hub else SplitFolder(data, endings, needed)
 
 
-def digest(sources: Sequence[SplitFolder | HubSet], tested: SplitFolder | HubSet) -> str:
+def digest(sources: Sequence[Source], tested: Source) -> str:
     """The SHA-256 of all splits of some sources and of the test split of ``tested`` (which may be one of them)."""
     found = hashlib.sha256()
     for source in sources:
@@ -152,17 +159,12 @@ def digest(sources: Sequence[SplitFolder | HubSet], tested: SplitFolder | HubSet
     return found.hexdigest()
 
 
-def _class_names(feature: Any) -> list[str] | None:
-    """The names of a class label's numbers, or of those in a list of them."""
-    if hasattr(feature, "names"):
-        return [str(name) for name in feature.names]
-    return _class_names(feature.feature) if hasattr(feature, "feature") else None
-
-
-def _is_named(value: Any, names: Sequence[str]) -> bool:
-    values = value if isinstance(value, list) else [value]
-    return all(number is not None and 0 <= number < len(names) for number in values)
-
-
-def _named(value: Any, names: Sequence[str]) -> Any:
-    return [names[number] for number in value] if isinstance(value, list) else names[value]
+def _with_class_names(value: Any, feature: Any) -> Any:
+    """A value, or a list of them, with class names for class numbers; ``None`` if one is missing."""
+    if isinstance(value, list):
+        values = [_with_class_names(one, getattr(feature, "feature", None)) for one in value]
+        return None if None in values else values
+    names = getattr(feature, "names", None)
+    if value is None or names is None:
+        return value
+    return names[value] if 0 <= value < len(names) else None

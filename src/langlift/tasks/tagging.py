@@ -1,53 +1,166 @@
-"""Tasks that give every word of a sentence a tag; subclasses define the data, the metric and the predictions."""
+"""Tasks that give every word of a sentence a tag; subclasses define the data, the metric and the answers.
 
-from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic
+Sentences of words become token ids with a label for each word; long sentences are split into windows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
+from langlift.backbones.loading import longest_input
 from langlift.backbones.registry import backbone_of
 from langlift.errors import InputError
-from langlift.heads.classification import TokenClassifier, TokenHead, summed_class_loss
+from langlift.heads.classification import CONTINUED, TokenClassifier, TokenHead
 from langlift.masking.masked_language_model import IGNORED
-from langlift.tasks.inference import Probabilities, probabilities_of
-from langlift.tasks.learner import Input, Label, Learner, Settings, words_in
+from langlift.tasks.inference import probabilities_of
+from langlift.tasks.learner import Answer, Encoder, Input, Learner, Settings, words_in
 from langlift.tasks.recipe import TaskRecipe
-from langlift.tasks.word_encoder import WordEncoder
 from langlift.training.examples import Example
-from langlift.training.trainer import Batch
+from langlift.training.language_model_loss import collate_for
 
 
 @dataclass(frozen=True)
-class Tagged:
-    """Predicted tags of a sentence's labelled tokens, ``counts`` of them per word.
+class Tagged(Answer):
+    """A sentence, the tag predicted for each of its words, and the tags' probabilities.
 
-    The first token's tag is the word's, or the last token's with ``at_end``.
+    ``token_tags`` are the tags of all labelled tokens, ``counts`` of them per word: one, or as published all.
     """
 
+    sentence: Any
     tags: list[str]
-    counts: list[int]
-    at_end: bool = False
+    probabilities: list[float]
+    token_tags: list[str] = field(default_factory=list, repr=False)
+    counts: list[int] = field(default_factory=list, repr=False)
 
     @property
-    def of_words(self) -> list[str]:
-        """The tag of each word."""
-        return [self.tags[number] for number in deciding_tokens(self.counts, self.at_end)]
+    def gold(self) -> list[str]:
+        """The tags."""
+        return self.tags
 
 
-def deciding_tokens(counts: Sequence[int], at_end: bool) -> npt.NDArray[np.int64]:
-    """The index of each word's first token, or of its last: in a decoder only the last has seen the whole word."""
-    lengths = np.asarray(counts, dtype=np.int64)
-    ends = np.cumsum(lengths)
-    return ends - 1 if at_end else ends - lengths
+@dataclass(frozen=True)
+class EncodedWords:
+    """Sentences as ``examples``, in order: sentence i has ``windows[i]`` of them.
+
+    ``counts[i]`` is the number of labelled tokens of each of its words: 1, or all of the word's.
+    """
+
+    examples: list[Example]
+    windows: list[int]
+    counts: list[list[int]]
+
+
+class WordEncoder(Encoder):
+    """Tokenises words as in running text, and finds the tokens of each word by character offsets.
+
+    This works for WordPiece, BPE and Unigram tokenizers. The ``labelled`` token of a word carries its label:
+    ``first``, ``last`` or ``every``; with ``mean`` the first token does, and the others are marked as its
+    continuation. If every token has a label, the word's is that of the first token, or with ``at_end`` of the
+    last: in a decoder only the last one has seen the whole word. A sentence that is too long is split between
+    words into windows. A word without tokens is replaced by the unknown token. Sets the model's attention for the
+    path, in place.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        model: PreTrainedModel,
+        max_tokens: int,
+        labelled: str = "first",
+        path: str = "fast",
+        at_end: bool = False,
+    ) -> None:
+        self._tokenizer, self._labelled, self._at_end = tokenizer, labelled, at_end
+        self._prefix, self._suffix = _special_tokens(tokenizer)
+        self._room = min(max_tokens, longest_input(model, tokenizer)) - len(self._prefix) - len(self._suffix)
+        stand_ins = (tokenizer.unk_token_id, tokenizer.mask_token_id, tokenizer.pad_token_id)
+        self._unknown = [next(token for token in stand_ins if token is not None)]
+        self.collate = collate_for(path, model, tokenizer.pad_token_id)
+
+    def examples(
+        self, inputs: Sequence[Any], labels: Sequence[str] = (), gold: Sequence[Any] | None = None
+    ) -> list[Example]:
+        """One for each window of each sentence; tags that are not among ``labels`` are ignored."""
+        numbers = {label: number for number, label in enumerate(labels)}
+        of_words = None if gold is None else [[numbers.get(tag, IGNORED) for tag in tags] for tags in gold]
+        return self.encode(inputs, of_words).examples
+
+    def encode(self, inputs: Sequence[Any], numbers: Sequence[Sequence[int]] | None = None) -> EncodedWords:
+        """Encode sentences of at least one word each, with a number for each word (default: 0)."""
+        sentences = [words_in(one) for one in inputs]
+        encoded = self._tokenizer(
+            [" ".join(words) for words in sentences],
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            verbose=False,
+        )
+        numbers = [[0] * len(words) for words in sentences] if numbers is None else numbers
+        done = EncodedWords([], [], [])
+        of_sentences = zip(sentences, numbers, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        for words, of_words, ids, offsets in of_sentences:
+            pieces = self._pieces(words, ids, offsets)
+            windows: list[list[tuple[list[int], int]]] = [[]]
+            length = 0
+            for piece, number in zip(pieces, of_words, strict=True):
+                if windows[-1] and length + len(piece) > self._room:
+                    windows.append([])
+                    length = 0
+                windows[-1].append((piece, number))
+                length += len(piece)
+            done.examples.extend(map(self._example, windows))
+            done.windows.append(len(windows))
+            done.counts.append([len(piece) if self._labelled == "every" else 1 for piece in pieces])
+        return done
+
+    def deciding_tokens(self, counts: Sequence[int]) -> npt.NDArray[np.int64]:
+        """Of each word with ``counts`` labelled tokens, the index of the token whose label is the word's."""
+        ends = np.cumsum(counts, dtype=np.int64)
+        return ends - 1 if self._at_end else ends - np.asarray(counts, dtype=np.int64)
+
+    def notes(self, inputs: Sequence[Any]) -> dict[str, Any]:
+        """The number of test sentences that are too long for one input."""
+        return {"test_sentences_in_windows": sum(count > 1 for count in self.encode(inputs).windows)}
+
+    def _pieces(
+        self, words: Sequence[str], ids: Sequence[int], offsets: Sequence[tuple[int, int]]
+    ) -> list[list[int]]:
+        """The token ids of each word: at least one, at most as many as fit into the input."""
+        pieces: list[list[int]] = [[] for _ in words]
+        ends = np.cumsum([len(word) + 1 for word in words]) - 1
+        # A token belongs to the word of its last character: SentencePiece's mark of a word start, if it is a token
+        # of its own, covers the space before the word.
+        last = [max(start, end - 1) for start, end in offsets]
+        for token, place in zip(ids, np.searchsorted(ends, last, side="right"), strict=True):
+            if place < len(pieces):
+                pieces[place].append(token)
+        return [piece[: self._room] or self._unknown for piece in pieces]
+
+    def _example(self, window: Sequence[tuple[list[int], int]]) -> Example:
+        ids, labels = list(self._prefix), [IGNORED] * len(self._prefix)
+        for piece, number in window:
+            ids += piece
+            labels += self._labels(number, len(piece))
+        ids += self._suffix
+        labels += [IGNORED] * len(self._suffix)
+        return {"input_ids": np.asarray(ids, dtype=np.int64), "labels": np.asarray(labels, dtype=np.int64)}
+
+    def _labels(self, number: int, tokens: int) -> list[int]:
+        if self._labelled == "every":
+            return [number] * tokens
+        other = CONTINUED if self._labelled == "mean" and number != IGNORED else IGNORED
+        others = [other] * (tokens - 1)
+        return [*others, number] if self._labelled == "last" else [number, *others]
 
 
 class TaggingLearner(Learner[Input, list[str]], Generic[Input]):
     """A linear head on the first or last token of each word, on their mean, or on every token as published."""
+
+    answer: ClassVar[type[Tagged]]
 
     def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
         """Which tokens of a word carry its label, and what is classified.
@@ -76,57 +189,31 @@ class TaggingLearner(Learner[Input, list[str]], Generic[Input]):
         labelled = "every" if settings["label_subwords"] == "every" else pooling
         return WordEncoder(tokenizer, model, max_tokens, labelled, path, at_end=pooling == "last")
 
-    def examples(
+    def predict(
         self,
+        model: nn.Module,
         encoder: WordEncoder,
         inputs: Sequence[Input],
         labels: Sequence[str],
-        gold: Sequence[list[str]] | None = None,
-    ) -> list[Example]:
-        """One for each window of each sentence; tags that are not among ``labels`` are ignored."""
-        numbers = {label: number for number, label in enumerate(labels)}
-        of_words = None if gold is None else [[numbers.get(tag, IGNORED) for tag in tags] for tags in gold]
-        return encoder([words_in(one) for one in inputs], of_words).examples
-
-    def loss(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Cross-entropy (nats) over labelled tokens."""
-        return summed_class_loss(output, batch["labels"][batch["labels"] >= 0])
-
-    def predict(
-        self, model: nn.Module, encoder: WordEncoder, inputs: Sequence[Input], labels: Sequence[str], bf16: bool
+        bf16: bool = False,
     ) -> list[Tagged]:
         """The most probable tags of each sentence."""
-        found = token_probabilities(model, encoder, inputs, bf16)
-        return [
-            Tagged([labels[best] for best in shares.argmax(axis=1)], counts, encoder.at_end)
-            for shares, counts in found
-        ]
-
-    def predicted(self, answer: Tagged) -> list[str]:
-        """The tag of each word."""
-        return answer.of_words
-
-    def label(
-        self, model: nn.Module, encoder: WordEncoder, inputs: Sequence[Input], labels: Sequence[str]
-    ) -> list[Label]:
-        """Each word's most probable tag."""
-        found = []
-        for one, (shares, counts) in zip(inputs, token_probabilities(model, encoder, inputs), strict=True):
-            of_words = shares[deciding_tokens(counts, encoder.at_end)]
-            tags = [labels[number] for number in of_words.argmax(axis=1)]
-            found.append(self.labelled(one, tags, [round(float(p), 6) for p in of_words.max(axis=1)]))
-        return found
-
-    @abstractmethod
-    def labelled(self, item: Input, tags: list[str], probabilities: list[float]) -> Label:
-        """The prediction for one input, with the tag of each word and the tag's probability."""
+        encoded = encoder.encode(inputs)
+        windows = iter(probabilities_of(model, encoded.examples, encoder.collate, bf16))
+        answers = []
+        for one, count, counts in zip(inputs, encoded.windows, encoded.counts, strict=True):
+            shares = np.concatenate([next(windows) for _ in range(count)])
+            best = [labels[number] for number in shares.argmax(axis=1)]
+            deciding = encoder.deciding_tokens(counts)
+            probabilities = [round(float(share), 6) for share in shares[deciding].max(axis=1)]
+            answers.append(self.answer(one, [best[place] for place in deciding], probabilities, best, counts))
+        return answers
 
 
-def token_probabilities(
-    model: nn.Module, encoder: WordEncoder, inputs: Sequence[Any], bf16: bool = False
-) -> Iterator[tuple[Probabilities, list[int]]]:
-    """Each sentence's tag probabilities, [labelled tokens, tags], and the number of these tokens per word."""
-    encoded = encoder([words_in(one) for one in inputs])
-    found = iter(probabilities_of(model, encoded.examples, encoder.collate, bf16))
-    for windows, counts in zip(encoded.windows, encoded.counts, strict=True):
-        yield np.concatenate([next(found) for _ in range(windows)]), counts
+def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The ids that the tokenizer puts before and after a sentence."""
+    encoded = tokenizer("a", return_special_tokens_mask=True)
+    ids, special = encoded["input_ids"], encoded["special_tokens_mask"]
+    first = special.index(0)
+    behind = special[::-1].index(0)
+    return ids[:first], ids[len(ids) - behind :]

@@ -79,8 +79,7 @@ class Task:
     def learner(self) -> "Learner[Any, Any]":
         """The task's learner; imports torch."""
         module, name = self.learner_class.split(":")
-        learner: Learner[Any, Any] = getattr(import_module(f"langlift.tasks.{module}"), name)(self)
-        return learner
+        return getattr(import_module(f"langlift.tasks.{module}"), name)(self)
 
     @property
     def help(self) -> str:
@@ -92,7 +91,6 @@ class Task:
 def _sentence_task(
     name: str, title: str, epochs: int, columns: Columns, published: Published | None = None
 ) -> Task:
-    """A task that labels whole texts."""
     quoting = "" if columns.quoted else ", not quoted"
     return Task(
         name=name,
@@ -182,21 +180,13 @@ PROMPTED = tuple(task.name for task in _ROWS if task.prompt)
 
 
 def task_called(name: str) -> Task:
-    """A task by its name.
-
-    Raises:
-        InputError: there is no such task.
-    """
+    """A task by its name; raises an InputError if there is no such task."""
     if name not in TASKS:
         raise InputError(f"unknown task '{name}'", f"one of {', '.join(TASKS)}")
     return TASKS[name]
 
 
 def task_recipe(task: str | None = None, **sources: Any) -> TaskRecipe:
-    """As ``resolve``, with the task's default number of epochs and the blocks of settings for the task (``ner:``).
-
-    Raises:
-        InputError: as ``resolve``.
-    """
+    """As ``resolve``, with the task's default number of epochs and its blocks of settings (``ner:``)."""
     defaults = [] if task is None else [("default", "epochs", task_called(task).epochs)]
     return resolve(TaskRecipe, "task", defaults=defaults, block=task, blocks=tuple(TASKS), **sources)

@@ -3,6 +3,7 @@
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Generic
 
@@ -12,15 +13,15 @@ from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
 from langlift.tasks.conllu import EMPTY, Sentence, parse_conllu, sentence_of
 from langlift.tasks.input_rows import TEXT, read_word_rows, text_lines, words_of
-from langlift.tasks.learner import Gold, Learner, Row, Split, TaskData
-from langlift.tasks.sources import SPLITS, SplitFolder, digest
+from langlift.tasks.learner import Answer, Gold, Item, Learner, Repairs, Row
+from langlift.tasks.sources import SPLITS, Source, SplitFolder
 
 FILE = re.compile(r"(?:(.+)-ud-)?(train|dev|test)(?:-[^.]+)?\.conllu")
 DEV_SHARE, DEV_SEED = 0.1, 0
 """Share of train used as dev in a treebank without a dev file; the sample is the same in every run."""
 
 
-class SentenceLabel:
+class SentenceAnswer(Answer):
     """A sentence and the predictions for its words; ``columns`` maps these fields to columns of CoNLL-U."""
 
     sentence: Sentence
@@ -62,99 +63,65 @@ class TreebankFolder(SplitFolder):
                 "give each its own folder; --train-data can be repeated",
             )
 
-    def files(self, split: str) -> list[Path]:
+    def found(self, split: str) -> list[Path]:
         """The files of a split."""
         return self._files[split]
-
-    def sentences(self, split: str) -> list[Sentence]:
-        """The sentences of a split.
-
-        Raises:
-            InputError: it is missing, empty or damaged; file and line are named.
-        """
-        files = self.files(split)
-        if not files:
-            found = ", ".join(name for name in SPLITS if self.files(name))
-            other = ", or give other treebanks to train on with --train-data" if split == "train" else ""
-            raise InputError(
-                f"{self.folder}: the {split} split is missing (found: {found or 'no CoNLL-U file of a split'})",
-                f"name a file *-ud-{split}.conllu{other}",
-            )
-        sentences = [s for file in files for s in parse_conllu(read_raw_lines(file), str(file))]
-        if not sentences:
-            raise InputError(f"{files[0]}: no sentences", "every split needs at least one")
-        return sentences
 
 
 class TreebankLearner(Learner[Sentence, Gold], Generic[Gold]):
     """Tasks on treebanks."""
 
-    what: ClassVar[str]
-    """A word's label, in messages."""
     column: ClassVar[str]
-    """Its column in CoNLL-U."""
+    """The column of a word's label in CoNLL-U."""
     needs_tree: ClassVar[bool] = False
-
-    @abstractmethod
-    def labels_of(self, sentence: Sentence) -> list[str]:
-        """The label of each word."""
 
     @abstractmethod
     def gold_of(self, sentence: Sentence) -> Gold:
         """Its gold tags or tree."""
 
-    def compared(self, label: str) -> str:
-        """The part of a label that is scored."""
-        return label
+    def labels_of(self, gold: Gold) -> list[str]:
+        """The label of each word."""
+        return list(gold)  # type: ignore[call-overload]
 
-    def read(self, data: str, train_data: Sequence[str] | None, strict: bool) -> TaskData[Sentence, Gold]:
-        """Read treebanks; a label of dev or test that train lacks is counted in ``repaired``.
+    def open(self, data: str) -> Source:
+        """A treebank's folder."""
+        return TreebankFolder(data)
 
-        Raises:
-            InputError: a treebank cannot be used; with ``strict`` also if a label would be counted.
-        """
-        sources, tested = [TreebankFolder(name) for name in train_data or [data]], TreebankFolder(data)
-        train: list[Sentence] = []
-        dev: list[Sentence] = []
-        remarks: list[str] = []
-        for source in sources:
-            train_part = self._sentences(source, "train")
-            if source.files("dev"):
-                dev_part = self._sentences(source, "dev")
-            else:
-                train_part, dev_part, remark = _dev_from_train(train_part, source.folder)
-                remarks.append(remark)
-            train += train_part
-            dev += dev_part
-        test = self._sentences(tested, "test")
-        labels = sorted({label for sentence in train for label in self.labels_of(sentence)})
-        known = {self.compared(label) for label in labels}
-        repaired: dict[str, int] = {}
-        for split, sentences in (("dev", dev), ("test", test)):
-            for sentence in sentences:
-                for row, label in zip(sentence.rows, self.labels_of(sentence), strict=True):
-                    if self.compared(label) in known:
-                        continue
-                    if strict:
-                        raise InputError(
-                            f"{sentence.place(row)}: the {self.what} '{label}' never occurs in the training data",
-                            f"a misspelt {self.what}?",
-                        )
-                    key = f"{split}_of_unknown_{self.what}"
-                    repaired[key] = repaired.get(key, 0) + 1
-        splits = [Split(part, [self.gold_of(sentence) for sentence in part]) for part in (train, dev, test)]
-        return TaskData(splits[0], splits[1], splits[2], labels, digest(sources, tested), repaired, remarks)
+    def items(self, source: Source, split: str, repairs: Repairs) -> Iterator[Item[Sentence, Gold]]:
+        """The sentences, which must be annotated."""
+        if not isinstance(source, TreebankFolder):
+            raise TypeError(f"{type(source).__name__} is not a treebank")
+        for file in source.files(split):
+            for sentence in parse_conllu(read_raw_lines(file), str(file)):
+                if self.needs_tree and not sentence.heads:
+                    raise InputError(f"{sentence.place(sentence.rows[0])}: no HEAD", "every sentence needs a tree")
+                gold = self.gold_of(sentence)
+                if EMPTY in (labels := self.labels_of(gold)):
+                    row = sentence.rows[labels.index(EMPTY)]
+                    raise InputError(f"{sentence.place(row)}: no {self.column}", "every word needs one")
+                yield Item(sentence, gold, sentence.place_of_word)
 
-    def _sentences(self, folder: TreebankFolder, split: str) -> list[Sentence]:
-        """The sentences of a split, which must be annotated."""
-        sentences = folder.sentences(split)
-        for sentence in sentences:
-            if self.needs_tree and not sentence.heads:
-                raise InputError(f"{sentence.place(sentence.rows[0])}: no HEAD", "every sentence needs a tree")
-            if EMPTY in (labels := self.labels_of(sentence)):
-                row = sentence.rows[labels.index(EMPTY)]
-                raise InputError(f"{sentence.place(row)}: no {self.column}", "every word needs one")
-        return sentences
+    def labels(self, train: Sequence[Gold], where: str) -> list[str]:
+        """All that occur."""
+        return sorted(set(chain.from_iterable(map(self.labels_of, train))))
+
+    def train_and_dev(
+        self, source: Source, repairs: Repairs, remarks: list[str]
+    ) -> tuple[list[Item[Sentence, Gold]], list[Item[Sentence, Gold]]]:
+        """Both splits; without a dev file, dev is a tenth of the training sentences."""
+        if source.found("dev"):  # type: ignore[union-attr]
+            return super().train_and_dev(source, repairs, remarks)
+        train, place = self.split_of(source, "train", repairs), Path(source.place("train")).parent
+        if len(train) < 2:
+            raise InputError(f"{place}: no dev split, and one training sentence", "add a dev file")
+        count = max(1, round(DEV_SHARE * len(train)))
+        drawn = set(np.random.default_rng(DEV_SEED).choice(len(train), count, replace=False).tolist())
+        remarks.append(
+            f"{place.name} has no dev file: {count} of its {len(train)} training sentences "
+            f"(a tenth, drawn with seed {DEV_SEED}) are dev"
+        )
+        kept = [sentence for number, sentence in enumerate(train) if number not in drawn]
+        return kept, [train[number] for number in sorted(drawn)]
 
     def input_of(self, text: str, words: Sequence[str] | None = None) -> Sentence:
         """A sentence without annotation."""
@@ -173,27 +140,3 @@ class TreebankLearner(Learner[Sentence, Gold], Generic[Gold]):
             return
         for number, (row, words) in enumerate(read_word_rows(source), start=1):
             yield row, sentence_of(words, row[TEXT], number)
-
-    def document(self, split: Split[Sentence, Gold], answers: Sequence[Any]) -> Iterator[str]:
-        """CoNLL-U with the predicted columns."""
-        for sentence, answer in zip(split.inputs, answers, strict=True):
-            yield from sentence.filled(self.predicted_columns(answer))
-            yield ""
-
-    @abstractmethod
-    def predicted_columns(self, answer: Any) -> Mapping[int, Sequence[object]]:
-        """The columns of CoNLL-U in an answer of ``predict``."""
-
-
-def _dev_from_train(train: list[Sentence], folder: Path) -> tuple[list[Sentence], list[Sentence], str]:
-    """Split off a tenth of the training sentences as dev; returns train, dev and a remark."""
-    if len(train) < 2:
-        raise InputError(f"{folder}: no dev split, and one training sentence", "add a dev file")
-    count = max(1, round(DEV_SHARE * len(train)))
-    drawn = set(np.random.default_rng(DEV_SEED).choice(len(train), count, replace=False).tolist())
-    remark = (
-        f"{folder.name} has no dev file: {count} of its {len(train)} training sentences "
-        f"(a tenth, drawn with seed {DEV_SEED}) are dev"
-    )
-    kept = [sentence for number, sentence in enumerate(train) if number not in drawn]
-    return kept, [train[number] for number in sorted(drawn)], remark

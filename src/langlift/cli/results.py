@@ -1,0 +1,85 @@
+"""``langlift costs``, ``report`` and ``playground``."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from langlift.cli.options import MovedBase, argument, command, flag, note, option, print_json, print_table
+
+
+@command("reports.costs:CostTable")
+def costs(
+    *,
+    runs: list[Path] = argument("RUN...", "Finished runs, compared with the first one."),
+) -> Iterator[Any]:
+    """Compare what runs cost: tokens, floating point operations and time."""
+    from langlift.reports.costs import cost_table
+
+    table = cost_table(runs)
+    yield table
+    per = "per character of text, " if table.per_character else ""
+    print_table(
+        f"Cost of training; last column: FLOPs {per}relative to the first run",
+        ("run", "pieces", "tokens", "characters", "FLOPs", "seconds", "ratio"),
+        [
+            (
+                cost.run,
+                f"{cost.vocabulary_size:,}" if cost.vocabulary_size else "",
+                f"{cost.tokens:,}",
+                f"{cost.characters:,}" if cost.characters else "",
+                f"{cost.flops:.2e}",
+                f"{cost.seconds:,.0f}",
+                f"{ratio:.2f}",
+            )
+            for cost, ratio in zip(table.runs, table.times_first, strict=True)
+        ],
+    )
+
+
+@command("reports.study_page:ReportResult")
+def report(
+    *,
+    runs: list[Path] = argument(
+        "RUNS...", "Study folders, or run folders of adapt, task, prompt, fuse, pretrain."
+    ),
+    out: Path = option("--out FILE", "Page to write: report.html."),
+    tables: Path | None = option("--tables FOLDER", "Also write each table as CSV and LaTeX.", None),
+    axis: list[str] | None = option(
+        "--axis SETTING", "Plot curves over this setting; can be repeated. [default: all numeric settings]", None
+    ),
+    title: str | None = option("--title", "Title of the page.", None),
+) -> Iterator[Any]:
+    """Summarise runs on one offline HTML page: tables, differences, correlations, curves and costs."""
+    from langlift.reports.study_page import write_report
+
+    result = write_report(runs, out, tables, axis or (), title)
+    yield result
+    if result.unfinished:
+        note(f"Unfinished runs, not counted: {len(result.unfinished)}")
+    typer.echo(f"{result.runs} runs, {len(result.tables)} tables: {result.report}")
+    if result.exports is not None:
+        typer.echo(f"Tables as CSV and LaTeX: {result.exports}")
+
+
+@command("playground.page:Served", trusting=True)
+def playground(
+    *,
+    runs: list[Path] = argument("RUN...", "Finished runs of adapt, adapt-family, task or fuse."),
+    text: Path | None = option("--text FILE", "Sentences to start with: text file or built data folder.", None),
+    base: MovedBase = None,
+    port: int = option("--port", "Port on this machine.", 7860, min=1, max=65535),
+    open_browser: bool = flag("--open", "Open the page in the browser."),
+    as_json: bool,
+) -> None:
+    """Try runs on a local web page: fill gaps, compare base and adapted model, label text."""
+    from langlift.playground.page import launch, new_page
+    from langlift.playground.runs import read_playground
+
+    page = new_page(read_playground(runs, text, base))
+    served = launch(page, port, open_browser)
+    if as_json:
+        print_json(served)
+    note(f"The playground is at {served.address} (Ctrl-C stops it)")
+    page.block_thread()
