@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from langlift.backbones.loading import NANO, load_tokenizer
 from langlift.corpus.text_data import texts_to_score
 from langlift.errors import InputError
-from langlift.masking.masked_language_model import MaskedLanguageModel
+from langlift.masking import MaskedLanguageModel
 from langlift.training.examples import PadBatch, masked_examples
 
 LONGEST = 256

@@ -13,8 +13,14 @@ from langlift.adapters.composition import attach
 from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.checkpoints.adapter_folder import save_adapter
 from langlift.errors import InputError
-from langlift.evaluation.alignment import compare_vectors, fit_rotation, linear_cka, nearest_is_counterpart
-from langlift.evaluation.sentence_vectors import parallel_sentences, sentence_vectors
+from langlift.evaluation.alignment import (
+    compare_vectors,
+    fit_rotation,
+    linear_cka,
+    nearest_is_counterpart,
+    parallel_sentences,
+    sentence_vectors,
+)
 
 
 def drawn(seed, rows=40, width=6):

@@ -14,8 +14,8 @@ from langlift.diagnosis.measures import BaseMeasures, GraphSize, LanguageText, T
 from langlift.errors import InputError
 from langlift.language_facts import DataSize, Exposure, exposure
 from langlift.languages import find_language
+from langlift.training.cost import StepTime
 from langlift.training.recipes import FamilyRecipe
-from langlift.training.step_time import StepTime
 from langlift.vocab.diagnosis import VocabularyFit, count_letters, own_fertility, vocabulary_fit
 
 AMHARIC = ["ሰላም ዓለም እንዴት ነህ", "ውሃ እና ዳቦ አለ"]

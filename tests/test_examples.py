@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langlift.masking.masked_language_model import IGNORED, MaskedLanguageModel
+from langlift.masking import IGNORED, MaskedLanguageModel
 from langlift.training.examples import (
     LengthGroups,
     PadBatch,

@@ -25,9 +25,8 @@ from langlift.evaluation.pseudo_perplexity import score_model
 from langlift.reports.run_charts import write_learning_curves
 from langlift.training import family as training
 from langlift.training.encoding import EncodedRow
-from langlift.training.family import adapt_family
+from langlift.training.family import adapt_family, encoder_parameters
 from langlift.training.family_file import read_family
-from langlift.training.freezing import encoder_parameters
 from langlift.training.recipes import FamilyRecipe
 from langlift.training.trainer import LiftTrainer
 from langlift.training.training_data import TrainingData

@@ -32,7 +32,7 @@ from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import score_sentences
 from langlift.heads.classification import summed_class_loss
 from langlift.languages import find_language
-from langlift.masking.masked_language_model import IGNORED, MaskedLanguageModel
+from langlift.masking import IGNORED, MaskedLanguageModel
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
 from langlift.tasks.sentences import SentenceEncoder, class_probabilities

@@ -14,7 +14,7 @@ from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.backbones.mlm_head import decoder_bias
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.languages import find_language
-from langlift.masking.masked_language_model import MaskedLanguageModel
+from langlift.masking import MaskedLanguageModel
 from langlift.training.adaptation import adapt
 from langlift.training.decoder_bias import PRIOR_COUNT, fit_decoder_bias, piece_counts
 from langlift.training.examples import masked_examples, one_pass

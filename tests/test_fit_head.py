@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from langlift.heads.classification import INVERSE_PENALTY, ClassificationHead, TaskModel, TokenHead, fit_head
-from langlift.masking.masked_language_model import IGNORED
+from langlift.masking import IGNORED
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
 

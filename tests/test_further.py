@@ -18,15 +18,15 @@ from langlift.backbones.loading import load_masked_model, load_tokenizer, read_m
 from langlift.backbones.mlm_head import head_parameters
 from langlift.config.loading import resolve
 from langlift.errors import InputError
-from langlift.masking.masked_language_model import IGNORED, MaskedLanguageModel
+from langlift.masking import IGNORED, MaskedLanguageModel
 from langlift.training.decoder_bias import piece_counts
 from langlift.training.examples import masked_examples, one_pass
-from langlift.training.further import make_head, prepare_further
 from langlift.training.language_model_loss import decoder_of, loss_path
 from langlift.training.loss_terms import frozen_copy, state_keeping_loss
 from langlift.training.pretraining import pretrain
 from langlift.training.pretraining_text import reserved_rows, token_rows
 from langlift.training.recipes import FurtherRecipe, PretrainRecipe
+from langlift.training.starting_models import make_head, prepare_further
 
 QUICK = FurtherRecipe(
     row_tokens=32, steps=8, batch_size=8, accumulation=1, validation_rows=8, validate_every=4, save_steps=2,

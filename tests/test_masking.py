@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langlift.masking.masked_language_model import IGNORED, MaskedLanguageModel
+from langlift.masking import IGNORED, MaskedLanguageModel
 
 SPECIAL = frozenset({0, 1, 2, 3, 4})
 MASK = 4

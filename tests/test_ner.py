@@ -17,7 +17,7 @@ from langlift.adapters.composition import attach, train_only
 from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.errors import InputError
 from langlift.evaluation.metrics import entity_f1, entity_spans
-from langlift.masking.masked_language_model import IGNORED
+from langlift.masking import IGNORED
 from langlift.tasks.input_rows import read_word_rows
 from langlift.tasks.learner import Item, Repairs
 from langlift.tasks.ner import TaggedWords, bio_tags, read_conll

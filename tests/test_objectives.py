@@ -18,9 +18,14 @@ from langlift.corpus.text_data import Triple, load_text_data
 from langlift.errors import InputError
 from langlift.graph.sentence_templates import load_predicates
 from langlift.graph.tally import Edge
-from langlift.masking.masked_language_model import IGNORED, MaskedLanguageModel
-from langlift.masking.targeted import PUBLISHED_RELATIONS, published_positions
-from langlift.masking.words import SPECIAL, word_numbers
+from langlift.masking import (
+    IGNORED,
+    PUBLISHED_RELATIONS,
+    SPECIAL,
+    MaskedLanguageModel,
+    published_positions,
+    word_numbers,
+)
 from langlift.training.encoding import encode, encode_triples, encode_triples_as_published
 from langlift.training.examples import objective_examples
 from langlift.vocab.tokenizer_training import train_unigram_tokenizer

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langlift.errors import InputError
-from langlift.evaluation.gap_words import WordGuess
+from langlift.evaluation.gap_filling import WordGuess
 from langlift.evaluation.surprise import WordSurprise
 from langlift.playground.drawing import (
     entities_html,

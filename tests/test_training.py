@@ -25,7 +25,7 @@ from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.config.loading import resolve
 from langlift.errors import InputError, LangliftError
 from langlift.languages import find_language
-from langlift.masking.masked_language_model import MaskedLanguageModel
+from langlift.masking import MaskedLanguageModel
 from langlift.training.adaptation import adapt
 from langlift.training.encoding import EncodedRow, encode
 from langlift.training.examples import PadBatch, masked_examples

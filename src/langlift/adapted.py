@@ -14,7 +14,7 @@ from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import default_device, is_causal
 from langlift.checkpoints.adapter_folder import load_language_model
 from langlift.errors import InputError
-from langlift.evaluation.gap_words import WordGuess, most_likely_words
+from langlift.evaluation.gap_filling import WordGuess, most_likely_words
 from langlift.evaluation.surprise import WordSurprise, word_surprises
 from langlift.hub_folders import run_in_repository
 from langlift.studies.single_runs import read_recipe

@@ -23,8 +23,8 @@ from langlift.config.loading import resolve
 from langlift.diagnosis.measures import BaseMeasures, LanguageText
 from langlift.languages import find_language
 from langlift.progress import readable_seconds
+from langlift.training.cost import StepTime
 from langlift.training.recipes import AdaptRecipe, FamilyRecipe
-from langlift.training.step_time import StepTime
 
 
 @dataclass(frozen=True)

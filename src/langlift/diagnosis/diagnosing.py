@@ -24,7 +24,7 @@ from langlift.evaluation.pseudo_perplexity import WITHIN_WORD, score_sentences
 from langlift.language_facts import DataSize, exposure
 from langlift.languages import Language
 from langlift.progress import say
-from langlift.training.step_time import step_time
+from langlift.training.cost import step_time
 from langlift.vocab.diagnosis import vocabulary_fit
 
 

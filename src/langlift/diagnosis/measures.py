@@ -12,7 +12,7 @@ from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.language_facts import DataSize, Exposure, facts_of
 from langlift.languages import Language
-from langlift.training.step_time import StepTime
+from langlift.training.cost import StepTime
 from langlift.vocab.diagnosis import WORD, VocabularyFit, count_letters, own_fertility
 
 MEASURED_LINES = 1000

@@ -24,7 +24,7 @@ from langlift.evaluation.scores import (
     require_known,
     shared_scores,
 )
-from langlift.masking.masked_language_model import IGNORED
+from langlift.masking import IGNORED
 from langlift.progress import ProgressBar
 from langlift.training.decoder_loss import log_probabilities
 from langlift.training.examples import Example

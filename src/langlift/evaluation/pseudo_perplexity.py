@@ -18,7 +18,7 @@ from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.errors import InputError
 from langlift.evaluation.masked_copies import EncodedText, MaskedCopies, scoring_path
 from langlift.evaluation.scores import SentenceScore, TextScore, require_known, shared_scores
-from langlift.masking.words import Offsets, word_numbers
+from langlift.masking import Offsets, word_numbers
 from langlift.progress import ProgressBar
 from langlift.training.precision import use_bf16
 from langlift.training.trainer import on_device

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from langlift.backbones.loading import longest_input
 from langlift.evaluation.masked_copies import EncodedText, MaskedCopies, naive_log_probabilities
-from langlift.masking.words import UNSPACED
+from langlift.masking import UNSPACED
 
 BETWEEN_SPACES = regex.compile(r"\S+")
 

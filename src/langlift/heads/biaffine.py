@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy, leaky_relu
 
 from langlift.backbones.hidden_states import hidden_states
 from langlift.heads.classification import TaskModel
-from langlift.masking.masked_language_model import IGNORED
+from langlift.masking import IGNORED
 
 ARC_SIZE, RELATION_SIZE, DROPOUT, SLOPE = 500, 100, 0.33, 0.1
 """As in the paper, section 3.2 and table 1."""

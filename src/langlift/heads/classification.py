@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.segmented_attention import Segments
-from langlift.masking.masked_language_model import IGNORED
+from langlift.masking import IGNORED
 
 CONTINUED = -101
 """The label of a token that continues the labelled token before it: the mean of both is classified."""

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from langlift.evaluation.gap_words import WordGuess, around_gap
+from langlift.evaluation.gap_filling import WordGuess, around_gap
 from langlift.evaluation.surprise import WordSurprise
 from langlift.tasks.dependencies import Parse
 from langlift.tasks.ner import FoundEntities

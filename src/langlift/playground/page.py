@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from langlift.adapted import Adapted
 from langlift.errors import InputError, LangliftError
-from langlift.evaluation.gap_words import GAP
+from langlift.evaluation.gap_filling import GAP
 from langlift.playground.drawing import draw, guesses_html, label_html, surprise_html
 from langlift.playground.runs import Playground, ShownRun
 

@@ -18,7 +18,7 @@ from langlift.backbones.registry import backbone_of
 from langlift.errors import InputError, LangliftError
 from langlift.heads.biaffine import NO_ARC
 from langlift.heads.classification import ClassificationHead
-from langlift.masking.masked_language_model import IGNORED
+from langlift.masking import IGNORED
 from langlift.sharing.reference import items_of, parser_scores
 from langlift.training.trainer import Batch
 

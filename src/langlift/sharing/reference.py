@@ -20,7 +20,7 @@ from langlift.corpus.text_data import texts_to_score
 from langlift.errors import InputError, LangliftError
 from langlift.heads.biaffine import NO_ARC, DependencyParser
 from langlift.heads.classification import means_over_words
-from langlift.masking.masked_language_model import IGNORED
+from langlift.masking import IGNORED
 from langlift.tasks.learner import Split, text_of
 from langlift.tasks.prediction import TrainedTask, is_task_run, load_trained_task
 from langlift.tasks.runner import PREDICTIONS

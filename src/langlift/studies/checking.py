@@ -8,7 +8,7 @@ from langlift.backbones.loading import check_head, weightless_model
 from langlift.bundled_models import BUNDLED
 from langlift.corpus.text_data import load_text_data, texts_to_score
 from langlift.errors import InputError
-from langlift.evaluation.sentence_vectors import parallel_sentences
+from langlift.evaluation.alignment import parallel_sentences
 from langlift.language_facts import base_languages
 from langlift.progress import ProgressBar, progress_to
 from langlift.prompting.running import open_model, prompts_to_ask

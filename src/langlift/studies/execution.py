@@ -13,10 +13,9 @@ from langlift.backbones.base_name import BaseName
 from langlift.corpus.building import build_corpus
 from langlift.corpus.text_data import texts_to_score
 from langlift.errors import LangliftError
-from langlift.evaluation.alignment import compare_vectors
+from langlift.evaluation.alignment import compare_vectors, parallel_sentences, sentence_vectors
 from langlift.evaluation.perplexity import score_causal_model
 from langlift.evaluation.pseudo_perplexity import WITHIN_WORD, score_model
-from langlift.evaluation.sentence_vectors import parallel_sentences, sentence_vectors
 from langlift.files import write_json, write_text
 from langlift.graph.building import build_graph
 from langlift.graph.recipe import GraphRecipe

@@ -22,8 +22,8 @@ from langlift.studies.planning import StudyPlan
 from langlift.studies.step import BUILDS, Step
 from langlift.studies.study import is_decoder
 from langlift.studies.workload import requests_of, workload_of
+from langlift.training.cost import step_time
 from langlift.training.recipes import CAUSAL, AdaptRecipe
-from langlift.training.step_time import step_time
 
 CALIBRATION_SECONDS = 30.0
 """Time limit in seconds for timing all kinds of training together, without loading the models."""

@@ -12,8 +12,8 @@ from langlift.backbones.loading import is_causal
 from langlift.config.loading import Given, preset_settings
 from langlift.config.settings import setting
 from langlift.errors import InputError
+from langlift.evaluation.alignment import LAYERS
 from langlift.evaluation.pseudo_perplexity import VARIANTS
-from langlift.evaluation.sentence_vectors import LAYERS
 from langlift.language_facts import base_languages
 from langlift.languages import Language
 from langlift.training.recipes import CAUSAL

@@ -13,7 +13,7 @@ import numpy as np
 from langlift.backbones.loading import load_tokenizer
 from langlift.corpus.text_data import load_text_data, texts_to_score
 from langlift.errors import InputError
-from langlift.evaluation.sentence_vectors import parallel_sentences
+from langlift.evaluation.alignment import parallel_sentences
 from langlift.progress import progress_to
 from langlift.prompting.local import LocalModel
 from langlift.prompting.running import prompts_to_ask

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from langlift.evaluation.metrics import AttachmentScores, Tree, attachment_scores, universal
 from langlift.heads.biaffine import BiaffineHead, DependencyParser, summed_parsing_loss
 from langlift.heads.spanning_tree import Scores, greedy_tree, maximum_spanning_tree
-from langlift.masking.masked_language_model import IGNORED
+from langlift.masking import IGNORED
 from langlift.tasks.baselines import most_frequent_label
 from langlift.tasks.conllu import DEPREL, HEAD, Sentence
 from langlift.tasks.inference import PREDICTION_BATCH

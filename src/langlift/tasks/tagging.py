@@ -16,7 +16,7 @@ from langlift.backbones.loading import longest_input
 from langlift.backbones.registry import backbone_of
 from langlift.errors import InputError
 from langlift.heads.classification import CONTINUED, TokenClassifier, TokenHead
-from langlift.masking.masked_language_model import IGNORED
+from langlift.masking import IGNORED
 from langlift.tasks.inference import probabilities_of
 from langlift.tasks.learner import Answer, Encoder, Input, Learner, Settings, words_in
 from langlift.tasks.recipe import TaskRecipe

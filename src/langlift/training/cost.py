@@ -1,13 +1,27 @@
-"""The cost of training: floating point operations and peak memory."""
+"""The cost of training: floating point operations, memory, and the measured time of a step."""
 
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil
+from statistics import median_high
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from langlift.adapters.composition import attach, train_only
+from langlift.adapters.method import METHODS
+from langlift.backbones.base_model import BaseModel, BaseName
+from langlift.backbones.loading import default_device
 from langlift.files import process_peak_memory_bytes, reset_process_peak
-from langlift.training.examples import evenly_spread
-from langlift.training.trainer import LiftTrainer, on_device
+from langlift.progress import ProgressBar
+from langlift.training.encoding import encode
+from langlift.training.examples import evenly_spread, one_pass
+from langlift.training.language_model_loss import loss_path
+from langlift.training.language_model_training import examples_for
+from langlift.training.precision import autocast, precision_name, use_bf16
+from langlift.training.recipes import CAUSAL, AdaptRecipe
+from langlift.training.trainer import Batch, LiftTrainer, on_device
 
 COUNTED_BATCHES = 4
 ATTENTION_ON_CPU = {
@@ -58,3 +72,94 @@ def reset_peak_memory() -> None:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     reset_process_peak()
+
+
+MEASURED_STEPS = 5
+MOST_SECONDS = 20.0
+"""Seconds after which measuring stops, but not before one step has been measured."""
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """``seconds`` of one optimiser step (median of those measured) and the ``tokens`` in it.
+
+    ``flops_per_token`` are the floating point operations of the first step, counted as in ``cost.py``; ``trained``
+    is the number of parameters that train.
+    """
+
+    seconds: float
+    tokens: float
+    method: str
+    batch_size: int
+    precision: str
+    flops_per_token: float = 0.0
+    trained: int = 0
+
+
+def step_time(
+    base: BaseName | str,
+    texts: Sequence[str],
+    recipe: AdaptRecipe,
+    most_seconds: float = MOST_SECONDS,
+) -> StepTime:
+    """Train a few steps as ``langlift adapt`` would with ``recipe`` on ``texts``, and discard the result.
+
+    The first step, which allocates memory and counts operations, is not measured. Masks are those of masked
+    language modelling, which costs as much as the other masked objectives. A base without a head gets a new one.
+
+    Raises:
+        InputError: the base cannot be used, or no text contains a token that it knows.
+    """
+    loaded = BaseModel.load(base, masked_only=recipe.objective != CAUSAL, head_needed=False)
+    model, tokenizer = loaded.model, loaded.tokenizer
+    size = recipe.batch_size
+    needed = (MEASURED_STEPS + 1) * size
+    repeated = list(texts) * (needed // max(1, len(texts)) + 1)
+    longest = min(recipe.max_tokens, loaded.longest_input)
+    rows = encode(tokenizer, repeated[:needed], longest, "the text")[:needed]
+    config = METHODS[recipe.method].config(recipe)
+    if config is not None:
+        attach(model, "measured", config)
+    train_only(model, None if config is None else "measured")
+    device = default_device()
+    model.to(device)
+    path = loss_path(recipe.path, model, tokenizer.pad_token_id)
+    examples = one_pass(examples_for(tokenizer, recipe)(rows, recipe.seed), len(rows))
+    batches = [on_device(path.collate(examples[i : i + size]), device) for i in range(0, len(examples), size)]
+    bf16 = use_bf16(recipe.precision, model, lambda: path.loss(model, batches[0])[0], device)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate)
+    model.train()
+
+    def step(batch: Batch) -> float:
+        """The seconds of one step."""
+        started = time.monotonic()
+        with autocast(device, bf16):
+            total, items = path.loss(model, batch)
+        (total / items.clamp(min=1)).backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.monotonic() - started
+
+    seconds: list[float] = []
+    with ProgressBar("timing training steps", len(batches)) as bar:
+        with FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_CPU) as counter:
+            first = step(batches[0])
+        bar.advance()
+        for batch in batches[1:]:
+            seconds.append(step(batch))
+            bar.advance()
+            if sum(seconds) > most_seconds:
+                break
+    return StepTime(
+        seconds=median_high(seconds or [first]),
+        tokens=sum(len(row.ids) for row in rows) / len(batches),
+        method=recipe.method,
+        batch_size=size,
+        precision=precision_name(bf16),
+        flops_per_token=counter.get_total_flops() / sum(len(row.ids) for row in rows[:size]),
+        trained=sum(parameter.numel() for parameter in trained),
+    )

@@ -11,7 +11,7 @@ from torch.nn.functional import linear
 from transformers import PreTrainedModel, TrainerCallback, TrainerState
 
 from langlift.backbones.hidden_states import hidden_states
-from langlift.masking.masked_language_model import IGNORED
+from langlift.masking import IGNORED
 from langlift.training.language_model_loss import before_decoder, decoder_of, logit_cap
 from langlift.training.precision import autocast
 from langlift.training.trainer import Batch, on_device

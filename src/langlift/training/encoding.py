@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from langlift.corpus.text_data import Triple
 from langlift.errors import InputError
-from langlift.masking.targeted import PUBLISHED_RELATIONS, published_positions
-from langlift.masking.words import tokens_of_span, word_numbers
+from langlift.masking import PUBLISHED_RELATIONS, published_positions, tokens_of_span, word_numbers
 from langlift.progress import ProgressBar
 
 BATCH_TEXTS = 1000

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from langlift.masking.full_word import FullWordMasking
-from langlift.masking.masked_language_model import IGNORED, MaskedLanguageModel
-from langlift.masking.targeted import TargetedMasking
+from langlift.masking import IGNORED, FullWordMasking, MaskedLanguageModel, TargetedMasking
 from langlift.training.encoding import EncodedRow
 
 Example = dict[str, npt.NDArray[np.int64]]

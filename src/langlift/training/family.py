@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from transformers import set_seed
+from torch import nn
+from transformers import PreTrainedModel, TrainerCallback, TrainerState, set_seed
 
 from langlift.adapters.method import METHODS
 from langlift.backbones.base_model import BaseModel
+from langlift.backbones.registry import backbone_of
 from langlift.config.loading import recorded
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
@@ -21,7 +23,6 @@ from langlift.model_cards import render_card
 from langlift.progress import say
 from langlift.training.cost import flops_per_token
 from langlift.training.family_file import SECTION, Family
-from langlift.training.freezing import FreezeAtStart, encoder_parameters
 from langlift.training.language_model_training import Adaptation, example_order, trained_head
 from langlift.training.recipes import FamilyRecipe
 from langlift.training.run import Trained, open_run
@@ -253,3 +254,35 @@ def _adapter_name(family: str) -> str:
     """The family's name as an adapter name: letters, digits and _."""
     name = re.sub(r"\W", "_", family)
     return name if name.isidentifier() else f"family_{name}"
+
+
+def encoder_parameters(model: PreTrainedModel) -> list[nn.Parameter]:
+    """The trainable parameters that belong neither to the embeddings nor to the MLM head."""
+    body = model.base_model
+    embeddings = {id(p) for p in body.get_submodule(backbone_of(model).embeddings).parameters()}
+    return [p for p in body.parameters() if p.requires_grad and id(p) not in embeddings]
+
+
+class FreezeAtStart(TrainerCallback):
+    """Freezes the encoder's parameters in the first ``steps`` steps, only while a step is computed.
+
+    They remain in checkpoints and in the optimiser, which skips parameters without a gradient. Freezing depends
+    only on the step number, so that a resumed run continues exactly.
+    """
+
+    def __init__(self, encoder: Sequence[nn.Parameter], steps: int) -> None:
+        self._encoder, self._steps = encoder, steps
+
+    def on_step_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Freeze."""
+        if state.global_step < self._steps:
+            self.train_encoder(False)
+
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Unfreeze, before anything is measured or saved."""
+        self.train_encoder(True)
+
+    def train_encoder(self, trains: bool) -> None:
+        """Whether the encoder's parameters get gradients."""
+        for parameter in self._encoder:
+            parameter.requires_grad_(trains)

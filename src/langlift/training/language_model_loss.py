@@ -12,7 +12,7 @@ from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.quick_dropout import use_quick_dropout
 from langlift.backbones.registry import backbone_of, first_position
 from langlift.backbones.segmented_attention import supports_flat_batches, use_flat_attention
-from langlift.masking.masked_language_model import IGNORED
+from langlift.masking import IGNORED
 from langlift.progress import say
 from langlift.training.decoder_loss import summed_cross_entropy
 from langlift.training.examples import Collate, FlatBatch, PadBatch

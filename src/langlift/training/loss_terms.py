@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerState
 
 from langlift.adapters.mosa import Mixture
 from langlift.backbones.hidden_states import hidden_states
-from langlift.masking.masked_language_model import IGNORED
+from langlift.masking import IGNORED
 from langlift.training.decoder_loss import summed_cross_entropy, summed_symmetric_divergence
 from langlift.training.language_model_loss import before_decoder, decoder_of, fast_loss, logit_cap, logits_at
 from langlift.training.trainer import Batch, SummedLoss

@@ -6,17 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import (
-    AutoTokenizer,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    XLMRobertaConfig,
-    XLMRobertaForMaskedLM,
-    set_seed,
-)
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.loading import default_device, quiet_transformers
@@ -38,8 +28,6 @@ from langlift.training.examples import (
     masking_for,
     one_pass,
 )
-from langlift.training.further import lineage, prepare_further, require_row
-from langlift.training.initialisation import attend_to_neighbours
 from langlift.training.language_model_loss import loss_path
 from langlift.training.loss_terms import frozen_copy, state_keeping_loss
 from langlift.training.optimizers import MuonWithAdamW
@@ -47,6 +35,7 @@ from langlift.training.precision import use_bf16
 from langlift.training.pretraining_text import corpus_files, reserved_rows, split_by_budget, token_rows
 from langlift.training.recipes import CAUSAL, FurtherRecipe, PretrainRecipe
 from langlift.training.run import open_run
+from langlift.training.starting_models import lineage, new_model, prepare_further, require_row
 from langlift.training.trainer import LiftTrainer, on_device, training_arguments, validation_losses
 from langlift.vocab.tokenizer_training import train_unigram_tokenizer
 
@@ -237,49 +226,6 @@ def _examples(
     if isinstance(recipe, PretrainRecipe) and recipe.objective == CAUSAL:
         return causal_examples(rows)
     return masked_examples(rows, masking_for(tokenizer, recipe.masking_share), recipe.seed)
-
-
-def new_model(tokenizer: PreTrainedTokenizerBase, recipe: PretrainRecipe) -> PreTrainedModel:
-    """A newly initialised model of the recipe's shape, without dropout: a few epochs do not overfit."""
-    if recipe.objective == CAUSAL:
-        return _new_llama(tokenizer, recipe)
-    config = XLMRobertaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=recipe.hidden_size,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.attention_heads,
-        intermediate_size=recipe.feed_forward_size,
-        # XLM-R numbers positions from pad_token_id + 1.
-        max_position_embeddings=recipe.max_tokens + tokenizer.pad_token_id + 1,
-        type_vocab_size=1,
-        layer_norm_eps=1e-5,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        bos_token_id=tokenizer.bos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    # On a CPU, plain products in bf16 are faster than the fused attention kernel; the fast path has its own.
-    model = XLMRobertaForMaskedLM._from_config(config, attn_implementation="eager", dtype=torch.float32)
-    attend_to_neighbours(model.base_model)
-    return model
-
-
-def _new_llama(tokenizer: PreTrainedTokenizerBase, recipe: PretrainRecipe) -> LlamaForCausalLM:
-    """RoPE, RMSNorm and SwiGLU; input and output embeddings are tied, as in small Llama 3 models."""
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=recipe.hidden_size,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.attention_heads,
-        intermediate_size=max(8, round(recipe.feed_forward_size * 2 / 3 / 8) * 8),
-        max_position_embeddings=recipe.max_tokens,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    return LlamaForCausalLM._from_config(config, attn_implementation="eager", dtype=torch.float32)
 
 
 def _tokenizer(out: Path, documents: Sequence[Document], recipe: PretrainRecipe) -> PreTrainedTokenizerBase:

@@ -18,9 +18,9 @@ from langlift.errors import InputError
 from langlift.files import locked, write_json, write_text
 from langlift.processes import is_writer, wait_for_all
 from langlift.progress import say
+from langlift.training.callbacks import StopWhenAsked, TrainingReport
 from langlift.training.cost import flops_per_token, peak_memory_bytes
 from langlift.training.precision import precision_name
-from langlift.training.reporting import TrainingReport
 from langlift.training.run_folder import (
     CHECKPOINTS,
     METRICS,
@@ -30,7 +30,6 @@ from langlift.training.run_folder import (
     is_finished,
     read_metrics,
 )
-from langlift.training.stopping import StopWhenAsked
 from langlift.training.trainer import LiftTrainer, best_of
 
 BEFORE_THE_RECIPE = (VERSIONS, f".{VERSIONS}.writing", f".{RECIPE}.writing")
