@@ -75,7 +75,36 @@ def test_correlations_of_anscombes_data():
     assert found.pearson == pytest.approx(0.81642, abs=5e-6)
     assert found.pearson_p == pytest.approx(0.00217, abs=5e-6)
     assert found.spearman == pytest.approx(scipy.stats.spearmanr(ANSCOMBE_X, ANSCOMBE_Y).statistic)
+    expected = scipy.stats.pearsonr(ANSCOMBE_X, ANSCOMBE_Y).confidence_interval(0.95)
+    assert found.pearson_interval == pytest.approx(tuple(expected))
+    assert found.spearman_interval[0] < found.spearman < found.spearman_interval[1]
     assert correlation("m", "c", "x", "gain", dict(list(points.items())[:3])) is None
+
+
+def test_a_perfect_correlation_of_four_languages_is_not_certain():
+    found = correlation(
+        "m", "c", "x", "gain", {"a": (1.0, 1.0), "b": (2.0, 2.0), "c": (3.0, 5.0), "d": (4.0, 6.0)}
+    )
+    assert found.spearman == pytest.approx(1.0)
+    assert found.spearman_p == pytest.approx(2 / 24), "two of 24 permutations correlate as much"
+    assert found.spearman_interval[0] < 0, "the interval of four languages includes no correlation"
+
+
+@pytest.mark.parametrize("count", [5, 7, 9])
+def test_p_of_few_languages_is_that_of_all_permutations(count: int):
+    random = np.random.default_rng(count)
+    points = {str(i): (10.0**x, y) for i, (x, y) in enumerate(random.normal(size=(count, 2)).tolist())}
+    logs, values = np.log10([x for x, _ in points.values()]), np.asarray([y for _, y in points.values()])
+
+    def statistic(order):
+        return scipy.stats.pearsonr(logs, order).statistic
+
+    if count == 5:
+        expected = scipy.stats.permutation_test(
+            (values,), statistic, permutation_type="pairings", n_resamples=np.inf
+        )
+        assert correlation("m", "c", "x", "gain", points).pearson_p == pytest.approx(expected.pvalue)
+    assert 0 < correlation("m", "c", "x", "gain", points).spearman_p <= 1
 
 
 def test_mixed_model_is_nlmes():
@@ -103,7 +132,10 @@ def test_mixed_model_is_statsmodels_on_plain_columns():
     found = mixed_model("y", "y", y.tolist(), {"x": x.tolist(), "z": z.tolist()}, groups.tolist())
     assert [e.estimate for e in found.effects] == pytest.approx(plain.fe_params, rel=1e-4)
     assert [e.standard_error for e in found.effects] == pytest.approx(plain.bse_fe, rel=1e-3)
-    assert [e.p for e in found.effects] == pytest.approx(plain.pvalues[:3], rel=2e-2, abs=1e-12)
+    t = plain.fe_params / plain.bse_fe
+    assert found.degrees_of_freedom == 5, "one less than the six groups"
+    assert [e.p for e in found.effects] == pytest.approx(2 * scipy.stats.t.sf(abs(t), 5), rel=2e-2)
+    assert [e.high - e.estimate for e in found.effects] == pytest.approx(plain.bse_fe * 2.5706, rel=1e-3)
 
 
 def resampled_means(values, resamples):

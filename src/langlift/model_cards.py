@@ -22,7 +22,7 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
         return {}, text.strip()
     try:
         facts = yaml.safe_load(match[1])
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except (yaml.YAMLError, ValueError, LookupError, RecursionError):
         facts = None
     return facts if isinstance(facts, dict) else {}, text[match.end() :].strip()
 

@@ -27,6 +27,7 @@ from langlift.checkpoints.adapter_folder import (
 )
 from langlift.checkpoints.configurations import adapterhub_config
 from langlift.checkpoints.weight_files import read_safetensors
+from langlift.config.yaml_reader import load_yaml
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder
 from langlift.model_cards import render_card
@@ -133,7 +134,7 @@ def export_adapter(source: Path, layout: str, out: Path, base: BaseName | str | 
 def _language_adapter(source: Path) -> str | None:
     """The language adapter below a task's adapter, if there was one."""
     try:
-        recipe = yaml.safe_load((source / "recipe.yaml").read_text(encoding="utf-8"))
+        recipe = load_yaml((source / "recipe.yaml").read_text(encoding="utf-8"))
         return Path(recipe["inputs"]["language_adapter"]).name
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # not the run of a task
         return None

@@ -84,5 +84,6 @@ def _topic_rows(result: "DemoResult") -> list[tuple[str, ...]]:
     for name, shown in (("task_only", result.base), ("stacked", f"{result.base} + Maltese adapter")):
         f1 = result.topic_f1[name]
         seeds = ", ".join(f"{value:.1f}" for value in f1["seeds"])
-        rows.append((shown, f"{f1['mean']:.1f} ± {f1['std']:.1f}", seeds))
+        spread = "" if f1["std"] is None else f" ± {f1['std']:.1f}"
+        rows.append((shown, f"{f1['mean']:.1f}{spread}", seeds))
     return rows

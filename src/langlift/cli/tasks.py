@@ -114,8 +114,10 @@ def scores(what: str, result: "TaskResult") -> list[tuple[str, str]]:
     return [(name, over_seeds(*found)) for name, found in rows.items()]
 
 
-def over_seeds(mean: float, std: float, seeds: list[float]) -> str:
-    """A cell: mean, standard deviation and the value of each seed."""
+def over_seeds(mean: float, std: float | None, seeds: list[float]) -> str:
+    """A cell: mean, standard deviation and the value of each seed; for one seed only its value."""
+    if std is None:
+        return f"{mean:.1f}"
     return f"{mean:.1f} ± {std:.1f}  ({', '.join(f'{value:.1f}' for value in seeds)})"
 
 

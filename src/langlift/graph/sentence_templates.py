@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-import yaml
-
 from langlift.config.loading import yaml_readable
+from langlift.config.yaml_reader import load_yaml
 from langlift.errors import InputError
 from langlift.graph.conceptnet import clean_term
 from langlift.languages import find_language
@@ -117,7 +116,7 @@ def load_templates(name: str, known: set[str]) -> tuple[Path, dict[str, Template
     """
     path = _path(name)
     with yaml_readable(path, "put each template in double quotes"):
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = load_yaml(path.read_text(encoding="utf-8-sig"))
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path}: no templates found", 'IsA: "{head} is a type of {tail}."')
     templates = {}

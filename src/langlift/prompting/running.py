@@ -48,7 +48,7 @@ class PromptResult:
     task: str
     metric: str
     mean: float
-    std: float
+    std: float | None
     seeds: list[float]
     published: dict[str, Any]
     baseline: dict[str, float]

@@ -7,12 +7,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
 from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from langlift.config.loading import yaml_readable
+from langlift.config.yaml_reader import load_yaml
 from langlift.errors import InputError
 from langlift.tasks.task import TASKS
 
@@ -66,7 +66,7 @@ def load_template(task: str, file: Path | None) -> PromptTemplate:
     path = file or next(path for path in shipped if path.is_file())
     with yaml_readable(path):
         source = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(source)
+        content = load_yaml(source)
     if not isinstance(content, dict) or not all(isinstance(text, str) for text in content.values()):
         raise InputError(f"{path}: must contain texts by name", HINT)
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)

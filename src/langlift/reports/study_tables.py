@@ -11,7 +11,7 @@ from langlift.studies.analysis.bootstrap import TEST_ITEMS, Difference, Differen
 from langlift.studies.analysis.correlations import Correlation
 from langlift.studies.analysis.curves import AxisCurves
 from langlift.studies.analysis.measures import SHARES, Measure, Results, Spread, label, settings_of, spread
-from langlift.studies.analysis.regression import Regression
+from langlift.studies.analysis.regression import FEW_LANGUAGES, Regression
 from langlift.studies.folder import StudyRun
 from langlift.studies.published import LARGE_MODELS_TABLE, large_figures, published_figures, shots_of
 from langlift.studies.study import PROMPTED_USE
@@ -204,17 +204,22 @@ def correlation_table(correlations: Sequence[Correlation]) -> Table:
         [
             *words(c.measure, c.condition, f"{c.y} with {c.x}"),
             number(len(c.points), "d"),
-            signed(c.pearson),
-            _p_cell(c.pearson_p),
-            signed(c.spearman),
-            _p_cell(c.spearman_p),
+            *(
+                cell
+                for r, p, (low, high) in (
+                    (c.pearson, c.pearson_p, c.pearson_interval),
+                    (c.spearman, c.spearman_p, c.spearman_interval),
+                )
+                for cell in (signed(r), interval(signed(low), signed(high)), _p_cell(p))
+            ),
         ]
         for c in correlations
     ]
-    columns = ["measure", "condition", "of", "languages", "Pearson's r", "p of r", "Spearman's ρ", "p of ρ"]
+    columns = ["measure", "condition", "of", "languages"]
+    columns += ["Pearson's r", "95 % interval of r", "p of r", "Spearman's ρ", "95 % interval of ρ", "p of ρ"]
     note = (
-        "Pearson's r is with the decimal logarithm of the size or perplexity. p values are not corrected for "
-        f"their number, which is {2 * len(rows)}."
+        "Pearson's r is with the decimal logarithm of the size or perplexity. For fewer than ten languages p "
+        f"is exact, by permutation. p values are not corrected for their number, which is {2 * len(rows)}."
     )
     return Table("correlations", "Correlations over languages", columns, rows, THREE, [note])
 
@@ -226,7 +231,7 @@ def regression_table(regression: Regression) -> Table:
             *words(e.term),
             _digits(e.estimate),
             _digits(e.standard_error),
-            number(e.z, ".2f"),
+            number(e.t, ".2f"),
             _p_cell(e.p),
             interval(_digits(e.low), _digits(e.high)),
         ]
@@ -234,15 +239,18 @@ def regression_table(regression: Regression) -> Table:
     ]
     notes = [
         f"{regression.observations} runs in {regression.groups} languages; standard deviation of the random "
-        f"intercepts {regression.group_std:.3f}, residual {regression.residual_std:.3f}. REML, Wald tests.",
+        f"intercepts {regression.group_std:.3f}, residual {regression.residual_std:.3f}. REML; Student's t with "
+        f"{regression.degrees_of_freedom} degrees of freedom, one less than the number of languages.",
     ]
+    if regression.groups < FEW_LANGUAGES:
+        notes.append(f"{regression.groups} languages are few: p values and intervals may still claim too much.")
     if not regression.converged:
         notes.append("The fit did not converge properly or is singular: interpret the numbers with care.")
     if regression.left_out:
         notes.append(f"Left out: {regression.left_out} runs that lack one of these settings.")
     if regression.dropped:
         notes.append(f"Cannot be separated from the others: {'; '.join(regression.dropped)}.")
-    columns = ["term", "estimate", "standard error", "z", "p", "95 % interval"]
+    columns = ["term", "estimate", "standard error", "t", "p", "95 % interval"]
     caption = f"Effects on {regression.outcome}: linear mixed model, language as random effect"
     return Table(f"regression-{_file_name(regression.measure)}", caption, columns, rows, notes=notes)
 

@@ -11,6 +11,7 @@ import yaml
 from langlift.checkpoints.adapter_folder import read_identity
 from langlift.checkpoints.exporting import Exported, file_sizes
 from langlift.checkpoints.layouts import CONFIG_FILE
+from langlift.config.yaml_reader import load_yaml
 from langlift.files import write_json
 from langlift.model_cards import render_card, split_front_matter
 from langlift.sharing.reference import LIMIT, Parity
@@ -99,7 +100,7 @@ def read_recipe(source: Path) -> dict[str, Any]:
     """The recipe of a run or of its first seed; empty if there is none, or if it is damaged."""
     for path in (source / RECIPE, *sorted(source.glob(f"seed-*/{RECIPE}"))):
         try:
-            recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+            recipe = load_yaml(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError):
             continue
         if isinstance(recipe, dict):

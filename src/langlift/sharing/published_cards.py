@@ -162,7 +162,7 @@ def _scores(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows += [
         (description, f"{metrics[key]:.4g}")
         for key, description in (SCORES[:2] if one_seed else SCORES)
-        if key in metrics
+        if metrics.get(key) is not None
     ]
     baseline = metrics.get("baseline")
     if isinstance(baseline, dict):

@@ -15,6 +15,7 @@ from langlift.backbones.eight_bits import has_eight_bits
 from langlift.checkpoints import layouts
 from langlift.checkpoints.adapter_folder import METADATA, MLM_HEAD, read_identity
 from langlift.checkpoints.weight_files import read_metadata, read_safetensors
+from langlift.config.yaml_reader import load_yaml
 from langlift.errors import InputError
 from langlift.files import read_json
 from langlift.hub_folders import REPOSITORY
@@ -178,7 +179,7 @@ def _chosen(folder: Path, patterns: Sequence[str]) -> dict[str, Content]:
 
 def _portable(path: Path, paths: Collection[str], before: str | None, base: str | None) -> bytes:
     text = path.read_text(encoding="utf-8")
-    content = yaml.safe_load(text) if path.name == RECIPE else json.loads(text)
+    content = load_yaml(text) if path.name == RECIPE else json.loads(text)
 
     def changed(value: Any) -> Any:
         if isinstance(value, dict):

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from langlift.adapters.method import is_whole_model
+from langlift.config.yaml_reader import load_yaml
 from langlift.errors import InputError
 from langlift.languages import find_language
 from langlift.studies.folder import COSTS, RUN, RUNS, StudyRun, is_study, read_run
@@ -86,7 +87,7 @@ def read_recipe(folder: Path) -> dict[str, Any]:
         InputError: there is none, or it is damaged.
     """
     try:
-        recipe = yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8"))
+        recipe = load_yaml((folder / RECIPE).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         recipe = None
     if not isinstance(recipe, dict):

@@ -13,6 +13,7 @@ import yaml
 from langlift.adapters.method import METHODS
 from langlift.backbones.base_name import BaseName
 from langlift.config.loading import Given, preset_path, yaml_readable
+from langlift.config.yaml_reader import YamlLoader
 from langlift.corpus.byte_size import parse_bytes
 from langlift.errors import InputError
 from langlift.graph.recipe import GraphRecipe
@@ -75,7 +76,7 @@ def read_study(path: Path) -> Study:
         path = shipped
     reader = _StudyReader(path)
     with yaml_readable(path):
-        reader.loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        reader.loader = YamlLoader(path.read_text(encoding="utf-8"))
         root = reader.loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
             raise InputError(f"{path}: must contain 'key: value' lines", HINT)

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from langlift.adapters.method import is_whole_model
 from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.loading import default_device
+from langlift.config.yaml_reader import load_yaml
 from langlift.errors import InputError, LangliftError
 from langlift.heads.classification import TaskModel
 from langlift.progress import ProgressBar
@@ -138,7 +139,7 @@ def _dev_score(folder: Path) -> float:
 def _recorded(path: Path) -> Any:
     """A YAML or JSON file of a run (JSON is valid YAML)."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         raise InputError(f"{path}: missing or damaged", "train it again, or restore the file") from None
 

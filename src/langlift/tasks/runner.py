@@ -46,16 +46,16 @@ DEV_SEED = 0
 class TaskResult:
     """The result of ``langlift task`` on the test split: ``metric``, 0 to 100.
 
-    ``seeds`` has a value for each seed, ``std`` is their sample standard deviation (0 for one seed). ``repaired``
-    counts errors repaired in the data, ``report`` has further results (the attention of a fusion). ``further`` has
-    ``mean``, ``std`` and ``seeds`` of other metrics by name; ``remarks`` are notes on the data. ``tokens``,
+    ``seeds`` has a value for each seed, ``std`` is their sample standard deviation (None for one seed).
+    ``repaired`` counts errors repaired in the data, ``report`` has further results (the attention of a fusion).
+    ``further`` has ``mean``, ``std`` and ``seeds`` of other metrics by name; ``remarks`` are notes. ``tokens``,
     ``flops`` (floating point operations, without validation) and ``seconds`` count the training of all seeds.
     """
 
     task: str
     metric: str
     mean: float
-    std: float
+    std: float | None
     seeds: list[float]
     baseline: dict[str, float]
     method: str
@@ -285,7 +285,7 @@ def _sample(split: Split[Any, Any], size: int, seed: int) -> Split[Any, Any]:
 
 def over_seeds(scores: list[float]) -> dict[str, Any]:
     """Mean and sample standard deviation of the seeds' scores, and the scores."""
-    return {"mean": mean(scores), "std": stdev(scores) if len(scores) > 1 else 0.0, "seeds": scores}
+    return {"mean": mean(scores), "std": stdev(scores) if len(scores) > 1 else None, "seeds": scores}
 
 
 def _may_change(task: Task) -> frozenset[str]:

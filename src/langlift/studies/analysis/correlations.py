@@ -5,13 +5,17 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import log10
+from itertools import permutations
+from math import atanh, log10, sqrt, tanh
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import yaml
 
+from langlift.config.yaml_reader import load_yaml
 from langlift.data_folder import SPLITS
 from langlift.errors import InputError
 from langlift.language_facts import exposure
@@ -23,6 +27,8 @@ from langlift.studies.study_file import STUDY
 
 FEWEST_LANGUAGES = 4
 """With three, almost any two rows correlate."""
+FEWEST_FOR_T = 10
+"""With fewer languages, p values are exact, from all permutations, instead of from Student's t."""
 PRE_TRAINING = "pre-training data, MB"
 ADAPTATION = "adaptation data, MB"
 PERPLEXITY_BEFORE = "perplexity before"
@@ -34,7 +40,8 @@ BASE_PERPLEXITIES = (PERPLEXITY, CAUSAL_PERPLEXITY)
 class Correlation:
     """Correlation of ``y`` with log10 of ``x`` over languages; ``points`` is (x, y) by language.
 
-    Spearman's ``spearman`` does not depend on the logarithm. ``p`` values are two-sided. ``y`` is "gain" or
+    Spearman's ``spearman`` does not depend on the logarithm. ``p`` values are two-sided, by all permutations for
+    fewer than ten languages. ``interval`` values are 95 % intervals by Fisher's transformation. ``y`` is "gain" or
     "score".
     """
 
@@ -45,8 +52,10 @@ class Correlation:
     points: Mapping[str, tuple[float, float]]
     pearson: float
     pearson_p: float
+    pearson_interval: tuple[float, float]
     spearman: float
     spearman_p: float
+    spearman_interval: tuple[float, float]
 
 
 def correlate(all_results: Sequence[Results], runs: Sequence[StudyRun]) -> list[Correlation]:
@@ -89,7 +98,7 @@ def correlation(
     measure: str, condition: str, x: str, y: str, points: Mapping[str, tuple[float, float]]
 ) -> Correlation | None:
     """Pearson's with log10 x, and Spearman's; None for too few points, or if one side does not vary."""
-    from scipy.stats import pearsonr, spearmanr
+    from scipy.stats import pearsonr, rankdata, spearmanr
 
     if len(points) < FEWEST_LANGUAGES:
         return None
@@ -98,9 +107,39 @@ def correlation(
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # near-constant input
-        both = (pearsonr(logs, values), spearmanr(logs, values))
-    numbers = [float(number) for one in both for number in (one.statistic, one.pvalue)]
-    return Correlation(measure, condition, x, y, points, *numbers)
+        r, rho = pearsonr(logs, values), spearmanr(logs, values)
+    count = len(points)
+    few = count < FEWEST_FOR_T
+    return Correlation(
+        measure,
+        condition,
+        x,
+        y,
+        points,
+        pearson=float(r.statistic),
+        pearson_p=_exact_p(logs, values) if few else float(r.pvalue),
+        pearson_interval=_fisher_interval(float(r.statistic), 1 / (count - 3), 1 - 1e-9),
+        spearman=float(rho.statistic),
+        spearman_p=_exact_p(rankdata(logs), rankdata(values)) if few else float(rho.pvalue),
+        # Variance: Fieller et al. (1957). A perfect correlation counts as halfway to the next possible value.
+        spearman_interval=_fisher_interval(
+            float(rho.statistic), 1.06 / (count - 3), 1 - 6 / (count * (count**2 - 1))
+        ),
+    )
+
+
+def _exact_p(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
+    """The share of all permutations of ``y`` that correlate with ``x`` at least as much, in either direction."""
+    centred, other = np.asarray(x, float), np.asarray(y, float)
+    centred, other = centred - centred.mean(), other - other.mean()
+    products = abs(other[np.asarray(list(permutations(range(len(other)))))] @ centred)
+    return float((products >= products[0] * (1 - 1e-9)).mean())
+
+
+def _fisher_interval(r: float, variance: float, largest: float) -> tuple[float, float]:
+    """The 95 % interval of a correlation, on the scale of its inverse hyperbolic tangent."""
+    middle, reach = atanh(max(-largest, min(largest, r))), 1.959964 * sqrt(variance)
+    return tanh(middle - reach), tanh(middle + reach)
 
 
 def data_megabytes(run: StudyRun, by_hash: Mapping[str, StudyRun]) -> float | None:
@@ -125,7 +164,7 @@ def _built_bytes(run: StudyRun) -> float | None:
 def _given_bytes(study: Path, name: str, language: str) -> float | None:
     """The size of a study file's data for a language, if they still exist."""
     try:
-        content = yaml.safe_load(study.read_text(encoding="utf-8"))
+        content = load_yaml(study.read_text(encoding="utf-8"))
         paths = content["data"][name][language]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return None

@@ -14,6 +14,8 @@ from langlift.studies.analysis.measures import WITHOUT, Results, language_of, se
 from langlift.studies.study import PROMPTED_USE
 
 FEWEST_LANGUAGES = 3
+FEW_LANGUAGES = 10
+"""With fewer, the spread between languages is badly known: the report says so."""
 WIDE = 8
 """A positive setting whose largest value is at least this many times the smallest enters as doublings."""
 MOST_SETTINGS = 8
@@ -21,12 +23,12 @@ MOST_SETTINGS = 8
 
 @dataclass(frozen=True)
 class Effect:
-    """One row: ``estimate`` of a term with standard error, Wald z, two-sided p and 95 % interval."""
+    """One row: ``estimate`` of a term with standard error, t, two-sided p and 95 % interval."""
 
     term: str
     estimate: float
     standard_error: float
-    z: float
+    t: float
     p: float
     low: float
     high: float
@@ -37,7 +39,8 @@ class Regression:
     """``outcome`` by settings, with a random intercept for each group (language); fitted by REML.
 
     ``group_std`` and ``residual_std`` are standard deviations. ``left_out`` is the number of runs that lack a
-    setting, ``dropped`` the terms that depend linearly on others.
+    setting, ``dropped`` the terms that depend linearly on others. Tests and intervals are Student's with
+    ``degrees_of_freedom``, one less than the number of groups: languages, not runs, are the independent units.
     """
 
     measure: str
@@ -47,6 +50,7 @@ class Regression:
     residual_std: float
     observations: int
     groups: int
+    degrees_of_freedom: int
     converged: bool
     left_out: int
     dropped: list[str]
@@ -88,7 +92,7 @@ def mixed_model(
     left_out: int = 0,
 ) -> Regression | None:
     """``values ~ 1 + columns + (1 | groups)`` by REML (statsmodels); None if it cannot be fitted."""
-    from scipy.stats import norm
+    from scipy.stats import t as student
     from statsmodels.regression.mixed_linear_model import MixedLM
 
     design = {"intercept": np.ones(len(values)), **{name: np.asarray(c, float) for name, c in columns.items()}}
@@ -110,8 +114,10 @@ def mixed_model(
     k = len(kept)
     covariance = back @ np.asarray(fit.cov_params())[:k, :k] @ back.T
     estimates, errors = back @ np.asarray(fit.fe_params), np.sqrt(np.diag(covariance))
-    z, reach = estimates / errors, float(norm.ppf(0.975)) * errors
-    numbers = np.column_stack([estimates, errors, z, 2 * norm.sf(abs(z)), estimates - reach, estimates + reach])
+    count = len(set(groups))
+    t, reach = estimates / errors, float(student.ppf(0.975, count - 1)) * errors
+    p = 2 * student.sf(abs(t), count - 1)
+    numbers = np.column_stack([estimates, errors, t, p, estimates - reach, estimates + reach])
     effects = [Effect(name, *row) for name, row in zip(kept, numbers.tolist(), strict=True)]
     if not all(np.isfinite(e.standard_error) and e.standard_error > 0 for e in effects):
         return None
@@ -122,7 +128,8 @@ def mixed_model(
         group_std=sqrt(max(0.0, float(np.asarray(fit.cov_re)[0, 0]))),
         residual_std=sqrt(float(fit.scale)),
         observations=len(values),
-        groups=len(set(groups)),
+        groups=count,
+        degrees_of_freedom=count - 1,
         converged=bool(fit.converged) and not any("singular" in str(w.message) for w in caught),
         left_out=left_out,
         dropped=[name for name in design if name not in kept],
