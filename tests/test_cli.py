@@ -353,3 +353,10 @@ def test_an_interrupted_command_says_how_to_go_on(
     result = langlift("adapt", "mlt", "--base", "x", "--data", tmp_path, "--out", tmp_path / "run")
     assert result.code == 130
     assert "--resume" in result.err
+
+
+def test_escapes_in_names_do_not_reach_the_terminal(langlift, tmp_path: Path) -> None:
+    result = langlift("score", "--base", "langlift-nano", "--text", tmp_path / "\x1b[2J\u202ekm \u200bx.txt")
+    assert result.code == 2
+    assert "\x1b" not in result.err and "\u202e" not in result.err
+    assert "\ufffd[2J\ufffdkm \u200bx.txt" in result.err, "Khmer needs its zero-width spaces"

@@ -240,3 +240,8 @@ def test_errors_are_one_line(tmp_path, langlift, study):
         empty.mkdir()
         write_recipe(empty, "adapt", {})
         analyse([empty])
+
+
+def test_cells_are_no_formulas_in_a_spreadsheet() -> None:
+    rows = [[Cell("=1+1"), Cell("−2.0", -2.0)], [Cell("@x"), Cell("3.0", 3.0)]]
+    assert as_csv(Table("name", "caption", ["word", "score"], rows)) == "word,score\n'=1+1,-2.0\n'@x,3.0\n"

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from langlift.errors import printable
+
 SPLITS = ("train", "dev", "test")
 DROPPED, MANIFEST = "dropped.jsonl", "manifest.json"
 MEGABYTE = 10**6
 SAMPLE = 20
 """Maximum number of dropped texts or triples of each kind to keep as examples."""
-JOINERS = "\u200c\u200d"
 
 
 def write_dropped(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -33,13 +34,6 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     staged = folder / f".{MANIFEST}.writing"
     staged.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     staged.replace(folder / MANIFEST)
-
-
-def printable(text: str) -> str:
-    """The text with U+FFFD in place of control characters and lone surrogates; joiners stay."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in JOINERS else "\ufffd" for c in text)
 
 
 def excerpt(text: str, length: int = 200) -> str:

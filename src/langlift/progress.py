@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from langlift.errors import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -113,4 +115,4 @@ def readable_seconds(seconds: float) -> str:
 def say(text: str) -> None:
     """Print a message on stderr, such as a choice that a run made automatically."""
     if _listener is None:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        print(printable(text), file=sys.stderr, flush=True)  # noqa: T201

@@ -13,6 +13,7 @@ import typer
 
 from langlift.backbones.base_name import BaseName
 from langlift.bundled_models import DEFAULT_BASE
+from langlift.errors import printable
 from langlift.training.recipes import AdaptRecipe
 
 
@@ -194,7 +195,7 @@ def print_table(
         table.add_column(heading, justify="right" if right else "left", overflow="fold")
     for row in rows:
         if row:
-            table.add_row(*row)
+            table.add_row(*("\n".join(map(printable, cell.split("\n"))) for cell in row))
         else:
             table.add_section()
     print_rich(table)
@@ -216,4 +217,4 @@ def print_json(result: Any) -> None:
 
 def note(text: str) -> None:
     """Print one line for the user on stderr."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable(text) + "\n")

@@ -14,8 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from langlift.data_folder import MANIFEST, SPLITS, printable, write_dropped, write_manifest
-from langlift.errors import InputError
+from langlift.data_folder import MANIFEST, SPLITS, write_dropped, write_manifest
+from langlift.errors import InputError, printable
 from langlift.files import SPACE_HINT, check_new_folder, new_folder, process_peak_memory_bytes, write_json, writing
 from langlift.graph.cldr import cldr_locales, locale_of, read_cldr
 from langlift.graph.conceptnet import conceptnet_codes, language_of_code

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 from unicodedata import normalize
 
-from langlift.data_folder import printable
-from langlift.errors import InputError
+from langlift.errors import InputError, printable
 from langlift.graph.tally import Edge
 from langlift.languages import INDIVIDUAL, Language, find_language
 

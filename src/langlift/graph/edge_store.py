@@ -18,8 +18,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from langlift.data_folder import SAMPLE, SPLITS, printable
-from langlift.errors import LangliftError
+from langlift.data_folder import SAMPLE, SPLITS
+from langlift.errors import LangliftError, printable
 from langlift.graph.conceptnet import EXTERNAL
 from langlift.graph.plan import Plan
 from langlift.graph.sentence_templates import Template, own_words

@@ -7,8 +7,7 @@ from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
-from langlift.data_folder import printable
-from langlift.errors import InputError
+from langlift.errors import InputError, printable
 from langlift.graph.cldr import PREDICATES
 from langlift.graph.recipe import GraphRecipe
 from langlift.graph.sentence_templates import Template, load_predicates, load_templates

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from langlift.data_folder import SAMPLE, printable
-from langlift.errors import InputError
+from langlift.data_folder import SAMPLE
+from langlift.errors import InputError, printable
 
 
 class Edge(NamedTuple):

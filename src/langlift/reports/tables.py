@@ -96,8 +96,14 @@ def as_csv(table: Table) -> str:
         for key in dict.fromkeys(key for cell in cells for key in cell.further):
             columns.append([f"{name} {key}", *(cell.further.get(key) for cell in cells)])
     stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(zip(*columns, strict=True))
+    rows = ([_harmless(value) for value in row] for row in zip(*columns, strict=True))
+    csv.writer(stream, lineterminator="\n").writerows(rows)
     return stream.getvalue()
+
+
+def _harmless(value: Any) -> Any:
+    """A value that spreadsheets do not take for a formula, as they do with text that begins with ``=``."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def as_latex(table: Table) -> str:
