@@ -3,12 +3,15 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
+from http.client import HTTPConnection
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -27,7 +30,7 @@ from langlift.playground.drawing import (
     surprise_html,
     tags_html,
 )
-from langlift.playground.page import MAX_CHARACTERS, answer_html
+from langlift.playground.page import MAX_CHARACTERS, answer_html, launch, new_page
 from langlift.playground.runs import read_playground
 from langlift.tasks.conllu import sentence_of
 from langlift.tasks.dependencies import Parse
@@ -206,3 +209,38 @@ def test_the_page_works_in_chromium(adapted_runs: Path):
     finally:
         server.kill()
         server.wait()
+
+
+def test_the_page_answers_only_itself_on_this_machine(adapted_runs: Path):
+    pytest.importorskip("gradio", reason="gradio is not installed")
+    page = new_page(read_playground([adapted_runs / "topic"]))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    served = launch(page, port, open_browser=False)
+    try:
+        address = urlsplit(served.address)
+
+        def status(path: str = "/", method: str = "GET", **headers: str) -> int:
+            connection = HTTPConnection("127.0.0.1", address.port)
+            connection.request(method, path, body=b"{}" if method == "POST" else None, headers=headers)
+            return connection.getresponse().status
+
+        join = "/gradio_api/queue/join"
+        own = {"Origin": f"http://{address.netloc}", "Host": address.netloc}
+        assert status() == status(**own) == 200
+        assert status(Host=f"localhost:{address.port}") == 200
+        assert status(Host="rebound.example") == 403
+        assert status(join, "POST", Origin="https://evil.example") == 403
+        assert status(join, "POST", Origin=f"http://127.0.0.1:{address.port + 1}") == 403
+        assert status(join, "POST", Origin="null") == 403
+        assert status(join, "POST", **own) not in (403, 404), "the page itself may ask"
+        assert status("/gradio_api/upload", "POST", **own) == status("/gradio_api/upload/", "POST", **own) == 403
+    finally:
+        page.close()
+
+
+def test_long_texts_are_refused(adapted_runs: Path):
+    page = read_playground([adapted_runs / "seq_bn_inv"])
+    assert "61 words are too many" in answer_html(page, "a " * 61)
+    assert "301 characters are too many" in answer_html(page, "a" * 301)

@@ -1,10 +1,11 @@
 """The page: questions and answers, in Gradio."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from markupsafe import Markup
 
@@ -17,7 +18,9 @@ from langlift.playground.runs import Playground, ShownRun
 if TYPE_CHECKING:
     from gradio import Blocks
 
-MAX_CHARACTERS = 1000
+MAX_CHARACTERS, MAX_WORDS = 300, 60
+"""The work grows with the square of the length, and one question waits for another."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 GUESSES = 6
 EXTRA = "pip install 'langlift[playground]'"
 
@@ -36,6 +39,8 @@ def answer_html(playground: Playground, text: str) -> str:
         return draw("message", f"Type a sentence, or one with a gap: {GAP}")
     if len(text) > MAX_CHARACTERS:
         return draw("message", f"{len(text):,} characters are too many: at most {MAX_CHARACTERS:,}.")
+    if len(text.split()) > MAX_WORDS:
+        return draw("message", f"{len(text.split()):,} words are too many: at most {MAX_WORDS}.")
     adapted = [run for run in playground.runs if run.task is None]
     if GAP in text:
         if not adapted:
@@ -86,6 +91,33 @@ def new_page(playground: Playground) -> "Blocks":
     return page
 
 
+class LocalOnly:
+    """ASGI middleware: answers only the page's own requests on this machine, and takes no uploads.
+
+    Without it, any web site open in the browser could use the page, by a cross-site request or DNS rebinding.
+    """
+
+    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Pass a request on, or answer 403."""
+        if scope["type"] == "lifespan" or _is_local(dict(scope["headers"]), scope["path"]):
+            await self._app(scope, receive, send)
+        else:
+            await send({"type": "http.response.start", "status": 403, "headers": []})
+            await send({"type": "http.response.body", "body": b"only for pages on this machine\n"})
+
+
+def _is_local(headers: Mapping[bytes, bytes], path: str) -> bool:
+    host, origin = (headers.get(name, b"").decode("latin-1") for name in (b"host", b"origin"))
+    try:
+        own = urlsplit(f"//{host}").hostname in LOOPBACK and (not origin or urlsplit(origin).netloc == host)
+    except ValueError:
+        return False
+    return own and not path.rstrip("/").endswith("/upload")
+
+
 def launch(page: "Blocks", port: int, open_browser: bool) -> Served:
     """Serve the page on this machine only, without blocking; ``page.block_thread`` waits for Ctrl-C.
 
@@ -93,6 +125,7 @@ def launch(page: "Blocks", port: int, open_browser: bool) -> Served:
         LangliftError: the port is taken.
     """
     import gradio
+    from starlette.middleware import Middleware
 
     fonts = ["system-ui", "sans-serif"]  # Gradio's default fonts are loaded from the internet
     try:
@@ -104,6 +137,7 @@ def launch(page: "Blocks", port: int, open_browser: bool) -> Served:
             prevent_thread_lock=True,
             quiet=True,
             footer_links=[],
+            app_kwargs={"middleware": [Middleware(LocalOnly)]},
             theme=gradio.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"]),
             css=files("langlift.playground").joinpath("page.css").read_text(encoding="utf-8"),
         )
