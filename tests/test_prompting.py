@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 import yaml
-from prompt_server import Handler, prompt_server
+from prompt_server import Handler, completion, prompt_server
 from tiny_llama import free_port, make_tiny_llama, served
 
 from langlift.config.loading import resolve
 from langlift.errors import InputError
+from langlift.prompting import server
 from langlift.prompting.formats import answer_format
 from langlift.prompting.local import LocalModel, as_plain_text
 from langlift.prompting.recipe import PromptRecipe
@@ -328,6 +329,47 @@ def test_what_cannot_be_answered_is_asked_again_on_resume_or_counts_as_wrong(
     assert rows_of(run)[4]["predicted"] is None
 
 
+def test_prompts_go_to_one_host_only(langlift: Langlift, topic_folder: Path, tmp_path: Path) -> None:
+    with prompt_server(right) as other:
+        elsewhere = other.url.replace("127.0.0.1", "localhost")
+
+        def fault(handler: Handler, body: dict[str, Any]) -> bool:
+            handler.reply(307, {}, {"Location": f"{elsewhere}/chat/completions"})
+            return True
+
+        with prompt_server(right, fault) as asked:
+            result = ask(langlift, asked.url, topic_folder, tmp_path / "run")
+        assert result.code == 1
+        assert result.error["error"].endswith("redirects to another host, localhost")
+        assert not other.requests
+
+
+def test_a_reply_without_end_is_not_read(
+    langlift: Langlift, topic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_REPLY_BYTES", 100_000)
+
+    def fault(handler: Handler, body: dict[str, Any]) -> bool:
+        handler.reply(200, completion({"content": "x" * 200_000}))
+        return True
+
+    with prompt_server(right, fault) as asked:
+        result = ask(langlift, asked.url, topic_folder, tmp_path / "run", "--set", "retries=0")
+    assert result.code == 1
+    assert "the reply is longer than 100,000 bytes" in result.error["error"]
+
+
+def test_content_may_be_a_list_of_parts(langlift: Langlift, topic_folder: Path, tmp_path: Path) -> None:
+    def in_parts(question: str) -> dict[str, Any]:
+        text = right(question)
+        return {"content": [{"type": "text", "text": text[:2]}, {"type": "text", "text": text[2:]}]}
+
+    with prompt_server(in_parts) as asked:
+        result = ask(langlift, asked.url, topic_folder, tmp_path / "run")
+    assert result.code == 0, result.err
+    assert (result.json["unparsed"], result.json["mean"]) == (0, 100.0)
+
+
 def test_a_server_that_is_gone_stops_the_run(langlift: Langlift, topic_folder: Path, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}/v1"
     result = ask(langlift, url, topic_folder, tmp_path / "run", "--set", "retries=1")
@@ -483,6 +525,8 @@ def test_the_missing_package_is_named(
 def test_retry_after_in_every_form() -> None:
     assert _retry_after({"retry-after": "2"}) == 2.0
     assert _retry_after({"retry-after-ms": "250", "retry-after": "9"}) == 0.25
+    assert _retry_after({"retry-after": "inf"}) == _retry_after({"retry-after-ms": "1e300"}) == 3600.0
+    assert _retry_after({"retry-after": "nan"}) == 0.0
     assert _retry_after({}) == _retry_after({"retry-after": "soon"}) == _retry_after({"retry-after": "-3"}) == 0.0
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     assert 25 < _retry_after({"retry-after": soon}) <= 30

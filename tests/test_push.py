@@ -268,3 +268,18 @@ def test_the_command_alone_with_the_address_in_the_environment(adapted_runs: Pat
             == (adapted_runs / "full/model.safetensors").read_bytes()
         )
         assert yaml.safe_load(pushed(hub, "anna/whole")["recipe.yaml"])["inputs"]["language"] == "mlt_Latn"
+
+
+def test_links_do_not_leave_the_run(
+    hub: Hub, adapted_runs: Path, langlift: Callable[..., CommandResult], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(adapted_runs / "seq_bn_inv", run)
+    secret = tmp_path / "secret"
+    secret.write_text("root:x:0:0")
+    (run / "versions.json").unlink()
+    (run / "versions.json").symlink_to(secret)
+    result = langlift("push", run, "anna/maltese", "--license", "cc-by-4.0", "--json")
+    assert result.code == 2
+    assert "versions.json: is a link" in result.error["error"]
+    assert "anna/maltese" not in hub.repositories

@@ -125,6 +125,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def file_name(text: str) -> str:
+    """A text from a file or a user as the name of one file: letters, digits, ``.``, ``_`` and ``-``, no path."""
+    return re.sub(r"[^\w.-]|^[.-]+", "-", text)
+
+
 def write_json(target: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON object atomically."""
     write_text(target, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -20,6 +20,9 @@ from langlift.prompting.recipe import PromptRecipe
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 MAX_WAIT = 60.0
+LONGEST_REQUESTED_WAIT = 3600.0
+"""Longer waits that a server asks for are cut to this."""
+MAX_REPLY_BYTES = 10_000_000
 MAX_FAILURES_IN_A_ROW = 3
 """After this number of failed prompts with no answer in between, the server is considered down."""
 FATAL = {
@@ -130,7 +133,7 @@ class Server:
 
         async def all_workers() -> None:
             async with (
-                self._openai.AsyncOpenAI(**self._access, timeout=self._recipe.timeout) as client,
+                self._client() as client,
                 asyncio.TaskGroup() as workers,  # cancels all if one fails
             ):
                 for _ in range(min(self._recipe.concurrency, len(prompts))):
@@ -143,6 +146,31 @@ class Server:
         for parameter in sorted(self._rejected):
             outcome.remarks.append(f"the server rejected {parameter}; prompts were sent without it")
         return outcome
+
+    def _client(self) -> Any:
+        """A client that reads no more than ``MAX_REPLY_BYTES`` of a reply, and sends prompts to one host only."""
+        import httpx
+
+        host = url_parts(str(self._access["base_url"])).hostname
+
+        async def require_host(request: Any) -> None:
+            if request.url.host != host:
+                raise LangliftError(
+                    f"{self.identity}: redirects to another host, {request.url.host}",
+                    "no prompt was sent there; if you trust it, give its URL as --model",
+                )
+
+        async def read(response: Any) -> None:
+            parts, size = [], 0
+            async for part in response.aiter_bytes():
+                parts.append(part)
+                if (size := size + len(part)) > MAX_REPLY_BYTES:
+                    raise ValueError(f"the reply is longer than {MAX_REPLY_BYTES:,} bytes")
+            response._content = b"".join(parts)  # as Response.aread keeps it
+
+        hooks: dict[str, list[Any]] = {"request": [require_host], "response": [read]}
+        http_client = httpx.AsyncClient(follow_redirects=True, event_hooks=hooks, timeout=self._recipe.timeout)
+        return self._openai.AsyncOpenAI(**self._access, timeout=self._recipe.timeout, http_client=http_client)
 
     async def _answer(self, client: Any, limiter: RateLimiter, prompt: Prompt, outcome: Outcome) -> Answer:
         """Send a prompt until it is answered.
@@ -182,6 +210,8 @@ class Server:
             except (self._openai.APITimeoutError, TimeoutError):
                 reason = detail = f"no answer within {recipe.timeout:g} s"
             except self._openai.APIConnectionError as error:
+                if isinstance(error.__cause__, LangliftError):
+                    raise error.__cause__ from None
                 reason, detail = "connection lost or refused", self._one_line(str(error.__cause__ or error))
             except (self._openai.OpenAIError, ValueError, TypeError, AttributeError, LookupError) as error:
                 reason, detail = "unreadable reply", self._one_line(str(error))
@@ -252,6 +282,8 @@ class Server:
         extra = getattr(message, "model_extra", None) or {}
         reasoning = extra.get("reasoning_content") or extra.get("reasoning") or ""
         text = message.content if message.content is not None else getattr(message, "refusal", None) or ""
+        if isinstance(text, list):  # of parts, of which only text counts
+            text = "".join(str(part.get("text") or "") for part in text if isinstance(part, dict))
         if not isinstance(text, str):
             raise TypeError("the content is not text")
         return Answer(
@@ -325,12 +357,14 @@ def _count(usage: Any, name: str) -> int | None:
 def _retry_after(headers: Any) -> float:
     """The seconds that a server asks to wait (``Retry-After`` in seconds or as a date), 0 if it does not."""
     milliseconds, text = headers.get("retry-after-ms"), headers.get("retry-after")
-    with suppress(TypeError, ValueError):
-        return max(0.0, float(milliseconds) / 1000.0)
-    with suppress(TypeError, ValueError):
-        return max(0.0, float(text))
-    with suppress(TypeError, ValueError):
-        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
+    readings = (
+        lambda: float(milliseconds) / 1000.0,
+        lambda: float(text),
+        lambda: (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds(),
+    )
+    for reading in readings:
+        with suppress(TypeError, ValueError):
+            return min(LONGEST_REQUESTED_WAIT, max(0.0, reading()))
     return 0.0
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from langlift.errors import InputError
-from langlift.files import write_text
+from langlift.files import file_name, write_text
 from langlift.progress import ProgressBar
 from langlift.reports import charts
 from langlift.reports import study_tables as tables
@@ -103,7 +103,7 @@ def write_report(
     write_text(out, page)
     for name, some in files.items() if exports is not None else ():
         for kind, text in some.items():
-            write_text(Path(exports or "", f"{name}.{kind}"), text)
+            write_text(Path(exports or "", f"{file_name(name)}.{kind}"), text)
     return ReportResult(
         report=str(out),
         runs=len(analysis.runs),

@@ -170,11 +170,15 @@ def _is_local(value: str) -> bool:
 
 
 def _chosen(folder: Path, patterns: Sequence[str]) -> dict[str, Content]:
-    return {
-        path.name: path
-        for path in sorted(folder.iterdir())
-        if path.is_file() and any(fnmatch(path.name, pattern) for pattern in patterns)
-    }
+    chosen: dict[str, Content] = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and any(fnmatch(path.name, pattern) for pattern in patterns):
+            if path.is_symlink():
+                raise InputError(
+                    f"{path}: is a link, which may lead out of the run", "put the file itself in its place"
+                )
+            chosen[path.name] = path
+    return chosen
 
 
 def _portable(path: Path, paths: Collection[str], before: str | None, base: str | None) -> bytes:
