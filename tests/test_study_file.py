@@ -338,7 +338,7 @@ seed: 2
         ({"data": None}, "no data"),
         ({"score": None, "tasks": None}, "nothing would be measured"),
         ({"base": "./none"}, "./none: no such model folder"),
-        ({"tasks": {"topic": {"data": "."}}}, "."),
+        ({"tasks": {"topic": {"data": "."}}}, "the train split is missing"),
         ({"tasks": {"topic": {"data": "SIB", "use": ["fused"]}}}, "fused needs adapters on at least two data"),
         ({"axes": {"seed": [1, 1]}}, "the axis 'seed' has the same value twice"),
         ({"score": {"text": {"mlt": "mlt_Latn.txt"}}}, "score has nothing for swh_Latn"),

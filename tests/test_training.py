@@ -212,14 +212,14 @@ def test_a_run_asked_to_stop_saves_its_last_step(
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with (
         pytest.MonkeyPatch.context() as patch,
-        pytest.raises(KeyboardInterrupt, match="stopped after step") as stopped,
+        pytest.raises(KeyboardInterrupt),
     ):
         patch.setattr(LiftTrainer, during, asked)
         adapt(MALTESE_LANGUAGE, str(tiny_xlm_roberta), MALTESE, tmp_path / "stopped", recipe)
     done = {"training_step": 5, "evaluate": 4}[during]
-    assert str(stopped.value) == f"stopped after step {done}, which is saved"
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
-    assert "stopping after this step" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "stopping after this step" in said and f"stopped after step {done}, which is saved" in said
     adapt(MALTESE_LANGUAGE, str(tiny_xlm_roberta), MALTESE, tmp_path / "stopped", recipe, resume=True)
     assert f"resuming after step {done} of 8" in capsys.readouterr().err
     adapt(MALTESE_LANGUAGE, str(tiny_xlm_roberta), MALTESE, tmp_path / "whole", recipe)
@@ -237,7 +237,10 @@ def test_a_run_stopped_before_its_first_step_ends_at_once(tiny_xlm_roberta: Path
     assert not list((tmp_path / "run").glob("checkpoints/checkpoint-*"))
 
 
-@pytest.mark.parametrize("method", ["seq_bn_inv", "lora", "mosa"])
+@pytest.mark.parametrize(
+    "method",
+    ["seq_bn_inv", pytest.param("lora", marks=pytest.mark.slow), pytest.param("mosa", marks=pytest.mark.slow)],
+)
 def test_a_run_killed_and_resumed_ends_in_the_same_adapter_bit_for_bit(
     tiny_xlm_roberta: Path, tmp_path: Path, method: str
 ) -> None:
@@ -274,6 +277,7 @@ def test_a_run_killed_and_resumed_ends_in_the_same_adapter_bit_for_bit(
     assert not (broken / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_pretraining_killed_and_resumed_ends_in_the_same_model(tmp_path: Path) -> None:
     settings = {
         "vocabulary_size": 600, "hidden_size": 32, "layers": 1, "feed_forward_size": 64, "row_tokens": 32,
@@ -447,7 +451,9 @@ def limited_run(arguments: list[str], bytes_a_file: int) -> subprocess.Completed
     return subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("limit", [100, 10_000, 22_000])
+@pytest.mark.parametrize(
+    "limit", [pytest.param(100, marks=pytest.mark.slow), 10_000, pytest.param(22_000, marks=pytest.mark.slow)]
+)
 def test_a_full_disk_ends_with_one_line_and_nothing_half_written(
     tiny_bert: Path, tmp_path: Path, limit: int
 ) -> None:

@@ -94,6 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             code = app(arguments or ["--help"], standalone_mode=False)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last place where an error can become one line
         code = _report(error, arguments)
+    if code == INTERRUPTED:  # also by Typer
+        resumable = bool(arguments) and arguments[0] in RESUMABLE
+        hint = "run the same command again" + " with --resume to continue from the last checkpoint" * resumable
+        _say("interrupted", hint, arguments)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -122,9 +126,6 @@ def _report(error: BaseException, arguments: Sequence[str]) -> int:
         _say(message, f"see {context.command_path if context else 'langlift'} --help", arguments)
         return 2
     if isinstance(error, Abort | KeyboardInterrupt):
-        resumable = bool(arguments) and arguments[0] in RESUMABLE
-        hint = "run the same command again" + " with --resume to continue from the last checkpoint" * resumable
-        _say(str(error.__cause__ or error) or "interrupted", hint, arguments)
         return INTERRUPTED
     reason = " ".join(str(error).split()) or "no message"
     hint = "run the same command with --debug to see where; please report it if it looks like a bug in langlift"

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp
+from math import exp, isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -16,20 +17,21 @@ from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.loading import default_device, longest_input
 from langlift.checkpoints.adapter_folder import load_adapter
-from langlift.errors import InputError
+from langlift.errors import InputError, LangliftError
 from langlift.evaluation.scores import (
     SentenceScore,
     TextScore,
     batches_by_length,
+    byte_tokens,
     require_known,
-    shared_scores,
 )
 from langlift.masking import IGNORED
 from langlift.progress import ProgressBar
+from langlift.training.cost import peak_memory_bytes
 from langlift.training.decoder_loss import log_probabilities
 from langlift.training.examples import Example
 from langlift.training.language_model_loss import before_decoder, collate_for, decoder_of, logit_cap, logits_at
-from langlift.training.precision import use_bf16
+from langlift.training.precision import precision_name, use_bf16
 from langlift.training.trainer import on_device
 
 
@@ -121,6 +123,42 @@ def score_texts(
         ],
         **shared,
     )
+
+
+def shared_scores(
+    tokenizer: Any,
+    ids: npt.NDArray[np.int64],
+    total: float,
+    *,
+    characters: int,
+    bytes_: int,
+    started: float,
+    path: str,
+    bf16: bool,
+) -> dict[str, Any]:
+    """The fields of ``TextScore`` that depend on all scored tokens, ``ids``, and their summed log-probability.
+
+    Raises:
+        LangliftError: the model's probabilities are not finite.
+    """
+    if not isfinite(total):
+        raise LangliftError(
+            f"the log-probability of the text is {total}",
+            "the model's weights may be damaged; if not, try --precision float32",
+        )
+    seconds = time.monotonic() - started
+    return {
+        "per_character": exp(-total / characters),
+        "per_byte": exp(-total / bytes_),
+        "unknown_share": float((ids == tokenizer.unk_token_id).mean()),
+        "byte_share": float(np.isin(ids, byte_tokens(tokenizer)).mean()),
+        "tokens": len(ids),
+        "seconds": round(seconds, 2),
+        "path": path,
+        "precision": precision_name(bf16),
+        "tokens_per_second": round(len(ids) / max(seconds, 1e-9), 1),
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
 
 
 def score_causal_model(

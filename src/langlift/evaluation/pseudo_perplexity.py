@@ -17,7 +17,8 @@ from langlift.backbones.loading import default_device, longest_input
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.errors import InputError
 from langlift.evaluation.masked_copies import EncodedText, MaskedCopies, scoring_path
-from langlift.evaluation.scores import SentenceScore, TextScore, require_known, shared_scores
+from langlift.evaluation.perplexity import shared_scores
+from langlift.evaluation.scores import SentenceScore, TextScore, require_known
 from langlift.masking import Offsets, word_numbers
 from langlift.progress import ProgressBar
 from langlift.training.precision import use_bf16

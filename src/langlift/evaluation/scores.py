@@ -1,18 +1,11 @@
 """The scores of a text, by masked models and decoders alike."""
 
 import re
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import exp, isfinite
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from langlift.errors import InputError, LangliftError
-from langlift.training.cost import peak_memory_bytes
-from langlift.training.precision import precision_name
+from langlift.errors import InputError
 from langlift.training.recipes import PATHS, PRECISIONS
 
 TOKENS_AT_ONCE = 4096
@@ -45,42 +38,6 @@ class TextScore:
     precision: str = "float32"
     tokens_per_second: float = 0.0
     peak_memory_bytes: int = 0
-
-
-def shared_scores(
-    tokenizer: Any,
-    ids: npt.NDArray[np.int64],
-    total: float,
-    *,
-    characters: int,
-    bytes_: int,
-    started: float,
-    path: str,
-    bf16: bool,
-) -> dict[str, Any]:
-    """The fields of ``TextScore`` that depend on all scored tokens, ``ids``, and their summed log-probability.
-
-    Raises:
-        LangliftError: the model's probabilities are not finite.
-    """
-    if not isfinite(total):
-        raise LangliftError(
-            f"the log-probability of the text is {total}",
-            "the model's weights may be damaged; if not, try --precision float32",
-        )
-    seconds = time.monotonic() - started
-    return {
-        "per_character": exp(-total / characters),
-        "per_byte": exp(-total / bytes_),
-        "unknown_share": float((ids == tokenizer.unk_token_id).mean()),
-        "byte_share": float(np.isin(ids, byte_tokens(tokenizer)).mean()),
-        "tokens": len(ids),
-        "seconds": round(seconds, 2),
-        "path": path,
-        "precision": precision_name(bf16),
-        "tokens_per_second": round(len(ids) / max(seconds, 1e-9), 1),
-        "peak_memory_bytes": peak_memory_bytes(),
-    }
 
 
 def require_known(path: str, precision: str) -> None:

@@ -125,7 +125,7 @@ class StopWhenAsked(TrainerCallback):
         there, the signals keep their usual effect.
 
         Raises:
-            KeyboardInterrupt: training was stopped; the text says at which step.
+            KeyboardInterrupt: training was stopped.
         """
         if count() > 1 or current_thread() is not main_thread():
             yield
@@ -137,7 +137,8 @@ class StopWhenAsked(TrainerCallback):
             for one, handler in zip(SIGNALS, before, strict=True):
                 signal.signal(one, handler)
         if self._asked:
-            raise KeyboardInterrupt(f"stopped after step {self._step:,}, which is saved")
+            say(f"stopped after step {self._step:,}, which is saved")
+            raise KeyboardInterrupt
 
     def _ask(self, number: int, frame: Any) -> None:
         if self._asked or not self._step:
