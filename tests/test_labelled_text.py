@@ -57,7 +57,7 @@ def test_rows_are_read_in_file_order_by_the_names_of_the_columns(tmp_path):
 # Text that survives stripping and the ends of lines, so that what is written is what must be read.
 words = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1, max_size=8)
 sentences = st.lists(words, min_size=1, max_size=4).flatmap(
-    lambda parts: st.sampled_from([" ", "\t", "\n", '"', ' "']).map(lambda gap: gap.join(parts))
+    lambda parts: st.sampled_from([" ", "\t", '"', ' "']).map(lambda gap: gap.join(parts))
 )
 
 
@@ -116,9 +116,7 @@ def test_any_bytes_are_labelled_text_or_a_refusal_that_names_the_place(tmp_path,
         ('category\ttext\nспорт\t" "\n', r":2: empty text"),
         ('text\tcategory\nsport\t" "\n', r":2: empty category"),
         ("category\ttext\nспорт\tx\nsport\ty\n", r":3: the label 'sport' never occurs in the training data"),
-        ('category\ttext\nспорт\t"x\ny"\nsport\tz\n', r":4: the label 'sport'"),
-        ('category\ttext\nспорт\t"x" y\n', r":2: .*expected after"),
-        ('category\ttext\nспорт\t"x\n', r": unexpected end of data|:\d: unexpected end of data"),
+        ('category\ttext\nспорт\t"x\ny"\nsport\tz\n', r":3: 1 fields, the header has 2"),
         ("category\ttext\nспорт\tx\n\n".encode() + b"\xff", r":4: not valid UTF-8"),
     ],
 )
@@ -127,6 +125,20 @@ def test_a_damaged_split_is_refused_by_file_and_line(tmp_path, content, said):
     refusal = refusal_of(folder)
     assert re.match(re.escape(str(folder / "dev.tsv")) + f"({said})", refusal.message)
     assert "\n" not in refusal.message
+
+
+def test_a_line_is_a_row_whatever_its_quotation_marks(tmp_path):
+    rows = {
+        '"x" y': '"x" y',
+        '"left open': '"left open',
+        'closed here"': 'closed here"',
+        '"said ""no"" twice"': 'said "no" twice',
+        '"quoted"': "quoted",
+        'an inch: 1"': 'an inch: 1"',
+    }
+    lines = "".join(f"{label}\t{text}\n" for label, text in zip("ab" * 4, rows, strict=False))
+    folder = task_folder(tmp_path / "task", **dict.fromkeys(SPLITS, f"category\ttext\n{lines}"))
+    assert read_labelled_text(folder)["train"].inputs == list(rows.values())
 
 
 def test_a_missing_split_a_missing_folder_and_a_single_label_are_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -403,3 +404,45 @@ def test_the_real_sets_are_read(data_folder: Path):
         ], folder  # fmt: skip
         assert len(data.test) > 500
         assert NER.baselines(data.train, data.test)["most_frequent_tag"] > 20
+
+
+WORDS = ["Juma", "Ali", "anaishi", "Dodoma", "."]
+TAGS = ["B-PER", "I-PER", "O", "B-LOC", "O"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "repaired"),
+    [
+        (["# sent_id = 1", *map(" ".join, zip(WORDS, TAGS, strict=True))], {}),
+        (["# id 4f2a0 domain=train", *(f"{w} _ _ {t}" for w, t in zip(WORDS, TAGS, strict=True))], {}),
+        ([f"sw:{w}\t{t}" for w, t in zip(WORDS, TAGS, strict=True)], {"prefixed": 5}),
+        ([f"{i}\t{w}\t{t}" for i, (w, t) in enumerate(zip(WORDS, TAGS, strict=True), 1)], {"numbered": 5}),
+        ([f"{w}\t{t}\tO" for w, t in zip(WORDS, TAGS, strict=True)], {}),
+        ([f"{w}\tNNP\tB-NP\t{t}" for w, t in zip(WORDS, TAGS, strict=True)], {}),
+        ([f"{w} {t}" for w, t in zip(WORDS, ["B-PER", "E-PER", "O", "S-LOC", "O"], strict=True)], {}),
+        ([f"{w} {t}" for w, t in zip(WORDS, ["B-PER", "L-PER", "O", "U-LOC", "O"], strict=True)], {}),
+    ],
+)
+def test_columns_comments_and_marks_of_other_formats(tmp_path: Path, lines: list[str], repaired: dict[str, int]):
+    path = tmp_path / "train.conll"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    counts: Counter[str] = Counter()
+    repairs = Repairs(strict=True)
+    [sentence] = read_conll(path, lambda kind: counts.update([kind]))
+    assert sentence.input == WORDS
+    assert bio_tags(sentence, "train", repairs) == TAGS
+    assert counts == repaired
+    assert repairs.counts in ({}, {"train_converted_to_bio": 2})
+
+
+def test_a_word_may_begin_with_a_hash_or_be_a_number(tmp_path: Path):
+    path = tmp_path / "train.conll"
+    path.write_text("#JumaAli B-PER\n# O\n\n1 O\n2 O\n\n# O\n", encoding="utf-8")
+    assert [sentence.input for sentence in read_conll(path)] == [["#JumaAli", "#"], ["1", "2"], ["#"]]
+
+
+def test_withheld_text_is_an_error(tmp_path: Path):
+    path = tmp_path / "train.conll"
+    path.write_text("_ B-PER\n_ O\n\n_ O\n", encoding="utf-8")
+    with pytest.raises(InputError, match="the text is withheld"):
+        list(read_conll(path))

@@ -13,11 +13,18 @@ MAXIMUM_PASSES = 10
 UNSPACED = "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff"
 """Letters that may follow an address without a space: Thai, Lao, Tibetan, Burmese, Khmer, Japanese, Chinese."""
 
-# Control characters except tab and line ends; soft hyphen, zero-width space, byte order mark, direction marks,
-# interlinear marks, lone surrogates. Not the joiners U+200C and U+200D, which are letters of Persian and others.
+BETWEEN_WORDS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\ua9e0-\ua9ff\uaa60-\uaadf"
+"""Thai, Lao, Burmese, Khmer, Tai: scripts in which U+200B may stand between words."""
+MONGOLIAN = "\u1820-\u18aa"
+"""Letters before which U+180E separates a vowel."""
+
+# Control characters except tab and line ends; soft hyphen, byte order mark, direction marks, interlinear marks,
+# lone surrogates; U+200B and U+180E where no script needs them. Not the joiners U+200C and U+200D, which are letters
+# of Persian and others.
 INVISIBLE = re.compile(
-    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u061c\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff"
     "\ufff9-\ufffb\ud800-\udfff]"
+    f"|(?<![{BETWEEN_WORDS}])\u200b(?![{BETWEEN_WORDS}])|(?<![{MONGOLIAN}])\u180e(?![{MONGOLIAN}])"
 )
 MARKUP = re.compile(r"[<>&\[\]{}|=]")
 SIGNS = ("://", "www.", "@", "''", "__", "()")
@@ -62,7 +69,7 @@ RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\[\[(?:[^\[\]|]*\|)*([^\[\]|]*)\]\]", r"\1"),
         (r"\[\d{1,3}\]", ""),
         (r"(?:\b(?:thumb|frame|left|right|center|upright|\d{1,4}px)\|)+", ""),
-        (r"^\s*\|.*$", ""),
+        (r"^\s*\|(?:[\s+}-].*)?$", ""),
         (r"'{3,}|(?-i:__[A-Z]{3,}__)", ""),
         (r"(?<!\w)''|''(?!\w)", '"'),
         (r"^\s*=+\s*([^=]*[^=\s])\s*=+\s*$", r"\1"),

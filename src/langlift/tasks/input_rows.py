@@ -5,7 +5,7 @@ length.
 import csv
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -21,14 +21,11 @@ ADDED = ("predicted", "probability", "probabilities")
 """Columns added by predictions."""
 ADDED_TO_WORDS = ("words", "tags", "probabilities", "entities", "heads", "relations")
 """Columns added by predictions of tasks that label words."""
+TAG = re.compile(r"O|([BIESLU])-(\S+)")
+"""BIO, or BIOES and BILOU, which have their own marks for the last word of an entity and for a single one."""
+LANGUAGE_PREFIX = re.compile(r"[a-z]{2,3}(?:-[a-z]{2,})?:(?=.)")
 WORD = regex.compile(r"[\w\p{M}](?:\S*[\w\p{M}])?|\S")
 """A word in running text: a run without spaces, without the punctuation at its edges."""
-
-
-class NeverQuoted(csv.excel_tab):
-    """TSV in which a quotation mark is text."""
-
-    quoting = csv.QUOTE_NONE
 
 
 def read_table(
@@ -41,40 +38,50 @@ def read_table(
 ) -> Iterator[tuple[str, list[str], list[str]]]:
     """The rows of a TSV file with a header: (location for errors, header, fields) of each.
 
-    ``lines`` include their line ends; blank ones are skipped. With ``quoted``, fields may be quoted as in CSV.
+    Each line is a row; empty ones are skipped. With ``quoted``, fields may be quoted as in CSV.
 
     Raises:
-        InputError: a ``needed`` column is missing (with ``hint``) or empty in a row, or a row is damaged; with
-            ``added`` also if a column is one of these or occurs twice.
+        InputError: a ``needed`` column is missing (with ``hint``) or empty in a row, or a row has more or fewer
+            fields than the header; with ``added`` also if a column is one of these or occurs twice.
     """
-    reader = csv.reader(lines, "excel-tab" if quoted else NeverQuoted, strict=True)
-    try:
-        header = next(reader, [])
-        for column in needed:
-            if column not in header:
-                found = ", ".join(header) or "nothing"
-                raise InputError(f"{source}:1: no column '{column}' (found: {found})", hint)
-        if added and (
-            repeated := next((name for name in header if header.count(name) > 1 or name in added), None)
-        ):
-            raise InputError(
-                f"{source}:1: the column '{repeated}' occurs twice or is added by predictions", "rename or drop it"
-            )
-        for row in reader:
-            if not row or row == [""]:
-                continue
-            place = f"{source}:{reader.line_num}"
+    header: list[str] = []
+    for number, line in enumerate(chain(lines, [""]), start=1):
+        place = f"{source}:{number}"
+        row = fields_of(line.rstrip("\r\n"), quoted, len(header))
+        if number == 1:
+            header = row
+            for column in needed:
+                if column not in header:
+                    found = ", ".join(header) or "nothing"
+                    raise InputError(f"{place}: no column '{column}' (found: {found})", hint)
+            repeated = [name for name in header if header.count(name) > 1 or name in added] if added else []
+            if repeated:
+                raise InputError(
+                    f"{place}: the column '{repeated[0]}' occurs twice or is added by predictions",
+                    "rename or drop it",
+                )
+        elif row != [""]:
             if len(row) != len(header):
                 raise InputError(f"{place}: {len(row)} fields, the header has {len(header)}", "fix the row")
             for column in needed:
                 if not row[header.index(column)].strip():
                     raise InputError(f"{place}: empty {column}", "fill it in, or delete the row")
             yield place, header, row
-    except csv.Error as error:
-        raise InputError(
-            f"{source}:{reader.line_num}: {error}",
-            'a field that starts with " needs CSV quoting: write "x" y as """x"" y" (spreadsheets do this)',
-        ) from None
+
+
+def fields_of(line: str, quoted: bool, expected: int) -> list[str]:
+    """The fields of a line between tabs, read as CSV if ``quoted`` and every quotation closes on the line.
+
+    A quotation mark that is left open is text. If only one of the readings has ``expected`` fields, it is the one.
+    """
+    plain = line.split("\t")
+    if not quoted or '"' not in line:
+        return plain
+    try:
+        [fields] = csv.reader([line], "excel-tab", strict=True)
+    except csv.Error:
+        return plain
+    return plain if len(fields) != expected == len(plain) else fields
 
 
 def read_rows(source: Path, added: Collection[str] = ADDED, quoted: bool = True) -> Iterator[Row]:
@@ -137,16 +144,63 @@ def read_word_rows(source: Path) -> Iterator[tuple[Row, list[str]]]:
         yield {TEXT: " ".join(words)}, words
 
 
-def conll_sentences(lines: Iterable[str]) -> Iterator[list[tuple[int, list[str]]]]:
-    """The sentences of a CoNLL file, between blank and ``-DOCSTART-`` lines: the number and columns of each line.
+ConllLine = tuple[int, list[str]]
+"""The number of a line, and its columns: the word first."""
 
-    Columns are separated by tabs or spaces.
+
+def conll_sentences(
+    lines: Iterable[str], repairs: Callable[[str], None] | None = None
+) -> Iterator[list[ConllLine]]:
+    """The sentences of a CoNLL file, between blank and ``-DOCSTART-`` lines.
+
+    Columns are separated by tabs or spaces. Comments, lines with ``#`` before a sentence, are skipped. If, in the
+    first sentence, the first column numbers the words, or a language (``sw:``) stands before every word, column or
+    language are dropped; ``repairs`` is called with ``numbered`` or ``prefixed`` for each such word.
     """
-    sentence: list[tuple[int, list[str]]] = []
+    sentences = _conll_blocks(lines)
+    first = next(sentences, None)
+    if first is None:
+        return
+    numbered = len(first) > 1 and all(c[0] == str(i) and len(c) > 1 for i, (_, c) in enumerate(first, start=1))
+    if all(len(c) == 2 and TAG.fullmatch(c[1]) for _, c in first):
+        numbered = False  # the words are numbers
+    prefixes = {m[0] if (m := LANGUAGE_PREFIX.match(c[numbered])) else "" for _, c in first}
+    prefix = next(iter(prefixes)) if len(first) > 1 and len(prefixes) == 1 else ""
+    for sentence in chain([first], sentences):
+        for _, columns in sentence:
+            if numbered:
+                del columns[0]
+                if repairs:
+                    repairs("numbered")
+            if prefix and columns and columns[0].startswith(prefix) and columns[0] != prefix:
+                columns[0] = columns[0].removeprefix(prefix)
+                if repairs:
+                    repairs("prefixed")
+        yield sentence
+
+
+def _conll_blocks(lines: Iterable[str]) -> Iterator[list[ConllLine]]:
+    sentence: list[ConllLine] = []
+    comments: list[ConllLine] = []
     for number, line in enumerate(chain(lines, [""]), start=1):
         if line.strip() and not line.startswith("-DOCSTART-"):
             columns = line.split("\t") if "\t" in line else re.split(" +", line.strip(" \r\n"))
-            sentence.append((number, [column.strip() for column in columns]))
-        elif sentence:
-            yield sentence
-            sentence = []
+            columns = [column.strip() for column in columns]
+            if not sentence and columns[0].startswith("#"):
+                comments.append((number, columns))
+                continue
+            if not sentence:
+                sentence = [one for one in comments if not _is_comment(one[1], columns)]
+            sentence.append((number, columns))
+        else:
+            sentence = sentence or [one for one in comments if not _is_comment(one[1], one[1])]
+            if sentence:
+                yield sentence
+            sentence, comments = [], []
+
+
+def _is_comment(columns: Sequence[str], of_word: Sequence[str]) -> bool:
+    """Whether a line with ``#`` is a comment, and not a word as in the columns ``of_word`` of the next line."""
+    if len(columns) != len(of_word):
+        return True
+    return not TAG.fullmatch(columns[-1]) and ("=" in "".join(columns) or bool(TAG.fullmatch(of_word[-1])))

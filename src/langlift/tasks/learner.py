@@ -78,11 +78,15 @@ class Repairs:
     strict: bool
     counts: dict[str, int] = field(default_factory=dict)
 
+    def note(self, kind: str) -> None:
+        """Count a difference in format, which is no error."""
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+
     def count(self, kind: str, message: str, hint: str) -> None:
         """Count an error, or raise it as an InputError."""
         if self.strict:
             raise InputError(message, hint)
-        self.counts[kind] = self.counts.get(kind, 0) + 1
+        self.note(kind)
 
 
 def words_in(item: Any) -> list[str]:

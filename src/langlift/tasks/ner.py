@@ -1,7 +1,6 @@
 """Named entity recognition over BIO tags, from CoNLL files or data sets in the hub's format."""
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import chain
@@ -11,15 +10,19 @@ from typing import Any
 from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
 from langlift.evaluation.metrics import entity_f1, entity_spans
+from langlift.progress import say
 from langlift.tasks.baselines import most_frequent_label
-from langlift.tasks.input_rows import conll_sentences, read_word_rows, words_of
+from langlift.tasks.input_rows import TAG, conll_sentences, read_word_rows, words_of
 from langlift.tasks.learner import Item, Repairs, Row, Split
 from langlift.tasks.sources import HubSet, Source, open_source
 from langlift.tasks.tagging import Tagged, TaggingLearner
 
 ENDINGS = (".conll", ".txt", ".tsv", ".bio")
 HUB_FIELDS = (("tokens", "words"), ("ner_tags", "tags", "labels"))
-TAG = re.compile(r"O|([BI])-(\S+)")
+CHUNKS = {"NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP"}
+"""Types of the chunk column of CoNLL-2003, which looks like named entities."""
+BIO = {"S": "B", "U": "B", "E": "I", "L": "I"}
+"""The marks of BIOES and BILOU in BIO."""
 OUTSIDE = "O"
 
 TaggedWords = Split[list[str], list[str]]
@@ -88,7 +91,8 @@ class NamedEntities(TaggingLearner[list[str]]):
         if isinstance(source, HubSet):
             sentences = _hub_sentences(source, split)
         else:
-            sentences = read_conll(*source.files(split))
+            (path,) = source.files(split)
+            sentences = read_conll(path, lambda kind: repairs.note(f"{split}_{kind}"))
         return (Item(one.input, bio_tags(one, split, repairs), one.place) for one in sentences)
 
     def labels(self, train: Sequence[list[str]], where: str) -> list[str]:
@@ -132,19 +136,43 @@ class NamedEntities(TaggingLearner[list[str]]):
         return [label[2:] for label in labels if label.startswith("B-")]
 
 
-def read_conll(path: Path) -> Iterator[Item[list[str], list[str]]]:
-    """The sentences of a file with a word and its tag per line: the first and the last column.
+def read_conll(path: Path, repairs: Callable[[str], None] | None = None) -> Iterator[Item[list[str], list[str]]]:
+    """The sentences of a file with a word and its tag per line.
+
+    The first column is the word, after the word's number if there is one. The last column is the tag; if several
+    columns have BIO tags, it is the one with most entities (not counting CoNLL-2003's chunks), which is said.
 
     Raises:
         InputError: a line lacks one of them, or is not text; file and line are named.
     """
-    for lines in conll_sentences(read_raw_lines(path)):
-        places = [f"{path}:{number}" for number, _ in lines]
-        for place, (_, columns) in zip(places, lines, strict=True):
-            if len(columns) < 2 or not columns[0] or not columns[-1]:
-                raise InputError(f"{place}: not a word and its tag", "separate them by a space or tab")
-        words, tags = [columns[0] for _, columns in lines], [columns[-1] for _, columns in lines]
-        yield Item(words, tags, places.__getitem__)
+    sentences = list(conll_sentences(read_raw_lines(path), repairs))
+    for number, columns in chain.from_iterable(sentences):
+        if len(columns) < 2 or not columns[0] or not columns[-1]:
+            raise InputError(f"{path}:{number}: not a word and its tag", "separate them by a space or tab")
+    rows = [columns for _, columns in chain.from_iterable(sentences)]
+    if rows and all(columns[0] == "_" for columns in rows):
+        raise InputError(f"{path}: every word is _: the text is withheld", "get the data with its text")
+    column = _tag_column(rows)
+    if column != -1:
+        say(f"{path}: the tags are those of column {column + 1} of {len(rows[0])}, not counting word numbers")
+    for lines in sentences:
+        words, tags = [columns[0] for _, columns in lines], [columns[column] for _, columns in lines]
+        yield Item(words, tags, [f"{path}:{number}" for number, _ in lines].__getitem__)
+
+
+def _tag_column(rows: Sequence[Sequence[str]]) -> int:
+    """The column of the tags: the last (-1), unless one before it has more entities."""
+    width = min(map(len, rows), default=0)
+    if width < 3 or any(len(columns) != width for columns in rows):
+        return -1
+    entities = {}
+    for column in range(1, width):
+        matches = [TAG.fullmatch(columns[column]) for columns in rows]
+        types = {match[2] for match in matches if match and match[2]}
+        if all(matches) and not (types and types <= CHUNKS):
+            entities[column] = sum(match is not None and match[1] in ("B", "S", "U") for match in matches)
+    best = max(entities, key=lambda column: (entities[column], column), default=width - 1)
+    return -1 if best == width - 1 else best
 
 
 def _hub_sentences(source: HubSet, split: str) -> Iterator[Item[list[str], list[str]]]:
@@ -157,7 +185,7 @@ def _hub_sentences(source: HubSet, split: str) -> Iterator[Item[list[str], list[
 
 
 def bio_tags(sentence: Item[list[str], list[str]], split: str, repairs: Repairs) -> list[str]:
-    """The tags of a sentence; an ``I-`` that does not continue an entity becomes ``B-``.
+    """The tags of a sentence in BIO; an ``I-`` that does not continue an entity becomes ``B-``.
 
     Raises:
         InputError: a tag is not BIO.
@@ -168,8 +196,12 @@ def bio_tags(sentence: Item[list[str], list[str]], split: str, repairs: Repairs)
         if match is None:
             place = sentence.place(number)
             raise InputError(f"{place}: tag '{tag}' is not O, B-TYPE or I-TYPE", "convert the tags to BIO")
-        kind = match[2]
-        if match[1] == "I" and (not tags or tags[-1] not in (f"B-{kind}", f"I-{kind}")):
+        mark, kind = match[1], match[2]
+        if mark in BIO:
+            repairs.note(f"{split}_converted_to_bio")
+            mark = BIO[mark]
+            tag = f"{mark}-{kind}"
+        if mark == "I" and (not tags or tags[-1] not in (f"B-{kind}", f"I-{kind}")):
             before = tags[-1] if tags else "the start of the sentence"
             repairs.count(
                 f"{split}_inside_without_begin",

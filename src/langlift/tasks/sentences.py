@@ -109,8 +109,7 @@ class SentenceLearner(Learner[str, str]):
                 yield Item(text, label, lambda _, place=place: place)  # type: ignore[misc]
             return
         column, (path,) = self.columns.label, source.files(split)
-        # The csv module joins the lines of a quoted field itself, so it needs their ends.
-        lines = (f"{line}\n" for line in read_raw_lines(path))
+        lines = read_raw_lines(path)
         hint = f"the first line must name the columns, '{column}' and '{TEXT}' among them"
         for place, header, row in read_table(path, lines, (column, TEXT), self.columns.quoted, hint):
             text, label = row[header.index(TEXT)].strip(), row[header.index(column)].strip()

@@ -95,6 +95,11 @@ class TreebankLearner(Learner[Sentence, Gold], Generic[Gold]):
             for sentence in parse_conllu(read_raw_lines(file), str(file)):
                 if self.needs_tree and not sentence.heads:
                     raise InputError(f"{sentence.place(sentence.rows[0])}: no HEAD", "every sentence needs a tree")
+                if len(sentence.words) > 1 and set(sentence.words) == {EMPTY}:
+                    raise InputError(
+                        f"{sentence.place(sentence.rows[0])}: every FORM is _: the text is withheld",
+                        "get the treebank with its text; its README says where",
+                    )
                 gold = self.gold_of(sentence)
                 if EMPTY in (labels := self.labels_of(gold)):
                     row = sentence.rows[labels.index(EMPTY)]
