@@ -19,8 +19,8 @@ MONGOLIAN = "\u1820-\u18aa"
 """Letters before which U+180E separates a vowel."""
 
 # Control characters except tab and line ends; soft hyphen, byte order mark, direction marks, interlinear marks,
-# lone surrogates; U+200B and U+180E where no script needs them. Not the joiners U+200C and U+200D, which are letters
-# of Persian and others.
+# lone surrogates; U+200B and U+180E where no script needs them. Not the joiners U+200C and U+200D, which are
+# letters of Persian and others.
 INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u061c\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff"
     "\ufff9-\ufffb\ud800-\udfff]"
