@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import sys
 
 import pytest
@@ -101,8 +102,13 @@ def test_refusals_of_the_operating_system_are_told_with_the_target(tmp_path):
     with pytest.raises(LangliftError, match=said) as disk_full, atomic_file(tmp_path / "file"):
         raise full
     assert disk_full.value.exit_code == 1
-    assert "--resume" in disk_full.value.hint
+    assert disk_full.value.hint == "check free space and permissions", "not every command has --resume"
     assert tree(tmp_path) == {}
+    with pytest.raises(LangliftError, match=said) as in_a_run, open_run(tmp_path / "run", RUN, resume=False):
+        with atomic_file(tmp_path / "run" / "file"):
+            raise full
+    assert "--resume" in in_a_run.value.hint
+    shutil.rmtree(tmp_path / "run")
     write_text(tmp_path / "plain", "x")
     for write in (atomic_file, atomic_folder, atomic_files):
         with pytest.raises(LangliftError, match="cannot be written"), write(tmp_path / "plain" / "below"):

@@ -30,7 +30,7 @@ os.umask(UMASK)
 
 
 @contextmanager
-def writing(target: Path, hint: str = RESUME_HINT) -> Iterator[None]:
+def writing(target: Path) -> Iterator[None]:
     """Turn the operating system's write errors (disk full, read-only) into a LangliftError naming ``target``."""
     try:
         yield
@@ -39,7 +39,7 @@ def writing(target: Path, hint: str = RESUME_HINT) -> Iterator[None]:
         if isinstance(error, RuntimeError) and not TORCH_WRITER.search(str(error)):
             raise
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise LangliftError(f"{target}: cannot be written ({reason})", hint) from error
+        raise LangliftError(f"{target}: cannot be written ({reason})", SPACE_HINT) from error
 
 
 @contextmanager
@@ -197,7 +197,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     """
     check_new_folder(target)
     final = target.resolve()
-    with writing(target, SPACE_HINT):
+    with writing(target):
         final.parent.mkdir(parents=True, exist_ok=True)
         for left in final.parent.glob(f".{escape(final.name)}.*.writing"):
             # Of a process that was killed; one that still runs holds the lock.

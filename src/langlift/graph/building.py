@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from langlift.data_folder import MANIFEST, SPLITS, write_dropped, write_manifest
 from langlift.errors import InputError, printable
-from langlift.files import SPACE_HINT, check_new_folder, new_folder, process_peak_memory_bytes, write_json, writing
+from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes, write_json, writing
 from langlift.graph.cldr import cldr_locales, locale_of, read_cldr
 from langlift.graph.conceptnet import conceptnet_codes, language_of_code
 from langlift.graph.plan import Plan, make_plan
@@ -437,7 +437,7 @@ def _open(out: Path, asked: Mapping[str, Any]) -> Path:
     # A build that was interrupted before it recorded what was asked leaves the working folder empty.
     if not (work.is_dir() and [path.name for path in out.iterdir()] == [WORK]):
         check_new_folder(out)
-    with writing(out, SPACE_HINT):
+    with writing(out):
         work.mkdir(parents=True, exist_ok=True)
         write_json(state, asked)
     return work

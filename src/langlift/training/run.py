@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from langlift.config.yaml_reader import load_yaml
-from langlift.errors import InputError
-from langlift.files import locked, write_json, write_text
+from langlift.errors import InputError, LangliftError
+from langlift.files import RESUME_HINT, SPACE_HINT, locked, write_json, write_text
 from langlift.processes import is_writer, wait_for_all
 from langlift.progress import say
 from langlift.training.callbacks import StopWhenAsked, TrainingReport
@@ -149,7 +149,12 @@ def open_run(
             if is_finished(folder):
                 _remove_checkpoints(folder)  # left if it was killed at its very end
         wait_for_all()
-        yield Run(folder)
+        try:
+            yield Run(folder)
+        except LangliftError as error:
+            if error.hint == SPACE_HINT:
+                error.hint = RESUME_HINT
+            raise
 
 
 def _remove_checkpoints(folder: Path) -> None:
