@@ -107,8 +107,8 @@ def test_any_bytes_are_labelled_text_or_a_refusal_that_names_the_place(tmp_path,
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("index_id\tlabel\ttext\n", r":1: no column 'category' \(found: index_id, label, text\)"),
-        ("category\tsentence\n", r":1: no column 'text'"),
+        ("index_id\tkind\ttext\n", r":1: no column 'category' \(found: index_id, kind, text\)"),
+        ("category\tphrase\n", r":1: no column 'text'"),
         ("", r":1: no column 'category' \(found: nothing\)"),
         ("category\ttext\n\n", r": no examples"),
         ("category\ttext\nспорт\tx\nспорт\n", r":3: 1 fields, the header has 2"),
@@ -139,6 +139,20 @@ def test_a_line_is_a_row_whatever_its_quotation_marks(tmp_path):
     lines = "".join(f"{label}\t{text}\n" for label, text in zip("ab" * 4, rows, strict=False))
     folder = task_folder(tmp_path / "task", **dict.fromkeys(SPLITS, f"category\ttext\n{lines}"))
     assert read_labelled_text(folder)["train"].inputs == list(rows.values())
+
+
+@pytest.mark.parametrize("header", ["label\tsentence", "topic\ttext", "class\treview"])
+def test_columns_may_have_their_usual_names(tmp_path, capsys, header):
+    folder = task_folder(tmp_path / "task", **dict.fromkeys(SPLITS, f"{header}\na\tx\nb\ty\n"))
+    assert read_labelled_text(folder)["dev"] == LabelledText(["x", "y"], ["a", "b"])
+    label, text = header.split("\t")
+    assert f"labels are taken from column '{label}', texts from '{text}'" in capsys.readouterr().err
+
+
+def test_a_folder_of_csv_files_is_read(tmp_path):
+    for split in SPLITS:
+        (tmp_path / f"{split}.csv").write_text('label,text\na,"x, ""y"""\nb,z\n', encoding="utf-8")
+    assert read_labelled_text(tmp_path)["dev"] == LabelledText(['x, "y"', "z"], ["a", "b"])
 
 
 def test_a_missing_split_a_missing_folder_and_a_single_label_are_refused(tmp_path):

@@ -104,9 +104,12 @@ def test_refusals_of_the_operating_system_are_told_with_the_target(tmp_path):
     assert disk_full.value.exit_code == 1
     assert disk_full.value.hint == "check free space and permissions", "not every command has --resume"
     assert tree(tmp_path) == {}
-    with pytest.raises(LangliftError, match=said) as in_a_run, open_run(tmp_path / "run", RUN, resume=False):
-        with atomic_file(tmp_path / "run" / "file"):
-            raise full
+    with (
+        pytest.raises(LangliftError, match=said) as in_a_run,
+        open_run(tmp_path / "run", RUN, resume=False),
+        atomic_file(tmp_path / "run" / "file"),
+    ):
+        raise full
     assert "--resume" in in_a_run.value.hint
     shutil.rmtree(tmp_path / "run")
     write_text(tmp_path / "plain", "x")

@@ -133,7 +133,7 @@ def test_a_hub_set_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pyt
     assert refusal("a", train=good, test=good) == "/a: the dev split is missing (found: train, test)"
     assert (
         refusal("b", train={"text": ["a"], "stars": [1]})
-        == "/b (train): no field 'label' or 'sentiment' or 'labels' (found: text, stars)"
+        == "/b (train): no field 'label' or 'sentiment' or 'labels' or 'class' or 'category' (found: text, stars)"
     )
     strange = {"text": ["a"], "label": ["z"]}
     message = refusal("c", train=good, validation=strange, test=good)

@@ -16,9 +16,10 @@ from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
 from langlift.evaluation.metrics import macro_f1
 from langlift.heads.classification import ClassificationHead, SentenceClassifier
+from langlift.progress import say
 from langlift.tasks.baselines import text_baseline
 from langlift.tasks.inference import probabilities_of
-from langlift.tasks.input_rows import TEXT, read_rows, read_table
+from langlift.tasks.input_rows import TEXT, fields_of, read_rows, read_table
 from langlift.tasks.learner import Answer, Encoder, Item, Learner, Repairs, Row, Settings, Split, TaskData
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.sources import HubSet, Source, open_source
@@ -108,11 +109,19 @@ class SentenceLearner(Learner[str, str]):
                     raise InputError(f"{place}: empty {'label' if text else 'text'}", "drop the row")
                 yield Item(text, label, lambda _, place=place: place)  # type: ignore[misc]
             return
-        column, (path,) = self.columns.label, source.files(split)
+        (path,) = source.files(split)
         lines = read_raw_lines(path)
+        header = fields_of(lines[0] if lines else "", self.columns.quoted, 0)
+        column, text_column = self.columns.label, TEXT
+        if TEXT not in header:
+            text_column = next((name for name in HUB_TEXTS if name in header), TEXT)
+        if column not in header:
+            column = next((name for name in self.columns.hub_labels if name in header), column)
+        if (column, text_column) != (self.columns.label, TEXT):
+            say(f"{path}: labels are taken from column '{column}', texts from '{text_column}'")
         hint = f"the first line must name the columns, '{column}' and '{TEXT}' among them"
-        for place, header, row in read_table(path, lines, (column, TEXT), self.columns.quoted, hint):
-            text, label = row[header.index(TEXT)].strip(), row[header.index(column)].strip()
+        for place, header, row in read_table(path, lines, (column, text_column), self.columns.quoted, hint):
+            text, label = row[header.index(text_column)].strip(), row[header.index(column)].strip()
             yield Item(text, label, lambda _, place=place: place)  # type: ignore[misc]
 
     def labels(self, train: Sequence[str], where: str) -> list[str]:

@@ -133,7 +133,7 @@ def open_source(data: str, endings: Sequence[str], needed: str, fields: Sequence
     """A folder of split files, or else a data set in the hub's format.
 
     A path that does not exist is taken as a hub id. A folder without split files is in the hub's format if it
-    contains parquet or JSON lines, directly or in ``data``, or at any depth if it has a README.md.
+    contains parquet, JSON lines or CSV, directly or in ``data``, or at any depth if it has a README.md.
 
     Raises:
         InputError: it is neither.
@@ -143,7 +143,7 @@ def open_source(data: str, endings: Sequence[str], needed: str, fields: Sequence
         own = any((folder / f"{split}{ending}").exists() for split in SPLITS for ending in endings)
         deep = (folder / "README.md").is_file()
         below = folder.rglob("*") if deep else [*folder.glob("*"), *folder.glob("data/*")]
-        on_hub = not own and any(path.suffix in (".parquet", ".jsonl") for path in below)
+        on_hub = not own and any(path.suffix in (".parquet", ".jsonl", ".csv") for path in below)
     else:
         on_hub = not folder.exists()
     return HubSet(data, fields) if on_hub else SplitFolder(data, endings, needed)

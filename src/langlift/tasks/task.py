@@ -23,7 +23,8 @@ MOST_FREQUENT_TAG = {"most_frequent_tag": "each word's most frequent tag"}
 class Columns:
     """The data of a task that labels whole texts: the label's column, next to ``text``.
 
-    ``quoted``: fields may be quoted as in CSV. ``hub_labels``: names of the label's field in hub data sets.
+    ``quoted``: fields may be quoted as in CSV. ``hub_labels``: other names of the label's column, as in hub data
+    sets.
     """
 
     label: str
@@ -114,14 +115,14 @@ _ROWS = (
         "topic",
         "Topic classification",
         20,
-        Columns("category", True, ("category", "label", "topic")),
+        Columns("category", True, ("category", "label", "topic", "class")),
         Published("tc", "tables 15, 16"),
     ),
     _sentence_task(
         "sentiment",
         "Sentiment",
         25,
-        Columns("label", False, ("label", "sentiment", "labels")),
+        Columns("label", False, ("label", "sentiment", "labels", "class", "category")),
         Published("sa", "tables 21, 22"),
     ),
     Task(
