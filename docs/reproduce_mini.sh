@@ -10,12 +10,13 @@
 #          ten     docs/studies/mini-ten-languages.yaml
 #          full    docs/studies/mini-ten-full.yaml
 #          tasks   docs/studies/mini-tasks.yaml
+#          few     docs/studies/mini-few-labels.yaml
 set -euo pipefail
 : "${LANGLIFT_DATA:?must name the folder of real data}"
 OUT=${1:?name a folder for the results}
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 shift
-PARTS=${*:-card gate ten full tasks}
+PARTS=${*:-card gate ten full tasks few}
 BASE_LANGUAGES="eng_Latn fra_Latn spa_Latn fin_Latn est_Latn hun_Latn ind_Latn bul_Cyrl ell_Grek tur_Latn heb_Hebr slk_Latn \
   lvs_Latn ukr_Cyrl rus_Cyrl hau_Latn som_Latn amh_Ethi zul_Latn xho_Latn"
 mkdir -p "$OUT"
@@ -56,6 +57,7 @@ for part in $PARTS; do
     ten) langlift study run "$HERE/studies/mini-ten-languages.yaml" --out "$OUT/mini-ten" ;;
     full) langlift study run "$HERE/studies/mini-ten-full.yaml" --out "$OUT/mini-ten-full" ;;
     tasks) langlift study run "$HERE/studies/mini-tasks.yaml" --out "$OUT/mini-tasks" ;;
+    few) langlift study run "$HERE/studies/mini-few-labels.yaml" --out "$OUT/mini-few-labels" ;;
     *) echo "no such part: $part" >&2; exit 2 ;;
   esac
 done

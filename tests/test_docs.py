@@ -1,5 +1,6 @@
 """The pages: every shell block can be run or says why not, and every command line in them still parses."""
 
+import importlib.util
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -206,3 +207,14 @@ def test_python_blocks_compile(page: Path) -> None:
     for block in blocks(page):
         if block.language == "python":
             compile(block.text, str(block), "exec")
+
+
+def test_the_tables_of_results_are_those_of_the_kept_runs() -> None:
+    """``python tools/kept_results.py tables`` makes them again."""
+    specification = importlib.util.spec_from_file_location("kept_results", ROOT / "tools" / "kept_results.py")
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert module.TABLE.search(page), "the page has tables of kept runs"
+    assert module.page_with_tables(page) == page

@@ -218,7 +218,7 @@ def test_single_runs_of_earlier_commands(tmp_path, langlift):
     (task / "recipe.yaml").write_text(
         f"command: task\ninputs: {inputs}\ntask: {{method: seq_bn, seeds: [1, 2]}}\n", encoding="utf-8"
     )
-    (task / "metrics.json").write_text("{}", encoding="utf-8")
+    (task / "metrics.json").write_text('{"baseline": {"tfidf": 61.5}}', encoding="utf-8")
     stopped = tmp_path / "stopped"
     stopped.mkdir()
     write_recipe(stopped, "adapt", {})
@@ -228,6 +228,7 @@ def test_single_runs_of_earlier_commands(tmp_path, langlift):
     assert "correlations" not in result["sections"] and "fusion" not in result["sections"]
     text = out.read_text(encoding="utf-8")
     assert "42.0" in text and "± 2.8" in text and "fewer than three seeds" in text
+    assert "baseline: tfidf" in text and re.search(r"<(b|strong)[^>]*>61.5", text), "the best is a baseline"
 
 
 def test_errors_are_one_line(tmp_path, langlift, study):

@@ -12,7 +12,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import yaml
+
 from langlift.languages import find_language
+from langlift.studies.study_file import STUDY
 
 DOCS = Path(__file__).parents[1] / "docs"
 KEPT, PAGE = DOCS / "studies" / "mini-results.jsonl", DOCS / "results.md"
@@ -31,7 +34,11 @@ def keep(studies: Sequence[str]) -> None:
     for path in (path for study in studies for path in Path(study).glob("runs/*/run.json")):
         run = json.loads(path.read_text(encoding="utf-8"))
         run["cell"] = {name: value for name, value in run["cell"].items() if value is not None}
-        runs[run["hash"]] = {part: run[part] for part in ("name", "hash", "kind", "cell", "result", "cost")}
+        kept_parts = {part: run[part] for part in ("name", "hash", "kind", "cell", "result", "cost")}
+        runs[run["hash"]] = {
+            "study": yaml.safe_load((path.parents[2] / STUDY).read_text("utf-8"))["name"],
+            **kept_parts,
+        }
     lines = [json.dumps(run, ensure_ascii=False) for run in sorted(runs.values(), key=lambda run: run["name"])]
     KEPT.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -53,44 +60,47 @@ def topics(runs: Sequence[Run]) -> str:
     rows = []
     for code in LANGUAGES:
         own = [run for run in runs if run["cell"].get("language", "").startswith(code)]
-        topic = [run for run in own if run["cell"].get("task") == "topic"]
-        scores = [run for run in own if run["cell"].get("variant") == "within_word_l2r"]
+        topic = [run for run in own if run["cell"].get("task") == "topic" and run["study"].startswith("Ten")]
+        scores = [run for run in own if run["cell"].get("metric") == "per_character"]
+        before = first(run["result"]["value"] for run in scores if "method" not in run["cell"])
+        after = first(values(scores, method="seq_bn"))
         rows.append(
             [
                 find_language(code).name + SEEN.get(code, ""),
-                first(run["result"]["baseline"].get("tf_idf") for run in topic),
+                first(run["result"]["baseline"].get("tfidf") for run in topic),
                 spread(values(topic, use="alone")),
                 spread(values(topic, use="stacked", method="seq_bn")),
                 spread(values(topic, use="stacked", method="seq_bn_inv")),
                 spread(values(topic, use="full")),
-                " → ".join(
-                    filter(
-                        None,
-                        [
-                            first(run["result"]["before"] for run in scores),
-                            first(values(scores, method="seq_bn")),
-                        ],
-                    )
-                ),
+                " → ".join(filter(None, (before, after))),
             ]
         )
     return table(heads, rows)
 
 
 def tokens(runs: Sequence[Run]) -> str:
-    """Tasks that label words, and sentiment, each compared with its baseline."""
+    """Entities, sentiment and tags, each compared with its baseline."""
+    return _tasks([run for run in runs if run["study"].startswith("Entities")])
+
+
+def few(runs: Sequence[Run]) -> str:
+    """Entities from few labels."""
+    return _tasks([run for run in runs if run["study"].startswith("Few")])
+
+
+def _tasks(runs: Sequence[Run]) -> str:
     rows = []
-    for task in ("ner", "sentiment", "pos"):
+    for task in ("ner", "topic", "sentiment", "pos"):
         of_task = [run for run in runs if run["cell"].get("task") == task]
         for code in sorted({run["cell"]["language"] for run in of_task}):
             own = [run for run in of_task if run["cell"]["language"] == code]
             alone, stacked = values(own, use="alone"), values(own, use="stacked", method="seq_bn")
-            baseline = first(max(run["result"]["baseline"].values()) for run in own)
+            baseline = spread(sorted({max(run["result"]["baseline"].values()) for run in own}))
             rows.append([task, find_language(code).name, baseline, spread(alone), spread(stacked)])
     return table(("task", "language", "baseline", "task adapter alone", "on a Seq_bn"), rows)
 
 
-TABLES = {"topics": topics, "tokens": tokens}
+TABLES = {"topics": topics, "tokens": tokens, "few": few}
 
 
 def values(runs: Iterable[Run], **cell: str) -> list[float]:
@@ -105,7 +115,9 @@ def first(found: Iterable[float | None]) -> str:
 
 def spread(found: Sequence[float]) -> str:
     """Mean and standard deviation over seeds; only the mean of one."""
-    return f"{mean(found):.1f}" * bool(found) + (f" ± {stdev(found):.1f}" if len(found) > 1 else "")
+    if not found:
+        return ""
+    return f"{mean(found):.1f}" + (f" ± {stdev(found):.1f}" if len(found) > 1 else "")
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

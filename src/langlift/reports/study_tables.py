@@ -1,6 +1,7 @@
 """The tables of a study's report, from its analysis; numbers are only formatted here."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import mean, stdev
 
 from langlift.errors import InputError
@@ -54,8 +55,10 @@ def results_table(results: Results) -> Table:
     names = list(dict.fromkeys(name for found in baselines.values() for name in found))
     for language, found in baselines.items():
         spreads = [results.spread(language, condition) for condition in results.conditions]
-        plain = [_score(found[name], measure) if name in found else NONE for name in names]
-        rows.append([_language(language), *plain, *_ranked(spreads, results)])
+        plain = [Spread(1, found[name]) if name in found else None for name in names]
+        cells = _ranked([*plain, *spreads], results)
+        cells[: len(names)] = [replace(cell, further={}) for cell in cells[: len(names)]]
+        rows.append([_language(language), *cells])
     overall = [results.overall(condition) for condition in results.conditions]
     better = "Lower is better." if measure.lower_is_better else "Higher is better."
     notes = [f"{better} ± is the standard deviation over seeds; the CSV also has 95 % intervals."]
@@ -354,7 +357,7 @@ def _score(value: float, measure: Measure) -> Cell:
 
 
 def _ranked(spreads: Sequence[Spread | None], results: Results) -> list[Cell]:
-    """With the best in bold, and all that are shown with the same number."""
+    """With the best in bold, be it a baseline, and all that are shown with the same number."""
     measure = results.measure
     means, best = [one.mean for one in spreads if one is not None], None
     if results.comparable and len(means) > 1:

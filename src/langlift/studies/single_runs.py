@@ -118,11 +118,13 @@ def _seed_runs(
         published = settings.get("label_subwords") == "every" or None
     cell["task"] = inputs.get("task")
     runs = []
+    whole = folder.parent if "seed" in inputs else folder
+    baseline = _metrics(whole).get("baseline") if (whole / METRICS).is_file() else None
     for seed in [inputs["seed"]] if "seed" in inputs else settings["seeds"]:
         own = folder if "seed" in inputs else folder / f"seed-{seed}"
         metrics = _metrics(own)
         metric = next(key for key in metrics if key.startswith("test_")).removeprefix("test_")
-        result = {"value": metrics[f"test_{metric}"], "dev": metrics.get(f"dev_{metric}")}
+        result = {"value": metrics[f"test_{metric}"], "dev": metrics.get(f"dev_{metric}"), "baseline": baseline}
         name = folder.name if own == folder else f"{folder.name}/{own.name}"
         found: dict[str, Any] = {"cell": {**cell, "metric": metric, "seed": seed}, "published": published}
         runs.append(StudyRun(folder=own, kind=command, name=name, result=result, cost=_costs(metrics), **found))
