@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from langlift.errors import LangliftError
-from langlift.vocab.tokenizer_training import SPECIAL, train_unigram_tokenizer
+from langlift.vocab.tokenizer_training import LONGEST_LINE, SPECIAL, _short_lines, train_unigram_tokenizer
 
 LINES = [
     "Il-qattus qabeż fuq il-bejt u raqad fix-xemx.",
@@ -125,3 +125,16 @@ def test_the_sizes_that_a_refusal_names_are_right():
         assert len(train_unigram_tokenizer(LINES, size + sign * change, 64)) == size + sign * change
         with pytest.raises(LangliftError):
             train_unigram_tokenizer(LINES, size + sign * (change - 1), 64)
+
+
+@pytest.mark.parametrize("between", [" ", "\u1785"])
+def test_a_long_line_counts_as_much_as_many_short_ones(capfd: pytest.CaptureFixture[str], between: str) -> None:
+    words = [word for line in LINES for word in line.split()]
+    long = between.join(words * 40)
+    assert len(long.encode()) > 4 * LONGEST_LINE
+    parts = list(_short_lines(long))
+    assert max(map(len, parts)) <= LONGEST_LINE
+    assert "".join(parts).replace(" ", "") == long.replace(" ", ""), "no letter is lost"
+    pieces = "".join(train_unigram_tokenizer([long], SIZE, 64).get_vocab())
+    assert {letter for word in words for letter in word} - set(pieces) == set(), "the line was read"
+    assert capfd.readouterr().err == ""

@@ -4,7 +4,8 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
@@ -19,6 +20,7 @@ from langlift.vocab.parts import META, ROLES, State, assembled, is_byte_level, k
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 CHARACTER_COVERAGE = 0.9998
+LONGEST_LINE = 2048
 
 
 def train_unigram_tokenizer(
@@ -107,9 +109,10 @@ def _unigram_pieces(
     except ImportError:
         raise LangliftError("training a tokenizer needs sentencepiece", "pip install 'langlift[vocab]'") from None
     model = io.BytesIO()
+    normalised = (normalizer.normalize_str(line) if normalizer else line for line in lines)
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=(normalizer.normalize_str(line) if normalizer else line for line in lines),
+            sentence_iterator=chain.from_iterable(map(_short_lines, normalised)),
             model_writer=model,
             model_type="unigram",
             # sentencepiece also counts its own three special tokens.
@@ -119,8 +122,8 @@ def _unigram_pieces(
             normalization_rule_name="identity",
             input_sentence_size=600_000,
             shuffle_input_sentence=True,
-            max_sentence_length=8192,
-            minloglevel=1,
+            max_sentence_length=4 * LONGEST_LINE,  # bytes; longer lines would be skipped
+            minloglevel=2,
         )
     except RuntimeError as error:
         raise _too_small(str(error), count) from None
@@ -130,6 +133,16 @@ def _unigram_pieces(
         for i in range(trained.get_piece_size())
         if not (trained.is_control(i) or trained.is_unknown(i))
     ]
+
+
+def _short_lines(line: str) -> Iterator[str]:
+    """A line in parts of at most ``LONGEST_LINE`` characters, cut between words where there are spaces."""
+    while len(line) > LONGEST_LINE:
+        end = line.rfind(" ", 1, LONGEST_LINE)
+        end = LONGEST_LINE if end < 0 else end
+        yield line[:end]
+        line = line[end:].lstrip(" ")
+    yield line
 
 
 def _too_small(reason: str, count: int) -> LangliftError:
