@@ -13,9 +13,9 @@ from langlift.corpus.characters import characters_per_word
 from langlift.corpus.language_identification import THRESHOLD, LanguageIdentifier
 from langlift.corpus.leakage import read_evaluation_sets
 from langlift.corpus.pipeline import DroppedText, Pipeline, in_batches
-from langlift.corpus.sources import TextSource, open_source, parse_source
+from langlift.corpus.sources import SourceSpec, TextSource, open_source, parse_source
 from langlift.corpus.split_writer import MINIMUM_DOCUMENTS, SplitWriter
-from langlift.data_folder import MEGABYTE, SAMPLE, write_dropped, write_manifest
+from langlift.data_folder import MEGABYTE, write_dropped, write_manifest
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes
 from langlift.languages import Language
@@ -79,18 +79,7 @@ def build_corpus(
         LangliftError: the hub cannot be reached, or the folder cannot be written.
     """
     started = time.monotonic()
-    if not sources:
-        raise InputError("no source is given", "add one, such as --source glotcc or --source 'file:texts/*.txt'")
-    specs = [parse_source(source) for source in sources]
-    scoring = any(spec.kind == "flores" for spec in specs)
-    if scoring and any(spec.kind != "flores" for spec in specs):
-        raise InputError(
-            "flores is for scoring only and cannot be mixed with training text", "build it into its own folder"
-        )
-    if scoring and (exclude or language_model is not None):
-        raise InputError(
-            "flores is never filtered: --exclude and --language-model do not apply", "leave these options out"
-        )
+    specs, scoring = _specs(sources, filtered=bool(exclude) or language_model is not None)
     check_new_folder(out)
     evaluation = read_evaluation_sets(exclude, language.script)
     identifier = LanguageIdentifier(language_model, language) if language_model is not None else None
@@ -127,14 +116,7 @@ def build_corpus(
             kept=asdict(kept),
             lines_changed=pipeline.lines_changed,
             filters=dropped.counts(),
-            evaluation=None
-            if evaluation is None
-            else {
-                "files": [str(file) for file in evaluation.files],
-                "sentences": evaluation.sentences,
-                "skipped": len(evaluation.skipped),
-                "skipped_files": [str(file) for file in evaluation.skipped[:SAMPLE]],
-            },
+            evaluation=None if evaluation is None else evaluation.described(),
             leaks=dict(pipeline.leaks.most_common()),
             deduplication=pipeline.deduplication.state(),
             stopped_by_budget=pipeline.full,
@@ -147,6 +129,23 @@ def build_corpus(
         )
         write_manifest(folder, asdict(result))
     return result
+
+
+def _specs(sources: Sequence[str], filtered: bool) -> tuple[list[SourceSpec], bool]:
+    """The sources, and whether they are for scoring."""
+    if not sources:
+        raise InputError("no source is given", "add one, such as --source glotcc or --source 'file:texts/*.txt'")
+    specs = [parse_source(source) for source in sources]
+    scoring = any(spec.kind == "flores" for spec in specs)
+    if scoring and any(spec.kind != "flores" for spec in specs):
+        raise InputError(
+            "flores is for scoring only and cannot be mixed with training text", "build it into its own folder"
+        )
+    if scoring and filtered:
+        raise InputError(
+            "flores is never filtered: --exclude and --language-model do not apply", "leave these options out"
+        )
+    return specs, scoring
 
 
 def _process_sources(

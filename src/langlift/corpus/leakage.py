@@ -18,6 +18,7 @@ import numpy as np
 from langlift.corpus.cleaning import clean_line
 from langlift.corpus.fingerprints import Lines, as_arrays, fingerprint, windows
 from langlift.corpus.text_files import read_raw_lines
+from langlift.data_folder import SAMPLE
 from langlift.errors import InputError
 
 CONTAINED = 6
@@ -60,6 +61,15 @@ class EvaluationSets:
     script: str
     lines: HashTable
     sequences: dict[int, HashTable]
+
+    def described(self) -> dict[str, Any]:
+        """The sets, for the manifest."""
+        return {
+            "files": [str(file) for file in self.files],
+            "sentences": self.sentences,
+            "skipped": len(self.skipped),
+            "skipped_files": [str(file) for file in self.skipped[:SAMPLE]],
+        }
 
     def leaks(self, lines: Lines) -> np.ndarray:
         """For each line of a batch, the index in ``files`` of the file that it leaks from; -1 for none."""
