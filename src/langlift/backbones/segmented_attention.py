@@ -47,17 +47,17 @@ class Segments:
 
 
 @dataclass(frozen=True)
-class Sight:
+class AttentionMask:
     """Which tokens a token attends to: those closer than ``window`` and, if ``causal``, not those after it."""
 
     causal: bool
     window: int | None
 
-    def limits(self, length: int) -> bool:
+    def hides_some(self, length: int) -> bool:
         """Whether some tokens of a sentence do not see each other."""
         return self.causal or (self.window is not None and length > self.window)
 
-    def unseen(self, length: int, device: torch.device) -> Tensor:
+    def hidden(self, length: int, device: torch.device) -> Tensor:
         """Boolean [length, length]: true where the first token does not see the second."""
         places = torch.arange(length, device=device)
         distance = places[:, None] - places
@@ -116,10 +116,10 @@ def flat_attention(
         key, value = (x.repeat_interleave(shared, dim=1) for x in (key, value))
     # Rotary positions may leave queries and keys in float32 where autocast made the values bf16.
     q, k, v = (x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value))
-    sight = Sight(module.is_causal, sliding_window)  # type: ignore[arg-type]
+    mask = AttentionMask(module.is_causal, sliding_window)  # type: ignore[arg-type]
     if query.is_cuda or (query.dtype == torch.float32 and not torch.is_grad_enabled()):
-        return _fused(q, k, v, segments, scale, dropout, sight)[None], None
-    return SegmentedAttention.apply(q, k, v, segments.runs, scale, dropout, sight)[None], None
+        return _fused(q, k, v, segments, scale, dropout, mask)[None], None
+    return SegmentedAttention.apply(q, k, v, segments.runs, scale, dropout, mask)[None], None
 
 
 class SegmentedAttention(torch.autograd.Function):
@@ -138,7 +138,7 @@ class SegmentedAttention(torch.autograd.Function):
         runs: tuple[Run, ...],
         scale: float,
         dropout: float,
-        sight: Sight,
+        mask: AttentionMask,
     ) -> Tensor:
         """Shapes [tokens, heads, d] -> the same."""
         output = torch.empty(query.shape, dtype=query.dtype, device=query.device)
@@ -146,8 +146,8 @@ class SegmentedAttention(torch.autograd.Function):
         for run in runs:
             q, k, v = (_products(x, run) for x in (query, key, value))
             scores = torch.bmm(q, k.transpose(1, 2)).mul_(scale)
-            if sight.limits(run[2]):
-                scores.masked_fill_(sight.unseen(run[2], scores.device), -torch.inf)
+            if mask.hides_some(run[2]):
+                scores.masked_fill_(mask.hidden(run[2], scores.device), -torch.inf)
             shares = scores.softmax(dim=-1)
             kept.append(shares)
             if dropout:
@@ -210,17 +210,17 @@ def _fused(
     segments: Segments,
     scale: float,
     dropout: float,
-    sight: Sight,
+    mask: AttentionMask,
 ) -> Tensor:
     """The same with fused kernels; on a GPU few calls for all lengths: a call costs more than some padding."""
     if not query.is_cuda or len(segments.runs) == 1:
-        return _fused_by_run(query, key, value, segments, scale, dropout, sight)
+        return _fused_by_run(query, key, value, segments, scale, dropout, mask)
     kernel = _variable_length_kernel()
     if kernel is None or dropout or query.dtype not in (torch.float16, torch.bfloat16):
-        return _fused_padded(query, key, value, segments, scale, dropout, sight)
+        return _fused_padded(query, key, value, segments, scale, dropout, mask)
     boundaries, longest = _boundaries(segments.lengths, query.device), max(segments.lengths)
-    behind = -1 if sight.window is None else sight.window - 1
-    window = (behind, 0 if sight.causal else behind)
+    behind = -1 if mask.window is None else mask.window - 1
+    window = (behind, 0 if mask.causal else behind)
     output: Tensor = kernel(
         query, key, value, boundaries, boundaries, longest, longest, scale=scale, window_size=window
     )
@@ -234,7 +234,7 @@ def _fused_by_run(
     segments: Segments,
     scale: float,
     dropout: float,
-    sight: Sight,
+    mask: AttentionMask,
 ) -> Tensor:
     """One fused call for each run of equal length."""
     sizes = [count * length for _, count, length in segments.runs]
@@ -243,10 +243,10 @@ def _fused_by_run(
         segments.runs, *(x.split(sizes) for x in (query, key, value)), strict=True
     ):
         q, k, v = (x.unflatten(0, (count, length)).transpose(1, 2) for x in parts)
-        plain = sight.window is None or length <= sight.window
-        seen = None if plain else ~sight.unseen(length, q.device)
+        plain = mask.window is None or length <= mask.window
+        seen = None if plain else ~mask.hidden(length, q.device)
         attended = scaled_dot_product_attention(
-            q, k, v, attn_mask=seen, dropout_p=dropout, scale=scale, is_causal=plain and sight.causal
+            q, k, v, attn_mask=seen, dropout_p=dropout, scale=scale, is_causal=plain and mask.causal
         )
         outputs.append(attended.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)
@@ -259,13 +259,13 @@ def _fused_padded(
     segments: Segments,
     scale: float,
     dropout: float,
-    sight: Sight,
+    mask: AttentionMask,
 ) -> Tensor:
     """One fused call for all sentences, padded here only, or one for each group of them."""
     if len(groups := _padded_together(segments.lengths)) > 1:
         sizes = [sum(group.lengths) for group in groups]
         parts = zip(query.split(sizes), key.split(sizes), value.split(sizes), groups, strict=True)
-        return torch.cat([_fused_padded(q, k, v, group, scale, dropout, sight) for q, k, v, group in parts])
+        return torch.cat([_fused_padded(q, k, v, group, scale, dropout, mask) for q, k, v, group in parts])
     places, is_token = _grid(segments.lengths, query.device)
     count, longest = is_token.shape
     q, k, v = (
@@ -275,14 +275,14 @@ def _fused_padded(
         .transpose(1, 2)
         for x in (query, key, value)
     )
-    whole = sight.window is None or longest <= sight.window
+    whole = mask.window is None or longest <= mask.window
     seen: Tensor | None = is_token[:, None, None]
-    if sight.causal and whole:
+    if mask.causal and whole:
         seen = None  # padding comes after everything that is attended to
     elif not whole:
         # Padding attends to itself: a row without any key would have no softmax and no gradient.
         itself = torch.eye(longest, dtype=torch.bool, device=is_token.device)
-        seen = (is_token[:, None, None] & ~sight.unseen(longest, is_token.device)) | itself
+        seen = (is_token[:, None, None] & ~mask.hidden(longest, is_token.device)) | itself
     attended = scaled_dot_product_attention(
         q, k, v, attn_mask=seen, dropout_p=dropout, scale=scale, is_causal=seen is None
     )
