@@ -49,7 +49,9 @@ def _show_plan(planned: "StudyPlan", price: "PlanPrice") -> None:
     from langlift.progress import readable_seconds
 
     asks = any(one.kind == "prompt" for one in price.runs)
-    runs = [*((one.name, one) for one in price.runs), ("all unfinished runs", price.total)]
+    unknown = any(one.tokens is None and not one.finished for one in price.runs)
+    what = "all unfinished runs" + ", as far as known" * unknown
+    runs = [*((one.name, one) for one in price.runs), (what, price.total)]
     rows: list[tuple[str, ...]] = []
     for name, one in runs:
         requests = "" if one.requests is None else f"{one.requests:,}"

@@ -248,16 +248,11 @@ def _priced(
 
 
 def _total(runs: Sequence[RunPrice]) -> RunPrice:
-    """The sums over what is known of the unfinished runs."""
-    seconds = [price.seconds for price in runs if price.seconds is not None]
-    requests = [price.requests for price in runs if price.requests]
-    return RunPrice(
-        "total",
-        "total",
-        False,
-        tokens=sum(price.tokens or 0 for price in runs),
-        flops=sum(price.flops or 0.0 for price in runs),
-        disk_bytes=sum(price.disk_bytes or 0 for price in runs),
-        seconds=sum(seconds) if seconds or not runs else None,
-        requests=sum(requests) if requests else None,
-    )
+    """The sums over what is known of the unfinished runs; None where nothing is."""
+
+    def summed(what: str) -> Any:
+        known = [value for price in runs if (value := getattr(price, what)) is not None]
+        return sum(known) if known or not runs else None
+
+    sums = {what: summed(what) for what in ("tokens", "flops", "disk_bytes", "seconds")}
+    return RunPrice("total", "total", False, **sums, requests=summed("requests") or None)
