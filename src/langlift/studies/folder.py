@@ -1,7 +1,6 @@
 """The folder of a study: study.yaml, and a folder for each run, which is finished once it contains run.json."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from langlift.errors import InputError
-from langlift.files import locked, write_json
+from langlift.files import files_in, locked, settle, write_json
 from langlift.studies.step import Step
 from langlift.studies.study_file import STUDY
 from langlift.training.run_folder import RECIPE, is_finished, read_metrics
@@ -105,10 +104,7 @@ def show_run(folder: Path) -> RunRecord:
 
 def write_run(folder: Path, content: Mapping[str, Any]) -> None:
     """Finish a run: first everything in its folder is written to disk, then run.json."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+    settle(*files_in(folder))
     write_json(folder / RUN, content)
 
 

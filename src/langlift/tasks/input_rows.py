@@ -168,11 +168,11 @@ def conll_sentences(
     prefix = next(iter(prefixes)) if len(first) > 1 and len(prefixes) == 1 else ""
     for sentence in chain([first], sentences):
         for _, columns in sentence:
-            if numbered:
+            if numbered and len(columns) > 1 and columns[0].isdecimal():
                 del columns[0]
                 if repairs:
                     repairs("numbered")
-            if prefix and columns and columns[0].startswith(prefix) and columns[0] != prefix:
+            if prefix and columns[0].startswith(prefix) and columns[0] != prefix:
                 columns[0] = columns[0].removeprefix(prefix)
                 if repairs:
                     repairs("prefixed")
