@@ -466,9 +466,9 @@ def test_auto_takes_bf16_where_it_is_there_and_safe(in_bf16, available, chosen, 
 def test_a_topic_run_in_bf16_on_either_path(tiny_bert: Path, topic_folder: Path, tmp_path: Path) -> None:
     for path in ("fast", "naive"):
         recipe = TaskRecipe(
-            epochs=12,
+            epochs=24,
             batch_size=8,
-            learning_rate=1e-2,
+            learning_rate=3e-3,
             seeds=(1,),
             reduction_factor=4,
             pooling="mean",
