@@ -108,7 +108,7 @@ def test_a_short_demo(langlift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         demonstration,
         "resolve",
         lambda *given, **options: dataclasses.replace(
-            adapter_recipe(*given, **options), steps=20, validate_every=20, keep_states=0.0
+            adapter_recipe(*given, **options), steps=20, validate_every=20
         ),
     )
     monkeypatch.setattr(

@@ -42,6 +42,20 @@ def hidden_states(model: PreTrainedModel, batch: Mapping[str, Tensor], rows: Ten
     return output if narrowed else output.index_select(0, places)
 
 
+def mean_states(states: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    """The means over each sentence's tokens of the states [tokens, d] of a whole batch; shape [sentences, d]."""
+    if "lengths" in batch:
+        runs = Segments(tuple(batch["lengths"].tolist())).runs
+        parts = states.split([count * length for _, count, length in runs])
+        means = [x.view(count, length, -1).mean(dim=1) for x, (_, count, length) in zip(parts, runs, strict=True)]
+        return torch.cat(means)
+    states = states.view(*batch["input_ids"].shape, -1)
+    if (mask := batch.get("attention_mask")) is None:
+        return states.mean(dim=1)
+    weights = mask[:, :, None].to(states.dtype)
+    return (states * weights).sum(dim=1) / weights.sum(dim=1)
+
+
 @contextmanager
 def only_rows(model: PreTrainedModel, places: Tensor) -> Iterator[bool]:
     """Within this context, compute the end of the last layer (after its attention) only for some tokens.

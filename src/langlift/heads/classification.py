@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from langlift.backbones.hidden_states import hidden_states
-from langlift.backbones.segmented_attention import Segments
+from langlift.backbones.hidden_states import hidden_states, mean_states
 from langlift.masking import IGNORED
 
 CONTINUED = -101
@@ -106,11 +105,7 @@ class SentenceClassifier(TaskModel):
             chosen = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
             chosen[0, ends - lengths if self.head.pooling == "first" else ends - 1] = True
             return hidden_states(self.body, batch, chosen)
-        hidden = hidden_states(self.body, batch)
-        runs = Segments(tuple(lengths.tolist())).runs
-        parts = hidden.split([count * length for _, count, length in runs])
-        pooled = [x.view(count, length, -1).mean(dim=1) for x, (_, count, length) in zip(parts, runs, strict=True)]
-        return torch.cat(pooled)
+        return mean_states(hidden_states(self.body, batch), batch)
 
 
 class TokenHead(nn.Module):

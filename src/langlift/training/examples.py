@@ -234,6 +234,43 @@ class FlatBatch:
         }
 
 
+LEAST_HALVED = 16
+"""Minimum length of a text that is halved, in tokens."""
+
+
+@dataclass(frozen=True)
+class HalvingBatch:
+    """Collates examples with each long text as two: its first half and its second half.
+
+    Both keep the special tokens at the text's ends. The batch also has ``halves``, int64 [2, halved texts]: the
+    numbers of the texts' first and second halves among the sentences of the batch.
+    """
+
+    collate: Collate
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """The examples as one batch, shortest first."""
+        parts: list[Example] = []
+        pairs = []
+        for example in examples:
+            ids, labels = example["input_ids"], example["labels"]
+            if len(ids) < LEAST_HALVED:
+                parts.append(example)
+                continue
+            middle = len(ids) // 2
+            pairs.append((len(parts), len(parts) + 1))
+            parts.append(
+                {"input_ids": np.append(ids[:middle], ids[-1]), "labels": np.append(labels[:middle], IGNORED)}
+            )
+            parts.append(
+                {"input_ids": np.append(ids[0], ids[middle:]), "labels": np.append(IGNORED, labels[middle:])}
+            )
+        order = np.argsort([len(part["input_ids"]) for part in parts], kind="stable")  # as in ``FlatBatch``
+        places = np.argsort(order)
+        halves = places[np.array(pairs, dtype=np.int64).reshape(-1, 2).T]
+        return {**self.collate([parts[i] for i in order]), "halves": torch.from_numpy(halves)}
+
+
 def _padded(arrays: Sequence[npt.NDArray[np.int64]], longest: int, value: int) -> Tensor:
     tensors = [torch.from_numpy(array) for array in arrays]
     if tensors[0].ndim:

@@ -21,6 +21,7 @@ from langlift.training.decoder_bias import FitBias, piece_counts
 from langlift.training.encoding import EncodedRow
 from langlift.training.examples import (
     ExampleOf,
+    HalvingBatch,
     LengthGroups,
     Rounds,
     Schedule,
@@ -32,7 +33,7 @@ from langlift.training.examples import (
     one_pass,
 )
 from langlift.training.language_model_loss import loss_path
-from langlift.training.loss_terms import DrawExperts, consistent_loss, frozen_copy, state_keeping_loss
+from langlift.training.loss_terms import DrawExperts, consistent_loss, contrastive_loss
 from langlift.training.precision import use_bf16
 from langlift.training.recipes import CAUSAL, AdaptRecipe
 from langlift.training.trainer import LiftTrainer, on_device, training_arguments, validation_losses
@@ -58,7 +59,6 @@ class Adaptation:
     ) -> None:
         self.model, self.tokenizer, self.name, self.recipe = model, tokenizer, name, recipe
         self.config = METHODS[recipe.method].config(recipe)
-        self._teacher = frozen_copy(model) if recipe.keep_states else None
         if self.config is not None and fresh:
             attach(model, name, self.config)
         self._mixture: Mixture | None = None
@@ -88,16 +88,13 @@ class Adaptation:
             model.to(device)
         examples_of = examples_for(self.tokenizer, recipe)
         path = loss_path(recipe.path, model, self.tokenizer.pad_token_id)
-        callbacks, two_passes = list(callbacks), None
+        callbacks, loss, collate = list(callbacks), path.loss, path.collate
         if self._mixture is not None:
             callbacks.append(DrawExperts(self._mixture))
             if recipe.consistency > 0:
-                two_passes = consistent_loss(recipe.path, self._mixture, recipe.consistency)
-        loss = two_passes or path.loss
-        if self._teacher is not None:
-            # The teacher reads the same batches.
-            loss_path(recipe.path, self._teacher.to(device), self.tokenizer.pad_token_id)
-            loss = state_keeping_loss(self._teacher, recipe.keep_states, two_passes)
+                loss = consistent_loss(recipe.path, self._mixture, recipe.consistency)
+        if recipe.contrast:
+            loss, collate = contrastive_loss(recipe.contrast), HalvingBatch(path.collate)
 
         # Dev rows have the same masks at every validation of every run.
         dev, targeted_dev = (
@@ -141,7 +138,7 @@ class Adaptation:
                 example_order(data, recipe),
                 steps * recipe.batch_size * accumulation,
             ),
-            collate=path.collate,
+            collate=collate,
             bf16=bf16,
             callbacks=callbacks,
         )

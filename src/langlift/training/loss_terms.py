@@ -1,15 +1,15 @@
-"""Terms added to a masked loss: the consistency of two passes, and the preservation of hidden states."""
+"""Terms added to a masked loss: consistency of two passes, hidden states preserved, halves of texts contrasted."""
 
 import copy
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div
+from torch.nn.functional import cross_entropy, kl_div, normalize
 from transformers import PreTrainedModel, TrainerCallback, TrainerState
 
 from langlift.adapters.mosa import Mixture
-from langlift.backbones.hidden_states import hidden_states
+from langlift.backbones.hidden_states import hidden_states, mean_states
 from langlift.masking import IGNORED
 from langlift.training.decoder_loss import summed_cross_entropy, summed_symmetric_divergence
 from langlift.training.language_model_loss import before_decoder, decoder_of, fast_loss, logit_cap, logits_at
@@ -74,7 +74,7 @@ def frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
     return teacher.requires_grad_(False)
 
 
-def state_keeping_loss(teacher: PreTrainedModel, weight: float, loss: SummedLoss | None = None) -> SummedLoss:
+def state_keeping_loss(teacher: PreTrainedModel, weight: float) -> SummedLoss:
     """A masked loss, and a term that keeps the last hidden states of all other tokens close to the teacher's.
 
     With s the state of a token that is not predicted, in a text with masks, and t the teacher's for the same token
@@ -82,19 +82,13 @@ def state_keeping_loss(teacher: PreTrainedModel, weight: float, loss: SummedLoss
     ``|t - mean(t)|^2``, times ``weight`` and the number of predicted tokens (the masked loss is a sum over these).
     The mean, which makes up most of a sentence encoder's norm, carries no information and is subtracted. So the
     states of texts without masks are preserved, while those at masks learn to predict the missing word. The term
-    is computed on the first half of a batch's texts, which halves its cost. With a ``loss`` other than the plain
-    masked one, it needs an additional pass.
+    is computed on the first half of a batch's texts, which halves its cost.
     """
 
     def both(student: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
-        half = first_half(batch)
-        if loss is None:
-            states = hidden_states(student, batch)
-            total, items = fast_loss(student, batch, states)
-        else:
-            total, items = loss(student, batch)
-            states = hidden_states(student, half)
-        return total + weight * items * _lost_variance(teacher, states, half), items
+        states = hidden_states(student, batch)
+        total, items = fast_loss(student, batch, states)
+        return total + weight * items * _lost_variance(teacher, states, first_half(batch)), items
 
     return both
 
@@ -119,3 +113,32 @@ def first_half(batch: Batch) -> Batch:
     lengths = batch["lengths"][: (len(batch["lengths"]) + 1) // 2]
     tokens = int(lengths.sum())
     return {name: lengths if name == "lengths" else tensor[:, :tokens] for name, tensor in batch.items()}
+
+
+TEMPERATURE = 0.05
+"""Divides the cosine similarities in ``contrastive_loss``; SimCSE's value."""
+
+
+def contrastive_loss(weight: float) -> SummedLoss:
+    """A masked loss, and a term by which a text's two halves recognise each other among those of the batch.
+
+    For batches of ``HalvingBatch``. A half is represented by the mean of its last hidden states. The term is the
+    cross-entropy of finding a text's second half by cosine similarity to its first one, and vice versa, averaged
+    over the halved texts, times ``weight`` and the number of predicted tokens. Masked training alone moves an
+    encoder's states away from what a sentence is about; the halves of a text are about the same thing. As in
+    DeCLUTR (arXiv 2006.03659), but in the same pass as the masked loss.
+    """
+
+    def both(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
+        states = hidden_states(model, batch)
+        total, items = fast_loss(model, batch, states)
+        first, second = batch["halves"]
+        if len(first) < 2:
+            return total, items
+        means = normalize(mean_states(states, batch).float(), dim=-1)
+        similarities = means[first] @ means[second].T / TEMPERATURE
+        same = torch.arange(len(first), device=similarities.device)
+        found = (cross_entropy(similarities, same) + cross_entropy(similarities.T, same)) / 2
+        return total + weight * items * found, items
+
+    return both

@@ -29,9 +29,9 @@ class AdaptRecipe(MethodSettings):
     fit_bias: bool = setting(
         False, "Masked objectives: initialise the head's bias from token frequencies in the text, and train it"
     )
-    keep_states: float = setting(
+    contrast: float = setting(
         0.0,
-        "Weight of a loss term that keeps the hidden states of unmasked tokens close to the base's (0: off)",
+        "Weight of a loss term that brings the two halves of a text together, apart from other texts (0: off)",
         minimum=0,
     )
     masking_share: float = setting(0.15, "mlm, full_word: share of the tokens to predict", above=0, maximum=1)
@@ -78,8 +78,10 @@ class AdaptRecipe(MethodSettings):
         second_pass = f"not with the second pass of {self.method} (set consistency to 0)"
         if self.gradient_checkpointing and self.needs_second_pass:
             conflicts.append(f"gradient_checkpointing: {second_pass}")
-        if self.keep_states and (self.objective == CAUSAL or self.quantised):
-            conflicts.append("keep_states: only for masked objectives, and not for a quantised base")
+        if self.contrast and self.objective == CAUSAL:
+            conflicts.append("contrast: only for masked objectives")
+        if self.contrast and self.needs_second_pass:
+            conflicts.append(f"contrast: {second_pass}")
         if self.quantised and METHODS[self.method].whole_model:
             conflicts.append(f"quantised: only for adapters (method {self.method} trains the base model itself)")
         return conflicts
@@ -129,7 +131,7 @@ class FamilyRecipe(AdaptRecipe):
         conflicts = super().conflicts()
         if self.objective == CAUSAL or self.quantised:
             conflicts.append("causal and quantised models: only for one language (langlift adapt)")
-        for name in ("targeted_as_published", "keep_states", "fit_bias"):
+        for name in ("targeted_as_published", "contrast", "fit_bias"):
             if getattr(self, name):
                 conflicts.append(f"{name}: only for one language (langlift adapt)")
         return conflicts
@@ -215,7 +217,11 @@ class FurtherRecipe(_TextTraining):
         "Initialisation of the dense layer of a new head: identity, or normal, N(0, 0.02)",
         choices=("identity", "normal"),
     )
-    keep_states: float = same_setting(AdaptRecipe, "keep_states")
+    keep_states: float = setting(
+        0.0,
+        "Weight of a loss term that keeps the hidden states of unmasked tokens close to the base's (0: off)",
+        minimum=0,
+    )
     steps: int = same_setting(_TextTraining, "steps", 1000)
     decay_share: float = same_setting(_TextTraining, "decay_share", 0.7)
     learning_rate: float = same_setting(_TextTraining, "learning_rate", 3e-4, "Peak learning rate (AdamW)")
