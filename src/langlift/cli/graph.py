@@ -13,7 +13,8 @@ from langlift.errors import InputError
 from langlift.graph.recipe import GraphRecipe
 
 if TYPE_CHECKING:
-    from langlift.graph.building import GraphResult, GraphsResult
+    from langlift.graph.building import GraphResult
+    from langlift.graph.building_many import GraphsResult
 
 SHOWN = 20
 """Number of relations or languages shown in a table."""
@@ -57,7 +58,8 @@ def build(
     """Turn ConceptNet or other triples into sentences with argument spans, split by concept."""
     from langlift.config.loading import resolve
     from langlift.data_folder import excerpt, read_dropped
-    from langlift.graph.building import build_graph, build_graphs
+    from langlift.graph.building import build_graph
+    from langlift.graph.building_many import build_graphs
     from langlift.languages import find_language
 
     if either_end:
