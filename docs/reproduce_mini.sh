@@ -11,12 +11,13 @@
 #          full    docs/studies/mini-ten-full.yaml
 #          tasks   docs/studies/mini-tasks.yaml
 #          few     docs/studies/mini-few-labels.yaml
+#          contrast  100 labelled topics in Xhosa and Zulu, on which the preset's contrast was chosen
 set -euo pipefail
 : "${LANGLIFT_DATA:?must name the folder of real data}"
 OUT=${1:?name a folder for the results}
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 shift
-PARTS=${*:-card gate ten full tasks few}
+PARTS=${*:-card gate ten full tasks few contrast}
 BASE_LANGUAGES="eng_Latn fra_Latn spa_Latn fin_Latn est_Latn hun_Latn ind_Latn bul_Cyrl ell_Grek tur_Latn heb_Hebr slk_Latn \
   lvs_Latn ukr_Cyrl rus_Cyrl hau_Latn som_Latn amh_Ethi zul_Latn xho_Latn"
 mkdir -p "$OUT"
@@ -50,6 +51,21 @@ gate() {
   done
 }
 
+contrast() {
+  for language in xho_Latn zul_Latn; do
+    local task=(task topic --base langlift-mini --data "$LANGLIFT_DATA/eval/sib200/$language" --resume --seeds 1,2,3
+      --set train_examples=100 --set validation_examples=300)
+    keep "few-$language-alone" "${task[@]}" --out "$OUT/few-$language-alone"
+    for weight in 0 1; do
+      local adapter="$OUT/adapt-$language-contrast-$weight"
+      keep "adapt-$language-contrast-$weight" adapt "$language" --base langlift-mini --resume --out "$adapter" \
+        --data "$LANGLIFT_DATA/corpus/$language.txt" --set "contrast=$weight"
+      keep "few-$language-contrast-$weight" "${task[@]}" --language-adapter "$adapter" \
+        --out "$OUT/few-$language-contrast-$weight"
+    done
+  done
+}
+
 for part in $PARTS; do
   case $part in
     card) card ;;
@@ -57,6 +73,7 @@ for part in $PARTS; do
     ten) langlift study run "$HERE/studies/mini-ten-languages.yaml" --out "$OUT/mini-ten" ;;
     full) langlift study run "$HERE/studies/mini-ten-full.yaml" --out "$OUT/mini-ten-full" ;;
     tasks) langlift study run "$HERE/studies/mini-tasks.yaml" --out "$OUT/mini-tasks" ;;
+    contrast) contrast ;;
     few) langlift study run "$HERE/studies/mini-few-labels.yaml" --out "$OUT/mini-few-labels" ;;
     *) echo "no such part: $part" >&2; exit 2 ;;
   esac

@@ -11,8 +11,11 @@ from conftest import MALTESE
 from hypothesis import given
 from hypothesis import strategies as st
 
+from langlift.adapters.method import METHODS
 from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.loading import load_masked_model, load_tokenizer
+from langlift.bundled_models import BUNDLED
+from langlift.config.loading import resolve
 from langlift.masking import IGNORED
 from langlift.training.examples import (
     LEAST_HALVED,
@@ -24,6 +27,7 @@ from langlift.training.examples import (
 )
 from langlift.training.language_model_loss import loss_path
 from langlift.training.loss_terms import TEMPERATURE, contrastive_loss
+from langlift.training.recipes import AdaptRecipe
 
 PAD, BEGIN, END = 1, 0, 2
 
@@ -109,3 +113,10 @@ def test_what_it_does_not_go_with(method: str, objective: str, message: str, lan
         "--set", "contrast=1", "--method", method, "--objective", objective,
     )  # fmt: skip
     assert refused.code == 2 and message in refused.err
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_presets_of_bundled_bases_suit_every_method(method: str):
+    """langlift-mini's has the contrast, which does not go with a second pass."""
+    for base in BUNDLED:
+        assert resolve(AdaptRecipe, "adapt", base=base, flags={"method": method}).method == method

@@ -19,6 +19,7 @@ from langlift.training.encoding import encode
 from langlift.training.examples import evenly_spread, one_pass
 from langlift.training.language_model_loss import loss_path
 from langlift.training.language_model_training import examples_for
+from langlift.training.loss_terms import with_contrast
 from langlift.training.precision import autocast, precision_name, use_bf16
 from langlift.training.recipes import CAUSAL, AdaptRecipe
 from langlift.training.trainer import Batch, LiftTrainer, on_device
@@ -123,7 +124,7 @@ def step_time(
     train_only(model, None if config is None else "measured")
     device = default_device()
     model.to(device)
-    path = loss_path(recipe.path, model, tokenizer.pad_token_id)
+    path = with_contrast(loss_path(recipe.path, model, tokenizer.pad_token_id), recipe.contrast)
     examples = one_pass(examples_for(tokenizer, recipe)(rows, recipe.seed), len(rows))
     batches = [on_device(path.collate(examples[i : i + size]), device) for i in range(0, len(examples), size)]
     bf16 = use_bf16(recipe.precision, model, lambda: path.loss(model, batches[0])[0], device)

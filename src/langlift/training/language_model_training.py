@@ -21,7 +21,6 @@ from langlift.training.decoder_bias import FitBias, piece_counts
 from langlift.training.encoding import EncodedRow
 from langlift.training.examples import (
     ExampleOf,
-    HalvingBatch,
     LengthGroups,
     Rounds,
     Schedule,
@@ -33,7 +32,7 @@ from langlift.training.examples import (
     one_pass,
 )
 from langlift.training.language_model_loss import loss_path
-from langlift.training.loss_terms import DrawExperts, consistent_loss, contrastive_loss
+from langlift.training.loss_terms import DrawExperts, consistent_loss, with_contrast
 from langlift.training.precision import use_bf16
 from langlift.training.recipes import CAUSAL, AdaptRecipe
 from langlift.training.trainer import LiftTrainer, on_device, training_arguments, validation_losses
@@ -88,13 +87,12 @@ class Adaptation:
             model.to(device)
         examples_of = examples_for(self.tokenizer, recipe)
         path = loss_path(recipe.path, model, self.tokenizer.pad_token_id)
-        callbacks, loss, collate = list(callbacks), path.loss, path.collate
+        training, callbacks = with_contrast(path, recipe.contrast), list(callbacks)
+        loss = training.loss
         if self._mixture is not None:
             callbacks.append(DrawExperts(self._mixture))
             if recipe.consistency > 0:
                 loss = consistent_loss(recipe.path, self._mixture, recipe.consistency)
-        if recipe.contrast:
-            loss, collate = contrastive_loss(recipe.contrast), HalvingBatch(path.collate)
 
         # Dev rows have the same masks at every validation of every run.
         dev, targeted_dev = (
@@ -138,7 +136,7 @@ class Adaptation:
                 example_order(data, recipe),
                 steps * recipe.batch_size * accumulation,
             ),
-            collate=collate,
+            collate=training.collate,
             bf16=bf16,
             callbacks=callbacks,
         )

@@ -12,7 +12,15 @@ from langlift.adapters.mosa import Mixture
 from langlift.backbones.hidden_states import hidden_states, mean_states
 from langlift.masking import IGNORED
 from langlift.training.decoder_loss import summed_cross_entropy, summed_symmetric_divergence
-from langlift.training.language_model_loss import before_decoder, decoder_of, fast_loss, logit_cap, logits_at
+from langlift.training.examples import HalvingBatch
+from langlift.training.language_model_loss import (
+    LossPath,
+    before_decoder,
+    decoder_of,
+    fast_loss,
+    logit_cap,
+    logits_at,
+)
 from langlift.training.trainer import Batch, SummedLoss
 
 
@@ -142,3 +150,8 @@ def contrastive_loss(weight: float) -> SummedLoss:
         return total + weight * items * found, items
 
     return both
+
+
+def with_contrast(path: LossPath, weight: float) -> LossPath:
+    """The loss path with ``contrastive_loss`` and its batches, unless ``weight`` is 0."""
+    return LossPath(HalvingBatch(path.collate), contrastive_loss(weight)) if weight else path
