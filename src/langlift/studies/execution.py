@@ -22,7 +22,7 @@ from langlift.graph.recipe import GraphRecipe
 from langlift.languages import find_language
 from langlift.prompting.running import prompt
 from langlift.studies.cutting import cut_data
-from langlift.studies.folder import COSTS, FAILED, SENTENCES, is_done, locked_folder, prepare, write_run
+from langlift.studies.folder import COSTS, FAILED, PRECISION, SENTENCES, is_done, locked_folder, prepare, write_run
 from langlift.studies.step import UNSAFE, Input, Step
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
@@ -30,6 +30,7 @@ from langlift.training.adaptation import adapt
 from langlift.training.cost import peak_memory_bytes, reset_peak_memory
 from langlift.training.family import adapt_family
 from langlift.training.family_file import Family
+from langlift.training.precision import one_precision
 from langlift.training.recipes import CAUSAL, AdaptRecipe, FamilyRecipe
 from langlift.training.run_folder import METRICS
 from langlift.vocab.building import build_vocabulary
@@ -88,7 +89,8 @@ def _attempt(step: Step, runs: Path, folder: Path) -> RunOutcome:
 def _run(step: Step, runs: Path, folder: Path) -> None:
     reset_peak_memory()
     started = time.monotonic()
-    result, metrics = KINDS[step.kind](step, runs, folder)
+    with one_precision(runs.parent / PRECISION):
+        result, metrics = KINDS[step.kind](step, runs, folder)
     if metrics is not None:
         write_json(folder / METRICS, metrics)
     seconds = time.monotonic() - started
