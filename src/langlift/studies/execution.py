@@ -10,7 +10,7 @@ from typing import Any
 
 from langlift.adapters.method import is_whole_model
 from langlift.backbones.base_name import BaseName
-from langlift.corpus.building import build_corpus
+from langlift.corpus.building import MAX_BYTES, build_corpus
 from langlift.corpus.text_data import texts_to_score
 from langlift.errors import LangliftError
 from langlift.evaluation.alignment import compare_vectors, parallel_sentences, sentence_vectors
@@ -131,7 +131,8 @@ def _recipe(step: Step, kind: type) -> Any:
 
 def _corpus(step: Step, runs: Path, folder: Path) -> Result:
     language, sources = find_language(step.settings["language"]), list(map(str, step.paths("sources")))
-    result = build_corpus(language, sources, step.output_in(runs), exclude=_paths(step, runs, "exclude"))
+    max_bytes, exclude = step.settings.get("max_bytes", MAX_BYTES), _paths(step, runs, "exclude")
+    result = build_corpus(language, sources, step.output_in(runs), max_bytes=max_bytes, exclude=exclude)
     found = {"value": result.kept["bytes"], "before": result.read["bytes"], "seconds": result.seconds}
     return found, asdict(result)
 
