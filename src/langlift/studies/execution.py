@@ -12,7 +12,7 @@ from langlift.adapters.method import is_whole_model
 from langlift.backbones.base_name import BaseName
 from langlift.corpus.building import MAX_BYTES, build_corpus
 from langlift.corpus.text_data import texts_to_score
-from langlift.errors import LangliftError
+from langlift.errors import LangliftError, is_panic
 from langlift.evaluation.alignment import compare_vectors, parallel_sentences, sentence_vectors
 from langlift.evaluation.perplexity import score_causal_model
 from langlift.evaluation.pseudo_perplexity import WITHIN_WORD, score_model
@@ -81,7 +81,9 @@ def _attempt(step: Step, runs: Path, folder: Path) -> RunOutcome:
         return RunOutcome(step.name)
     except LangliftError as error:
         return RunOutcome(step.name, error.message, error.hint)
-    except Exception as error:  # noqa: BLE001 - one run must not stop the others
+    except BaseException as error:  # one run must not stop the others
+        if not (isinstance(error, Exception) or is_panic(error)):
+            raise
         reason = " ".join(str(error).split()) or "no message"
         return RunOutcome(step.name, f"{type(error).__name__}: {reason}")
 
