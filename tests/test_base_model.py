@@ -194,7 +194,18 @@ def test_a_tokenizer_with_an_unusable_pattern_is_refused_in_one_line(
         ["score", "--base", base, "--text", text],
         ["adapt", "mlt", "--base", base, "--data", text, "--steps", 1, "--out", tmp_path / "out"],
         ["diagnose", "mlt", "--base", base, "--text", text],
-        ["vocab", "apply", "--vocabulary", base, "--base", tiny_xlm_roberta, "--out", tmp_path / "out"],
+        [
+            "vocab",
+            "apply",
+            "--vocabulary",
+            base,
+            "--base",
+            tiny_xlm_roberta,
+            "--init",
+            "mean",
+            "--out",
+            tmp_path / "out",
+        ],
     ):
         with pytest.raises(SystemExit) as exit_:
             main([*map(str, command), "--json"])
