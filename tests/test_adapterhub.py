@@ -154,7 +154,7 @@ def test_the_card_names_the_origin_and_the_command_takes_forward_only(
     card = (tmp_path / "a" / "README.md").read_text(encoding="utf-8")
     assert "folder `downloaded`" in card and "Trained by Ġanna." in card
     front = card.split("---")[1]
-    assert 'license: "cc0"' in front and "size" not in front
+    assert "license: cc0" in front and "size" not in front
     config = SeqBnConfig(4, invertible=True, inverse_at_head=False)
     assert read_config(tmp_path / "a", BACKBONES["roberta"]) == config
     exported = langlift("export", tmp_path / "a", "--to", "adapterhub", "--out", tmp_path / "e")

@@ -14,7 +14,10 @@ from langlift.adapted import Adapted
 from langlift.backbones.base_model import BaseModel
 from langlift.backbones.base_name import ALIASES, BaseName
 from langlift.backbones.loading import load_tokenizer
+from langlift.cli.main import main
 from langlift.errors import InputError
+from langlift.studies.planning import plan_study
+from langlift.studies.running import run_study
 from langlift.studies.study_file import read_study
 from langlift.training.family_file import read_family
 
@@ -165,3 +168,60 @@ def test_code_of_a_model_runs_only_where_that_was_said(
     for base_name, expected in ((None, False), (BaseName(trust_remote_code=True), True)):
         Adapted.load(tmp_path / "adapter", base=base_name).surprise("Il-qattus raqad.")
         assert ran.exists() == expected
+
+
+def with_pattern(model: Path, folder: Path, pattern: str) -> Path:
+    """A copy of a model whose tokenizer splits text at a regular expression."""
+    shutil.copytree(model, folder)
+    state = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    state["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, state["pre_tokenizer"]]}
+    (folder / "tokenizer.json").write_text(json.dumps(state), encoding="utf-8")
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(("pattern", "said"), [("(a+)+$", "retry-limit"), ("(", "unmatched parenthesis")])
+def test_a_tokenizer_with_an_unusable_pattern_is_refused_in_one_line(
+    tiny_xlm_roberta: Path, pattern: str, said: str, tmp_path: Path, capfd
+):
+    base, text = with_pattern(tiny_xlm_roberta, tmp_path / "base", pattern), tmp_path / "text.txt"
+    text.write_text("".join(f"Il-kelb numru {i} jiġri fil-ġnien.\n" for i in range(200)), encoding="utf-8")
+    capfd.readouterr()
+    for command in (
+        ["score", "--base", base, "--text", text],
+        ["adapt", "mlt", "--base", base, "--data", text, "--steps", 1, "--out", tmp_path / "out"],
+        ["diagnose", "mlt", "--base", base, "--text", text],
+        [
+            "vocab",
+            "apply",
+            "--vocabulary",
+            base,
+            "--base",
+            tiny_xlm_roberta,
+            "--init",
+            "mean",
+            "--out",
+            tmp_path / "out",
+        ],
+    ):
+        with pytest.raises(SystemExit) as exit_:
+            main([*map(str, command), "--json"])
+        *before, line = capfd.readouterr().err.strip().splitlines()
+        assert before == [f"measuring {base}"][: len(before)], "not the library's own report"
+        error = json.loads(line)["error"]
+        assert exit_.value.code == 2 and said in error and str(base) in error, command
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_panic_on_later_text_is_one_line_and_stops_no_study(tiny_xlm_roberta: Path, tmp_path: Path, langlift):
+    base, text = with_pattern(tiny_xlm_roberta, tmp_path / "base", "(ż+)+$"), tmp_path / "text.txt"
+    text.write_text("Il-kelb " + "ż" * 60 + "!\n", encoding="utf-8")
+    result = langlift("score", "--base", base, "--text", text, "--json")
+    assert result.code == 1 and result.error["error"].startswith("PanicException: ")
+    content = {"base": str(base), "languages": "mlt", "score": {"text": str(text)}}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
+    ended = run_study(plan_study(read_study(tmp_path / "study.yaml")), tmp_path / "study")
+    assert [one.error for one in ended.failures] == [result.error["error"]]

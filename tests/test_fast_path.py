@@ -463,6 +463,24 @@ def test_auto_takes_bf16_where_it_is_there_and_safe(in_bf16, available, chosen, 
         assert model.weight.dtype == torch.bfloat16
 
 
+def test_the_first_choice_holds_for_all_runs_of_a_study(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)
+    for name, losses in {"safe first": (2.0005, 2.01), "unsafe first": (2.01, 2.0005)}.items():
+        chosen = []
+        for in_bf16 in losses:
+            model = nn.Linear(3, 3).requires_grad_(False)
+            values = {torch.float32: 2.0, torch.bfloat16: in_bf16}
+            with precision.one_precision(tmp_path / name):
+                choice = use_bf16("auto", model, lambda m=model, v=values: torch.tensor(v[m.weight.dtype]), CPU)
+            assert model.weight.dtype == (torch.bfloat16 if choice else torch.float32)
+            chosen.append(choice)
+        assert chosen == [name == "safe first"] * 2
+        assert "as in the other runs of the study; alone it would be" in capsys.readouterr().err
+        with precision.one_precision(tmp_path / name):
+            assert use_bf16("bf16", nn.Linear(3, 3), lambda: torch.zeros(()), CPU), "what is set is not changed"
+    assert use_bf16("auto", model, lambda: torch.zeros(()), CPU), "and only within a study"
+
+
 def test_a_topic_run_in_bf16_on_either_path(tiny_bert: Path, topic_folder: Path, tmp_path: Path) -> None:
     for path in ("fast", "naive"):
         recipe = TaskRecipe(

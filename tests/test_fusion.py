@@ -103,8 +103,6 @@ def test_loss_and_gradients_equal_the_reference(architecture: str, mode: str) ->
     train_only(model, "task")
     for fusion in fusions_of(model):
         fusion.dropout.p = 0.5
-        for _, parameter in fusion.own_parameters():
-            parameter.requires_grad_(True)
     model.train(mode == "train")
     torch.manual_seed(SEED)
     body = model.base_model
@@ -462,7 +460,7 @@ def test_what_trains_and_the_regulariser(members: list[Path], tiny_xlm_roberta: 
     model = load_masked_model(str(tiny_xlm_roberta))
     setup = Setup("topic", SeqBnConfig(4), dict(zip(("text", "graph"), members, strict=True)))
     setup.attach(model)
-    setup.train_only(model)
+    train_only(model, "topic")
     places = [path.split(".LayerNorm.adapters.")[1] for path, p in model.named_parameters() if p.requires_grad]
     parts = [f"topic.{part}.{kind}" for part in ("down", "up") for kind in ("weight", "bias")]
     own = ["query.weight", "query.bias", "key.weight", "key.bias", "value.weight"]

@@ -8,13 +8,16 @@ from itertools import islice, repeat
 from pathlib import Path
 
 import pytest
+from conftest import treebank_sentence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from langlift.backbones.loading import default_device
 from langlift.errors import InputError
-from langlift.tasks import prediction
+from langlift.tasks import learner, prediction
 from langlift.tasks.input_rows import read_rows
 from langlift.tasks.prediction import load_trained_task
+from langlift.training import precision as arithmetic
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,42 @@ def test_the_test_split_gets_the_labels_that_were_measured(stacked_run: Path, to
         assert p.label == max(p.probabilities, key=p.probabilities.get)
 
 
+needs_bf16 = pytest.mark.skipif(not arithmetic.has_bf16(default_device()), reason="no bf16 in hardware")
+
+
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bf16", marks=needs_bf16)])
+@pytest.mark.parametrize("task", ["pos", "dependencies", "fuse"])
+def test_predict_answers_as_the_run_itself_in_either_precision(
+    task: str, precision: str, stacked_run: Path, tiny_xlm_roberta: Path, tmp_path: Path, langlift
+):
+    """More sentences than are labelled at once, of a hardly trained model, whose answers are nearly ties."""
+    data = tmp_path / "UD_Maltese-Many"
+    data.mkdir()
+    for split, count in (("train", 40), ("dev", 10), ("test", 700)):
+        sentences = [treebank_sentence(split, number * 7 % 700) for number in range(count)]
+        (data / f"mt_many-ud-{split}.conllu").write_text("".join(sentences), encoding="utf-8")
+    members = [shutil.copytree(stacked_run / "language_adapter", tmp_path / name) for name in ("one", "two")]
+    verb = ["fuse", *members, "--task", "pos"] if task == "fuse" else ["task", task]
+    settings_ = ["--base", tiny_xlm_roberta, "--epochs", 1, "--seeds", 3, "--precision", precision]
+    trained = langlift(*verb, "--data", data, "--out", tmp_path / "run", *settings_, "--set", "reduction_factor=4")
+    assert trained.code == 0, trained.err
+    out = tmp_path / "again.conllu"
+    again = langlift("predict", tmp_path / "run", "--text", data / "mt_many-ud-test.conllu", "--out", out)
+    assert again.code == 0, again.err
+    measured = (tmp_path / "run" / "seed-3" / "test_predictions.conllu").read_text(encoding="utf-8")
+    assert out.read_text(encoding="utf-8") == measured
+
+
+def test_without_bf16_in_hardware_predict_says_that_it_takes_float32(stacked_run, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(stacked_run, run)
+    metrics = json.loads((run / "seed-1" / "metrics.json").read_text())
+    (run / "seed-1" / "metrics.json").write_text(json.dumps(metrics | {"precision": "bf16"}))
+    monkeypatch.setattr(prediction, "has_bf16", lambda device: False)
+    assert not load_trained_task(run, seed=1).bf16
+    assert "labels in float32" in capsys.readouterr().err
+
+
 def test_the_seed_best_on_dev_is_taken(stacked_run: Path):
     best = max(
         (1, 2), key=lambda n: json.loads((stacked_run / f"seed-{n}/metrics.json").read_text())["dev_macro_f1"]
@@ -64,7 +103,7 @@ def test_a_seeds_folder_works_from_within(stacked_run: Path, monkeypatch: pytest
 
 
 def test_texts_are_labelled_as_they_come(stacked_run: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(prediction, "INPUTS_AT_ONCE", 8)
+    monkeypatch.setattr(learner, "INPUTS_AT_ONCE", 8)
     endless = load_trained_task(stacked_run)(repeat("Illum rajt il-futbol."))
     first = list(islice(endless, 20))
     assert len(first) == 20
@@ -141,7 +180,7 @@ def test_standard_input_and_output(stacked_run: Path, langlift, monkeypatch: pyt
 def test_bad_input_keeps_what_was_done(
     stacked_run: Path, tmp_path: Path, langlift, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(prediction, "INPUTS_AT_ONCE", 2)
+    monkeypatch.setattr(learner, "INPUTS_AT_ONCE", 2)
     text, out = tmp_path / "text.txt", tmp_path / "labels.tsv"
     text.write_bytes(b"Il-futbol.\nIl-vapur.\n\xff\xfe\nIl-gowl.\n")
     result = langlift("predict", stacked_run, "--text", text, "--out", out, "--json")

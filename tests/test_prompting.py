@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -329,9 +330,11 @@ def test_what_cannot_be_answered_is_asked_again_on_resume_or_counts_as_wrong(
     assert rows_of(run)[4]["predicted"] is None
 
 
-def test_prompts_go_to_one_host_only(langlift: Langlift, topic_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_prompts_go_to_one_origin_only(langlift: Langlift, topic_folder: Path, tmp_path: Path, host: str) -> None:
+    """Another port of the same host is another server."""
     with prompt_server(right) as other:
-        elsewhere = other.url.replace("127.0.0.1", "localhost")
+        elsewhere = other.url.replace("127.0.0.1", host)
 
         def fault(handler: Handler, body: dict[str, Any]) -> bool:
             handler.reply(307, {}, {"Location": f"{elsewhere}/chat/completions"})
@@ -340,8 +343,52 @@ def test_prompts_go_to_one_host_only(langlift: Langlift, topic_folder: Path, tmp
         with prompt_server(right, fault) as asked:
             result = ask(langlift, asked.url, topic_folder, tmp_path / "run")
         assert result.code == 1
-        assert result.error["error"].endswith("redirects to another host, localhost")
+        assert result.error["error"].endswith(f"redirects to another server, {elsewhere.removesuffix('/v1')}")
         assert not other.requests
+
+
+def test_redirects_on_the_same_server_are_followed(langlift: Langlift, topic_folder: Path, tmp_path: Path) -> None:
+    def fault(handler: Handler, body: dict[str, Any]) -> bool:
+        if moved := "moved" not in handler.path:
+            handler.reply(307, {}, {"Location": f"{asked.url}/moved/chat/completions"})
+        return moved
+
+    with prompt_server(right, fault) as asked:
+        assert ask(langlift, asked.url, topic_folder, tmp_path / "run").code == 0
+
+
+def test_the_list_of_models_is_not_read_without_end(
+    langlift: Langlift, topic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_REPLY_BYTES", 100_000)
+    sent = 0
+
+    def endless(handler: Handler) -> None:
+        nonlocal sent
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/json")
+        handler.end_headers()
+        with suppress(OSError):
+            for _ in range(1000):
+                handler.wfile.write(b" " * 10_000)
+                sent += 10_000
+
+    monkeypatch.setattr(Handler, "do_GET", endless)
+    with prompt_server(right) as asked:
+        options = (
+            "--task",
+            "topic",
+            "--data",
+            topic_folder,
+            "--model",
+            asked.url,
+            "--out",
+            tmp_path / "run",
+            "--json",
+        )
+        result = langlift("prompt", *options)
+    assert result.code == 2 and result.error["hint"] == "add --model-name, the model's name on the server"
+    assert sent < 9_000_000, "the rest is not read"
 
 
 def test_a_reply_without_end_is_not_read(

@@ -50,6 +50,19 @@ def test_all_sections_are_there(page):
     assert result.unfinished == ["task-killed"]
 
 
+def test_different_precisions_are_pointed_out(tmp_path):
+    study = make_study(tmp_path / "study")
+    folders = sorted((study.path / "runs").glob("task-*/seed-*"))
+    for number, folder in enumerate(folders):
+        (folder / "metrics.json").write_text(json.dumps({"precision": "bf16" if number else "float32"}))
+    (sentiment,) = [one for one in analyse([study.path]).results if one.measure.task == "sentiment"]
+    (note,) = [one for one in results_table(sentiment).notes if "precision" in one]
+    assert f"float32 in 1, such as {folders[0].parent.name}" in note and f"bf16 in {len(folders) - 1}," in note
+    (folders[0] / "metrics.json").write_text(json.dumps({"precision": "bf16"}))
+    (sentiment,) = [one for one in analyse([study.path]).results if one.measure.task == "sentiment"]
+    assert not any("precision" in one for one in results_table(sentiment).notes)
+
+
 def test_alignment_has_a_section_with_tables_and_heat_maps(tmp_path):
     study = StudyFolder(tmp_path / "study")
     add_alignment(study)

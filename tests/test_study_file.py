@@ -14,8 +14,11 @@ from langlift.adapters.method import METHODS
 from langlift.backbones.loading import load_tokenizer
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
+from langlift.studies import draft
 from langlift.studies.checking import check_data
-from langlift.studies.cutting import cut_data
+from langlift.studies.cutting import cut_data, larger_than_data
+from langlift.studies.execution import execute
+from langlift.studies.folder import read_run
 from langlift.studies.planning import plan_study
 from langlift.studies.pricing import STEP_SECONDS, gpus_by_name, price_plan
 from langlift.studies.step import Input, Step, existing
@@ -23,6 +26,7 @@ from langlift.studies.study import study_text
 from langlift.studies.study_file import SHIPPED, read_study
 
 SMOKE = SHIPPED / "smoke.yaml"
+TOPIC_ALONE = {"topic": {"data": "SIB/200", "use": ["stacked"]}}
 
 
 @pytest.fixture
@@ -429,6 +433,42 @@ def test_cut_data_keep_dev_and_test_and_lie_in_one_another(tmp_path, maltese_lin
     assert again.bytes <= 500 and set((tmp_path / "again/train.jsonl").read_text().splitlines()) < set(
         read["2000", "train"]
     )
+
+
+def test_a_corpus_is_built_large_enough_for_the_largest_cell(write, tmp_path, monkeypatch):
+    text = tmp_path / "long.txt"
+    words = ["kelb", "qattus", "tifel", "ktieb", "ġnien", "baħar", "triq", "dar"]
+    lines = (" ".join(words[(i * j) % 8] + str(i) for j in range(7)) + "." for i in range(1500))
+    text.write_text("\n\n".join(lines))
+    changes = {"languages": ["mlt"], "data": {"text": "file:long.txt"}, "score": None, "tasks": TOPIC_ALONE}
+    budgets = []
+    for sizes in (["700 MB"], ["3 GB", "10 GB"]):
+        steps = planned(write(axes={"max_bytes": sizes}, **changes)).steps
+        budgets += [one.settings.get("max_bytes") for one in steps if one.kind == "corpus"]
+    assert budgets == [None, 12_750_000_000], "train is 80 % of it; the usual size is enough for 700 MB"
+    monkeypatch.setattr(draft, "MAX_BYTES", 2_000)
+    plan = planned(write(axes={"max_bytes": [10_000, 20_000, 10**9]}, **changes))
+    (remark,) = larger_than_data(plan.steps)
+    assert f"max_bytes 1,000,000,000 is larger than the data (at most {text.stat().st_size:,} bytes" in remark
+    plan = planned(write(axes={"max_bytes": [10_000, 20_000]}, **changes))
+    building = [one for one in plan.steps if one.kind in ("corpus", "cut")]
+    assert all(execute(one, tmp_path / "runs").ok for one in building)
+    found = {one.cell.get("max_bytes"): read_run(one.folder_in(tmp_path / "runs")).value for one in building}
+    assert found[None] < 25_500 < text.stat().st_size, "no more is read than needed"
+    assert 9_800 < found[10_000] <= 10_000 and 19_000 < found[20_000] <= 20_000
+    assert larger_than_data(plan.steps, tmp_path / "runs") == []
+
+
+def test_a_cell_larger_than_its_data_is_said(write, tmp_path, langlift):
+    size = (tmp_path / "mlt_Latn.txt").stat().st_size
+    path = write(axes={"max_bytes": [1000, size - 1, size + 1]}, languages=["mlt"], score=None, tasks=TOPIC_ALONE)
+    shown = langlift("study", "plan", path, "--no-calibrate", "--json")
+    assert [one for one in shown.json["remarks"] if "larger" in one] == [
+        f"mlt_Latn, text: max_bytes {size + 1:,} is larger than the data (at most {size:,} bytes to train on)"
+    ]
+    cuts = [one for one in planned(path).steps if one.kind == "cut"]
+    assert all(execute(one, tmp_path / "runs").ok for one in cuts)
+    assert len(larger_than_data(cuts, tmp_path / "runs")) == 2, "what dev and test take is known now"
 
 
 def test_prices_add_up_and_need_no_model(write):

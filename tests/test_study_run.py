@@ -1,6 +1,7 @@
 """Studies run, killed, failed and run again: what is missing is done, nothing twice, with the same results."""
 
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -17,10 +18,11 @@ import yaml
 
 from langlift.errors import InputError, LangliftError
 from langlift.studies import execution
-from langlift.studies.folder import FAILED, RUN, RUNS, is_done, locked_folder
+from langlift.studies.folder import FAILED, PRECISION, RUN, RUNS, is_done, locked_folder, read_run
 from langlift.studies.planning import plan_study
 from langlift.studies.running import ray_engine, run_study, status_of
 from langlift.studies.study_file import STUDY, read_study
+from langlift.training import precision
 
 VOLATILE = {
     "seconds", "tokens_per_second", "rows_per_second", "peak_memory_bytes", "data", "adapter", "language_adapter",
@@ -125,7 +127,7 @@ def test_a_score_within_words_counts_per_character(file, tmp_path):
 
 def test_every_run_says_what_it_is_and_what_it_found(whole, plan, file):
     out, heard, _ = whole
-    assert {path.name for path in out.iterdir()} == {STUDY, RUNS}
+    assert {path.name for path in out.iterdir()} == {STUDY, RUNS, PRECISION}
     assert {path.name for path in (out / RUNS).iterdir()} == {step.name for step in plan.steps}
     for step in plan.steps:
         run = json.loads((out / RUNS / step.name / RUN).read_text())
@@ -160,6 +162,22 @@ def test_every_run_says_what_it_is_and_what_it_found(whole, plan, file):
     assert [s.hash for s in plan_study(read_study(out)).steps] == [s.hash for s in plan.steps], (
         "its own study.yaml"
     )
+
+
+def test_auto_is_one_precision_for_the_whole_study(file, tmp_path, monkeypatch):
+    """Even where the check on one batch passes in every other run only."""
+    content = yaml.safe_load(file.read_text())
+    content |= {"adapt": {"steps": 2, "batch_size": 4}, "task": {"epochs": 1}, "alignment": None}
+    content["tasks"]["topic"]["use"] = ["alone", "stacked"]
+    other = file.parent / "auto.yaml"
+    other.write_text(yaml.safe_dump({key: one for key, one in content.items() if one}))
+    choices = itertools.cycle([(False, "made up"), (True, "made up")])
+    monkeypatch.setattr(precision, "_choose", lambda *_: next(choices))
+    plan = plan_study(read_study(other))
+    assert run_study(plan, tmp_path / "out").failures == []
+    found = {s.name: read_run(s.folder_in(tmp_path / "out" / RUNS)).precisions for s in plan.steps}
+    trained = [one for name, one in found.items() if not name.startswith("graph")]
+    assert len(trained) == 8 and all(one == {"float32"} for one in trained), found
 
 
 def test_a_rerun_repeats_nothing(whole, plan):

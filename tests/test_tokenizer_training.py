@@ -1,11 +1,14 @@
 """A trained tokenizer: its layout, that it loses no text, and how it refuses."""
 
+import io
 import re
 import unicodedata
 
 import pytest
+import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import normalizers
 from transformers import AutoTokenizer
 
 from langlift.errors import LangliftError
@@ -138,3 +141,23 @@ def test_a_long_line_counts_as_much_as_many_short_ones(capfd: pytest.CaptureFixt
     pieces = "".join(train_unigram_tokenizer([long], SIZE, 64).get_vocab())
     assert {letter for word in words for letter in word} - set(pieces) == set(), "the line was read"
     assert capfd.readouterr().err == ""
+
+
+def test_marks_are_kept_which_tokenizers_form_of_sentencepieces_rules_drops(tokenizer):
+    """Why text is normalised by NFKC, not nmt_nfkc: if this fails because marks are kept, that can change."""
+    proto = pytest.importorskip("sentencepiece.sentencepiece_model_pb2")
+    spoken, model = "ĳ\u0308 ﬁ\u0301", io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["kelb qattus tifel"] * 20),
+        model_writer=model,
+        vocab_size=20,
+        hard_vocab_limit=False,
+        normalization_rule_name="nmt_nfkc",
+        minloglevel=2,
+    )
+    rules = proto.ModelProto.FromString(model.getvalue()).normalizer_spec.precompiled_charsmap
+    reference = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc")
+    exact = reference.normalize(spoken).replace("\u2581", " ").strip()
+    ours = tokenizer.backend_tokenizer.normalizer.normalize_str(spoken)
+    assert exact == "ij\u0308 fi\u0301" and ours == unicodedata.normalize("NFKC", exact), "nothing is lost"
+    assert normalizers.Precompiled(rules).normalize_str(spoken) == "ij fi"

@@ -33,3 +33,8 @@ class InputError(LangliftError):
     """Bad usage or bad input: nothing was started (exit code 2)."""
 
     exit_code = 2
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether it is a panic of a library in Rust, such as tokenizers, which is no ``Exception``."""
+    return type(error).__name__ == "PanicException"

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache, partial
 from typing import Any
 
@@ -32,8 +32,19 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("langlift"), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
-    environment.filters |= {"codes": _codes, "json": partial(json.dumps, default=str), "number": format}
+    environment.filters |= {
+        "codes": _codes,
+        "front": _front_matter,
+        "json": partial(json.dumps, default=str),
+        "number": format,
+    }
     return environment
+
+
+def _front_matter(facts: Mapping[str, Any]) -> str:
+    """Facts as YAML, without empty ones; lists are on one line."""
+    stated = {key: value for key, value in facts.items() if value}
+    return yaml.safe_dump(stated, sort_keys=False, allow_unicode=True, default_flow_style=None).rstrip()
 
 
 def _codes(languages: Iterable[str]) -> list[str]:

@@ -4,7 +4,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from langlift.adapters.bottleneck import Bottleneck, Place, bottleneck_places
-from langlift.adapters.fusion import AdapterFusion
+from langlift.adapters.fusion import AdapterFusion, fusions_of
 from langlift.adapters.method import FUSIBLE, AdapterConfig, one_of
 from langlift.backbones.registry import backbone_of
 from langlift.errors import InputError
@@ -70,7 +70,10 @@ def attached(model: PreTrainedModel) -> list[str]:
     return list(names)
 
 
-def train_only(model: PreTrainedModel, name: str | None) -> None:
-    """Freeze everything except the adapter ``name``; ``None`` makes everything trainable."""
+def train_only(model: nn.Module, name: str | None) -> None:
+    """Freeze everything except the adapter ``name`` and fusions; ``None`` makes everything trainable."""
     for path, parameter in model.named_parameters():
         parameter.requires_grad_(name is None or name in path.split("."))
+    for fusion in fusions_of(model):
+        for _, parameter in fusion.own_parameters():
+            parameter.requires_grad_(True)

@@ -1,5 +1,6 @@
 """Load a base model and its tokenizer by name: a bundled model, a folder, or a hub id."""
 
+import os
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,10 @@ from langlift.backbones.registry import backbone_of_type, first_position
 from langlift.backbones.segmented_attention import caps_attention
 from langlift.bundled_models import BUNDLED, DEFAULT_BASE
 from langlift.bundled_models import NANO as NANO
-from langlift.errors import InputError
+from langlift.errors import InputError, is_panic
+
+PROBES = tuple(f"{part * 300}!" for part in ("a", "1", " ", ".", "ab1 "))
+"""Texts on which a regular expression that may take exponential time does so."""
 
 
 def model_location(base: BaseName | str) -> str:
@@ -51,16 +55,51 @@ def load_tokenizer(base: BaseName | str) -> Any:
     base = BaseName.of(base)
     location = model_location(base)
     try:
-        with quiet_transformers():
+        with quiet_transformers(), panics_as_errors():
             tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=base.trust_remote_code)
     except Exception as error:
         raise unloadable(base.name, error) from error
-    if not tokenizer.is_fast:
-        raise InputError(f"{base}: has no fast tokenizer", "convert it to tokenizer.json first")
+    require_usable(tokenizer, base.name)
     if tokenizer.pad_token_id is None:
         # Many decoders have no pad token. Padding is always masked here, so any token will do.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer
+
+
+def require_usable(tokenizer: Any, name: str) -> None:
+    """Raise an InputError for a slow tokenizer, or one with a regular expression that takes exponential time."""
+    if not tokenizer.is_fast:
+        raise InputError(f"{name}: has no fast tokenizer", "convert it to tokenizer.json first")
+    terminal = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nowhere, panics_as_errors():
+            os.dup2(nowhere.fileno(), 2)  # where Rust reports a panic before it is raised
+            for text in PROBES:
+                tokenizer.backend_tokenizer.encode(text)
+    except _PanicError as error:
+        raise InputError(
+            f"{name}: its tokenizer fails ({error})", "the regular expressions in tokenizer.json cannot be used"
+        ) from None
+    except Exception:  # noqa: BLE001 - such as no unknown token for letters that occur in no text
+        pass
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+
+
+class _PanicError(Exception):
+    """A panic of the tokenizers library."""
+
+
+@contextmanager
+def panics_as_errors() -> Iterator[None]:
+    """Make panics of the tokenizers library exceptions."""
+    try:
+        yield
+    except BaseException as error:
+        if is_panic(error):
+            raise _PanicError(" ".join(str(error).split())) from None
+        raise
 
 
 def load_masked_model(base: BaseName | str, head_needed: bool = True) -> PreTrainedModel:

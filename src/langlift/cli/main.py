@@ -29,7 +29,7 @@ from langlift.cli import (
     training,
     vocab,
 )
-from langlift.errors import LangliftError
+from langlift.errors import LangliftError, is_panic
 from langlift.processes import is_writer
 from langlift.progress import progress_to
 
@@ -92,7 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with _first_of_several_speaks():
             code = app(arguments or ["--help"], standalone_mode=False)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last place where an error can become one line
+    except BaseException as error:  # the last place where an error can become one line
+        if not (isinstance(error, Exception | KeyboardInterrupt) or is_panic(error)):
+            raise
         code = _report(error, arguments)
     if code == INTERRUPTED:  # also by Typer
         resumable = bool(arguments) and arguments[0] in RESUMABLE

@@ -30,6 +30,7 @@ def plan(
 ) -> Iterator[Any]:
     """List the runs of a study with their estimated costs, without starting any."""
     from langlift.studies.checking import check_data
+    from langlift.studies.cutting import larger_than_data
     from langlift.studies.folder import RUNS, is_done
     from langlift.studies.planning import plan_study
     from langlift.studies.pricing import gpus_by_name, price_plan
@@ -41,6 +42,7 @@ def plan(
     folder = file if file.is_dir() and out is None else out
     finished = {step.hash for step in planned.steps if folder is not None and is_done(folder / RUNS, step)}
     price = price_plan(planned, finished, gpus, not no_calibrate)
+    price.remarks.extend(larger_than_data(planned.steps, None if folder is None else folder / RUNS))
     yield price
     _show_plan(planned, price)
 
@@ -87,6 +89,8 @@ def run(
     """Execute all unfinished runs of a study; after an interruption, run the same command again."""
     from langlift.cli.study_display import watching
     from langlift.studies.checking import check_data
+    from langlift.studies.cutting import larger_than_data
+    from langlift.studies.folder import RUNS
     from langlift.studies.planning import plan_study
     from langlift.studies.running import ray_engine, run_study, study_of
     from langlift.studies.study_file import read_study
@@ -94,6 +98,8 @@ def run(
     path, folder = study_of(file, out)
     planned = plan_study(read_study(path))
     check_data(planned)
+    for remark in larger_than_data(planned.steps, folder / RUNS):
+        note(remark)
     engine = None if ray is None else ray_engine(ray, workers, cpus, gpus)
     with watching(planned, folder) as watcher:
         result = run_study(planned, folder, watcher, engine, set_aside)
@@ -102,6 +108,8 @@ def run(
     else:
         for reason in result.left_out:
             note(f"left out: {reason}")
+        for remark in result.remarks:
+            note(remark)
         for failure in result.failures:
             note(f"{'skipped' if failure.skipped else 'failed'}: {failure.run}: {failure.error}")
         finished = result.finished_before + result.finished_now

@@ -23,6 +23,9 @@ MAX_WAIT = 60.0
 LONGEST_REQUESTED_WAIT = 3600.0
 """Longer waits that a server asks for are cut to this."""
 MAX_REPLY_BYTES = 10_000_000
+MODELS_SHOWN = 20
+LONGEST_LIST_WAIT = 5.0
+"""Seconds to wait for the list of models that a server offers."""
 MAX_FAILURES_IN_A_ROW = 3
 """After this number of failed prompts with no answer in between, the server is considered down."""
 FATAL = {
@@ -148,16 +151,17 @@ class Server:
         return outcome
 
     def _client(self) -> Any:
-        """A client that reads no more than ``MAX_REPLY_BYTES`` of a reply, and sends prompts to one host only."""
+        """A client that reads no more than ``MAX_REPLY_BYTES`` of a reply, and sends only to one origin."""
         import httpx
 
-        host = url_parts(str(self._access["base_url"])).hostname
+        ours = _origin(httpx.URL(str(self._access["base_url"])))
 
-        async def require_host(request: Any) -> None:
-            if request.url.host != host:
+        async def require_origin(request: Any) -> None:
+            if _origin(request.url) != ours:
+                scheme, host, port = _origin(request.url)
                 raise LangliftError(
-                    f"{self.identity}: redirects to another host, {request.url.host}",
-                    "no prompt was sent there; if you trust it, give its URL as --model",
+                    f"{self._access['base_url']}: redirects to another server, {scheme}://{host}:{port}",
+                    "nothing was sent there; if you trust it, give its URL as --model",
                 )
 
         async def read(response: Any) -> None:
@@ -168,7 +172,7 @@ class Server:
                     raise ValueError(f"the reply is longer than {MAX_REPLY_BYTES:,} bytes")
             response._content = b"".join(parts)  # as Response.aread keeps it
 
-        hooks: dict[str, list[Any]] = {"request": [require_host], "response": [read]}
+        hooks: dict[str, list[Any]] = {"request": [require_origin], "response": [read]}
         http_client = httpx.AsyncClient(follow_redirects=True, event_hooks=hooks, timeout=self._recipe.timeout)
         return self._openai.AsyncOpenAI(**self._access, timeout=self._recipe.timeout, http_client=http_client)
 
@@ -308,13 +312,17 @@ class Server:
         return text.replace(self._key, "***") if len(self._key) >= SHORTEST_KEY else text
 
     def _offered(self) -> str:
-        try:
-            with self._openai.OpenAI(**self._access, timeout=5.0) as client:
-                names = [self._without_key(str(model.id)) for model in client.models.list()]
-        except (self._openai.OpenAIError, ValueError, TypeError, AttributeError):
-            names = []
+        names: list[str] = []
+
+        async def ask() -> None:
+            async with asyncio.timeout(LONGEST_LIST_WAIT), self._client() as client:
+                page = await client.models.list()  # the first page, of any number
+                names.extend(self._one_line(str(model.id)) for model in page.data[:MODELS_SHOWN])
+
+        with suppress(self._openai.OpenAIError, TimeoutError, ValueError, TypeError, AttributeError):
+            _run(ask())
         if names:
-            return f"add --model-name; it offers {', '.join(names[:20])}"
+            return f"add --model-name; it offers {', '.join(names)}"
         return "add --model-name, the model's name on the server"
 
 
@@ -347,6 +355,11 @@ def url_parts(url: str) -> Any:
             f"give the bare base URL; a key belongs in the environment ({KEY_VARIABLE}, or --key-variable)",
         )
     return parts
+
+
+def _origin(url: Any) -> tuple[str, str, int | None]:
+    """Scheme, host and port of an ``httpx.URL``."""
+    return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
 
 
 def _count(usage: Any, name: str) -> int | None:

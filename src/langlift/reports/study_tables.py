@@ -74,6 +74,13 @@ def results_table(results: Results) -> Table:
         )
     if results.repeated:
         notes.append(f"Not counted: {results.repeated} runs with the same settings and seed as another one.")
+    by_precision: dict[str, list[str]] = {}
+    for run in results.all_runs:
+        for precision in run.precisions:
+            by_precision.setdefault(precision, []).append(run.name)
+    if len(by_precision) > 1:
+        counts = "; ".join(f"{key} in {len(some)}, such as {some[0]}" for key, some in by_precision.items())
+        notes.append(f"The runs have different precisions, which explains part of small differences: {counts}.")
     if names:
         notes.append("Baselines: trained on the same data, without a language model.")
     columns = ["language", *(f"baseline: {name.replace('_', ' ')}" for name in names)]

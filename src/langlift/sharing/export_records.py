@@ -76,7 +76,7 @@ def finish_export(
     text = re.sub(r"^## Use\n.*?(?=^## |\Z)", "", text, flags=re.MULTILINE | re.DOTALL).strip()
     card = render_card(
         template,
-        front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True).rstrip(),
+        front=front,
         origin=origin,
         parity=parity,
         limit=LIMIT,

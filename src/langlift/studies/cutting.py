@@ -2,14 +2,19 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from langlift.corpus.sources import open_source, parse_source
 from langlift.corpus.text_data import load_text_data
 from langlift.data_folder import SPLITS, write_manifest
-from langlift.files import new_folder, sha256_of
+from langlift.files import new_folder, read_json, sha256_of
+from langlift.languages import find_language
+from langlift.studies.folder import RUN
+from langlift.studies.step import Dependency, Input, Step
 
 ORDER_SEED = 0
 """Seed of one order for all sizes, so that a smaller part is contained in every larger one."""
@@ -59,6 +64,33 @@ def cut_data(source: Path, out: Path, max_bytes: int) -> CutResult:
         digest = sha256_of([folder / "train.jsonl"])
         write_manifest(folder, {"cut_from": source.name, "train_sha256": digest, "max_bytes": max_bytes})
     return result
+
+
+def larger_than_data(steps: Sequence[Step], runs: Path | None = None) -> list[str]:
+    """A remark for each cut to more bytes than there are, by the finished run in ``runs`` or the local files."""
+    remarks = []
+    for step in (one for one in steps if one.kind == "cut"):
+        run, source, wanted = {}, step.inputs["of"][0], step.settings["max_bytes"]
+        if runs is not None:
+            run = read_json(step.folder_in(runs) / RUN)
+        size = run["result"]["before"] if run.get("hash") == step.hash else _at_most(source)
+        if size is not None and size < wanted:
+            cell = f"{step.cell['language']}, {step.cell['data']}"
+            remarks.append(
+                f"{cell}: max_bytes {wanted:,} is larger than the data (at most {size:,} bytes to train on)"
+            )
+    return remarks
+
+
+def _at_most(source: Dependency) -> int | None:
+    """At most this many bytes are in the train split; None if that is not known before it is built."""
+    if isinstance(source, Input):
+        path = Path(source.path)
+        return (path / "train.jsonl" if path.is_dir() else path).stat().st_size
+    specs = [parse_source(str(path)) for path in source.paths("sources")] if source.kind == "corpus" else []
+    if not specs or any(spec.kind != "file" for spec in specs):
+        return None
+    return sum(open_source(spec, find_language(source.settings["language"])).size or 0 for spec in specs)
 
 
 def _rows(source: Path) -> dict[str, list[str]]:

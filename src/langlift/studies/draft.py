@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from langlift.config.loading import Given, preset_settings, resolve
+from langlift.corpus.building import MAX_BYTES
 from langlift.errors import InputError
 from langlift.languages import Language
 from langlift.studies.step import Dependency, Input, Inputs, PromptCall, Step, data_source, existing, is_unread
@@ -18,6 +19,8 @@ from langlift.training.recipes import CAUSAL
 
 NOT_FOR_DECODERS = ("train_head",)
 """Published settings that the training of a decoder does not have."""
+CORPUS_FOR_TRAIN = 1.02 / 0.8
+"""Bytes of a corpus for each byte of its train split, which is a random 80 % of the documents."""
 Choice = Mapping[str, Any]
 """One combination of axes: name -> value."""
 
@@ -114,6 +117,9 @@ class Draft:
             inputs = {"sources": tuple(map(data_source, source.paths))}
             if source.kind == "corpus":
                 inputs["exclude"] = self._evaluation_data(language)
+                largest = max((size for size in self.study.values("max_bytes") if size), default=0)
+                if (budget := round(largest * CORPUS_FOR_TRAIN)) > MAX_BYTES:
+                    settings["max_bytes"] = budget
                 found = self._add("corpus", settings, inputs, cell)
             elif (recipe := self._recipe("graph", self._given(choice, "graph"))) is None:
                 return None

@@ -10,9 +10,9 @@ from typing import Any
 
 from langlift.adapters.method import is_whole_model
 from langlift.backbones.base_name import BaseName
-from langlift.corpus.building import build_corpus
+from langlift.corpus.building import MAX_BYTES, build_corpus
 from langlift.corpus.text_data import texts_to_score
-from langlift.errors import LangliftError
+from langlift.errors import LangliftError, is_panic
 from langlift.evaluation.alignment import compare_vectors, parallel_sentences, sentence_vectors
 from langlift.evaluation.perplexity import score_causal_model
 from langlift.evaluation.pseudo_perplexity import WITHIN_WORD, score_model
@@ -22,7 +22,7 @@ from langlift.graph.recipe import GraphRecipe
 from langlift.languages import find_language
 from langlift.prompting.running import prompt
 from langlift.studies.cutting import cut_data
-from langlift.studies.folder import COSTS, FAILED, SENTENCES, is_done, locked_folder, prepare, write_run
+from langlift.studies.folder import COSTS, FAILED, PRECISION, SENTENCES, is_done, locked_folder, prepare, write_run
 from langlift.studies.step import UNSAFE, Input, Step
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
@@ -30,6 +30,7 @@ from langlift.training.adaptation import adapt
 from langlift.training.cost import peak_memory_bytes, reset_peak_memory
 from langlift.training.family import adapt_family
 from langlift.training.family_file import Family
+from langlift.training.precision import one_precision
 from langlift.training.recipes import CAUSAL, AdaptRecipe, FamilyRecipe
 from langlift.training.run_folder import METRICS
 from langlift.vocab.building import build_vocabulary
@@ -80,7 +81,9 @@ def _attempt(step: Step, runs: Path, folder: Path) -> RunOutcome:
         return RunOutcome(step.name)
     except LangliftError as error:
         return RunOutcome(step.name, error.message, error.hint)
-    except Exception as error:  # noqa: BLE001 - one run must not stop the others
+    except BaseException as error:  # one run must not stop the others
+        if not (isinstance(error, Exception) or is_panic(error)):
+            raise
         reason = " ".join(str(error).split()) or "no message"
         return RunOutcome(step.name, f"{type(error).__name__}: {reason}")
 
@@ -88,7 +91,8 @@ def _attempt(step: Step, runs: Path, folder: Path) -> RunOutcome:
 def _run(step: Step, runs: Path, folder: Path) -> None:
     reset_peak_memory()
     started = time.monotonic()
-    result, metrics = KINDS[step.kind](step, runs, folder)
+    with one_precision(runs.parent / PRECISION):
+        result, metrics = KINDS[step.kind](step, runs, folder)
     if metrics is not None:
         write_json(folder / METRICS, metrics)
     seconds = time.monotonic() - started
@@ -129,7 +133,8 @@ def _recipe(step: Step, kind: type) -> Any:
 
 def _corpus(step: Step, runs: Path, folder: Path) -> Result:
     language, sources = find_language(step.settings["language"]), list(map(str, step.paths("sources")))
-    result = build_corpus(language, sources, step.output_in(runs), exclude=_paths(step, runs, "exclude"))
+    max_bytes, exclude = step.settings.get("max_bytes", MAX_BYTES), _paths(step, runs, "exclude")
+    result = build_corpus(language, sources, step.output_in(runs), max_bytes=max_bytes, exclude=exclude)
     found = {"value": result.kept["bytes"], "before": result.read["bytes"], "seconds": result.seconds}
     return found, asdict(result)
 

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from langlift.errors import InputError
 from langlift.files import files_in, locked, settle, write_json
 from langlift.studies.step import Step
 from langlift.studies.study_file import STUDY
-from langlift.training.run_folder import RECIPE, is_finished, read_metrics
+from langlift.training.run_folder import METRICS, RECIPE, is_finished, read_metrics
 
 RUNS, RUN, FAILED = "runs", "run.json", "failed.json"
 SENTENCES = "sentences.jsonl"
 """In a score run: tokens, characters and log probability of each sentence."""
+PRECISION = "precision.txt"
+"""The file of a study with what ``precision: auto`` means for all its runs: the first run's choice."""
 COSTS = ("tokens", "flops", "seconds", "peak_memory_bytes")
 
 
@@ -53,6 +56,12 @@ class StudyRun(RunRecord):
         """The main number; None if there is none, which no run of a ``Results`` has."""
         value = self.result.get("value")
         return None if value is None else float(value)
+
+    @cached_property
+    def precisions(self) -> set[str]:
+        """What it was computed in, by its metrics or those of its seeds."""
+        found = (read_json(path) or {} for path in (self.folder / METRICS, *self.folder.glob(f"seed-*/{METRICS}")))
+        return {str(one["precision"]) for one in found if one.get("precision")}
 
 
 def is_study(folder: Path) -> bool:

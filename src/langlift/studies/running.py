@@ -14,6 +14,7 @@ from langlift.errors import InputError, LangliftError
 from langlift.files import write_text
 from langlift.processes import require_single_process
 from langlift.progress import progress_to
+from langlift.studies.cutting import larger_than_data
 from langlift.studies.execution import RunOutcome, execute
 from langlift.studies.folder import FAILED, RUNS, is_done, locked_folder, read_json, read_run, update_cell
 from langlift.studies.planning import StudyPlan
@@ -48,7 +49,7 @@ class Watcher:
 @dataclass(frozen=True)
 class StudyResult:
     """The result of ``langlift study run``: the number of runs, of runs finished before and now, and the
-    failures.
+    failures. ``remarks`` are cells that are larger than their data.
     """
 
     study: str
@@ -57,6 +58,7 @@ class StudyResult:
     finished_now: int
     failures: list[RunOutcome]
     left_out: list[str]
+    remarks: list[str]
     seconds: float
 
 
@@ -122,6 +124,7 @@ def run_study(
         finished_now=len(missing) - len(failures),
         failures=failures,
         left_out=list(plan.left_out),
+        remarks=larger_than_data(plan.steps, runs),
         seconds=round(time.monotonic() - started, 1),
     )
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -18,6 +18,8 @@ from langlift.tasks.task import Task
 from langlift.training.examples import Collate, Example
 from langlift.training.trainer import Batch
 
+INPUTS_AT_ONCE = 512
+"""Number of inputs that are sorted by length and labelled together; limits memory."""
 Input = TypeVar("Input")
 """A text, a list of words, or a CoNLL-U sentence."""
 Gold = TypeVar("Gold")
@@ -282,6 +284,14 @@ class Learner(ABC, Generic[Input, Gold]):
         self, model: nn.Module, encoder: Any, inputs: Sequence[Input], labels: Sequence[str], bf16: bool = False
     ) -> list[Any]:
         """An ``Answer`` for each input, in order; ``bf16``: as the model was trained."""
+
+    def answers(
+        self, model: nn.Module, encoder: Any, inputs: Iterable[Input], labels: Sequence[str], bf16: bool
+    ) -> Iterator[Any]:
+        """``predict`` for a stream of any length, always in the same batches: rounding depends on these."""
+        inputs = iter(inputs)
+        while chunk := list(islice(inputs, INPUTS_AT_ONCE)):
+            yield from self.predict(model, encoder, chunk, labels, bf16)
 
     @abstractmethod
     def scores(self, gold: Sequence[Gold], predicted: Sequence[Any]) -> dict[str, float]:

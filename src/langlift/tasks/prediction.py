@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice, tee
+from itertools import chain, tee
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -15,30 +15,30 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from langlift.adapters.composition import train_only
 from langlift.adapters.method import is_whole_model
 from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.loading import default_device
 from langlift.config.yaml_reader import load_yaml
 from langlift.errors import InputError, LangliftError
 from langlift.heads.classification import TaskModel
-from langlift.progress import ProgressBar
+from langlift.progress import ProgressBar, say
 from langlift.tasks.input_rows import STANDARD
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import HEAD, HEAD_WEIGHTS
 from langlift.tasks.setups import load_trained
 from langlift.tasks.task import TASKS, Task
+from langlift.training.precision import cast_frozen, has_bf16, precision_name
 from langlift.training.run_folder import RECIPE, is_finished, read_metrics
 
 TSV, JSON = ".tsv", ".jsonl"
-INPUTS_AT_ONCE = 512
-"""Number of inputs that are sorted by length and labelled together; limits memory."""
 
 
 @dataclass(frozen=True)
 class TrainedTask:
     """One seed of a ``langlift task`` run, ready to label new text.
 
-    ``settings`` are those of the head, ``max_tokens`` is the longest input in training.
+    ``settings`` are those of the head, ``max_tokens`` is the longest input in training, ``bf16`` the precision.
     """
 
     folder: Path
@@ -49,12 +49,11 @@ class TrainedTask:
     tokenizer: Any
     settings: Mapping[str, Any]
     max_tokens: int
+    bf16: bool = False
 
     def __call__(self, inputs: Iterable[Any]) -> Iterator[Any]:
         """Label a stream of any length of the task's inputs (see ``Learner.input_of``), in order."""
-        inputs = iter(inputs)
-        while chunk := list(islice(inputs, INPUTS_AT_ONCE)):
-            yield from self.task.learner.predict(self.model, self.encoder, chunk, self.labels)
+        return self.task.learner.answers(self.model, self.encoder, inputs, self.labels, self.bf16)
 
 
 def is_task_run(folder: Path) -> bool:
@@ -67,10 +66,12 @@ def load_trained_task(
     seed: int | None = None,
     base: BaseName | str | None = None,
     path: str = "fast",
+    exact: bool = False,
 ) -> TrainedTask:
     """Load a trained run: the folder of all seeds (then the one best on dev, or ``seed``), or of one seed.
 
     ``base`` replaces the recorded base model, for example if it was moved. ``path`` is ``fast`` or ``naive``.
+    It computes as in training, in bf16 if that was used and the device has it, or with ``exact`` in float32.
 
     Raises:
         InputError: the folder contains no finished run, or not this seed, or is damaged.
@@ -102,7 +103,21 @@ def load_trained_task(
         ) from None
     encoder = task.learner.encoder(tokenizer, masked_model, max_tokens, settings, path)
     model = model.to(default_device()).eval()
-    return TrainedTask(folder, task, labels, model, encoder, tokenizer, settings, max_tokens)
+    bf16 = not exact and _trained_in_bf16(folder)
+    if bf16:
+        train_only(model, None if full else task.name)
+        model.head.requires_grad_(True)
+        cast_frozen(model)
+    return TrainedTask(folder, task, labels, model, encoder, tokenizer, settings, max_tokens, bf16)
+
+
+def _trained_in_bf16(folder: Path) -> bool:
+    """Whether a seed's run computed in bf16, and this device can."""
+    bf16 = is_finished(folder) and read_metrics(folder).get("precision") == precision_name(bf16=True)
+    if bf16 and not has_bf16(default_device()):
+        say(f"{folder}: trained in bf16, which is slow on this device: labels in float32, a few may differ")
+        return False
+    return bf16
 
 
 def seed_folder(run: Path, seed: int | None = None) -> Path:

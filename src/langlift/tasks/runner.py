@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, set_seed
 
+from langlift.adapters.composition import train_only
 from langlift.adapters.method import METHODS
 from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import default_device, is_causal, load_model, load_tokenizer, quiet_transformers
@@ -162,13 +163,13 @@ class _Seeds:
             self.setup.attach(base)
             settings = learner.settings(recipe)
             model = learner.new_model(base, len(labels), settings)
-            self.setup.train_only(model)
+            train_only(model, None if self.setup.config is None else self.setup.name)
             model.head.requires_grad_(True)
             encoder = learner.encoder(self.tokenizer, base, recipe.max_tokens, settings, recipe.path)
             trainer = self._trainer(model, encoder, folder, seed)
             trained = run.train(trainer, f"{task.name} (seed {seed})")
             test = self.data.test
-            answers = learner.predict(model, encoder, test.inputs, labels, trainer.bf16)
+            answers = list(learner.answers(model, encoder, test.inputs, labels, trainer.bf16))
             with torch.inference_mode(), autocast(default_device(), trainer.bf16):
                 examples = encoder.examples(test.inputs, labels)
                 report = self.setup.report(model.eval(), _batches(examples, encoder))

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainerCallback
 
-from langlift.adapters.composition import attach, fuse, train_only
-from langlift.adapters.fusion import fusion_penalty, fusions_of, watched_attention
+from langlift.adapters.composition import attach, fuse
+from langlift.adapters.fusion import fusion_penalty, watched_attention
 from langlift.adapters.method import METHODS, AdapterConfig, MethodSettings
 from langlift.adapters.mosa import Mixture, MosaConfig, mix
 from langlift.backbones.hidden_states import hidden_states
@@ -96,16 +96,6 @@ class Setup:
             attach(model, self.name, self.config)
         if self.mosa is not None:
             self.mixture = mix(model, self.name, self.mosa)
-
-    def train_only(self, model: nn.Module) -> None:
-        """Set ``requires_grad``; the task's head is added afterwards."""
-        if self.config is None:
-            model.requires_grad_(True)
-            return
-        train_only(model, self.name)
-        for fusion in fusions_of(model):
-            for _, parameter in fusion.own_parameters():
-                parameter.requires_grad_(True)
 
     def loss(self, model: nn.Module, batch: Batch, output_loss: OutputLoss) -> tuple[Tensor, Tensor]:
         """The summed training loss of a batch and its number of items; override it to add terms or passes.

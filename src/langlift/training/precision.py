@@ -1,14 +1,19 @@
 """The arithmetic of a run: float32, or bf16 for frozen weights where that is faster and accurate enough."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from langlift.files import locked, settle
 from langlift.progress import say
 
 TOLERANCE = 1e-3
 """``auto`` uses bf16 if it changes the loss of a real batch by less than this, relative to float32."""
+_KEPT: ContextVar[Path | None] = ContextVar("_KEPT", default=None)
 
 
 def use_bf16(precision: str, model: nn.Module, measure: Callable[[], Tensor], device: torch.device) -> bool:
@@ -16,15 +21,38 @@ def use_bf16(precision: str, model: nn.Module, measure: Callable[[], Tensor], de
 
     The rest then runs under autocast; trainable weights and their optimiser stay float32. ``precision`` is
     ``float32``, ``bf16`` or ``auto``: bf16 if the device supports it and ``measure`` (the model's loss on a real
-    batch) hardly changes. No random numbers are drawn.
+    batch) hardly changes, unless ``one_precision`` holds. No random numbers are drawn.
     """
     if precision == "auto":
         bf16, why = _choose(model, measure, device)
-        say(f"computing in {precision_name(bf16)}: {why}")
-        return bf16
+        precision = _agreed(precision_name(bf16))
+        other = f"as in the other runs of the study; alone it would be {precision_name(bf16)}, because "
+        say(f"computing in {precision}: {'' if precision == precision_name(bf16) else other}{why}")
     if precision == "bf16":
         cast_frozen(model)
     return precision == "bf16"
+
+
+@contextmanager
+def one_precision(kept: Path) -> Iterator[None]:
+    """Within it ``auto`` is what it was first, in any process: that is kept in a file."""
+    token = _KEPT.set(kept)
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+
+
+def _agreed(chosen: str) -> str:
+    if (kept := _KEPT.get()) is None:
+        return chosen
+    kept.touch()
+    with locked(kept, f"{kept}: another process does not release it", wait=60.0):
+        first = kept.read_text(encoding="utf-8").strip()
+        if first not in (precision_name(True), precision_name(False)):
+            kept.write_text(f"{(first := chosen)}\n", encoding="utf-8")
+            settle(kept)
+    return first
 
 
 def precision_name(bf16: bool) -> str:
@@ -38,11 +66,9 @@ def _choose(model: nn.Module, measure: Callable[[], Tensor], device: torch.devic
     exact = _measured(model, measure, device, bf16=False)
     originals = cast_frozen(model)
     difference = abs(_measured(model, measure, device, bf16=True) - exact) / max(abs(exact), 1e-9)
-    if difference < TOLERANCE:
-        return True, f"the loss of one batch differs by {difference:.1e} from float32"
     for parameter, original in originals:
         parameter.data = original
-    return False, f"in bf16 the loss of one batch differs by {difference:.1e}"
+    return difference < TOLERANCE, f"in bf16 the loss of one batch differs by {difference:.1e} from float32"
 
 
 def cast_frozen(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:

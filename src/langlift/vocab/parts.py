@@ -12,7 +12,7 @@ from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from langlift.backbones.loading import model_location, quiet_transformers
+from langlift.backbones.loading import model_location, panics_as_errors, quiet_transformers, require_usable
 from langlift.errors import InputError
 
 KINDS = {"Unigram": "unigram", "BPE": "bpe", "WordPiece": "wordpiece"}
@@ -43,15 +43,14 @@ def load_vocabulary(name: str) -> Any:
     folder = Path(name).expanduser()
     try:
         location = str(folder) if (folder / "tokenizer.json").is_file() else model_location(name)
-        with quiet_transformers():
+        with quiet_transformers(), panics_as_errors():
             tokenizer = AutoTokenizer.from_pretrained(location)
     except InputError:
         raise InputError(f"{name}: not a vocabulary (no tokenizer.json)", VOCABULARY_HINT) from None
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{name}: the vocabulary cannot be loaded ({reason})", VOCABULARY_HINT) from error
-    if not tokenizer.is_fast:
-        raise InputError(f"{name}: has no fast tokenizer", "convert it to tokenizer.json first")
+    require_usable(tokenizer, name)
     return tokenizer
 
 
