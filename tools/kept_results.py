@@ -25,6 +25,8 @@ SEEN = {
     **dict.fromkeys(("swh", "uig", "cym", "gla"), " (seen by the encoder)"),
     "hau": " (in the masked training, too)",
 }
+WITHOUT = "Without contrast: "
+"""Before the names of studies whose text adapters were trained before the preset had the contrast."""
 Run = dict[str, Any]
 
 
@@ -56,12 +58,22 @@ def page_with_tables(page: str) -> str:
 
 def topics(runs: Sequence[Run]) -> str:
     """Topics in ten languages, and the pseudo-perplexity within words before and after adaptation."""
-    heads = ("language", "TF-IDF", "alone", "on a Seq_bn", "on a Seq_bn_inv", "full fine-tuning", "per character")
+    heads = (
+        "language",
+        "TF-IDF",
+        "alone",
+        "on a Seq_bn",
+        "without contrast",
+        "on a Seq_bn_inv",
+        "full",
+        "per character",
+    )
     rows = []
     for code in LANGUAGES:
         own = [run for run in runs if run["cell"].get("language", "").startswith(code)]
-        topic = [run for run in own if run["cell"].get("task") == "topic" and run["study"].startswith("Ten")]
-        scores = [run for run in own if run["cell"].get("metric") == "per_character"]
+        topic = [run for run in own if run["cell"].get("task") == "topic" and of_study(run, "Ten")]
+        earlier = [run for run in own if run["cell"].get("task") == "topic" and of_study(run, f"{WITHOUT}ten")]
+        scores = [run for run in own if run["cell"].get("metric") == "per_character" and of_study(run, "Ten")]
         before = first(run["result"]["value"] for run in scores if "method" not in run["cell"])
         after = first(values(scores, method="seq_bn"))
         rows.append(
@@ -70,6 +82,7 @@ def topics(runs: Sequence[Run]) -> str:
                 first(run["result"]["baseline"].get("tfidf") for run in topic),
                 spread(values(topic, use="alone")),
                 spread(values(topic, use="stacked", method="seq_bn")),
+                spread(values(earlier, use="stacked", method="seq_bn")),
                 spread(values(topic, use="stacked", method="seq_bn_inv")),
                 spread(values(topic, use="full")),
                 " → ".join(filter(None, (before, after))),
@@ -80,27 +93,38 @@ def topics(runs: Sequence[Run]) -> str:
 
 def tokens(runs: Sequence[Run]) -> str:
     """Entities, sentiment and tags, each compared with its baseline."""
-    return _tasks([run for run in runs if run["study"].startswith("Entities")])
+    return _tasks(runs, "Entities")
 
 
 def few(runs: Sequence[Run]) -> str:
     """Entities from few labels."""
-    return _tasks([run for run in runs if run["study"].startswith("Few")])
+    return _tasks(runs, "Few")
 
 
-def _tasks(runs: Sequence[Run]) -> str:
+def _tasks(runs: Sequence[Run], study: str) -> str:
+    """A table with the text adapters of the preset and, in the last column, those trained without contrast."""
     rows = []
+    earlier = [run for run in runs if of_study(run, WITHOUT + study.lower())]
     for task in ("ner", "topic", "sentiment", "pos"):
-        of_task = [run for run in runs if run["cell"].get("task") == task]
+        of_task = [run for run in runs if of_study(run, study) and run["cell"].get("task") == task]
         for code in sorted({run["cell"]["language"] for run in of_task}):
             own = [run for run in of_task if run["cell"]["language"] == code]
             alone, stacked = values(own, use="alone"), values(own, use="stacked", method="seq_bn")
+            without = values(earlier, use="stacked", method="seq_bn", task=task, language=code)
             baseline = spread(sorted({max(run["result"]["baseline"].values()) for run in own}))
-            rows.append([task, find_language(code).name, baseline, spread(alone), spread(stacked)])
-    return table(("task", "language", "baseline", "task adapter alone", "on a Seq_bn"), rows)
+            rows.append(
+                [task, find_language(code).name, baseline, spread(alone), spread(stacked), spread(without)]
+            )
+    heads = ("task", "language", "baseline", "task adapter alone", "on a Seq_bn", "on one without contrast")
+    return table(heads, rows)
 
 
 TABLES = {"topics": topics, "tokens": tokens, "few": few}
+
+
+def of_study(run: Run, name: str) -> bool:
+    """Whether a run is of the study whose name begins so."""
+    return str(run["study"]).startswith(name)
 
 
 def values(runs: Iterable[Run], **cell: str) -> list[float]:
