@@ -20,7 +20,7 @@ from langlift.errors import InputError
 from langlift.evaluation.metrics import entity_f1, entity_spans
 from langlift.masking import IGNORED
 from langlift.tasks.input_rows import read_word_rows
-from langlift.tasks.learner import Item, Repairs
+from langlift.tasks.learner import Item, Reading
 from langlift.tasks.ner import TaggedWords, bio_tags, read_conll
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
@@ -288,12 +288,12 @@ def test_an_entity_counts_when_type_and_both_ends_agree(gold, predicted, f1):
 @fuzzing
 @given(st.lists(st.sampled_from(["O", "B-A", "I-A", "B-B", "I-B"]), min_size=1, max_size=12))
 def test_repaired_tags_are_valid_and_mean_the_same(tags):
-    repairs = Repairs(strict=False)
+    repairs = Reading(strict=False)
     fixed = bio_tags(Item(["x"] * len(tags), tags, str), "train", repairs)
     assert entity_spans(fixed) == entity_spans(tags)
     changed = sum(a != b for a, b in zip(tags, fixed, strict=True))
     assert repairs.counts == ({"train_inside_without_begin": changed} if changed else {})
-    assert bio_tags(Item(["x"] * len(tags), fixed, str), "train", Repairs(strict=True)) == fixed
+    assert bio_tags(Item(["x"] * len(tags), fixed, str), "train", Reading(strict=True)) == fixed
 
 
 @fuzzing
@@ -310,7 +310,7 @@ def test_any_bytes_are_sentences_or_a_refusal_that_names_the_line(tmp_path, raw)
     file = tmp_path / "train.conll"
     file.write_bytes(raw)
     try:
-        sentences = [(item, bio_tags(item, "train", Repairs(strict=False))) for item in read_conll(file)]
+        sentences = [(item, bio_tags(item, "train", Reading(strict=False))) for item in read_conll(file)]
     except InputError as refusal:
         assert re.match(rf"{re.escape(str(file))}:\d+: ", refusal.message)
         assert "\n" not in refusal.message
@@ -392,6 +392,8 @@ dataset_info:
         )
     read = NER.read(str(folder), None, strict=True)
     assert (read.train, read.dev, read.test, read.labels) == (own.train, own.dev, own.test, own.labels)
+    with pytest.raises(InputError, match="has named fields"):
+        NER.read(str(folder), None, False, (1, 2))
     assert read.sha256 == NER.read(str(folder), None, strict=False).sha256 != own.sha256
 
 
@@ -427,7 +429,7 @@ def test_columns_comments_and_marks_of_other_formats(tmp_path: Path, lines: list
     path = tmp_path / "train.conll"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     counts: Counter[str] = Counter()
-    repairs = Repairs(strict=True)
+    repairs = Reading(strict=True)
     [sentence] = read_conll(path, lambda kind: counts.update([kind]))
     assert sentence.input == WORDS
     assert bio_tags(sentence, "train", repairs) == TAGS
@@ -453,3 +455,94 @@ def test_withheld_text_is_an_error(tmp_path: Path):
     path.write_text("_ B-PER\n_ O\n\n_ O\n", encoding="utf-8")
     with pytest.raises(InputError, match="the text is withheld"):
         list(read_conll(path))
+
+
+def test_numbers_are_recognised_after_sentences_of_one_word(tmp_path: Path):
+    path = tmp_path / "train.conll"
+    path.write_text("1 Iva O\n\n1 Le O\n\n1 Toni B-PER\n2 hawn O\n", encoding="utf-8")
+    assert [sentence.input for sentence in read_conll(path)] == [["Iva"], ["Le"], ["Toni", "hawn"]]
+
+
+@pytest.fixture
+def nested_folder(tmp_path: Path) -> Path:
+    """Line number, word, inner and outer tags; train has more outer entities, dev and test more inner ones."""
+    lines = {
+        "train": ["1 Toni O B-PER", "2 fl- O O", "3 Università B-ORG B-ORG", "4 ta' O I-ORG", "5 Malta O I-ORG"],
+        "dev": ["1 Università B-ORG O", "2 ta' O O", "3 Malta B-LOC O"],
+        "test": ["1 Toni B-PER B-PER", "2 Malta B-LOC O"],
+    }
+    for split, of_split in lines.items():
+        (tmp_path / f"{split}.conll").write_text("\n".join(of_split) + "\n", encoding="utf-8")
+    return tmp_path
+
+
+def test_dev_and_test_are_read_like_train(nested_folder: Path):
+    """Each guessed for itself, dev would have the inner tags and train the outer ones."""
+    data = NER.read(str(nested_folder), None, strict=False)
+    assert data.train.gold == [["B-PER", "O", "B-ORG", "I-ORG", "I-ORG"]]
+    assert (data.dev.gold, data.test.gold) == ([["O", "O", "O"]], [["B-PER", "O"]])
+    [remark] = data.remarks
+    assert remark.startswith(f"{nested_folder / 'train.conll'}: the tags are column 3 of 3, not counting word")
+    (nested_folder / "train.conll").rename(nested_folder / "dev.conll")
+    with pytest.raises(InputError, match="train split is missing"):
+        NER.read(str(nested_folder), None, strict=False)
+
+
+def test_a_file_with_other_columns_is_named(nested_folder: Path):
+    (nested_folder / "test.conll").write_text("Toni B-PER\nhawn O\n", encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"test\.conll:1: 2 columns without word numbers, but .*train\.conll has 3"
+    ):
+        NER.read(str(nested_folder), None, strict=False)
+
+
+def test_columns_can_be_chosen_and_are_recorded(tiny_bert: Path, nested_folder: Path, tmp_path: Path, langlift):
+    with nested_folder.joinpath("train.conll").open("a", encoding="utf-8") as file:
+        file.write("\n1 Malta B-LOC O\n2 Pawlu B-PER O\n")
+    out, chosen = tmp_path / "run", ("--columns", "2,3")
+    where = ("--base", tiny_bert, "--data", nested_folder, "--out", out, "--epochs", 1, "--seeds", "1")
+    result = langlift("task", "ner", *where, *chosen, "--json")
+    assert result.code == 0, result.err
+    rows = [json.loads(line) for line in (out / "seed-1" / "test_predictions.jsonl").read_text().splitlines()]
+    assert [(row["words"], row["gold"]) for row in rows] == [(["Toni", "Malta"], ["B-PER", "B-LOC"])]
+    assert not result.json["repaired"] and not result.json["remarks"], "nothing is guessed"
+    assert "columns:\n  - 2\n  - 3\n" in (out / "recipe.yaml").read_text()
+    resumed = langlift("task", "ner", *where, "--columns", "2,4", "--resume", "--json")
+    assert "columns = [2, 3], not [2, 4]" in resumed.error["error"]
+    # Labelled alike, unless told otherwise.
+    labelled = langlift("predict", out, "--text", nested_folder / "test.conll", "--out", "-")
+    assert json.loads(labelled.out)["words"] == ["Toni", "Malta"]
+    assert "words are those of column 2, as in training" in labelled.err
+    other = langlift("predict", out, "--text", nested_folder / "test.conll", "--word-column", 1)
+    assert json.loads(other.out)["words"] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("task", "ner", "--columns", "2"), "columns: two are needed"),
+        (("task", "ner", "--columns", "2,2"), "columns: two are needed"),
+        (("task", "ner", "--columns", "0,2"), "columns must be at least 1"),
+        (("task", "ner", "--columns", "2,5"), "train.conll:1: not a word and its tag in columns 2 and 5"),
+    ],
+)
+def test_columns_that_cannot_be(tiny_bert: Path, nested_folder: Path, langlift, arguments, message: str):
+    where = ("--base", tiny_bert, "--data", nested_folder, "--out", nested_folder / "run", "--json")
+    result = langlift(*arguments, *where)
+    assert result.code == 2
+    assert message in result.error["error"]
+
+
+def test_columns_are_of_conll(nested_folder: Path):
+    with pytest.raises(InputError, match="--columns: is not used by the task topic"):
+        TASKS["topic"].learner.read(str(nested_folder), None, False, (1, 2))
+
+
+def test_a_word_column_is_of_conll(run: Path, tmp_path: Path, langlift):
+    for name, content in (("text.txt", "Toni hawn.\n"), ("text.conll", "Toni O\n")):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        result = langlift(
+            "predict", run, "--text", tmp_path / name, "--word-column", 3, "--json", "--out", tmp_path / "o.tsv"
+        )
+        assert result.code == 2
+        assert ("no word in column 3" if name == "text.conll" else "is not a .conll file") in result.error["error"]

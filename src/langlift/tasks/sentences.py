@@ -20,7 +20,7 @@ from langlift.progress import say
 from langlift.tasks.baselines import text_baseline
 from langlift.tasks.inference import probabilities_of
 from langlift.tasks.input_rows import TEXT, fields_of, read_rows, read_table
-from langlift.tasks.learner import Answer, Encoder, Item, Learner, Repairs, Row, Settings, Split, TaskData
+from langlift.tasks.learner import Answer, Encoder, Item, Learner, Reading, Row, Settings, Split, TaskData
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.sources import HubSet, Source, open_source
 from langlift.tasks.task import Columns
@@ -91,16 +91,18 @@ class SentenceLearner(Learner[str, str]):
             raise TypeError(f"{self.task.name}: a sentence task needs columns")
         return self.task.columns
 
-    def read(self, data: str, train_data: Sequence[str] | None, strict: bool) -> TaskData[str, str]:
+    def read(
+        self, data: str, train_data: Sequence[str] | None, strict: bool, columns: Sequence[int] = ()
+    ) -> TaskData[str, str]:
         """A label missing in train is an error, strict or not."""
-        return super().read(data, train_data, strict=True)
+        return super().read(data, train_data, True, columns)
 
     def open(self, data: str) -> Source:
         """A folder of TSV files, or a data set in the hub's format."""
         fields = (HUB_TEXTS, self.columns.hub_labels)
         return open_source(data, (".tsv",), "train.tsv, dev.tsv and test.tsv", fields)
 
-    def items(self, source: Source, split: str, repairs: Repairs) -> Iterator[Item[str, str]]:
+    def items(self, source: Source, split: str, reading: Reading) -> Iterator[Item[str, str]]:
         """Rows with a text and a label."""
         if isinstance(source, HubSet):
             for place, values in source.rows(split):
@@ -135,7 +137,7 @@ class SentenceLearner(Learner[str, str]):
         """The text."""
         return text
 
-    def read_inputs(self, source: Path) -> Iterator[tuple[Row, str]]:
+    def read_inputs(self, source: Path, word_column: int = 0) -> Iterator[tuple[Row, str]]:
         """Lines, or rows of a TSV file quoted like the task's data."""
         return ((row, row[TEXT]) for row in read_rows(source, quoted=self.columns.quoted))
 
