@@ -10,6 +10,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from seqeval.metrics import f1_score
+from seqeval.scheme import IOB2
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -80,6 +82,7 @@ def test_a_run_learns_and_counts_repairs(run: Path):
     assert metrics["repaired"] == {"train_inside_without_begin": 1}
     seed = json.loads((run / "seed-1" / "metrics.json").read_text())
     assert seed["test_entity_f1"] == metrics["seeds"][0]
+    assert seed["test_strict_entity_f1"] == metrics["further"]["strict_entity_f1"]["seeds"][0]
     assert seed["test_sentences_in_windows"] == 1
     card = (run / "seed-1" / "README.md").read_text(encoding="utf-8")
     assert "token-classification" in card and "| entity F1 on test |" in card
@@ -88,6 +91,9 @@ def test_a_run_learns_and_counts_repairs(run: Path):
     assert all(len(row["words"]) == len(row["gold"]) == len(row["predicted"]) for row in rows)
     again = entity_f1([row["gold"] for row in rows], [row["predicted"] for row in rows])
     assert again == pytest.approx(seed["test_entity_f1"])
+    golds, found = [row["gold"] for row in rows], [row["predicted"] for row in rows]
+    strict = f1_score(golds, found, mode="strict", scheme=IOB2, zero_division=0)
+    assert seed["test_strict_entity_f1"] == pytest.approx(100 * strict)
 
 
 def test_new_text_gets_the_tags_that_were_measured(run: Path, ner_folder: Path, tmp_path: Path, langlift):
@@ -283,6 +289,34 @@ def test_mean_pooling_classifies_the_mean_of_a_words_tokens(tiny_bert: Path):
 )
 def test_an_entity_counts_when_type_and_both_ends_agree(gold, predicted, f1):
     assert entity_f1([gold], [predicted]) == pytest.approx(f1)
+
+
+def strict_by_the_book(tags: list[str]) -> set[tuple[str, int, int]]:
+    """Entities that begin with B and go on with I of the same type, and nothing else."""
+    found = set()
+    for start, tag in enumerate(tags):
+        if tag.startswith("B-"):
+            end = start + 1
+            while end < len(tags) and tags[end] == f"I-{tag[2:]}":
+                end += 1
+            found.add((tag[2:], start, end))
+    return found
+
+
+any_tags = st.lists(st.sampled_from(["O", "B-A", "I-A", "B-B", "I-B"]), min_size=6, max_size=6)
+
+
+@fuzzing
+@given(gold=st.lists(any_tags, min_size=3, max_size=3), predicted=st.lists(any_tags, min_size=3, max_size=3))
+def test_strict_f1_counts_no_entity_without_a_begin(gold, predicted):
+    """By its definition, and by seqeval."""
+    found = [[strict_by_the_book(tags) for tags in some] for some in (gold, predicted)]
+    assert found == [[set(entity_spans(tags, strict=True)) for tags in some] for some in (gold, predicted)]
+    right = sum(len(a & b) for a, b in zip(*found, strict=True))
+    total = sum(len(spans) for some in found for spans in some)
+    f1 = entity_f1(gold, predicted, strict=True)
+    assert f1 == pytest.approx(200 * right / total if total else 0)
+    assert f1 == pytest.approx(100 * f1_score(gold, predicted, mode="strict", scheme=IOB2, zero_division=0))
 
 
 @fuzzing

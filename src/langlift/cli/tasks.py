@@ -95,7 +95,7 @@ def _train(
     show(
         f"{task.title} on {data}: {task.metric.title}",
         [
-            *scores(f"{base}, {trained}", result),
+            *scores(task, f"{base}, {trained}", result),
             *baselines(task, result.baseline),
             *((f"attention to {name}", _by_layer(shares)) for name, shares in attention.items()),
             ("trainable parameters", f"{result.trainable_parameters:,}"),
@@ -108,10 +108,11 @@ def _train(
     )
 
 
-def scores(what: str, result: "TaskResult") -> list[tuple[str, str]]:
+def scores(task: Task, what: str, result: "TaskResult") -> list[tuple[str, str]]:
     """Rows of a table: mean, standard deviation and value of each seed, for the metric and further ones."""
     rows = {what: (result.mean, result.std, result.seeds)}
-    rows |= {f"{what}: {name.upper()}": (x["mean"], x["std"], x["seeds"]) for name, x in result.further.items()}
+    titles = {metric.name: metric.title for metric in task.further}
+    rows |= {f"{what}: {titles[key]}": (x["mean"], x["std"], x["seeds"]) for key, x in result.further.items()}
     return [(name, over_seeds(*found)) for name, found in rows.items()]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
-from langlift.evaluation.metrics import entity_f1, entity_spans
+from langlift.evaluation.metrics import STRICT_F1, entity_f1, entity_spans
 from langlift.tasks.baselines import most_frequent_label
 from langlift.tasks.input_rows import TAG, conll_sentences, read_word_rows, words_of
 from langlift.tasks.learner import Item, Reading, Row, Split
@@ -122,8 +122,9 @@ class NamedEntities(TaggingLearner[list[str]]):
         return read_word_rows(source, word_column)
 
     def scores(self, gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, float]:
-        """Entity F1."""
-        return {self.task.metric.name: entity_f1(gold, predicted)}
+        """Entity F1, also strict."""
+        strict = entity_f1(gold, predicted, strict=True)
+        return {self.task.metric.name: entity_f1(gold, predicted), STRICT_F1.name: strict}
 
     def measure(self, split: TaggedWords, answers: Sequence[Tagged]) -> dict[str, float]:
         """The scores over labelled tokens: one per word, or all of them."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from langlift.config.loading import resolve
 from langlift.errors import InputError
-from langlift.evaluation.metrics import ACCURACY, ENTITY_F1, LAS, MACRO_F1, UAS, Metric
+from langlift.evaluation.metrics import ACCURACY, ENTITY_F1, LAS, MACRO_F1, STRICT_F1, UAS, Metric
 from langlift.tasks.recipe import TaskRecipe
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ _ROWS = (
         data=f"train.conll, dev.conll, test.conll with one word and its BIO tag per line; {HUB_SET}",
         epochs=100,
         metric=ENTITY_F1,
+        further=(STRICT_F1,),
         baselines=MOST_FREQUENT_TAG,
         pipeline_tag="token-classification",
         verb="tag",
