@@ -2,7 +2,6 @@
 length.
 """
 
-import csv
 import re
 import sys
 from collections import Counter
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import regex
 
+from langlift.corpus.tables import table_rows
 from langlift.errors import InputError
 from langlift.progress import say
 from langlift.tasks.learner import Row
@@ -40,18 +40,17 @@ def read_table(
     hint: str,
     added: Collection[str] | None = None,
 ) -> Iterator[tuple[str, list[str], list[str]]]:
-    """The rows of a TSV file with a header: (location for errors, header, fields) of each.
+    """The rows of a TSV or CSV file with a header: (location for errors, header, fields) of each.
 
-    Each line is a row; empty ones are skipped. With ``quoted``, fields may be quoted as in CSV.
+    They are those of ``table_rows``; empty ones are skipped.
 
     Raises:
         InputError: a ``needed`` column is missing (with ``hint``) or empty in a row, or a row has more or fewer
             fields than the header; with ``added`` also if a column is one of these or occurs twice.
     """
     header: list[str] = []
-    for number, line in enumerate(chain(lines, [""]), start=1):
+    for number, row in table_rows(source, lines, quoted):
         place = f"{source}:{number}"
-        row = fields_of(line.rstrip("\r\n"), quoted, len(header))
         if number == 1:
             header = row
             for column in needed:
@@ -64,28 +63,13 @@ def read_table(
                     f"{place}: the column '{repeated[0]}' occurs twice or is added by predictions",
                     "rename or drop it",
                 )
-        elif row != [""]:
+        elif row not in ([], [""]):
             if len(row) != len(header):
                 raise InputError(f"{place}: {len(row)} fields, the header has {len(header)}", "fix the row")
             for column in needed:
                 if not row[header.index(column)].strip():
                     raise InputError(f"{place}: empty {column}", "fill it in, or delete the row")
             yield place, header, row
-
-
-def fields_of(line: str, quoted: bool, expected: int) -> list[str]:
-    """The fields of a line between tabs, read as CSV if ``quoted`` and every quotation closes on the line.
-
-    A quotation mark that is left open is text. If only one of the readings has ``expected`` fields, it is the one.
-    """
-    plain = line.split("\t")
-    if not quoted or '"' not in line:
-        return plain
-    try:
-        [fields] = csv.reader([line], "excel-tab", strict=True)
-    except csv.Error:
-        return plain
-    return plain if len(fields) != expected == len(plain) else fields
 
 
 def read_rows(source: Path, added: Collection[str] = ADDED, quoted: bool = True) -> Iterator[Row]:

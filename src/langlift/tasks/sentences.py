@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from langlift.backbones.loading import longest_input
 from langlift.backbones.registry import backbone_of
+from langlift.corpus.tables import table_rows
 from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
 from langlift.evaluation.metrics import macro_f1
@@ -19,7 +20,7 @@ from langlift.heads.classification import ClassificationHead, SentenceClassifier
 from langlift.progress import say
 from langlift.tasks.baselines import text_baseline
 from langlift.tasks.inference import probabilities_of
-from langlift.tasks.input_rows import TEXT, fields_of, read_rows, read_table
+from langlift.tasks.input_rows import TEXT, read_rows, read_table
 from langlift.tasks.learner import Answer, Encoder, Item, Learner, Reading, Row, Settings, Split, TaskData
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.sources import HubSet, Source, open_source
@@ -113,7 +114,7 @@ class SentenceLearner(Learner[str, str]):
             return
         (path,) = source.files(split)
         lines = read_raw_lines(path)
-        header = fields_of(lines[0] if lines else "", self.columns.quoted, 0)
+        _, header = next(table_rows(path, lines, self.columns.quoted))
         column, text_column = self.columns.label, TEXT
         if TEXT not in header:
             text_column = next((name for name in HUB_TEXTS if name in header), TEXT)
