@@ -1,6 +1,7 @@
 """Tasks that give a whole text one label, read from TSV files or a data set in the hub's format."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,16 @@ from langlift.tasks.inference import probabilities_of
 from langlift.tasks.input_rows import TEXT, read_rows, read_table
 from langlift.tasks.learner import Answer, Encoder, Item, Learner, Reading, Row, Settings, Split, TaskData
 from langlift.tasks.recipe import TaskRecipe
-from langlift.tasks.sources import HubSet, Source, open_source
+from langlift.tasks.sources import SPLITS, HubSet, SingleFile, Source, open_source
 from langlift.tasks.task import Columns
 from langlift.training.examples import Example
 from langlift.training.language_model_loss import collate_for
 
 HUB_TEXTS = ("text", "sentence", "review", "tweet", "content")
 """Possible names of the text's field in hub data sets."""
+
+SPLIT_SEED = 0
+"""Seed of the split of a single file, the same in every run."""
 
 LabelledText = Split[str, str]
 """Texts and their labels."""
@@ -99,12 +103,23 @@ class SentenceLearner(Learner[str, str]):
         return super().read(data, train_data, True, columns)
 
     def open(self, data: str) -> Source:
-        """A folder of TSV files, or a data set in the hub's format."""
+        """A single file, a folder of TSV files, or a data set in the hub's format."""
         fields = (HUB_TEXTS, self.columns.hub_labels)
+        if Path(data).is_file():
+            return SingleFile(Path(data), fields)
         return open_source(data, (".tsv",), "train.tsv, dev.tsv and test.tsv", fields)
 
-    def items(self, source: Source, split: str, reading: Reading) -> Iterator[Item[str, str]]:
-        """Rows with a text and a label."""
+    def items(self, source: Source, split: str, reading: Reading) -> Iterable[Item[str, str]]:
+        """Rows with a text and a label; those of a single file are split here, which is remarked."""
+        if not isinstance(source, SingleFile):
+            return self._rows(source, split)
+        parts = split_by_label(list(self._rows(source.table, "train")))
+        sizes = ", ".join(f"{name} {len(part)}" for name, part in parts.items())
+        name = source.folder.name
+        reading.remark(f"{name} is one file, split 80/10/10 by label with seed {SPLIT_SEED} for all runs: {sizes}")
+        return parts[split]
+
+    def _rows(self, source: Source, split: str) -> Iterator[Item[str, str]]:
         if isinstance(source, HubSet):
             for place, values in source.rows(split):
                 text, label = (" ".join(str(value).split()) for value in values)
@@ -181,6 +196,21 @@ class SentenceLearner(Learner[str, str]):
     def baselines(self, train: LabelledText, test: LabelledText) -> dict[str, float]:
         """TF-IDF with logistic regression, and the majority class."""
         return text_baseline(train, test)
+
+
+def split_by_label(items: Sequence[Item[str, str]]) -> dict[str, list[Item[str, str]]]:
+    """Items in three splits, always the same: of every ten texts of a label, in random order, the second is test
+    and the third dev.
+
+    Thus a label with a single text is trained on. Items with the same text are in the same split.
+    """
+    labels = {item.input: item.gold for item in items}
+    texts, seen, home = list(labels), Counter[str](), dict[str, str]()
+    for number in np.random.default_rng(SPLIT_SEED).permutation(len(texts)):
+        label = labels[texts[number]]
+        home[texts[number]] = {1: "test", 2: "dev"}.get(seen[label] % 10, "train")
+        seen[label] += 1
+    return {split: [item for item in items if home[item.input] == split] for split in SPLITS}
 
 
 def class_probabilities(
