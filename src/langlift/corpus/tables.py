@@ -24,7 +24,7 @@ def fields_of(line: str, quoted: bool, expected: int = 0, delimiter: str = "\t")
 
 
 def table_rows(source: Path, lines: Iterable[str], quoted: bool) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a table, at least one, with the number of the first line of each.
+    """The rows of a table, with the number of the first line of each; blank lines are skipped, except the first.
 
     In a ``.csv`` file, rows may span lines. In others (TSV) each line is a row, whose fields may be ``quoted``.
 
@@ -35,14 +35,16 @@ def table_rows(source: Path, lines: Iterable[str], quoted: bool) -> Iterator[tup
     if source.suffix.lower() != ".csv":
         width = 0
         for number, line in enumerate(lines, start=1):
-            row = fields_of(line, quoted, width)
-            width = width or len(row)
-            yield number, row
+            if line or number == 1:
+                row = fields_of(line, quoted, width)
+                width = width or len(row)
+                yield number, row
         return
     reader, number = csv.reader((f"{line}\n" for line in lines), strict=True), 1
     try:
         for row in reader:
-            yield number, row
+            if row or number == 1:
+                yield number, row
             number = reader.line_num + 1
     except csv.Error as error:
         raise InputError(f"{source}:{number}: not valid CSV ({error})", "fix the quotation marks") from None

@@ -12,6 +12,7 @@ from langlift.corpus.text_files import json_lines, read_documents, read_lines, s
 from langlift.data_folder import SPLITS
 from langlift.errors import InputError
 from langlift.files import sha256_of
+from langlift.progress import say
 
 SHARES = (0.8, 0.1, 0.1)
 SPLIT_SEED = 0
@@ -106,6 +107,7 @@ def _read_rows(folder: Path, split: str) -> Iterator[tuple[int, dict[str, Any]]]
             f"{folder}: the {split} split is missing ({split}.jsonl)",
             "a data folder contains train.jsonl, dev.jsonl and test.jsonl; a single text file works too",
         )
+    blank = 0
     for number, row in json_lines(path):
         if not isinstance(row, dict) or not isinstance(row.get("text"), str):
             found = ", ".join(row) if isinstance(row, dict) else type(row).__name__
@@ -114,6 +116,10 @@ def _read_rows(folder: Path, split: str) -> Iterator[tuple[int, dict[str, Any]]]
             raise InputError(f"{path}:{number}: half of a character (a lone surrogate)", "fix the escape \\uD...")
         if row["text"].strip():
             yield number, row
+        else:
+            blank += 1
+    if blank:
+        say(f"{path}: {blank} rows without text are left out")
 
 
 def _is_graph(folder: Path) -> bool:

@@ -42,7 +42,7 @@ def read_table(
 ) -> Iterator[tuple[str, list[str], list[str]]]:
     """The rows of a TSV or CSV file with a header: (location for errors, header, fields) of each.
 
-    They are those of ``table_rows``; empty ones are skipped.
+    They are those of ``table_rows``.
 
     Raises:
         InputError: a ``needed`` column is missing (with ``hint``) or empty in a row, or a row has more or fewer
@@ -63,7 +63,7 @@ def read_table(
                     f"{place}: the column '{repeated[0]}' occurs twice or is added by predictions",
                     "rename or drop it",
                 )
-        elif row not in ([], [""]):
+        else:
             if len(row) != len(header):
                 raise InputError(f"{place}: {len(row)} fields, the header has {len(header)}", "fix the row")
             for column in needed:

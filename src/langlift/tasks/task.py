@@ -97,8 +97,8 @@ def _sentence_task(
         name=name,
         title=title,
         learner_class="sentences:SentenceLearner",
-        data=f"train.tsv, dev.tsv, test.tsv with columns {columns.label} and text{quoting}; {HUB_SET}; or one file "
-        "(.tsv, .csv, .jsonl, .parquet), which is split",
+        data=f"train.tsv, dev.tsv, test.tsv with columns {columns.label} and text{quoting}; {HUB_SET}; or one "
+        "file (.tsv, .csv, .jsonl, .parquet), which is split",
         epochs=epochs,
         metric=MACRO_F1,
         baselines={"tfidf": "TF-IDF + logistic regression", "majority": "majority class"},
