@@ -189,6 +189,7 @@ def test_counted_entities_and_trees_give_the_metrics():
     predicted = [[t if random.random() < 0.7 else "O" for t in s] for s in gold]
     rows = [{"gold": g, "predicted": p} for g, p in zip(gold, predicted, strict=True)]
     assert entities_counted(rows).total() == pytest.approx(entity_f1(gold, predicted))
+    assert entities_counted(rows, strict=True).total() == pytest.approx(entity_f1(gold, predicted, strict=True))
     trees = [
         [[int(random.integers(0, 5)), str(random.choice(["nsubj", "nsubj:pass", "obj"]))] for _ in s] for s in gold
     ]

@@ -5,6 +5,7 @@ import json
 import struct
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from test_corpus_sources import hub_folder
 from langlift.bundled_models import DEFAULT_BASE
 from langlift.corpus.building import build_corpus
 from langlift.corpus.language_identification import LanguageIdentifier
-from langlift.corpus.pipeline import DroppedText
+from langlift.corpus.leakage import read_evaluation_sets
+from langlift.corpus.pipeline import DroppedText, Pipeline, TextSize, in_batches
 from langlift.corpus.split_writer import SplitWriter
 from langlift.corpus.text_data import load_text_data, texts_to_score
 from langlift.data_folder import SAMPLE, excerpt
@@ -153,6 +155,36 @@ def test_the_budget_is_never_exceeded_and_documents_stay_whole(
     assert sum(len(text.encode()) + 1 for text in written) == result.kept["bytes"]
     block = next(b for b in source.read_text(encoding="utf-8").split("\n\n")[result.kept["documents"] :])
     assert result.kept["bytes"] + len(block.encode()) + 1 > max_bytes, "one more document would have fitted"
+
+
+MARKUP = ["<b>", "<!-- moħbi", "-->", "[[File:x.png]]", "{{", "}}", "&amp;", "www.eżempju.mt "]
+ODD = ["\u200e", "\ufffd", "12 13 ", "Кіт ", "aaaaaaaaaaaaaaa ", "kelma ", "  ", "\t", "\r", "\ud800", "\u0344"]
+parts_of_lines = st.sampled_from(["Il-qattus raqad fuq is-siġġu ", "u l-kelb beka ", *MARKUP, *ODD])
+lines_of_text = st.lists(parts_of_lines, max_size=4).map("".join)
+texts = st.lists(st.lists(lines_of_text, max_size=5).map("\n".join), max_size=8)
+
+
+@fuzzing
+@given(
+    batches=st.lists(texts, max_size=3), budget=st.integers(1, 500), everything=st.booleans(), leak=st.booleans()
+)
+def test_what_is_read_is_kept_or_counted_with_its_reason(
+    tmp_path: Path, batches: list[list[str]], budget: int, everything: bool, leak: bool
+) -> None:
+    (tmp_path / "test.txt").write_text("u l-kelb beka\n", encoding="utf-8")
+    evaluation = read_evaluation_sets([tmp_path / "test.txt"] if leak else [], "Latn")
+    dropped = DroppedText(0)
+    pipeline = Pipeline(MALTESE, budget, dropped, evaluation, keep_all=everything)
+    written = [document for batch in batches for some in in_batches(batch) for document in pipeline.process(some)]
+    raw = [text for batch in batches for text in batch]
+    lines = sum(bool(line.strip()) for text in raw for line in text.split("\n"))
+    size = sum(len(text.encode("utf-8", "surrogatepass")) + 1 for text in raw)
+    assert pipeline.read == TextSize(len(raw), lines, size)
+    assert pipeline.kept == TextSize(
+        len(written), sum(map(len, written)), sum(len(line.encode()) + 1 for one in written for line in one)
+    )
+    for unit, count in asdict(pipeline.read).items():
+        assert count == asdict(pipeline.kept)[unit] + sum(drop[unit] for drop in dropped.counts().values()), unit
 
 
 def test_sources_are_read_in_order_until_the_budget(tmp_path: Path) -> None:

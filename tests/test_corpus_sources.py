@@ -122,9 +122,9 @@ def test_local_folders_in_the_format_of_the_hub(
         assert opened.licence == "cc-by-4.0"
 
 
-def test_empty_and_missing_texts_are_passed_over(tmp_path: Path) -> None:
+def test_empty_and_missing_texts_are_empty_documents(tmp_path: Path) -> None:
     folder = hub_folder(tmp_path, {"mlt-Latn": {"train": [{"content": text} for text in ("a", None, "", "b")]}})
-    assert list(open_source(parse_source(f"glotcc={folder}"), MALTESE).documents) == ["a", "b"]
+    assert list(open_source(parse_source(f"glotcc={folder}"), MALTESE).documents) == ["a", "", "", "b"]
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,19 @@
 
 import csv
 import io
+import json
 import re
+from collections import Counter
 
+import datasets
 import pytest
+from datasets import Dataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from langlift.errors import InputError
-from langlift.tasks.sentences import LabelledText
+from langlift.tasks.learner import Item
+from langlift.tasks.sentences import LabelledText, split_by_label
 from langlift.tasks.sources import SPLITS
 from langlift.tasks.task import TASKS
 
@@ -186,3 +191,92 @@ def test_an_empty_last_field_is_called_empty(tmp_path):
 @pytest.mark.parametrize("dev", ['category\ttext\n"q\nr"\tx\n', '"cat\negory"\ttext\n'])
 def test_a_refusal_is_one_line_whatever_the_file_holds(tmp_path, dev):
     assert "\n" not in refusal_of(task_folder(tmp_path / "task", dev=dev)).message
+
+
+ROWS = [(f"{'Il-gvern' if i % 3 else 'Il-logħba'} {i}", "politika" if i % 3 else "sport") for i in range(60)]
+
+
+def write_rows(path, rows=ROWS):
+    if path.suffix == ".jsonl":
+        lines = "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows)
+        path.write_text(lines, encoding="utf-8")
+    elif path.suffix == ".parquet":
+        Dataset.from_dict({"text": [t for t, _ in rows], "label": [c for _, c in rows]}).to_parquet(path)
+    else:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+            table.writerows([("text", "label"), *rows])
+    return path
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".csv", ".jsonl", ".parquet"])
+def test_a_single_file_is_split_and_said_to_be(tmp_path, own_cache, suffix):
+    data = TASKS["topic"].learner.read(str(write_rows(tmp_path / f"all [1]{suffix}")), None, strict=False)
+    splits = [getattr(data, split) for split in SPLITS]
+    assert [len(one) for one in splits] == [48, 6, 6]
+    assert sorted(row for one in splits for row in zip(one.inputs, one.gold, strict=True)) == sorted(ROWS)
+    assert splits[2].inputs == sorted(splits[2].inputs, key=[text for text, _ in ROWS].index)
+    assert splits[2].gold.count("sport") == 2
+    said = (
+        f"all [1]{suffix} is one file, split 80/10/10 by label with seed 0 for all runs: train 48, dev 6, test 6"
+    )
+    assert data.remarks == [said]
+    same = TASKS["topic"].learner.read(str(write_rows(tmp_path / "other.tsv")), None, strict=False)
+    assert same.test == data.test, "in every format"
+
+
+@fuzzing
+@given(st.lists(st.tuples(st.integers(0, 60), st.sampled_from("abc")), max_size=90))
+def test_every_row_of_a_single_file_is_in_one_split(rows):
+    items = [Item(f"text {number}", label, str) for number, label in rows]
+    parts = split_by_label(items)
+    assert list(parts) == list(SPLITS)
+    assert sorted(map(id, items)) == sorted(id(item) for part in parts.values() for item in part)
+    homes = {item.input: split for split, part in parts.items() for item in part}
+    assert all(homes[item.input] == split for split, part in parts.items() for item in part)
+    label_of = {item.input: item.gold for item in items}
+    for label in set(label_of.values()):
+        counts = Counter(homes[text] for text, its in label_of.items() if its == label)
+        total = counts.total()
+        assert (counts["test"], counts["dev"]) == ((total + 8) // 10, (total + 7) // 10)
+
+
+X = '"x"'
+OBJECT = f'{{"text": {X}, "label": "a"}}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", 'text,label\nx,a\n"y,b\nz,c\n', "a.csv:3: not valid CSV (unexpected end of data)"),
+        ("a.csv", 'text,label\n"x\nx",a\ny\n', "a.csv:4: 1 fields, the header has 2"),
+        ("a.csv", 'text,label\n"x\nx",a\n,b\n', "a.csv:4: empty text"),
+        ("a.csv", "", "a.csv:1: no column 'category' (found: nothing)"),
+        ("a.jsonl", f"{OBJECT}{OBJECT.replace(X, 'null')}", "a.jsonl, row 2: field 'text' is empty"),
+        ("a.jsonl", f'{OBJECT}{{"text"', "a.jsonl: "),
+        ("a.parquet", "PAR1", "a.parquet: "),
+        ("a.txt", "x a\n", "a.txt: not a table of labelled texts"),
+    ],
+)  # fmt: skip
+def test_a_damaged_single_file_is_refused(tmp_path, own_cache, name, content, message):
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(InputError) as refusal:
+        TASKS["topic"].learner.read(str(tmp_path / name), None, strict=False)
+    assert refusal.value.message.startswith(f"{tmp_path}/{message}")
+
+
+def test_all_seeds_are_tested_on_the_same_part_of_a_single_file(tmp_path, tiny_bert, langlift):
+    run = tmp_path / "run"
+    where = ("--base", tiny_bert, "--data", write_rows(tmp_path / "all.csv"), "--out", run)
+    result = langlift("task", "sentiment", *where, "--seeds", "1,2", "--epochs", 1)
+    assert result.code == 0, result.err
+    assert "split 80/10/10" in result.err and "split 80/10/10" in result.out
+    seeds = [(run / f"seed-{seed}" / "test_predictions.jsonl").read_text("utf-8") for seed in (1, 2)]
+    texts = [[json.loads(line)["text"] for line in lines.splitlines()] for lines in seeds]
+    assert texts[0] == texts[1] and len(texts[0]) == 6
+    assert "split 80/10/10" in json.loads((run / "metrics.json").read_text("utf-8"))["remarks"][0]

@@ -10,6 +10,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from seqeval.metrics import f1_score
+from seqeval.scheme import IOB2
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -20,7 +22,7 @@ from langlift.errors import InputError
 from langlift.evaluation.metrics import entity_f1, entity_spans
 from langlift.masking import IGNORED
 from langlift.tasks.input_rows import read_word_rows
-from langlift.tasks.learner import Item, Repairs
+from langlift.tasks.learner import Item, Reading
 from langlift.tasks.ner import TaggedWords, bio_tags, read_conll
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
@@ -80,6 +82,7 @@ def test_a_run_learns_and_counts_repairs(run: Path):
     assert metrics["repaired"] == {"train_inside_without_begin": 1}
     seed = json.loads((run / "seed-1" / "metrics.json").read_text())
     assert seed["test_entity_f1"] == metrics["seeds"][0]
+    assert seed["test_strict_entity_f1"] == metrics["further"]["strict_entity_f1"]["seeds"][0]
     assert seed["test_sentences_in_windows"] == 1
     card = (run / "seed-1" / "README.md").read_text(encoding="utf-8")
     assert "token-classification" in card and "| entity F1 on test |" in card
@@ -88,6 +91,9 @@ def test_a_run_learns_and_counts_repairs(run: Path):
     assert all(len(row["words"]) == len(row["gold"]) == len(row["predicted"]) for row in rows)
     again = entity_f1([row["gold"] for row in rows], [row["predicted"] for row in rows])
     assert again == pytest.approx(seed["test_entity_f1"])
+    golds, found = [row["gold"] for row in rows], [row["predicted"] for row in rows]
+    strict = f1_score(golds, found, mode="strict", scheme=IOB2, zero_division=0)
+    assert seed["test_strict_entity_f1"] == pytest.approx(100 * strict)
 
 
 def test_new_text_gets_the_tags_that_were_measured(run: Path, ner_folder: Path, tmp_path: Path, langlift):
@@ -285,15 +291,43 @@ def test_an_entity_counts_when_type_and_both_ends_agree(gold, predicted, f1):
     assert entity_f1([gold], [predicted]) == pytest.approx(f1)
 
 
+def strict_by_the_book(tags: list[str]) -> set[tuple[str, int, int]]:
+    """Entities that begin with B and go on with I of the same type, and nothing else."""
+    found = set()
+    for start, tag in enumerate(tags):
+        if tag.startswith("B-"):
+            end = start + 1
+            while end < len(tags) and tags[end] == f"I-{tag[2:]}":
+                end += 1
+            found.add((tag[2:], start, end))
+    return found
+
+
+any_tags = st.lists(st.sampled_from(["O", "B-A", "I-A", "B-B", "I-B"]), min_size=6, max_size=6)
+
+
+@fuzzing
+@given(gold=st.lists(any_tags, min_size=3, max_size=3), predicted=st.lists(any_tags, min_size=3, max_size=3))
+def test_strict_f1_counts_no_entity_without_a_begin(gold, predicted):
+    """By its definition, and by seqeval."""
+    found = [[strict_by_the_book(tags) for tags in some] for some in (gold, predicted)]
+    assert found == [[set(entity_spans(tags, strict=True)) for tags in some] for some in (gold, predicted)]
+    right = sum(len(a & b) for a, b in zip(*found, strict=True))
+    total = sum(len(spans) for some in found for spans in some)
+    f1 = entity_f1(gold, predicted, strict=True)
+    assert f1 == pytest.approx(200 * right / total if total else 0)
+    assert f1 == pytest.approx(100 * f1_score(gold, predicted, mode="strict", scheme=IOB2, zero_division=0))
+
+
 @fuzzing
 @given(st.lists(st.sampled_from(["O", "B-A", "I-A", "B-B", "I-B"]), min_size=1, max_size=12))
 def test_repaired_tags_are_valid_and_mean_the_same(tags):
-    repairs = Repairs(strict=False)
+    repairs = Reading(strict=False)
     fixed = bio_tags(Item(["x"] * len(tags), tags, str), "train", repairs)
     assert entity_spans(fixed) == entity_spans(tags)
     changed = sum(a != b for a, b in zip(tags, fixed, strict=True))
     assert repairs.counts == ({"train_inside_without_begin": changed} if changed else {})
-    assert bio_tags(Item(["x"] * len(tags), fixed, str), "train", Repairs(strict=True)) == fixed
+    assert bio_tags(Item(["x"] * len(tags), fixed, str), "train", Reading(strict=True)) == fixed
 
 
 @fuzzing
@@ -310,7 +344,7 @@ def test_any_bytes_are_sentences_or_a_refusal_that_names_the_line(tmp_path, raw)
     file = tmp_path / "train.conll"
     file.write_bytes(raw)
     try:
-        sentences = [(item, bio_tags(item, "train", Repairs(strict=False))) for item in read_conll(file)]
+        sentences = [(item, bio_tags(item, "train", Reading(strict=False))) for item in read_conll(file)]
     except InputError as refusal:
         assert re.match(rf"{re.escape(str(file))}:\d+: ", refusal.message)
         assert "\n" not in refusal.message
@@ -392,6 +426,8 @@ dataset_info:
         )
     read = NER.read(str(folder), None, strict=True)
     assert (read.train, read.dev, read.test, read.labels) == (own.train, own.dev, own.test, own.labels)
+    with pytest.raises(InputError, match="has named fields"):
+        NER.read(str(folder), None, False, (1, 2))
     assert read.sha256 == NER.read(str(folder), None, strict=False).sha256 != own.sha256
 
 
@@ -427,7 +463,7 @@ def test_columns_comments_and_marks_of_other_formats(tmp_path: Path, lines: list
     path = tmp_path / "train.conll"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     counts: Counter[str] = Counter()
-    repairs = Repairs(strict=True)
+    repairs = Reading(strict=True)
     [sentence] = read_conll(path, lambda kind: counts.update([kind]))
     assert sentence.input == WORDS
     assert bio_tags(sentence, "train", repairs) == TAGS
@@ -453,3 +489,94 @@ def test_withheld_text_is_an_error(tmp_path: Path):
     path.write_text("_ B-PER\n_ O\n\n_ O\n", encoding="utf-8")
     with pytest.raises(InputError, match="the text is withheld"):
         list(read_conll(path))
+
+
+def test_numbers_are_recognised_after_sentences_of_one_word(tmp_path: Path):
+    path = tmp_path / "train.conll"
+    path.write_text("1 Iva O\n\n1 Le O\n\n1 Toni B-PER\n2 hawn O\n", encoding="utf-8")
+    assert [sentence.input for sentence in read_conll(path)] == [["Iva"], ["Le"], ["Toni", "hawn"]]
+
+
+@pytest.fixture
+def nested_folder(tmp_path: Path) -> Path:
+    """Line number, word, inner and outer tags; train has more outer entities, dev and test more inner ones."""
+    lines = {
+        "train": ["1 Toni O B-PER", "2 fl- O O", "3 Università B-ORG B-ORG", "4 ta' O I-ORG", "5 Malta O I-ORG"],
+        "dev": ["1 Università B-ORG O", "2 ta' O O", "3 Malta B-LOC O"],
+        "test": ["1 Toni B-PER B-PER", "2 Malta B-LOC O"],
+    }
+    for split, of_split in lines.items():
+        (tmp_path / f"{split}.conll").write_text("\n".join(of_split) + "\n", encoding="utf-8")
+    return tmp_path
+
+
+def test_dev_and_test_are_read_like_train(nested_folder: Path):
+    """Each guessed for itself, dev would have the inner tags and train the outer ones."""
+    data = NER.read(str(nested_folder), None, strict=False)
+    assert data.train.gold == [["B-PER", "O", "B-ORG", "I-ORG", "I-ORG"]]
+    assert (data.dev.gold, data.test.gold) == ([["O", "O", "O"]], [["B-PER", "O"]])
+    [remark] = data.remarks
+    assert remark.startswith(f"{nested_folder / 'train.conll'}: the tags are column 3 of 3, not counting word")
+    (nested_folder / "train.conll").rename(nested_folder / "dev.conll")
+    with pytest.raises(InputError, match="train split is missing"):
+        NER.read(str(nested_folder), None, strict=False)
+
+
+def test_a_file_with_other_columns_is_named(nested_folder: Path):
+    (nested_folder / "test.conll").write_text("Toni B-PER\nhawn O\n", encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"test\.conll:1: 2 columns without word numbers, but .*train\.conll has 3"
+    ):
+        NER.read(str(nested_folder), None, strict=False)
+
+
+def test_columns_can_be_chosen_and_are_recorded(tiny_bert: Path, nested_folder: Path, tmp_path: Path, langlift):
+    with nested_folder.joinpath("train.conll").open("a", encoding="utf-8") as file:
+        file.write("\n1 Malta B-LOC O\n2 Pawlu B-PER O\n")
+    out, chosen = tmp_path / "run", ("--columns", "2,3")
+    where = ("--base", tiny_bert, "--data", nested_folder, "--out", out, "--epochs", 1, "--seeds", "1")
+    result = langlift("task", "ner", *where, *chosen, "--json")
+    assert result.code == 0, result.err
+    rows = [json.loads(line) for line in (out / "seed-1" / "test_predictions.jsonl").read_text().splitlines()]
+    assert [(row["words"], row["gold"]) for row in rows] == [(["Toni", "Malta"], ["B-PER", "B-LOC"])]
+    assert not result.json["repaired"] and not result.json["remarks"], "nothing is guessed"
+    assert "columns:\n  - 2\n  - 3\n" in (out / "recipe.yaml").read_text()
+    resumed = langlift("task", "ner", *where, "--columns", "2,4", "--resume", "--json")
+    assert "columns = [2, 3], not [2, 4]" in resumed.error["error"]
+    # Labelled alike, unless told otherwise.
+    labelled = langlift("predict", out, "--text", nested_folder / "test.conll", "--out", "-")
+    assert json.loads(labelled.out)["words"] == ["Toni", "Malta"]
+    assert "words are those of column 2, as in training" in labelled.err
+    other = langlift("predict", out, "--text", nested_folder / "test.conll", "--word-column", 1)
+    assert json.loads(other.out)["words"] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("task", "ner", "--columns", "2"), "columns: two are needed"),
+        (("task", "ner", "--columns", "2,2"), "columns: two are needed"),
+        (("task", "ner", "--columns", "0,2"), "columns must be at least 1"),
+        (("task", "ner", "--columns", "2,5"), "train.conll:1: not a word and its tag in columns 2 and 5"),
+    ],
+)
+def test_columns_that_cannot_be(tiny_bert: Path, nested_folder: Path, langlift, arguments, message: str):
+    where = ("--base", tiny_bert, "--data", nested_folder, "--out", nested_folder / "run", "--json")
+    result = langlift(*arguments, *where)
+    assert result.code == 2
+    assert message in result.error["error"]
+
+
+def test_columns_are_of_conll(nested_folder: Path):
+    with pytest.raises(InputError, match="--columns: is not used by the task topic"):
+        TASKS["topic"].learner.read(str(nested_folder), None, False, (1, 2))
+
+
+def test_a_word_column_is_of_conll(run: Path, tmp_path: Path, langlift):
+    for name, content in (("text.txt", "Toni hawn.\n"), ("text.conll", "Toni O\n")):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        result = langlift(
+            "predict", run, "--text", tmp_path / name, "--word-column", 3, "--json", "--out", tmp_path / "o.tsv"
+        )
+        assert result.code == 2
+        assert ("no word in column 3" if name == "text.conll" else "is not a .conll file") in result.error["error"]

@@ -3,13 +3,16 @@
 import hashlib
 import json
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from langlift.backbones.loading import load_tokenizer
 from langlift.corpus.text_data import SPLITS, load_text_data, texts_to_score
 from langlift.errors import InputError
+from langlift.training.encoding import encode
 
 fuzzing = settings(
     derandomize=True, deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -181,3 +184,13 @@ def test_nothing_to_score_and_an_unknown_split_are_refused(tmp_path):
     with pytest.raises(InputError, match="unknown split 'valid'") as refusal:
         texts_to_score(path, "valid")
     assert refusal.value.hint == "one of train, dev, test"
+
+
+def test_rows_without_text_or_known_tokens_are_counted(tmp_path: Path, tiny_bert: Path, capsys) -> None:
+    rows = [{"text": text} for text in ("Iva.", " ", "ⴰⵣⵓⵍ", "Le.")]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    texts = texts_to_score(tmp_path)
+    assert texts == ["Iva.", "ⴰⵣⵓⵍ", "Le."]
+    assert f"{tmp_path / 'test.jsonl'}: 1 rows without text are left out" in capsys.readouterr().err
+    assert len(encode(load_tokenizer(str(tiny_bert)), texts, 16, "mine")) == 2
+    assert "mine: 1 rows without a token that the model knows are left out" in capsys.readouterr().err

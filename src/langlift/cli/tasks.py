@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Train and test on a task.", rich_markup_mode=None)
 
 RESULT = "tasks.runner:TaskResult"
+GUESSED = {"columns": "guessed"}
 TrainData = Annotated[
     list[str] | None,
     option(
@@ -48,7 +49,7 @@ Strict = Annotated[
 def _command(task: Task) -> Callable[..., None]:
     """The command of one task; all have the same options."""
 
-    @command(RESULT, TaskRecipe, defaults={"epochs": task.epochs}, trusting=True)
+    @command(RESULT, TaskRecipe, without=task.unused, defaults=GUESSED | {"epochs": task.epochs}, trusting=True)
     def of_task(
         *,
         base: Base,
@@ -94,7 +95,7 @@ def _train(
     show(
         f"{task.title} on {data}: {task.metric.title}",
         [
-            *scores(f"{base}, {trained}", result),
+            *scores(task, f"{base}, {trained}", result),
             *baselines(task, result.baseline),
             *((f"attention to {name}", _by_layer(shares)) for name, shares in attention.items()),
             ("trainable parameters", f"{result.trainable_parameters:,}"),
@@ -107,10 +108,11 @@ def _train(
     )
 
 
-def scores(what: str, result: "TaskResult") -> list[tuple[str, str]]:
+def scores(task: Task, what: str, result: "TaskResult") -> list[tuple[str, str]]:
     """Rows of a table: mean, standard deviation and value of each seed, for the metric and further ones."""
     rows = {what: (result.mean, result.std, result.seeds)}
-    rows |= {f"{what}: {name.upper()}": (x["mean"], x["std"], x["seeds"]) for name, x in result.further.items()}
+    titles = {metric.name: metric.title for metric in task.further}
+    rows |= {f"{what}: {titles[key]}": (x["mean"], x["std"], x["seeds"]) for key, x in result.further.items()}
     return [(name, over_seeds(*found)) for name, found in rows.items()]
 
 
@@ -134,7 +136,7 @@ for _task in TASKS.values():
     app.command(_task.name, help=_task.help)(_command(_task))
 
 
-@command(RESULT, TaskRecipe, defaults={"epochs": "the task's"}, trusting=True)
+@command(RESULT, TaskRecipe, defaults=GUESSED | {"epochs": "the task's"}, trusting=True)
 def fuse(
     *,
     adapters: list[Path] = argument("ADAPTER...", f"Folders of two or more adapters ({one_of(FUSIBLE)})."),
@@ -173,6 +175,12 @@ def predict(
     ),
     out: Path = option("--out FILE", f"{OUT_FILES}; - is stdout, as JSON lines.", Path("-")),
     seed: int | None = option("--seed", "Seed of the run. [default: best on dev]", None),
+    word_column: int | None = option(
+        "--word-column N",
+        "Column of the words in a .conll file, from 1. [default: as given in training, or guessed]",
+        None,
+        min=1,
+    ),
     base: MovedBase = None,
     as_json: bool,
 ) -> None:
@@ -185,7 +193,7 @@ def predict(
         raise InputError("--json cannot be combined with predictions on stdout", "name a file with --out")
     if STANDARD not in (text, out) and out.resolve() == text.resolve():
         raise InputError(f"--out {out}: is the input file", "choose another name")
-    result = label_file(load_trained_task(local_folder(run), seed, base), text, out)
+    result = label_file(load_trained_task(local_folder(run), seed, base), text, out, word_column)
     if as_json:
         print_json(result)
     elif out != STANDARD:
@@ -193,7 +201,7 @@ def predict(
         note(f"{result.rows:,} rows labelled with {result.run} ({most}); written to {out}")
 
 
-@command("prompting.running:PromptResult", PromptRecipe, trusting=True)
+@command("prompting.running:PromptResult", PromptRecipe, defaults=GUESSED, trusting=True)
 def prompt(
     *,
     task: str = option("--task", f"One of {', '.join(PROMPTED)}."),

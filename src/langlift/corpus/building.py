@@ -28,11 +28,13 @@ MAX_BYTES = 10**9
 class CorpusResult:
     """The result of ``langlift corpus build``, which is also the content of the folder's ``manifest.json``.
 
-    ``purpose`` is ``training`` or ``scoring``. Each source, ``read`` and ``kept`` have documents, lines and bytes
-    (UTF-8, including line ends; non-blank lines after cleaning). ``filters``: the lines and bytes that each filter
-    dropped, in the order in which they ran. ``lines_changed``: the number of lines that cleaning changed or
-    emptied. ``evaluation``: what the leak check read: files, sentences, and skipped files of other kinds (their
-    number, and the first 20). ``leaks``: the number of lines that are also in each of these files.
+    ``purpose`` is ``training`` or ``scoring``. Each source, ``read`` and ``kept`` have documents, lines that are
+    not blank, and bytes (UTF-8, including line ends). ``filters``: what ``cleaning`` and each filter dropped, in
+    the order in which they ran; ``read`` is ``kept`` and all of these together. A document counts where its last
+    line was dropped, and the bytes of cleaning include what it removed within lines. ``lines_changed``: the number
+    of lines that cleaning changed or emptied. ``evaluation``: what the leak check read: files, sentences, and
+    skipped files of other kinds (their number, and the first 20). ``leaks``: the number of lines that are also in
+    each of these files.
     ``stopped_by_budget``: whether a document did not fit the budget.
     """
 

@@ -8,8 +8,10 @@ contains one of at least six words, or shares an eight-word sequence with one.
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ import numpy as np
 
 from langlift.corpus.cleaning import clean_line
 from langlift.corpus.fingerprints import Lines, as_arrays, fingerprint, windows
-from langlift.corpus.text_files import read_raw_lines
+from langlift.corpus.tables import fields_of
+from langlift.corpus.text_files import json_lines, read_raw_lines
 from langlift.data_folder import SAMPLE
 from langlift.errors import InputError
 
@@ -150,29 +153,15 @@ def _read_table(path: Path, delimiter: str) -> Iterator[str]:
     """
     lines = read_raw_lines(path)
     for line in lines:
-        if delimiter == "\t":
-            yield from line.split(delimiter)
-        yield from _fields([line], delimiter)
-    yield from _fields([f"{line}\n" for line in lines], delimiter)
-
-
-def _fields(lines: list[str], delimiter: str) -> Iterator[str]:
-    """The fields of all rows before the first that cannot be read."""
-    try:
-        for row in csv.reader(lines, delimiter=delimiter):
-            yield from row
-    except csv.Error:
-        return
+        for quoted in (True, False) if delimiter == "\t" else (True,):
+            yield from fields_of(line, quoted, delimiter=delimiter)
+    with suppress(csv.Error):  # the rows before the first that cannot be read
+        yield from chain.from_iterable(csv.reader((f"{line}\n" for line in lines), delimiter=delimiter))
 
 
 def _read_json_lines(path: Path) -> Iterator[str]:
-    for number, line in enumerate(read_raw_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            yield from _strings(json.loads(line))
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}:{number}: not valid JSON ({error})", "one JSON object per line") from None
+    for _, value in json_lines(path):
+        yield from _strings(value)
 
 
 def _read_json(path: Path) -> Iterator[str]:

@@ -28,7 +28,7 @@ NEAR_DUPLICATE, DUPLICATE, BUDGET = "near_duplicate", "duplicate_line", "over_bu
 
 @dataclass
 class TextSize:
-    """The size of a text; ``documents`` is 0 for a filter that drops only lines."""
+    """The size of a text; for a filter, ``documents`` are those of which it dropped the last line."""
 
     documents: int = 0
     lines: int = 0
@@ -115,6 +115,8 @@ class Pipeline:
         self.dropped, self.full = dropped, False
         self.read, self.kept = TextSize(), TextSize()
         self.lines_changed = 0
+        self._owners: list[int] = []
+        self._left: list[int] = []
         self.leaks: Counter[str] = Counter()
         self.deduplication = Deduplication(max_bytes if available is None else min(max_bytes, available))
         kinds(language.script)  # an unknown script is an error before anything is read
@@ -123,8 +125,7 @@ class Pipeline:
 
     def process(self, texts: list[str]) -> Iterator[list[str]]:
         """The documents of a batch that are kept, in order, as lists of their kept lines."""
-        self.read.documents += len(texts)
-        self.read.bytes += sum(len(text.encode("utf-8", "surrogatepass")) + 1 for text in texts)
+        by_cleaning = self.dropped.by(CLEANING)
         cleaned: list[str] = []
         owners: list[int] = []
         for number, text in enumerate(texts):
@@ -132,13 +133,19 @@ class Pipeline:
             self.lines_changed += len(changed)
             for before, after in changed:
                 self.dropped.sample(CLEANING, f"became: {after}" if after else "nothing left", before)
+            emptied, size = sum(not after for _, after in changed), len(text.encode("utf-8", "surrogatepass")) + 1
+            self.read.add(len(left) + emptied, size)
+            by_cleaning.documents += not left
+            by_cleaning.lines += emptied
+            by_cleaning.bytes += size
             cleaned += left
             owners += [number] * len(left)
-        self.read.lines += len(cleaned)
         if not cleaned:
             return
         lines = as_arrays(cleaned)
+        by_cleaning.bytes -= int(lines.sizes.sum())
         owner = np.array(owners, dtype=np.int64)
+        self._owners, self._left = owners, np.bincount(owner).tolist()
         kept = np.ones(len(cleaned), dtype=np.bool_)
         if self._keep_all:
             for indices in _by_document(kept, owner):
@@ -154,7 +161,7 @@ class Pipeline:
             self.dropped.by(LANGUAGE)
             for indices in _by_document(kept, owner):
                 if other := self._identifier.other_language([cleaned[i] for i in indices]):
-                    self._drop_document(LANGUAGE, other, lines, indices)
+                    self._drop(LANGUAGE, other, lines, indices)
                     kept[indices] = False
         if self._evaluation is not None:
             self.dropped.by(LEAK)
@@ -173,7 +180,7 @@ class Pipeline:
         for indices in _by_document(kept, owner):
             own_bands = bands[owner[indices[0]]]
             if self.deduplication.is_near_duplicate(own_bands):
-                self._drop_document(NEAR_DUPLICATE, "nearly the same as an earlier document", lines, indices)
+                self._drop(NEAR_DUPLICATE, "nearly the same as an earlier document", lines, indices)
                 continue
             new = []
             for i in indices:
@@ -190,18 +197,17 @@ class Pipeline:
         size = int(lines.sizes[indices].sum())
         if self.full or self.kept.bytes + size > self._max_bytes:
             self.full = True
-            self._drop_document(BUDGET, "did not fit into the byte budget", lines, indices)
+            self._drop(BUDGET, "did not fit into the byte budget", lines, indices)
             return False
         self.kept.add(len(indices), size)
         return True
 
-    def _drop_document(self, name: str, reason: str, lines: Lines, indices: list[int]) -> None:
-        self.dropped.by(name).documents += 1
-        self._drop(name, reason, lines, indices)
-
     def _drop(self, name: str, reason: str, lines: Lines, indices: Iterable[int]) -> None:
+        """Drop lines; a document counts as dropped by the filter that drops the last of its lines."""
         for i in indices:
             self.dropped.add(name, reason, lines.texts[i], int(lines.sizes[i]))
+            self._left[self._owners[i]] -= 1
+            self.dropped.by(name).documents += self._left[self._owners[i]] == 0
 
 
 def in_batches(texts: Iterable[str]) -> Iterator[list[str]]:
@@ -209,8 +215,8 @@ def in_batches(texts: Iterable[str]) -> Iterator[list[str]]:
     batch: list[str] = []
     size = 0
     for text in texts:
-        start = 0
-        while start < len(text):
+        start, end = 0, -1
+        while end < len(text):
             end = len(text)
             if end - start > MAXIMUM_DOCUMENT:
                 end = text.rfind("\n", start, start + MAXIMUM_DOCUMENT) + 1 or start + MAXIMUM_DOCUMENT

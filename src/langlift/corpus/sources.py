@@ -166,7 +166,7 @@ def _open_dataset(spec: SourceSpec, language: Language) -> TextSource:
 
 
 def _texts(data: Any, field: str, spec: SourceSpec) -> Iterator[str]:
-    """The texts of a streamed data set."""
+    """The texts of a streamed data set, empty if missing."""
     batches = data.iter(batch_size=BATCH)
     row = 0
     while True:
@@ -180,8 +180,7 @@ def _texts(data: Any, field: str, spec: SourceSpec) -> Iterator[str]:
                 raise InputError(
                     f"{spec.id}: row {row}, field '{field}': {type(text).__name__}, not text", "name another field"
                 )
-            if text:
-                yield text
+            yield text or ""
 
 
 def _configuration(spec: SourceSpec, configs: list[str], language: Language) -> str:

@@ -1,6 +1,5 @@
 """Text to adapt on or to score: a plain file, or a built data folder with train, dev and test."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -9,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from langlift.corpus.text_files import read_documents, read_lines, split_documents
+from langlift.corpus.text_files import json_lines, read_documents, read_lines, split_documents
 from langlift.data_folder import SPLITS
 from langlift.errors import InputError
 from langlift.files import sha256_of
+from langlift.progress import say
 
 SHARES = (0.8, 0.1, 0.1)
 SPLIT_SEED = 0
@@ -107,13 +107,8 @@ def _read_rows(folder: Path, split: str) -> Iterator[tuple[int, dict[str, Any]]]
             f"{folder}: the {split} split is missing ({split}.jsonl)",
             "a data folder contains train.jsonl, dev.jsonl and test.jsonl; a single text file works too",
         )
-    for number, line in enumerate(read_lines(path), start=1):
-        if not line:
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}:{number}: not valid JSON ({error})", "one JSON object per line") from None
+    blank = 0
+    for number, row in json_lines(path):
         if not isinstance(row, dict) or not isinstance(row.get("text"), str):
             found = ", ".join(row) if isinstance(row, dict) else type(row).__name__
             raise InputError(f"{path}:{number}: no field 'text' (found: {found})", "name the text field 'text'")
@@ -121,6 +116,10 @@ def _read_rows(folder: Path, split: str) -> Iterator[tuple[int, dict[str, Any]]]
             raise InputError(f"{path}:{number}: half of a character (a lone surrogate)", "fix the escape \\uD...")
         if row["text"].strip():
             yield number, row
+        else:
+            blank += 1
+    if blank:
+        say(f"{path}: {blank} rows without text are left out")
 
 
 def _is_graph(folder: Path) -> bool:

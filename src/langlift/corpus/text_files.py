@@ -4,10 +4,12 @@ A document is a block of lines between blank lines. In a file with fewer than te
 consecutive lines (fewer in a short file, so that there are always enough documents to split).
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +35,23 @@ def read_lines(path: Path) -> list[str]:
 def read_raw_lines(path: Path) -> list[str]:
     """The lines of a UTF-8 text file, as in ``iterate_lines``."""
     return list(iterate_lines(path))
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """The values in a file of JSON lines, with their line numbers; blank lines are skipped.
+
+    Raises:
+        InputError: a line is not JSON, or as in ``iterate_lines``.
+    """
+    for number, line in enumerate(iterate_lines(path), start=1):
+        if line.strip():
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise InputError(
+                    f"{path}:{number}: not valid JSON ({error})", "one JSON object per line"
+                ) from None
+            yield number, value
 
 
 def iterate_lines(path: Path, longest: int = -1) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The metrics of tasks, 0 to 100: macro-F1, entity F1, accuracy, LAS and UAS."""
+"""The metrics of tasks, 0 to 100: macro-F1, entity F1 (also strict), accuracy, LAS and UAS."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ class Metric:
 
 MACRO_F1 = Metric("macro_f1", "macro-F1", "f1")
 ENTITY_F1 = Metric("entity_f1", "entity F1", "f1")
+STRICT_F1 = Metric("strict_entity_f1", "strict entity F1", "f1")
 ACCURACY = Metric("accuracy", "accuracy", "accuracy")
 LAS, UAS = Metric("las", "LAS", "las"), Metric("uas", "UAS", "uas")
 
@@ -45,20 +46,26 @@ def macro_f1(gold: Sequence[str], predicted: Sequence[str | None], classes: Sequ
     return 100.0 * float(f1_score(gold, named, labels=classes, average="macro", zero_division=0.0))
 
 
-def entity_f1(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> float:
+def entity_f1(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], strict: bool = False) -> float:
     """F1 of the entities in BIO tags, 0 to 100: type and both ends must agree (seqeval, micro average).
 
-    As in conlleval, an ``I-`` that does not continue an entity begins one. Without any entity the F1 is 0.
+    As in conlleval, an ``I-`` that does not continue an entity begins one; if ``strict`` (seqeval's mode of that
+    name with IOB2), it is outside. Without any entity the F1 is 0.
     """
     from seqeval.metrics import f1_score
+    from seqeval.scheme import IOB2
 
-    return 100.0 * float(f1_score([list(s) for s in gold], [list(s) for s in predicted], zero_division=0))
+    how = {"mode": "strict", "scheme": IOB2} if strict else {}
+    return 100.0 * float(f1_score([list(s) for s in gold], [list(s) for s in predicted], zero_division=0, **how))
 
 
-def entity_spans(tags: Sequence[str]) -> list[Span]:
+def entity_spans(tags: Sequence[str], strict: bool = False) -> list[Span]:
     """The entities of one sentence's BIO tags, in order, read as ``entity_f1`` reads them."""
     from seqeval.metrics.sequence_labeling import get_entities
+    from seqeval.scheme import IOB2, Entities
 
+    if strict:
+        return [(entity.tag, entity.start, entity.end) for entity in Entities([list(tags)], IOB2).entities[0]]
     return [(kind, first, last + 1) for kind, first, last in get_entities(list(tags))]
 
 

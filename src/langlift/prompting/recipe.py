@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from langlift.config.settings import MAX_SEED, setting
+from langlift.config.settings import MAX_SEED, same_setting, setting
+from langlift.tasks.recipe import TaskRecipe
 from langlift.training.recipes import PRECISIONS
 
 
@@ -49,6 +50,7 @@ class PromptRecipe:
         "Prompts without an answer after all retries stop the run, or count as wrong",
         choices=("stop", "wrong"),
     )
+    columns: tuple[int, ...] = same_setting(TaskRecipe, "columns")
     concurrency: int = setting(8, "Server: prompts sent at the same time", minimum=1)
     timeout: float = setting(120.0, "Server: seconds to wait for an answer", above=0)
     retries: int = setting(6, "Server: retries per prompt", minimum=0)

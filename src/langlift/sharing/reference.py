@@ -160,7 +160,7 @@ def load_reference(run: Path, base: BaseName, data: str | None) -> Reference:
 def _task(run: Path, base: BaseName, data: str | None) -> Reference:
     trained = load_trained_task(run, base=base, path="naive", exact=True)
     model, learner = trained.model.cpu(), trained.task.learner
-    test = _saved_split(trained) if data is None else learner.read(data, None, False).test
+    test = _saved_split(trained) if data is None else learner.read(data, None, False, trained.columns).test
     inputs = list(map(learner.input_of, NEUTRAL)) if test is None else test.inputs[:TEST_SENTENCES]
     parser = isinstance(model, DependencyParser)
     trees = test.gold[:TEST_SENTENCES] if parser and test is not None else None

@@ -73,8 +73,10 @@ def _checks(step: Step) -> Checks:
                 checks["score", base, str(split)] = partial(texts_to_score, path, split)
     if "task" in step.settings and (data := step.task_data()) is not None:
         task, (test, train) = step.settings["task"], data
-        checks["task", task, test, *train] = partial(TASKS[task].learner.read, test, train, False)
+        columns = call.recipe.columns if call is not None else step.settings.get("columns", ())
+        read = partial(TASKS[task].learner.read, test, train, False, columns)
+        checks["task", task, test, *train, str(columns)] = read
         if call is not None:  # raises if there are too few examples, for the first seed
-            key = ("prompts", task, test, *train, str(call.recipe.shots), str(call.template))
+            key = ("prompts", task, test, *train, str(call.recipe.shots), str(call.template), str(columns))
             checks[key] = partial(prompts_to_ask, task, test, call.recipe, call.template, train)
     return checks

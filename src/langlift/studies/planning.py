@@ -296,7 +296,9 @@ class _Planner(Draft):
                 continue
             source = prompting.template.get(task, {}).get(language)
             template = None if source is None else Path(source.paths[0])
-            unread = (*(OF_LOCAL if model.model_name else OF_SERVERS), *(() if shots else ("balanced",)))
+            unread = [*(OF_LOCAL if model.model_name else OF_SERVERS), *(() if shots else ("balanced",))]
+            if not recipe.columns or "columns" in TASKS[task].unused:
+                unread.append("columns")
             read = {key: value for key, value in asdict(recipe).items() if key not in unread}
             settings = {
                 "language": str(language),

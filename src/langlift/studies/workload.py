@@ -84,7 +84,11 @@ def workload_of(step: Step) -> Workload:
         pairs = parallel_sentences(texts[0], texts[-1])[: settings["sentences"]]
         return Workload(read=sum(len(side) * _lengths(base, side).tokens for side in zip(*pairs, strict=True)))
     data = step.task_data()
-    task = ASSUMED["task"] if data is None else _of_task(settings["task"], data[0], *data[1], base=base)
+    task = (
+        ASSUMED["task"]
+        if data is None
+        else _of_task(settings["task"], data[0], *data[1], base=base, columns=tuple(settings.get("columns", ())))
+    )
     train = min(task.train, settings["train_examples"] or task.train)
     epochs, dev = settings["epochs"], min(task.dev, settings.get("validation_examples") or task.dev)
     read = (epochs * dev + task.test) * task.tokens
@@ -129,9 +133,9 @@ def _of_score(step: Step, base: str) -> _Lengths:
 
 
 @cache
-def _of_task(task: str, data: str, *train: str, base: str) -> _Lengths:
+def _of_task(task: str, data: str, *train: str, base: str, columns: tuple[int, ...]) -> _Lengths:
     with progress_to(lambda *report: None):
-        splits = TASKS[task].learner.read(data, list(train), False)
+        splits = TASKS[task].learner.read(data, list(train), False, columns)
     texts = [text_of(one) for one in _sample(splits.train.inputs)]
     return _lengths(base, texts, len(splits.train), len(splits.dev), len(splits.test))
 

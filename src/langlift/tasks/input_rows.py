@@ -2,16 +2,18 @@
 length.
 """
 
-import csv
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import regex
 
+from langlift.corpus.tables import table_rows
 from langlift.errors import InputError
+from langlift.progress import say
 from langlift.tasks.learner import Row
 
 STANDARD = Path("-")
@@ -24,6 +26,8 @@ ADDED_TO_WORDS = ("words", "tags", "probabilities", "entities", "heads", "relati
 TAG = re.compile(r"O|([BIESLU])-(\S+)")
 """BIO, or BIOES and BILOU, which have their own marks for the last word of an entity and for a single one."""
 LANGUAGE_PREFIX = re.compile(r"[a-z]{2,3}(?:-[a-z]{2,})?:(?=.)")
+SEARCHED = 1000
+"""Number of sentences in a CoNLL file among which the first of several words is looked for."""
 WORD = regex.compile(r"[\w\p{M}](?:\S*[\w\p{M}])?|\S")
 """A word in running text: a run without spaces, without the punctuation at its edges."""
 
@@ -36,18 +40,17 @@ def read_table(
     hint: str,
     added: Collection[str] | None = None,
 ) -> Iterator[tuple[str, list[str], list[str]]]:
-    """The rows of a TSV file with a header: (location for errors, header, fields) of each.
+    """The rows of a TSV or CSV file with a header: (location for errors, header, fields) of each.
 
-    Each line is a row; empty ones are skipped. With ``quoted``, fields may be quoted as in CSV.
+    They are those of ``table_rows``.
 
     Raises:
         InputError: a ``needed`` column is missing (with ``hint``) or empty in a row, or a row has more or fewer
             fields than the header; with ``added`` also if a column is one of these or occurs twice.
     """
     header: list[str] = []
-    for number, line in enumerate(chain(lines, [""]), start=1):
+    for number, row in table_rows(source, lines, quoted):
         place = f"{source}:{number}"
-        row = fields_of(line.rstrip("\r\n"), quoted, len(header))
         if number == 1:
             header = row
             for column in needed:
@@ -60,28 +63,13 @@ def read_table(
                     f"{place}: the column '{repeated[0]}' occurs twice or is added by predictions",
                     "rename or drop it",
                 )
-        elif row != [""]:
+        else:
             if len(row) != len(header):
                 raise InputError(f"{place}: {len(row)} fields, the header has {len(header)}", "fix the row")
             for column in needed:
                 if not row[header.index(column)].strip():
                     raise InputError(f"{place}: empty {column}", "fill it in, or delete the row")
             yield place, header, row
-
-
-def fields_of(line: str, quoted: bool, expected: int) -> list[str]:
-    """The fields of a line between tabs, read as CSV if ``quoted`` and every quotation closes on the line.
-
-    A quotation mark that is left open is text. If only one of the readings has ``expected`` fields, it is the one.
-    """
-    plain = line.split("\t")
-    if not quoted or '"' not in line:
-        return plain
-    try:
-        [fields] = csv.reader([line], "excel-tab", strict=True)
-    except csv.Error:
-        return plain
-    return plain if len(fields) != expected == len(plain) else fields
 
 
 def read_rows(source: Path, added: Collection[str] = ADDED, quoted: bool = True) -> Iterator[Row]:
@@ -128,20 +116,25 @@ def words_of(text: str) -> list[str]:
     return [word for word in WORD.findall(text) if not word.isspace()]
 
 
-def read_word_rows(source: Path) -> Iterator[tuple[Row, list[str]]]:
+def read_word_rows(source: Path, word_column: int = 0) -> Iterator[tuple[Row, list[str]]]:
     """The rows of a file and their words: those of a ``.conll`` file, or those of the text in other files.
 
-    The first column of a CoNLL line is the word, the others are ignored. Errors are as in ``read_rows``.
+    In CoNLL, words are in the column ``word_column`` (0: in the first, after word numbers, which are counted);
+    other columns are ignored. Errors are as in ``read_rows``.
     """
     if source.suffix.lower() != ".conll":
         for row in read_rows(source, ADDED_TO_WORDS):
             yield row, words_of(row[TEXT])
         return
-    for lines in conll_sentences(text_lines(source)):
-        words = [columns[0] for _, columns in lines]
+    column, repaired = max(word_column, 1), Counter[str]()
+    for lines in conll_sentences(text_lines(source), lambda kind: repaired.update([kind]), word_column):
+        words = [columns[column - 1] if column <= len(columns) else "" for _, columns in lines]
         if "" in words:
-            raise InputError(f"{source}:{lines[words.index('')][0]}: no word", "the first column is the word")
+            place = f"{source}:{lines[words.index('')][0]}"
+            raise InputError(f"{place}: no word in column {column}", "--word-column N names another column")
         yield {TEXT: " ".join(words)}, words
+    for kind, count in repaired.items():
+        say(f"{source}: {kind} words: {count}")
 
 
 ConllLine = tuple[int, list[str]]
@@ -149,31 +142,39 @@ ConllLine = tuple[int, list[str]]
 
 
 def conll_sentences(
-    lines: Iterable[str], repairs: Callable[[str], None] | None = None
+    lines: Iterable[str], repairs: Callable[[str], None] | None = None, word_column: int = 0
 ) -> Iterator[list[ConllLine]]:
     """The sentences of a CoNLL file, between blank and ``-DOCSTART-`` lines.
 
     Columns are separated by tabs or spaces. Comments, lines with ``#`` before a sentence, are skipped. If, in the
-    first sentence, the first column numbers the words, or a language (``sw:``) stands before every word, column or
-    language are dropped; ``repairs`` is called with ``numbered`` or ``prefixed`` for each such word.
+    first sentence of several words, the first column numbers these, or a language (``sw:``) stands before each,
+    column or language are dropped; ``repairs`` is called with ``numbered`` or ``prefixed`` for each such word.
+    With ``word_column``, counted from 1, all columns are kept.
     """
     sentences = _conll_blocks(lines)
-    first = next(sentences, None)
-    if first is None:
+    start: list[list[ConllLine]] = []
+    for sentence in islice(sentences, SEARCHED):
+        start.append(sentence)
+        if len(sentence) > 1:
+            break
+    if not start:
         return
+    first = start[-1]
     numbered = len(first) > 1 and all(c[0] == str(i) and len(c) > 1 for i, (_, c) in enumerate(first, start=1))
-    if all(len(c) == 2 and TAG.fullmatch(c[1]) for _, c in first):
+    if word_column or all(len(c) == 2 and TAG.fullmatch(c[1]) for _, c in first):
         numbered = False  # the words are numbers
-    prefixes = {m[0] if (m := LANGUAGE_PREFIX.match(c[numbered])) else "" for _, c in first}
+    at = word_column - 1 if word_column else int(numbered)
+    prefixes = {m[0] if at < len(c) and (m := LANGUAGE_PREFIX.match(c[at])) else "" for _, c in first}
     prefix = next(iter(prefixes)) if len(first) > 1 and len(prefixes) == 1 else ""
-    for sentence in chain([first], sentences):
+    at = max(word_column - 1, 0)
+    for sentence in chain(start, sentences):
         for _, columns in sentence:
             if numbered and len(columns) > 1 and columns[0].isdecimal():
                 del columns[0]
                 if repairs:
                     repairs("numbered")
-            if prefix and columns[0].startswith(prefix) and columns[0] != prefix:
-                columns[0] = columns[0].removeprefix(prefix)
+            if prefix and at < len(columns) and columns[at].startswith(prefix) and columns[at] != prefix:
+                columns[at] = columns[at].removeprefix(prefix)
                 if repairs:
                     repairs("prefixed")
         yield sentence

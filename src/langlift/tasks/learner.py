@@ -74,11 +74,22 @@ class TaskData(Generic[Input, Gold]):
 
 
 @dataclass(frozen=True)
-class Repairs:
-    """Errors in labelled data that can be repaired: counted by kind, or raised if ``strict``."""
+class Reading:
+    """How labelled data are read, and what is to be told of them.
+
+    Errors that can be repaired are counted by kind in ``counts``, or raised if ``strict``. ``columns`` are those
+    of the word and the tag in CoNLL files, counted from 1 (none: guessed). ``remarks`` are notes for the result.
+    """
 
     strict: bool
+    columns: Sequence[int] = ()
     counts: dict[str, int] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+    def remark(self, text: str) -> None:
+        """Add a note, once."""
+        if text not in self.remarks:
+            self.remarks.append(text)
 
     def note(self, kind: str) -> None:
         """Count a difference in format, which is no error."""
@@ -169,7 +180,7 @@ class Learner(ABC, Generic[Input, Gold]):
         """A data set; raises an InputError if there is none."""
 
     @abstractmethod
-    def items(self, source: Source, split: str, repairs: Repairs) -> Iterable[Item[Input, Gold]]:
+    def items(self, source: Source, split: str, reading: Reading) -> Iterable[Item[Input, Gold]]:
         """The examples of a split.
 
         Raises:
@@ -185,37 +196,42 @@ class Learner(ABC, Generic[Input, Gold]):
         return [gold] if isinstance(gold, str) else list(gold)  # type: ignore[call-overload]
 
     def train_and_dev(
-        self, source: Source, repairs: Repairs, remarks: list[str]
+        self, source: Source, reading: Reading
     ) -> tuple[list[Item[Input, Gold]], list[Item[Input, Gold]]]:
-        """Both splits of a source; notes for the result are appended to ``remarks``."""
-        return self.split_of(source, "train", repairs), self.split_of(source, "dev", repairs)
+        """Both splits of a source."""
+        return self.split_of(source, "train", reading), self.split_of(source, "dev", reading)
 
-    def split_of(self, source: Source, split: str, repairs: Repairs) -> list[Item[Input, Gold]]:
+    def split_of(self, source: Source, split: str, reading: Reading) -> list[Item[Input, Gold]]:
         """All examples of a split; raises an InputError if there are none."""
-        if items := list(self.items(source, split, repairs)):
+        if items := list(self.items(source, split, reading)):
             return items
         raise InputError(f"{source.place(split)}: no examples", "every split needs at least one")
 
-    def read(self, data: str, train_data: Sequence[str] | None, strict: bool) -> TaskData[Input, Gold]:
+    def read(
+        self, data: str, train_data: Sequence[str] | None, strict: bool, columns: Sequence[int] = ()
+    ) -> TaskData[Input, Gold]:
         """Read and check the splits; with ``train_data``, train and dev come from these sets, merged.
 
-        What dev and test have but train lacks is kept, counted, and always predicted wrongly.
+        What dev and test have but train lacks is kept, counted, and always predicted wrongly. ``columns`` are
+        those of ``Reading``.
 
         Raises:
             InputError: unusable data, by file and line; with ``strict`` also data that could be repaired.
         """
-        names, repairs, remarks = train_data or [data], Repairs(strict), list[str]()
+        if columns and "columns" in self.task.unused:
+            raise InputError(f"--columns: is not used by the task {self.task.name}", "leave it out")
+        names, reading = train_data or [data], Reading(strict, columns)
         sources, tested = [self.open(name) for name in names], self.open(data)
-        parts = [self.train_and_dev(source, repairs, remarks) for source in sources]
+        parts = [self.train_and_dev(source, reading) for source in sources]
         train, dev = (list(chain.from_iterable(part)) for part in zip(*parts, strict=True))
-        test = self.split_of(tested, "test", repairs)
+        test = self.split_of(tested, "test", reading)
         labels = self.labels([item.gold for item in train], f"{', '.join(names)} (train)")
         known = {"", *chain.from_iterable(self.known(item.gold) for item in train)}
         for split, items in {"dev": dev, "test": test}.items():
             for item in items:
                 for number, label in enumerate(self.known(item.gold)):
                     if label not in known:
-                        repairs.count(
+                        reading.count(
                             f"{split}_of_unknown_{self.what}",
                             f"{item.place(number)}: the {self.what} '{label}' never occurs in the training data",
                             f"a misspelt {self.what}?",
@@ -226,8 +242,8 @@ class Learner(ABC, Generic[Input, Gold]):
             Split.of(test),
             labels,
             digest(sources, tested),
-            repairs.counts,
-            remarks,
+            reading.counts,
+            reading.remarks,
         )
 
     @abstractmethod
@@ -235,8 +251,10 @@ class Learner(ABC, Generic[Input, Gold]):
         """A text as an input; tasks that label words use ``words``, or split the text."""
 
     @abstractmethod
-    def read_inputs(self, source: Path) -> Iterator[tuple[Row, Input]]:
+    def read_inputs(self, source: Path, word_column: int = 0) -> Iterator[tuple[Row, Input]]:
         """The rows of a file to label, one at a time, and the input of each.
+
+        ``word_column`` is that of the words in a ``.conll`` file, counted from 1 (0: guessed).
 
         Raises:
             InputError: the file or a row is damaged; the message gives the line.

@@ -9,12 +9,11 @@ from typing import Any
 
 from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
-from langlift.evaluation.metrics import entity_f1, entity_spans
-from langlift.progress import say
+from langlift.evaluation.metrics import STRICT_F1, entity_f1, entity_spans
 from langlift.tasks.baselines import most_frequent_label
 from langlift.tasks.input_rows import TAG, conll_sentences, read_word_rows, words_of
-from langlift.tasks.learner import Item, Repairs, Row, Split
-from langlift.tasks.sources import HubSet, Source, open_source
+from langlift.tasks.learner import Item, Reading, Row, Split
+from langlift.tasks.sources import SPLITS, HubSet, Source, open_source
 from langlift.tasks.tagging import Tagged, TaggingLearner
 
 ENDINGS = (".conll", ".txt", ".tsv", ".bio")
@@ -86,14 +85,22 @@ class NamedEntities(TaggingLearner[list[str]]):
         """A folder of CoNLL files, or a data set in the hub's format."""
         return open_source(data, ENDINGS, "train.conll, dev.conll and test.conll", HUB_FIELDS)
 
-    def items(self, source: Source, split: str, repairs: Repairs) -> Iterator[Item[list[str], list[str]]]:
-        """Sentences with valid tags: an ``I-`` that does not continue an entity becomes ``B-``, and is counted."""
+    def items(self, source: Source, split: str, reading: Reading) -> Iterator[Item[list[str], list[str]]]:
+        """Sentences with valid tags: an ``I-`` that does not continue an entity becomes ``B-``, and is counted.
+
+        The columns of all CoNLL files of a folder are those guessed from its train file (or the first there is).
+        """
         if isinstance(source, HubSet):
+            if reading.columns:
+                raise InputError(f"--columns: {source.name} has named fields", "leave it out")
             sentences = _hub_sentences(source, split)
         else:
             (path,) = source.files(split)
-            sentences = read_conll(path, lambda kind: repairs.note(f"{split}_{kind}"))
-        return (Item(one.input, bio_tags(one, split, repairs), one.place) for one in sentences)
+            layout = conll_layout(next(chain.from_iterable(map(source.found, SPLITS))), reading.columns)
+            if layout.remark:
+                reading.remark(layout.remark)
+            sentences = read_conll(path, lambda kind: reading.note(f"{split}_{kind}"), layout)
+        return (Item(one.input, bio_tags(one, split, reading), one.place) for one in sentences)
 
     def labels(self, train: Sequence[list[str]], where: str) -> list[str]:
         """``O``, and ``B-`` and ``I-`` of each type."""
@@ -110,13 +117,14 @@ class NamedEntities(TaggingLearner[list[str]]):
         """The words."""
         return words_of(text) if words is None else list(words)
 
-    def read_inputs(self, source: Path) -> Iterator[tuple[Row, list[str]]]:
+    def read_inputs(self, source: Path, word_column: int = 0) -> Iterator[tuple[Row, list[str]]]:
         """Lines, or rows of a TSV file, split into words; or a file with one word per line."""
-        return read_word_rows(source)
+        return read_word_rows(source, word_column)
 
     def scores(self, gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, float]:
-        """Entity F1."""
-        return {self.task.metric.name: entity_f1(gold, predicted)}
+        """Entity F1, also strict."""
+        strict = entity_f1(gold, predicted, strict=True)
+        return {self.task.metric.name: entity_f1(gold, predicted), STRICT_F1.name: strict}
 
     def measure(self, split: TaggedWords, answers: Sequence[Tagged]) -> dict[str, float]:
         """The scores over labelled tokens: one per word, or all of them."""
@@ -136,35 +144,42 @@ class NamedEntities(TaggingLearner[list[str]]):
         return [label[2:] for label in labels if label.startswith("B-")]
 
 
-def read_conll(path: Path, repairs: Callable[[str], None] | None = None) -> Iterator[Item[list[str], list[str]]]:
-    """The sentences of a file with a word and its tag per line.
+@dataclass(frozen=True)
+class ConllLayout:
+    """The columns of CoNLL files: of the ``word``, counted from 1 (0: the first that does not number the words),
+    and of the ``tag``, an index.
+
+    If they were guessed, from ``file``, ``width`` is the number of columns in all its lines without word numbers
+    (0: it differs), and ``remark`` says which one was chosen.
+    """
+
+    file: Path
+    word: int
+    tag: int
+    width: int = 0
+    remark: str = ""
+
+
+def conll_layout(file: Path, columns: Sequence[int] = ()) -> ConllLayout:
+    """The layout with the given ``columns`` of word and tag, or else the one guessed from a file.
 
     The first column is the word, after the word's number if there is one. The last column is the tag; if several
-    columns have BIO tags, it is the one with most entities (not counting CoNLL-2003's chunks), which is said.
-
-    Raises:
-        InputError: a line lacks one of them, or is not text; file and line are named.
+    columns have BIO tags, it is the one with most entities (not counting CoNLL-2003's chunks).
     """
-    sentences = list(conll_sentences(read_raw_lines(path), repairs))
-    for number, columns in chain.from_iterable(sentences):
-        if len(columns) < 2 or not columns[0] or not columns[-1]:
-            raise InputError(f"{path}:{number}: not a word and its tag", "separate them by a space or tab")
-    rows = [columns for _, columns in chain.from_iterable(sentences)]
-    if rows and all(columns[0] == "_" for columns in rows):
-        raise InputError(f"{path}: every word is _: the text is withheld", "get the data with its text")
-    column = _tag_column(rows)
-    if column != -1:
-        say(f"{path}: the tags are those of column {column + 1} of {len(rows[0])}, not counting word numbers")
-    for lines in sentences:
-        words, tags = [columns[0] for _, columns in lines], [columns[column] for _, columns in lines]
-        yield Item(words, tags, [f"{path}:{number}" for number, _ in lines].__getitem__)
+    if columns:
+        return ConllLayout(file, columns[0], columns[1] - 1)
+    rows = [columns for _, columns in chain.from_iterable(conll_sentences(read_raw_lines(file)))]
+    widths = {len(columns) for columns in rows}
+    width = 0 if len(widths) > 1 else max(widths, default=0)
+    tag, remark = _tag_column(rows, width), ""
+    if max(widths, default=0) > 2:
+        chosen = f"column {tag % width + 1} of {width}" if width else "each line's last column"
+        remark = f"{file}: the tags are {chosen}, not counting word numbers (--columns WORD,TAG chooses others)"
+    return ConllLayout(file, 0, tag, width, remark)
 
 
-def _tag_column(rows: Sequence[Sequence[str]]) -> int:
+def _tag_column(rows: Sequence[Sequence[str]], width: int) -> int:
     """The column of the tags: the last (-1), unless one before it has more entities."""
-    width = min(map(len, rows), default=0)
-    if width < 3 or any(len(columns) != width for columns in rows):
-        return -1
     entities = {}
     for column in range(1, width):
         matches = [TAG.fullmatch(columns[column]) for columns in rows]
@@ -173,6 +188,35 @@ def _tag_column(rows: Sequence[Sequence[str]]) -> int:
             entities[column] = sum(match is not None and match[1] in ("B", "S", "U") for match in matches)
     best = max(entities, key=lambda column: (entities[column], column), default=width - 1)
     return -1 if best == width - 1 else best
+
+
+def read_conll(
+    path: Path, repairs: Callable[[str], None] | None = None, layout: ConllLayout | None = None
+) -> Iterator[Item[list[str], list[str]]]:
+    """The sentences of a file with a word and its tag per line, in the columns of ``layout`` (None: guessed).
+
+    Raises:
+        InputError: a line lacks one of them, is not text, or has another number of columns than the file from
+            which the layout was guessed; file and line are named.
+    """
+    layout = layout or conll_layout(path)
+    word, tag = max(layout.word - 1, 0), layout.tag
+    sentences = list(conll_sentences(read_raw_lines(path), repairs, layout.word))
+    for number, columns in chain.from_iterable(sentences):
+        place = f"{path}:{number}"
+        if len(columns) < max(2, word + 1, tag + 1) or not columns[word] or not columns[tag]:
+            where = f" in columns {word + 1} and {tag + 1}" if layout.word else ""
+            raise InputError(f"{place}: not a word and its tag{where}", "separate them by a space or tab")
+        if layout.width and len(columns) != layout.width:
+            raise InputError(
+                f"{place}: {len(columns)} columns without word numbers, but {layout.file} has {layout.width}",
+                "all files of a folder need the same columns; --columns WORD,TAG chooses the two that matter",
+            )
+    if sentences and all(columns[word] == "_" for _, columns in chain.from_iterable(sentences)):
+        raise InputError(f"{path}: every word is _: the text is withheld", "get the data with its text")
+    for lines in sentences:
+        words, tags = [columns[word] for _, columns in lines], [columns[tag] for _, columns in lines]
+        yield Item(words, tags, [f"{path}:{number}" for number, _ in lines].__getitem__)
 
 
 def _hub_sentences(source: HubSet, split: str) -> Iterator[Item[list[str], list[str]]]:
@@ -184,7 +228,7 @@ def _hub_sentences(source: HubSet, split: str) -> Iterator[Item[list[str], list[
             yield Item(list(map(str, words)), list(map(str, tags)), ([place] * len(words)).__getitem__)
 
 
-def bio_tags(sentence: Item[list[str], list[str]], split: str, repairs: Repairs) -> list[str]:
+def bio_tags(sentence: Item[list[str], list[str]], split: str, reading: Reading) -> list[str]:
     """The tags of a sentence in BIO; an ``I-`` that does not continue an entity becomes ``B-``.
 
     Raises:
@@ -198,12 +242,12 @@ def bio_tags(sentence: Item[list[str], list[str]], split: str, repairs: Repairs)
             raise InputError(f"{place}: tag '{tag}' is not O, B-TYPE or I-TYPE", "convert the tags to BIO")
         mark, kind = match[1], match[2]
         if mark in BIO:
-            repairs.note(f"{split}_converted_to_bio")
+            reading.note(f"{split}_converted_to_bio")
             mark = BIO[mark]
             tag = f"{mark}-{kind}"
         if mark == "I" and (not tags or tags[-1] not in (f"B-{kind}", f"I-{kind}")):
             before = tags[-1] if tags else "the start of the sentence"
-            repairs.count(
+            reading.count(
                 f"{split}_inside_without_begin",
                 f"{sentence.place(number)}: {tag} after {before} does not continue an entity",
                 f"write B-{kind}",

@@ -4,7 +4,7 @@ import csv
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, tee
@@ -38,7 +38,8 @@ TSV, JSON = ".tsv", ".jsonl"
 class TrainedTask:
     """One seed of a ``langlift task`` run, ready to label new text.
 
-    ``settings`` are those of the head, ``max_tokens`` is the longest input in training, ``bf16`` the precision.
+    ``settings`` are those of the head, ``max_tokens`` is the longest input in training, ``columns`` are those of
+    the word and the tag in the training data if they were chosen, ``bf16`` is the precision.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class TrainedTask:
     tokenizer: Any
     settings: Mapping[str, Any]
     max_tokens: int
+    columns: Sequence[int] = ()
     bf16: bool = False
 
     def __call__(self, inputs: Iterable[Any]) -> Iterator[Any]:
@@ -103,12 +105,13 @@ def load_trained_task(
         ) from None
     encoder = task.learner.encoder(tokenizer, masked_model, max_tokens, settings, path)
     model = model.to(default_device()).eval()
+    columns = recorded["task"].get("columns", ())
     bf16 = not exact and _trained_in_bf16(folder)
     if bf16:
         train_only(model, None if full else task.name)
         model.head.requires_grad_(True)
         cast_frozen(model)
-    return TrainedTask(folder, task, labels, model, encoder, tokenizer, settings, max_tokens, bf16)
+    return TrainedTask(folder, task, labels, model, encoder, tokenizer, settings, max_tokens, columns, bf16)
 
 
 def _trained_in_bf16(folder: Path) -> bool:
@@ -176,18 +179,26 @@ class PredictResult:
     out: str
 
 
-def label_file(trained: TrainedTask, text: Path, out: Path) -> PredictResult:
+def label_file(trained: TrainedTask, text: Path, out: Path, word_column: int | None = None) -> PredictResult:
     """Label the rows of ``text``, and write each to ``out``: its own columns, then the prediction.
 
-    Until all are written, and after a failure, the rows are in ``out.partial``.
+    ``word_column`` is that of the words in a ``.conll`` file, counted from 1 (default: as chosen for the training
+    data, or else guessed). Until all are written, and after a failure, the rows are in ``out.partial``.
 
     Raises:
-        InputError: ``text`` is empty or damaged, or ``out`` has an unknown format, or not one of this task.
+        InputError: ``text`` is empty or damaged, or is not CoNLL although a ``word_column`` is given; or ``out``
+            has an unknown format, or not one of this task.
         LangliftError: ``out`` cannot be written.
     """
     started, learner = time.monotonic(), trained.task.learner
     counts = dict.fromkeys(learner.counted(trained.labels), 0)
-    source = learner.read_inputs(text)
+    conll = text.suffix.lower() == ".conll"
+    if word_column is not None and not conll:
+        raise InputError(f"--word-column: {text} is not a .conll file", "leave --word-column out")
+    if word_column is None and conll and trained.columns:
+        word_column = trained.columns[0]
+        say(f"{text}: the words are those of column {word_column}, as in training (or else --word-column N)")
+    source = learner.read_inputs(text, word_column or 0)
     first = next(source, None)
     if first is None:
         raise InputError(f"{text}: no text to label", "give a file with one sentence a line")

@@ -49,6 +49,12 @@ class TaskRecipe:
         "ner: which subwords of a word are labelled and scored (every: as published)",
         choices=("first", "every"),
     )
+    columns: tuple[int, ...] = setting(
+        (),
+        "ner: columns of the word and the tag in CoNLL files, from 1, as in 1,4 (none: guessed)",
+        minimum=1,
+        option=True,
+    )
     max_tokens: int = setting(256, "Maximum length of an example in tokens, including special tokens", minimum=8)
     train_examples: int = setting(0, "Number of training examples, drawn by seed (0: all)", minimum=0, option=True)
     validation_examples: int = setting(
@@ -63,6 +69,8 @@ class TaskRecipe:
     def conflicts(self) -> list[str]:
         """Settings that cannot be combined."""
         conflicts = [] if len(set(self.seeds)) == len(self.seeds) else ["seeds: the same seed twice"]
+        if len(self.columns) not in (0, 2) or len(set(self.columns)) < len(self.columns):
+            conflicts.append("columns: two are needed, of the word and of the tag, such as 1,4")
         if self.patience and not self.keep_best:
             conflicts.append("patience: stops at the best dev score, so keep_best must be true")
         return conflicts

@@ -106,7 +106,7 @@ def train_task(
     recipe = resolve_pooling(recipe, is_causal(base))
     adapters = [language_adapter] if isinstance(language_adapter, Path) else list(language_adapter or ())
     setup = setup_for(task, recipe, adapters)
-    splits = described.learner.read(str(data), [str(name) for name in train_data or ()], strict)
+    splits = described.learner.read(str(data), [str(name) for name in train_data or ()], strict, recipe.columns)
     for what, count in splits.repaired.items():
         say(f"{data}: {what.replace('_', ' ')}: {count} (with --strict an error)")
     for remark in splits.remarks:

@@ -1,6 +1,7 @@
 """Tasks that give a whole text one label, read from TSV files or a data set in the hub's format."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel
 
 from langlift.backbones.loading import longest_input
 from langlift.backbones.registry import backbone_of
+from langlift.corpus.tables import table_rows
 from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
 from langlift.evaluation.metrics import macro_f1
@@ -19,16 +21,19 @@ from langlift.heads.classification import ClassificationHead, SentenceClassifier
 from langlift.progress import say
 from langlift.tasks.baselines import text_baseline
 from langlift.tasks.inference import probabilities_of
-from langlift.tasks.input_rows import TEXT, fields_of, read_rows, read_table
-from langlift.tasks.learner import Answer, Encoder, Item, Learner, Repairs, Row, Settings, Split, TaskData
+from langlift.tasks.input_rows import TEXT, read_rows, read_table
+from langlift.tasks.learner import Answer, Encoder, Item, Learner, Reading, Row, Settings, Split, TaskData
 from langlift.tasks.recipe import TaskRecipe
-from langlift.tasks.sources import HubSet, Source, open_source
+from langlift.tasks.sources import SPLITS, HubSet, SingleFile, Source, open_source
 from langlift.tasks.task import Columns
 from langlift.training.examples import Example
 from langlift.training.language_model_loss import collate_for
 
 HUB_TEXTS = ("text", "sentence", "review", "tweet", "content")
 """Possible names of the text's field in hub data sets."""
+
+SPLIT_SEED = 0
+"""Seed of the split of a single file, the same in every run."""
 
 LabelledText = Split[str, str]
 """Texts and their labels."""
@@ -91,17 +96,30 @@ class SentenceLearner(Learner[str, str]):
             raise TypeError(f"{self.task.name}: a sentence task needs columns")
         return self.task.columns
 
-    def read(self, data: str, train_data: Sequence[str] | None, strict: bool) -> TaskData[str, str]:
+    def read(
+        self, data: str, train_data: Sequence[str] | None, strict: bool, columns: Sequence[int] = ()
+    ) -> TaskData[str, str]:
         """A label missing in train is an error, strict or not."""
-        return super().read(data, train_data, strict=True)
+        return super().read(data, train_data, True, columns)
 
     def open(self, data: str) -> Source:
-        """A folder of TSV files, or a data set in the hub's format."""
+        """A single file, a folder of TSV files, or a data set in the hub's format."""
         fields = (HUB_TEXTS, self.columns.hub_labels)
+        if Path(data).is_file():
+            return SingleFile(Path(data), fields)
         return open_source(data, (".tsv",), "train.tsv, dev.tsv and test.tsv", fields)
 
-    def items(self, source: Source, split: str, repairs: Repairs) -> Iterator[Item[str, str]]:
-        """Rows with a text and a label."""
+    def items(self, source: Source, split: str, reading: Reading) -> Iterable[Item[str, str]]:
+        """Rows with a text and a label; those of a single file are split here, which is remarked."""
+        if not isinstance(source, SingleFile):
+            return self._rows(source, split)
+        parts = split_by_label(list(self._rows(source.table, "train")))
+        sizes = ", ".join(f"{name} {len(part)}" for name, part in parts.items())
+        name = source.folder.name
+        reading.remark(f"{name} is one file, split 80/10/10 by label with seed {SPLIT_SEED} for all runs: {sizes}")
+        return parts[split]
+
+    def _rows(self, source: Source, split: str) -> Iterator[Item[str, str]]:
         if isinstance(source, HubSet):
             for place, values in source.rows(split):
                 text, label = (" ".join(str(value).split()) for value in values)
@@ -111,7 +129,7 @@ class SentenceLearner(Learner[str, str]):
             return
         (path,) = source.files(split)
         lines = read_raw_lines(path)
-        header = fields_of(lines[0] if lines else "", self.columns.quoted, 0)
+        _, header = next(table_rows(path, lines, self.columns.quoted))
         column, text_column = self.columns.label, TEXT
         if TEXT not in header:
             text_column = next((name for name in HUB_TEXTS if name in header), TEXT)
@@ -135,7 +153,7 @@ class SentenceLearner(Learner[str, str]):
         """The text."""
         return text
 
-    def read_inputs(self, source: Path) -> Iterator[tuple[Row, str]]:
+    def read_inputs(self, source: Path, word_column: int = 0) -> Iterator[tuple[Row, str]]:
         """Lines, or rows of a TSV file quoted like the task's data."""
         return ((row, row[TEXT]) for row in read_rows(source, quoted=self.columns.quoted))
 
@@ -178,6 +196,21 @@ class SentenceLearner(Learner[str, str]):
     def baselines(self, train: LabelledText, test: LabelledText) -> dict[str, float]:
         """TF-IDF with logistic regression, and the majority class."""
         return text_baseline(train, test)
+
+
+def split_by_label(items: Sequence[Item[str, str]]) -> dict[str, list[Item[str, str]]]:
+    """Items in three splits, always the same: of every ten texts of a label, in random order, the second is test
+    and the third dev.
+
+    Thus a label with a single text is trained on. Items with the same text are in the same split.
+    """
+    labels = {item.input: item.gold for item in items}
+    texts, seen, home = list(labels), Counter[str](), dict[str, str]()
+    for number in np.random.default_rng(SPLIT_SEED).permutation(len(texts)):
+        label = labels[texts[number]]
+        home[texts[number]] = {1: "test", 2: "dev"}.get(seen[label] % 10, "train")
+        seen[label] += 1
+    return {split: [item for item in items if home[item.input] == split] for split in SPLITS}
 
 
 def class_probabilities(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from langlift.corpus.sources import SourceSpec, hub_errors
 from langlift.errors import InputError
 
 SPLITS = ("train", "dev", "test")
+FILES = (".tsv", ".csv", ".jsonl", ".parquet")
 HUB_SPLITS = {"train": ("train",), "dev": ("validation", "dev", "valid"), "test": ("test",)}
 
 
@@ -52,7 +54,7 @@ class SplitFolder:
 
 
 class HubSet:
-    """A data set on the hub, ``ID[:CONFIG]``, or a folder in its format (parquet or JSON lines).
+    """A data set on the hub, ``ID[:CONFIG]``, a folder in its format, or a file (parquet or JSON lines).
 
     ``fields`` are the fields to read, each given by its possible names.
 
@@ -65,6 +67,11 @@ class HubSet:
         import datasets
 
         self.name, self._fields = name, fields
+        if Path(name).is_file():
+            kind = "parquet" if name.lower().endswith(".parquet") else "json"
+            with hub_errors(SourceSpec("--data", name)):
+                self._splits = datasets.load_dataset(kind, data_files={"train": escape(name)})
+            return
         identity, _, config = name.partition(":")
         a_path = identity.startswith((".", "/", "~")) or identity.count("/") > 1
         if a_path and not Path(identity).expanduser().is_dir():
@@ -108,8 +115,8 @@ class HubSet:
             yield place, tuple(values)
 
     def place(self, split: str) -> str:
-        """The name and the split."""
-        return f"{self.name} ({split})"
+        """The name and, unless it is a single file, the split."""
+        return self.name if Path(self.name).is_file() else f"{self.name} ({split})"
 
     def content(self, split: str) -> bytes:
         """The fields of its rows."""
@@ -124,6 +131,24 @@ class HubSet:
         raise InputError(
             f"{self.place(split)}: no field {wanted} (found: {', '.join(columns)})", "rename the field"
         )
+
+
+class SingleFile(SplitFolder):
+    """A file with all labelled rows, which the learner splits; ``table`` reads them as its ``train`` split.
+
+    Raises:
+        InputError: it is of another kind, or damaged.
+    """
+
+    def __init__(self, path: Path, fields: Sequence[Sequence[str]]) -> None:
+        if path.suffix.lower() not in FILES:
+            raise InputError(f"{path}: not a table of labelled texts", f"give {', '.join(FILES)}, or a folder")
+        self.folder = path
+        self.table = self if path.suffix.lower() in (".tsv", ".csv") else HubSet(str(path), fields)
+
+    def found(self, split: str) -> list[Path]:
+        """The file."""
+        return [self.folder]
 
 
 Source = SplitFolder | HubSet

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from langlift.config.loading import resolve
 from langlift.errors import InputError
-from langlift.evaluation.metrics import ACCURACY, ENTITY_F1, LAS, MACRO_F1, UAS, Metric
+from langlift.evaluation.metrics import ACCURACY, ENTITY_F1, LAS, MACRO_F1, STRICT_F1, UAS, Metric
 from langlift.tasks.recipe import TaskRecipe
 
 if TYPE_CHECKING:
@@ -97,13 +97,14 @@ def _sentence_task(
         name=name,
         title=title,
         learner_class="sentences:SentenceLearner",
-        data=f"train.tsv, dev.tsv, test.tsv with columns {columns.label} and text{quoting}; {HUB_SET}",
+        data=f"train.tsv, dev.tsv, test.tsv with columns {columns.label} and text{quoting}; {HUB_SET}; or one "
+        "file (.tsv, .csv, .jsonl, .parquet), which is split",
         epochs=epochs,
         metric=MACRO_F1,
         baselines={"tfidf": "TF-IDF + logistic regression", "majority": "majority class"},
         pipeline_tag="text-classification",
         verb="classify",
-        unused=frozenset({"label_subwords", "decoding"}),
+        unused=frozenset({"columns", "label_subwords", "decoding"}),
         columns=columns,
         prompt="label",
         published=published,
@@ -132,6 +133,7 @@ _ROWS = (
         data=f"train.conll, dev.conll, test.conll with one word and its BIO tag per line; {HUB_SET}",
         epochs=100,
         metric=ENTITY_F1,
+        further=(STRICT_F1,),
         baselines=MOST_FREQUENT_TAG,
         pipeline_tag="token-classification",
         verb="tag",
@@ -151,7 +153,7 @@ _ROWS = (
         baselines=MOST_FREQUENT_TAG,
         pipeline_tag="token-classification",
         verb="tag",
-        unused=frozenset({"decoding", "label_subwords"}),
+        unused=frozenset({"columns", "decoding", "label_subwords"}),
         word_file=".conllu",
         label="POS",
     ),
@@ -171,7 +173,7 @@ _ROWS = (
         },
         pipeline_tag="token-classification",
         verb="parse",
-        unused=frozenset({"label_subwords", "fit_head"}),
+        unused=frozenset({"columns", "label_subwords", "fit_head"}),
         word_file=".conllu",
     ),
 )

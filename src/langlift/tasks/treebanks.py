@@ -13,7 +13,7 @@ from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
 from langlift.tasks.conllu import EMPTY, Sentence, parse_conllu, sentence_of
 from langlift.tasks.input_rows import TEXT, read_word_rows, text_lines, words_of
-from langlift.tasks.learner import Answer, Gold, Item, Learner, Repairs, Row
+from langlift.tasks.learner import Answer, Gold, Item, Learner, Reading, Row
 from langlift.tasks.sources import SPLITS, Source, SplitFolder
 
 FILE = re.compile(r"(?:(.+)-ud-)?(train|dev|test)(?:-[^.]+)?\.conllu")
@@ -87,7 +87,7 @@ class TreebankLearner(Learner[Sentence, Gold], Generic[Gold]):
         """A treebank's folder."""
         return TreebankFolder(data)
 
-    def items(self, source: Source, split: str, repairs: Repairs) -> Iterator[Item[Sentence, Gold]]:
+    def items(self, source: Source, split: str, reading: Reading) -> Iterator[Item[Sentence, Gold]]:
         """The sentences, which must be annotated."""
         if not isinstance(source, TreebankFolder):
             raise TypeError(f"{type(source).__name__} is not a treebank")
@@ -111,17 +111,17 @@ class TreebankLearner(Learner[Sentence, Gold], Generic[Gold]):
         return sorted(set(chain.from_iterable(map(self.labels_of, train))))
 
     def train_and_dev(
-        self, source: Source, repairs: Repairs, remarks: list[str]
+        self, source: Source, reading: Reading
     ) -> tuple[list[Item[Sentence, Gold]], list[Item[Sentence, Gold]]]:
         """Both splits; without a dev file, dev is a tenth of the training sentences."""
         if source.found("dev"):  # type: ignore[union-attr]
-            return super().train_and_dev(source, repairs, remarks)
-        train, place = self.split_of(source, "train", repairs), Path(source.place("train")).parent
+            return super().train_and_dev(source, reading)
+        train, place = self.split_of(source, "train", reading), Path(source.place("train")).parent
         if len(train) < 2:
             raise InputError(f"{place}: no dev split, and one training sentence", "add a dev file")
         count = max(1, round(DEV_SHARE * len(train)))
         drawn = set(np.random.default_rng(DEV_SEED).choice(len(train), count, replace=False).tolist())
-        remarks.append(
+        reading.remark(
             f"{place.name} has no dev file: {count} of its {len(train)} training sentences "
             f"(a tenth, drawn with seed {DEV_SEED}) are dev"
         )
@@ -132,7 +132,7 @@ class TreebankLearner(Learner[Sentence, Gold], Generic[Gold]):
         """A sentence without annotation."""
         return sentence_of(words_of(text) if words is None else words, text, 1)
 
-    def read_inputs(self, source: Path) -> Iterator[tuple[Row, Sentence]]:
+    def read_inputs(self, source: Path, word_column: int = 0) -> Iterator[tuple[Row, Sentence]]:
         """The sentences of a CoNLL-U file, whose trees are ignored; other files are read by ``read_word_rows``.
 
         Raises:
@@ -143,5 +143,5 @@ class TreebankLearner(Learner[Sentence, Gold], Generic[Gold]):
             for sentence in parse_conllu(lines, str(source), trees=False):
                 yield {TEXT: " ".join(sentence.words)}, sentence
             return
-        for number, (row, words) in enumerate(read_word_rows(source), start=1):
+        for number, (row, words) in enumerate(read_word_rows(source, word_column), start=1):
             yield row, sentence_of(words, row[TEXT], number)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from langlift.corpus.text_data import Triple
 from langlift.errors import InputError
 from langlift.masking import PUBLISHED_RELATIONS, published_positions, tokens_of_span, word_numbers
-from langlift.progress import ProgressBar
+from langlift.progress import ProgressBar, say
 
 BATCH_TEXTS = 1000
 
@@ -146,7 +147,10 @@ def _ids(encoding: Any) -> npt.NDArray[np.int64]:
 def _known(tokenizer: Any, rows: Sequence[Sequence[EncodedRow]], source: str) -> list[EncodedRow]:
     """The rows that have an ordinary token."""
     special = list(tokenizer.all_special_ids)
-    known = [row for rows_of_text in rows for row in rows_of_text if not np.isin(row.ids, special).all()]
+    every = list(chain.from_iterable(rows))
+    known = [row for row in every if not np.isin(row.ids, special).all()]
+    if known and len(known) < len(every):
+        say(f"{source}: {len(every) - len(known)} rows without a token that the model knows are left out")
     if not known:
         raise InputError(
             f"{source}: no text has a token that the base model knows",

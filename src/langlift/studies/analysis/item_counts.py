@@ -74,11 +74,11 @@ def labels_counted(rows: Sequence[Row]) -> Items:
     return Items(gold, np.hstack([is_gold * is_predicted, is_predicted, is_gold]), _macro_f1)
 
 
-def entities_counted(rows: Sequence[Row]) -> Items:
-    """Entity F1: correct, predicted and gold entities of every sentence."""
+def entities_counted(rows: Sequence[Row], strict: bool = False) -> Items:
+    """Entity F1 (or strict entity F1): correct, predicted and gold entities of every sentence."""
 
     def count(row: Row) -> tuple[int, int, int]:
-        gold, predicted = set(entity_spans(row["gold"])), set(entity_spans(row["predicted"]))
+        gold, predicted = (set(entity_spans(row[key], strict)) for key in ("gold", "predicted"))
         return len(gold & predicted), len(predicted), len(gold)
 
     return Items([row["gold"] for row in rows], np.array(list(map(count, rows)), dtype=float), _f1)
@@ -123,6 +123,7 @@ def sentences_scored(rows: Sequence[Row]) -> Items:
 COUNTING: dict[str, Callable[[Sequence[Row]], Items]] = {
     "macro_f1": labels_counted,
     "entity_f1": entities_counted,
+    "strict_entity_f1": partial(entities_counted, strict=True),
     "accuracy": words_counted,
     "las": attachments_counted,
     "uas": partial(attachments_counted, labelled=False),

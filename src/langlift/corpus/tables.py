@@ -1,0 +1,50 @@
+"""Rows and fields of tables: TSV, quoted or not, and CSV."""
+
+import csv
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+from langlift.errors import InputError
+
+
+def fields_of(line: str, quoted: bool, expected: int = 0, delimiter: str = "\t") -> list[str]:
+    """The fields of a line, read as CSV if ``quoted`` and every quotation closes on the line.
+
+    A quotation mark that is left open is text. If only one of the readings has ``expected`` fields, it is the one.
+    """
+    plain = line.split(delimiter)
+    if not quoted or '"' not in line:
+        return plain
+    try:
+        [fields] = csv.reader([line], delimiter=delimiter, strict=True)
+    except csv.Error:
+        return plain
+    return plain if len(fields) != expected == len(plain) else fields
+
+
+def table_rows(source: Path, lines: Iterable[str], quoted: bool) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a table, with the number of the first line of each; blank lines are skipped, except the first.
+
+    In a ``.csv`` file, rows may span lines. In others (TSV) each line is a row, whose fields may be ``quoted``.
+
+    Raises:
+        InputError: a quotation in CSV is damaged or never closed.
+    """
+    lines = (line.rstrip("\r\n") for line in chain(lines, [""]))
+    if source.suffix.lower() != ".csv":
+        width = 0
+        for number, line in enumerate(lines, start=1):
+            if line or number == 1:
+                row = fields_of(line, quoted, width)
+                width = width or len(row)
+                yield number, row
+        return
+    reader, number = csv.reader((f"{line}\n" for line in lines), strict=True), 1
+    try:
+        for row in reader:
+            if row or number == 1:
+                yield number, row
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{source}:{number}: not valid CSV ({error})", "fix the quotation marks") from None
