@@ -1,4 +1,4 @@
-"""Commands that write, killed (-9) at its writes and run again, end in the same files."""
+"""Every command that writes, killed (-9) at its writes and run again, ends in the same files."""
 
 import hashlib
 import json
@@ -15,8 +15,8 @@ import yaml
 from langlift.cli.main import main
 
 WRITES = ("replace", "rename", "fsync", "mkdir", "rmdir", "unlink")
-COMMANDS = ("adapt", "corpus", "graph", "vocab", "export", "import")
-RESUMED = ("adapt",)
+COMMANDS = ("adapt", "task", "pretrain", "adapt-family", "corpus", "graph", "vocab", "export", "import", "study")
+RESUMED = ("adapt", "task", "pretrain", "adapt-family")
 CHEAP = ("adapt", "corpus", "graph")
 VOLATILE = (
     "metrics.json",
@@ -31,12 +31,18 @@ VOLATILE = (
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory, tiny_xlm_roberta, maltese_lines, adapted_runs) -> dict[str, list[object]]:
+def prepared(
+    tmp_path_factory, tiny_xlm_roberta, topic_folder, maltese_lines, adapted_runs
+) -> dict[str, list[object]]:
     """The command line of each command, without ``--out``."""
     folder = tmp_path_factory.mktemp("sweep")
     text, base = folder / "text.txt", ["--base", tiny_xlm_roberta]
     text.write_text("\n\n".join("\n".join(maltese_lines[i : i + 5]) for i in range(0, 100, 5)), encoding="utf-8")
     exact = ["--precision", "float32", "--set", "save_steps=2", "--batch-size", 4]
+    (folder / "other.txt").write_text("\n\n".join(maltese_lines[:60]), encoding="utf-8")
+    languages = {"mlt": str(text), "ita": str(folder / "other.txt")}
+    family = {"name": "small", "base": str(tiny_xlm_roberta), "languages": languages}
+    (folder / "family.yaml").write_text(yaml.safe_dump(family), encoding="utf-8")
     study = {
         "base": str(tiny_xlm_roberta), "languages": "mlt", "data": {"text": str(text)},
         "axes": {"method": "seq_bn"}, "score": {"text": str(text), "sentences": 2},
@@ -45,8 +51,14 @@ def prepared(tmp_path_factory, tiny_xlm_roberta, maltese_lines, adapted_runs) ->
     (folder / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
     exported = folder / "exported"
     assert run(["export", adapted_runs / "seq_bn_inv", "--to", "adapterhub", "--out", exported])[0] == 0
+    small = ["--set", "layers=1", "--set", "hidden_size=16", "--set", "attention_heads=2", "--set",
+             "feed_forward_size=32", "--set", "vocabulary_size=400", "--set", "row_tokens=64", "--set",
+             "max_tokens=64"]  # fmt: skip
     return {
         "adapt": ["adapt", "mlt", *base, "--data", text, "--steps", 4, *exact],
+        "task": ["task", "topic", *base, "--data", topic_folder, "--epochs", 1, "--seeds", "1,2", *exact[:2]],
+        "pretrain": ["pretrain", "--corpus", text, "--steps", 4, *small, "--precision", "float32"],
+        "adapt-family": ["adapt-family", folder / "family.yaml", "--steps", 4, *exact],
         "corpus": ["corpus", "build", "mlt", "--source", f"file:{text}"],
         "graph": ["graph", "build", "mlt", "--source", f"conceptnet:{GRAPH}"],
         "vocab": ["vocab", "build", "small", *base, "--corpus", text, "--size", 400],

@@ -1,7 +1,7 @@
 """The kept figures of langlift-mini's studies, and their tables in docs/results.md.
 
 python tools/kept_results.py keep STUDY...   add the finished runs of studies to docs/studies/mini-results.jsonl
-python tools/kept_results.py tables          write the tables again
+python tools/kept_results.py tables          write the tables and the picture again
 """
 
 import json
@@ -15,10 +15,12 @@ from typing import Any
 import yaml
 
 from langlift.languages import find_language
+from langlift.reports.charts import bar_panels, write_picture
 from langlift.studies.study_file import STUDY
 
 DOCS = Path(__file__).parents[1] / "docs"
 KEPT, PAGE = DOCS / "studies" / "mini-results.jsonl", DOCS / "results.md"
+PICTURE = DOCS / "assets" / "mini-few-labels.svg"
 TABLE = re.compile(r"(<!-- table (\w+)[^>]*-->\n).*?(<!-- end of table -->)", re.DOTALL)
 LANGUAGES = ("mlt", "yor", "ibo", "sna", "kab", "swh", "uig", "cym", "gla", "hau")
 SEEN = {
@@ -101,6 +103,28 @@ def few(runs: Sequence[Run]) -> str:
     return _tasks(runs, "Few")
 
 
+def picture(runs: Sequence[Run]) -> dict[str, Any]:
+    """Few labels as a chart: the scores of each language, next to the baseline."""
+    panels = {"topic": "Topics (macro-F1)", "ner": "Entities (F1)"}
+    rows = []
+    for task, panel in panels.items():
+        own = [run for run in runs if of_study(run, "Few") and run["cell"].get("task") == task]
+        for code in sorted({run["cell"]["language"] for run in own}):
+            of_language = [run for run in own if run["cell"]["language"] == code]
+            series = {
+                "baseline": [max(run["result"]["baseline"].values()) for run in of_language],
+                "task adapter alone": values(of_language, use="alone"),
+                "on a text adapter": values(of_language, use="stacked", method="seq_bn"),
+            }
+            name = find_language(code).name
+            rows += [
+                {"panel": panel, "name": name, "series": label, "value": mean(found), "text": f"{mean(found):.1f}"}
+                for label, found in series.items()
+                if found
+            ]
+    return bar_panels(rows, ["100 labelled sentences, languages new to langlift-mini"])
+
+
 def _tasks(runs: Sequence[Run], study: str) -> str:
     """A table with the text adapters of the preset and, in the last column, those trained without contrast."""
     rows = []
@@ -156,5 +180,6 @@ if __name__ == "__main__":
             keep(studies)
         case ["tables"]:
             PAGE.write_text(page_with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+            write_picture(PICTURE, picture(kept()))
         case _:
             sys.exit(__doc__)
