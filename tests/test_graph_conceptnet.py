@@ -220,7 +220,11 @@ def test_arbitrary_bytes_are_an_error_or_counted(content: bytes, tmp_path_factor
         assert len(edges) + tally.damaged <= tally.rows
 
 
-@given(rows=st.lists(st.lists(st.text(max_size=12), min_size=5, max_size=5), min_size=1, max_size=12))
+FIELD = st.text(st.characters(exclude_characters="\t\n"), max_size=12)
+"""Tabs and line ends would make other rows, in which another column may be the start's."""
+
+
+@given(rows=st.lists(st.lists(FIELD, min_size=5, max_size=5), min_size=1, max_size=12))
 @settings(max_examples=8, deadline=None)
 def test_arbitrary_fields_never_crash(rows: list[list[str]], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "fields.tsv"
