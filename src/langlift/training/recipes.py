@@ -31,8 +31,8 @@ class AdaptRecipe(MethodSettings):
     )
     contrast: float = setting(
         0.0,
-        "Weight of a loss term that brings the halves of each text of 16 tokens or more together, apart from those of "
-        "the others in its batch (0: off)",
+        "Weight of a loss term that brings the halves of each text of 16 tokens or more together, apart from "
+        "those of the others in its batch (0: off)",
         minimum=0,
     )
     masking_share: float = setting(0.15, "mlm, full_word: share of the tokens to predict", above=0, maximum=1)
