@@ -160,6 +160,16 @@ def test_a_folder_of_csv_files_is_read(tmp_path):
     assert read_labelled_text(tmp_path)["dev"] == LabelledText(['x, "y"', "z"], ["a", "b"])
 
 
+def test_labels_and_texts_in_csv_of_the_hub_s_format_stay_as_they_are(tmp_path, own_cache):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("train", "validation", "test"):
+        (folder / f"{name}.csv").write_text("text,label\n12,01\nNA,007\n", encoding="utf-8")
+    assert read_labelled_text(folder)["dev"] == LabelledText(["12", "NA"], ["01", "007"])
+    (folder / "test.csv").write_text("text,label\none,01\ntwo,\n", encoding="utf-8")
+    assert str(refusal_of(folder)) == f"{folder} (test), row 2: field 'label' is empty"
+
+
 def test_a_missing_split_a_missing_folder_and_a_single_label_are_refused(tmp_path):
     assert refusal_of(tmp_path / "none").message == f"{tmp_path / 'none'}: no such folder"
     one = "category\ttext\na\tx\n"

@@ -90,7 +90,14 @@ class HubSet:
                     raise InputError(
                         f"{name}: no configuration '{config}'", f"there are {', '.join(sorted(configs)[:20])}"
                     )
-                self._splits = datasets.load_dataset(identity, config or configs[0])
+                config = config or configs[0]
+                as_text = {}
+                if hasattr(datasets.load_dataset_builder(identity, config).config, "keep_default_na"):  # CSV
+                    # As text: a label 01 is not the number 1, and a text NA is not missing.
+                    first = next(iter(datasets.load_dataset(identity, config, streaming=True).values()))
+                    text = datasets.Features(dict.fromkeys(next(iter(first), {}), datasets.Value("string")))
+                    as_text = {"features": text, "keep_default_na": False}
+                self._splits = datasets.load_dataset(identity, config, **as_text)
         finally:
             datasets.enable_progress_bars()
 
@@ -110,8 +117,8 @@ class HubSet:
         for number, row in enumerate(data.select_columns(columns), start=1):
             place = f"{self.place(split)}, row {number}"
             values = [_with_class_names(row[column], data.features[column]) for column in columns]
-            if None in values:
-                raise InputError(f"{place}: field '{columns[values.index(None)]}' is empty", "drop the row")
+            if empty := [column for column, value in zip(columns, values, strict=True) if value in (None, "")]:
+                raise InputError(f"{place}: field '{empty[0]}' is empty", "drop the row")
             yield place, tuple(values)
 
     def place(self, split: str) -> str:

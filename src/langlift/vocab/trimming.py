@@ -92,8 +92,7 @@ def trim_vocabulary(
     else:
         keep = most_used_ids(state, use, size)
     trimmed = assembled(trimmed_state(state, keep), tokenizer)
-    pairs = zip(lines, token_ids(tokenizer, lines), token_ids(trimmed, lines), strict=True)
-    changed = [line for line, old, new in pairs if old != [keep[number] for number in new]]
+    changed = _changed_lines(lines, tokenizer, trimmed, keep)
     if changed and size is None:
         raise LangliftError(
             f"after trimming, {len(changed)} lines would be tokenised differently, for example: {changed[0][:60]}",
@@ -122,6 +121,17 @@ def trim_vocabulary(
     }
     save_model(smaller, trimmed, loaded, out, record)
     return result
+
+
+def _changed_lines(lines: Sequence[str], tokenizer: Any, trimmed: Any, keep: Sequence[int]) -> list[str]:
+    """The lines that are tokenised differently after trimming."""
+    changed = []
+    with ProgressBar("comparing the vocabularies", len(lines), "lines") as bar:
+        for line, old, new in zip(lines, token_ids(tokenizer, lines), token_ids(trimmed, lines), strict=True):
+            if old != [keep[number] for number in new]:
+                changed.append(line)
+            bar.advance()
+    return changed
 
 
 def unknown_words(tokenizer: Any, lines: Iterable[str]) -> set[str]:
