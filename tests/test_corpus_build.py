@@ -91,8 +91,8 @@ def test_from_files_to_a_folder_that_adapt_and_score_read(langlift, tmp_path: Pa
     assert "cleaning: <b>Il-qattus</b> raqad &amp; ħolom.  (became: Il-qattus raqad & ħolom.)" in built.err
     data = load_text_data(out)
     assert len(data.train) == manifest["splits"]["train"]["lines"]
-    assert test not in data.train + data.dev + data.test
-    assert texts_to_score(out) == data.test
+    assert test not in [*data.train, *data.dev, *data.test]
+    assert texts_to_score(out) == list(data.test)
     adapted = langlift(
         "adapt", "mlt", "--base", tiny_bert, "--data", out, "--out", tmp_path / "run",
         "--steps", 2, "--batch-size", 4, "--json",

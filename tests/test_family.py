@@ -28,6 +28,7 @@ from langlift.training.encoding import EncodedRow
 from langlift.training.family import adapt_family, encoder_parameters
 from langlift.training.family_file import read_family
 from langlift.training.recipes import FamilyRecipe
+from langlift.training.stored_rows import StoredRows
 from langlift.training.trainer import LiftTrainer
 from langlift.training.training_data import TrainingData
 from langlift.vocab.tokenizer_training import train_unigram_tokenizer
@@ -187,10 +188,9 @@ def test_damaged_data_of_all_languages_is_told_before_anything_is_written(tiny_x
 
 
 def numbered_rows(sizes, alpha, lengths=(3, 5, 7)):
-    rows = [
-        EncodedRow(np.zeros(length, dtype=np.int64)) for size, length in zip(sizes, lengths, strict=True)
-        for _ in range(size)
-    ]  # fmt: skip
+    rows = StoredRows(largest_id=0)
+    for size, length in zip(sizes, lengths, strict=True):
+        rows.extend([EncodedRow(np.zeros(length, dtype=np.int64))] * size)
     shares = sampling_shares(sizes, alpha)
     return TrainingData(rows, list(sizes), dict(zip("abc", shares, strict=True)), {}, weighted=True)
 

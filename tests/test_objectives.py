@@ -332,6 +332,6 @@ def test_spans_are_moved_with_the_text_that_is_stripped(tmp_path):
     for split in ("train", "dev", "test"):
         (tmp_path / f"{split}.jsonl").write_text(json.dumps(row) + "\n\n")
     data = load_text_data(tmp_path, with_triples=True)
-    assert data.train == [GRAPH_ROW["text"]]
+    assert list(data.train) == [GRAPH_ROW["text"]]
     assert data.triples is not None
     assert data.triples["test"] == [triple_of(GRAPH_ROW)]

@@ -35,6 +35,7 @@ from langlift.training.optimizers import Float32Muon, MuonWithAdamW
 from langlift.training.pretraining import pretrain
 from langlift.training.pretraining_text import corpus_files, split_by_budget
 from langlift.training.recipes import AdaptRecipe, PretrainRecipe
+from langlift.training.stored_rows import StoredRows
 from langlift.training.trainer import LiftTrainer, training_arguments
 from langlift.training.training_data import TrainingData
 
@@ -148,8 +149,9 @@ def test_adapting_lowers_the_loss_and_writes_a_complete_run(tiny_model: Path, tm
 
 def data_of(row: np.ndarray) -> TrainingData:
     """One row to train and to validate on."""
-    rows = [EncodedRow(row)]
-    return TrainingData(rows, [1], {"text": 1.0}, {"text": rows})
+    train = StoredRows(largest_id=int(row.max()))
+    train.extend([EncodedRow(row)])
+    return TrainingData(train, [1], {"text": 1.0}, {"text": [*train]})
 
 
 def test_only_the_adapter_changes_and_all_of_it_decays(tiny_xlm_roberta: Path, tmp_path: Path) -> None:

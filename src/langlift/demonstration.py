@@ -148,7 +148,7 @@ def demo(out: Path, seed: int = 42) -> DemoResult:
     splits = TASKS[TOPIC].learner.read(str(topic_data), None, strict=False)
 
     data = load_text_data(text)
-    test, words = data.test[:TEST_SENTENCES], frequent_words(data.train, GAP_WORDS)
+    test, words = list(data.test)[:TEST_SENTENCES], frequent_words(data.train, GAP_WORDS)
     scores, gaps = _scores_and_gaps(adapter, test, words, precision)
     sentences = zip(scores[BEFORE].per_sentence, scores[AFTER].per_sentence, strict=True)
     gains = [after.log_probability - before.log_probability for before, after in sentences]

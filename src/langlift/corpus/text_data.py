@@ -1,6 +1,7 @@
 """Text to adapt on or to score: a plain file, or a built data folder with train, dev and test."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -28,17 +29,43 @@ class Triple:
     tail: tuple[int, int]
 
 
+class SplitFile(Collection[str]):
+    """The texts of a split of a built folder, read from its file each time: they may be larger than memory.
+
+    Raises:
+        InputError: a row is damaged (with file and line), or there is no text.
+    """
+
+    def __init__(self, folder: Path, split: str) -> None:
+        self._folder, self._split = folder, split
+        filled = Counter(bool(row["text"].strip()) for _, row in _read_rows(folder, split))
+        self._count, path = filled[True], folder / f"{split}.jsonl"
+        if not self._count:
+            raise InputError(f"{path}: the split is empty", "every split needs at least one text")
+        if filled[False]:
+            say(f"{path}: {filled[False]} rows without text are left out")
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[str]:
+        return (row["text"].strip() for _, row in _filled_rows(self._folder, self._split))
+
+    def __contains__(self, text: object) -> bool:
+        return any(text == one for one in self)
+
+
 @dataclass(frozen=True)
 class TextData:
-    """The texts of each split, and the SHA-256 of the source.
+    """The texts of each split, and the SHA-256 of the source. Those of a built folder are not held in memory.
 
     ``triples`` contains a triple for each text of each split, if the source is a graph folder and they were
     requested.
     """
 
-    train: list[str]
-    dev: list[str]
-    test: list[str]
+    train: Collection[str]
+    dev: Collection[str]
+    test: Collection[str]
     sha256: str
     triples: Mapping[str, list[Triple]] | None = None
 
@@ -60,9 +87,13 @@ def load_text_data(data: Path, with_triples: bool = False) -> TextData:
             f"{data}: contains only test.jsonl: it is for scoring, not for training",
             f"score it with langlift score --text {data}; build training text with langlift corpus build",
         )
-    train, dev, test = (_read_split(data, split) for split in SPLITS)
-    triples = {split: _read_triples(data, split) for split in SPLITS} if with_triples and _is_graph(data) else None
-    return TextData(train, dev, test, sha256_of(data / f"{split}.jsonl" for split in SPLITS), triples)
+    return TextData(
+        train=SplitFile(data, "train"),
+        dev=SplitFile(data, "dev"),
+        test=SplitFile(data, "test"),
+        sha256=sha256_of(data / f"{split}.jsonl" for split in SPLITS),
+        triples={s: _read_triples(data, s) for s in SPLITS} if with_triples and _is_graph(data) else None,
+    )
 
 
 def texts_to_score(text: Path, split: str | None = None, sample: int | None = None) -> list[str]:
@@ -75,62 +106,54 @@ def texts_to_score(text: Path, split: str | None = None, sample: int | None = No
     """
     if split is not None and split not in SPLITS:
         raise InputError(f"unknown split '{split}'", f"one of {', '.join(SPLITS)}")
+    sentences: Collection[str]
     if text.is_dir():
-        sentences = _read_split(text, split or "test")
+        sentences = SplitFile(text, split or "test")
     elif split is None:
         sentences = [line for line in read_lines(text) if line]
     else:
-        sentences = list(getattr(load_text_data(text), split))
+        sentences = getattr(load_text_data(text), split)
     if not sentences:
         raise InputError(f"{text}: no sentence to score", "give a text file with one sentence per line")
     if sample is None or sample >= len(sentences):
-        return sentences
+        return list(sentences)
     if sample < 1:
         raise InputError(f"--sentences {sample}: at least one is needed", "leave the option out to score all")
-    chosen = np.random.default_rng(SPLIT_SEED).choice(len(sentences), sample, replace=False)
-    return [sentences[i] for i in sorted(chosen)]
+    chosen = set(np.random.default_rng(SPLIT_SEED).choice(len(sentences), sample, replace=False).tolist())
+    return [sentence for number, sentence in enumerate(sentences) if number in chosen]
 
 
-def _read_split(folder: Path, split: str) -> list[str]:
-    """The ``text`` of every object in ``folder/split.jsonl``."""
-    texts = [row["text"].strip() for _, row in _read_rows(folder, split)]
-    if not texts:
-        raise InputError(f"{folder / f'{split}.jsonl'}: the split is empty", "every split needs at least one text")
-    return texts
+def _filled_rows(folder: Path, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects in ``folder/split.jsonl`` whose ``text`` is not blank, with their line numbers."""
+    return ((number, row) for number, row in _read_rows(folder, split) if row["text"].strip())
 
 
 def _read_rows(folder: Path, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects in ``folder/split.jsonl`` whose ``text`` is not blank, with their line numbers."""
+    """The objects in ``folder/split.jsonl``, checked, with their line numbers."""
     path = folder / f"{split}.jsonl"
     if not path.is_file():
         raise InputError(
             f"{folder}: the {split} split is missing ({split}.jsonl)",
             "a data folder contains train.jsonl, dev.jsonl and test.jsonl; a single text file works too",
         )
-    blank = 0
     for number, row in json_lines(path):
         if not isinstance(row, dict) or not isinstance(row.get("text"), str):
             found = ", ".join(row) if isinstance(row, dict) else type(row).__name__
             raise InputError(f"{path}:{number}: no field 'text' (found: {found})", "name the text field 'text'")
         if not row["text"].isprintable() and any("\ud800" <= c <= "\udfff" for c in row["text"]):
             raise InputError(f"{path}:{number}: half of a character (a lone surrogate)", "fix the escape \\uD...")
-        if row["text"].strip():
-            yield number, row
-        else:
-            blank += 1
-    if blank:
-        say(f"{path}: {blank} rows without text are left out")
+        yield number, row
 
 
 def _is_graph(folder: Path) -> bool:
     """Whether the first sentence of a built folder is a triple."""
-    return any({"head", "tail"} <= row.keys() for _, row in islice(_read_rows(folder, SPLITS[0]), 1))
+    return any({"head", "tail"} <= row.keys() for _, row in islice(_filled_rows(folder, SPLITS[0]), 1))
 
 
 def _read_triples(folder: Path, split: str) -> list[Triple]:
     """The triple of every object in ``folder/split.jsonl``."""
     triples = []
-    for number, row in _read_rows(folder, split):
+    for number, row in _filled_rows(folder, split):
         place = f"{folder / f'{split}.jsonl'}:{number}"
         head, tail = (_span(row, part, place) for part in ("head", "tail"))
         if head[0] < tail[1] and tail[0] < head[1]:

@@ -70,7 +70,7 @@ def _checks(step: Step) -> Checks:
                 checks["parallel", *map(str, texts)] = partial(parallel_sentences, texts[0], texts[-1])
             elif name == "text":
                 split = step.settings["split"] if path.is_file() else None
-                checks["score", base, str(split)] = partial(texts_to_score, path, split)
+                checks["score", base, str(split)] = partial(texts_to_score, path, split, sample=1)  # reads all
     if "task" in step.settings and (data := step.task_data()) is not None:
         task, (test, train) = step.settings["task"], data
         columns = call.recipe.columns if call is not None else step.settings.get("columns", ())

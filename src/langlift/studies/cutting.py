@@ -2,14 +2,16 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
 
 from langlift.corpus.sources import open_source, parse_source
-from langlift.corpus.text_data import load_text_data
+from langlift.corpus.text_data import TextData, load_text_data
+from langlift.corpus.text_files import iterate_lines
 from langlift.data_folder import SPLITS, write_manifest
 from langlift.files import new_folder, read_json, sha256_of
 from langlift.languages import find_language
@@ -41,24 +43,26 @@ def cut_data(source: Path, out: Path, max_bytes: int) -> CutResult:
     Raises:
         InputError: the source is damaged, or ``out`` is not empty.
     """
-    splits = _rows(source)
-    rows = splits["train"]
-    sizes = np.array([len(json.loads(row)["text"].encode()) + 1 for row in rows])
-    order = np.random.default_rng(ORDER_SEED).permutation(len(rows))
+    texts = load_text_data(source)  # checks all of it
+    sizes = np.fromiter((len(json.loads(row)["text"].encode()) + 1 for row in _rows(source, texts)), np.int64)
+    order = np.random.default_rng(ORDER_SEED).permutation(len(sizes))
     fitting = int(np.searchsorted(np.cumsum(sizes[order]), max_bytes, side="right"))
-    chosen = sorted(order[: max(1, fitting)].tolist())
-    splits["train"] = [rows[i] for i in chosen]
+    chosen = np.zeros(len(sizes), dtype=bool)
+    chosen[order[: max(1, fitting)]] = True
     with new_folder(out) as folder:
-        for split, lines in splits.items():
-            (folder / f"{split}.jsonl").write_text("\n".join([*lines, ""]), encoding="utf-8")
-        for split in SPLITS[1:] if source.is_dir() else ():
-            shutil.copyfile(source / f"{split}.jsonl", folder / f"{split}.jsonl")
+        for split in SPLITS:
+            if split != "train" and source.is_dir():
+                shutil.copyfile(source / f"{split}.jsonl", folder / f"{split}.jsonl")
+                continue
+            rows = _rows(source, texts, split)
+            with (folder / f"{split}.jsonl").open("w", encoding="utf-8") as file:
+                file.writelines(f"{row}\n" for row in (compress(rows, chosen) if split == "train" else rows))
         result = CutResult(
             data=out.name,
             max_bytes=max_bytes,
-            sentences=len(chosen),
+            sentences=int(chosen.sum()),
             bytes=int(sizes[chosen].sum()),
-            of_sentences=len(rows),
+            of_sentences=len(sizes),
             of_bytes=int(sizes.sum()),
         )
         digest = sha256_of([folder / "train.jsonl"])
@@ -93,11 +97,9 @@ def _at_most(source: Dependency) -> int | None:
     return sum(open_source(spec, find_language(source.settings["language"])).size or 0 for spec in specs)
 
 
-def _rows(source: Path) -> dict[str, list[str]]:
-    """The lines of train.jsonl of a built folder; those of all splits, made from a text file."""
-    texts = load_text_data(source)  # checks all of it
+def _rows(source: Path, texts: TextData, split: str = "train") -> Iterator[str]:
+    """The lines of a split of a built folder, without those that have no text; made from the texts of a file."""
     if not source.is_dir():
-        rows = {split: [{"text": text} for text in getattr(texts, split)] for split in SPLITS}
-        return {split: [json.dumps(row, ensure_ascii=False) for row in some] for split, some in rows.items()}
-    lines = (source / "train.jsonl").read_text(encoding="utf-8").split("\n")
-    return {"train": [line for line in lines if line.strip() and json.loads(line)["text"].strip()]}
+        return (json.dumps({"text": text}, ensure_ascii=False) for text in getattr(texts, split))
+    lines = iterate_lines(source / f"{split}.jsonl")
+    return (line for line in lines if line.strip() and json.loads(line)["text"].strip())

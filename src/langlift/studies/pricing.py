@@ -5,6 +5,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from langlift.training.cost import step_time
 from langlift.training.recipes import CAUSAL, AdaptRecipe
 
 CALIBRATION_SECONDS = 30.0
+CALIBRATION_TEXTS = 500
 """Time limit in seconds for timing all kinds of training together, without loading the models."""
 UTILISATION = 0.2
 """Assumed share of a GPU's peak."""
@@ -132,7 +134,8 @@ def price_plan(
     trainings = list(dict.fromkeys(filter(None, map(_training, missing))))
     # Lines for timing: of the first training data that exist already.
     data = ((step, [name for name in step.inputs if name.startswith("data:")]) for step in missing)
-    text = next((load_text_data(path).train[:500] for step, names in data for path in step.paths(*names)), None)
+    existing = (load_text_data(path).train for step, names in data for path in step.paths(*names))
+    text = next((list(islice(train, CALIBRATION_TEXTS)) for train in existing), None)
     seconds = CALIBRATION_SECONDS / max(1, len(trainings)) if calibrate else None
     remarks: list[str] = []
     costs: dict[Training | None, TrainingCost | None] = {}

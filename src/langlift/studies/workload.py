@@ -1,6 +1,6 @@
 """How many tokens a run computes, measured on a sample of its data."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from math import ceil
@@ -141,7 +141,7 @@ def _of_task(task: str, data: str, *train: str, base: str, columns: tuple[int, .
 
 
 def _lengths(
-    base: str, texts: Sequence[str], train: int = 0, dev: int = 0, test: int = 0, max_tokens: int | None = None
+    base: str, texts: Collection[str], train: int = 0, dev: int = 0, test: int = 0, max_tokens: int | None = None
 ) -> _Lengths:
     """Of a sample, with special tokens; without the base's tokenizer, one token for four characters."""
     sample, tokenizer = _sample(texts), _tokenizer(base)
@@ -161,7 +161,8 @@ def _tokenizer(base: str) -> Any | None:
         return None
 
 
-def _sample(texts: Sequence[Any]) -> list[Any]:
+def _sample(texts: Collection[Any]) -> list[Any]:
     if len(texts) <= SAMPLE:
         return list(texts)
-    return [texts[int(i)] for i in np.linspace(0, len(texts) - 1, SAMPLE)]
+    numbers = set(np.linspace(0, len(texts) - 1, SAMPLE).astype(int).tolist())
+    return [text for number, text in enumerate(texts) if number in numbers]

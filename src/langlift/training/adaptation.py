@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from langlift.model_cards import render_card
 from langlift.training.language_model_training import Adaptation, trained_head
 from langlift.training.recipes import CAUSAL, AdaptRecipe
 from langlift.training.run import open_run
+from langlift.training.stored_rows import disk_of
 from langlift.training.training_data import Source, encode_sources, read_sources
 
 
@@ -114,7 +116,7 @@ def adapt(
     loaded = BaseModel.load(base, quantised=recipe.quantised)
     model, tokenizer = loaded.model, loaded.tokenizer
     longest = min(recipe.max_tokens, loaded.longest_input)
-    rows = encode_sources(sources, data_weights, tokenizer, longest, recipe)
+    rows = encode_sources(sources, data_weights, tokenizer, longest, recipe, disk_of(out))
     method, name = METHODS[recipe.method], str(language)
     head = trained_head(model, recipe)
     if init is not None:
@@ -122,8 +124,9 @@ def adapt(
         load_adapter(model, init, name)
         head |= stored_head(model, init)
     inputs = {"language": name, "base": base.name, **_inputs(sources, data_weights, init)}
-    # All input has been checked: nothing is written before this point.
-    with open_run(out, recorded("adapt", inputs, recipe), resume, frozenset({"path"})) as run:
+    record = recorded("adapt", inputs, recipe)
+    # All input has been checked: nothing is written in ``out`` before this point.
+    with closing(rows.train), open_run(out, record, resume, frozenset({"path"})) as run:
         if run.finished:
             return AdaptResult(**run.metrics)
         set_seed(recipe.seed)

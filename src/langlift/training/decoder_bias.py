@@ -1,6 +1,7 @@
 """Fitting an MLM head's bias to the token frequencies of a language, in closed form."""
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from langlift.training.trainer import Batch, on_device
 PRIOR_COUNT = 0.1
 """Weight of the model's own mean prediction, as a pseudo-count per vocabulary entry."""
 BATCH_ROWS = 256
+ROWS_COUNTED_AT_ONCE = 1000
 
 
 class FitBias(TrainerCallback):
@@ -80,7 +82,8 @@ def piece_counts(
     Special tokens, which are never predicted, count 0.
     """
     counts = np.zeros(decoder_of(model).out_features, dtype=np.int64)
-    for row in rows:
-        counts += np.bincount(row, minlength=len(counts))
+    remaining = iter(rows)
+    while some := list(islice(remaining, ROWS_COUNTED_AT_ONCE)):
+        counts += np.bincount(np.concatenate(some), minlength=len(counts))
     counts[tokenizer.all_special_ids] = 0
     return counts

@@ -1,8 +1,8 @@
 """Texts as rows of token ids, with the words or argument positions that an objective needs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -46,31 +46,33 @@ class TargetedRows:
     one_argument: int
 
 
-RowsOfText = Callable[[int, str, Sequence[Any]], list[EncodedRow]]
-"""(number of a text, the text, its encodings in order) -> its rows."""
-
-
 def encode(
-    tokenizer: Any, texts: Sequence[str], max_tokens: int, source: str, with_words: bool = False
+    tokenizer: Any, texts: Collection[str], max_tokens: int, source: str, with_words: bool = False
 ) -> list[EncodedRow]:
+    """The rows of ``encode_in_stream``, as a list."""
+    return list(encode_in_stream(tokenizer, texts, max_tokens, source, with_words))
+
+
+def encode_in_stream(
+    tokenizer: Any, texts: Collection[str], max_tokens: int, source: str, with_words: bool = False
+) -> Iterator[EncodedRow]:
     """Rows of each text that has an ordinary token; a text of more than ``max_tokens`` becomes several rows.
 
     A word that is cut at ``max_tokens`` counts as two.
 
     Raises:
-        InputError: no text has one.
+        InputError: no text has one (after the last text).
     """
-
-    def rows_of(number: int, text: str, encodings: Sequence[Any]) -> list[EncodedRow]:
-        if with_words:
-            return [EncodedRow(_ids(e), words=word_numbers(text, e.offsets, e.word_ids)) for e in encodings]
-        return [EncodedRow(_ids(encoding)) for encoding in encodings]
-
-    return _known(tokenizer, _encoded(tokenizer, texts, max_tokens, rows_of), source)
+    rows = (
+        EncodedRow(_ids(encoding), word_numbers(text, encoding.offsets, encoding.word_ids) if with_words else None)
+        for text, encodings in _tokenised(tokenizer, texts, max_tokens)
+        for encoding in encodings
+    )
+    return _known(tokenizer, rows, source)
 
 
 def encode_triples(
-    tokenizer: Any, texts: Sequence[str], triples: Sequence[Triple], max_tokens: int, source: str
+    tokenizer: Any, texts: Collection[str], triples: Sequence[Triple], max_tokens: int, source: str
 ) -> TargetedRows:
     """As ``encode``, with arguments; only rows with at least one whole argument are kept.
 
@@ -79,10 +81,10 @@ def encode_triples(
     """
     special = list(tokenizer.all_special_ids)
 
-    def with_arguments(number: int, text: str, encodings: Sequence[Any]) -> list[EncodedRow]:
+    def with_arguments(triple: Triple, text: str, encodings: Sequence[Any]) -> list[EncodedRow]:
         """The rows of one text; an argument belongs to a row if that is the only one with its tokens."""
         rows = [EncodedRow(_ids(encoding)) for encoding in encodings]
-        for start, end in (triples[number].head, triples[number].tail):
+        for start, end in (triple.head, triple.tail):
             found = [tokens_of_span(text, encoding.offsets, start, end) for encoding in encodings]
             holders = [i for i, positions in enumerate(found) if positions is None or len(positions)]
             if len(holders) != 1 or (positions := found[holders[0]]) is None:
@@ -93,11 +95,12 @@ def encode_triples(
         return rows
 
     hint = "raise max_tokens, or use another objective: mlm or full_word"
-    return _targeted(tokenizer, _encoded(tokenizer, texts, max_tokens, with_arguments), source, hint)
+    tokenised = zip(triples, _tokenised(tokenizer, texts, max_tokens), strict=True)
+    return _targeted(tokenizer, [with_arguments(triple, *text) for triple, text in tokenised], source, hint)
 
 
 def encode_triples_as_published(
-    tokenizer: Any, texts: Sequence[str], triples: Sequence[Triple], max_tokens: int, source: str, seed: int
+    tokenizer: Any, texts: Collection[str], triples: Sequence[Triple], max_tokens: int, source: str, seed: int
 ) -> TargetedRows:
     """As ``encode_triples``, but as in the published script: the argument is chosen here, once for all epochs.
 
@@ -119,50 +122,53 @@ def encode_triples_as_published(
         return [EncodedRow(ids, arguments=(positions,))]
 
     hint = f"leave targeted_as_published off; it keeps only {', '.join(sorted(PUBLISHED_RELATIONS))}"
-    found = _targeted(tokenizer, _encoded(tokenizer, texts, max_tokens, with_choice), source, hint)
+    tokenised = enumerate(_tokenised(tokenizer, texts, max_tokens))
+    found = _targeted(tokenizer, [with_choice(number, *text) for number, text in tokenised], source, hint)
     return replace(found, one_argument=0)
 
 
-def _encoded(tokenizer: Any, texts: Sequence[str], max_tokens: int, rows_of: RowsOfText) -> list[list[EncodedRow]]:
-    """The rows of each text."""
-    rows: list[list[EncodedRow]] = []
+def _tokenised(tokenizer: Any, texts: Collection[str], max_tokens: int) -> Iterator[tuple[str, list[Any]]]:
+    """Each text and its encodings in order; only ``BATCH_TEXTS`` are in memory."""
+    remaining = iter(texts)
     with ProgressBar("tokenising", len(texts), "texts") as bar:
-        for first in range(0, len(texts), BATCH_TEXTS):
-            some = list(texts[first : first + BATCH_TEXTS])
+        while some := list(islice(remaining, BATCH_TEXTS)):
             batch = tokenizer(
                 some, truncation=True, max_length=max_tokens, return_overflowing_tokens=True, verbose=False
             )
             parts: list[list[Any]] = [[] for _ in some]
             for encoding, number in zip(batch.encodings, batch["overflow_to_sample_mapping"], strict=True):
                 parts[number].append(encoding)
-            rows += [rows_of(first + i, text, parts[i]) for i, text in enumerate(some)]
+            yield from zip(some, parts, strict=True)
             bar.advance(len(some))
-    return rows
 
 
 def _ids(encoding: Any) -> npt.NDArray[np.int64]:
     return np.asarray(encoding.ids, dtype=np.int64)
 
 
-def _known(tokenizer: Any, rows: Sequence[Sequence[EncodedRow]], source: str) -> list[EncodedRow]:
-    """The rows that have an ordinary token."""
+def _known(tokenizer: Any, rows: Iterable[EncodedRow], source: str) -> Iterator[EncodedRow]:
+    """The rows that have an ordinary token; the others are counted."""
     special = list(tokenizer.all_special_ids)
-    every = list(chain.from_iterable(rows))
-    known = [row for row in every if not np.isin(row.ids, special).all()]
-    if known and len(known) < len(every):
-        say(f"{source}: {len(every) - len(known)} rows without a token that the model knows are left out")
+    known = unknown = 0
+    for row in rows:
+        if np.isin(row.ids, special).all():
+            unknown += 1
+        else:
+            known += 1
+            yield row
     if not known:
         raise InputError(
             f"{source}: no text has a token that the base model knows",
             "the model has never seen this script; try another base, such as FacebookAI/xlm-roberta-base",
         )
-    return known
+    if unknown:
+        say(f"{source}: {unknown} rows without a token that the model knows are left out")
 
 
 def _targeted(tokenizer: Any, rows: Sequence[Sequence[EncodedRow]], source: str, hint: str) -> TargetedRows:
     offered = [sum(len(row.arguments) for row in rows_of_text) for rows_of_text in rows]
     kept = [row for rows_of_text in rows for row in rows_of_text if row.arguments]
     if not kept:
-        _known(tokenizer, rows, source)
+        list(_known(tokenizer, chain.from_iterable(rows), source))
         raise InputError(f"{source}: no sentence has an argument that can be predicted", hint)
     return TargetedRows(kept, offered.count(0), offered.count(1))

@@ -52,14 +52,15 @@ def objective_examples(rows: Sequence[EncodedRow], masking: MaskedLanguageModel,
     return example
 
 
+def causal_example(row: npt.NDArray[np.integer]) -> Example:
+    """A row of token ids labelled with the next token."""
+    ids = np.asarray(row, dtype=np.int64)
+    return {"input_ids": ids, "labels": np.append(ids[1:], IGNORED)}
+
+
 def causal_examples(rows: Rows) -> ExampleOf:
     """Rows of token ids labelled with the next token; the same in every epoch."""
-
-    def example(index: int, epoch: int) -> Example:
-        ids = np.asarray(rows[index], dtype=np.int64)
-        return {"input_ids": ids, "labels": np.append(ids[1:], IGNORED)}
-
-    return example
+    return lambda index, epoch: causal_example(rows[index])
 
 
 def masking_for(tokenizer: Any, share: float) -> MaskedLanguageModel:
@@ -96,7 +97,8 @@ class Shuffled:
 
     def epoch(self, number: int) -> Epoch:
         """The examples of an epoch."""
-        return np.random.default_rng((self.seed, number)).permutation(self.count), np.full(self.count, number)
+        order = np.random.default_rng((self.seed, number)).permutation(self.count)
+        return order, np.broadcast_to(number, self.count)
 
 
 WINDOW_BATCHES = 50
@@ -109,9 +111,9 @@ class LengthGroups:
     As Hugging Face's "group by length": windows of 50 batches are sorted by length, then their batches shuffled.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
-        self._lengths, self._batch_size, self._seed = np.asarray(lengths), batch_size, seed
-        self.count = len(lengths)
+    def __init__(self, lengths: npt.ArrayLike, batch_size: int, seed: int) -> None:
+        self._lengths, self._batch_size, self._seed = np.asarray(lengths, dtype=np.int32), batch_size, seed
+        self.count = len(self._lengths)
 
     def epoch(self, number: int) -> Epoch:
         """The examples of an epoch."""
@@ -125,7 +127,7 @@ class LengthGroups:
             whole = len(together) // self._batch_size * self._batch_size
             batches = together[:whole].reshape(-1, self._batch_size)
             parts += [random.permutation(batches).reshape(-1), together[whole:]]
-        return np.concatenate(parts), np.full(self.count, number)
+        return np.concatenate(parts), np.broadcast_to(number, self.count)
 
 
 LEAST_PLACES = 1000

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -27,6 +28,7 @@ from langlift.training.language_model_training import Adaptation, example_order,
 from langlift.training.recipes import FamilyRecipe
 from langlift.training.run import Trained, open_run
 from langlift.training.run_folder import LEARNING_CURVES
+from langlift.training.stored_rows import disk_of
 from langlift.training.training_data import Source, TrainingData, encode_sources
 from langlift.vocab.applying import apply_vocabulary
 from langlift.vocab.parts import load_vocabulary
@@ -97,9 +99,10 @@ def adapt_family(family: Family, out: Path, recipe: FamilyRecipe, resume: bool =
     sources = _read(family, recipe.objective)
     base = BaseModel.load(family.base, masked_only=True)
     tokenizer = base.tokenizer if family.vocabulary is None else load_vocabulary(family.vocabulary)
-    data = encode_sources(sources, None, tokenizer, min(recipe.max_tokens, base.longest_input), recipe)
+    longest = min(recipe.max_tokens, base.longest_input)
+    data = encode_sources(sources, None, tokenizer, longest, recipe, disk_of(out))
     record = recorded(SECTION, _inputs(family, sources), recipe)
-    with open_run(out, record, resume, frozenset({"path"})) as run:
+    with closing(data.train), open_run(out, record, resume, frozenset({"path"})) as run:
         if run.finished:
             shares = {code: LanguageShare(**share) for code, share in run.metrics[LANGUAGES].items()}
             return FamilyResult(**{**run.metrics, LANGUAGES: shares})
@@ -149,7 +152,8 @@ def _shares(
 ) -> dict[str, LanguageShare]:
     """Each language's share of the training, from its number of ``tokens``."""
     shares = {}
-    once = np.add.reduceat(_lengths(data), np.cumsum([0, *data.sizes[:-1]]))  # tokens in one pass over its text
+    first = np.cumsum([0, *data.sizes[:-1]])
+    once = np.add.reduceat(data.train.lengths, first)  # tokens in one pass over its text
     for place, language in enumerate(family.data):
         code = str(language)
         characters = sum(len(text) for one in sources if one.name == code for text in one.texts.train)
@@ -216,7 +220,7 @@ def _steps(rows: TrainingData, recipe: FamilyRecipe) -> int:
     """The recipe's steps, or the fewest that reach its budget in tokens; the order of examples is known."""
     if not recipe.tokens:
         return recipe.steps
-    lengths, left, examples = _lengths(rows), recipe.tokens, 0
+    lengths, left, examples = rows.train.lengths, recipe.tokens, 0
     for numbers in _order(rows, recipe, recipe.tokens):
         counted = np.cumsum(lengths[numbers])
         if counted[-1] >= left:
@@ -230,7 +234,7 @@ def _steps(rows: TrainingData, recipe: FamilyRecipe) -> int:
 
 def _tokens_seen(rows: TrainingData, recipe: FamilyRecipe, steps: int) -> list[int]:
     """The number of tokens of each language in ``steps`` training steps."""
-    lengths = _lengths(rows)
+    lengths = rows.train.lengths
     language = np.repeat(np.arange(len(rows.sizes)), rows.sizes)
     seen = np.zeros(len(rows.sizes), dtype=np.int64)
     for numbers in _order(rows, recipe, steps * recipe.batch_size * recipe.accumulation):
@@ -244,10 +248,6 @@ def _order(rows: TrainingData, recipe: FamilyRecipe, total: int) -> Iterator[npt
     order = example_order(rows, recipe)
     for start in range(0, total, order.count):
         yield order.epoch(start // order.count)[0][: total - start]
-
-
-def _lengths(rows: TrainingData) -> npt.NDArray[np.int64]:
-    return np.asarray([len(row.ids) for row in rows.train])
 
 
 def _adapter_name(family: str) -> str:

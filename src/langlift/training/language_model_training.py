@@ -25,7 +25,7 @@ from langlift.training.examples import (
     Rounds,
     Schedule,
     Shuffled,
-    causal_examples,
+    causal_example,
     evenly_spread,
     masking_for,
     objective_examples,
@@ -113,7 +113,7 @@ class Adaptation:
         if recipe.fit_bias:
             some = [data.train[i] for i in evenly_spread(len(data.train), FITTED_SENTENCES)]
             masked = one_pass(examples_of(some, recipe.seed), len(some))
-            counts = piece_counts([row.ids for row in data.train], model, self.tokenizer)
+            counts = piece_counts((row.ids for row in data.train), model, self.tokenizer)
             batches: Any = DataLoader(masked, batch_size=32, collate_fn=path.collate)  # type: ignore[arg-type]
             callbacks.append(FitBias(model, batches, counts, bf16))
         return LiftTrainer(
@@ -172,12 +172,12 @@ def example_order(data: TrainingData, recipe: AdaptRecipe) -> Shuffled | LengthG
         return Rounds(data.sizes, list(data.shares.values()), recipe.seed)
     if len(data.sizes) > 1:
         return Shuffled(len(data.train), recipe.seed)
-    return LengthGroups([len(row.ids) for row in data.train], recipe.batch_size, recipe.seed)
+    return LengthGroups(data.train.lengths, recipe.batch_size, recipe.seed)
 
 
 def examples_for(tokenizer: Any, recipe: AdaptRecipe) -> Callable[[Sequence[EncodedRow], int], ExampleOf]:
     """(rows, seed) -> the rows as training examples of a recipe's objective."""
     if recipe.objective == CAUSAL:
-        return lambda rows, seed: causal_examples([row.ids for row in rows])
+        return lambda rows, seed: lambda index, epoch: causal_example(rows[index].ids)
     masking = masking_for(tokenizer, recipe.masking_share)
     return lambda rows, seed: objective_examples(rows, masking, seed)

@@ -1,7 +1,8 @@
 """Training and validation data of an adaptation: one or several data sets, encoded for the objective."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,18 @@ from typing import Any
 import numpy as np
 
 from langlift.corpus.sampling import sampling_shares
-from langlift.corpus.text_data import TextData, Triple, load_text_data
+from langlift.corpus.text_data import TextData, load_text_data
 from langlift.errors import InputError
 from langlift.progress import say
 from langlift.training.encoding import (
     EncodedRow,
     TargetedRows,
-    encode,
+    encode_in_stream,
     encode_triples,
     encode_triples_as_published,
 )
 from langlift.training.recipes import CAUSAL, AdaptRecipe, FamilyRecipe
+from langlift.training.stored_rows import StoredRows
 
 DEV_SEED = 0
 """Dev rows and their masks are the same for every seed, so that runs can be compared."""
@@ -45,7 +47,7 @@ class TrainingData:
     ``TargetedRows``.
     """
 
-    train: list[EncodedRow]
+    train: StoredRows
     sizes: list[int]
     shares: dict[str, float] = field(default_factory=dict)
     dev: dict[str, list[EncodedRow]] = field(default_factory=dict)
@@ -96,90 +98,100 @@ def encode_sources(
     tokenizer: Any,
     max_tokens: int,
     recipe: AdaptRecipe,
+    folder: Path | None = None,
 ) -> TrainingData:
-    """Encode data sets as rows for the recipe's objective; those with the same name are joined.
+    """Encode data sets as rows for the recipe's objective; those with the same name follow one another.
 
     They are mixed by ``weights``, by size, or for a family by its ``alpha``. How many sentences a targeted
-    objective left out is printed on stderr.
+    objective left out is printed on stderr. The rows are stored on the disk of ``folder``, as in ``StoredRows``.
 
     Raises:
         InputError: a split has no token that the tokenizer knows, or no triple that can be predicted.
+        LangliftError: the disk is full.
     """
-    encoded: dict[str, _Encoded] = {}
-    for source in sources:
-        encoded.setdefault(source.name, _Encoded()).add(source, tokenizer, max_tokens, recipe)
-    sizes = [len(source_rows.train) for source_rows in encoded.values()]
-    data = TrainingData(
-        train=[row for source_rows in encoded.values() for row in source_rows.train],
-        sizes=sizes,
-        left_out=sum(source_rows.left_out for source_rows in encoded.values()),
-        one_argument=sum(source_rows.one_argument for source_rows in encoded.values()),
-    )
+    encoder = _Encoder(tokenizer, max_tokens, recipe, folder)
+    numbers: dict[str, tuple[range, ...]] = {}
+    for name, some in groupby(sources, key=lambda source: source.name):
+        before = encoder.sizes
+        for source in some:
+            encoder.add(source)
+        numbers[name] = tuple(map(range, before, encoder.sizes))
+    sizes = [len(train) for train, _, _ in numbers.values()]
+    data = TrainingData(encoder.train, sizes, left_out=encoder.left_out, one_argument=encoder.one_argument)
     if isinstance(recipe, FamilyRecipe):
-        data.shares = dict(zip(encoded, sampling_shares(sizes, recipe.alpha).tolist(), strict=True))
+        data.shares = dict(zip(numbers, sampling_shares(sizes, recipe.alpha).tolist(), strict=True))
         data.weighted = True
-        data.dev = {
-            code: at_most(recipe.validation_examples, source_rows.dev) for code, source_rows in encoded.items()
-        }
+        most = dict.fromkeys(numbers, recipe.validation_examples)
     else:
         parts = sizes if weights is None else weights
-        data.shares = {name: part / sum(parts) for name, part in zip(encoded, parts, strict=True)}
+        data.shares = {name: part / sum(parts) for name, part in zip(numbers, parts, strict=True)}
         data.weighted = weights is not None and len(sources) > 1
         data.dev_shares = data.shares
-        for name, source_rows in encoded.items():
-            most = max(1, round(recipe.validation_examples * data.shares[name]))
-            data.dev[name] = at_most(most, source_rows.dev)
-            if recipe.objective == "targeted":
-                data.targeted_dev[name] = at_most(most, source_rows.targeted_dev)
-    _report_left_out(data, sum(source_rows.sentences for source_rows in encoded.values()), recipe)
+        most = {name: max(1, round(recipe.validation_examples * share)) for name, share in data.shares.items()}
+    for name, (_, dev, targeted_dev) in numbers.items():
+        data.dev[name] = at_most(most[name], encoder.dev, dev)
+        if targeted_dev and not isinstance(recipe, FamilyRecipe):
+            data.targeted_dev[name] = at_most(most[name], encoder.targeted_dev, targeted_dev)
+    encoder.dev.close()
+    encoder.targeted_dev.close()
+    _report_left_out(data, encoder.sentences, recipe)
     return data
 
 
-@dataclass
-class _Encoded:
-    """The rows of the data sets of one name; ``sentences`` counts the training sentences of graphs."""
+class _Encoder:
+    """Encodes data sets one after another; ``sentences`` counts the training sentences of graphs."""
 
-    train: list[EncodedRow] = field(default_factory=list)
-    dev: list[EncodedRow] = field(default_factory=list)
-    targeted_dev: list[EncodedRow] = field(default_factory=list)
-    sentences: int = 0
-    left_out: int = 0
-    one_argument: int = 0
+    def __init__(self, tokenizer: Any, max_tokens: int, recipe: AdaptRecipe, folder: Path | None) -> None:
+        self._tokenizer, self._max_tokens, self._recipe = tokenizer, max_tokens, recipe
+        largest_id = max(tokenizer.get_vocab().values())
+        self.train = StoredRows(largest_id, recipe.objective == "full_word", folder)
+        self.dev, self.targeted_dev = StoredRows(largest_id, folder=folder), StoredRows(largest_id, folder=folder)
+        self.sentences = self.left_out = self.one_argument = 0
 
-    def add(self, source: Source, tokenizer: Any, max_tokens: int, recipe: AdaptRecipe) -> None:
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """The numbers of rows so far, in ``train``, ``dev`` and ``targeted_dev``."""
+        return len(self.train), len(self.dev), len(self.targeted_dev)
+
+    def add(self, source: Source) -> None:
         """Add a data set."""
-        texts, triples = source.texts, source.texts.triples
+        texts, triples, recipe, first_dev = source.texts, source.texts.triples, self._recipe, len(self.dev)
         train_split, dev_split = (f"{source.path} ({split} split)" for split in ("train", "dev"))
         if triples is None:
-            train = encode(tokenizer, texts.train, max_tokens, train_split, recipe.objective == "full_word")
-            dev = encode(tokenizer, texts.dev, max_tokens, dev_split)
-            if recipe.objective == CAUSAL:
-                train, dev = _with_next(train, train_split), _with_next(dev, dev_split)
-            self.train += train
-            self.dev += dev
-            self.targeted_dev += dev
+            self.train.extend(self._rows(texts.train, train_split, recipe.objective == "full_word"))
+            self.dev.extend(self._rows(texts.dev, dev_split))
+            if recipe.objective == "targeted":
+                self.targeted_dev.extend(self.dev[number] for number in range(first_dev, len(self.dev)))
             return
 
-        def by_argument(texts: Sequence[str], triples: Sequence[Triple], split: str, seed: int) -> TargetedRows:
+        def by_argument(split: str, place: str, seed: int) -> TargetedRows:
+            given = (self._tokenizer, getattr(texts, split), triples[split], self._max_tokens, place)
             if recipe.targeted_as_published:
-                return encode_triples_as_published(tokenizer, texts, triples, max_tokens, split, seed)
-            return encode_triples(tokenizer, texts, triples, max_tokens, split)
+                return encode_triples_as_published(*given, seed)
+            return encode_triples(*given)
 
-        self.dev += encode(tokenizer, texts.dev, max_tokens, dev_split)
-        found = by_argument(texts.train, triples["train"], train_split, recipe.seed)
-        self.train += found.rows
-        self.targeted_dev += by_argument(texts.dev, triples["dev"], dev_split, DEV_SEED).rows
+        self.dev.extend(self._rows(texts.dev, dev_split))
+        found = by_argument("train", train_split, recipe.seed)
+        self.train.extend(found.rows)
+        self.targeted_dev.extend(by_argument("dev", dev_split, DEV_SEED).rows)
         self.sentences += len(texts.train)
         self.left_out += found.left_out
         self.one_argument += found.one_argument
 
+    def _rows(self, texts: Collection[str], split: str, with_words: bool = False) -> Iterator[EncodedRow]:
+        rows = encode_in_stream(self._tokenizer, texts, self._max_tokens, split, with_words)
+        return _with_next(rows, split) if self._recipe.objective == CAUSAL else rows
 
-def _with_next(rows: Sequence[EncodedRow], source: str) -> list[EncodedRow]:
+
+def _with_next(rows: Iterable[EncodedRow], source: str) -> Iterator[EncodedRow]:
     """The rows with more than one token: the others have no next token to predict."""
-    kept = [row for row in rows if len(row.ids) > 1]
-    if not kept:
+    found = False
+    for row in rows:
+        if len(row.ids) > 1:
+            found = True
+            yield row
+    if not found:
         raise InputError(f"{source}: no text is longer than one token", "give running text")
-    return kept
 
 
 def _report_left_out(data: TrainingData, sentences: int, recipe: AdaptRecipe) -> None:
@@ -205,9 +217,9 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return names if len(paths) > 1 else [paths[0].name]
 
 
-def at_most(limit: int, rows: list[EncodedRow]) -> list[EncodedRow]:
-    """The dev rows used for validation, sorted by length: a random sample if there are more than ``limit``."""
-    if len(rows) > limit:
-        numbers = np.random.default_rng(DEV_SEED).choice(len(rows), limit, replace=False)
-        rows = [rows[i] for i in numbers]
-    return sorted(rows, key=lambda row: len(row.ids))
+def at_most(limit: int, rows: Sequence[EncodedRow], numbers: range) -> list[EncodedRow]:
+    """The dev rows used for validation, sorted by length: ``numbers``, or a random sample of ``limit``."""
+    chosen: Iterable[int] = numbers
+    if len(numbers) > limit:
+        chosen = (numbers[i] for i in np.random.default_rng(DEV_SEED).choice(len(numbers), limit, replace=False))
+    return sorted((rows[number] for number in chosen), key=lambda row: len(row.ids))
