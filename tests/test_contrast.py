@@ -28,6 +28,7 @@ from langlift.training.examples import (
 from langlift.training.language_model_loss import loss_path
 from langlift.training.loss_terms import TEMPERATURE, contrastive_loss
 from langlift.training.recipes import AdaptRecipe
+from langlift.training.training_data import encode_sources, read_sources
 
 PAD, BEGIN, END = 1, 0, 2
 
@@ -120,3 +121,13 @@ def test_the_presets_of_bundled_bases_suit_every_method(method: str):
     """langlift-mini's has the contrast, which does not go with a second pass."""
     for base in BUNDLED:
         assert resolve(AdaptRecipe, "adapt", base=base, flags={"method": method}).method == method
+
+
+@pytest.mark.parametrize(("words", "said"), [(2, True), (40, False)])
+def test_texts_too_short_for_it_are_said(tmp_path, capsys, words: int, said: bool):
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"{'kelb ' * words}{i}\n" for i in range(60)), encoding="utf-8")
+    tokenizer = load_tokenizer("langlift-nano")
+    sources = read_sources([text], None, "mlm")
+    encode_sources(sources, None, tokenizer, 128, AdaptRecipe(contrast=1.0))
+    assert ("contrast: only 0 of" in capsys.readouterr().err) == said

@@ -20,6 +20,7 @@ from langlift.training.encoding import (
     encode_triples,
     encode_triples_as_published,
 )
+from langlift.training.examples import LEAST_HALVED
 from langlift.training.recipes import CAUSAL, AdaptRecipe, FamilyRecipe
 from langlift.training.stored_rows import StoredRows
 
@@ -135,6 +136,11 @@ def encode_sources(
     encoder.dev.close()
     encoder.targeted_dev.close()
     _report_left_out(data, encoder.sentences, recipe)
+    if recipe.contrast and (halved := int((data.train.lengths >= LEAST_HALVED).sum())) < len(data.train) // 4:
+        say(
+            f"contrast: only {halved:,} of {len(data.train):,} training texts have {LEAST_HALVED} tokens or more, "
+            "so it has little or no effect"
+        )
     return data
 
 
@@ -185,13 +191,17 @@ class _Encoder:
 
 def _with_next(rows: Iterable[EncodedRow], source: str) -> Iterator[EncodedRow]:
     """The rows with more than one token: the others have no next token to predict."""
-    found = False
+    found = short = 0
     for row in rows:
         if len(row.ids) > 1:
-            found = True
+            found += 1
             yield row
+        else:
+            short += 1
     if not found:
         raise InputError(f"{source}: no text is longer than one token", "give running text")
+    if short:
+        say(f"{source}: {short:,} rows of a single token are left out")
 
 
 def _report_left_out(data: TrainingData, sentences: int, recipe: AdaptRecipe) -> None:
