@@ -39,6 +39,10 @@ def read_labelled_text(folder):
     return {split: getattr(data, split) for split in SPLITS}
 
 
+def remarks_of(data):
+    return TASKS["topic"].learner.read(str(data), None, strict=False).remarks
+
+
 def refusal_of(folder):
     with pytest.raises(InputError) as refusal:
         read_labelled_text(folder)
@@ -147,11 +151,11 @@ def test_a_line_is_a_row_whatever_its_quotation_marks(tmp_path):
 
 
 @pytest.mark.parametrize("header", ["label\tsentence", "topic\ttext", "class\treview"])
-def test_columns_may_have_their_usual_names(tmp_path, capsys, header):
+def test_columns_may_have_their_usual_names(tmp_path, header):
     folder = task_folder(tmp_path / "task", **dict.fromkeys(SPLITS, f"{header}\na\tx\nb\ty\n"))
     assert read_labelled_text(folder)["dev"] == LabelledText(["x", "y"], ["a", "b"])
     label, text = header.split("\t")
-    assert f"labels are taken from column '{label}', texts from '{text}'" in capsys.readouterr().err
+    assert remarks_of(folder) == [f"labels are taken from column '{label}', texts from '{text}'"]
 
 
 def test_a_folder_of_csv_files_is_read(tmp_path):
@@ -160,14 +164,59 @@ def test_a_folder_of_csv_files_is_read(tmp_path):
     assert read_labelled_text(tmp_path)["dev"] == LabelledText(['x, "y"', "z"], ["a", "b"])
 
 
-def test_labels_and_texts_in_csv_of_the_hub_s_format_stay_as_they_are(tmp_path, own_cache):
-    folder = tmp_path / "data"
+def hub_csv(folder, content, readme=""):
+    """A folder in the hub's format."""
     folder.mkdir()
     for name in ("train", "validation", "test"):
-        (folder / f"{name}.csv").write_text("text,label\n12,01\nNA,007\n", encoding="utf-8")
+        (folder / f"{name}.csv").write_text(content, encoding="utf-8")
+    if readme:
+        (folder / "README.md").write_text(f"---\n{readme}---\n", encoding="utf-8")
+    return folder
+
+
+def test_labels_and_texts_in_csv_of_the_hub_s_format_stay_as_they_are(tmp_path, own_cache):
+    folder = hub_csv(tmp_path / "data", "text,label,category\n12,x,01\nNA,y,007\n")
     assert read_labelled_text(folder)["dev"] == LabelledText(["12", "NA"], ["01", "007"])
     (folder / "test.csv").write_text("text,label\none,01\ntwo,\n", encoding="utf-8")
-    assert str(refusal_of(folder)) == f"{folder} (test), row 2: field 'label' is empty"
+    assert str(refusal_of(folder)) == f"{folder / 'test.csv'}:3: field 'label' is empty"
+
+
+def test_class_names_declared_for_csv_are_used(tmp_path, own_cache):
+    readme = """dataset_info:
+  features:
+  - name: text
+    dtype: string
+  - name: label
+    dtype:
+      class_label:
+        names:
+          '0': sport
+          '1': health
+"""
+    folder = hub_csv(tmp_path / "data", "text,label\nwieħed,1\ntnejn,0\n", readme)
+    assert read_labelled_text(folder)["dev"] == LabelledText(["wieħed", "tnejn"], ["health", "sport"])
+    assert remarks_of(folder) == ["labels are taken from column 'label', texts from 'text'"]
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "said"),
+    [
+        ("text,label\nHello, world,a\nGood, day,b\n", 2, "3 fields, the header has 2"),
+        ('text,label\nHello,a\n"Good day,b\nlost,b\nlost2,a\n"again,b\nok,b\n', 3, "not valid CSV"),
+        ("text,label\nHello\0,a\n", 2, "a NUL byte"),
+    ],
+)
+def test_damaged_csv_of_the_hub_s_format_is_refused_by_file_and_line(tmp_path, own_cache, content, line, said):
+    folder = hub_csv(tmp_path / "data", content)
+    assert str(refusal_of(folder)).startswith(f"{folder / 'train.csv'}:{line}: {said}")
+
+
+def test_json_lines_keep_dates_and_numbers_as_written(tmp_path, own_cache):
+    lines = [{"text": f"2020-01-0{i}", "label": label} for i, label in enumerate((1, 2.5, 1, 2.5, 1), start=1)]
+    for name in ("train", "validation", "test"):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    assert read_labelled_text(tmp_path)["dev"].inputs == [line["text"] for line in lines]
+    assert read_labelled_text(tmp_path)["dev"].gold == ["1", "2.5", "1", "2.5", "1"]
 
 
 def test_a_missing_split_a_missing_folder_and_a_single_label_are_refused(tmp_path):
@@ -235,7 +284,7 @@ def test_a_single_file_is_split_and_said_to_be(tmp_path, own_cache, suffix):
     said = (
         f"all [1]{suffix} is one file, split 80/10/10 by label with seed 0 for all runs: train 48, dev 6, test 6"
     )
-    assert data.remarks == [said]
+    assert data.remarks == ["labels are taken from column 'label', texts from 'text'", said]
     same = TASKS["topic"].learner.read(str(write_rows(tmp_path / "other.tsv")), None, strict=False)
     assert same.test == data.test, "in every format"
 
@@ -267,8 +316,8 @@ OBJECT = f'{{"text": {X}, "label": "a"}}\n'
         ("a.csv", 'text,label\n"x\nx",a\ny\n', "a.csv:4: 1 fields, the header has 2"),
         ("a.csv", 'text,label\n"x\nx",a\n,b\n', "a.csv:4: empty text"),
         ("a.csv", "", "a.csv:1: no column 'category' (found: nothing)"),
-        ("a.jsonl", f"{OBJECT}{OBJECT.replace(X, 'null')}", "a.jsonl, row 2: field 'text' is empty"),
-        ("a.jsonl", f'{OBJECT}{{"text"', "a.jsonl: "),
+        ("a.jsonl", f"{OBJECT}{OBJECT.replace(X, 'null')}", "a.jsonl:2: field 'text' is empty"),
+        ("a.jsonl", f'{OBJECT}{{"text"', "a.jsonl:2: not valid JSON"),
         ("a.parquet", "PAR1", "a.parquet: "),
         ("a.txt", "x a\n", "a.txt: not a table of labelled texts"),
     ],

@@ -283,3 +283,17 @@ def test_links_do_not_leave_the_run(
     assert result.code == 2
     assert "versions.json: is a link" in result.error["error"]
     assert "anna/maltese" not in hub.repositories
+
+
+@pytest.mark.parametrize(
+    "name", ["pytorch_adapter.bin", "adapter.safetensors", "mlm_head.safetensors", "metrics.json"]
+)
+def test_files_that_are_not_what_their_names_say_are_refused(
+    adapted_runs: Path, langlift: Callable[..., CommandResult], tmp_path: Path, name: str
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(adapted_runs / "seq_bn_inv", run)
+    (run / name).write_text("root:x:0:0")
+    result = langlift("push", run, "anna/maltese", "--license", "cc-by-4.0", "--dry-run", "--json")
+    assert result.code == 2
+    assert f"{name}: not a {Path(name).suffix[1:]} file" in result.error["error"]

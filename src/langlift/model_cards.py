@@ -9,6 +9,8 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from langlift.config.yaml_reader import load_yaml
+
 
 def render_card(template: str, **values: Any) -> str:
     """Render the card template of this name in ``templates/``."""
@@ -21,8 +23,8 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     if match is None:
         return {}, text.strip()
     try:
-        facts = yaml.safe_load(match[1])
-    except (yaml.YAMLError, ValueError, LookupError, RecursionError):
+        facts = load_yaml(match[1])
+    except yaml.YAMLError:
         facts = None
     return facts if isinstance(facts, dict) else {}, text[match.end() :].strip()
 

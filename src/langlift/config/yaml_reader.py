@@ -59,7 +59,10 @@ def load_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError: it is not valid, or larger or more deeply nested than ``YamlLoader`` allows.
     """
-    return yaml.load(text, Loader=YamlLoader)
+    try:
+        return yaml.load(text, Loader=YamlLoader)
+    except (ValueError, OverflowError) as error:  # of the scanner: "\\UFFFFFFFF"
+        raise yaml.YAMLError(str(error)) from None
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Rows and fields of tables: TSV, quoted or not, and CSV."""
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -48,3 +48,43 @@ def table_rows(source: Path, lines: Iterable[str], quoted: bool) -> Iterator[tup
             number = reader.line_num + 1
     except csv.Error as error:
         raise InputError(f"{source}:{number}: not valid CSV ({error})", "fix the quotation marks") from None
+
+
+def read_table(
+    source: Path,
+    lines: Iterable[str],
+    needed: Collection[str],
+    quoted: bool,
+    hint: str,
+    added: Collection[str] | None = None,
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """The rows of a TSV or CSV file with a header: (location for errors, header, fields) of each.
+
+    They are those of ``table_rows``.
+
+    Raises:
+        InputError: a ``needed`` column is missing (with ``hint``) or empty in a row, or a row has more or fewer
+            fields than the header; with ``added`` also if a column is one of these or occurs twice.
+    """
+    header: list[str] = []
+    for number, row in table_rows(source, lines, quoted):
+        place = f"{source}:{number}"
+        if number == 1:
+            header = row
+            for column in needed:
+                if column not in header:
+                    found = ", ".join(header) or "nothing"
+                    raise InputError(f"{place}: no column '{column}' (found: {found})", hint)
+            repeated = [name for name in header if header.count(name) > 1 or name in added] if added else []
+            if repeated:
+                raise InputError(
+                    f"{place}: the column '{repeated[0]}' occurs twice or is added by predictions",
+                    "rename or drop it",
+                )
+        else:
+            if len(row) != len(header):
+                raise InputError(f"{place}: {len(row)} fields, the header has {len(header)}", "fix the row")
+            for column in needed:
+                if not row[header.index(column)].strip():
+                    raise InputError(f"{place}: empty {column}", "fill it in, or delete the row")
+            yield place, header, row

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import yaml
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from langlift.backbones.eight_bits import has_eight_bits
@@ -26,6 +28,8 @@ from langlift.tasks.runner import HEAD, HEAD_WEIGHTS
 from langlift.tasks.setups import FUSED_ADAPTERS, LANGUAGE_ADAPTER
 from langlift.training.run_folder import LEARNING_CURVES, METRICS, PROGRESS, RECIPE, VERSIONS, is_finished
 
+PICKLE = b"\x80"
+"""How a PyTorch file of the old format begins."""
 RUN_FILES = (RECIPE, VERSIONS, METRICS, PROGRESS, LEARNING_CURVES, EXPORT_FILE)
 ADAPTER_FILES = (
     layouts.CONFIG_FILE,
@@ -97,7 +101,9 @@ def find_publication(source: Path) -> Publication:
         for name in BELOW:
             below = next((path for path in (folder.parent / name, folder / name) if path.is_dir()), None)
             if below is not None:
-                adapters = (path for path in sorted(below.rglob("*")) if path.name in ADAPTER_FILES)
+                adapters = [path for path in sorted(below.rglob("*")) if path.name in ADAPTER_FILES]
+                for path in (below, *adapters):
+                    _require_own(path)
                 files |= {f"{name}/{path.relative_to(below).as_posix()}": path for path in adapters}
         return Publication("task", folder, source, files)
     if (source / layouts.CONFIG_FILE).is_file():
@@ -173,12 +179,30 @@ def _chosen(folder: Path, patterns: Sequence[str]) -> dict[str, Content]:
     chosen: dict[str, Content] = {}
     for path in sorted(folder.iterdir()):
         if path.is_file() and any(fnmatch(path.name, pattern) for pattern in patterns):
-            if path.is_symlink():
-                raise InputError(
-                    f"{path}: is a link, which may lead out of the run", "put the file itself in its place"
-                )
+            _require_own(path)
             chosen[path.name] = path
     return chosen
+
+
+def _require_own(path: Path) -> None:
+    """Raise an InputError for a link, and for a file that is not what its name says."""
+    if path.is_symlink():
+        raise InputError(f"{path}: is a link, which may lead out of the run", "put the file itself in its place")
+    try:
+        if path.suffix == ".json":
+            json.loads(path.read_bytes())
+        elif path.suffix == ".yaml":
+            load_yaml(path.read_text(encoding="utf-8"))
+        elif path.suffix == ".safetensors":
+            with safe_open(path, "numpy"):
+                pass
+        elif path.suffix == ".bin" and not (is_zipfile(path) or path.read_bytes()[:1] == PICKLE):
+            raise ValueError("neither a zip archive nor a pickle")
+    except (ValueError, RecursionError, yaml.YAMLError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: not a {path.suffix.removeprefix('.')} file ({reason})", "remove it, or write the run again"
+        ) from None
 
 
 def _portable(path: Path, paths: Collection[str], before: str | None, base: str | None) -> bytes:

@@ -13,15 +13,14 @@ from transformers import PreTrainedModel
 
 from langlift.backbones.loading import longest_input
 from langlift.backbones.registry import backbone_of
-from langlift.corpus.tables import table_rows
+from langlift.corpus.tables import read_table, table_rows
 from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
 from langlift.evaluation.metrics import macro_f1
 from langlift.heads.classification import ClassificationHead, SentenceClassifier
-from langlift.progress import say
 from langlift.tasks.baselines import text_baseline
 from langlift.tasks.inference import probabilities_of
-from langlift.tasks.input_rows import TEXT, read_rows, read_table
+from langlift.tasks.input_rows import TEXT, read_rows
 from langlift.tasks.learner import Answer, Encoder, Item, Learner, Reading, Row, Settings, Split, TaskData
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.sources import SPLITS, HubSet, SingleFile, Source, open_source
@@ -112,16 +111,18 @@ class SentenceLearner(Learner[str, str]):
     def items(self, source: Source, split: str, reading: Reading) -> Iterable[Item[str, str]]:
         """Rows with a text and a label; those of a single file are split here, which is remarked."""
         if not isinstance(source, SingleFile):
-            return self._rows(source, split)
-        parts = split_by_label(list(self._rows(source.table, "train")))
+            return self._rows(source, split, reading)
+        parts = split_by_label(list(self._rows(source.table, "train", reading)))
         sizes = ", ".join(f"{name} {len(part)}" for name, part in parts.items())
         name = source.folder.name
         reading.remark(f"{name} is one file, split 80/10/10 by label with seed {SPLIT_SEED} for all runs: {sizes}")
         return parts[split]
 
-    def _rows(self, source: Source, split: str) -> Iterator[Item[str, str]]:
+    def _rows(self, source: Source, split: str, reading: Reading) -> Iterator[Item[str, str]]:
         if isinstance(source, HubSet):
             for place, values in source.rows(split):
+                text_column, column = source.columns
+                self._remark_columns(column, text_column, reading)
                 text, label = (" ".join(str(value).split()) for value in values)
                 if not text or not label:
                     raise InputError(f"{place}: empty {'label' if text else 'text'}", "drop the row")
@@ -135,12 +136,15 @@ class SentenceLearner(Learner[str, str]):
             text_column = next((name for name in HUB_TEXTS if name in header), TEXT)
         if column not in header:
             column = next((name for name in self.columns.hub_labels if name in header), column)
-        if (column, text_column) != (self.columns.label, TEXT):
-            say(f"{path}: labels are taken from column '{column}', texts from '{text_column}'")
+        self._remark_columns(column, text_column, reading)
         hint = f"the first line must name the columns, '{column}' and '{TEXT}' among them"
         for place, header, row in read_table(path, lines, (column, text_column), self.columns.quoted, hint):
             text, label = row[header.index(text_column)].strip(), row[header.index(column)].strip()
             yield Item(text, label, lambda _, place=place: place)  # type: ignore[misc]
+
+    def _remark_columns(self, label: str, text: str, reading: Reading) -> None:
+        if (label, text) != (self.columns.label, TEXT):
+            reading.remark(f"labels are taken from column '{label}', texts from '{text}'")
 
     def labels(self, train: Sequence[str], where: str) -> list[str]:
         """At least two."""

@@ -2,16 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from glob import escape
 from pathlib import Path
 from typing import Any
 
 from langlift.corpus.sources import SourceSpec, hub_errors
+from langlift.corpus.tables import read_table
+from langlift.corpus.text_files import json_lines, read_raw_lines
 from langlift.errors import InputError
 
 SPLITS = ("train", "dev", "test")
-FILES = (".tsv", ".csv", ".jsonl", ".parquet")
+TEXT_FILES = (".tsv", ".csv", ".jsonl")
+FILES = (*TEXT_FILES, ".parquet")
 HUB_SPLITS = {"train": ("train",), "dev": ("validation", "dev", "valid"), "test": ("test",)}
 
 
@@ -56,7 +59,8 @@ class SplitFolder:
 class HubSet:
     """A data set on the hub, ``ID[:CONFIG]``, a folder in its format, or a file (parquet or JSON lines).
 
-    ``fields`` are the fields to read, each given by its possible names.
+    ``fields`` are the fields to read, each given by its possible names. Tables and JSON lines on this machine are
+    read by langlift's own readers, so that a label ``01`` is not a number and errors name file and line.
 
     Raises:
         InputError: there is no such data set, or it has several configurations and none is named.
@@ -67,10 +71,17 @@ class HubSet:
         import datasets
 
         self.name, self._fields = name, fields
+        self._files: dict[str, list[Path]] = {}
+        self._splits: Mapping[str, Any] = {}
+        self._features: Mapping[str, Any] = {}
+        self.columns: list[str] = []
+        """The fields read, once there was a row."""
         if Path(name).is_file():
-            kind = "parquet" if name.lower().endswith(".parquet") else "json"
-            with hub_errors(SourceSpec("--data", name)):
-                self._splits = datasets.load_dataset(kind, data_files={"train": escape(name)})
+            if name.lower().endswith(".parquet"):
+                with hub_errors(SourceSpec("--data", name)):
+                    self._splits = datasets.load_dataset("parquet", data_files={"train": escape(name)})
+            else:
+                self._files = {"train": [Path(name)]}
             return
         identity, _, config = name.partition(":")
         a_path = identity.startswith((".", "/", "~")) or identity.count("/") > 1
@@ -91,13 +102,12 @@ class HubSet:
                         f"{name}: no configuration '{config}'", f"there are {', '.join(sorted(configs)[:20])}"
                     )
                 config = config or configs[0]
-                as_text = {}
-                if hasattr(datasets.load_dataset_builder(identity, config).config, "keep_default_na"):  # CSV
-                    # As text: a label 01 is not the number 1, and a text NA is not missing.
-                    first = next(iter(datasets.load_dataset(identity, config, streaming=True).values()))
-                    text = datasets.Features(dict.fromkeys(next(iter(first), {}), datasets.Value("string")))
-                    as_text = {"features": text, "keep_default_na": False}
-                self._splits = datasets.load_dataset(identity, config, **as_text)
+                builder = datasets.load_dataset_builder(identity, config)
+                self._files = _own_tables(builder)
+                if self._files:
+                    self._features = builder.info.features or {}
+                else:
+                    self._splits = datasets.load_dataset(identity, config)
         finally:
             datasets.enable_progress_bars()
 
@@ -105,21 +115,44 @@ class HubSet:
         """The rows of a split: (location for errors, fields) of each, with class names for class numbers.
 
         Raises:
-            InputError: the split or a field is missing.
+            InputError: the split or a field is missing, or a row is damaged.
         """
-        data = next((self._splits[name] for name in HUB_SPLITS[split] if name in self._splits), None)
-        if data is None:
+        name = self._named(split)
+        if name is None:
             raise InputError(
-                f"{self.name}: the {split} split is missing (found: {', '.join(self._splits)})",
+                f"{self.name}: the {split} split is missing (found: {', '.join(self._files or self._splits)})",
                 f"it must be called {' or '.join(HUB_SPLITS[split])}",
             )
-        columns = [self._column(data.column_names, split, names) for names in self._fields]
-        for number, row in enumerate(data.select_columns(columns), start=1):
-            place = f"{self.place(split)}, row {number}"
-            values = [_with_class_names(row[column], data.features[column]) for column in columns]
+        columns: list[str] = []
+        for place, row in self._rows_of(name, split):
+            if not columns:
+                columns = self.columns = [self._column(list(row), split, names) for names in self._fields]
+            values = [_with_class_names(row.get(column), self._feature(name, column)) for column in columns]
             if empty := [column for column, value in zip(columns, values, strict=True) if value in (None, "")]:
                 raise InputError(f"{place}: field '{empty[0]}' is empty", "drop the row")
             yield place, tuple(values)
+
+    def _named(self, split: str) -> str | None:
+        """The data set's own name of a split; None if it has none."""
+        return next((name for name in HUB_SPLITS[split] if name in (self._files or self._splits)), None)
+
+    def _feature(self, name: str, column: str) -> Any:
+        features = self._splits[name].features if self._splits else self._features
+        return features.get(column)
+
+    def _rows_of(self, name: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The rows of a split by field, with their locations."""
+        for number, row in enumerate(self._splits.get(name, ()), start=1):
+            yield f"{self.place(split)}, row {number}", row
+        for path in self._files.get(name, ()):
+            if path.suffix.lower() == ".jsonl":
+                for number, row in json_lines(path):
+                    if not isinstance(row, dict):
+                        raise InputError(f"{path}:{number}: not an object", 'one {"text": ...} per line')
+                    yield f"{path}:{number}", row
+            else:
+                for place, header, fields in read_table(path, read_raw_lines(path), (), True, ""):
+                    yield place, dict(zip(header, fields, strict=True))
 
     def place(self, split: str) -> str:
         """The name and, unless it is a single file, the split."""
@@ -127,9 +160,9 @@ class HubSet:
 
     def content(self, split: str) -> bytes:
         """The fields of its rows."""
-        if not any(name in self._splits for name in HUB_SPLITS[split]):
+        if self._named(split) is None:
             return b""
-        return b"".join(json.dumps(values).encode() + b"\n" for _, values in self.rows(split))
+        return b"".join(json.dumps(values, default=str).encode() + b"\n" for _, values in self.rows(split))
 
     def _column(self, columns: Sequence[str], split: str, names: Sequence[str]) -> str:
         if found := next((name for name in names if name in columns), None):
@@ -191,6 +224,13 @@ def digest(sources: Sequence[Source], tested: Source) -> str:
     return found.hexdigest()
 
 
+def _own_tables(builder: Any) -> dict[str, list[Path]]:
+    """The files of a data set by split, if all are tables or JSON lines on this machine; else none."""
+    files = {str(split): list(map(Path, some)) for split, some in (builder.config.data_files or {}).items()}
+    ours = all(path.suffix.lower() in TEXT_FILES and path.is_file() for some in files.values() for path in some)
+    return files if ours and getattr(builder.config, "sep", None) in (None, ",", "\t") else {}
+
+
 def _with_class_names(value: Any, feature: Any) -> Any:
     """A value, or a list of them, with class names for class numbers; ``None`` if one is missing."""
     if isinstance(value, list):
@@ -199,4 +239,7 @@ def _with_class_names(value: Any, feature: Any) -> Any:
     names = getattr(feature, "names", None)
     if value is None or names is None:
         return value
-    return names[value] if 0 <= value < len(names) else None
+    if value in names:
+        return value
+    number = int(value) if str(value).isdecimal() else -1
+    return names[number] if 0 <= number < len(names) else None
