@@ -157,6 +157,7 @@ def test_aliases_are_allowed(tmp_path):
         ("adapt: 3\n", ": section 'adapt' must contain"),
         ("adapt: !!python/object:os.system x\n", ":1: not valid YAML"),
         ("adapt:\n  steps: !!int ''\n", ":2: not valid YAML"),
+        ('adapt: "\\UFFFFFFFF"\n', ": not valid YAML"),
         ("adapt:\n  steps: !!bool x\n", ":2: not valid YAML"),
         ("adapt: {steps: 2001-99-99}\n", ":1: not valid YAML (month must be in 1..12)"),
         ("[" * 5000, ":1: not valid YAML (more than 50 levels)"),

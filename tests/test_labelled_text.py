@@ -164,6 +164,15 @@ def test_a_folder_of_csv_files_is_read(tmp_path):
     assert read_labelled_text(tmp_path)["dev"] == LabelledText(['x, "y"', "z"], ["a", "b"])
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t", ","])
+def test_the_header_shows_what_separates_the_fields_of_csv(tmp_path, delimiter):
+    for split in SPLITS:
+        with (tmp_path / f"{split}.csv").open("w", encoding="utf-8", newline="") as file:
+            rows = ["category", "text"], ["a", "wieħed, tnejn; tlieta"], ["b", "x"]
+            csv.writer(file, delimiter=delimiter).writerows(rows)
+    assert read_labelled_text(tmp_path)["dev"] == LabelledText(["wieħed, tnejn; tlieta", "x"], ["a", "b"])
+
+
 def hub_csv(folder, content, readme=""):
     """A folder in the hub's format."""
     folder.mkdir()

@@ -29,7 +29,6 @@ from langlift.tasks.conllu import parse_conllu
 from langlift.tasks.input_rows import read_rows, read_word_rows
 from langlift.tasks.learner import Reading
 from langlift.tasks.ner import bio_tags, read_conll
-from langlift.tasks.sources import SplitFolder
 from langlift.tasks.task import TASKS, task_recipe
 from langlift.training.encoding import encode
 from langlift.vocab.tokenizer_training import train_unigram_tokenizer
@@ -107,6 +106,7 @@ TRIPLES = [("qattus", "IsA", "annimal", "2.0"), ("kelb", "Desires", "ħobż", "1
 SEEDS = {
     "labelled.tsv": ["category\ttext\n" + "".join(f"{'ab'[i % 2]}\t{s}\n" for i, s in enumerate(SENTENCES))],
     "labelled.csv": ["category,text\n" + "".join(f'{"ab"[i % 2]},"{s}"\n' for i, s in enumerate(UNQUOTED))],
+    "labelled.jsonl": [objects(*({"text": s, "label": "ab"[i % 2]} for i, s in enumerate(SENTENCES)))],
     "rows.tsv": ["text\n" + "\n".join(SENTENCES), "id\ttext\n1\tIva\n2\tLe\n", 'text\nIva\n\n""\nLe\n'],
     "rows.txt": ["\n".join(SENTENCES)],
     "words.conll": [
@@ -160,12 +160,14 @@ def filled(path: Path) -> list[str]:
 
 
 def check_labelled(path: Path) -> None:
-    source = SplitFolder(str(path.parent), (path.name,), "")
-    source.found = lambda split: [path]  # type: ignore[method-assign]
-    rows = list(TASKS["topic"].learner._rows(source, "train"))  # type: ignore[attr-defined]
+    learner: Any = TASKS["topic"].learner
+    rows = list(learner._rows(learner.open(str(path)).table, "train", Reading(strict=False)))
     if path.suffix == ".csv":
-        lines = (f"{line}\n" for line in iterate_lines(path))
-        wanted = sum(bool(row) for row in csv.reader(lines, strict=True)) - 1
+        header, *lines = (f"{line}\n" for line in iterate_lines(path))
+        delimiter = max(",;\t", key=header.count)
+        wanted = sum(bool(row) for row in csv.reader([header, *lines], delimiter=delimiter, strict=True)) - 1
+    elif path.suffix == ".jsonl":
+        wanted = len(filled(path))
     else:
         wanted = sum(bool(line) for line in iterate_lines(path)) - 1
     assert len(rows) == wanted
@@ -258,7 +260,8 @@ def check_settings(path: Path) -> None:
 
 
 CHECKS: dict[str, Callable[..., object]] = {
-    "labelled.tsv": check_labelled, "labelled.csv": check_labelled, "rows.tsv": check_rows, "rows.txt": check_rows,
+    "labelled.tsv": check_labelled, "labelled.csv": check_labelled, "labelled.jsonl": check_labelled,
+    "rows.tsv": check_rows, "rows.txt": check_rows,
     "words.conll": check_words, "tree.conllu": check_trees, "scored.jsonl": check_scored,
     "set.jsonl": check_evaluation_set, "set.csv": check_evaluation_set, "triples.tsv": check_triples,
     "triples.csv": check_triples, "triples.jsonl": check_triples, "corpus.txt": check_corpus,

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from langlift.errors import InputError
 
+DELIMITERS = ",;\t"
+
 
 def fields_of(line: str, quoted: bool, expected: int = 0, delimiter: str = "\t") -> list[str]:
     """The fields of a line, read as CSV if ``quoted`` and every quotation closes on the line.
@@ -26,7 +28,8 @@ def fields_of(line: str, quoted: bool, expected: int = 0, delimiter: str = "\t")
 def table_rows(source: Path, lines: Iterable[str], quoted: bool) -> Iterator[tuple[int, list[str]]]:
     """The rows of a table, with the number of the first line of each; blank lines are skipped, except the first.
 
-    In a ``.csv`` file, rows may span lines. In others (TSV) each line is a row, whose fields may be ``quoted``.
+    In a ``.csv`` file, rows may span lines, and the header shows which of ``DELIMITERS`` separates fields. In
+    others (TSV) each line is a row, whose fields may be ``quoted``.
 
     Raises:
         InputError: a quotation in CSV is damaged or never closed.
@@ -40,7 +43,10 @@ def table_rows(source: Path, lines: Iterable[str], quoted: bool) -> Iterator[tup
                 width = width or len(row)
                 yield number, row
         return
-    reader, number = csv.reader((f"{line}\n" for line in lines), strict=True), 1
+    header = next(lines)
+    delimiter = max(DELIMITERS, key=header.count)
+    rows = (f"{line}\n" for line in chain([header], lines))
+    reader, number = csv.reader(rows, delimiter=delimiter, strict=True), 1
     try:
         for row in reader:
             if row or number == 1:
