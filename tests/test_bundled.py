@@ -108,19 +108,20 @@ def test_a_short_demo(langlift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         demonstration,
         "resolve",
         lambda *given, **options: dataclasses.replace(
-            adapter_recipe(*given, **options), steps=20, validate_every=20
+            adapter_recipe(*given, **options), steps=10, validate_every=10, batch_size=8, validation_examples=8
         ),
     )
     monkeypatch.setattr(
         demonstration,
         "task_recipe",
         lambda *given, **options: dataclasses.replace(
-            task_recipe(*given, **options), epochs=1, train_examples=42, seeds=(1, 2)
+            task_recipe(*given, **options), epochs=1, train_examples=16, seeds=(1, 2)
         ),
     )
     monkeypatch.setattr(
         demonstration, "score_sentences", lambda m, t, texts, **given: score_sentences(m, t, texts[:4], **given)
     )
+    monkeypatch.setattr(demonstration, "GAP_WORDS", 10)
     monkeypatch.setattr(demonstration, "gaps_in", lambda *given: gaps_in(*given)[:2])
     result = langlift("demo", "--out", tmp_path / "demo", "--json")
     assert result.code == 0, result.err

@@ -38,7 +38,10 @@ def test_from_text_file_to_topic_score(
     }  # fmt: skip
     scores = []
     for extra in ([], ["--adapter", out]):
-        scored = langlift("score", "--base", base, "--text", MALTESE, "--split", "test", *extra, "--json")
+        scored = langlift(
+            "score", "--base", base, "--text", MALTESE, "--split", "test", "--sentences", 12,
+            *extra, "--json",
+        )  # fmt: skip
         assert scored.code == 0, scored.err
         assert keys <= scored.json.keys()
         assert "per_sentence" not in scored.json
@@ -48,7 +51,7 @@ def test_from_text_file_to_topic_score(
     run = tmp_path / "topic"
     arguments = [
         "task", "topic", "--base", base, "--language-adapter", out, "--data", topic_folder, "--out", run,
-        "--epochs", 30, "--lr", 1e-2, "--batch-size", 8, "--seeds", "1,2",
+        "--epochs", 12, "--lr", 1e-2, "--batch-size", 8, "--seeds", "1,2",
         "--set", "pooling=mean", "--set", "reduction_factor=2",
     ]  # fmt: skip
     topic = langlift(*arguments, "--json")

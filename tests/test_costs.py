@@ -15,7 +15,7 @@ from langlift.training.recipes import AdaptRecipe
 
 QUICK = AdaptRecipe(
     method="full", steps=4, batch_size=4, learning_rate=1e-3, validate_every=2, save_steps=2, max_tokens=48,
-    precision="float32", path="naive", masking_share=1.0,
+    precision="float32", path="naive", masking_share=1.0, validation_examples=16,
 )  # fmt: skip
 WIDTH, INNER, LAYERS, PIECES = 32, 64, 2, 600  # of the tiny models
 

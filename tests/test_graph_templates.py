@@ -47,7 +47,7 @@ def build(folder: Path, triples: list[tuple[str, str, str]], templates: str | No
     pieces=st.lists(st.tuples(WORDS, WORDS, WORDS, st.booleans()), min_size=1, max_size=4),
     terms=st.lists(TERM.filter(bool), min_size=3, max_size=6, unique=True),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_spans_name_the_parts(
     pieces: list[tuple[str, str, str, bool]], terms: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from interrupted import forked
 from prompt_server import Handler, completion, prompt_server
 from tiny_llama import free_port, make_tiny_llama, served
 
@@ -447,13 +447,11 @@ def test_killed_in_the_middle_it_goes_on(langlift: Langlift, topic_folder: Path,
     run = tmp_path / "run"
     arguments = ["--set", "concurrency=2", "--set", "timeout=60"]
     with prompt_server(right, slow) as asked:
-        command = [sys.executable, "-m", "langlift", "prompt", "--task", "topic", "--data", str(topic_folder)]
-        command += ["--model", asked.url, "--model-name", "wise", "--out", str(run), *QUICK, *arguments]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while len(asked.answered) < 5 and process.poll() is None:
+        child = forked(lambda: ask(langlift, asked.url, topic_folder, run, *arguments))
+        while len(asked.answered) < 5:
             time.sleep(0.02)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        os.kill(child, signal.SIGKILL)
+        assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
         kept = len((run / "answers.jsonl").read_bytes().splitlines())
         assert 0 < kept < 12
         (run / "answers.jsonl").write_bytes((run / "answers.jsonl").read_bytes() + b'{"key":"half')

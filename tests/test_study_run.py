@@ -15,6 +15,7 @@ from contextlib import suppress
 
 import pytest
 import yaml
+from interrupted import forked
 
 from langlift.errors import InputError, LangliftError
 from langlift.studies import execution
@@ -189,16 +190,7 @@ def test_a_rerun_repeats_nothing(whole, plan):
 
 def killed(file, out, after):
     """Run a study in a child of this process, and kill it; whether it was still at work."""
-    child = os.fork()
-    if child == 0:
-        try:
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 1)
-            os.dup2(null, 2)
-            os.environ["TOKENIZERS_PARALLELISM"] = "false"
-            run_study(plan_study(read_study(file)), out, Heard())
-        finally:
-            os._exit(0)
+    child = forked(lambda: run_study(plan_study(read_study(file)), out, Heard()))
     time.sleep(after)
     os.kill(child, signal.SIGKILL)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])

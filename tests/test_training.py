@@ -3,10 +3,13 @@
 import dataclasses
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ import pytest
 import torch
 import yaml
 from conftest import MALTESE
-from interrupted import interrupted_at
+from interrupted import forked, interrupted_at
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -40,6 +43,7 @@ from langlift.training.trainer import LiftTrainer, training_arguments
 from langlift.training.training_data import TrainingData
 
 MALTESE_LANGUAGE = find_language("mlt")
+Langlift = Callable[..., Any]
 QUICK = AdaptRecipe(
     steps=12, batch_size=4, learning_rate=5e-3, validate_every=3, save_steps=3, max_tokens=48, reduction_factor=4
 )
@@ -183,20 +187,19 @@ def test_a_measure_that_is_not_a_number_never_becomes_the_best(tiny_bert: Path, 
     assert not list(tmp_path.rglob("best.safetensors"))
 
 
-def killed_and_resumed(arguments: list[str], out: Path, checkpoint: str) -> None:
+def killed_and_resumed(langlift: Langlift, arguments: list[object], out: Path, checkpoint: str) -> None:
     """Run the command, kill -9 it once ``checkpoint`` is there, then run it again with --resume."""
-    command = [sys.executable, "-c", "from langlift.cli.main import main; main()", *arguments, "--resume"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = forked(lambda: langlift(*arguments, "--resume"))
     deadline = time.monotonic() + 120
     while not (out / "checkpoints" / checkpoint).exists():
-        assert process.poll() is None, "the run ended before it could be killed"
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
     assert not (out / "metrics.json").exists(), "killed too late to show anything"
-    subprocess.run(command, env=environment, check=True, capture_output=True)
+    resumed = langlift(*arguments, "--resume")
+    assert resumed.code == 0, resumed.err
 
 
 @pytest.mark.parametrize(("number", "during"), [(signal.SIGINT, "training_step"), (signal.SIGTERM, "evaluate")])
@@ -244,26 +247,16 @@ def test_a_run_stopped_before_its_first_step_ends_at_once(tiny_xlm_roberta: Path
     ["seq_bn_inv", pytest.param("lora", marks=pytest.mark.slow), pytest.param("mosa", marks=pytest.mark.slow)],
 )
 def test_a_run_killed_and_resumed_ends_in_the_same_adapter_bit_for_bit(
-    tiny_xlm_roberta: Path, tmp_path: Path, method: str
+    tiny_xlm_roberta: Path, tmp_path: Path, langlift: Langlift, method: str
 ) -> None:
-    def arguments(out: Path) -> list[str]:
-        settings = ["--steps", "60", "--save-steps", "7", "--batch-size", "4", "--lr", "5e-3", "--method", method]
-        return [
-            "adapt",
-            "mlt",
-            "--base",
-            str(tiny_xlm_roberta),
-            "--data",
-            str(MALTESE),
-            "--out",
-            str(out),
-            *settings,
-        ]
+    def arguments(out: Path) -> list[object]:
+        settings = ["--steps", 40, "--save-steps", 7, "--batch-size", 4, "--lr", 5e-3, "--method", method]
+        settings += ["--set", "validation_examples=16"]
+        return ["adapt", "mlt", "--base", tiny_xlm_roberta, "--data", MALTESE, "--out", out, *settings]
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    command = [sys.executable, "-c", "from langlift.cli.main import main; main()", *arguments(whole)]
-    subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, capture_output=True)
-    killed_and_resumed(arguments(broken), broken, "checkpoint-21")
+    assert langlift(*arguments(whole)).code == 0
+    killed_and_resumed(langlift, arguments(broken), broken, "checkpoint-14")
     file = "adapter_model.safetensors" if method == "lora" else "adapter.safetensors"
     assert (whole / file).read_bytes() == (broken / file).read_bytes()
     validated = [
@@ -280,21 +273,20 @@ def test_a_run_killed_and_resumed_ends_in_the_same_adapter_bit_for_bit(
 
 
 @pytest.mark.slow
-def test_pretraining_killed_and_resumed_ends_in_the_same_model(tmp_path: Path) -> None:
+def test_pretraining_killed_and_resumed_ends_in_the_same_model(tmp_path: Path, langlift: Langlift) -> None:
     settings = {
         "vocabulary_size": 600, "hidden_size": 32, "layers": 1, "feed_forward_size": 64, "row_tokens": 32,
         "max_tokens": 64, "validation_rows": 10, "validate_every": 10, "accumulation": 2,
     }  # fmt: skip
 
-    def arguments(out: Path) -> list[str]:
+    def arguments(out: Path) -> list[object]:
         sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-        return ["pretrain", "--corpus", str(MALTESE), "--out", str(out), "--steps", "40", "--batch-size", "4",
-                "--save-steps", "5", *sets]  # fmt: skip
+        return ["pretrain", "--corpus", MALTESE, "--out", out, "--steps", 40, "--batch-size", 4,
+                "--save-steps", 5, *sets]  # fmt: skip
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    command = [sys.executable, "-c", "from langlift.cli.main import main; main()", *arguments(whole)]
-    subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, capture_output=True)
-    killed_and_resumed(arguments(broken), broken, "checkpoint-15")
+    assert langlift(*arguments(whole)).code == 0
+    killed_and_resumed(langlift, arguments(broken), broken, "checkpoint-15")
     weights = [(out / "model" / "model.safetensors").read_bytes() for out in (whole, broken)]
     assert weights[0] == weights[1]
     metrics = json.loads((whole / "metrics.json").read_text())
@@ -443,39 +435,36 @@ def test_a_diverging_run_says_what_to_do(tiny_bert: Path, tmp_path: Path) -> Non
     assert "lower learning rate" in caught.value.hint
 
 
-def limited_run(arguments: list[str], bytes_a_file: int) -> subprocess.CompletedProcess[str]:
-    """Run the command where no file may grow beyond a size: writing fails as on a full disk."""
-    program = (
-        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({bytes_a_file}, {bytes_a_file}));"
-        "from langlift.cli.main import main; main()"
-    )
-    return subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+@contextmanager
+def limited(bytes_a_file: int) -> Iterator[None]:
+    """Within this context no file may grow beyond a size: writing fails as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)  # Python ignores the signal, so that writing raises
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_a_file, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize(
     "limit", [pytest.param(100, marks=pytest.mark.slow), 10_000, pytest.param(22_000, marks=pytest.mark.slow)]
 )
 def test_a_full_disk_ends_with_one_line_and_nothing_half_written(
-    tiny_bert: Path, tmp_path: Path, limit: int
+    tiny_bert: Path, tmp_path: Path, langlift: Langlift, limit: int
 ) -> None:
     out = tmp_path / "run"
-    base = ["adapt", "mlt", "--base", str(tiny_bert), "--data", str(MALTESE), "--out", str(out)]
-    arguments = [*base, "--steps", "8", "--save-steps", "4", "--batch-size", "2", "--set", "reduction_factor=1"]
-    failed = limited_run(arguments, limit)
-    assert failed.returncode == 1, failed.stderr
-    lines = [line for line in failed.stderr.splitlines() if line.startswith(("Error", "Hint", "Traceback"))]
-    assert len(lines) == 2 and "cannot be written" in lines[0], failed.stderr
+    base = ["adapt", "mlt", "--base", tiny_bert, "--data", MALTESE, "--out", out]
+    arguments = [*base, "--steps", 8, "--save-steps", 4, "--batch-size", 2, "--set", "reduction_factor=1"]
+    with limited(limit):
+        failed = langlift(*arguments)
+    assert failed.code == 1, failed.err
+    lines = [line for line in failed.err.splitlines() if line.startswith(("Error", "Hint", "Traceback"))]
+    assert len(lines) == 2 and "cannot be written" in lines[0], failed.err
     leftovers = [p.name for p in out.rglob("*") if "writing" in p.name] if out.exists() else []
     assert leftovers == []
     assert not (out / "metrics.json").exists()
-    resumed = subprocess.run(
-        [sys.executable, "-c", "from langlift.cli.main import main; main()", *arguments, "--resume"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert resumed.returncode == 0, resumed.stderr
+    resumed = langlift(*arguments, "--resume")
+    assert resumed.code == 0, resumed.err
 
 
 def test_a_long_text_is_trained_on_whole(tiny_model: Path) -> None:
