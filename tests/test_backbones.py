@@ -27,8 +27,9 @@ from langlift.training.language_model_loss import logits_at, summed_loss
 from langlift.training.recipes import AdaptRecipe
 
 QUICK = AdaptRecipe(
-    steps=16, batch_size=4, learning_rate=1e-2, validate_every=8, save_steps=8, max_tokens=48, reduction_factor=4
-)
+    steps=16, batch_size=4, learning_rate=1e-2, validate_every=16, save_steps=16, max_tokens=48,
+    reduction_factor=4, validation_examples=24,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("architecture", sorted(BACKBONES))
@@ -136,10 +137,11 @@ def test_a_lora_and_a_bottleneck_stack(base: Path) -> None:
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == expected
 
 
-@pytest.mark.parametrize("method", ["seq_bn", "seq_bn_inv", "lora", "full"])
+# The invertible block comes on top of all that seq_bn is.
+@pytest.mark.parametrize("method", [pytest.param("seq_bn", marks=pytest.mark.slow), "seq_bn_inv", "lora", "full"])
 def test_adapting_lowers_the_loss_and_the_result_scores(base: Path, tmp_path: Path, method: str) -> None:
     # LoRA leaves embeddings and head alone: on random weights it has little to learn with, so it gets longer.
-    how = {"full": {"learning_rate": 3e-3}, "lora": {"learning_rate": 3e-2, "steps": 96}}.get(method, {})
+    how = {"full": {"learning_rate": 3e-3}, "lora": {"learning_rate": 3e-2, "steps": 64}}.get(method, {})
     recipe = dataclasses.replace(QUICK, method=method, **how)
     out = tmp_path / "run"
     result = adapt(find_language("mlt"), str(base), MALTESE, out, recipe)

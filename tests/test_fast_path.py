@@ -414,7 +414,14 @@ def test_classifiers_equal_the_naive_path(base: Path, pooling: str) -> None:
 
 
 QUICK = AdaptRecipe(
-    steps=6, batch_size=4, learning_rate=5e-3, validate_every=3, save_steps=3, max_tokens=48, reduction_factor=4
+    steps=6,
+    batch_size=4,
+    validation_examples=16,
+    learning_rate=5e-3,
+    validate_every=3,
+    save_steps=3,
+    max_tokens=48,
+    reduction_factor=4,
 )
 
 

@@ -45,7 +45,14 @@ from langlift.training.training_data import TrainingData
 MALTESE_LANGUAGE = find_language("mlt")
 Langlift = Callable[..., Any]
 QUICK = AdaptRecipe(
-    steps=12, batch_size=4, learning_rate=5e-3, validate_every=3, save_steps=3, max_tokens=48, reduction_factor=4
+    steps=12,
+    batch_size=4,
+    validation_examples=16,
+    learning_rate=5e-3,
+    validate_every=3,
+    save_steps=3,
+    max_tokens=48,
+    reduction_factor=4,
 )
 
 
