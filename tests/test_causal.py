@@ -33,8 +33,8 @@ from langlift.training.language_model_training import Adaptation
 from langlift.training.recipes import AdaptRecipe
 
 QUICK = AdaptRecipe(
-    objective="causal", steps=8, batch_size=4, validation_examples=16, learning_rate=1e-2, validate_every=4, save_steps=4, max_tokens=48,
-    reduction_factor=4,
+    objective="causal", steps=8, batch_size=4, learning_rate=1e-2, validate_every=4, save_steps=4, max_tokens=48,
+    reduction_factor=4, validation_examples=16,
 )  # fmt: skip
 
 

@@ -173,7 +173,7 @@ def test_the_home_folder_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ("name", "content", "message"),
     [
         ("README.md", "---\nconfigs: [: bad\n---\n", "README.md: the header is not valid YAML (while parsing"),
-        ("train.jsonl", '{"text": "x"}\n{"text": \n', "train.jsonl: JSON parse error"),
+        ("train.jsonl", '{"text": "x"}\n{"text": \n', "train.jsonl:2: not valid JSON"),
     ],
 )
 def test_a_damaged_folder_names_the_file_and_is_quiet(
@@ -185,6 +185,15 @@ def test_a_damaged_folder_names_the_file_and_is_quiet(
         list(open_source(parse_source(f"hub:{tmp_path}"), MALTESE).documents)
     assert refusal.value.message.startswith(f"{tmp_path}/{message}")
     assert "Failed to load" not in capfd.readouterr().err
+
+
+def test_csv_is_read_as_it_stands_or_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text('text,label\n12,a\n"Iva, le",b\nNA,c\n', encoding="utf-8")
+    source = parse_source(f"hub:{tmp_path}")
+    assert list(open_source(source, MALTESE).documents) == ["12", "Iva, le", "NA"]
+    (tmp_path / "train.csv").write_text("text,label\nIva, le,b\n", encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(f"{tmp_path / 'train.csv'}:2: 3 fields, the header has 2")):
+        list(open_source(source, MALTESE).documents)
 
 
 def test_a_damaged_file_is_one_error(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ same form. ``ID`` may be a folder too; ``~`` is the home folder. All sources are
 import logging
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from langlift.corpus.language_names import names_with_script, wiki_code
+from langlift.corpus.tables import rows_of_files, table_files
 from langlift.corpus.text_files import MINIMUM_LINES, stream_documents
 from langlift.errors import InputError, LangliftError
 from langlift.languages import Language
@@ -148,8 +149,12 @@ def _open_dataset(spec: SourceSpec, language: Language) -> TextSource:
     split = spec.split or known.split
     with hub_errors(spec):
         config = _configuration(spec, datasets.get_dataset_config_names(spec.id), language)
-        data = datasets.load_dataset(spec.id, config, split=split, streaming=True)
-        columns = data.column_names or list(next(iter(data), {}))
+        files = table_files(datasets.load_dataset_builder(spec.id, config)).get(split, [])
+        if files:
+            columns = list(next(rows_of_files(files), ("", {}))[1])
+        else:
+            data = datasets.load_dataset(spec.id, config, split=split, streaming=True)
+            columns = data.column_names or list(next(iter(data), {}))
     fields = (spec.field,) if spec.field else known.fields
     field = next((field for field in fields if field in columns), None)
     if field is None:
@@ -158,29 +163,33 @@ def _open_dataset(spec: SourceSpec, language: Language) -> TextSource:
             f"{spec.id} ({config}, {split}): no field {wanted} (found: {', '.join(columns) or 'no rows'})",
             f"name the field that contains text: hub:{spec.id}:{config}@{split}#FIELD",
         )
-    if data.column_names:
-        data = data.select_columns([field])
     licence = known.licence if spec.kind in KNOWN else _licence(spec.id)
     spec = replace(spec, config=config, split=split, field=field)
-    return TextSource(spec, licence, [], None, _texts(data, field, spec))
+    own = ((place, row.get(field)) for place, row in rows_of_files(files))
+    rows = own if files else _values(data, field, spec)
+    return TextSource(spec, licence, [], None, _texts(rows, field))
 
 
-def _texts(data: Any, field: str, spec: SourceSpec) -> Iterator[str]:
-    """The texts of a streamed data set, empty if missing."""
-    batches = data.iter(batch_size=BATCH)
+def _values(data: Any, field: str, spec: SourceSpec) -> Iterator[tuple[str, Any]]:
+    """The values of a field of a streamed data set, with their locations."""
+    batches = (data.select_columns([field]) if data.column_names else data).iter(batch_size=BATCH)
     row = 0
     while True:
         with hub_errors(spec):
             batch = next(batches, None)
         if batch is None:
             return
-        for text in batch[field]:
+        for value in batch[field]:
             row += 1
-            if text is not None and not isinstance(text, str):
-                raise InputError(
-                    f"{spec.id}: row {row}, field '{field}': {type(text).__name__}, not text", "name another field"
-                )
-            yield text or ""
+            yield f"{spec.id}: row {row}", value
+
+
+def _texts(rows: Iterable[tuple[str, Any]], field: str) -> Iterator[str]:
+    """The texts of rows, empty if missing."""
+    for place, text in rows:
+        if text is not None and not isinstance(text, str):
+            raise InputError(f"{place}, field '{field}': {type(text).__name__}, not text", "name another field")
+        yield text or ""
 
 
 def _configuration(spec: SourceSpec, configs: list[str], language: Language) -> str:

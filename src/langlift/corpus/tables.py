@@ -4,10 +4,13 @@ import csv
 from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
+from langlift.corpus.text_files import iterate_lines, json_lines
 from langlift.errors import InputError
 
 DELIMITERS = ",;\t"
+TEXT_FILES = (".tsv", ".csv", ".jsonl")
 
 
 def fields_of(line: str, quoted: bool, expected: int = 0, delimiter: str = "\t") -> list[str]:
@@ -94,3 +97,27 @@ def read_table(
                 if not row[header.index(column)].strip():
                     raise InputError(f"{place}: empty {column}", "fill it in, or delete the row")
             yield place, header, row
+
+
+def table_files(builder: Any) -> dict[str, list[Path]]:
+    """The files by split of a ``DatasetBuilder``, if all are ``TEXT_FILES`` on this machine; else none."""
+    files = {str(split): list(map(Path, some)) for split, some in (builder.config.data_files or {}).items()}
+    ours = all(path.suffix.lower() in TEXT_FILES and path.is_file() for some in files.values() for path in some)
+    return files if ours and getattr(builder.config, "sep", None) in (None, ",", "\t") else {}
+
+
+def rows_of_files(paths: Iterable[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of ``TEXT_FILES`` by field, with their locations, in a stream.
+
+    Raises:
+        InputError: a row is damaged (with file and line).
+    """
+    for path in paths:
+        if path.suffix.lower() == ".jsonl":
+            for number, row in json_lines(path):
+                if not isinstance(row, dict):
+                    raise InputError(f"{path}:{number}: not an object", 'one {"text": ...} per line')
+                yield f"{path}:{number}", row
+        else:
+            for place, header, fields in read_table(path, iterate_lines(path), (), True, ""):
+                yield place, dict(zip(header, fields, strict=True))

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from langlift.corpus.sources import SourceSpec, hub_errors
-from langlift.corpus.tables import read_table
-from langlift.corpus.text_files import json_lines, read_raw_lines
+from langlift.corpus.tables import TEXT_FILES, rows_of_files, table_files
 from langlift.errors import InputError
 
 SPLITS = ("train", "dev", "test")
-TEXT_FILES = (".tsv", ".csv", ".jsonl")
 FILES = (*TEXT_FILES, ".parquet")
 HUB_SPLITS = {"train": ("train",), "dev": ("validation", "dev", "valid"), "test": ("test",)}
 
@@ -103,7 +101,7 @@ class HubSet:
                     )
                 config = config or configs[0]
                 builder = datasets.load_dataset_builder(identity, config)
-                self._files = _own_tables(builder)
+                self._files = table_files(builder)
                 if self._files:
                     self._features = builder.info.features or {}
                 else:
@@ -144,15 +142,7 @@ class HubSet:
         """The rows of a split by field, with their locations."""
         for number, row in enumerate(self._splits.get(name, ()), start=1):
             yield f"{self.place(split)}, row {number}", row
-        for path in self._files.get(name, ()):
-            if path.suffix.lower() == ".jsonl":
-                for number, row in json_lines(path):
-                    if not isinstance(row, dict):
-                        raise InputError(f"{path}:{number}: not an object", 'one {"text": ...} per line')
-                    yield f"{path}:{number}", row
-            else:
-                for place, header, fields in read_table(path, read_raw_lines(path), (), True, ""):
-                    yield place, dict(zip(header, fields, strict=True))
+        yield from rows_of_files(self._files.get(name, ()))
 
     def place(self, split: str) -> str:
         """The name and, unless it is a single file, the split."""
@@ -222,13 +212,6 @@ def digest(sources: Sequence[Source], tested: Source) -> str:
             found.update(source.content(split))
     found.update(tested.content("test"))
     return found.hexdigest()
-
-
-def _own_tables(builder: Any) -> dict[str, list[Path]]:
-    """The files of a data set by split, if all are tables or JSON lines on this machine; else none."""
-    files = {str(split): list(map(Path, some)) for split, some in (builder.config.data_files or {}).items()}
-    ours = all(path.suffix.lower() in TEXT_FILES and path.is_file() for some in files.values() for path in some)
-    return files if ours and getattr(builder.config, "sep", None) in (None, ",", "\t") else {}
 
 
 def _with_class_names(value: Any, feature: Any) -> Any:
