@@ -35,8 +35,8 @@ from langlift.training.training_data import encode_sources, read_sources
 
 LANGUAGE = find_language("mlt")
 QUICK = AdaptRecipe(
-    steps=8, batch_size=4, validation_examples=16, learning_rate=5e-3, validate_every=2, save_steps=2, max_tokens=48, reduction_factor=4,
-    precision="float32",
+    steps=8, batch_size=4, learning_rate=5e-3, validate_every=2, save_steps=2, max_tokens=48, reduction_factor=4,
+    validation_examples=16, precision="float32",
 )  # fmt: skip
 quick = settings(derandomize=True, deadline=None, max_examples=60)
 
