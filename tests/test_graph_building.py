@@ -166,7 +166,7 @@ def test_the_folder_and_its_manifest(tmp_path: Path) -> None:
     assert {row["reason"] for row in dropped} == set(result.dropped) - {"other_language"}
     assert [row["line"] for row in dropped if row["reason"] == "duplicate"] == [100]
     texts = load_text_data(out)
-    assert texts.test == [row["text"] for row in rows(out, "test")]
+    assert list(texts.test) == [row["text"] for row in rows(out, "test")]
 
 
 def test_the_heaviest_of_duplicates_stays_and_sources_are_joined(tmp_path: Path) -> None:
