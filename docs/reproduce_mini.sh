@@ -11,7 +11,7 @@
 #          full    docs/studies/mini-ten-full.yaml
 #          tasks   docs/studies/mini-tasks.yaml
 #          few     docs/studies/mini-few-labels.yaml
-#          contrast  100 labelled topics in Xhosa and Zulu, on which the preset's contrast was chosen
+#          contrast  100 labelled topics, and entities, in Xhosa and Zulu, on which the preset's contrast was chosen
 set -euo pipefail
 : "${LANGLIFT_DATA:?must name the folder of real data}"
 OUT=${1:?name a folder for the results}
@@ -52,16 +52,20 @@ gate() {
 }
 
 contrast() {
+  local few=(--base langlift-mini --resume --seeds 1,2,3 --set train_examples=100 --set validation_examples=300)
   for language in xho_Latn zul_Latn; do
-    local task=(task topic --base langlift-mini --data "$LANGLIFT_DATA/eval/sib200/$language" --resume --seeds 1,2,3
-      --set train_examples=100 --set validation_examples=300)
-    keep "few-$language-alone" "${task[@]}" --out "$OUT/few-$language-alone"
-    for weight in 0 1; do
+    local topic=(task topic "${few[@]}" --data "$LANGLIFT_DATA/eval/sib200/$language")
+    local ner=(task ner "${few[@]}" --data "$LANGLIFT_DATA/eval/ner/$language")
+    keep "few-$language-alone" "${topic[@]}" --out "$OUT/few-$language-alone"
+    keep "ner-$language-alone" "${ner[@]}" --out "$OUT/ner-$language-alone"
+    for weight in 0 0.3 1; do
       local adapter="$OUT/adapt-$language-contrast-$weight"
       keep "adapt-$language-contrast-$weight" adapt "$language" --base langlift-mini --resume --out "$adapter" \
         --data "$LANGLIFT_DATA/corpus/$language.txt" --set "contrast=$weight"
-      keep "few-$language-contrast-$weight" "${task[@]}" --language-adapter "$adapter" \
+      keep "few-$language-contrast-$weight" "${topic[@]}" --language-adapter "$adapter" \
         --out "$OUT/few-$language-contrast-$weight"
+      keep "ner-$language-contrast-$weight" "${ner[@]}" --language-adapter "$adapter" \
+        --out "$OUT/ner-$language-contrast-$weight"
     done
   done
 }

@@ -267,13 +267,13 @@ def test_a_run_interrupted_while_frozen_or_later_ends_in_the_same_model(whole, f
 
 
 @pytest.mark.slow
-def test_a_run_killed_and_resumed_ends_in_the_same_model_bit_for_bit(file, tmp_path):
+def test_a_run_killed_and_resumed_ends_in_the_same_model_bit_for_bit(file, tmp_path, langlift):
     def arguments(out):
         return ["adapt-family", str(file), "--out", str(out), "--steps", "40", "--save-steps", "2"]
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     run(file, whole, flags={"steps": 40, "save_steps": 2})
-    killed_and_resumed(arguments(killed), killed, "checkpoint-2")
+    killed_and_resumed(langlift, arguments(killed), killed, "checkpoint-2")
     assert (whole / "model.safetensors").read_bytes() == (killed / "model.safetensors").read_bytes()
 
 
