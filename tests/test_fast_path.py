@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+import test_training
 import torch
 from conftest import MALTESE
 from hypothesis import given, settings
@@ -413,16 +414,7 @@ def test_classifiers_equal_the_naive_path(base: Path, pooling: str) -> None:
 # --- what runs do with it
 
 
-QUICK = AdaptRecipe(
-    steps=6,
-    batch_size=4,
-    validation_examples=16,
-    learning_rate=5e-3,
-    validate_every=3,
-    save_steps=3,
-    max_tokens=48,
-    reduction_factor=4,
-)
+QUICK = dataclasses.replace(test_training.QUICK, steps=6)
 
 
 def test_a_run_says_how_it_was_computed(tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -15,7 +15,9 @@ from hub_server import TOKEN, Hub, running_hub
 from huggingface_hub import constants
 
 from langlift.adapted import Adapted
+from langlift.errors import InputError
 from langlift.model_cards import split_front_matter
+from langlift.sharing.published_files import find_publication
 
 
 @pytest.fixture
@@ -297,3 +299,17 @@ def test_files_that_are_not_what_their_names_say_are_refused(
     result = langlift("push", run, "anna/maltese", "--license", "cc-by-4.0", "--dry-run", "--json")
     assert result.code == 2
     assert f"{name}: not a {Path(name).suffix[1:]} file" in result.error["error"]
+
+
+def test_links_below_a_task_run_are_refused(adapted_runs: Path, tmp_path: Path) -> None:
+    run, below = tmp_path / "run", tmp_path / "run" / "language_adapter"
+    shutil.copytree(adapted_runs / "seq_bn_inv", below)
+    (run / "head.json").write_text("{}")
+    assert "language_adapter/adapter.safetensors" in find_publication(run).files
+    (below / "pytorch_adapter.bin").symlink_to(adapted_runs / "seq_bn_inv" / "adapter.safetensors")
+    with pytest.raises(InputError, match=r"pytorch_adapter\.bin: is a link"):
+        find_publication(run)
+    shutil.rmtree(below)
+    below.symlink_to(adapted_runs / "seq_bn_inv", target_is_directory=True)
+    with pytest.raises(InputError, match="language_adapter: is a link"):
+        find_publication(run)

@@ -61,7 +61,7 @@ def load_yaml(text: str) -> Any:
     """
     try:
         return yaml.load(text, Loader=YamlLoader)
-    except (ValueError, OverflowError) as error:  # of the scanner: "\\UFFFFFFFF"
+    except (ValueError, OverflowError) as error:  # the scanner, at "\UFFFFFFFF"
         raise yaml.YAMLError(str(error)) from None
 
 

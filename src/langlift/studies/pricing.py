@@ -27,8 +27,8 @@ from langlift.training.cost import step_time
 from langlift.training.recipes import CAUSAL, AdaptRecipe
 
 CALIBRATION_SECONDS = 30.0
-CALIBRATION_TEXTS = 500
 """Time limit in seconds for timing all kinds of training together, without loading the models."""
+CALIBRATION_TEXTS = 500
 UTILISATION = 0.2
 """Assumed share of a GPU's peak."""
 STEP_SECONDS = 0.03

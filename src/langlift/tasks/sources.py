@@ -122,10 +122,16 @@ class HubSet:
                 f"it must be called {' or '.join(HUB_SPLITS[split])}",
             )
         columns: list[str] = []
-        for place, row in self._rows_of(name, split):
-            if not columns:
-                columns = self.columns = [self._column(list(row), split, names) for names in self._fields]
-            values = [_with_class_names(row.get(column), self._feature(name, column)) for column in columns]
+        features = self._features
+        rows = rows_of_files(self._files.get(name, ()))
+        if self._splits:
+            data = self._splits[name]
+            columns, features = self._columns(data.column_names, split), data.features
+            numbered = enumerate(data.select_columns(columns), start=1)
+            rows = ((f"{self.place(split)}, row {number}", row) for number, row in numbered)
+        for place, row in rows:
+            columns = columns or self._columns(list(row), split)
+            values = [_with_class_names(row.get(column), features.get(column)) for column in columns]
             if empty := [column for column, value in zip(columns, values, strict=True) if value in (None, "")]:
                 raise InputError(f"{place}: field '{empty[0]}' is empty", "drop the row")
             yield place, tuple(values)
@@ -134,15 +140,10 @@ class HubSet:
         """The data set's own name of a split; None if it has none."""
         return next((name for name in HUB_SPLITS[split] if name in (self._files or self._splits)), None)
 
-    def _feature(self, name: str, column: str) -> Any:
-        features = self._splits[name].features if self._splits else self._features
-        return features.get(column)
-
-    def _rows_of(self, name: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The rows of a split by field, with their locations."""
-        for number, row in enumerate(self._splits.get(name, ()), start=1):
-            yield f"{self.place(split)}, row {number}", row
-        yield from rows_of_files(self._files.get(name, ()))
+    def _columns(self, found: Sequence[str], split: str) -> list[str]:
+        """The fields to read among those ``found``."""
+        self.columns = [self._column(found, split, names) for names in self._fields]
+        return self.columns
 
     def place(self, split: str) -> str:
         """The name and, unless it is a single file, the split."""
