@@ -12,7 +12,7 @@ app = typer.Typer(
     help="Measure speed, memory and exactness side by side with the reference.", rich_markup_mode=None
 )
 
-Shape = Annotated[str, typer.Option("--shape", help="xlmr, mbert or nano: random weights of that shape.")]
+Shape = Annotated[str, typer.Option("--shape", help="xlmr, mbert, mini or nano: random weights of that shape.")]
 Text = Annotated[
     Path | None,
     typer.Option(
@@ -29,7 +29,10 @@ Reference = Annotated[
     ),
 ]
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda (default: the GPU when there is one).")]
-Rounds = Annotated[int, typer.Option("--rounds", min=1, help="Measurements of each side, in turn.")]
+Rounds = Annotated[
+    int | None,
+    typer.Option("--rounds", min=1, help="Measurements of each side, in turn (default: 2 to 5, as time allows)."),
+]
 
 
 @app.callback()
@@ -43,7 +46,7 @@ def train(
     shape: Shape = "xlmr",
     text: Text = None,
     sentences: Annotated[int, typer.Option("--sentences", min=1, help="Sentences of the batch.")] = 16,
-    rounds: Rounds = 5,
+    rounds: Rounds = None,
     threads: Threads = None,
     reference: Reference = None,
     device: Device = None,
@@ -71,8 +74,8 @@ def train(
 def score(
     shape: Shape = "xlmr",
     text: Text = None,
-    sentences: Annotated[int, typer.Option("--sentences", min=1, help="Sentences scored.")] = 4,
-    rounds: Rounds = 3,
+    sentences: Annotated[int, typer.Option("--sentences", min=1, help="Sentences scored.")] = 2,
+    rounds: Rounds = None,
     threads: Threads = None,
     reference: Reference = None,
     device: Device = None,

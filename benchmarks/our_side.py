@@ -61,6 +61,10 @@ class Training:
         self._model.train()
         return {"loss": loss.item(), "trainable": sum(p.numel() for p in self._trained.values())}
 
+    def warm_up(self) -> None:
+        """A step that is not timed: threads and caches are cold after a turn of the other sides."""
+        self.work()
+
     def work(self) -> None:
         """Forward, backward, update."""
         self._loss().backward()
@@ -94,6 +98,9 @@ class Scoring:
         """The log-probability of every token, sentence by sentence."""
         return {"log_probabilities": self.work()}
 
+    def warm_up(self) -> None:
+        """Nothing: a text is many forward passes, so a cold first one does not matter."""
+
     @torch.inference_mode()
     def work(self) -> list[float]:
         """Mask each ordinary token alone."""
@@ -117,7 +124,10 @@ def main(task: dict[str, Any]) -> None:
         if command == "memory":
             _answer({"peak_memory_bytes": _peak_memory_bytes(device)})
         elif command == "first":
-            _answer(side.first())
+            started = time.perf_counter()
+            answer = side.first()
+            _finish(device)
+            _answer(answer | {"seconds": time.perf_counter() - started})
         elif command == "flops":
             with FlopCounterMode(display=False) as counter:
                 side.work()
@@ -125,6 +135,8 @@ def main(task: dict[str, Any]) -> None:
         elif command == "peak":
             _answer({"peak": _peak(torch.bfloat16 if task["bf16"] else torch.float32, device)})
         else:
+            side.warm_up()
+            _finish(device)
             started, busy = time.perf_counter(), time.process_time()
             for _ in range(int(command)):
                 side.work()

@@ -19,13 +19,16 @@ from benchmarks.sides import Side
 from benchmarks.workload import write_workload
 from langlift.backbones.loading import NANO, default_device, load_tokenizer
 from langlift.errors import InputError
-from langlift.progress import ProgressBar
+from langlift.progress import ProgressBar, say
 from langlift.training.precision import has_bf16
 
 Seconds = dict[str, list[float]]
 """Seconds by side and round."""
-SECONDS_A_TURN = 1.0
+SECONDS_PER_TURN = 3.0
 """Short work is repeated to last at least so long."""
+SECONDS_OF_ROUNDS = 120.0
+"""By default, the number of rounds is what fits into this time, within ``ROUNDS``."""
+ROUNDS = (2, 5)
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def bench(
     shape: str,
     text: Path | None = None,
     sentences: int = 16,
-    rounds: int = 5,
+    rounds: int | None = None,
     threads: int | None = None,
     reference: Path | None = None,
     device: str | None = None,
@@ -102,7 +105,7 @@ def bench(
     ``device`` is ``cpu`` or ``cuda``; by default the GPU when there is one.
 
     Both sides get the same weights, sentences (of ``text``; default: the bundled Maltese) and masks, and
-    take turns, ``rounds`` times; ratios are taken within a round.
+    take turns, ``rounds`` times (default: what fits into two minutes, 2 to 5); ratios are taken within a round.
 
     Raises:
         InputError: an unknown shape, a device that is not there, or a text or interpreter that cannot be used.
@@ -116,13 +119,12 @@ def bench(
     threads = threads or torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="langlift-bench-") as name, ExitStack() as stack:
         folder = Path(name)
+        say(f"bench {what} ({shape}): building the model and starting both libraries")
         tokens, padded, masked = write_workload(text, sentences, folder / "workload.safetensors")
         base, adapter = write_model(SHAPES[shape], folder)
         sides = _sides(what, folder, base, adapter, python, threads, where)
-        for side in sides.values():
-            stack.enter_context(side)
-        first = {name: side.ask("first") for name, side in sides.items()}
-        seconds, busy = _take_turns(sides, rounds, f"bench {what} ({shape})")
+        first = {name: stack.enter_context(side).ask("first") for name, side in sides.items()}
+        seconds, busy = _take_turns(sides, first, rounds, f"bench {what} ({shape})")
         best = list(sides)[-1]
         memory = {name: int(side.ask("memory")["peak_memory_bytes"]) for name, side in sides.items()}
         peak = max(float(sides[best].ask("peak")["peak"]) for _ in range(2))
@@ -196,18 +198,23 @@ def _sides(
     }
 
 
-def _take_turns(sides: dict[str, Side], rounds: int, what: str) -> tuple[Seconds, Seconds]:
-    """Seconds of one unit of work by the clock and by the processor; a side's first turn only warms it up."""
-    repeats = {name: max(1, ceil(SECONDS_A_TURN / side.ask(1)["seconds"])) for name, side in sides.items()}
+def _take_turns(
+    sides: dict[str, Side], first: dict[str, Any], rounds: int | None, what: str
+) -> tuple[Seconds, Seconds]:
+    """Seconds of one unit of work by the clock and by the processor, in every round."""
+    repeats = {name: ceil(SECONDS_PER_TURN / answer["seconds"]) for name, answer in first.items()}
+    if rounds is None:
+        one_round = sum((repeats[name] + 1) * first[name]["seconds"] for name in sides)
+        rounds = min(max(int(SECONDS_OF_ROUNDS / one_round), ROUNDS[0]), ROUNDS[1])
     seconds: Seconds = {name: [] for name in sides}
     busy: Seconds = {name: [] for name in sides}
-    with ProgressBar(what, rounds, "rounds") as bar:
+    with ProgressBar(what, rounds * len(sides), "turns") as bar:
         for _ in range(rounds):
             for name, side in sides.items():
                 answer = side.ask(repeats[name])
                 seconds[name].append(float(answer["seconds"]))
                 busy[name].append(float(answer["processor_seconds"]))
-            bar.advance()
+                bar.advance()
     return seconds, busy
 
 

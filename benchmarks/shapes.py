@@ -47,6 +47,7 @@ class Shape:
 SHAPES = {
     "xlmr": Shape("xlm-roberta", 250_002, 768, 12, 12, 3072),
     "mbert": Shape("bert", 119_547, 768, 12, 12, 3072),
+    "mini": Shape("bert", 54_000, 384, 12, 12, 1536),
     "nano": Shape("xlm-roberta", 16_000, 256, 6, 4, 1024),
 }
 

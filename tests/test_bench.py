@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForMaskedLM
 
 from benchmarks.reference_environment import VARIABLE, reference_python
-from benchmarks.running import ScoreBench, TrainBench, _compared_scores, _speed, bench
+from benchmarks.running import ScoreBench, TrainBench, _compared_scores, _speed, _take_turns, bench
 from benchmarks.shapes import SHAPES
 from benchmarks.sides import Side
 from benchmarks.startup import PROGRAMS, bench_startup
@@ -44,13 +45,16 @@ def test_the_shapes_are_those_of_the_models_they_are_named_after() -> None:
         counts = {n: sum(p.numel() for p in AutoModelForMaskedLM.from_config(SHAPES[n].config()).parameters())
                   for n in expected}  # fmt: skip
         assert counts == {n: pytest.approx(count, rel=2e-3) for n, count in expected.items()}
-    nano = AutoConfig.from_pretrained(MALTESE.parent / "langlift-nano")
-    shape = SHAPES["nano"]
-    assert (shape.vocabulary, shape.width, shape.layers) == (
-        nano.vocab_size,
-        nano.hidden_size,
-        nano.num_hidden_layers,
-    )
+    for name in ("mini", "nano"):
+        shape, bundled = SHAPES[name], AutoConfig.from_pretrained(MALTESE.parent / f"langlift-{name}")
+        assert shape.model_type == bundled.model_type
+        assert (shape.vocabulary, shape.width, shape.layers, shape.heads, shape.feed_forward) == (
+            bundled.vocab_size,
+            bundled.hidden_size,
+            bundled.num_hidden_layers,
+            bundled.num_attention_heads,
+            bundled.intermediate_size,
+        )
 
 
 def test_a_side_that_fails_says_its_last_line(tmp_path: Path) -> None:
@@ -74,6 +78,53 @@ for line in sys.stdin:
         assert side.ask("first") == {"said": "first 3"}
         assert side.ask(7) == {"said": "7 3"}
     assert side._process.returncode is not None
+
+
+def test_a_side_computes_only_while_it_is_asked(tmp_path: Path) -> None:
+    program = """
+import sys, threading
+count = 0
+def spin():
+    global count
+    while True:
+        count += 1
+threading.Thread(target=spin, daemon=True).start()
+for line in sys.stdin:
+    print(f'{{"seconds": {count}}}', flush=True)
+"""
+    with Side("ours", [sys.executable, "-c", program], {}, tmp_path, threads=1) as side:
+        side.ask("first")
+        before = processor_seconds(side._process.pid)
+        time.sleep(0.3)
+        assert processor_seconds(side._process.pid) - before < 0.05
+
+
+def processor_seconds(process: int) -> float:
+    """What a process has computed, as the kernel counts it."""
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("needs /proc")
+    user, system = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def test_the_number_of_rounds_is_what_fits_into_the_time() -> None:
+    class Clock:
+        def __init__(self) -> None:
+            self.asked: list[int] = []
+
+        def ask(self, repeats: int) -> dict[str, float]:
+            self.asked.append(repeats)
+            return {"seconds": 1.0, "processor_seconds": 1.0}
+
+    for first, given, rounds, repeats in (
+        (0.5, None, 5, 6),
+        (15.0, None, 4, 1),
+        (100.0, None, 2, 1),
+        (100.0, 3, 3, 1),
+    ):
+        clock = Clock()
+        seconds, _ = _take_turns({"ours": clock}, {"ours": {"seconds": first}}, given, "bench")  # type: ignore[dict-item]
+        assert clock.asked == [repeats] * rounds and len(seconds["ours"]) == rounds
 
 
 def test_ratios_are_taken_within_a_round() -> None:
