@@ -1,5 +1,6 @@
 """Tiny real models with real tokenizers, made in seconds; nothing is downloaded."""
 
+import gc
 import json
 import os
 from collections.abc import Callable
@@ -15,6 +16,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 MALTESE = Path(str(files("langlift") / "bundled" / "mlt_Latn.txt"))
+
+
+def pytest_collection_finish() -> None:
+    """Exempt all that the test modules import from garbage collection, which every training starts with."""
+    gc.collect()
+    gc.freeze()
 
 
 @dataclass(frozen=True)

@@ -41,10 +41,8 @@ def test_operations_are_those_worked_out_on_paper(tiny_bert, tmp_path, counted):
     trainer = counted[0]
     padded = tokens = predicted = attention = 0
     size = QUICK.batch_size
-    for number in range(QUICK.steps):  # four batches are counted: all there are
-        batch = trainer.data_collator(
-            [trainer.train_dataset[i] for i in range(number * size, (number + 1) * size)]
-        )
+    for first in (0, (QUICK.steps - 1) * size):  # half of the first batch and of the last are counted
+        batch = trainer.data_collator([trainer.train_dataset[i] for i in range(first, first + size // 2)])
         rows, length = batch["input_ids"].shape
         padded += rows * length
         tokens += trainer.tokens_of(batch)

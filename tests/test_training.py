@@ -139,7 +139,8 @@ def test_accumulation_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["seq_bn", "seq_bn_inv", "lora", "full"])
 def test_adapting_lowers_the_loss_and_writes_a_complete_run(tiny_model: Path, tmp_path: Path, method: str) -> None:
     rate = {"full": 3e-3, "lora": 3e-2}.get(method, 1e-2)
-    recipe = dataclasses.replace(QUICK, method=method, steps=60, learning_rate=rate)
+    every = {"validate_every": 20, "save_steps": 20}
+    recipe = dataclasses.replace(QUICK, method=method, steps=60, learning_rate=rate, **every)
     result = adapt(MALTESE_LANGUAGE, str(tiny_model), MALTESE, tmp_path / "run", recipe)
     assert result.validation_loss < result.validation_loss_before
     names = {p.name for p in (tmp_path / "run").iterdir()}

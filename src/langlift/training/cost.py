@@ -24,7 +24,7 @@ from langlift.training.precision import autocast, precision_name, use_bf16
 from langlift.training.recipes import CAUSAL, AdaptRecipe
 from langlift.training.trainer import Batch, LiftTrainer, on_device
 
-COUNTED_BATCHES = 4
+COUNTED_BATCHES = 2
 ATTENTION_ON_CPU = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
         lambda query, key, value, *others, **more: sdpa_flop_count(query, key, value)
@@ -39,9 +39,9 @@ ATTENTION_ON_CPU = {
 def flops_per_token(trainer: LiftTrainer) -> float:
     """Floating point operations of training per token: forward and backward passes as executed.
 
-    Counted by PyTorch on four of the run's batches, spread from its beginning to its end: matrix products, with
-    two operations for each multiplication (the rest, such as the optimiser, is small). The run's random number
-    state and gradients are not changed.
+    Counted by PyTorch on half of the run's first batch and half of its last: matrix products, with two operations
+    for each multiplication (the rest, such as the optimiser, is small). The random number state and gradients
+    are not changed.
     """
     model, dataset, size = trainer.model, trainer.train_dataset, trainer.args.per_device_train_batch_size
     training, flops, tokens = model.training, 0, 0
@@ -50,7 +50,7 @@ def flops_per_token(trainer: LiftTrainer) -> float:
     trainer.callback_handler.on_step_begin(trainer.args, trainer.state, trainer.control)
     with torch.random.fork_rng(devices):
         for number in evenly_spread(ceil(len(dataset) / size), COUNTED_BATCHES):
-            places = range(number * size, min((number + 1) * size, len(dataset)))
+            places = range(number * size, min(number * size + ceil(size / 2), len(dataset)))
             batch = on_device(trainer.data_collator([dataset[i] for i in places]), trainer.args.device)
             with FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_CPU) as counter:
                 trainer.compute_loss(model, batch).backward()
