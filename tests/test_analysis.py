@@ -13,7 +13,15 @@ from langlift.errors import InputError
 from langlift.evaluation.metrics import attachment_scores, entity_f1, macro_f1
 from langlift.reports.study_tables import results_table
 from langlift.studies.analysis.analysing import analyse
-from langlift.studies.analysis.bootstrap import compare, drawn_times, randomisation_p, two_sided_p
+from langlift.studies.analysis.bootstrap import (
+    Difference,
+    compare,
+    corrected,
+    drawn_times,
+    permutation_p,
+    randomisation_p,
+    two_sided_p,
+)
 from langlift.studies.analysis.correlations import ADAPTATION, PRE_TRAINING, correlation, data_megabytes
 from langlift.studies.analysis.curves import curves_of
 from langlift.studies.analysis.item_counts import attachments_counted, entities_counted, labels_counted, read_items
@@ -154,6 +162,26 @@ def test_randomisation_test_is_scipys(count):
         (values, np.zeros(count)), lambda a, b: np.mean(a - b), permutation_type="samples", n_resamples=np.inf
     )
     assert randomisation_p(values) == pytest.approx(exact.pvalue)
+
+
+def test_randomisation_tests_of_many_values_are_close_to_scipys():
+    values = np.random.default_rng(0).normal(0.5, 1, 30)
+    expected = scipy.stats.permutation_test((values,), np.mean, permutation_type="samples", random_state=1)
+    assert randomisation_p(values) == pytest.approx(expected.pvalue, abs=0.002)
+    assert permutation_p(values[:12], values[12:]) == pytest.approx(
+        scipy.stats.ttest_ind(values[:12], values[12:]).pvalue, abs=0.03
+    )
+    assert permutation_p([1.0, 2.0], [3.0, 4.0]) == pytest.approx(2 / 6)
+
+
+def test_p_values_are_corrected_as_by_statsmodels():
+    p = [0.01, 0.04, None, 0.03, 0.005, 0.9, 0.6]
+    differences = [Difference("all", "a", "b", 1.0, None, None, one, None, "languages", 9) for one in p]
+    known = [one for one in p if one is not None]
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    found = [one.p_holm for one in corrected(differences)]
+    assert found[2] is None
+    assert found[:2] + found[3:] == pytest.approx(multitest.multipletests(known, method="holm")[1])
 
 
 def test_few_languages_with_seeds_make_nothing_certain():

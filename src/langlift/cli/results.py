@@ -41,10 +41,11 @@ def costs(
 @command("reports.study_page:ReportResult")
 def report(
     *,
-    runs: list[Path] = argument(
-        "RUNS...", "Study folders, or run folders of adapt, task, prompt, fuse, pretrain."
+    runs: list[Path] | None = argument(
+        "RUNS...", "Study folders, or run folders of adapt, task, prompt, fuse, pretrain.", None
     ),
-    out: Path = option("--out FILE", "Page to write: report.html."),
+    out: Path | None = option("--out FILE", "Page to write: report.html. Required with RUNS.", None),
+    published: bool = flag("--published", "Test the claims of arXiv 2502.10140 on its own tables; needs no RUNS."),
     tables: Path | None = option("--tables FOLDER", "Also write each table as CSV and LaTeX.", None),
     axis: list[str] | None = option(
         "--axis SETTING", "Plot curves over this setting; can be repeated. [default: all numeric settings]", None
@@ -52,13 +53,28 @@ def report(
     title: str | None = option("--title", "Title of the page.", None),
 ) -> Iterator[Any]:
     """Summarise runs on one offline HTML page: tables, differences, correlations, curves and costs."""
+    from langlift.reports.contrast_tables import NOTES, contrast_tables
     from langlift.reports.study_page import write_report
 
-    result = write_report(runs, out, tables, axis or (), title)
+    result = write_report(runs or [], out, tables, axis or (), title, published)
     yield result
     if result.unfinished:
         note(f"Unfinished runs, not counted: {len(result.unfinished)}")
-    typer.echo(f"{result.runs} runs, {len(result.tables)} tables: {result.report}")
+    if result.report is None:
+        for table in contrast_tables(result.contrasts):
+            if not table.folded:
+                print_table(
+                    table.caption,
+                    table.columns[:-2] + table.columns[-1:],
+                    [[cell.text for cell in row[:-2] + row[-1:]] for row in table.rows],
+                    box=None,
+                )
+        note(" ".join(NOTES))
+        note(
+            "--json, --out and --tables also have uncorrected p, and the seen and the unseen languages separately."
+        )
+    else:
+        typer.echo(f"{result.runs} runs, {len(result.tables)} tables: {result.report}")
     if result.exports is not None:
         typer.echo(f"Tables as CSV and LaTeX: {result.exports}")
 

@@ -17,12 +17,14 @@ from langlift.files import file_name, write_text
 from langlift.progress import ProgressBar
 from langlift.reports import charts
 from langlift.reports import study_tables as tables
+from langlift.reports.contrast_tables import contrast_tables
 from langlift.reports.tables import Table, as_csv, as_latex, capital, render
 from langlift.studies.analysis.analysing import Analysis, analyse
 from langlift.studies.analysis.curves import MEAN, AxisCurves, Curve
 from langlift.studies.analysis.measures import Results, Spread, language_of, sort_results
+from langlift.studies.contrasts import Contrast, published_contrasts
 from langlift.studies.folder import StudyRun
-from langlift.studies.published import what_differs
+from langlift.studies.published import MODELS, SOURCE, what_differs
 from langlift.tasks.setups import ATTENTION
 from langlift.training.run_folder import METRICS, PROGRESS, read_metrics
 
@@ -57,60 +59,78 @@ class Part:
 
 @dataclass(frozen=True)
 class ReportResult:
-    """The result of ``langlift report``: ``tables`` are the names of the tables, ``exports`` their folder."""
+    """The result of ``langlift report``: ``tables`` are the names of the tables, ``exports`` their folder.
 
-    report: str
+    ``contrasts``, with ``--published``: ``better`` minus ``than``, columns of arXiv 2502.10140's tables (base: no
+    adapter; cn: graph; glot: text; glot_fft: full fine-tuning), positive if it is better, in points, or for
+    ``measure`` pppl as natural logarithm of the ratio; with ``low``, ``high``, ``p``, ``p_holm`` (corrected for
+    the same ``question`` and ``language``) and ``units``, the number of languages.
+    """
+
+    report: str | None
     runs: int
     unfinished: list[str]
     sections: list[str]
     tables: list[str]
     exports: str | None
+    contrasts: list[Contrast] = field(default_factory=list)
 
 
 def write_report(
     folders: Sequence[Path],
-    out: Path,
+    out: Path | None,
     exports: Path | None = None,
     axes: Sequence[str] = (),
     title: str | None = None,
+    published: bool = False,
 ) -> ReportResult:
     """Analyse study folders and run folders and write the page; with ``exports`` each table as CSV and LaTeX too.
 
-    ``axes`` are the settings to draw curves over (default: all numeric ones that vary).
+    ``axes`` are the settings to draw curves over (default: all numeric ones that vary). ``published`` adds the
+    contrasts of the published tables; without folders the report is only of those, and needs no ``out``.
 
     Raises:
-        InputError: a folder is neither a study nor a run, or ``out`` is not an .html file.
+        InputError: a folder is neither a study nor a run, there is none, or ``out`` is not an .html file.
         LangliftError: something cannot be written.
     """
-    if out.suffix not in (".html", ".htm") or out.is_dir():
+    if not folders and not published:
+        raise InputError("no runs are given", "name study or run folders; --published needs none")
+    if out is None and folders:
+        raise InputError("--out is missing", "name the page to write, such as --out report.html")
+    if out is not None and (out.suffix not in (".html", ".htm") or out.is_dir()):
         raise InputError(f"--out {out}: not an .html file", "name a file such as report.html")
     if exports is not None and exports.is_file():
         raise InputError(f"--tables {exports}: is a file", "name a folder")
-    analysis = analyse(folders, axes)
-    title = title or (folders[0].resolve().name if len(folders) == 1 else f"{len(analysis.runs)} runs")
-    sections = _sections(analysis)
+    analysis = analyse(folders, axes) if folders else None
+    count, sections = (len(analysis.runs), _sections(analysis)) if analysis else (0, {})
+    contrasts = published_contrasts() if published else []
+    if contrasts:
+        sections["contrasts"] = _table_parts(contrast_tables(contrasts))
     shown = [table for parts in sections.values() for part in parts for table in part.tables]
     files = {table.name: {"csv": as_csv(table), "tex": as_latex(table)} for table in shown}
-    page = render(
-        "report.html.j2",
-        title=title,
-        lead=_lead(analysis),
-        sections=sections,
-        links={name: {kind: _link(text, kind) for kind, text in some.items()} for name, some in files.items()},
-        version=version("langlift"),
-        vega=Markup(charts.vega_bundle()),
-    )
-    write_text(out, page)
+    if out is not None:
+        several = f"{count} runs" if analysis else f"The tables of {SOURCE}"
+        page = render(
+            "report.html.j2",
+            title=title or (folders[0].resolve().name if len(folders) == 1 else several),
+            lead=_lead(analysis) if analysis else f"Base: {', '.join(MODELS.values())}.",
+            sections=sections,
+            links={name: {kind: _link(text, kind) for kind, text in some.items()} for name, some in files.items()},
+            version=version("langlift"),
+            vega=Markup(charts.vega_bundle()),
+        )
+        write_text(out, page)
     for name, some in files.items() if exports is not None else ():
         for kind, text in some.items():
             write_text(Path(exports or "", f"{file_name(name)}.{kind}"), text)
     return ReportResult(
-        report=str(out),
-        runs=len(analysis.runs),
-        unfinished=analysis.unfinished,
+        report=None if out is None else str(out),
+        runs=count,
+        unfinished=analysis.unfinished if analysis else [],
         sections=list(sections),
         tables=list(files),
         exports=None if exports is None else str(exports),
+        contrasts=contrasts,
     )
 
 

@@ -220,7 +220,7 @@ def correlation_table(correlations: Sequence[Correlation]) -> Table:
                     (c.pearson, c.pearson_p, c.pearson_interval),
                     (c.spearman, c.spearman_p, c.spearman_interval),
                 )
-                for cell in (signed(r), interval(signed(low), signed(high)), _p_cell(p))
+                for cell in (signed(r), interval(signed(low), signed(high)), p_cell(p))
             ),
         ]
         for c in correlations
@@ -242,7 +242,7 @@ def regression_table(regression: Regression) -> Table:
             _digits(e.estimate),
             _digits(e.standard_error),
             number(e.t, ".2f"),
-            _p_cell(e.p),
+            p_cell(e.p),
             interval(_digits(e.low), _digits(e.high)),
         ]
         for e in regression.effects
@@ -374,7 +374,8 @@ def _ranked(spreads: Sequence[Spread | None], results: Results) -> list[Cell]:
     ]
 
 
-def _p_cell(p: float | None) -> Cell:
+def p_cell(p: float | None) -> Cell:
+    """A cell with a p value; a dash for None."""
     return Cell("<0.001", p) if p is not None and p < 0.0005 else number(p, ".3f")
 
 
@@ -383,8 +384,8 @@ def _difference(d: Difference) -> list[Cell]:
         *words(d.better, d.than, language_name(d.language)),
         signed(d.difference),
         NONE if d.low is None or d.high is None else interval(signed(d.low), signed(d.high)),
-        _p_cell(d.p),
-        _p_cell(d.p_holm),
+        p_cell(d.p),
+        p_cell(d.p_holm),
         Cell(f"{d.units:,} {d.resampled}", d.units, further={"of": d.resampled}),
     ]
 

@@ -61,7 +61,7 @@ def published_figures(measure: Measure, condition: Condition, language: str) -> 
     table, column = published_table(measure), _column_of(condition)
     if table is None or column is None:
         return []
-    rows = {model: _rows(table.table).get((model, language), {}) for model in MODELS}
+    rows = {model: published_rows(table.table).get((model, language), {}) for model in MODELS}
     return [
         PublishedFigure(MODELS[model], column, float(row[column]), f"{SOURCE}, {table.place}")
         for model, row in rows.items()
@@ -80,7 +80,7 @@ def published_table(measure: Measure) -> Published | None:
 def large_figures(measure: Measure, language: str) -> dict[str, float]:
     """Model -> the figure published for it in a language when prompted."""
     table = published_table(measure)
-    row = _rows(f"llm_{table.table}").get((None, language), {}) if table else {}
+    row = published_rows(f"llm_{table.table}").get((None, language), {}) if table else {}
     return {model: float(text) for model, text in row.items() if model != "language" and text}
 
 
@@ -179,7 +179,7 @@ def _either(values: set[Any]) -> str:
 
 
 @cache
-def _rows(table: str) -> Mapping[tuple[str | None, str], dict[str, str]]:
+def published_rows(table: str) -> Mapping[tuple[str | None, str], dict[str, str]]:
     """(model, FLORES code of the language) -> the row of a table; of prompted models, (None, code)."""
     path = Path(str(files("langlift") / "facts" / f"published_{table}.csv"))
     if not path.is_file():

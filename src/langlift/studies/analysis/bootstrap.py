@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, product
+from math import comb
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,8 @@ from langlift.studies.analysis.item_counts import Items, read_items
 from langlift.studies.analysis.measures import Condition, Results, spread
 
 RESAMPLES = 2000
+RANDOMISATIONS = 10_000
+"""If there are more combinations of signs or of units, this many are drawn, with a fixed seed."""
 SEED_STREAM = 10_000
 """Seeds are drawn independently of the items."""
 MOST_CONDITIONS = 6
@@ -41,6 +45,9 @@ class Difference:
     p_holm: float | None
     resampled: str
     units: int
+
+
+Kind = TypeVar("Kind", bound=Difference)
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ def compare(results: Results) -> Differences:
             overall.append(
                 _of_items(results, ALL, names, cells) if same_items else _of_units(ALL, names, means, LANGUAGES)
             )
-    return Differences(_corrected(overall), _corrected(by_language))
+    return Differences(corrected(overall), corrected(by_language))
 
 
 @lru_cache(maxsize=4)
@@ -96,9 +103,33 @@ def drawn_times(count: int, resamples: int, stream: int = 0) -> NDArray[np.float
 
 def randomisation_p(values: Sequence[float]) -> float:
     """Two-sided: the share of combinations of signs (all up to 13 values) whose mean is at least as far from 0."""
-    from scipy.stats import permutation_test
+    return _share_as_far(abs(_signs(len(values)) @ np.asarray(values)))
 
-    return float(permutation_test((values,), np.mean, permutation_type="samples", random_state=0).pvalue)
+
+def permutation_p(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Two-sided: the share of divisions of the values into two such groups with means at least as far apart."""
+    values, count = np.asarray([*ours, *theirs]), len(ours)
+    if comb(len(values), count) <= RANDOMISATIONS:
+        chosen = np.asarray(list(combinations(range(len(values)), count)))
+    else:
+        chosen = np.random.default_rng(0).random((RANDOMISATIONS, len(values))).argsort(axis=1)[:, :count]
+        chosen[0] = range(count)
+    return _share_as_far(abs(values[chosen].sum(axis=1) - count * values.mean()))
+
+
+@lru_cache(maxsize=4)
+def _signs(count: int) -> NDArray[np.float64]:
+    """Combinations of signs, the observed one first: all, or random ones."""
+    if 2**count <= RANDOMISATIONS:
+        return np.asarray(list(product((1.0, -1.0), repeat=count)))
+    signs = np.random.default_rng(0).choice((1.0, -1.0), (RANDOMISATIONS, count))
+    signs[0] = 1.0
+    return signs
+
+
+def _share_as_far(distances: NDArray[np.float64]) -> float:
+    """The share of distances that are not below the first, the observed one, but for rounding."""
+    return float((distances >= distances[0] - 1e-9 * distances.max()).mean())
 
 
 def two_sided_p(differences: NDArray[np.float64]) -> float:
@@ -148,10 +179,11 @@ def _of_units(language: str, names: tuple[str, str], gains: Sequence[float], wha
     return Difference(language, *names, found.mean, found.low, found.high, p, p, what, len(gains))
 
 
-def _corrected(differences: Sequence[Difference]) -> list[Difference]:
-    """With Holm's step-down correction of the p values."""
-    from statsmodels.stats.multitest import multipletests
-
-    known = [d.p for d in differences if d.p is not None]
-    corrected = iter(multipletests(known, method="holm")[1] if known else ())
-    return [replace(d, p_holm=float(next(corrected))) if d.p is not None else d for d in differences]
+def corrected(differences: Sequence[Kind]) -> list[Kind]:
+    """With Holm's step-down correction of the p values (here: statsmodels collects garbage for every list)."""
+    corrected_ones, largest = list(differences), 0.0
+    known = sorted((d.p, at) for at, d in enumerate(differences) if d.p is not None)
+    for rank, (p, at) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * p))
+        corrected_ones[at] = replace(differences[at], p_holm=largest)
+    return corrected_ones
