@@ -1,6 +1,7 @@
 """The published tables, tested: contrasts against scipy and by hand, their families, the command, the pages."""
 
 import csv
+import importlib
 import json
 import re
 from collections import Counter
@@ -147,3 +148,37 @@ def test_the_page_of_published_tables_alone_can_be_written(tmp_path):
     result = write_report([], tmp_path / "page.html", published=True)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert result.report and "<h1>The tables of arXiv 2502.10140</h1>" in page
+
+
+def test_every_figure_of_the_page_is_what_the_command_computes(monkeypatch):
+    """``python tools/published_page.py`` makes them again; other decimals are the method's constants."""
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    tool = importlib.import_module("published_page")
+    page = PAGE.read_text(encoding="utf-8")
+    assert tool.page_with_figures(page) == page
+    cited = len(tool.CITE.findall(page))
+    assert cited == page.count("<!-- cite ") >= 30 and "\n<!-- cite " not in page
+    wrong = page.replace("+2.19 (95 % interval 1.02", "+2.18 (95 % interval 1.02").replace("**+1.95", "**+1.96")
+    assert wrong != page and tool.page_with_figures(wrong) == page
+    rest = tool.CITE.sub("", tool.TABLE.sub("", page))
+    assert set(re.findall(r"[-−+]?\d+\.\d+", rest)) == {"2502.10140", "0.69", "0.10", "0.0001", "0.05"}
+
+
+def test_what_the_page_says_in_words(contrasts):
+    """The verdicts, the numbers of languages and the rise of pseudo-perplexity in scripts new to mBERT."""
+    certain = {c: c.p_holm < 0.05 for c in contrasts}
+    assert {c.units for c in contrasts if c.language == UNSEEN} == {3, 6}
+    assert not any(certain[c] for c in contrasts if c.language == UNSEEN)
+    tasks = [c for c in contrasts if c.measure != "pppl"]
+    assert not any(certain[c] for c in tasks if c.question in ("graph", "adapters") and c.language != BOTH)
+    full = [c for c in contrasts if (c.question, c.language) == ("full", ALL)]
+    assert all(certain[c] and c.difference > 0 for c in full if c.measure == "tc")
+    assert not any(certain[c] for c in full if c.measure == "sa")
+    fusion = [c for c in contrasts if (c.question, c.language) == ("fusion", ALL)]
+    assert {c.base for c in fusion if certain[c]} == {"xlmr"} and sum(certain[c] for c in fusion) == 6
+    assert all(certain[c] for c in contrasts if (c.question, c.language) == ("prompted", ALL))
+    assert not any(certain[c] for c in contrasts if (c.question, c.language, c.measure) == ("text", ALL, "pppl"))
+    for row in rows("pppl", "mbert"):
+        if row["language"] in ("si", "am", "bo", "ku"):
+            rises = [float(row[column]) / float(row["base"]) for column in row if column.startswith("glot")]
+            assert len(rises) == 4 and min(rises) > (100 if row["language"] in ("si", "am") else 1)

@@ -12,8 +12,8 @@ from langlift.studies.published import MODELS
 KINDS = {"cn": "graph", "glot": "text", "fusion": "fusion"}
 COLUMNS = ["measure", "base", "contrast", "n", "difference [95 %]", "p", "p, Holm"]
 NOTES = (
-    "Published means of three seeds; n is the number of languages, which are the units. Positive: the first is "
-    "better, in points, or for pseudo-perplexity (pppl) by the natural logarithm of the ratio.",
+    "Published figures (scores: means of three seeds); n is the number of languages, the units. Positive: "
+    "the first is better, in points, or for pseudo-perplexity (pppl) by the natural logarithm of the ratio.",
     "Interval: bootstrap of languages. p: sign flips (for unseen minus seen: permuted groups), all or 10,000 of "
     "them; Holm's correction is for the table.",
 )
