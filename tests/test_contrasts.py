@@ -140,6 +140,8 @@ def test_a_report_of_runs_can_have_them_as_a_section(tmp_path):
 def test_a_report_of_nothing_or_without_a_page_is_refused(tmp_path):
     with pytest.raises(InputError, match="no runs"):
         write_report([], tmp_path / "page.html")
+    with pytest.raises(InputError, match="no runs"):
+        write_report([], None, axes=["max_bytes"], published=True)
     with pytest.raises(InputError, match="--out is missing"):
         write_report([tmp_path], None)
 

@@ -93,8 +93,8 @@ def write_report(
         InputError: a folder is neither a study nor a run, there is none, or ``out`` is not an .html file.
         LangliftError: something cannot be written.
     """
-    if not folders and not published:
-        raise InputError("no runs are given", "name study or run folders; --published needs none")
+    if not folders and (axes or not published):
+        raise InputError("no runs are given", "name study or run folders; --published without --axis needs none")
     if out is None and folders:
         raise InputError("--out is missing", "name the page to write, such as --out report.html")
     if out is not None and (out.suffix not in (".html", ".htm") or out.is_dir()):
