@@ -6,7 +6,18 @@ from typing import Any
 
 import typer
 
-from langlift.cli.options import MovedBase, argument, command, flag, note, option, print_json, print_table
+from langlift.cli.options import (
+    MovedBase,
+    argument,
+    command,
+    existing_file,
+    existing_folder,
+    flag,
+    note,
+    option,
+    print_json,
+    print_table,
+)
 
 
 @command("reports.costs:CostTable")
@@ -66,8 +77,12 @@ def report(
 @command("playground.page:Served", trusting=True)
 def playground(
     *,
-    runs: list[Path] = argument("RUN...", "Finished runs of adapt, adapt-family, task or fuse."),
-    text: Path | None = option("--text FILE", "Sentences to start with: text file or built data folder.", None),
+    runs: list[Path] = argument(
+        "RUN...", "Finished runs of adapt, adapt-family, task or fuse.", parser=existing_folder
+    ),
+    text: Path | None = option(
+        "--text FILE", "Sentences to start with: text file or built data folder.", None, parser=existing_file
+    ),
     base: MovedBase = None,
     port: int = option("--port", "Port on this machine.", 7860, min=1, max=65535),
     open_browser: bool = flag("--open", "Open the page in the browser."),
