@@ -85,6 +85,7 @@ def playground(
     ),
     base: MovedBase = None,
     port: int = option("--port", "Port on this machine.", 7860, min=1, max=65535),
+    host: str = option("--host", "Address to listen on; 0.0.0.0 in a container.", "127.0.0.1"),
     open_browser: bool = flag("--open", "Open the page in the browser."),
     as_json: bool,
 ) -> None:
@@ -93,7 +94,7 @@ def playground(
     from langlift.playground.runs import read_playground
 
     page = new_page(read_playground(runs, text, base))
-    served = launch(page, port, open_browser)
+    served = launch(page, port, open_browser, host)
     if as_json:
         print_json(served)
     note(f"The playground is at {served.address} (Ctrl-C stops it)")
