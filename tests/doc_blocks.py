@@ -21,6 +21,7 @@ PAGES = sorted(
 SHELL = ("bash", "console", "sh", "shell")
 COMMANDS = (
     "accelerate",
+    "docker",
     "git",
     "hf",
     "langlift",

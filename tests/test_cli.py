@@ -363,3 +363,32 @@ def test_escapes_in_names_do_not_reach_the_terminal(langlift, tmp_path: Path) ->
     assert result.code == 2
     assert "\x1b" not in result.err and "\u202e" not in result.err
     assert "\ufffd[2J\ufffdkm \u200bx.txt" in result.err, "Khmer needs its zero-width spaces"
+
+
+def test_alone_it_says_what_to_do_first(langlift) -> None:
+    alone, full = langlift(), langlift("--help")
+    assert alone.code == full.code == 0
+    assert len(alone.out.splitlines()) < 16
+    commands = re.findall(r"^  langlift (\S+)(.*)$", alone.out, re.MULTILINE)
+    assert [name for name, _ in commands] == ["demo", "languages", "adapt", "score", "playground"]
+    for name, rest in commands:
+        usage = langlift(name, "--help").out
+        assert [option for option in re.findall(r"--\w+", rest) if option not in usage] == [], name
+    assert "langlift --help" in alone.out and "Usage:" in full.out
+    assert langlift("-h").out == full.out
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    def completed(words: str) -> list[str]:
+        environment = os.environ | {
+            "_LANGLIFT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))
+        }  # fmt: skip
+        program = "import sys; sys.argv = ['langlift']; from langlift.cli.main import main; main()"
+        run = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, run.stderr
+        return run.stdout.split()
+
+    assert completed("langlift ada") == ["adapt", "adapt-family"]
+    assert completed("langlift score --te") == ["--text"]

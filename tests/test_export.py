@@ -24,13 +24,14 @@ from transformers import (
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach
 from langlift.adapters.lora import LoraConfig
+from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import load_model
 from langlift.backbones.registry import BACKBONES
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
 from langlift.errors import InputError
 from langlift.model_cards import split_front_matter
 from langlift.sharing import onnx_graph, reference
-from langlift.sharing.plain_model import SENTENCE_HEADS, TOKEN_HEADS, head_parts
+from langlift.sharing.plain_model import SENTENCE_HEADS, TOKEN_HEADS, export_transformers, head_parts
 from langlift.tasks.conllu import sentence_of
 from langlift.tasks.prediction import load_trained_task
 from langlift.tasks.recipe import TaskRecipe
@@ -423,3 +424,33 @@ def test_no_torch_is_needed_to_run_the_card() -> None:
         code = re.findall(r"^    .*", template.read_text(encoding="utf-8"), flags=re.MULTILINE)
         assert "    import onnxruntime" in code
         assert not any(name in line for line in code for name in ("torch", "langlift", "transformers"))
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (
+            {"adapter_config.json": {"config": {"architecture": None}, "name": "welsh"}},
+            "the relu of a bottleneck adapter does not fit",
+        ),
+        (
+            {"head.json": {"task": "topic", "pooling": "mean"}, "config.json": {"model_type": "bert"}},
+            "pooling is 'mean'",
+        ),
+        (
+            {"head.json": {"task": "topic", "pooling": "first"}, "config.json": {"model_type": "modernbert"}},
+            "transformers' sentence classifier for modernbert computes something else",
+        ),
+    ],
+)
+def test_what_no_plain_model_can_be_is_refused_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: dict[str, Any], said: str
+):
+    def load(*arguments: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("langlift.sharing.plain_model.load_reference", load)
+    for name, content in written.items():
+        (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(said)):
+        export_transformers(tmp_path, tmp_path / "out", BaseName(), None)

@@ -99,7 +99,59 @@ def test_what_names_no_language_is_refused(text):
     assert refusal.value.exit_code == 2
 
 
-@settings(derandomize=True, deadline=None, max_examples=300)
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("Deutsch", "deu_Latn"),
+        ("Kiswahili", "swh_Latn"),
+        ("Cymraeg", "cym_Latn"),
+        ("Yorùbá", "yor_Latn"),
+        ("Bahasa Indonesia", "ind_Latn"),
+        ("Русский", "rus_Cyrl"),
+        ("farsi", "pes_Arab"),
+        ("Baskisch", "eus_Latn"),
+        ("Sepedi", "nso_Latn"),
+    ],
+)
+def test_names_in_the_language_itself_or_another_are_known(name, meant):
+    assert str(find_language(name)) == meant
+
+
+def test_a_language_that_is_not_in_cldr_has_a_name():
+    assert find_language("kus") == find_language("Kusaal") == Language("kus", "Latn", "Kusaal")
+
+
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [
+        ("Gaelic", ["gla_Latn (Scottish Gaelic)", "gle_Latn (Irish)", "glv_Latn (Manx)"]),
+        ("Tonga", ["tog_Latn (Nyasa Tonga)", "toi_Latn (Tonga (Zambia))", "ton_Latn (Tongan)"]),
+        ("Sotho", ["nso_Latn (Northern Sotho)", "sot_Latn (Southern Sotho)"]),
+        ("Creole", [" more"]),
+    ],
+)
+def test_a_name_of_several_languages_lists_them(name, choices):
+    with pytest.raises(InputError, match="may be several languages") as refusal:
+        find_language(name)
+    assert [choice for choice in choices if choice not in refusal.value.message] == []
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "meant"),
+    [
+        ("Ouolof", ["Wolof (wol_Latn)"]),
+        ("Welhs", ["Welsh (cym_Latn)"]),
+        ("Deutch", ["German (deu_Latn)", "Dutch (nld_Latn)"]),
+    ],
+)
+def test_of_a_misspelt_name_the_nearest_are_told(misspelt, meant):
+    with pytest.raises(InputError, match="unknown language") as refusal:
+        find_language(misspelt)
+    assert "did you mean" in refusal.value.hint
+    assert [name for name in meant if name not in refusal.value.hint] == []
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
 @given(st.one_of(st.text(max_size=12), st.from_regex(r"[A-Za-z]{2,3}([_-][A-Za-z]{4})?", fullmatch=True)))
 def test_any_text_is_a_language_that_finds_itself_again_or_is_refused(text):
     try:

@@ -96,3 +96,21 @@ def test_the_release_builds_and_runs(tmp_path: Path) -> None:
     assert "checked, installed and run" in run.stdout and "twine upload" in run.stdout
     name = f"langlift-{version('langlift')}"
     assert {path.name for path in (tmp_path / "dist").iterdir()} == {f"{name}-py3-none-any.whl", f"{name}.tar.gz"}
+
+
+def test_users_do_not_install_the_developers_tools() -> None:
+    def commands(*goals: str) -> str:
+        make = ["make", "--dry-run", "--always-make", "TORCH_INDEX=https://torch.example", *goals]
+        return subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    for goal in ("install", "demo"):
+        printed = commands(goal)
+        assert "'.[playground,vocab]'" in printed and ".[dev]" not in printed, printed
+        assert "2 GB" in printed and "--index-url https://torch.example" in printed
+    for goal in ("install-dev", "lint", "test", "docs", "release"):
+        printed = commands(goal)
+        assert printed.index("'.[playground,vocab]'") < printed.index("'.[dev]'"), goal
+    assert "--quiet" not in commands("test-all")
+    assert "--index-url" not in commands("install", "TORCH_INDEX=")
+    editable = [line for line in commands("test-all").splitlines() if "--editable" in line]
+    assert len(editable) == 5 and all("--constraint constraints.txt" in line for line in editable)

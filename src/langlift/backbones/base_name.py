@@ -7,7 +7,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Self
 
-from langlift.bundled_models import BUNDLED
+from langlift.bundled_models import BUNDLED, DEFAULT_BASE
+from langlift.errors import InputError
+from langlift.hub_folders import refuse_path
 
 ALIASES = {
     "xlm-r": "FacebookAI/xlm-roberta-base",
@@ -58,5 +60,35 @@ class BaseName:
 
 def similar_name(name: str) -> str | None:
     """The bundled model, alias or aliased hub id closest to a misspelt name; ``None`` if none is close."""
-    known = [*BUNDLED, *ALIASES, *ALIASES.values()]
-    return None if name in known else next(iter(get_close_matches(name, known, n=1, cutoff=0.75)), None)
+    names = (*BUNDLED, *ALIASES, *ALIASES.values())
+    known = {one.rpartition("/")[2]: one for one in names} | {one: one for one in names}  # also without the owner
+    near = [] if name in names else get_close_matches(name, known, n=1, cutoff=0.75)
+    return known[near[0]] if near else None
+
+
+def model_location(base: BaseName | str) -> str:
+    """Resolve a model's name to a folder or hub id.
+
+    Raises:
+        InputError: it looks like a path and is not a model folder, or is a bundled model that is not there.
+    """
+    name = BaseName.of(base).name
+    if name in BUNDLED:
+        folder = BUNDLED[name].folder
+        if not (folder / "config.json").is_file():
+            raise InputError(f"{name}: does not come with this version of langlift", model_hint())
+        return str(folder)
+    path = Path(name).expanduser()
+    if path.exists():
+        if not (path / "config.json").is_file():
+            raise InputError(f"{name}: not a model folder (no config.json)", model_hint())
+        return str(path)
+    if name not in ALIASES.values():
+        refuse_path(name, "model folder", model_hint())
+    return name
+
+
+def model_hint() -> str:
+    """What may be given as a base model."""
+    others = "a folder written by save_pretrained, or a hub id such as FacebookAI/xlm-roberta-base"
+    return f"give '{DEFAULT_BASE}', {others}"

@@ -10,38 +10,26 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from langlift.backbones.base_name import BaseName, similar_name
+from langlift.backbones.base_name import BaseName, model_hint, similar_name
+from langlift.backbones.base_name import model_location as model_location
 from langlift.backbones.eight_bits import has_eight_bits, read_eight_bits
 from langlift.backbones.registry import backbone_of_type, first_position
 from langlift.backbones.segmented_attention import caps_attention
-from langlift.bundled_models import BUNDLED, DEFAULT_BASE
+from langlift.bundled_models import BUNDLED
 from langlift.bundled_models import NANO as NANO
 from langlift.errors import InputError, is_panic
+from langlift.hub_folders import similar_path, tell_hub
 
 PROBES = tuple(f"{part * 300}!" for part in ("a", "1", " ", ".", "ab1 "))
 """Texts on which a regular expression that may take exponential time does so."""
 
 
-def model_location(base: BaseName | str) -> str:
-    """Resolve a model's name to a folder or hub id.
-
-    Raises:
-        InputError: it looks like a path and is not a model folder, or is a bundled model that is not there.
-    """
-    name = BaseName.of(base).name
-    if name in BUNDLED:
-        folder = BUNDLED[name].folder
-        if not (folder / "config.json").is_file():
-            raise InputError(f"{name}: does not come with this version of langlift", _hint())
-        return str(folder)
-    path = Path(name).expanduser()
-    if path.exists():
-        if not (path / "config.json").is_file():
-            raise InputError(f"{name}: not a model folder (no config.json)", _hint())
-        return str(path)
-    if name.count("/") > 1 or name.startswith((".", "/", "~")) or not name:
-        raise InputError(f"{name or '(empty)'}: no such model folder", _hint())
-    return name
+def _location(base: BaseName) -> str:
+    """As ``model_location``, saying so if the hub is going to be asked."""
+    location = model_location(base)
+    if not Path(location).exists():
+        tell_hub(location)
+    return location
 
 
 def load_tokenizer(base: BaseName | str) -> Any:
@@ -53,7 +41,7 @@ def load_tokenizer(base: BaseName | str) -> Any:
     from transformers import AutoTokenizer
 
     base = BaseName.of(base)
-    location = model_location(base)
+    location = _location(base)
     try:
         with quiet_transformers(), panics_as_errors():
             tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=base.trust_remote_code)
@@ -209,7 +197,7 @@ def read_config(base: BaseName | str) -> Any:
     from transformers import AutoConfig
 
     base = BaseName.of(base)
-    location = model_location(base)
+    location = _location(base)
     try:
         with quiet_transformers():
             return AutoConfig.from_pretrained(location, trust_remote_code=base.trust_remote_code)
@@ -322,14 +310,9 @@ def unloadable(name: str, error: Exception) -> InputError:
     """The error for a model that transformers could not load."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if not Path(name).exists() and name not in BUNDLED:
-        similar = similar_name(name)
+        similar = similar_name(name) or similar_path(Path(name))
         return InputError(
             f"{name}: no such folder, and not found on the Hugging Face hub ({reason})",
-            f"did you mean {similar}?" if similar else _hint(),
+            f"did you mean {similar}?" if similar else model_hint(),
         )
-    return InputError(f"{name}: cannot be loaded ({reason})", _hint())
-
-
-def _hint() -> str:
-    others = "a folder written by save_pretrained, or a hub id such as FacebookAI/xlm-roberta-base"
-    return f"give '{DEFAULT_BASE}', {others}"
+    return InputError(f"{name}: cannot be loaded ({reason})", model_hint())

@@ -10,6 +10,7 @@ from langlift.cli.options import (
     Precision,
     argument,
     command,
+    existing_file,
     flag,
     model_option,
     note,
@@ -30,7 +31,9 @@ def diagnose(
     *,
     subject: str = argument("LANG|FAMILY.yaml", "Language, or a family file with languages and their texts."),
     bases: list[BaseName] = model_option("--base", "Base model; can be repeated to rank several.", []),
-    text: Path | None = option("--text FILE", "Text in the language: text file or built data folder.", None),
+    text: Path | None = option(
+        "--text FILE", "Text in the language: text file or built data folder.", None, parser=existing_file
+    ),
     graph: Path | None = option("--graph FOLDER", "Graph of the language (from langlift graph build).", None),
     out: Path | None = option(
         "--out FILE", "Also write a chart (diagnosis.svg) or a page (diagnosis.html).", None

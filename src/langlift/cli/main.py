@@ -14,6 +14,7 @@ from typing import Any
 import typer
 from typer.exceptions import Abort, TyperException
 
+from langlift.bundled_models import DEFAULT_BASE
 from langlift.cli import (
     bench,
     corpus,
@@ -36,10 +37,21 @@ from langlift.progress import progress_to
 INTERRUPTED = 130
 RESUMABLE = ("adapt", "adapt-family", "fuse", "pretrain", "prompt", "task")
 """The commands with --resume."""
+FIRST_STEPS = f"""langlift adapts small multilingual language models to low-resource languages. To start:
+
+  langlift demo                 adapt the bundled model to Maltese: offline, a few minutes
+  langlift languages Welsh      what is known about your language
+
+With a text file in your language, one sentence per line (docs/tutorial.md explains each step):
+
+  langlift adapt Welsh --base {DEFAULT_BASE} --data welsh.txt --out runs/welsh
+  langlift score --base {DEFAULT_BASE} --adapter runs/welsh --text welsh.txt --split test
+  langlift playground runs/welsh
+
+All commands: langlift --help. One command: langlift adapt --help."""
 
 app = typer.Typer(
     name="langlift",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -88,10 +100,13 @@ app.command("push")(sharing.push)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad usage or bad input, 130 interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments and "_LANGLIFT_COMPLETE" not in os.environ:  # by which a shell asks for completions
+        typer.echo(FIRST_STEPS)
+        sys.exit(0)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     try:
         with _first_of_several_speaks():
-            code = app(arguments or ["--help"], standalone_mode=False)
+            code = app(arguments, standalone_mode=False)
     except BaseException as error:  # the last place where an error can become one line
         if not (isinstance(error, Exception | KeyboardInterrupt) or is_panic(error)):
             raise

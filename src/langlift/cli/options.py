@@ -11,9 +11,10 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from langlift.backbones.base_name import BaseName
-from langlift.bundled_models import DEFAULT_BASE
+from langlift.backbones.base_name import BaseName, model_location
+from langlift.bundled_models import BUNDLED, DEFAULT_BASE
 from langlift.errors import printable
+from langlift.hub_folders import LABELLED_HINT, existing, may_be_on_hub, refuse_path
 from langlift.training.recipes import AdaptRecipe
 
 
@@ -28,14 +29,40 @@ def flag(name: str, description: str) -> Any:
     return option(name, description, False)
 
 
-def model_option(name: str, description: str, default: Any = ...) -> Any:
+def model_option(
+    name: str, description: str, default: Any = ..., parser: Callable[[str], BaseName] = BaseName
+) -> Any:
     """An option that names a base model."""
-    return option(f"{name} MODEL", description, default, parser=BaseName)
+    return option(f"{name} MODEL", description, default, parser=parser)
 
 
-def argument(metavar: str, description: str, default: Any = ...) -> Any:
+def argument(metavar: str, description: str, default: Any = ..., **attributes: Any) -> Any:
     """A positional argument, with the name shown in help; without a default it is required."""
-    return typer.Argument(default, metavar=metavar, help=description)
+    return typer.Argument(default, metavar=metavar, help=description, **attributes)
+
+
+def base_model(text: str) -> BaseName:
+    """Parse the name of a base model; a wrong path is refused before libraries are loaded."""
+    base = BaseName(text)
+    model_location(base)
+    return base
+
+
+def labelled_data(text: str) -> str:
+    """Parse a folder, a file or a data set on the hub, ``ID[:CONFIG]``."""
+    if not Path(text).exists():
+        refuse_path(text.partition(":")[0], "folder", LABELLED_HINT)
+    return text
+
+
+def existing_file(text: str) -> Path:
+    """Parse a file or built folder (- is stdin); a wrong one is refused before libraries are loaded."""
+    return Path(text) if text == "-" else existing(text)
+
+
+def existing_folder(text: str) -> Path:
+    """The same for the folder of a run, a bundled model or a hub repository."""
+    return Path(text) if text in BUNDLED or may_be_on_hub(text) else existing(text, "folder")
 
 
 def setting_option(recipe: type, name: str, default: Any = None) -> Any:
@@ -78,7 +105,9 @@ Language = Annotated[str, argument("LANG", "Language: mlt, mlt_Latn, mt or Malte
 Base = Annotated[
     BaseName,
     model_option(
-        "--base", f"Base model: {DEFAULT_BASE}, a model folder, a hub id or an alias (xlm-r, mbert, mmbert, ...)."
+        "--base",
+        f"Base model: {DEFAULT_BASE}, a model folder, a hub id or an alias (xlm-r, mbert, mmbert, ...).",
+        parser=base_model,
     ),
 ]
 MovedBase = Annotated[BaseName | None, model_option("--base", "The base model, if it has moved.")]

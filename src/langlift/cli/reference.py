@@ -35,7 +35,7 @@ In a section, a block named after a method (`full:`) has settings for that metho
 block named after a task (`ner:`).
 {PRESETS}
 
-LANG is an ISO 639 code (`mlt`, `mt`), a code with a script (`mlt_Latn`) or an English name (`Maltese`).
+LANG is an ISO 639 code (`mlt`, `mt`), a code with a script (`mlt_Latn`) or a name (`Maltese`, `Malti`).
 """
 
 

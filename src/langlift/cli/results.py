@@ -6,7 +6,18 @@ from typing import Any
 
 import typer
 
-from langlift.cli.options import MovedBase, argument, command, flag, note, option, print_json, print_table
+from langlift.cli.options import (
+    MovedBase,
+    argument,
+    command,
+    existing_file,
+    existing_folder,
+    flag,
+    note,
+    option,
+    print_json,
+    print_table,
+)
 
 
 @command("reports.costs:CostTable")
@@ -82,10 +93,15 @@ def report(
 @command("playground.page:Served", trusting=True)
 def playground(
     *,
-    runs: list[Path] = argument("RUN...", "Finished runs of adapt, adapt-family, task or fuse."),
-    text: Path | None = option("--text FILE", "Sentences to start with: text file or built data folder.", None),
+    runs: list[Path] = argument(
+        "RUN...", "Finished runs of adapt, adapt-family, task or fuse.", parser=existing_folder
+    ),
+    text: Path | None = option(
+        "--text FILE", "Sentences to start with: text file or built data folder.", None, parser=existing_file
+    ),
     base: MovedBase = None,
     port: int = option("--port", "Port on this machine.", 7860, min=1, max=65535),
+    host: str = option("--host", "Address to listen on; 0.0.0.0 in a container.", "127.0.0.1"),
     open_browser: bool = flag("--open", "Open the page in the browser."),
     as_json: bool,
 ) -> None:
@@ -94,7 +110,7 @@ def playground(
     from langlift.playground.runs import read_playground
 
     page = new_page(read_playground(runs, text, base))
-    served = launch(page, port, open_browser)
+    served = launch(page, port, open_browser, host)
     if as_json:
         print_json(served)
     note(f"The playground is at {served.address} (Ctrl-C stops it)")

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from langlift.cli.options import Base, ComputePath, Precision, command, flag, note, option, show
+from langlift.cli.options import (
+    Base,
+    ComputePath,
+    Precision,
+    command,
+    existing_file,
+    existing_folder,
+    flag,
+    note,
+    option,
+    show,
+)
 
 if TYPE_CHECKING:
     from langlift.evaluation.perplexity import Perplexity
@@ -18,8 +29,12 @@ if TYPE_CHECKING:
 def score(
     *,
     base: Base,
-    text: Path = option("--text FILE", "Text file with one sentence per line, or built data folder."),
-    adapter: Path | None = option("--adapter FOLDER", "Adapter folder written by adapt, or hub repository.", None),
+    text: Path = option(
+        "--text FILE", "Text file with one sentence per line, or built data folder.", parser=existing_file
+    ),
+    adapter: Path | None = option(
+        "--adapter FOLDER", "Adapter folder written by adapt, or hub repository.", None, parser=existing_folder
+    ),
     split: str | None = option(
         "--split",
         "Score only this split (train, dev or test, as in adapt). [default: test for folders, else all]",

@@ -8,7 +8,17 @@ import typer
 
 from langlift.adapters.method import exported_to, one_of
 from langlift.backbones.base_name import BaseName
-from langlift.cli.options import NewFolder, argument, command, flag, model_option, note, option, show
+from langlift.cli.options import (
+    NewFolder,
+    argument,
+    command,
+    existing_folder,
+    flag,
+    model_option,
+    note,
+    option,
+    show,
+)
 
 
 @command("checkpoints.importing:ImportResult")
@@ -46,7 +56,9 @@ def import_adapter(
 @command("checkpoints.exporting:Exported", trusting=True)
 def export(
     *,
-    run: Path = argument("RUN", "Folder (run, adapter or model), bundled model or hub repository."),
+    run: Path = argument(
+        "RUN", "Folder (run, adapter or model), bundled model or hub repository.", parser=existing_folder
+    ),
     layout: str = option(
         "--to LAYOUT",
         f"adapterhub, peft ({one_of(exported_to('peft'))}), transformers "

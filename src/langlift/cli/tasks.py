@@ -16,6 +16,9 @@ from langlift.cli.options import (
     Settings,
     argument,
     command,
+    existing_file,
+    existing_folder,
+    labelled_data,
     model_option,
     note,
     option,
@@ -53,12 +56,13 @@ def _command(task: Task) -> Callable[..., None]:
     def of_task(
         *,
         base: Base,
-        data: str = option("--data DATA", f"{task.data}."),
+        data: str = option("--data DATA", f"{task.data}.", parser=labelled_data),
         out: Out,
         language_adapter: list[Path] | None = option(
             "--language-adapter FOLDER",
             "Stack the task adapter on this one; repeat it to stack on a fusion of several (AdapterFusion).",
             None,
+            parser=existing_folder,
         ),
         train_data: TrainData = None,
         settings: Settings,
@@ -139,9 +143,11 @@ for _task in TASKS.values():
 @command(RESULT, TaskRecipe, defaults=GUESSED | {"epochs": "the task's"}, trusting=True)
 def fuse(
     *,
-    adapters: list[Path] = argument("ADAPTER...", f"Folders of two or more adapters ({one_of(FUSIBLE)})."),
+    adapters: list[Path] = argument(
+        "ADAPTER...", f"Folders of two or more adapters ({one_of(FUSIBLE)}).", parser=existing_folder
+    ),
     task: str = option("--task TASK", f"One of {', '.join(TASKS)}."),
-    data: str = option("--data DATA", "The task's labelled data, as for langlift task."),
+    data: str = option("--data DATA", "The task's labelled data, as for langlift task.", parser=labelled_data),
     base: Base,
     out: Out,
     train_data: TrainData = None,
@@ -167,11 +173,14 @@ OUT_FILES = ", ".join([".tsv", ".jsonl", *(f"{end} ({', '.join(names)})" for end
 def predict(
     *,
     run: Path = argument(
-        "RUN", "Folder written by langlift task or fuse, one of its seed folders, or a hub repository."
+        "RUN",
+        "Folder written by langlift task or fuse, one of its seed folders, or a hub repository.",
+        parser=existing_folder,
     ),
     text: Path = option(
         "--text FILE",
         "One sentence per line, .tsv with a column text, .conll (one word per line) or .conllu; - is stdin.",
+        parser=existing_file,
     ),
     out: Path = option("--out FILE", f"{OUT_FILES}; - is stdout, as JSON lines.", Path("-")),
     seed: int | None = option("--seed", "Seed of the run. [default: best on dev]", None),
@@ -205,7 +214,7 @@ def predict(
 def prompt(
     *,
     task: str = option("--task", f"One of {', '.join(PROMPTED)}."),
-    data: str = option("--data DATA", "Labelled data, as for langlift task."),
+    data: str = option("--data DATA", "Labelled data, as for langlift task.", parser=labelled_data),
     model: BaseName = model_option(
         "--model", "Base URL of a server (http://127.0.0.1:8000/v1), or a causal model: folder or hub id."
     ),

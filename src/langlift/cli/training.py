@@ -15,6 +15,7 @@ from langlift.cli.options import (
     Settings,
     argument,
     command,
+    existing_file,
     model_option,
     note,
     option,
@@ -33,6 +34,7 @@ def adapt(
     data: list[Path] = option(
         "--data FILE",
         "Text file (split 80/10/10 by document) or built data folder; can be repeated to mix several.",
+        parser=existing_file,
     ),
     out: Out,
     data_weights: str | None = option(

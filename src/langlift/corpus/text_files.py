@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from langlift.errors import InputError
+from langlift.hub_folders import missing
 
 LINES_PER_DOCUMENT = 50
 MINIMUM_LINES = 10
@@ -87,7 +88,7 @@ def iterate_lines(path: Path, longest: int = -1) -> Iterator[str]:
             f"convert it first, for example: iconv -f WINDOWS-1252 -t UTF-8 '{path}' > fixed.txt",
         ) from None
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file", "check the path given") from None
+        raise missing(path, "file", "check the path given") from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a folder, not a text file", "name a .txt file in it") from None
     except OSError as error:

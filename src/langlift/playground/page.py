@@ -118,8 +118,11 @@ def _is_local(headers: Mapping[bytes, bytes], path: str) -> bool:
     return own and not path.rstrip("/").endswith("/upload")
 
 
-def launch(page: "Blocks", port: int, open_browser: bool) -> Served:
+def launch(page: "Blocks", port: int, open_browser: bool, host: str = LOOPBACK[0]) -> Served:
     """Serve the page on this machine only, without blocking; ``page.block_thread`` waits for Ctrl-C.
+
+    ``host`` is the address to listen on; a container needs ``0.0.0.0``. Whatever it is, only requests under the
+    names of this machine (``LOOPBACK``) are answered.
 
     Raises:
         LangliftError: the port is taken.
@@ -130,7 +133,7 @@ def launch(page: "Blocks", port: int, open_browser: bool) -> Served:
     fonts = ["system-ui", "sans-serif"]  # Gradio's default fonts are loaded from the internet
     try:
         _, address, _ = page.launch(
-            server_name="127.0.0.1",
+            server_name=host,
             server_port=port,
             share=False,
             inbrowser=open_browser,

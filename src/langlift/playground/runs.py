@@ -13,6 +13,7 @@ from langlift.adapters.method import is_whole_model
 from langlift.backbones.base_name import BaseName
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
+from langlift.hub_folders import missing
 from langlift.languages import Language
 from langlift.sharing.published_cards import recorded_languages
 from langlift.studies.single_runs import read_recipe
@@ -60,11 +61,10 @@ def read_playground(
     bases: dict[str, Adapted] = {}
     for folder in dict.fromkeys(folders):
         if not is_finished(folder):
-            problem = f"not a finished run (no {METRICS})" if folder.exists() else "no such folder"
-            raise InputError(
-                f"{folder}: {problem}",
-                "give folders that langlift adapt, adapt-family, task or fuse wrote",
-            )
+            hint = "give folders that langlift adapt, adapt-family, task or fuse wrote"
+            if not folder.exists():
+                raise missing(folder, "folder", hint)
+            raise InputError(f"{folder}: not a finished run (no {METRICS})", hint)
         recipe = read_recipe(folder)
         inputs = dict(recipe.get("inputs") or {})
         runs.append(_shown(folder, recipe, inputs, BaseName.of(base), bases))

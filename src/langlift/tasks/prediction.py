@@ -22,6 +22,7 @@ from langlift.backbones.loading import default_device
 from langlift.config.yaml_reader import load_yaml
 from langlift.errors import InputError, LangliftError
 from langlift.heads.classification import TaskModel
+from langlift.hub_folders import missing
 from langlift.progress import ProgressBar, say
 from langlift.tasks.input_rows import STANDARD
 from langlift.tasks.recipe import TaskRecipe
@@ -139,10 +140,10 @@ def seed_folder(run: Path, seed: int | None = None) -> Path:
         if folder.name.removeprefix("seed-").isdecimal() and is_finished(folder)
     }
     if not seeds:
-        raise InputError(
-            f"{run}: contains no finished task run" if run.is_dir() else f"{run}: no such folder",
-            "give the folder that 'langlift task --out' wrote",
-        )
+        hint = "give the folder that 'langlift task --out' wrote"
+        if not run.exists():
+            raise missing(run, "folder", hint)
+        raise InputError(f"{run}: contains no finished task run", hint)
     if seed is None:
         return max((seeds[number] for number in sorted(seeds)), key=_dev_score)
     if seed not in seeds:

@@ -10,6 +10,7 @@ from typing import Any
 from langlift.corpus.sources import SourceSpec, hub_errors
 from langlift.corpus.tables import TEXT_FILES, rows_of_files, table_files
 from langlift.errors import InputError
+from langlift.hub_folders import LABELLED_HINT, refuse_path, tell_hub
 
 SPLITS = ("train", "dev", "test")
 FILES = (*TEXT_FILES, ".parquet")
@@ -82,9 +83,9 @@ class HubSet:
                 self._files = {"train": [Path(name)]}
             return
         identity, _, config = name.partition(":")
-        a_path = identity.startswith((".", "/", "~")) or identity.count("/") > 1
-        if a_path and not Path(identity).expanduser().is_dir():
-            raise InputError(f"{identity}: no such folder", "give a folder of labelled data or a hub id")
+        if not Path(identity).expanduser().is_dir():
+            refuse_path(identity, "folder", LABELLED_HINT)
+            tell_hub(identity)
         identity = str(Path(identity).expanduser()) if identity.startswith("~") else identity
         datasets.disable_progress_bars()
         try:
