@@ -286,3 +286,71 @@ def test_any_text_is_a_size_or_a_refusal(text: str) -> None:
         assert parse_bytes(text) >= 1
     except InputError as refusal:
         assert "is not a size" in refusal.message
+
+
+FLORES_PLUS = dict.fromkeys(
+    (
+        "iso_639_3",
+        "iso_15924",
+        "glottocode",
+        "url",
+        "domain",
+        "topic",
+        "has_image",
+        "has_hyperlink",
+        "last_updated",
+    ),
+    "x",
+)
+GLOTCC = dict.fromkeys(("warc-target-uri", "warc-date", "warc-record-id", "warc-identified-content-language"), "x")
+
+
+def test_the_sets_of_the_papers_are_read_in_their_own_layout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The configurations, splits and columns of the hub's sets, as of 2025, with sentences of our own."""
+    import datasets
+
+    from langlift.tasks.task import TASKS
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    splits, lines = ("train", "validation", "test"), [text.replace("\n", " ") for text in TEXTS]
+    topics = [
+        {"index_id": i, "category": ("sports", "health")[i % 2], "text": text} for i, text in enumerate(TEXTS)
+    ]
+    sib = hub_folder(
+        tmp_path / "sib200", {code: dict.fromkeys(splits, topics) for code in ("mlt_Latn", "swh_Latn")}
+    )
+    read = TASKS["topic"].learner.read(f"{sib}:mlt_Latn", [], False, ())
+    assert (read.test.inputs, set(read.test.gold)) == (lines, {"sports", "health"})
+
+    opinions = [{"text": text, "label": i % 2} for i, text in enumerate(TEXTS)]
+    sentiment = hub_folder(tmp_path / "maltese_sa", {"default": dict.fromkeys(splits, opinions)})
+    read = TASKS["sentiment"].learner.read(str(sentiment), [], False, ())
+    assert (read.train.inputs, set(read.train.gold)) == (lines, {"0", "1"})
+
+    names = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"]
+    features = datasets.Features(
+        tokens=datasets.List(datasets.Value("string")),
+        ner_tags=datasets.List(datasets.ClassLabel(names=names)),
+        langs=datasets.List(datasets.Value("string")),
+        spans=datasets.List(datasets.Value("string")),
+    )
+    row = {
+        "tokens": ["Toni", "Borg", "telaq"],
+        "ner_tags": [1, 2, 0],
+        "langs": ["mt"] * 3,
+        "spans": ["PER: Toni Borg"],
+    }
+    wikiann = hub_folder(tmp_path / "wikiann", {code: {split: [row] for split in splits} for code in ("mt", "sw")})
+    for file in wikiann.rglob("*.parquet"):
+        datasets.Dataset.from_list([row], features=features).to_parquet(file)
+    read = TASKS["ner"].learner.read(f"{wikiann}:mt", [], True, ())
+    assert (read.test.inputs, read.test.gold) == ([["Toni", "Borg", "telaq"]], [["B-PER", "I-PER", "O"]])
+
+    flores = [{"id": i, **FLORES_PLUS, "text": text} for i, text in enumerate(TEXTS)]
+    folder = hub_folder(tmp_path / "flores_plus", {"mlt_Latn": {"dev": OTHERS, "devtest": flores}, "swh_Latn": {}})
+    assert list(open_source(parse_source(f"flores={folder}"), MALTESE).documents) == TEXTS
+    crawled = [{**GLOTCC, "content": text} for text in TEXTS]
+    folder = hub_folder(tmp_path / "glotcc", {"mlt-Latn": {"train": crawled}, "swh-Latn": {"train": OTHERS}})
+    assert list(open_source(parse_source(f"glotcc={folder}"), MALTESE).documents) == TEXTS

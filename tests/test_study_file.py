@@ -8,23 +8,27 @@ from pathlib import Path
 
 import pytest
 import yaml
+from test_corpus_sources import hub_folder
 
 import langlift
 from langlift.adapters.method import METHODS
 from langlift.backbones.loading import load_tokenizer
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
-from langlift.studies import draft
-from langlift.studies.checking import check_data
+from langlift.studies import draft, pricing
+from langlift.studies.checking import check_data, hub_remarks
 from langlift.studies.cutting import cut_data, larger_than_data
 from langlift.studies.execution import execute
 from langlift.studies.folder import read_run
 from langlift.studies.planning import plan_study
-from langlift.studies.pricing import STEP_SECONDS, gpus_by_name, price_plan
+from langlift.studies.pricing import MOST_ROWS, STEP_SECONDS, gpus_by_name, price_plan
+from langlift.studies.running import run_study
 from langlift.studies.step import Input, Step, existing
 from langlift.studies.study import study_text
 from langlift.studies.study_file import SHIPPED, read_study
+from langlift.training import cost
 
+BUNDLED = Path(langlift.__file__).parent / "bundled"
 SMOKE = SHIPPED / "smoke.yaml"
 TOPIC_ALONE = {"topic": {"data": "SIB/200", "use": ["stacked"]}}
 
@@ -550,3 +554,128 @@ def test_a_published_base_is_priced_by_its_shape(write):
     assert by_method["full"].disk_bytes == pytest.approx(4 * 278e6, rel=0.01)
     assert by_method["full"].flops > by_method["seq_bn"].flops > 0
     assert price.total.seconds is None
+
+
+def test_a_plan_is_summed_up_to_fit_a_screen(write, langlift):
+    plan = planned(write())
+    price = price_plan(plan, {plan.steps[0].hash}, gpus_by_name(["a100"]), calibrate=False, hour=2.0)
+    rows = {(one.what, one.language, one.method): one for one in price.summary}
+    assert rows["adapt", "swh_Latn", "lora"].runs == 2 and len(rows) == len(price.summary) <= MOST_ROWS + 1
+    assert rows["task topic", "mlt_Latn", "seq_bn"].runs == 4, "alone and stacked, with two seeds"
+    total = price.summary[-1]
+    assert (total.what, total.runs, total.finished, total.languages) == ("all", len(plan.steps), 1, 2)
+    assert sum(one.runs for one in price.summary[:-1]) == total.runs
+    assert total.disk_bytes == price.total.disk_bytes and total.gpu_seconds == pytest.approx(price.gpu_seconds)
+    assert price.gpu_prices == {"A100": pytest.approx(2.0 * price.gpu_seconds["A100"] / 3600)}
+    shown = langlift("study", "plan", write(), "--no-calibrate", "--gpu", "A100", "--price", "2")
+    assert "swh_Latn" in shown.out and "h on A100" in shown.out and "at the price given" in shown.err
+    assert plan.steps[0].hash[:8] not in shown.out
+    full = langlift("study", "plan", write(), "--no-calibrate", "--full").out
+    assert all(step.hash[:8] in "".join(full.split()).replace("│", "") for step in plan.steps)
+    alone = langlift("study", "plan", write(), "--no-calibrate", "--price", "2", "--json")
+    assert alone.code == 2 and "--gpu A100" in alone.error["hint"]
+
+
+def test_many_languages_are_one_row_for_each_method(monkeypatch):
+    monkeypatch.setenv("CONCEPTNET", str(BUNDLED / "mlt_Latn_graph.tsv"))
+    price = price_plan(planned(SHIPPED / "2502.10140-three.yaml"), gpus=gpus_by_name(["A100"]), calibrate=False)
+    assert len(price.summary) <= MOST_ROWS + 1
+    assert {(one.what, one.method) for one in price.summary} >= {("adapt", "full"), ("fuse ner", "seq_bn_inv")}
+    assert all(one.languages == 3 and one.language is None for one in price.summary)
+
+
+def test_the_disk_is_that_of_what_runs_leave(write, tmp_path):
+    """Of the smallest of each kind: adapters, heads, copies of adapters, the attention of a fusion."""
+    changes = {
+        "languages": ["mlt"],
+        "data": {"text": "{language}.txt", "more": "swh_Latn.txt"},
+        "axes": {"method": ["seq_bn", "full"], "data": ["text", "more"]},
+        "adapt": {"steps": 1, "batch_size": 2, "validation_examples": 2},
+        "task": {"epochs": 1, "train_examples": 8},
+        "score": None,
+    }
+    tasks = {"topic": {"data": yaml.safe_load(write().read_text())["tasks"]["topic"]["data"]}}
+    tasks["topic"]["use"] = ["alone", "stacked", "fused", "full"]
+    plan = planned(write(tasks=tasks, **changes))
+    runs = tmp_path / "runs"
+    for step, one in zip(plan.steps, price_plan(plan, calibrate=False).runs, strict=True):
+        assert execute(step, runs).ok
+        weights = [path.stat().st_size for path in step.folder_in(runs).rglob("*.safetensors")]
+        assert one.disk_bytes == pytest.approx(sum(weights), rel=0.35, abs=12_000), one.name
+
+
+def test_whole_models_may_be_dropped_and_come_back(write, tmp_path):
+    changes = {"languages": ["mlt"], "axes": {"method": ["full"]}, "score": {"text": "text", "sentences": 2}}
+    path = write(keep="adapters", tasks=None, **changes)
+    plan, out = planned(path), tmp_path / "out"
+    price = price_plan(plan, calibrate=False)
+    assert price.total.disk_bytes == 0 and any("removed as soon as no run needs" in one for one in price.remarks)
+    result = run_study(plan, out)
+    assert not result.failures and not list(out.rglob("*.safetensors")), "and what needed it was run before"
+    adapted = next(step for step in plan.steps if step.kind == "adapt").folder_in(out / "runs")
+    loss = read_run(adapted).result["value"]
+    again = planned(write(keep="adapters", tasks=None, **changes | {"score": {"text": "text", "sentences": 3}}))
+    assert run_study(again, out, set_aside=True).finished_now == 3, "the base's score, the model, and its score"
+    assert read_run(adapted).result["value"] == loss and not list((out / "runs").rglob("*.safetensors"))
+    kept = planned(write(keep="models", tasks=None, **changes))
+    assert run_study(kept, tmp_path / "kept").finished_now == 3 and list(
+        (tmp_path / "kept").rglob("*.safetensors")
+    )
+    assert read_study(tmp_path / "kept").keep == "models" and read_study(out).keep == "adapters"
+    with pytest.raises(InputError, match="keep must be one of models, adapters, not 'nothing'"):
+        read_study(write(keep="nothing"))
+
+
+def test_time_is_that_of_a_machine_that_does_nothing_else(write, monkeypatch):
+    monkeypatch.setattr(pricing, "_load", lambda: 99.5)
+    plan = planned(write(languages=["mlt"], axes={"method": ["seq_bn"]}, tasks=None))
+    busy = price_plan(plan)
+    assert any("machine was busy (load 99.5" in one for one in busy.remarks)
+    clock = iter(range(0, 10**9, 50))  # the process waits for 50 s whenever it looks at its watch
+    monkeypatch.setattr(cost.time, "monotonic", lambda: float(next(clock)))
+    waiting = price_plan(plan)
+    assert 0 < waiting.total.seconds < 10 * max(busy.total.seconds, 1.0)
+
+
+def test_a_missing_conceptnet_is_one_error(monkeypatch, tmp_path):
+    for value, message in ((None, "variable CONCEPTNET is not set"), ("none.gz", "none.gz: no such file")):
+        monkeypatch.delenv("CONCEPTNET", raising=False)
+        if value:
+            monkeypatch.setenv("CONCEPTNET", str(tmp_path / value))
+        with pytest.raises(InputError) as refusal:
+            read_study(SHIPPED / "2502.10140.yaml")
+        assert refusal.value.message.count("2502.10140.yaml:") == 1 and message in refusal.value.message
+        assert "the first lines of" in refusal.value.hint
+
+
+@pytest.mark.parametrize("name", ["2502.10140", "2502.10140-three", "2407.01406"])
+def test_the_papers_need_no_private_folder(name, monkeypatch):
+    monkeypatch.setenv("CONCEPTNET", str(BUNDLED / "mlt_Latn_graph.tsv"))
+    monkeypatch.delenv("LANGLIFT_DATA", raising=False)
+    plan = planned(SHIPPED / f"{name}.yaml")
+    check_data(plan)
+    remarks = hub_remarks(plan.steps)
+    assert "unimelb-nlp/wikiann" in remarks[0] and "DGurgurov/maltese_sa" in remarks[0]
+    gated = [one for one in remarks if "hf auth login" in one]
+    assert len(gated) == (name != "2407.01406") and all("openlanguagedata/flores_plus" in one for one in gated)
+
+
+def test_flores_is_scored_and_kept_out_of_corpora(write, tmp_path):
+    sentences = [f"Din hija sentenza tal-prova bin-numru {i}." for i in range(4)]
+    flores = {"mlt_Latn": {"devtest": [{"id": i, "text": text} for i, text in enumerate(sentences)]}}
+    folder = hub_folder(tmp_path / "flores", flores)
+    texts = [f"L-għasafar numru {i} telqu kmieni filgħodu." for i in range(60)] + sentences[:2]
+    (tmp_path / "web.txt").write_text("\n\n".join(texts), encoding="utf-8")
+    path = write(languages=["mlt"], data={"text": "file:web.txt"}, score=f"flores={folder}", tasks=None)
+    plan = planned(path)
+    built = [step for step in plan.steps if step.kind == "corpus"]
+    assert [one.cell["data"] for one in built] == ["flores", "text"] and built[1].needs == [built[0]]
+    for step in built:
+        assert execute(step, tmp_path / "runs").ok
+    text = load_text_data(built[1].output_in(tmp_path / "runs"))
+    assert not {*text.train, *text.dev, *text.test} & set(sentences)
+    score = next(step for step in plan.steps if step.kind == "score")
+    assert execute(score, tmp_path / "runs").ok
+    assert read_run(score.folder_in(tmp_path / "runs")).result["sentences"] == 4
+    with pytest.raises(InputError, match="flores is only scored"):
+        read_study(write(data={"text": "flores"}))

@@ -3,16 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from langlift.cli.options import argument, command, flag, note, option, print_json, print_table
 from langlift.cli.options import show as show_rows
-
-if TYPE_CHECKING:
-    from langlift.studies.planning import StudyPlan
-    from langlift.studies.pricing import PlanPrice
+from langlift.errors import InputError
 
 app = typer.Typer(help="Experiments of many runs, described in one file.", rich_markup_mode=None)
 
@@ -26,49 +23,31 @@ def plan(
     file: File,
     out: Path | None = option("--out FOLDER", "Study folder, whose finished runs are left out.", None),
     gpu: list[str] | None = option("--gpu NAME", "Also estimate hours on this GPU, such as A100.", None),
+    price: float | None = option("--price", "Price of an hour on the GPU, in any currency.", None, min=0),
+    full: bool = flag("--full", "Show every run, not only sums by kind, language and method."),
     no_calibrate: bool = flag("--no-calibrate", "Do not time this machine, which takes about 30 seconds."),
 ) -> Iterator[Any]:
-    """List the runs of a study with their estimated costs, without starting any."""
-    from langlift.studies.checking import check_data
+    """Summarise the runs of a study and their estimated costs, without starting any."""
+    from langlift.cli.study_display import show_plan
+    from langlift.studies.checking import check_data, hub_remarks
     from langlift.studies.cutting import larger_than_data
     from langlift.studies.folder import RUNS, is_done
     from langlift.studies.planning import plan_study
     from langlift.studies.pricing import gpus_by_name, price_plan
     from langlift.studies.study_file import read_study
 
+    if price is not None and not gpu:
+        raise InputError("--price is that of an hour on a GPU, and none is named", "add --gpu, such as --gpu A100")
     gpus = gpus_by_name(gpu or ())
     planned = plan_study(read_study(file))
     check_data(planned)
     folder = file if file.is_dir() and out is None else out
     finished = {step.hash for step in planned.steps if folder is not None and is_done(folder / RUNS, step)}
-    price = price_plan(planned, finished, gpus, not no_calibrate)
-    price.remarks.extend(larger_than_data(planned.steps, None if folder is None else folder / RUNS))
-    yield price
-    _show_plan(planned, price)
-
-
-def _show_plan(planned: "StudyPlan", price: "PlanPrice") -> None:
-    from langlift.progress import readable_seconds
-
-    asks = any(one.kind == "prompt" for one in price.runs)
-    unknown = any(one.tokens is None and not one.finished for one in price.runs)
-    what = "all unfinished runs" + ", as far as known" * unknown
-    runs = [*((one.name, one) for one in price.runs), (what, price.total)]
-    rows: list[tuple[str, ...]] = []
-    for name, one in runs:
-        requests = "" if one.requests is None else f"{one.requests:,}"
-        rows.append((name, *((requests,) if asks else ()), *one.shown()))
-    print_table(
-        f"{planned.study.name}: {len(price.runs)} runs",
-        ("run", *(("requests",) if asks else ()), "tokens", "FLOPs", "disk", "here"),
-        [*rows[:-1], (), rows[-1]],
-    )
-    for reason in planned.left_out:
-        note(f"left out: {reason}")
-    for name, seconds in price.gpu_seconds.items():
-        note(f"on one {name}: about {readable_seconds(seconds)}")
-    for remark in price.remarks:
-        note(remark)
+    priced = price_plan(planned, finished, gpus, not no_calibrate, price)
+    priced.remarks.extend(larger_than_data(planned.steps, None if folder is None else folder / RUNS))
+    priced.remarks.extend(hub_remarks(step for step in planned.steps if step.hash not in finished))
+    yield priced
+    show_plan(priced, full)
 
 
 @app.command("run")
@@ -88,9 +67,9 @@ def run(
 ) -> None:
     """Execute all unfinished runs of a study; after an interruption, run the same command again."""
     from langlift.cli.study_display import watching
-    from langlift.studies.checking import check_data
+    from langlift.studies.checking import check_data, hub_remarks
     from langlift.studies.cutting import larger_than_data
-    from langlift.studies.folder import RUNS
+    from langlift.studies.folder import RUNS, is_done
     from langlift.studies.planning import plan_study
     from langlift.studies.running import ray_engine, run_study, study_of
     from langlift.studies.study_file import read_study
@@ -98,7 +77,8 @@ def run(
     path, folder = study_of(file, out)
     planned = plan_study(read_study(path))
     check_data(planned)
-    for remark in larger_than_data(planned.steps, folder / RUNS):
+    unfinished = (step for step in planned.steps if not is_done(folder / RUNS, step))
+    for remark in (*larger_than_data(planned.steps, folder / RUNS), *hub_remarks(unfinished)):
         note(remark)
     engine = None if ray is None else ray_engine(ray, workers, cpus, gpus)
     with watching(planned, folder) as watcher:

@@ -1,4 +1,4 @@
-"""What the terminal shows while a study runs: progress bars, or plain lines if stderr is not a terminal."""
+"""What the terminal shows of a study: the table of its plan, and bars (or plain lines) while it runs."""
 
 import sys
 import time
@@ -9,12 +9,66 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from langlift.cli.options import note, print_table
 from langlift.progress import SECONDS_BETWEEN_LINES, readable_seconds
 from langlift.studies.execution import RunOutcome
 from langlift.studies.folder import RUNS, is_done
 from langlift.studies.planning import StudyPlan
+from langlift.studies.pricing import PlanPrice
 from langlift.studies.running import Watcher
 from langlift.studies.step import Step
+
+
+def show_plan(price: PlanPrice, full: bool) -> None:
+    """Print the runs of a plan, or with ``full=False`` their sums, and the remarks."""
+    title = f"{price.study}: {len(price.runs)} runs"
+    if full:
+        _print_runs(title, price)
+    else:
+        _print_summary(title, price)
+    for reason in price.left_out:
+        note(f"left out: {reason}")
+    for name, seconds in price.gpu_seconds.items():
+        money = f", {price.gpu_prices[name]:,.2f} at the price given" if name in price.gpu_prices else ""
+        note(f"on one {name}: about {readable_seconds(seconds)}{money}")
+    for remark in price.remarks:
+        note(remark)
+
+
+def _print_summary(title: str, price: PlanPrice) -> None:
+    """Without the columns in which no row has anything."""
+    rows = []
+    for one in price.summary:
+        times = (one.seconds, *one.gpu_seconds.values())
+        rows.append(
+            (
+                one.what,
+                f"{one.languages} languages" if one.languages > 1 else one.language or "",
+                one.method or "",
+                f"{one.runs:,}",
+                f"{one.finished:,}" if one.finished else "",
+                "" if one.requests is None else f"{one.requests:,}",
+                *("" if seconds is None else f"{seconds / 3600:,.2f}" for seconds in times),
+                "?" if one.disk_bytes is None else f"{one.disk_bytes / 1e9:,.2f}",
+            )
+        )
+    gpus = (f"h on {name}" for name in price.gpu_seconds)
+    headings = ("kind", "language", "method", "runs", "finished", "requests", "h here", *gpus, "GB")
+    used = [number for number in range(len(headings)) if any(row[number] for row in rows)]
+    shown = [tuple(row[number] for number in used) for row in rows]
+    print_table(title, [headings[number] for number in used], [*shown[:-1], (), shown[-1]])
+
+
+def _print_runs(title: str, price: PlanPrice) -> None:
+    asks = any(one.kind == "prompt" for one in price.runs)
+    unknown = any(one.tokens is None and not one.finished for one in price.runs)
+    what = "all unfinished runs" + ", as far as known" * unknown
+    rows: list[tuple[str, ...]] = []
+    for name, one in [*((one.name, one) for one in price.runs), (what, price.total)]:
+        requests = "" if one.requests is None else f"{one.requests:,}"
+        rows.append((name, *((requests,) if asks else ()), *one.shown()))
+    headings = ("run", *(("requests",) if asks else ()), "tokens", "FLOPs", "disk", "here")
+    print_table(title, headings, [*rows[:-1], (), rows[-1]])
 
 
 @contextmanager

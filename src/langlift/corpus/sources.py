@@ -35,12 +35,16 @@ HUB_SYNTAX = re.compile(r"(?P<id>[^:@#]+)(?::(?P<config>[^@#]+))?(?:@(?P<split>[
 
 @dataclass(frozen=True)
 class KnownSet:
-    """A public data set: its id on the hub, the split and the fields that contain text, and its licence."""
+    """A public data set: its id on the hub, the split and the fields that contain text, and its licence.
+
+    A ``gated`` one can only be read after its terms are accepted there.
+    """
 
     id: str
     split: str
     fields: tuple[str, ...]
     licence: str
+    gated: bool = False
 
 
 KNOWN = {
@@ -48,7 +52,9 @@ KNOWN = {
         "cis-lmu/GlotCC-V1", "train", ("content",), "texts: CommonCrawl terms of use; metadata: CC0 1.0"
     ),
     "wikipedia": KnownSet("wikimedia/wikipedia", "train", ("text",), "CC BY-SA 4.0 and GFDL"),
-    "flores": KnownSet("openlanguagedata/flores_plus", "devtest", ("text", "sentence"), "CC BY-SA 4.0"),
+    "flores": KnownSet(
+        "openlanguagedata/flores_plus", "devtest", ("text", "sentence"), "CC BY-SA 4.0", gated=True
+    ),
 }
 HUB = KnownSet("", "train", ("text", "content", "sentence"), "unknown: see the data set's page")
 OWN_FILES = "as given by its owner"

@@ -1,11 +1,12 @@
 """Checks of data and models before anything runs: everything damaged or missing is reported at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 from langlift.backbones.loading import check_head, weightless_model
 from langlift.bundled_models import BUNDLED
+from langlift.corpus.sources import KNOWN
 from langlift.corpus.text_data import load_text_data, texts_to_score
 from langlift.errors import InputError
 from langlift.evaluation.alignment import parallel_sentences
@@ -13,7 +14,7 @@ from langlift.language_facts import base_languages
 from langlift.progress import ProgressBar, progress_to
 from langlift.prompting.running import open_model, prompts_to_ask
 from langlift.studies.planning import StudyPlan
-from langlift.studies.step import Input, Step
+from langlift.studies.step import SCORED, Input, Step
 from langlift.tasks.task import TASKS
 
 Checks = dict[tuple[str, ...], Callable[[], object]]
@@ -44,6 +45,31 @@ def check_data(plan: StudyPlan) -> None:
             bar.advance()
     if errors:
         raise InputError("; ".join(dict.fromkeys(error.message for error in errors)), errors[0].hint)
+
+
+def hub_remarks(steps: Iterable[Step]) -> list[str]:
+    """What must be known before runs read data sets of the hub: which are not checked, and where to log in."""
+    steps = list(steps)
+    labelled = {
+        path.split(":")[0]
+        for step in steps
+        if "task" in step.settings
+        for name in ("data", "train_data")
+        for path in map(str, step.paths(name))
+        if not Path(path).exists()
+    }
+    sources = {str(one) for step in steps if step.kind == "corpus" for one in step.paths("sources")}
+    known = {one: KNOWN[one] for one in sorted(sources & KNOWN.keys())}
+    remarks = []
+    if names := [*(one.id for one in known.values()), *sorted(labelled)]:
+        remarks.append(f"not checked here, but by the runs that read them from the hub: {', '.join(names)}")
+    for one in (one for one in known.values() if one.gated):
+        remarks.append(
+            f"{one.id} is gated: accept its terms at huggingface.co/datasets/{one.id}, and run hf auth login first"
+        )
+    if labelled and sources - {SCORED}:
+        remarks.append("corpora may contain sentences of tasks on the hub; only those of local files are excluded")
+    return remarks
 
 
 def _checks(step: Step) -> Checks:

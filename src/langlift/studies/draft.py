@@ -11,7 +11,16 @@ from langlift.config.loading import Given, preset_settings, resolve
 from langlift.corpus.building import MAX_BYTES
 from langlift.errors import InputError
 from langlift.languages import Language
-from langlift.studies.step import Dependency, Input, Inputs, PromptCall, Step, data_source, existing, is_unread
+from langlift.studies.step import (
+    SCORED,
+    Dependency,
+    Inputs,
+    PromptCall,
+    Step,
+    data_source,
+    existing,
+    is_unread,
+)
 from langlift.studies.study import Study, is_decoder
 from langlift.studies.study_file import SECTIONS
 from langlift.tasks.task import task_recipe
@@ -114,9 +123,9 @@ class Draft:
                 "language": str(language),
                 "sources": [*map(_without_folder, source.paths)],
             }
-            inputs = {"sources": tuple(map(data_source, source.paths))}
+            inputs: Inputs = {"sources": tuple(map(data_source, source.paths))}
             if source.kind == "corpus":
-                inputs["exclude"] = self._evaluation_data(language)
+                inputs = {**inputs, "exclude": self._evaluation_data(language)}
                 largest = max((size for size in self.study.values("max_bytes") if size), default=0)
                 if (budget := round(largest * CORPUS_FOR_TRAIN)) > MAX_BYTES:
                     settings["max_bytes"] = budget
@@ -130,13 +139,25 @@ class Draft:
             return found
         return self._add("cut", {"max_bytes": max_bytes}, {"of": (found,)}, cell | {"max_bytes": max_bytes})
 
-    def _evaluation_data(self, language: Language) -> tuple[Input, ...]:
-        """The data of scores and tasks on this machine, which corpora must not contain."""
+    def _scored(self, language: Language) -> Dependency | None:
+        """The sentences to score: a file or folder, or FLORES, which a run downloads; None if they are in data."""
         score = self.study.score
-        sources = [] if score is None or isinstance(score.text, str) else [score.text.get(language)]
-        sources += [task.data.get(language) for task in self.study.tasks.values()]
+        if score is None or isinstance(score.text, str):
+            return None
+        source = score.text[language]
+        if source.kind == "path":
+            return existing(source.paths[0])
+        settings = {"language": str(language), "sources": [*map(_without_folder, source.paths)]}
+        inputs = {"sources": tuple(map(data_source, source.paths))}
+        return self._add("corpus", settings, inputs, {"base": None, "language": str(language), "data": SCORED})
+
+    def _evaluation_data(self, language: Language) -> tuple[Dependency, ...]:
+        """The data of scores, and of tasks on this machine, which corpora must not contain."""
+        scored = self._scored(language)
+        sources = [task.data.get(language) for task in self.study.tasks.values()]
         paths = [path for source in sources if source is not None for path in source.paths]
-        return tuple(existing(path) for path in dict.fromkeys(paths) if Path(path).exists())
+        found = [existing(path) for path in dict.fromkeys(paths) if Path(path).exists()]
+        return (*([] if scored is None else [scored]), *(one for one in found if one != scored))
 
 
 def _shown(value: Any) -> Any:

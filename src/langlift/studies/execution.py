@@ -133,7 +133,9 @@ def _recipe(step: Step, kind: type) -> Any:
 
 def _corpus(step: Step, runs: Path, folder: Path) -> Result:
     language, sources = find_language(step.settings["language"]), list(map(str, step.paths("sources")))
-    max_bytes, exclude = step.settings.get("max_bytes", MAX_BYTES), _paths(step, runs, "exclude")
+    max_bytes = step.settings.get("max_bytes", MAX_BYTES)
+    scored = [one.output_in(runs) / "test.jsonl" for one in step.needs]
+    exclude = [*scored, *step.paths("exclude")]
     result = build_corpus(language, sources, step.output_in(runs), max_bytes=max_bytes, exclude=exclude)
     found = {"value": result.kept["bytes"], "before": result.read["bytes"], "seconds": result.seconds}
     return found, asdict(result)

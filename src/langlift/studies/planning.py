@@ -203,7 +203,7 @@ class _Planner(Draft):
         if isinstance(score.text, str):
             text, split = self._data(language, score.text, {}), "test"
         else:
-            text = existing(score.text[language].paths[0])
+            text = self._scored(language)
         if text is None:
             return
         measures: list[tuple[dict[str, str], str]]

@@ -1,7 +1,7 @@
 """The cost of a study before it starts: tokens, operations, disk space, time here and on a GPU."""
 
 import csv
-import time
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
@@ -15,12 +15,13 @@ from langlift.adapters.composition import attach, train_only
 from langlift.adapters.method import METHODS, Shape, is_whole_model
 from langlift.backbones.loading import model_location, weightless_model
 from langlift.backbones.registry import backbone_of
+from langlift.corpus.building import MAX_BYTES
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.language_facts import base_shape
 from langlift.progress import progress_to, readable_seconds, say
 from langlift.studies.planning import StudyPlan
-from langlift.studies.step import BUILDS, Step
+from langlift.studies.step import BUILDS, Step, is_scored
 from langlift.studies.study import is_decoder
 from langlift.studies.workload import requests_of, workload_of
 from langlift.training.cost import step_time
@@ -38,6 +39,8 @@ HEAD_SHARE = 0.15
 FUSION = 1.5
 """Assumed cost of a task on fused adapters, relative to one on a single adapter."""
 WEIGHT_BYTES = 4
+MOST_ROWS = 40
+"""Rows of a plan's summary that fit on a screen."""
 ADAPTER_SHAPE = ("method", *dict.fromkeys(setting for method in METHODS.values() for setting in method.sized_by))
 """The settings that determine the number of trained parameters."""
 CALIBRATION_TEXT = "Ommi sajret borma kbira ta' minestra u missieri mar il-baħar biex jistad mal-ħbieb tiegħu."
@@ -49,13 +52,14 @@ Training = tuple[str, AdaptRecipe]
 class TrainingCost:
     """The cost of one kind of training: operations per trained token, trained parameters, seconds here.
 
-    ``forward`` is the share of the operations that evaluation takes. ``token_seconds`` and ``overhead_seconds``
-    (for loading) are None and 0 if it was not timed on this machine.
+    ``forward`` is the share of the operations that evaluation takes; ``shape`` is the base's. ``token_seconds``
+    and ``overhead_seconds`` (for loading) are None and 0 if it was not timed on this machine.
     """
 
     token_flops: float
     parameters: int
     forward: float
+    shape: Shape | None
     token_seconds: float | None = None
     overhead_seconds: float = 0.0
 
@@ -65,6 +69,7 @@ class RunPrice:
     """The estimated computation, disk space and time (here) of one run; None if unknown.
 
     ``requests`` is the maximum number of prompts for a large model; ``tokens`` are then those of the prompts.
+    ``disk_bytes`` are what the finished run leaves. ``language`` is the family's name for one of a family.
     """
 
     name: str
@@ -76,6 +81,18 @@ class RunPrice:
     seconds: float | None = None
     steps: int | None = None
     requests: int | None = None
+    language: str | None = None
+    method: str | None = None
+    task: str | None = None
+
+    @property
+    def what(self) -> str:
+        """The kind and the task."""
+        return f"{self.kind} {self.task}" if self.task else self.kind
+
+    def gpu_seconds(self, peak: float) -> float:
+        """The estimated time on a GPU with this peak (operations per second)."""
+        return max((self.flops or 0.0) / (UTILISATION * peak), STEP_SECONDS * (self.steps or 0))
 
     def shown(self) -> tuple[str, str, str, str]:
         """Cells of a table."""
@@ -90,16 +107,40 @@ class RunPrice:
 
 
 @dataclass(frozen=True)
+class PlanRow:
+    """Runs of a plan with something in common; ``language`` and ``method`` are None where they differ.
+
+    ``requests``, ``seconds``, ``disk_bytes`` and ``gpu_seconds`` (by GPU name) are sums over the unfinished runs,
+    as far as known.
+    """
+
+    what: str
+    language: str | None
+    languages: int
+    method: str | None
+    runs: int
+    finished: int
+    requests: int | None
+    seconds: float | None
+    disk_bytes: int | None
+    gpu_seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
 class PlanPrice:
     """All runs with their estimated costs; ``total`` is that of the unfinished runs, as far as it is known.
 
-    ``gpu_seconds`` are by GPU name; ``remarks`` are the assumptions made, ``left_out`` the combinations not run.
+    ``gpu_seconds`` are by GPU name, ``gpu_prices`` what they cost at ``--price``; ``summary`` are the runs by
+    kind, language and method, and all of them in the last row. ``remarks`` are the assumptions made, ``left_out``
+    the combinations not run.
     """
 
     study: str
     runs: list[RunPrice]
     total: RunPrice
     gpu_seconds: dict[str, float] = field(default_factory=dict)
+    gpu_prices: dict[str, float] = field(default_factory=dict)
+    summary: list[PlanRow] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
@@ -124,12 +165,14 @@ def price_plan(
     finished: Collection[str] = (),
     gpus: Mapping[str, float] | None = None,
     calibrate: bool = True,
+    hour: float | None = None,
 ) -> PlanPrice:
     """The prices of all runs of a plan that are not among the ``finished`` hashes.
 
-    ``gpus`` are those of ``gpus_by_name``. With ``calibrate``, a few training steps of each base and method are
-    timed here, if the base can be loaded.
+    ``gpus`` are those of ``gpus_by_name``, and ``hour`` is the price of an hour on them. With ``calibrate``, a few
+    training steps of each base and method are timed here, if the base can be loaded.
     """
+    gpus, load = gpus or {}, _load()
     missing = [step for step in plan.steps if step.hash not in finished]
     trainings = list(dict.fromkeys(filter(None, map(_training, missing))))
     # Lines for timing: of the first training data that exist already.
@@ -143,6 +186,7 @@ def price_plan(
         timed = replace(recipe, objective=CAUSAL) if is_decoder(base, plan.study) else recipe
         costs[base, recipe] = _training_cost(base, timed, text, seconds, remarks)
     runs = [_priced(step, step.hash in finished, costs, remarks) for step in plan.steps]
+    runs = _without_models(plan, runs, remarks)
     open_runs = [price for price in runs if not price.finished]
     if any(price.kind == "prompt" for price in open_runs):
         remarks.append(
@@ -152,19 +196,79 @@ def price_plan(
         )
     if any(price.tokens is None and price.kind != "prompt" for price in open_runs):
         remarks.append("? is unknown: downloading and building of corpora, graphs and vocabularies have no price")
-    gpu_seconds = {
-        name: sum(
-            max((price.flops or 0.0) / (UTILISATION * peak), STEP_SECONDS * (price.steps or 0)) for price in runs
+    if load > (cores := os.cpu_count() or 1) and any(cost and cost.token_seconds for cost in costs.values()):
+        remarks.append(
+            f"timed while the machine was busy (load {load:.1f}, cores {cores}): times here are for a machine "
+            "that does nothing else, and may be too long if PyTorch uses several cores"
         )
-        for name, peak in (gpus or {}).items()
-    }
+    gpu_seconds = {name: sum(price.gpu_seconds(peak) for price in runs) for name, peak in gpus.items()}
     if gpus:
         remarks.append(
             f"GPU times assume {UTILISATION:.0%} of the data sheet's peak (facts/gpus.csv), and at least "
             f"{1000 * STEP_SECONDS:.0f} ms per step; one run at a time"
         )
     remarks = list(dict.fromkeys(remarks))
-    return PlanPrice(plan.study.name, runs, _total(open_runs), gpu_seconds, remarks, list(plan.left_out))
+    prices = {} if hour is None else {name: hour * seconds / 3600 for name, seconds in gpu_seconds.items()}
+    return PlanPrice(
+        plan.study.name,
+        runs,
+        _total(open_runs),
+        gpu_seconds,
+        prices,
+        _summary(runs, gpus),
+        remarks,
+        list(plan.left_out),
+    )
+
+
+def _without_models(plan: StudyPlan, runs: Sequence[RunPrice], remarks: list[str]) -> list[RunPrice]:
+    """The runs with what they leave on the disk after ``keep: adapters``, and a remark on whole models."""
+    removed = plan.study.keep == "adapters"
+    pairs = list(zip(plan.steps, runs, strict=True))
+    if whole := sum(one.disk_bytes or 0 for step, one in pairs if step.trains_model):
+        how = (
+            "are removed as soon as no run needs them ('keep: adapters'); until then they are on the disk, too"
+            if removed
+            else "are kept; 'keep: adapters' in the study file removes each as soon as no run needs it"
+        )
+        remarks.append(f"whole models ({whole / 1e9:,.1f} GB) {how}")
+    return [replace(one, disk_bytes=0) if removed and step.trains_model else one for step, one in pairs]
+
+
+def _load() -> float:
+    """The mean number of processes that want a core, over the last minute; 0 if the system does not tell."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
+def _summary(runs: Sequence[RunPrice], gpus: Mapping[str, float]) -> list[PlanRow]:
+    """The runs by kind, language and method; if these are too many rows, without the language, or by kind."""
+    groups: dict[tuple[str | None, ...], list[RunPrice]] = {}
+    for names in (("what", "language", "method"), ("what", "method"), ("what",)):
+        groups = {}
+        for run in runs:
+            groups.setdefault(tuple(getattr(run, name) for name in names), []).append(run)
+        if len(groups) <= MOST_ROWS:
+            break
+    rows = [_row(group[0].what, group, gpus) for group in groups.values()]
+    return [*sorted(rows, key=lambda row: row.what), _row("all", runs, gpus)]
+
+
+def _row(what: str, runs: Sequence[RunPrice], gpus: Mapping[str, float]) -> PlanRow:
+    languages, methods = ({getattr(run, name) for run in runs} for name in ("language", "method"))
+    unfinished = [run for run in runs if not run.finished]
+    total = _total(unfinished)
+    return PlanRow(
+        what,
+        next(iter(languages)) if len(languages) == 1 else None,
+        len(languages),
+        next(iter(methods)) if len(methods) == 1 else None,
+        len(runs),
+        len(runs) - len(unfinished),
+        total.requests,
+        total.seconds,
+        total.disk_bytes,
+        {name: sum(run.gpu_seconds(peak) for run in runs) for name, peak in gpus.items()},
+    )
 
 
 def _training(step: Step) -> Training | None:
@@ -185,36 +289,43 @@ def _training_cost(
     if seconds is not None:
         say(f"timing {recipe.method} on {base} ...")
         try:
-            started = time.monotonic()
             with progress_to(lambda *report: None):
                 found = step_time(base, text or [CALIBRATION_TEXT], recipe, most_seconds=seconds)
-            overhead = max(0.0, time.monotonic() - started - 6 * found.seconds)
             token_seconds = found.seconds / found.tokens
-            return TrainingCost(found.flops_per_token, found.trained, forward, token_seconds, overhead)
+            return TrainingCost(
+                found.flops_per_token, found.trained, forward, _shape(base), token_seconds, found.loading
+            )
         except InputError as error:
             remarks.append(f"not timed here: {error.message}")
+    shape = _shape(base)
+    if shape is None:
+        remarks.append(f"{base}: its size is unknown without it")
+        return None
     if Path(model_location(base)).exists():
         # Counted on the model without its weights: the matrices that every token passes through.
         model = weightless_model(base)
         embeddings = model.base_model.get_submodule(backbone_of(model).embeddings)
         body = _matrix_weights(model.base_model) - _matrix_weights(embeddings)
-        config: Any = model.config
-        hidden, vocabulary = config.hidden_size, config.vocab_size
         adapter = method.config(recipe)
         if adapter is not None:
             attach(model, "priced", adapter)
         train_only(model, None if adapter is None else "priced")
         parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    elif (shape := base_shape(base)) is not None:
-        hidden, layers, vocabulary = shape
-        body = 12 * layers * hidden**2
-        parameters = round(method.parameters(recipe, Shape(hidden, layers, vocabulary)))
     else:
-        remarks.append(f"{base}: its size is unknown without it")
-        return None
-    mlm_head = HEAD_SHARE * (hidden**2 + hidden * vocabulary)
-    head = hidden * vocabulary if recipe.objective == CAUSAL else mlm_head
-    return TrainingCost(2 * (body + head) / forward, parameters, forward)
+        body = 12 * shape.layers * shape.hidden_size**2
+        parameters = round(method.parameters(recipe, shape))
+    output = shape.hidden_size * shape.vocabulary_size
+    head = output if recipe.objective == CAUSAL else HEAD_SHARE * (shape.hidden_size**2 + output)
+    return TrainingCost(2 * (body + head) / forward, parameters, forward, shape)
+
+
+def _shape(base: str) -> Shape | None:
+    """The dimensions of a base on this machine or in the tables."""
+    if Path(model_location(base)).exists():
+        config: Any = weightless_model(base).config
+        return Shape(config.hidden_size, config.num_hidden_layers, config.vocab_size)
+    known = base_shape(base)
+    return None if known is None else Shape(*known)
 
 
 def _matrix_weights(module: nn.Module) -> int:
@@ -224,30 +335,55 @@ def _matrix_weights(module: nn.Module) -> int:
 def _priced(
     step: Step, finished: bool, costs: Mapping[Training | None, TrainingCost | None], remarks: list[str]
 ) -> RunPrice:
-    if step.call is not None and not finished:
+    cell = step.cell
+    price = RunPrice(
+        step.name,
+        step.kind,
+        finished,
+        language=cell.get("language"),
+        method=cell.get("method") or step.settings.get("method"),
+        task=cell.get("task"),
+    )
+    if finished:
+        return price
+    if step.call is not None:
         requests, tokens = requests_of(step, step.call)
-        return RunPrice(step.name, step.kind, False, tokens=tokens, requests=requests)
-    if finished or (cost := costs.get(_training(step))) is None:
-        return RunPrice(step.name, step.kind, finished)
+        return replace(price, tokens=tokens, requests=requests)
+    if step.kind in ("corpus", "cut"):
+        return replace(price, disk_bytes=0 if is_scored(step) else step.settings.get("max_bytes", MAX_BYTES))
+    if (cost := costs.get(_training(step))) is None:
+        return price
     work = workload_of(step)
     if work.assumed:
         remarks.append(f"tokens are assumed for {work.assumed}")
     training_tokens = work.trained + cost.forward * work.read
     if step.kind == "fuse":
         training_tokens *= FUSION
-    copies = 2 if {"trained", "adapters"} & step.inputs.keys() and not is_whole_model(step.cell["method"]) else 1
-    return RunPrice(
-        step.name,
-        step.kind,
-        False,
+    seconds = None if cost.token_seconds is None else training_tokens * cost.token_seconds + cost.overhead_seconds
+    return replace(
+        price,
         tokens=round(work.trained + work.read),
         flops=training_tokens * cost.token_flops,
-        disk_bytes=0 if step.kind in ("score", "alignment") else WEIGHT_BYTES * cost.parameters * copies,
-        seconds=None
-        if cost.token_seconds is None
-        else training_tokens * cost.token_seconds + cost.overhead_seconds,
+        disk_bytes=WEIGHT_BYTES * _weights_kept(step, cost, costs),
+        seconds=seconds,
         steps=work.steps,
     )
+
+
+def _weights_kept(step: Step, cost: TrainingCost, costs: Mapping[Training | None, TrainingCost | None]) -> int:
+    """The number of weights in a finished run's folder: checkpoints are removed at its end."""
+    if step.kind in ("score", "alignment"):
+        return 0
+    weights = cost.parameters
+    if step.kind in ("task", "fuse") and cost.shape is not None:
+        hidden = cost.shape.hidden_size
+        weights += hidden**2  # the head's dense layer
+        if step.kind == "fuse":
+            weights += 3 * cost.shape.layers * hidden**2  # query, key and value of each layer
+        for below in (*step.inputs.get("trained", ()), *step.inputs.get("adapters", ())):
+            if isinstance(below, Step) and not is_whole_model(below.cell["method"]):
+                weights += (costs.get(_training(below)) or cost).parameters  # a copy of each adapter
+    return weights
 
 
 def _total(runs: Sequence[RunPrice]) -> RunPrice:

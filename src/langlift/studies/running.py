@@ -5,7 +5,7 @@ import shutil
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,11 +111,16 @@ def run_study(
         write_text(out / STUDY, study_text(plan.study))
         for step in plan.steps:
             update_cell(runs, step)
-        missing = [step for step in plan.steps if not is_done(runs, step)]
+        missing = _missing(plan, runs)
+        unfinished = {step.hash for step in missing}
+        _remove_models(plan.steps, plan, runs, unfinished)
         watcher, failures = watcher or Watcher(), []
         for step, outcome in (engine or in_this_process)(missing, runs, watcher):
             watcher.ended(step, outcome)
-            if not outcome.ok:
+            if outcome.ok:
+                unfinished.remove(step.hash)
+                _remove_models((step, *step.needs), plan, runs, unfinished)
+            else:
                 failures.append(outcome)
     return StudyResult(
         study=str(out),
@@ -127,6 +132,27 @@ def run_study(
         remarks=larger_than_data(plan.steps, runs),
         seconds=round(time.monotonic() - started, 1),
     )
+
+
+def _missing(plan: StudyPlan, runs: Path) -> list[Step]:
+    """The unfinished runs, and any finished one whose whole model was removed and is needed again."""
+    missing = [step for step in plan.steps if not is_done(runs, step)]
+    needed = {one.hash: one for step in missing for one in step.needs if one.trains_model and is_done(runs, one)}
+    gone = [step for step in needed.values() if not step.models_in(runs)]
+    for step in gone:
+        shutil.rmtree(step.folder_in(runs))
+    return _missing(plan, runs) if gone else missing
+
+
+def _remove_models(steps: Sequence[Step], plan: StudyPlan, runs: Path, unfinished: Collection[str]) -> None:
+    """With ``keep: adapters``, remove those finished runs' whole models that no unfinished run needs."""
+    if plan.study.keep != "adapters":
+        return
+    for step in (one for one in steps if one.trains_model and one.hash not in unfinished):
+        waiting = (one for one in plan.steps if one.hash in unfinished)
+        if not any(step.hash == need.hash for one in waiting for need in one.needs):
+            for path in step.models_in(runs):
+                path.unlink()
 
 
 def in_this_process(steps: Sequence[Step], runs: Path, watcher: Watcher) -> Iterator[tuple[Step, RunOutcome]]:

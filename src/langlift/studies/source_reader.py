@@ -19,6 +19,7 @@ from langlift.errors import InputError
 from langlift.graph.plan import KINDS as GRAPH_KINDS
 from langlift.language_facts import facts_of
 from langlift.languages import Language, find_language
+from langlift.studies.step import SCORED
 from langlift.studies.study import DataSource
 
 CORPUS_KINDS = ("glotcc", "wikipedia", "hub", "file")
@@ -38,7 +39,8 @@ class SourceReader(YamlReader):
     languages: list[Language] = field(default_factory=list)
 
     def _error(self, location: str, message: str) -> None:
-        self.mistakes.append(f"{location}: {message}")
+        if (mistake := f"{location}: {message}") not in self.mistakes:  # one, not one for each language
+            self.mistakes.append(mistake)
 
     @contextmanager
     def _noting(self, location: str, prefix: str = "", hint: bool = False) -> Iterator[None]:
@@ -137,7 +139,7 @@ class SourceReader(YamlReader):
     ) -> dict[Language, DataSource]:
         """The data of each language: one pattern or list of sources for all, or ``LANG: PATH`` lines.
 
-        ``kinds`` are the allowed ones: path, graph, corpus, hub (an id) and several (paths).
+        ``kinds`` are the allowed ones: path, graph, corpus, flores, hub (an id) and several (paths).
         """
         location, node = entry
         languages = self.languages if languages is None else languages
@@ -161,6 +163,8 @@ class SourceReader(YamlReader):
             problem = ""
             if others:
                 problem = "files cannot be mixed with sources to build from"
+            elif kind == SCORED and kind not in kinds:
+                problem = f"{SCORED} is only scored: name it under score:"
             elif kind not in kinds:
                 problem = "a file or folder is needed here"
             elif kind == "path" and len(parts) > 1 and "several" not in kinds:
@@ -188,7 +192,7 @@ class SourceReader(YamlReader):
     def _path(self, location: str, text: str, kind: str, hub: bool) -> str:
         """A path or source with an absolute path, which must exist."""
         head, colon, rest = text.partition(":")
-        if kind == "corpus" and head != "file":
+        if kind == SCORED or (kind == "corpus" and head != "file"):
             with self._noting(location):
                 parse_source(text)
             return text
@@ -222,4 +226,6 @@ def _kind(text: str) -> str:
         return "path"
     if head in GRAPH_KINDS and (":" in text or head == "cldr"):
         return "graph"
+    if head == SCORED and (text == head or "=" in text):
+        return SCORED
     return "corpus" if head in CORPUS_KINDS and (":" in text or "=" in text or text == head) else "path"

@@ -9,7 +9,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Union
 
-from langlift.adapters.method import METHODS, readers
+from langlift.adapters.method import METHODS, is_whole_model, readers
 from langlift.backbones.loading import model_location
 from langlift.files import sha256_of
 from langlift.prompting.recipe import PromptRecipe
@@ -20,6 +20,8 @@ DATA = "data"
 """The subfolder of a run for what it built: a corpus, a graph, a reduced data set or a vocabulary."""
 BUILDS = ("corpus", "graph", "cut", "vocab")
 """The kinds of runs that build something for other runs, in ``DATA``. All others write to their folder itself."""
+SCORED = "flores"
+"""The source of sentences that are only scored."""
 IN_NAME = ("task", "use", "language", "method", "data", "objective", "variant", "with")
 """Entries of a cell that are part of a run's name, in this order; other axes and the seed follow."""
 NOT_IN_NAME = ("base", "metric", "seed")
@@ -108,6 +110,15 @@ class Step:
         (data,), train = self.paths("data"), self.paths("train_data")
         return (str(data), list(map(str, train))) if all(path.exists() for path in (data, *train)) else None
 
+    @property
+    def trains_model(self) -> bool:
+        """Whether it trains a whole model, not an adapter."""
+        return self.kind in ("adapt", "family", "task") and is_whole_model(self.settings["method"])
+
+    def models_in(self, runs: Path) -> list[Path]:
+        """The files with the weights of the whole model that it trained, if there are any."""
+        return [*self.folder_in(runs).rglob("model*.safetensors")] if self.trains_model else []
+
     def output_in(self, runs: Path) -> Path:
         """The folder of the run's result."""
         folder = self.folder_in(runs)
@@ -118,6 +129,11 @@ class Step:
         mine = runs / self.name
         others = () if mine.exists() else sorted(runs.glob(f"{self.kind}-*-{self.hash[:8]}"))
         return next(iter(others), mine)
+
+
+def is_scored(step: Step) -> bool:
+    """Whether a run builds sentences that are only scored."""
+    return step.kind == "corpus" and str(step.settings["sources"][0]).startswith(SCORED)
 
 
 def read_settings(recipe: Any) -> dict[str, Any]:

@@ -24,6 +24,8 @@ training the whole base model."""
 PROMPTED_USE = "prompted"
 """The use of a task by a large model that is only prompted."""
 BEHAVIOURS = ("corrected", "published")
+KEEP = ("models", "adapters")
+"""What finished runs keep besides metrics and predictions: everything trained, or no whole models."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ class Study:
     prompt: Prompting | None
     settings: Mapping[str, tuple[Given, ...]]
     preset: str | None
+    keep: str = KEEP[0]
 
     @property
     def training(self) -> str:
@@ -173,6 +176,7 @@ def study_text(study: Study) -> str:
         "alignment": alignment and {"with": alignment.compared_with, **vars(alignment), "compared_with": None},
         "tasks": study.tasks,
         "prompt": study.prompt,
+        "keep": study.keep,
     }
     content = _plain(content)
     for section, given in study.settings.items():

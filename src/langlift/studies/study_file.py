@@ -22,8 +22,10 @@ from langlift.prompting.recipe import PromptRecipe
 from langlift.prompting.server import is_url, url_parts
 from langlift.prompting.template import load_template
 from langlift.studies.source_reader import Block, Entry, SourceReader
+from langlift.studies.step import SCORED
 from langlift.studies.study import (
     BEHAVIOURS,
+    KEEP,
     Alignment,
     Axis,
     ByLanguage,
@@ -39,7 +41,7 @@ from langlift.training.recipes import AdaptRecipe, FamilyRecipe
 from langlift.vocab.recipe import VocabRecipe
 
 STUDY = "study.yaml"
-KEYS = ("name", "preset", "base", "languages", "family", "data", "axes", "score", "alignment", "tasks")
+KEYS = ("name", "preset", "base", "languages", "family", "data", "axes", "score", "alignment", "tasks", "keep")
 SECTIONS: dict[str, type] = {
     "adapt": AdaptRecipe,
     "adapt-family": FamilyRecipe,
@@ -82,7 +84,8 @@ def read_study(path: Path) -> Study:
             raise InputError(f"{path}: must contain 'key: value' lines", HINT)
         study = reader.read(reader._block((str(path), root), "key", (*KEYS, *SECTIONS), "key"))
     if reader.mistakes:
-        raise InputError("; ".join(reader.mistakes), HINT)
+        needs = f"the first lines of {path} say what it needs" if path.parent == SHIPPED else HINT
+        raise InputError("; ".join(reader.mistakes), needs)
     return study
 
 
@@ -136,6 +139,7 @@ class _StudyReader(SourceReader):
             prompt=self._prompting(content["prompt"], prompt_block, tasks) if "prompt" in content else None,
             settings=settings,
             preset=preset,
+            keep=self._keep(content),
         )
         self._check_combinations(study, content)
         return study
@@ -149,6 +153,12 @@ class _StudyReader(SourceReader):
                 if not preset_path(text).is_file():
                     self._error(blocks["preset"][0], f"{text}: no such file")
         return text or None
+
+    def _keep(self, blocks: Block) -> str:
+        kept = self._text(blocks, "keep") or KEEP[0]
+        if kept not in KEEP:
+            self._error(blocks["keep"][0], f"keep must be one of {', '.join(KEEP)}, not '{kept}'")
+        return kept
 
     def _settings(self, section: str, block: Block, data: Sequence[str]) -> tuple[Given, ...]:
         """A block of settings; blocks of tasks, methods and data within it are checked when they are used."""
@@ -253,7 +263,7 @@ class _StudyReader(SourceReader):
             if any(source.kind == "graph" for source in sources.values()):
                 self._error(place, f"score needs text, and '{node.value}' is a graph")
             return Scoring(node.value, **limited)
-        sources = self._sources(block["text"], ("path",))
+        sources = self._sources(block["text"], ("path", SCORED))
         self._check_all_languages(place, "score", sources)
         return Scoring(sources, **limited)
 

@@ -17,7 +17,7 @@ from langlift.evaluation.alignment import parallel_sentences
 from langlift.progress import progress_to
 from langlift.prompting.local import LocalModel
 from langlift.prompting.running import prompts_to_ask
-from langlift.studies.step import Dependency, Input, PromptCall, Step
+from langlift.studies.step import Dependency, Input, PromptCall, Step, is_scored
 from langlift.tasks.learner import text_of
 from langlift.tasks.task import TASKS
 from langlift.training.recipes import CAUSAL
@@ -55,6 +55,7 @@ class _Lengths:
 ASSUMED = {
     "graph": _Lengths(50_000, 5_000, 5_000, 14.0, 14.0**2, "a graph that is not built yet"),
     "corpus": _Lengths(100_000, 10_000, 10_000, 48.0, 48.0**2, "a corpus that is not built yet"),
+    "flores": _Lengths(0, 0, 1_012, 42.0, 48.0**2, "FLORES sentences"),
     "task": _Lengths(1_000, 125, 250, 32.0, 32.0**2, "task data of the hub"),
 }
 """For data that are not built yet, or not on this machine."""
@@ -114,7 +115,7 @@ def _of_text(source: Dependency, base: str, max_tokens: int) -> _Lengths:
         return _of_file(source.path, base, max_tokens)
     if source.kind == "cut":
         return _of_text(source.inputs["of"][0], base, max_tokens)
-    return ASSUMED[source.kind]
+    return ASSUMED["flores" if is_scored(source) else source.kind]
 
 
 @cache
@@ -128,7 +129,12 @@ def _of_score(step: Step, base: str) -> _Lengths:
     if isinstance(source, Step):
         return _of_text(source, base, MAX_SCORED)
     path = Path(source.path)
-    texts = texts_to_score(path, step.settings["split"] if path.is_file() else None, step.settings["sentences"])
+    return _of_scored(path, step.settings["split"] if path.is_file() else None, step.settings["sentences"], base)
+
+
+@cache
+def _of_scored(path: Path, split: str | None, sentences: int | None, base: str) -> _Lengths:
+    texts = texts_to_score(path, split, sentences)
     return _lengths(base, texts, test=len(texts))
 
 

@@ -85,7 +85,7 @@ class StepTime:
     """``seconds`` of one optimiser step (median of those measured) and the ``tokens`` in it.
 
     ``flops_per_token`` are the floating point operations of the first step, counted as in ``cost.py``; ``trained``
-    is the number of parameters that train.
+    is the number of parameters that train; ``loading`` are the seconds that loading the model took.
     """
 
     seconds: float
@@ -95,6 +95,18 @@ class StepTime:
     precision: str
     flops_per_token: float = 0.0
     trained: int = 0
+    loading: float = 0.0
+
+
+class _Stopwatch:
+    """Seconds since it was made; on a CPU at most the processor time, which other processes do not lengthen."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._wall, self._processor = device, time.monotonic(), time.process_time()
+
+    def seconds(self) -> float:
+        wall = time.monotonic() - self._wall
+        return wall if self._device.type == "cuda" else min(wall, time.process_time() - self._processor)
 
 
 def step_time(
@@ -111,8 +123,11 @@ def step_time(
     Raises:
         InputError: the base cannot be used, or no text contains a token that it knows.
     """
+    device = default_device()
+    loading = _Stopwatch(device)
     loaded = BaseModel.load(base, masked_only=recipe.objective != CAUSAL, head_needed=False)
     model, tokenizer = loaded.model, loaded.tokenizer
+    loaded_in = loading.seconds()
     size = recipe.batch_size
     needed = (MEASURED_STEPS + 1) * size
     repeated = list(texts) * (needed // max(1, len(texts)) + 1)
@@ -122,7 +137,6 @@ def step_time(
     if config is not None:
         attach(model, "measured", config)
     train_only(model, None if config is None else "measured")
-    device = default_device()
     model.to(device)
     path = with_contrast(loss_path(recipe.path, model, tokenizer.pad_token_id), recipe.contrast)
     examples = one_pass(examples_for(tokenizer, recipe)(rows, recipe.seed), len(rows))
@@ -134,7 +148,7 @@ def step_time(
 
     def step(batch: Batch) -> float:
         """The seconds of one step."""
-        started = time.monotonic()
+        watch = _Stopwatch(device)
         with autocast(device, bf16):
             total, items = path.loss(model, batch)
         (total / items.clamp(min=1)).backward()
@@ -143,7 +157,7 @@ def step_time(
         optimizer.zero_grad()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        return time.monotonic() - started
+        return watch.seconds()
 
     seconds: list[float] = []
     with ProgressBar("timing training steps", len(batches)) as bar:
@@ -163,4 +177,5 @@ def step_time(
         precision=precision_name(bf16),
         flops_per_token=counter.get_total_flops() / sum(len(row.ids) for row in rows[:size]),
         trained=sum(parameter.numel() for parameter in trained),
+        loading=loaded_in,
     )
