@@ -211,7 +211,7 @@ def test_what_is_wrong_is_said_in_one_line(stacked_run: Path, tmp_path: Path, la
         ([tmp_path / "none", "--text", text], "no such folder"),
         ([tmp_path, "--text", text], "contains no finished task run"),
         ([stacked_run, "--text", text, "--seed", 9], "no finished seed 9"),
-        ([stacked_run, "--text", tmp_path / "absent.txt"], "cannot be read"),
+        ([stacked_run, "--text", tmp_path / "absent.txt"], "no such file"),
         ([stacked_run, "--text", tmp_path / "empty.txt"], "no text to label"),
         ([stacked_run, "--text", tmp_path / "columns.tsv"], "no column 'text' (found: sentence)"),
         ([stacked_run, "--text", text, "--base", "langlift-nano"], "hidden_size"),

@@ -648,7 +648,9 @@ def test_a_missing_conceptnet_is_one_error(monkeypatch, tmp_path):
         assert "the first lines of" in refusal.value.hint
 
 
-@pytest.mark.parametrize("name", ["2502.10140", "2502.10140-three", "2407.01406"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("2502.10140", marks=pytest.mark.slow), "2502.10140-three", "2407.01406"]
+)
 def test_the_papers_need_no_private_folder(name, monkeypatch):
     monkeypatch.setenv("CONCEPTNET", str(BUNDLED / "mlt_Latn_graph.tsv"))
     monkeypatch.delenv("LANGLIFT_DATA", raising=False)
