@@ -349,7 +349,9 @@ def test_the_sets_of_the_papers_are_read_in_their_own_layout(
     assert (read.test.inputs, read.test.gold) == ([["Toni", "Borg", "telaq"]], [["B-PER", "I-PER", "O"]])
 
     flores = [{"id": i, **FLORES_PLUS, "text": text} for i, text in enumerate(TEXTS)]
-    folder = hub_folder(tmp_path / "flores_plus", {"mlt_Latn": {"dev": flores[:1], "devtest": flores}, "swh_Latn": {}})
+    folder = hub_folder(
+        tmp_path / "flores_plus", {"mlt_Latn": {"dev": flores[:1], "devtest": flores}, "swh_Latn": {}}
+    )
     assert list(open_source(parse_source(f"flores={folder}"), MALTESE).documents) == TEXTS
     crawled = [{**GLOTCC, "content": text} for text in TEXTS]
     folder = hub_folder(tmp_path / "glotcc", {"mlt-Latn": {"train": crawled}, "swh-Latn": {"train": OTHERS}})
