@@ -46,8 +46,8 @@ class Side:
     def ask(self, command: str | int) -> dict[str, Any]:
         """Send one command and wait for its answer; the process is stopped before and afterwards.
 
-        Otherwise its threads, which wait by spinning, would slow the other sides down. (Making them sleep instead
-        slows their own side down: langlift's step takes 25 % longer with OMP_WAIT_POLICY=passive.)
+        Otherwise its threads, which wait by spinning, would slow the other sides down. (Making them sleep instead,
+        with OMP_WAIT_POLICY=passive, slows their own side down.)
 
         Raises:
             LangliftError: the process has ended.

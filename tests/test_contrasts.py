@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
-from study_folder import make_study
+from study_folder import StudyFolder, add_alignment
 
 from langlift.cli.main import main
 from langlift.errors import InputError
@@ -127,7 +127,8 @@ def test_the_command_needs_no_runs(capsys):
 
 
 def test_a_report_of_runs_can_have_them_as_a_section(tmp_path):
-    make_study(tmp_path / "study")
+    add_alignment(StudyFolder(tmp_path / "study"))
+    (tmp_path / "study" / "study.yaml").write_text("name: made-up\n", encoding="utf-8")
     result = write_report([tmp_path / "study"], tmp_path / "page.html", tmp_path / "tables", published=True)
     assert result.sections[-1] == "contrasts" and "overview" in result.sections
     page = (tmp_path / "page.html").read_text(encoding="utf-8")

@@ -76,8 +76,8 @@ def similar_path(path: Path) -> Path | None:
 
 @cache
 def tell_hub(name: str) -> None:
-    """Say, once, that a name which is no path here is looked for on the hub."""
-    say(f"{name}: no such path here; looking for it on the Hugging Face hub ...")
+    """Say, once, that a name which is no path here is taken for one on the hub."""
+    say(f"{name}: not a path on this machine, so it is read from the Hugging Face hub or its local cache")
 
 
 def local_folder(name: str | Path) -> Path:
