@@ -85,7 +85,8 @@ def report(
             "--json, --out and --tables also have uncorrected p, and the seen and the unseen languages separately."
         )
     else:
-        typer.echo(f"{result.runs} runs, {len(result.tables)} tables: {result.report}")
+        runs_read = f"{result.runs} runs, " if runs else ""
+        typer.echo(f"{runs_read}{len(result.tables)} tables: {result.report}")
     if result.exports is not None:
         typer.echo(f"Tables as CSV and LaTeX: {result.exports}")
 
