@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, train_only
 from langlift.adapters.lora import LoraConfig
+from langlift.backbones import segmented_attention
 from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.loading import NANO, default_device, load_masked_model, load_tokenizer
 from langlift.backbones.quick_dropout import QuickDropout, dropout_noise, use_quick_dropout
@@ -114,18 +116,24 @@ def separate_attention(q, k, v, lengths, scale, mask):
 @given(
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=8),
     mask=st.builds(AttentionMask, st.booleans(), st.sampled_from([None, 1, 4])),
+    cost=st.sampled_from([0, 30, 10_000]),
 )
-def test_segmented_attention_is_attention_in_each_sentence(lengths, mask):
+def test_segmented_attention_is_attention_in_each_sentence(lengths, mask, cost):
     random = torch.Generator().manual_seed(sum(lengths))
     q, k, v, g = (torch.randn(sum(lengths), 2, 4, generator=random, dtype=torch.float64) for _ in range(4))
     inputs = [x.requires_grad_() for x in (q, k, v)]
-    runs = Segments(tuple(lengths)).runs
-    assert sum(count for _, count, _ in runs) == len(lengths)
-    ours = SegmentedAttention.apply(*inputs, runs, 0.3, 0.0, mask)
+    segments = Segments(tuple(lengths))
+    assert sum(count for _, count, _ in segments.runs) == len(lengths)
+    with patch.object(segmented_attention, "GROUP_COST", cost):
+        groups = segments.groups
+        segmented_attention._layout.cache_clear()
+        ours = SegmentedAttention.apply(*inputs, segments, 0.3, 0.0, mask)
+    assert [length for group in groups for length in group.lengths] == lengths
+    assert len(groups) == {0: len(segments.runs), 10_000: 1}.get(cost, len(groups))
     expected = separate_attention(*inputs, lengths, 0.3, mask)
     assert torch.allclose(ours, expected)
     wanted = torch.autograd.grad(expected, inputs, g, retain_graph=True)
-    fused = [way(*inputs, Segments(tuple(lengths)), 0.3, 0.0, mask) for way in (_fused_by_run, _fused_padded)]
+    fused = [way(*inputs, segments, 0.3, 0.0, mask) for way in (_fused_by_run, _fused_padded)]
     for found in (ours, *fused):
         assert torch.allclose(found, expected)
         for mine, theirs in zip(torch.autograd.grad(found, inputs, g), wanted, strict=True):
@@ -148,12 +156,12 @@ def test_segmented_attention_with_dropout_has_the_right_gradient():
 
     def attended(*inputs):
         torch.manual_seed(0)
-        return SegmentedAttention.apply(*inputs, Segments((3, 3, 2, 1)).runs, 0.5, 0.3, AttentionMask(False, None))
+        return SegmentedAttention.apply(*inputs, Segments((3, 3, 2, 1)), 0.5, 0.3, AttentionMask(False, None))
 
     assert torch.autograd.gradcheck(attended, (q, k, v))
     torch.manual_seed(1)
-    ones, runs = torch.ones(4000, 1, 1), Segments((40,) * 100).runs
-    dropped = SegmentedAttention.apply(ones, ones, ones, runs, 1.0, 0.25, AttentionMask(False, None))
+    ones, segments = torch.ones(4000, 1, 1), Segments((40,) * 100)
+    dropped = SegmentedAttention.apply(ones, ones, ones, segments, 1.0, 0.25, AttentionMask(False, None))
     assert dropped.mean().item() == pytest.approx(1.0, abs=0.01)
     assert dropped.var().item() == pytest.approx(0.25 / 0.75 / 40, rel=0.1)
 

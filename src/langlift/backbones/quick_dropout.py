@@ -4,11 +4,12 @@ PyTorch draws dropout masks one number at a time on non-Intel processors, which 
 a small model.
 """
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-LEVELS = 2**15
+LEVELS = 2**16
 
 
 class QuickDropout(nn.Dropout):
@@ -29,12 +30,12 @@ def use_quick_dropout(model: nn.Module) -> None:
 
 
 def dropout_noise(like: Tensor, p: float) -> Tensor:
-    """A tensor with the shape and dtype of ``like``: 0 with probability p (to 15 bits), else 1 / (1 - p)."""
+    """A tensor with the shape and dtype of ``like``: 0 with probability p (to 16 bits), else 1 / (1 - p)."""
     dropped = round(p * LEVELS)
     if like.device.type != "cpu" or dropped == LEVELS:
         return dropout(torch.ones_like(like), p)
-    count = like.numel()
-    words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    levels = words.view(torch.int16)[:count].bitwise_and_(LEVELS - 1)
-    kept = levels.sub_(dropped - 1).clamp_(0, 1)
-    return kept.to(like.dtype).mul_(LEVELS / (LEVELS - dropped)).view(like.shape)
+    # NumPy's generator is the faster one; its seed comes from PyTorch's, so that a resumed run draws the same.
+    words = np.random.SFC64(int(torch.randint(2**62, ()))).random_raw((like.numel() + 3) // 4)
+    levels = torch.from_numpy(words.view(np.int16))[: like.numel()].view(like.shape)
+    kept = torch.empty(like.shape, dtype=like.dtype)
+    return torch.ge(levels, dropped - LEVELS // 2, out=kept).mul_(LEVELS / (LEVELS - dropped))

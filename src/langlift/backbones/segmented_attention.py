@@ -5,7 +5,7 @@ It is registered with transformers under the name ``FLAT`` and reads the sentenc
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from itertools import groupby
@@ -19,18 +19,39 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from langlift.backbones.quick_dropout import dropout_noise
+from langlift.processes import keep_freed_memory
 
 FLAT = "langlift_flat"
 
 Run = tuple[int, int, int]
-"""(first token, number of sentences, their length): neighbours of equal length, computed together."""
+"""(first token, number of sentences, their length): neighbours of equal length."""
+
+GROUP_COST = 2048
+"""A further group of sentences costs about as much time as the scores of this many padded pairs of tokens."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Neighbouring sentences that are computed together, padded to the same length."""
+
+    lengths: tuple[int, ...]
+
+    @property
+    def padded(self) -> bool:
+        """Whether the sentences differ in length."""
+        return min(self.lengths) < max(self.lengths)
+
+    @property
+    def longest(self) -> int:
+        """The common length in tokens: the longest sentence's, with padding a multiple of eight."""
+        return -(-max(self.lengths) // 8) * 8 if self.padded else self.lengths[0]
 
 
 @dataclass(frozen=True)
 class Segments:
     """The sentences of a flat batch by their lengths in tokens, in order.
 
-    Sentences of equal length that stand side by side are computed together: sort a batch by length.
+    Sentences of similar length that stand side by side are computed together: sort a batch by length.
     """
 
     lengths: tuple[int, ...]
@@ -44,6 +65,27 @@ class Segments:
             runs.append((start, count, length))
             start += count * length
         return tuple(runs)
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The batch as groups of runs, with the least cost in calls and padding."""
+        runs, groups = self.runs, []
+        costs, begins = [0.0], [0]  # of the best groups of the first runs, and the first run of the last group
+        for end in range(1, len(runs) + 1):
+            count, longest, options = 0, 0, []
+            for begin in reversed(range(end)):
+                count, longest = count + runs[begin][1], max(longest, runs[begin][2])
+                options.append((costs[begin] + GROUP_COST + count * longest**2, begin))
+            cost, begin = min(options)
+            costs.append(cost)
+            begins.append(begin)
+        end = len(runs)
+        while end:
+            begin = begins[end]
+            lengths = [length for _, count, length in runs[begin:end] for _ in range(count)]
+            groups.append(Group(tuple(lengths)))
+            end = begin
+        return tuple(reversed(groups))
 
 
 @dataclass(frozen=True)
@@ -84,6 +126,7 @@ def caps_attention(config: Any) -> bool:
 
 def use_flat_attention(model: PreTrainedModel) -> None:
     """Make a model use this attention, in place; ordinary batches are computed as before."""
+    keep_freed_memory()
     AttentionInterface.register(FLAT, flat_attention)
     AttentionMaskInterface.register(FLAT, sdpa_mask)
     model.set_attn_implementation(FLAT)
@@ -119,14 +162,14 @@ def flat_attention(
     mask = AttentionMask(module.is_causal, sliding_window)  # type: ignore[arg-type]
     if query.is_cuda or (query.dtype == torch.float32 and not torch.is_grad_enabled()):
         return _fused(q, k, v, segments, scale, dropout, mask)[None], None
-    return SegmentedAttention.apply(q, k, v, segments.runs, scale, dropout, mask)[None], None
+    return SegmentedAttention.apply(q, k, v, segments, scale, dropout, mask)[None], None
 
 
 class SegmentedAttention(torch.autograd.Function):
-    """softmax(q k' scale) v in every sentence, by plain batched matrix products over runs of equal length.
+    """softmax(q k' scale) v in every sentence, by plain batched matrix products over groups of similar length.
 
-    On a CPU this is faster than the fused kernel, except for float32 inference.
-    Saved for the backward pass are query, key, value and the attention probabilities.
+    On a CPU this is faster than the fused kernel, except for float32 inference. Saved for the backward pass
+    are query, key, value and the attention probabilities.
     """
 
     @staticmethod
@@ -135,72 +178,121 @@ class SegmentedAttention(torch.autograd.Function):
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        runs: tuple[Run, ...],
+        segments: Segments,
         scale: float,
         dropout: float,
         mask: AttentionMask,
     ) -> Tensor:
         """Shapes [tokens, heads, d] -> the same."""
-        output = torch.empty(query.shape, dtype=query.dtype, device=query.device)
+        layout = _layout(segments, query.shape[1], query.device)
+        queries, keys, values = (layout.by_head(x) for x in (query, key, value))
+        output = torch.empty_like(values)
         kept: list[Tensor] = []
-        for run in runs:
-            q, k, v = (_products(x, run) for x in (query, key, value))
-            scores = torch.bmm(q, k.transpose(1, 2)).mul_(scale)
-            if mask.hides_some(run[2]):
-                scores.masked_fill_(mask.hidden(run[2], scores.device), -torch.inf)
-            shares = scores.softmax(dim=-1)
+        for group, q, k, v, o in layout.split(queries, keys, values, output):
+            hidden = _hidden(group, mask, query.shape[1], q.dtype, q.device)
+            shares = _softmax(torch.baddbmm(hidden, q, k.transpose(1, 2), alpha=scale))
             kept.append(shares)
             if dropout:
                 kept.append(dropout_noise(shares, dropout))
                 shares = shares * kept[-1]
-            _put(output, run, torch.bmm(shares, v))
-        ctx.save_for_backward(query, key, value, *kept)
-        ctx.runs, ctx.scale, ctx.dropout = runs, scale, dropout
-        return output
+            torch.bmm(shares, v, out=o)
+        ctx.save_for_backward(queries, keys, values, *kept)
+        ctx.layout, ctx.scale, ctx.dropout = layout, scale, dropout
+        return layout.by_token(output)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of query, key and value, where they are wanted."""
-        query, key, value, *kept = ctx.saved_tensors
+        layout, scale = ctx.layout, ctx.scale
+        queries, keys, values, *kept = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
-        gradients = [
-            torch.empty(x.shape, dtype=x.dtype, device=x.device) if wants else None
-            for x, wants in zip((query, key, value), wanted, strict=True)
-        ]
-        for run in ctx.runs:
+        gradients = [torch.empty_like(values) for _ in wanted]
+        for _, q, k, v, of_output, of_q, of_k, of_v in layout.split(
+            queries, keys, values, layout.by_head(gradient), *gradients
+        ):
             shares = kept.pop(0)
             keep = kept.pop(0) if ctx.dropout else None
-            of_output = _products(gradient, run)
-            if gradients[2] is not None:
+            if wanted[2]:
                 used = shares if keep is None else shares * keep
-                _put(gradients[2], run, torch.bmm(used.transpose(1, 2), of_output))
-            if gradients[0] is None and gradients[1] is None:
-                continue
-            of_shares = torch.bmm(of_output, _products(value, run).transpose(1, 2))
-            if keep is not None:
-                of_shares *= keep
-            of_scores = torch._softmax_backward_data(of_shares, shares, -1, shares.dtype).mul_(ctx.scale)
-            if gradients[0] is not None:
-                _put(gradients[0], run, torch.bmm(of_scores, _products(key, run)))
-            if gradients[1] is not None:
-                _put(gradients[1], run, torch.bmm(of_scores.transpose(1, 2), _products(query, run)))
-        return (*gradients, None, None, None, None)
+                torch.bmm(used.transpose(1, 2), of_output, out=of_v)
+            if wanted[0] or wanted[1]:
+                of_shares = torch.bmm(of_output, v.transpose(1, 2))
+                if keep is not None:
+                    of_shares *= keep
+                of_scores = torch._softmax_backward_data(of_shares, shares, -1, shares.dtype)
+                torch.baddbmm(of_q, of_scores, k, beta=0, alpha=scale, out=of_q)
+                torch.baddbmm(of_k, of_scores.transpose(1, 2), q, beta=0, alpha=scale, out=of_k)
+        found = (layout.by_token(x) if wants else None for x, wants in zip(gradients, wanted, strict=True))
+        return (*found, None, None, None, None)
 
 
-def _products(x: Tensor, run: Run) -> Tensor:
-    """A run of [tokens, heads, d] as [sentences * heads, length, d]; a view where there is one sentence."""
-    start, count, length = run
-    heads, width = x.shape[1:]
-    block = x[start : start + count * length].view(count, length, heads, width).transpose(1, 2)
-    return block.reshape(count * heads, length, width)
+@dataclass(frozen=True)
+class Layout:
+    """Where a flat batch's tokens stand when each group is [sentences * heads, longest, d], one after the other.
+
+    ``places`` int64 [tokens, heads] are rows of that buffer; ``tokens`` int64 [rows] is the reverse, with
+    tokens * heads for padding.
+    """
+
+    groups: tuple[Group, ...]
+    places: Tensor
+    tokens: Tensor
+
+    def by_head(self, x: Tensor) -> Tensor:
+        """From [tokens, heads, d] to [rows, d], zero for padding."""
+        rows = x.reshape(-1, x.shape[-1])
+        if len(self.tokens) > len(rows):
+            rows = torch.cat([rows, rows.new_zeros(1, rows.shape[-1])])
+        return rows.index_select(0, self.tokens)
+
+    def by_token(self, rows: Tensor) -> Tensor:
+        """The reverse."""
+        return rows.index_select(0, self.places.view(-1)).view(*self.places.shape, -1)
+
+    def split(self, *buffers: Tensor) -> Iterator[tuple[Any, ...]]:
+        """Each group with its parts of the buffers [rows, d] as [sentences * heads, longest, d]."""
+        heads, start = self.places.shape[1], 0
+        for group in self.groups:
+            stop = start + len(group.lengths) * heads * group.longest
+            yield group, *(x[start:stop].view(-1, group.longest, x.shape[-1]) for x in buffers)
+            start = stop
 
 
-def _put(target: Tensor, run: Run, products: Tensor) -> None:
-    """The reverse: write [sentences * heads, length, d] to a run's place."""
-    start, count, length = run
-    heads, width = target.shape[1:]
-    place = target[start : start + count * length].view(count, length, heads, width)
-    place.copy_(products.view(count, heads, length, width).transpose(1, 2))
+@lru_cache(maxsize=16)
+@torch.inference_mode(mode=False)
+def _layout(segments: Segments, heads: int, device: torch.device) -> Layout:
+    """The layout of a batch; all layers of a model share it."""
+    places, rows = [], 0
+    for group in segments.groups:
+        lengths = torch.tensor(group.lengths)
+        sentence = torch.arange(len(lengths)).repeat_interleave(lengths)
+        word = torch.arange(len(sentence)) - (lengths.cumsum(0) - lengths)[sentence]
+        places.append(rows + (sentence[:, None] * heads + torch.arange(heads)) * group.longest + word[:, None])
+        rows += len(lengths) * heads * group.longest
+    where = torch.cat(places)
+    tokens = torch.full((rows,), where.numel()).index_copy_(0, where.view(-1), torch.arange(where.numel()))
+    return Layout(segments.groups, where.to(device), tokens.to(device))
+
+
+def _softmax(scores: Tensor) -> Tensor:
+    """Softmax over the last dimension; PyTorch's bf16 kernel is slow unless its size is a multiple of 32."""
+    if scores.dtype == torch.bfloat16 and scores.shape[-1] % 32:
+        return scores.softmax(dim=-1, dtype=torch.float32).to(scores.dtype)
+    return scores.softmax(dim=-1)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(mode=False)
+def _hidden(group: Group, mask: AttentionMask, heads: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What is added to a group's scores, broadcast to their shape: -inf where a token does not see another."""
+    seen = torch.ones(1, 1, group.longest, dtype=torch.bool, device=device)
+    if group.padded:
+        seen = _grid(group.lengths, device)[1][:, None].repeat_interleave(heads, dim=0)
+    if mask.hides_some(group.longest):
+        # Padding attends to itself: a row without any key would have no softmax.
+        itself = torch.eye(group.longest, dtype=torch.bool, device=device)
+        seen = (seen & ~mask.hidden(group.longest, device)) | itself
+    return torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, -torch.inf)
 
 
 def _fused(
