@@ -169,6 +169,7 @@ def _speeds(result: Any) -> list[tuple[str, str]]:
             "share of the fastest matrix product",
             f"{result.peak_share:.0%} of {result.peak_flops / 1e9:,.0f} GFLOP/s",
         ),
+        ("time of the processor", ", ".join(f"{kind} {share:.0%}" for kind, share in result.profile.items())),
     ]
 
 

@@ -1,7 +1,8 @@
 """Our side of a benchmark, in a process of its own: ``python our_side.py TASK.json``.
 
 Answers as ``reference_side`` does; also ``flops`` (of the timed work) and ``peak`` (the fastest matrix
-product of this machine in this arithmetic, floating point operations a second).
+product of this machine in this arithmetic, floating point operations a second) and ``profile`` (shares of the
+processor's time by kind of operation).
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
@@ -29,6 +31,17 @@ from langlift.training.trainer import on_device
 
 PRODUCT = {"cpu": 2048, "cuda": 8192}
 """Width of the square matrices whose product is timed."""
+
+
+KINDS = {
+    "matrix products": ("mm", "addmm", "bmm", "baddbmm"),
+    "copies": ("copy_", "index_select", "index_copy_", "cat"),
+    "softmax": ("_softmax", "_softmax_backward_data", "amax"),
+    "GELU": ("gelu", "gelu_backward"),
+    "LayerNorm": ("native_layer_norm", "native_layer_norm_backward"),
+    "sums and products": ("add", "add_", "mul", "mul_", "ge"),
+}
+"""Operations of PyTorch by kind; everything else, the random numbers of dropout included, is "other"."""
 
 
 class Training:
@@ -132,6 +145,8 @@ def main(task: dict[str, Any]) -> None:
             with FlopCounterMode(display=False) as counter:
                 side.work()
             _answer({"flops": counter.get_total_flops()})
+        elif command == "profile":
+            _answer({"profile": _profile(side)})
         elif command == "peak":
             _answer({"peak": _peak(torch.bfloat16 if task["bf16"] else torch.float32, device)})
         else:
@@ -156,6 +171,17 @@ def _peak(dtype: torch.dtype, device: torch.device) -> float:
         _finish(device)
         fastest = min(fastest, time.perf_counter() - started)
     return 2 * width**3 / fastest
+
+
+def _profile(side: Training | Scoring) -> dict[str, float]:
+    side.warm_up()
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        side.work()
+    kinds = {f"aten::{name}": kind for kind, names in KINDS.items() for name in names}
+    times = dict.fromkeys([*KINDS, "other"], 0.0)
+    for event in found.key_averages():
+        times[kinds.get(event.key, "other")] += event.self_cpu_time_total
+    return {kind: time / sum(times.values()) for kind, time in times.items()}
 
 
 def _finish(device: torch.device) -> None:

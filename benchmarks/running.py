@@ -37,7 +37,8 @@ class Speed:
 
     The ``processor`` ones count processor time: with one thread they hold on a busy machine too. On a GPU the
     reference is also measured under bf16 autocast (``bf16=True`` of transformers' Trainer), and
-    ``ratio_both_bf16`` is that over our bf16; memory is then the GPU's.
+    ``ratio_both_bf16`` is that over our bf16; memory is then the GPU's. ``profile`` is the processor's time of our
+    fastest side by kind of operation, in shares.
     """
 
     device: str
@@ -61,6 +62,7 @@ class Speed:
     flops_per_token: float
     peak_flops: float
     peak_share: float
+    profile: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ def bench(
             "processor_seconds": {name: median(values) for name, values in busy.items()},
             "flops_per_token": flops / units,
             "peak_flops": peak,
+            "profile": sides[best].ask("profile")["profile"],
             "peak_share": flops / median(seconds[best]) / peak,
         }
         if what == "score":
