@@ -51,7 +51,7 @@ def test_from_text_file_to_topic_score(
     run = tmp_path / "topic"
     arguments = [
         "task", "topic", "--base", base, "--language-adapter", out, "--data", topic_folder, "--out", run,
-        "--epochs", 12, "--lr", 1e-2, "--batch-size", 8, "--seeds", "1,2",
+        "--epochs", 20, "--lr", 1e-2, "--batch-size", 8, "--seeds", "1,2",
         "--set", "pooling=mean", "--set", "reduction_factor=2",
     ]  # fmt: skip
     topic = langlift(*arguments, "--json")

@@ -16,6 +16,7 @@ from langlift.bundled_models import BUNDLED, DEFAULT_BASE
 from langlift.errors import printable
 from langlift.hub_folders import LABELLED_HINT, existing, may_be_on_hub, refuse_path
 from langlift.training.recipes import AdaptRecipe
+from langlift.training.trackers import use_trackers
 
 
 def option(usage: str, description: str, default: Any = ..., **attributes: Any) -> Any:
@@ -133,6 +134,12 @@ SOURCES = (
     _parameter("config", Path | None, "--config FILE", "Settings from a YAML file, or a run's recipe.yaml."),
     _parameter("assignments", list[str] | None, "--set KEY=VALUE", "Any setting; can be repeated."),
 )
+REPORT_TO = _parameter(
+    "report_to",
+    str | None,
+    "--report-to TRACKERS",
+    "Report to tensorboard, wandb or mlflow as well; several are separated by commas.",
+)
 TRUST = _parameter(
     "trust_remote_code", bool, "--trust-remote-code", "Run Python code that comes with the base model."
 )
@@ -147,6 +154,7 @@ def command(
     without: Collection[str] = (),
     defaults: Mapping[str, Any] = MappingProxyType({}),
     trusting: bool = False,
+    training: bool = False,
 ) -> Callable[[Callable[..., Iterator[Any] | None]], Callable[..., None]]:
     """Turn a function that yields its result and then prints it for people into a command.
 
@@ -155,6 +163,7 @@ def command(
     options of ``recipe`` (except those in ``without``; ``defaults`` are shown in place of the recipe's),
     ``--preset``, ``--config`` and ``--set``. A ``trusting`` command has ``--trust-remote-code`` and receives it
     within its base models; if none is given it receives the empty name, because a run may have recorded one.
+    Commands whose recipe has a learning rate, or that are ``training``, have ``--report-to``.
 
     ``result`` is the class of the result, as ``module:class`` in langlift, for the reference.
     """
@@ -162,15 +171,19 @@ def command(
     def decorate(function: Callable[..., Iterator[Any] | None]) -> Callable[..., None]:
         own = dict(signature(function).parameters)
         prints_json = own.pop("as_json", None) is not None
+        trains = training or "learning_rate" in getattr(recipe, "__dataclass_fields__", ())
         flags = [] if recipe is None else options_of(recipe, without, defaults)
         parameters: list[Parameter] = []
         for name, parameter in own.items():
             parameters += [*flags, *SOURCES] if name == "settings" else [parameter]
+        parameters += [REPORT_TO] if trains else []
         parameters += [TRUST, JSON, DEBUG] if trusting else [JSON, DEBUG]
 
         def run(**given: Any) -> None:
             del given["debug"]  # main reads it
             as_json = given["as_json"] if prints_json else given.pop("as_json")
+            if trains:
+                use_trackers(given.pop("report_to"))
             if trusting:
                 _trust(given, given.pop("trust_remote_code"))
             if recipe is not None:

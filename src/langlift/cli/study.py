@@ -51,7 +51,7 @@ def plan(
 
 
 @app.command("run")
-@command("studies.running:StudyResult")
+@command("studies.running:StudyResult", training=True)
 def run(
     *,
     file: File,

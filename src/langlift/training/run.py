@@ -30,6 +30,7 @@ from langlift.training.run_folder import (
     is_finished,
     read_metrics,
 )
+from langlift.training.trackers import report_to_trackers
 from langlift.training.trainer import LiftTrainer, best_of
 
 BEFORE_THE_RECIPE = (VERSIONS, f".{VERSIONS}.writing", f".{RECIPE}.writing")
@@ -94,6 +95,7 @@ class Run:
         report, stop = TrainingReport(self.folder / PROGRESS, title), StopWhenAsked()
         trainer.add_callback(report)
         trainer.add_callback(stop)
+        report_to_trackers(trainer, self.folder)
         with closing(report), stop.listening():
             trainer.resume_or_start()
         best = best_of(self.folder / CHECKPOINTS)
