@@ -98,6 +98,21 @@ def test_an_adapted_model_fills_and_tells_surprise(adapted_runs: Path, tiny_xlm_
     assert model.surprise(TEXTS[1]) == model.surprise(TEXTS)[1] != base.surprise(TEXTS[1])
 
 
+@pytest.mark.parametrize(
+    ("run", "methods"),
+    [("seq_bn_inv", "fill, surprise"), ("full", "fill, surprise"), ("topic/seed-1", "classify")],
+)
+def test_the_example_on_a_model_card_runs(adapted_runs: Path, run: str, methods: str):
+    card = (adapted_runs / run / "README.md").read_text(encoding="utf-8")
+    example = card.split("```python\n")[1].split("```")[0].replace("THIS_FOLDER", str(adapted_runs / run))
+    assert [line.partition("(")[0] for line in example.splitlines() if line.startswith("model.")] == [
+        f"model.{method}" for method in methods.split(", ")
+    ]
+    variables: dict = {}
+    exec(compile(example, "card", "exec"), variables)
+    assert repr(variables["model"]) == f"<Adapted {adapted_runs / run}: {methods}>"
+
+
 def test_a_task_run_classifies_and_says_what_it_cannot(adapted_runs: Path):
     model = Adapted.load(adapted_runs / "topic")
     assert model.methods == ("classify",)

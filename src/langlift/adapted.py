@@ -63,6 +63,9 @@ class Adapted:
             )
         return cls(name, BaseName.of(base))
 
+    def __repr__(self) -> str:
+        return f"<Adapted {self.path}: {', '.join(self.methods) or 'a decoder, no methods'}>"
+
     @cached_property
     def methods(self) -> tuple[str, ...]:
         """The names of the supported methods; empty for a decoder. Does not load the model."""
