@@ -26,6 +26,7 @@ from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, train_only
 from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.config.loading import resolve
+from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError, LangliftError
 from langlift.languages import find_language
 from langlift.masking import MaskedLanguageModel
@@ -37,6 +38,7 @@ from langlift.training.language_model_training import Adaptation
 from langlift.training.optimizers import Float32Muon, MuonWithAdamW
 from langlift.training.pretraining import pretrain
 from langlift.training.pretraining_text import corpus_files, split_by_budget
+from langlift.training.preview import script_share
 from langlift.training.recipes import AdaptRecipe, PretrainRecipe
 from langlift.training.stored_rows import StoredRows
 from langlift.training.trainer import LiftTrainer, training_arguments
@@ -485,3 +487,20 @@ def test_a_long_text_is_trained_on_whole(tiny_model: Path) -> None:
     assert max(map(len, pieces)) == 20
     assert {piece[0] for piece in pieces} == {tokenizer.cls_token_id}
     assert {piece[-1] for piece in pieces} == {tokenizer.sep_token_id}
+
+
+def test_a_run_first_shows_what_it_trains_on(tiny_xlm_roberta: Path, tmp_path: Path, capsys) -> None:
+    recipe = dataclasses.replace(QUICK, steps=1)
+    adapt(MALTESE_LANGUAGE, str(tiny_xlm_roberta), MALTESE, tmp_path / "maltese", recipe)
+    said = capsys.readouterr().err.splitlines()
+    tokenizer, texts = load_tokenizer(str(tiny_xlm_roberta)), load_text_data(MALTESE)
+    (first,) = [number for number, line in enumerate(said) if "the model reads them as" in line]
+    rows = len(encode(tokenizer, texts.train, QUICK.max_tokens, "text"))
+    assert f"data: {rows:,} rows with" in said[first] and "each seen about 0.0 times" in said[first]
+    shown = [line.strip().rstrip("…") for line in said[first + 1 : first + 4]]
+    assert shown[0] and " ".join(tokenizer.tokenize(texts.train[0])).startswith(shown[0])
+    assert not any("warning" in line for line in said)
+
+    adapt(find_language("uig_Arab"), str(tiny_xlm_roberta), MALTESE, tmp_path / "uyghur", recipe)
+    assert "warning: only 0% of the letters are in the script of uig_Arab" in capsys.readouterr().err
+    assert script_share("Latn", ["abc жж 12", "d"]) == 4 / 6 and script_share("Latn", ["12"]) is None

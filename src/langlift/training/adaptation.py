@@ -20,6 +20,7 @@ from langlift.files import sha256_of
 from langlift.languages import Language
 from langlift.model_cards import render_card
 from langlift.training.language_model_training import Adaptation, trained_head
+from langlift.training.preview import show_preview
 from langlift.training.recipes import CAUSAL, AdaptRecipe
 from langlift.training.run import open_run
 from langlift.training.stored_rows import disk_of
@@ -129,6 +130,8 @@ def adapt(
     with closing(rows.train), open_run(out, record, resume, frozenset({"path"})) as run:
         if run.finished:
             return AdaptResult(**run.metrics)
+        if not resume:
+            show_preview(language, sources[0].texts.train, rows, tokenizer, recipe)
         set_seed(recipe.seed)
         adaptation = Adaptation(model, tokenizer, name, recipe, fresh=init is None)
         trained = run.train(adaptation.trainer(rows, out, recipe.steps), f"adapting ({recipe.method})")
