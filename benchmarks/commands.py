@@ -127,6 +127,28 @@ def graph(
     )
 
 
+@app.command("growth")
+@command("benchmarks.growth:GrowthBench")
+def growth(
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps that are measured for each model.")] = 4,
+) -> Iterator[Any]:
+    """How a training step grows with sentence length, vocabulary, layers and width."""
+    from benchmarks.growth import bench_growth
+
+    result = bench_growth(steps)
+    yield result
+    show(
+        f"bench growth: seconds of {result.tokens:,} tokens, {result.precision}, {result.threads} threads",
+        [
+            (
+                f"{axis} (slope {result.slopes[axis]:.2f})",
+                ", ".join(f"{value:,}: {seconds:.2f}" for value, seconds in found.items()),
+            )
+            for axis, found in result.seconds.items()
+        ],
+    )
+
+
 @app.command("startup")
 @command("benchmarks.startup:StartupBench")
 def startup(

@@ -1,5 +1,6 @@
 """The benchmark: what it feeds both sides, what it says when something is wrong, and (slow) what it measures."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from conftest import MALTESE
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForMaskedLM
 
+from benchmarks import growth
 from benchmarks.reference_environment import VARIABLE, reference_python
 from benchmarks.running import ScoreBench, TrainBench, _compared_scores, _speed, _take_turns, bench
 from benchmarks.shapes import SHAPES
@@ -197,6 +199,17 @@ def test_both_sides_compute_the_same() -> None:
     score = bench("score", "nano", sentences=1, rounds=1, threads=1, device="cpu")
     assert isinstance(score, ScoreBench)
     assert score.max_logprob_difference < 1e-5
+
+
+def test_growth_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "BASE", dataclasses.replace(SHAPES["nano"], layers=1))
+    monkeypatch.setattr(growth, "TOKENS", 64)
+    monkeypatch.setattr(growth, "AXES", {"length": (16, 32), "layers": (1, 4)})
+    result = growth.bench_growth(steps=1)
+    assert {axis: list(found) for axis, found in result.seconds.items()} == {"length": [16, 32], "layers": [1, 4]}
+    assert all(seconds > 0 for found in result.seconds.values() for seconds in found.values())
+    assert growth._slope({1: 2.0, 10: 20.0, 100: 200.0}) == pytest.approx(1.0)
+    assert growth._slope({1: 2.0, 10: 200.0}) == pytest.approx(2.0)
 
 
 def test_startup_is_measured_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
