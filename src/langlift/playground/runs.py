@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from math import exp
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,8 @@ def _shown(
         scores = [(task.metric.title, f"{measured:.1f}")] if measured is not None else []
         return ShownRun(name, task.title, task.name, scores, run, None)
     before, after = metrics.get("validation_loss_before"), metrics.get("validation_loss")
-    scores = [] if before is None else [("held-out masked loss", f"{before:.2f} → {after:.2f}")]
+    # The geometric mean over the hidden tokens of held-out text.
+    scores = [] if before is None else [("finds hidden tokens", f"{exp(-before):.1%} → {exp(-after):.1%}")]
     of = base.or_else(str(inputs.get("base") or "")).name
     title = f"{settings.get('method', command)} on {Path(of).name}"
     if of and of not in bases:
