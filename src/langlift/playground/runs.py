@@ -110,7 +110,11 @@ def _shown(
         return ShownRun(name, task.title, task.name, scores, run, None)
     before, after = metrics.get("validation_loss_before"), metrics.get("validation_loss")
     # The geometric mean over the hidden tokens of held-out text.
-    scores = [] if before is None else [("finds hidden tokens", f"{exp(-before):.1%} → {exp(-after):.1%}")]
+    scores = (
+        []
+        if before is None or after is None
+        else [("finds hidden tokens", f"{exp(-before):.1%} → {exp(-after):.1%}")]
+    )
     of = base.or_else(str(inputs.get("base") or "")).name
     title = f"{settings.get('method', command)} on {Path(of).name}"
     if of and of not in bases:

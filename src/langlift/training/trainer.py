@@ -104,8 +104,22 @@ class LiftTrainer(Trainer):
     def training_step(
         self, model: nn.Module, inputs: Batch, num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
-        """As the Trainer's; with several processes loss and gradients are those of all of them."""
-        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        """As the Trainer's; with several processes loss and gradients are those of all of them.
+
+        Raises:
+            LangliftError: the GPU ran out of memory.
+        """
+        try:
+            loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        except torch.OutOfMemoryError:
+            size = self.args.per_device_train_batch_size
+            smaller = f"--batch-size {size // 2 * self.args.world_size} or " if size > 1 else ""
+            raise LangliftError(
+                f"the GPU ran out of memory at step {self.state.global_step + 1}, in a batch of {size} with "
+                f"{self.tokens_of(inputs):,} tokens",
+                f"start again in another --out with {smaller}shorter texts (--set max_tokens=...), or end what "
+                "else runs on the GPU and --resume",
+            ) from None
         if self.args.world_size > 1 and self.accelerator.sync_gradients:
             _sum_gradients(model)
         return loss * self.args.world_size  # the Trainer logs the mean over processes
