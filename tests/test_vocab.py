@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import MALTESE, SHAPE
+from tiny_llama import make_tiny_llama
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForMaskedLM,
@@ -20,10 +21,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from langlift.backbones.loading import load_masked_model, load_tokenizer
+from langlift.backbones.loading import load_masked_model, load_model, load_tokenizer
 from langlift.backbones.registry import backbone_of
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError, LangliftError
+from langlift.languages import find_language
+from langlift.training.adaptation import adapt
+from langlift.training.recipes import AdaptRecipe
 from langlift.vocab.applying import apply_vocabulary
 from langlift.vocab.building import build_vocabulary
 from langlift.vocab.corpora import MEASURED_LINES, evenly, read_corpora
@@ -591,6 +595,40 @@ def test_a_model_with_spare_rows(tokenizers, tmp_path, maltese_lines):
     text.write_text("\n".join(maltese_lines[:20]), encoding="utf-8")
     result = trim_vocabulary(str(tmp_path / "out"), [text], tmp_path / "small")
     assert load_masked_model(str(tmp_path / "small")).config.vocab_size == result.vocabulary_after < 631
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_decoders_get_vocabularies_too(tied, maltese_lines, tmp_path):
+    base = make_tiny_llama(tmp_path / "llama", maltese_lines[:100], tied=tied)
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(maltese_lines), encoding="utf-8")
+    recipe = VocabRecipe(size=600, pieces=50, init="mean")
+    before, tokenizer = load_model(str(base)), load_tokenizer(str(base))
+    ids = tokenizer(maltese_lines[3], return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        expected = before(input_ids=ids).logits
+
+    build_vocabulary("mlt", str(base), [text], tmp_path / "more", recipe, extend=True)
+    apply_vocabulary(str(base), str(tmp_path / "more"), tmp_path / "extended", recipe)
+    extended = load_model(str(tmp_path / "extended"))
+    with torch.no_grad():
+        assert torch.allclose(extended(input_ids=ids).logits[..., :400], expected, atol=1e-5)
+    assert extended.config.vocab_size == 450
+    assert (extended.get_input_embeddings().weight is extended.get_output_embeddings().weight) == tied
+    renewed = load_tokenizer(str(tmp_path / "extended"))
+    assert renewed.chat_template == tokenizer.chat_template
+    assert len(renewed(maltese_lines[3])["input_ids"]) < ids.shape[1]
+
+    trim_vocabulary(str(tmp_path / "extended"), [text], tmp_path / "trimmed", size=420)
+    trimmed, kept = load_model(str(tmp_path / "trimmed")), load_tokenizer(str(tmp_path / "trimmed"))
+    assert trimmed.config.vocab_size == len(kept) == 420
+    assert (trimmed.get_input_embeddings().weight is trimmed.get_output_embeddings().weight) == tied
+
+    build_vocabulary("mlt", str(base), [text], tmp_path / "own", recipe)
+    apply_vocabulary(str(base), str(tmp_path / "own"), tmp_path / "new", recipe)
+    quick = AdaptRecipe(objective="causal", steps=2, batch_size=4, max_tokens=48, learning_rate=1e-3)
+    result = adapt(find_language("mlt"), str(tmp_path / "new"), text, tmp_path / "run", quick)
+    assert result.vocabulary_size == 600 and result.validation_loss <= result.validation_loss_before
 
 
 # --- mistakes

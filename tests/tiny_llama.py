@@ -13,7 +13,7 @@ CHAT = (
 )
 
 
-def make_tiny_llama(folder: Path, lines: Sequence[str], chat: bool = True) -> Path:
+def make_tiny_llama(folder: Path, lines: Sequence[str], chat: bool = True, tied: bool = False) -> Path:
     """Llama, 2 layers x 32, byte-level BPE of 400; random weights."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -39,6 +39,7 @@ def make_tiny_llama(folder: Path, lines: Sequence[str], chat: bool = True) -> Pa
         max_position_embeddings=1024,
         bos_token_id=0,
         eos_token_id=1,
+        tie_word_embeddings=tied,
         initializer_range=0.5,  # so that the best token is best by far, whatever the order of sums
     )
     LlamaForCausalLM(config).save_pretrained(folder)

@@ -67,7 +67,7 @@ def apply_vocabulary(
     if recipe.init != "focus" and vectors is not None:
         raise InputError(f"--vectors is for --init focus, not {recipe.init}", "leave --vectors out")
     corpora = read_corpora(corpus, recipe.alpha) if corpus else None
-    loaded = BaseModel.load(base, masked_only=True, head_needed=False)
+    loaded = BaseModel.load(base, head_needed=False)
     source, target = loaded.tokenizer, load_vocabulary(vocabulary)
     given: Vectors = {}
     if vectors is not None:

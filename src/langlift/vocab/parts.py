@@ -112,6 +112,7 @@ def assembled(state: State, like: Any) -> PreTrainedTokenizerFast:
         padding_side=like.padding_side,
         truncation_side=like.truncation_side,
         clean_up_tokenization_spaces=False,
+        chat_template=like.chat_template,
     )
 
 

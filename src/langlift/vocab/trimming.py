@@ -72,7 +72,7 @@ def trim_vocabulary(
     check_new_folder(out)
     corpora = read_whole_corpora(corpus)
     lines = [line for some in corpora.lines for line in some]
-    loaded = BaseModel.load(base, masked_only=True, head_needed=False)
+    loaded = BaseModel.load(base, head_needed=False)
     tokenizer = loaded.tokenizer
     state = state_of(tokenizer)
     use: dict[int, float] = defaultdict(float)
