@@ -9,6 +9,7 @@ import pytest
 import scipy.stats
 from study_folder import LANGUAGES, StudyFolder, make_study
 
+import langlift
 from langlift.errors import InputError
 from langlift.evaluation.metrics import attachment_scores, entity_f1, macro_f1
 from langlift.reports.study_tables import results_table
@@ -392,3 +393,16 @@ def test_axis_that_does_not_vary_is_told(study):
 )
 def test_kind_of_data_by_its_name(name, kind):
     assert data_kind(name) == kind
+
+
+def test_runs_as_a_table(study: StudyFolder) -> None:
+    frame = langlift.runs_frame(study.path)
+    finished = [run for run in study.runs if run["kind"] == "adapt"]
+    adapters = frame[frame.kind == "adapt"]
+    assert list(adapters.name) == [run["name"] for run in finished]
+    assert list(adapters.value) == [run["result"]["value"] for run in finished]
+    assert list(adapters.language) == [run["cell"]["language"] for run in finished]
+    assert {"before", "seed", "tokens", "seconds", "folder"} <= set(frame.columns)
+    assert frame.groupby("language").value.mean().notna().all()
+    with pytest.raises(langlift.InputError, match="neither a study nor a run"):
+        langlift.runs_frame(study.path / "nothing")

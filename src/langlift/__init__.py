@@ -46,6 +46,7 @@ _PLACES = {
     "read_study": "langlift.studies.study_file",
     "resolve": "langlift.config.loading",
     "run_study": "langlift.studies.running",
+    "runs_frame": "langlift.studies.frames",
     "score_causal_model": "langlift.evaluation.perplexity",
     "score_model": "langlift.evaluation.pseudo_perplexity",
     "score_sentences": "langlift.evaluation.pseudo_perplexity",
