@@ -20,7 +20,7 @@ def test_a_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             exec(compile("".join(cell["source"]), f"{name}.ipynb, cell {number}", "exec"), variables)
     if name == "adapt":
         assert variables["result"].validation_loss < variables["result"].validation_loss_before
-        assert variables["after"].mean() < variables["before"].mean()
+        assert variables["bits"][1].mean() < variables["bits"][0].mean()
     else:
         assert set(variables["scores"].method) == {"none", "seq_bn", "lora"}
         assert (tmp_path / "methods.html").exists() and list((tmp_path / "tables").glob("*.csv"))
