@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from langlift.backbones.loading import load_masked_model, load_tokenizer
+from langlift.backbones.loading import load_masked_model, load_tokenizer, longest_input
 from langlift.errors import InputError, LangliftError
 from langlift.evaluation import masked_copies
 from langlift.evaluation.gap_filling import SentenceGap, fill_gap, frequent_words, gaps_in
-from langlift.evaluation.pseudo_perplexity import longest_input, score_sentences
+from langlift.evaluation.pseudo_perplexity import score_sentences
 
 
 def naive(model, tokenizer, sentences: list[str], specials_too: bool) -> list[tuple[float, int]]:

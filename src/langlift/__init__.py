@@ -46,7 +46,6 @@ _PLACES = {
     "read_study": "langlift.studies.study_file",
     "resolve": "langlift.config.loading",
     "run_study": "langlift.studies.running",
-    "score_causal_model": "langlift.evaluation.perplexity",
     "score_model": "langlift.evaluation.pseudo_perplexity",
     "score_sentences": "langlift.evaluation.pseudo_perplexity",
     "task_recipe": "langlift.tasks.task",

@@ -20,7 +20,6 @@ from langlift.cli.options import (
     print_table,
 )
 from langlift.errors import InputError
-from langlift.evaluation.scores import require_known
 
 if TYPE_CHECKING:
     from langlift.diagnosis.diagnosing import BaseDiagnosis, Diagnosis, LanguageDiagnosis
@@ -44,6 +43,8 @@ def diagnose(
     as_json: bool,
 ) -> None:
     """Compare base models for a language or a family: measurements, advice and the next commands."""
+    from langlift.evaluation.scores import require_known
+
     require_known("fast", precision or "auto")
     family = None
     if Path(subject).suffix in (".yaml", ".yml"):
