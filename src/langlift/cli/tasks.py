@@ -194,8 +194,8 @@ def predict(
     as_json: bool,
 ) -> None:
     """Label your own text, of any length, with a trained task run; predictions have probabilities."""
+    from langlift.corpus.text_files import STANDARD
     from langlift.hub_folders import local_folder
-    from langlift.tasks.input_rows import STANDARD
     from langlift.tasks.prediction import label_file, load_trained_task
 
     if as_json and out == STANDARD:

@@ -42,11 +42,6 @@ class Split(Generic[Input, Gold]):
     inputs: list[Input]
     gold: list[Gold]
 
-    @classmethod
-    def of(cls, items: Sequence[Item[Input, Gold]]) -> "Split[Input, Gold]":
-        """The split of some examples."""
-        return cls([item.input for item in items], [item.gold for item in items])
-
     def __len__(self) -> int:
         return len(self.inputs)
 
@@ -236,14 +231,9 @@ class Learner(ABC, Generic[Input, Gold]):
                             f"{item.place(number)}: the {self.what} '{label}' never occurs in the training data",
                             f"a misspelt {self.what}?",
                         )
+        splits = [Split([one.input for one in some], [one.gold for one in some]) for some in (train, dev, test)]
         return TaskData(
-            Split.of(train),
-            Split.of(dev),
-            Split.of(test),
-            labels,
-            digest(sources, tested),
-            reading.counts,
-            reading.remarks,
+            splits[0], splits[1], splits[2], labels, digest(sources, tested), reading.counts, reading.remarks
         )
 
     @abstractmethod

@@ -131,11 +131,8 @@ class SentenceLearner(Learner[str, str]):
         (path,) = source.files(split)
         lines = read_raw_lines(path)
         _, header = next(table_rows(path, lines, self.columns.quoted))
-        column, text_column = self.columns.label, TEXT
-        if TEXT not in header:
-            text_column = next((name for name in HUB_TEXTS if name in header), TEXT)
-        if column not in header:
-            column = next((name for name in self.columns.hub_labels if name in header), column)
+        names = (self.columns.hub_labels, HUB_TEXTS)
+        column, text_column = (next((name for name in some if name in header), some[0]) for some in names)
         self._remark_columns(column, text_column, reading)
         hint = f"the first line must name the columns, '{column}' and '{TEXT}' among them"
         for place, header, row in read_table(path, lines, (column, text_column), self.columns.quoted, hint):

@@ -73,8 +73,7 @@ class HubSet:
         self._files: dict[str, list[Path]] = {}
         self._splits: Mapping[str, Any] = {}
         self._features: Mapping[str, Any] = {}
-        self.columns: list[str] = []
-        """The fields read, once there was a row."""
+        self.columns: list[str] = []  # those read, once there was a row
         if Path(name).is_file():
             if name.lower().endswith(".parquet"):
                 with hub_errors(SourceSpec("--data", name)):
@@ -143,7 +142,14 @@ class HubSet:
 
     def _columns(self, found: Sequence[str], split: str) -> list[str]:
         """The fields to read among those ``found``."""
-        self.columns = [self._column(found, split, names) for names in self._fields]
+        self.columns = []
+        for names in self._fields:
+            if (own := next((name for name in names if name in found), None)) is None:
+                wanted = " or ".join(f"'{name}'" for name in names)
+                raise InputError(
+                    f"{self.place(split)}: no field {wanted} (found: {', '.join(found)})", "rename the field"
+                )
+            self.columns.append(own)
         return self.columns
 
     def place(self, split: str) -> str:
@@ -155,14 +161,6 @@ class HubSet:
         if self._named(split) is None:
             return b""
         return b"".join(json.dumps(values, default=str).encode() + b"\n" for _, values in self.rows(split))
-
-    def _column(self, columns: Sequence[str], split: str, names: Sequence[str]) -> str:
-        if found := next((name for name in names if name in columns), None):
-            return found
-        wanted = " or ".join(f"'{name}'" for name in names)
-        raise InputError(
-            f"{self.place(split)}: no field {wanted} (found: {', '.join(columns)})", "rename the field"
-        )
 
 
 class SingleFile(SplitFolder):

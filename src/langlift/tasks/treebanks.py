@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Generic
 
 import numpy as np
 
-from langlift.corpus.text_files import read_raw_lines
+from langlift.corpus.text_files import iterate_lines
 from langlift.errors import InputError
 from langlift.tasks.conllu import EMPTY, Sentence, parse_conllu, sentence_of
-from langlift.tasks.input_rows import TEXT, read_word_rows, text_lines, words_of
+from langlift.tasks.input_rows import TEXT, read_word_rows, words_of
 from langlift.tasks.learner import Answer, Gold, Item, Learner, Reading, Row
 from langlift.tasks.sources import SPLITS, Source, SplitFolder
 
@@ -92,7 +92,7 @@ class TreebankLearner(Learner[Sentence, Gold], Generic[Gold]):
         if not isinstance(source, TreebankFolder):
             raise TypeError(f"{type(source).__name__} is not a treebank")
         for file in source.files(split):
-            for sentence in parse_conllu(read_raw_lines(file), str(file)):
+            for sentence in parse_conllu(iterate_lines(file), str(file)):
                 if self.needs_tree and not sentence.heads:
                     raise InputError(f"{sentence.place(sentence.rows[0])}: no HEAD", "every sentence needs a tree")
                 if len(sentence.words) > 1 and set(sentence.words) == {EMPTY}:
@@ -139,8 +139,7 @@ class TreebankLearner(Learner[Sentence, Gold], Generic[Gold]):
             InputError: the file, or a row of it, is damaged; the message gives the line.
         """
         if source.suffix.lower() == ".conllu":
-            lines = (line.rstrip("\r\n") for line in text_lines(source))
-            for sentence in parse_conllu(lines, str(source), trees=False):
+            for sentence in parse_conllu(iterate_lines(source), str(source), trees=False):
                 yield {TEXT: " ".join(sentence.words)}, sentence
             return
         for number, (row, words) in enumerate(read_word_rows(source, word_column), start=1):
