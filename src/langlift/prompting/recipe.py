@@ -1,7 +1,6 @@
 """The recipe of prompting."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from langlift.config.settings import MAX_SEED, same_setting, setting
 from langlift.tasks.recipe import TaskRecipe
@@ -12,15 +11,6 @@ from langlift.training.recipes import PRECISIONS
 class PromptRecipe:
     """How a large model is prompted, and how its answers are scored."""
 
-    SERVING: ClassVar = (
-        "concurrency",
-        "timeout",
-        "retries",
-        "first_wait",
-        "requests_per_minute",
-        "tokens_per_minute",
-    )
-    """Settings that do not change the answers."""
     shots: int = setting(
         0, "Solved examples in a prompt, drawn from the train split by seed", minimum=0, option=True
     )
@@ -56,10 +46,6 @@ class PromptRecipe:
     retries: int = setting(6, "Server: retries per prompt", minimum=0)
     first_wait: float = setting(
         1.0, "Server: seconds before the first retry, doubled each time, up to 60", above=0
-    )
-    requests_per_minute: float = setting(0.0, "Server: maximum prompts per minute (0: no limit)", minimum=0)
-    tokens_per_minute: float = setting(
-        0.0, "Server: maximum tokens per minute, including answers (0: no limit)", minimum=0
     )
     price_in: float = setting(0.0, "Price of a million prompt tokens (0: unknown)", minimum=0)
     price_out: float = setting(0.0, "Price of a million answer tokens, including reasoning", minimum=0)

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from langlift.errors import InputError
 from langlift.heads.classification import TaskModel, summed_class_loss
+from langlift.progress import say
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.sources import Source, digest
 from langlift.tasks.task import Task
@@ -66,6 +67,13 @@ class TaskData(Generic[Input, Gold]):
     sha256: str
     repaired: dict[str, int] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+
+    def tell(self, name: str | Path) -> None:
+        """Say what was repaired, and the remarks."""
+        for what, count in self.repaired.items():
+            say(f"{name}: {what.replace('_', ' ')}: {count} (langlift task: with --strict an error)")
+        for remark in self.remarks:
+            say(remark)
 
 
 @dataclass(frozen=True)
