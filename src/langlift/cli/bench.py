@@ -13,11 +13,7 @@ SOURCES, ROOT = Path(__file__).parents[2:4]
 
 
 def commands() -> ModuleType:
-    """The module ``benchmarks.commands``.
-
-    Raises:
-        InputError: langlift does not run from a checkout.
-    """
+    """The module ``benchmarks.commands``; raises an InputError outside a checkout."""
     if SOURCES.name != "src" or not (ROOT / "benchmarks" / "commands.py").is_file():
         raise InputError(
             "the benchmarks are not part of the installed package",

@@ -145,11 +145,9 @@ def _show_base(result: "Diagnosis", base: str) -> None:
         rows.append((language.name, size, own, *(measured[name] for name in COLUMNS.values())))
     from rich.box import SIMPLE_HEAD
 
-    caption = "; ".join(
-        ["own: tokens per word with its own vocabulary", *(f"{k}: {v}" for k, v in COLUMNS.items())]
-    )
-    narrow: dict[str, Any] = {"box": SIMPLE_HEAD, "collapse_padding": True}
-    print_table(base, ("language", "MB", "own", *COLUMNS), rows, caption=caption, caption_justify="left", **narrow)
+    caption = "; ".join(["own: tokens per word with its own vocabulary", *map(": ".join, COLUMNS.items())])
+    style: dict[str, Any] = {"caption": caption, "caption_justify": "left", "box": SIMPLE_HEAD}
+    print_table(base, ("language", "MB", "own", *COLUMNS), rows, collapse_padding=True, **style)
 
 
 SURPRISE = "within-word pseudo-perplexity per character"

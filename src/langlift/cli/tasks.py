@@ -101,7 +101,10 @@ def _train(
         [
             *scores(task, f"{base}, {trained}", result),
             *baselines(task, result.baseline),
-            *((f"attention to {name}", _by_layer(shares)) for name, shares in attention.items()),
+            *(
+                (f"attention to {name} (by layer, lowest first)", " ".join(f"{share:.2f}" for share in shares))
+                for name, shares in attention.items()
+            ),
             ("trainable parameters", f"{result.trainable_parameters:,}"),
             ("train, test examples", f"{result.train_examples}, {result.test_examples}"),
             ("repaired or unknown labels", repaired or None),
@@ -130,10 +133,6 @@ def over_seeds(mean: float, std: float | None, seeds: list[float]) -> str:
 def baselines(task: Task, measured: Mapping[str, float]) -> list[tuple[str, str]]:
     """Rows of a table: each baseline by its title."""
     return [(task.baselines[kind], f"{value:.1f}") for kind, value in measured.items()]
-
-
-def _by_layer(shares: Sequence[float]) -> str:
-    return " ".join(f"{share:.2f}" for share in shares) + "  (by layer, lowest first)"
 
 
 for _task in TASKS.values():

@@ -150,11 +150,7 @@ def prompts_to_ask(
     template: Path | None = None,
     train_data: Sequence[str | Path] | None = None,
 ) -> list[Prompt]:
-    """The different prompts of a run.
-
-    Raises:
-        InputError: bad data or template.
-    """
+    """The different prompts of a run; raises an InputError for bad data or a bad template."""
     run = PromptedTask.read(task, data, recipe, template, train_data)
     prompts = [one for seed in recipe.seeds for one in run.prompts(seed)]
     return list({one.key(""): one for one in prompts}.values())
@@ -163,11 +159,7 @@ def prompts_to_ask(
 def open_model(
     model: BaseName | str, name: str | None, key_variable: str | None, recipe: PromptRecipe
 ) -> Server | LocalModel:
-    """A server if ``model`` is a URL, else a local model.
-
-    Raises:
-        InputError: it cannot be found, or the options do not fit it.
-    """
+    """A server if ``model`` is a URL, else a local model; raises an InputError if it cannot be."""
     model = BaseName.of(model)
     if is_url(model.name):
         return Server(model.name, name, key_variable, recipe)
@@ -219,11 +211,7 @@ class PromptedTask:
         return cls(answer_format(task, splits.labels), splits, loaded, recipe)
 
     def prompts(self, seed: int) -> list[Prompt]:
-        """A prompt for each test example.
-
-        Raises:
-            InputError: answers that the template writes cannot be parsed.
-        """
+        """A prompt for each test example; an InputError if answers that the template writes cannot be parsed."""
         values, recipe, train, test = self.format.values, self.recipe, self.data.train, self.data.test
         drawn = self.format.draw(train, recipe.shots, seed, recipe.balanced)
         for number in drawn or range(min(len(train), EXAMPLES)):

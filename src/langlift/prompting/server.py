@@ -279,11 +279,7 @@ def is_url(model: str) -> bool:
 
 
 def url_parts(url: str) -> Any:
-    """The parts of a base URL.
-
-    Raises:
-        InputError: it is invalid, or may contain a secret.
-    """
+    """The parts of a base URL; raises an InputError if it is invalid, or may contain a secret."""
     try:
         parts = urlsplit(url)
         valid = parts.hostname and (parts.port or True)

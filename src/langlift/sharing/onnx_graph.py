@@ -90,11 +90,7 @@ def require_onnx() -> None:
 
 
 def write_graph(graph: Graph, folder: Path, pad_token_id: int) -> None:
-    """Write ``model.onnx``, for inputs of any size, into a folder.
-
-    Raises:
-        LangliftError: PyTorch cannot convert this architecture into a graph.
-    """
+    """Write ``model.onnx``, for inputs of any size; a LangliftError if PyTorch cannot convert the model."""
     # Fused attention kernels would be traced for one case only.
     graph.model.set_attn_implementation("eager")
     ids = torch.arange(22).view(2, 11) % max(2, graph.model.config.vocab_size)

@@ -62,11 +62,7 @@ ALTERNATIVE = "--to onnx keeps model and head in one file; 'langlift predict' an
 
 
 def head_parts(model_type: str, verb: str, pooling: str, source: Path) -> Mapping[str, str]:
-    """The modules of transformers' classifier for the parts of the head of a task, which ``verb`` tells apart.
-
-    Raises:
-        InputError: this classifier computes something else.
-    """
+    """The modules of transformers' classifier for the parts of a task's head; an InputError if it differs."""
     kind, heads = ("token", TOKEN_HEADS) if verb == "tag" else ("sentence", SENTENCE_HEADS)
     if model_type not in heads:
         raise InputError(

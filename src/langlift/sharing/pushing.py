@@ -116,11 +116,7 @@ def _published_base(publication: Publication, base: str | None, remarks: list[st
 
 
 def _upload(repository: str, files: Mapping[str, Content], private: bool, message: str) -> tuple[str, str]:
-    """Create the repository if necessary, and commit all files at once; returns its URL and the commit's id.
-
-    Raises:
-        LangliftError: no token, or the hub rejects the files or cannot be reached.
-    """
+    """Create the repository if necessary, and commit all files at once; returns its URL and the commit's id."""
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
     from huggingface_hub.errors import RepositoryNotFoundError
 

@@ -14,12 +14,10 @@ from langlift.evaluation.metrics import AttachmentScores, Tree, attachment_score
 from langlift.heads.biaffine import BiaffineHead, DependencyParser, summed_parsing_loss
 from langlift.heads.spanning_tree import Scores, greedy_tree, maximum_spanning_tree
 from langlift.masking import IGNORED
-from langlift.tasks.baselines import most_frequent_label
 from langlift.tasks.conllu import DEPREL, HEAD, Sentence
-from langlift.tasks.inference import PREDICTION_BATCH
-from langlift.tasks.learner import Settings, Split
+from langlift.tasks.learner import PREDICTION_BATCH, Settings, Split
 from langlift.tasks.recipe import TaskRecipe
-from langlift.tasks.tagging import WordEncoder
+from langlift.tasks.tagging import WordEncoder, most_frequent_label
 from langlift.tasks.treebanks import SentenceAnswer, TreebankLearner
 from langlift.training.examples import Collate, Example
 from langlift.training.precision import autocast

@@ -7,7 +7,11 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
 from langlift.errors import InputError
@@ -17,10 +21,13 @@ from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.sources import Source, digest
 from langlift.tasks.task import Task
 from langlift.training.examples import Collate, Example
-from langlift.training.trainer import Batch
+from langlift.training.precision import autocast
+from langlift.training.trainer import Batch, on_device
 
+PREDICTION_BATCH = 32
 INPUTS_AT_ONCE = 512
 """Number of inputs that are sorted by length and labelled together; limits memory."""
+Probabilities = npt.NDArray[np.float32]
 Input = TypeVar("Input")
 """A text, a list of words, or a CoNLL-U sentence."""
 Gold = TypeVar("Gold")
@@ -184,11 +191,7 @@ class Learner(ABC, Generic[Input, Gold]):
 
     @abstractmethod
     def items(self, source: Source, split: str, reading: Reading) -> Iterable[Item[Input, Gold]]:
-        """The examples of a split.
-
-        Raises:
-            InputError: it is missing or damaged; file and line, or row, are named.
-        """
+        """The examples of a split; an InputError names the file and line, or row, that is missing or damaged."""
 
     @abstractmethod
     def labels(self, train: Sequence[Gold], where: str) -> list[str]:
@@ -324,3 +327,28 @@ class Learner(ABC, Generic[Input, Gold]):
     def counted(self, labels: Sequence[str]) -> list[str]:
         """What ``langlift predict`` counts: all labels, or entity types."""
         return list(labels)
+
+
+@torch.inference_mode()
+def probabilities_of(
+    model: nn.Module, examples: Sequence[Example], collate: Collate, bf16: bool = False
+) -> list[Probabilities]:
+    """The class probabilities of each example's labelled items, in order; shape [items, classes] each.
+
+    A sentence is one item; of words, an item is each token with a label (of any value). ``bf16``: as the model
+    was trained.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    by_length = np.argsort([len(example["input_ids"]) for example in examples], kind="stable")
+    ordered = [examples[number] for number in by_length]
+    found: list[Probabilities] = []
+    for batch in DataLoader(ordered, batch_size=PREDICTION_BATCH, collate_fn=collate):  # type: ignore[arg-type]
+        with autocast(device, bf16):
+            logits = model(on_device(batch, device))
+        shares = logits.float().softmax(dim=-1).cpu().numpy()
+        # Sorted by length already, the batch keeps its order in either layout.
+        part = ordered[len(found) : len(found) + PREDICTION_BATCH]
+        ends = np.cumsum([np.count_nonzero(example["labels"] >= 0) for example in part])[:-1]
+        found += np.split(shares, ends)
+    return [found[place] for place in np.argsort(by_length, kind="stable")]

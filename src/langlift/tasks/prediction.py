@@ -123,11 +123,7 @@ def _trained_in_bf16(folder: Path) -> bool:
 
 
 def seed_folder(run: Path, seed: int | None = None) -> Path:
-    """The folder of one finished seed; by default the one best on dev.
-
-    Raises:
-        InputError: the folder contains no finished run, or not this seed.
-    """
+    """The folder of one finished seed, by default the best on dev; raises an InputError if there is none."""
     if (run / HEAD).is_file():
         if seed is not None:
             raise InputError(f"--seed {seed}: {run} is the folder of one seed", "leave --seed out")

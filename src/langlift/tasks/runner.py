@@ -26,8 +26,7 @@ from langlift.files import atomic_files, write_text
 from langlift.heads.classification import TaskModel, fit_head
 from langlift.model_cards import render_card
 from langlift.processes import require_single_process
-from langlift.tasks.inference import PREDICTION_BATCH
-from langlift.tasks.learner import Split, TaskData
+from langlift.tasks.learner import PREDICTION_BATCH, Split, TaskData
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.setups import Setup, setup_for
 from langlift.tasks.task import Task, task_called

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,19 @@ from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
 from langlift.evaluation.metrics import macro_f1
 from langlift.heads.classification import ClassificationHead, SentenceClassifier
-from langlift.tasks.baselines import text_baseline
-from langlift.tasks.inference import probabilities_of
 from langlift.tasks.input_rows import TEXT, read_rows
-from langlift.tasks.learner import Answer, Encoder, Item, Learner, Reading, Row, Settings, Split, TaskData
+from langlift.tasks.learner import (
+    Answer,
+    Encoder,
+    Item,
+    Learner,
+    Reading,
+    Row,
+    Settings,
+    Split,
+    TaskData,
+    probabilities_of,
+)
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.sources import SPLITS, HubSet, SingleFile, Source, open_source
 from langlift.tasks.task import Columns
@@ -91,9 +100,7 @@ class SentenceLearner(Learner[str, str]):
     @property
     def columns(self) -> Columns:
         """The columns of the data."""
-        if self.task.columns is None:
-            raise TypeError(f"{self.task.name}: a sentence task needs columns")
-        return self.task.columns
+        return cast(Columns, self.task.columns)
 
     def read(
         self, data: str, train_data: Sequence[str] | None, strict: bool, columns: Sequence[int] = ()
@@ -195,8 +202,27 @@ class SentenceLearner(Learner[str, str]):
         return {self.task.metric.name: macro_f1(gold, predicted)}
 
     def baselines(self, train: LabelledText, test: LabelledText) -> dict[str, float]:
-        """TF-IDF with logistic regression, and the majority class."""
-        return text_baseline(train, test)
+        """Logistic regression on TF-IDF, and the majority class; both trained on ``train`` alone, deterministic.
+
+        TF-IDF over word 1- and 2-grams and character 2- to 5-grams within words.
+        """
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline, make_union
+
+        model = make_pipeline(
+            make_union(
+                TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", ngram_range=(1, 2), sublinear_tf=True),
+                TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True),
+            ),
+            LogisticRegression(C=10.0, max_iter=2000, class_weight="balanced"),
+        )
+        model.fit(train.inputs, train.gold)
+        majority = Counter(train.gold).most_common(1)[0][0]
+        return {
+            "tfidf": macro_f1(test.gold, list(model.predict(test.inputs))),
+            "majority": macro_f1(test.gold, [majority] * len(test.gold)),
+        }
 
 
 def split_by_label(items: Sequence[Item[str, str]]) -> dict[str, list[Item[str, str]]]:

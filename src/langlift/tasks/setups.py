@@ -82,11 +82,7 @@ class Setup:
         return {LANGUAGE_ADAPTER: paths.get(LANGUAGE), f"{LANGUAGE_ADAPTER}_sha256": hashed}
 
     def attach(self, model: PreTrainedModel) -> None:
-        """Attach frozen and new adapters to a loaded base model, in place; called once for each seed.
-
-        Raises:
-            InputError: an adapter does not fit the model.
-        """
+        """Attach frozen and new adapters to a loaded base, in place; an InputError if they do not fit."""
         if self.fused:
             load_members(model, list(self.adapters.values()), list(self.adapters))
             fuse(model)

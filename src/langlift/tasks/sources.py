@@ -18,11 +18,7 @@ HUB_SPLITS = {"train": ("train",), "dev": ("validation", "dev", "valid"), "test"
 
 
 class SplitFolder:
-    """A folder with a file for each split: ``train``, ``dev`` and ``test`` with the first of ``endings`` found.
-
-    Raises:
-        InputError: there is no such folder.
-    """
+    """A folder with a file for each split: ``train``, ``dev`` and ``test`` with the first of ``endings`` found."""
 
     def __init__(self, name: str, endings: Sequence[str], needed: str) -> None:
         self.folder, self._endings, self._needed = Path(name), endings, needed
@@ -110,11 +106,7 @@ class HubSet:
             datasets.enable_progress_bars()
 
     def rows(self, split: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
-        """The rows of a split: (location for errors, fields) of each, with class names for class numbers.
-
-        Raises:
-            InputError: the split or a field is missing, or a row is damaged.
-        """
+        """The rows of a split: (location for errors, fields) of each, with class names for class numbers."""
         name = self._named(split)
         if name is None:
             raise InputError(
@@ -164,11 +156,7 @@ class HubSet:
 
 
 class SingleFile(SplitFolder):
-    """A file with all labelled rows, which the learner splits; ``table`` reads them as its ``train`` split.
-
-    Raises:
-        InputError: it is of another kind, or damaged.
-    """
+    """A file with all labelled rows, which the learner splits; ``table`` reads them as its ``train`` split."""
 
     def __init__(self, path: Path, fields: Sequence[Sequence[str]]) -> None:
         if path.suffix.lower() not in FILES:

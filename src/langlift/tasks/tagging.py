@@ -3,6 +3,7 @@
 Sentences of words become token ids with a label for each word; long sentences are split into windows.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic
@@ -17,8 +18,7 @@ from langlift.backbones.registry import backbone_of
 from langlift.errors import InputError
 from langlift.heads.classification import CONTINUED, TokenClassifier, TokenHead
 from langlift.masking import IGNORED
-from langlift.tasks.inference import probabilities_of
-from langlift.tasks.learner import Answer, Encoder, Input, Learner, Settings, words_in
+from langlift.tasks.learner import Answer, Encoder, Input, Learner, Settings, probabilities_of, words_in
 from langlift.tasks.recipe import TaskRecipe
 from langlift.training.examples import Example
 from langlift.training.language_model_loss import collate_for
@@ -163,11 +163,7 @@ class TaggingLearner(Learner[Input, list[str]], Generic[Input]):
     answer: ClassVar[type[Tagged]]
 
     def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
-        """Which tokens of a word carry its label, and what is classified.
-
-        Raises:
-            InputError: every token is labelled, but pooling is ``mean``.
-        """
+        """Which tokens of a word carry its label, and what is classified."""
         if recipe.label_subwords == "every" and recipe.pooling == "mean":
             raise InputError(
                 "label_subwords: with every, each token has its own label and there is no mean to classify",
@@ -217,3 +213,24 @@ def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
     first = special.index(0)
     behind = special[::-1].index(0)
     return ids[:first], ids[len(ids) - behind :]
+
+
+def most_frequent_label(
+    words: Sequence[Sequence[str]],
+    labels: Sequence[Sequence[str]],
+    sentences: Sequence[Sequence[str]],
+    unknown: str | None = None,
+) -> list[list[str]]:
+    """The most frequent label of each word in ``sentences``; unseen words get ``unknown``.
+
+    Without ``unknown`` they get the most frequent label of all words.
+    """
+    by_word: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    every: Counter[str] = Counter()
+    for sentence, its_labels in zip(words, labels, strict=True):
+        every.update(its_labels)
+        for word, label in zip(sentence, its_labels, strict=True):
+            by_word[word][label] += 1
+    best = {word: counts.most_common(1)[0][0] for word, counts in by_word.items()}
+    fallback = every.most_common(1)[0][0] if unknown is None else unknown
+    return [[best.get(word, fallback) for word in sentence] for sentence in sentences]
