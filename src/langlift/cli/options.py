@@ -194,13 +194,10 @@ def command(
 
 
 def _trust(given: dict[str, Any], trust: bool) -> None:
-    def trusted(base: BaseName | None) -> BaseName:
-        return replace(base or BaseName(), trust_remote_code=trust)
-
     for name in {"base", "model"} & given.keys():
-        given[name] = trusted(given[name])
+        given[name] = replace(given[name] or BaseName(), trust_remote_code=trust)
     if "bases" in given:
-        given["bases"] = [trusted(base) for base in given["bases"] or [None]]
+        given["bases"] = [replace(base, trust_remote_code=trust) for base in given["bases"] or [BaseName()]]
 
 
 def show(title: str, rows: Iterable[tuple[str, str | None]]) -> None:

@@ -28,14 +28,6 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class GapFilling:
-    """The words tried, best first; ``rank`` is that of the right word, from 1."""
-
-    candidates: list[Candidate]
-    rank: int
-
-
-@dataclass(frozen=True)
 class SentenceGap:
     """A sentence in which the word ``answer`` is hidden."""
 
@@ -45,8 +37,8 @@ class SentenceGap:
 
 
 @torch.inference_mode()
-def fill_gap(model: PreTrainedModel, tokenizer: Any, gap: SentenceGap, words: Sequence[str]) -> GapFilling:
-    """Try each of ``words`` (and the answer) in the gap.
+def fill_gap(model: PreTrainedModel, tokenizer: Any, gap: SentenceGap, words: Sequence[str]) -> list[Candidate]:
+    """``words`` and the answer, each tried in the gap, best first.
 
     A word's tokens are predicted from left to right, each with those to its right masked too, as in within-word
     pseudo-perplexity (Kauf & Ivanova 2023), so that they do not reveal each other. Many words give the same row
@@ -75,9 +67,7 @@ def fill_gap(model: PreTrainedModel, tokenizer: Any, gap: SentenceGap, words: Se
 
     probabilities = scores.softmax(dim=0).tolist()
     order = scores.argsort(descending=True, stable=True).tolist()
-    return GapFilling(
-        [Candidate(tried[i], probabilities[i]) for i in order], order.index(tried.index(gap.answer)) + 1
-    )
+    return [Candidate(tried[i], probabilities[i]) for i in order]
 
 
 def _pieces(tokenizer: Any, gap: SentenceGap, word: str) -> tuple[list[int], list[int]]:
@@ -169,11 +159,7 @@ def most_likely_words(
 
 
 def around_gap(text: str) -> tuple[str, str]:
-    """The text before and after its one gap.
-
-    Raises:
-        InputError: the text has no gap or several.
-    """
+    """The text before and after its one gap; raises an InputError if it has none, or several."""
     parts = GAPS.split(text)
     if len(parts) != 2:
         raise InputError(

@@ -32,7 +32,6 @@ class MaskedCopies:
             for position, end in zip(e.positions, e.ends or [p + 1 for p in e.positions], strict=True)
         ]
         self._copies = sorted(copies)
-        self.sentences = len(encoded)
 
     def __len__(self) -> int:
         return len(self._copies)
@@ -55,7 +54,7 @@ class MaskedCopies:
     def summed(self, model: PreTrainedModel, way: LogProbabilities, bar: ProgressBar | None = None) -> list[float]:
         """The summed log-probability of each sentence, natural logarithm, accumulated in float64."""
         device = next(model.parameters()).device
-        sums = [0.0] * self.sentences
+        sums = [0.0] * len(self._encoded)
         for owners, batch in self.batches():
             values = way(model, on_device(batch, device)).double().tolist()
             for owner, value in zip(owners, values, strict=True):

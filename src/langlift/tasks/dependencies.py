@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from langlift.evaluation.metrics import AttachmentScores, Tree, attachment_scores, universal
+from langlift.evaluation.metrics import Tree, attachment_scores, universal
 from langlift.heads.biaffine import BiaffineHead, DependencyParser, summed_parsing_loss
 from langlift.heads.spanning_tree import Scores, greedy_tree, maximum_spanning_tree
 from langlift.masking import IGNORED
@@ -19,7 +19,7 @@ from langlift.tasks.learner import PREDICTION_BATCH, Settings, Split
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.tagging import WordEncoder, most_frequent_label
 from langlift.tasks.treebanks import SentenceAnswer, TreebankLearner
-from langlift.training.examples import Collate, Example
+from langlift.training.examples import Example
 from langlift.training.precision import autocast
 from langlift.training.trainer import Batch, on_device
 
@@ -57,7 +57,7 @@ class ParserEncoder(WordEncoder):
         self, tokenizer: Any, model: PreTrainedModel, max_tokens: int, pooling: str, path: str, decoding: str
     ) -> None:
         super().__init__(tokenizer, model, max_tokens, "every" if pooling == "mean" else pooling, path)
-        self.collate = ParserBatch(self.collate)
+        self._rows, self.collate = self.collate, self._batch
         self.tree = DECODERS[decoding]
 
     def examples(
@@ -87,15 +87,8 @@ class ParserEncoder(WordEncoder):
             )
         return examples
 
-
-@dataclass(frozen=True)
-class ParserBatch:
-    """Collates examples of ``ParserEncoder`` into a batch of ``DependencyParser``, with ``rows`` for windows."""
-
-    rows: Collate
-
-    def __call__(self, examples: Sequence[Example]) -> Batch:
-        """The examples as one batch; its words are in order of windows, the shortest window first."""
+    def _batch(self, examples: Sequence[Example]) -> Batch:
+        """A batch of ``DependencyParser``; its words are in order of windows, the shortest window first."""
         windows = []
         for number, example in enumerate(examples):
             ends = np.cumsum(example["windows"])[:-1]
@@ -113,7 +106,7 @@ class ParserBatch:
             sentence += [number] * (last - first + 1)
             word += range(first, last + 1)
             done += last - first + 1
-        batch = self.rows(rows)
+        batch = self._rows(rows)
         batch["slots"] = batch.pop("labels")
         places = list(zip(sentence, word, strict=True))
         return batch | {
@@ -203,8 +196,8 @@ class Dependencies(TreebankLearner[Tree]):
 
     def scores(self, gold: Sequence[Tree], predicted: Sequence[Tree]) -> dict[str, float]:
         """LAS and UAS."""
-        found = attachment_scores(gold, predicted)
-        return {"las": found.las, "uas": found.uas}
+        uas, las = attachment_scores(gold, predicted)
+        return {"las": las, "uas": uas}
 
     def baselines(self, train: Split[Sentence, Tree], test: Split[Sentence, Tree]) -> dict[str, float]:
         """LAS and UAS with each word attached to the next or to the previous one, whichever is better on train.
@@ -213,7 +206,7 @@ class Dependencies(TreebankLearner[Tree]):
         """
         words, relations = ([getattr(one, name) for one in train.inputs] for name in ("words", "relations"))
 
-        def attached(split: Split[Sentence, Tree], direction: str) -> AttachmentScores:
+        def attached(split: Split[Sentence, Tree], direction: str) -> tuple[float, float]:
             guesses = most_frequent_label(words, relations, [sentence.words for sentence in split.inputs])
             trees = [
                 [
@@ -224,9 +217,9 @@ class Dependencies(TreebankLearner[Tree]):
             ]
             return attachment_scores(split.gold, trees)
 
-        best = max(("right_attach", "left_attach"), key=lambda direction: attached(train, direction).uas)
-        scores = attached(test, best)
-        return {best: scores.las, f"{best}_uas": scores.uas}
+        best = max(("right_attach", "left_attach"), key=lambda direction: attached(train, direction)[0])
+        uas, las = attached(test, best)
+        return {best: las, f"{best}_uas": uas}
 
 
 def _batches(sizes: Sequence[int]) -> Iterator[list[int]]:

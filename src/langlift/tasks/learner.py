@@ -179,6 +179,7 @@ class Learner(ABC, Generic[Input, Gold]):
 
     what: ClassVar[str] = "label"
     """What must occur in the training data, in messages."""
+    always_strict: ClassVar[bool] = False
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -226,7 +227,7 @@ class Learner(ABC, Generic[Input, Gold]):
         """
         if columns and "columns" in self.task.unused:
             raise InputError(f"--columns: is not used by the task {self.task.name}", "leave it out")
-        names, reading = train_data or [data], Reading(strict, columns)
+        names, reading = train_data or [data], Reading(strict or self.always_strict, columns)
         sources, tested = [self.open(name) for name in names], self.open(data)
         parts = [self.train_and_dev(source, reading) for source in sources]
         train, dev = (list(chain.from_iterable(part)) for part in zip(*parts, strict=True))

@@ -19,8 +19,8 @@ from langlift.adapters.method import is_whole_model
 from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.loading import default_device
 from langlift.corpus.text_files import STANDARD
-from langlift.errors import InputError, LangliftError
-from langlift.files import read_json
+from langlift.errors import InputError
+from langlift.files import read_json, writing
 from langlift.heads.classification import TaskModel
 from langlift.hub_folders import missing
 from langlift.progress import ProgressBar, say
@@ -231,12 +231,8 @@ def _opened(target: Path, trained: TrainedTask) -> Iterator[TextIO]:
             f"{target}: predictions are written as {' or '.join(endings)}", "give the file one of these endings"
         )
     partial = target.with_name(f"{target.name}.partial")
-    try:
+    with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("w", encoding="utf-8", newline="") as stream:
             yield stream
         partial.replace(target)
-    except OSError as error:
-        raise LangliftError(
-            f"{target}: cannot be written ({error.strerror})", "check free space and permissions"
-        ) from error

@@ -28,7 +28,6 @@ from langlift.tasks.learner import (
     Row,
     Settings,
     Split,
-    TaskData,
     probabilities_of,
 )
 from langlift.tasks.recipe import TaskRecipe
@@ -97,16 +96,12 @@ class SentenceEncoder(Encoder):
 class SentenceLearner(Learner[str, str]):
     """A head on the sentence vector, measured by macro-F1; the task's ``columns`` describe the data."""
 
+    always_strict = True  # a label missing in train is an error
+
     @property
     def columns(self) -> Columns:
         """The columns of the data."""
         return cast(Columns, self.task.columns)
-
-    def read(
-        self, data: str, train_data: Sequence[str] | None, strict: bool, columns: Sequence[int] = ()
-    ) -> TaskData[str, str]:
-        """A label missing in train is an error, strict or not."""
-        return super().read(data, train_data, True, columns)
 
     def open(self, data: str) -> Source:
         """A single file, a folder of TSV files, or a data set in the hub's format."""
