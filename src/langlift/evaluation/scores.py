@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, isfinite
+from math import exp, inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -156,12 +156,15 @@ def require_known(path: str, precision: str) -> None:
             raise InputError(f"unknown {name} '{value}'", f"one of {', '.join(choices)}")
 
 
-def batches_by_length(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """The numbers of texts with these lengths, shortest first, in batches of ``TOKENS_AT_ONCE`` tokens."""
+def batches_by_length(
+    lengths: Sequence[int], at_once: int = TOKENS_AT_ONCE, most: float = inf
+) -> Iterator[list[int]]:
+    """The numbers of texts of these lengths, shortest first, at most ``at_once`` tokens or ``most`` texts a batch."""
     batch: list[int] = []
     for number in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        if batch and (len(batch) + 1) * lengths[number] > TOKENS_AT_ONCE:
+        if batch and (len(batch) == most or (len(batch) + 1) * lengths[number] > at_once):
             yield batch
             batch = []
         batch.append(number)
-    yield batch
+    if batch:
+        yield batch

@@ -99,11 +99,9 @@ def _description(run: Reference) -> dict[str, Any]:
 
 def _int8_loss(run: Reference, folder: Path) -> dict[str, Any]:
     """Compare both graphs on the whole test split if there is one, else on the batches of the parity check."""
-    models = [_open(run, folder / name) for name in (onnx_graph.MODEL_FILE, onnx_graph.INT8_FILE)]
-    sizes = [
-        sum(path.stat().st_size for path in folder.glob(f"{name}*"))
-        for name in (onnx_graph.MODEL_FILE, onnx_graph.INT8_FILE)
-    ]
+    names = (onnx_graph.MODEL_FILE, onnx_graph.INT8_FILE)
+    models = [_open(run, folder / name) for name in names]
+    sizes = [sum(path.stat().st_size for path in folder.glob(f"{name}*")) for name in names]
     trained, test = run.trained, run.test
     metric, test_examples = None, 0
     scores: list[float | None] = [None, None]

@@ -179,14 +179,15 @@ def _classifier(trained: TrainedTask, source: Path) -> tuple[Any, PreTrainedMode
 
 def _fill(model: PreTrainedModel, body: PreTrainedModel, head: nn.Module, parts: Mapping[str, str]) -> None:
     """Copy the body and the parts of the head; every weight of the model must be filled."""
-    found = model.base_model.load_state_dict(body.state_dict(), strict=False)
+    prefix = model.base_model_prefix
+    weights = {
+        f"{prefix}.{key}": value for key, value in body.state_dict().items() if not key.startswith("pooler.")
+    }
     for theirs, ours in parts.items():
-        model.get_submodule(theirs).load_state_dict(head.get_submodule(ours).state_dict())
-    filled = tuple(f"{part}." for part in parts)
-    missing = [key for key in found.missing_keys if not f"{model.base_model_prefix}.{key}".startswith(filled)]
-    unexpected = [key for key in found.unexpected_keys if not key.startswith("pooler.")]
-    if missing or unexpected:
+        weights |= {f"{theirs}.{key}": value for key, value in head.get_submodule(ours).state_dict().items()}
+    found = model.load_state_dict(weights, strict=False)
+    if different := [*found.missing_keys, *found.unexpected_keys]:
         raise LangliftError(
-            f"{type(model).__name__} has a different body than the run ({(missing or unexpected)[0]})",
+            f"{type(model).__name__} has a different body than the run ({different[0]})",
             "please report this with the name of the base model",
         )

@@ -49,7 +49,7 @@ def published_card(
     Text by the owner is kept unless it is given again. Missing facts are appended to ``remarks``.
     """
     inputs, settings = inputs_in(publication.recipe), settings_in(publication.recipe)
-    onnx, name = publication.kind == "onnx", repository.rpartition("/")[2]
+    onnx, name, method = publication.kind == "onnx", repository.rpartition("/")[2], settings.get("method")
     metrics = {**read_json(publication.whole / METRICS), **read_json(publication.folder / METRICS)}
     task = TASKS.get(str(read_json(publication.folder / ("labels.json" if onnx else HEAD)).get("task")))
     front, text = split_front_matter(_without_paths(publication, base))
@@ -98,19 +98,13 @@ def published_card(
         trained_on=_data_names(inputs),
         tested_on=tested_on,
         sources=sources,
-        settings=_settings(settings, task),
+        settings={
+            name: value
+            for name, value in settings.items()
+            if not (task and name in task.unused) and method in (readers(name) or (method,))
+        },
         scores=_scores(metrics),
     )
-
-
-def _settings(settings: Mapping[str, Any], task: Task | None) -> dict[str, Any]:
-    """The settings that the method and the task read."""
-    unused, method = task.unused if task else frozenset(), settings.get("method")
-    return {
-        name: value
-        for name, value in settings.items()
-        if name not in unused and method in (readers(name) or (method,))
-    }
 
 
 def recorded_languages(inputs: Mapping[str, Any]) -> list[Language]:

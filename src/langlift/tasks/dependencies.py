@@ -1,6 +1,6 @@
 """Dependency parsing: the HEAD and DEPREL columns of Universal Dependencies."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from langlift.evaluation.metrics import Tree, attachment_scores, universal
+from langlift.evaluation.scores import batches_by_length
 from langlift.heads.biaffine import BiaffineHead, DependencyParser, summed_parsing_loss
 from langlift.heads.spanning_tree import Scores, greedy_tree, maximum_spanning_tree
 from langlift.masking import IGNORED
@@ -156,12 +157,7 @@ class Dependencies(TreebankLearner[Tree]):
 
     @torch.inference_mode()
     def predict(
-        self,
-        model: Any,
-        encoder: ParserEncoder,
-        inputs: Sequence[Sentence],
-        labels: Sequence[str],
-        bf16: bool = False,
+        self, model: Any, encoder: Any, inputs: Sequence[Sentence], labels: Sequence[str], bf16: bool = False
     ) -> list[Parse]:
         """A tree for each sentence; only the root has the relation ``root``.
 
@@ -171,7 +167,8 @@ class Dependencies(TreebankLearner[Tree]):
         device = next(model.parameters()).device
         examples = encoder.examples(inputs)
         found: dict[int, Parse] = {}
-        for numbers in _batches([len(example["heads"]) for example in examples]):
+        arcs_of = [len(example["heads"]) ** 2 for example in examples]
+        for numbers in batches_by_length(arcs_of, ARCS_AT_ONCE, PREDICTION_BATCH):
             batch = on_device(encoder.collate([examples[number] for number in numbers]), device)
             # Words come window by window; decoding takes them sentence by sentence.
             order = np.lexsort((batch["place"].cpu().numpy(), batch["sentence"].cpu().numpy()))
@@ -220,18 +217,6 @@ class Dependencies(TreebankLearner[Tree]):
         best = max(("right_attach", "left_attach"), key=lambda direction: attached(train, direction)[0])
         uas, las = attached(test, best)
         return {best: las, f"{best}_uas": uas}
-
-
-def _batches(sizes: Sequence[int]) -> Iterator[list[int]]:
-    """The numbers of sentences with ``sizes`` words, shortest first, in batches that fit into memory."""
-    batch: list[int] = []
-    for number in np.argsort(sizes, kind="stable").tolist():
-        if batch and (len(batch) == PREDICTION_BATCH or (len(batch) + 1) * sizes[number] ** 2 > ARCS_AT_ONCE):
-            yield batch
-            batch = []
-        batch.append(number)
-    if batch:
-        yield batch
 
 
 def _relation_shares(scores: Scores, heads: npt.NDArray[np.int64], labels: Sequence[str]) -> Scores:

@@ -178,12 +178,7 @@ class SentenceLearner(Learner[str, str]):
         return SentenceEncoder(tokenizer, model, max_tokens, path)
 
     def predict(
-        self,
-        model: nn.Module,
-        encoder: SentenceEncoder,
-        inputs: Sequence[str],
-        labels: Sequence[str],
-        bf16: bool = False,
+        self, model: nn.Module, encoder: Any, inputs: Sequence[str], labels: Sequence[str], bf16: bool = False
     ) -> list[Prediction]:
         """Each text's most probable label and the probability of every label."""
         found = class_probabilities(model, encoder, inputs, bf16)

@@ -186,12 +186,7 @@ class TaggingLearner(Learner[Input, list[str]], Generic[Input]):
         return WordEncoder(tokenizer, model, max_tokens, labelled, path, at_end=pooling == "last")
 
     def predict(
-        self,
-        model: nn.Module,
-        encoder: WordEncoder,
-        inputs: Sequence[Input],
-        labels: Sequence[str],
-        bf16: bool = False,
+        self, model: nn.Module, encoder: Any, inputs: Sequence[Input], labels: Sequence[str], bf16: bool = False
     ) -> list[Tagged]:
         """The most probable tags of each sentence."""
         encoded = encoder.encode(inputs)
