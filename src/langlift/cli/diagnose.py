@@ -34,9 +34,7 @@ def diagnose(
         "--text FILE", "Text in the language: text file or built data folder.", None, parser=existing_file
     ),
     graph: Path | None = option("--graph FOLDER", "Graph of the language (from langlift graph build).", None),
-    out: Path | None = option(
-        "--out FILE", "Also write a chart (diagnosis.svg) or a page (diagnosis.html).", None
-    ),
+    out: Path | None = option("--out FILE", "Also write a chart (.svg) or a page (.html).", None),
     sentences: int = option("--sentences", "Number of held-out sentences to score.", 30),
     no_timing: bool = flag("--no-timing", "Do not time training steps; no training time is estimated."),
     precision: Precision = None,

@@ -29,9 +29,7 @@ app = typer.Typer(help="Knowledge graphs as training text.", rich_markup_mode=No
 @command("graph.building:GraphResult", GraphRecipe)
 def build(
     *,
-    language: str = argument(
-        "LANG", "Language: mlt, mlt_Latn, mt or Maltese; several (mlt,swh) or all: one folder each."
-    ),
+    language: str = argument("LANG", "Language: mlt, mlt_Latn, mt or Maltese; mlt,swh or all: a folder each."),
     sources: list[str] = option(
         "--source KIND:PATH",
         "conceptnet:PATH (the official dump, plain or gzip), triples:PATH (.tsv, .csv, .jsonl) or cldr; "
@@ -49,9 +47,7 @@ def build(
     ),
     either_end: bool = flag("--either-end", "ConceptNet: also keep edges that only end in the language."),
     strict: bool = flag("--strict", "Stop at the first damaged row."),
-    threads: int | None = option(
-        "--threads", "Number of threads. [default: one per core, at most 4]", None, min=1
-    ),
+    threads: int | None = option("--threads", "Number of threads. [default: one per core, up to 4]", None, min=1),
     show_dropped: ShowDropped = False,
     settings: Settings,
 ) -> Iterator[Any]:

@@ -133,9 +133,7 @@ SOURCES = (
     _parameter("config", Path | None, "--config FILE", "Settings from a YAML file, or a run's recipe.yaml."),
     _parameter("assignments", list[str] | None, "--set KEY=VALUE", "Any setting; can be repeated."),
 )
-TRUST = _parameter(
-    "trust_remote_code", bool, "--trust-remote-code", "Run Python code that comes with the base model."
-)
+TRUST = _parameter("trust_remote_code", bool, "--trust-remote-code", "Run the Python code of the base model.")
 JSON = _parameter("as_json", bool, "--json", "Print the result as one JSON object, on the last line of stdout.")
 DEBUG = _parameter("debug", bool, "--debug", "Show the traceback of an error.")
 

@@ -25,9 +25,7 @@ from langlift.cli.options import (
 def score(
     *,
     base: Base,
-    text: Path = option(
-        "--text FILE", "Text file with one sentence per line, or built data folder.", parser=existing_file
-    ),
+    text: Path = option("--text FILE", "One sentence per line, or a built data folder.", parser=existing_file),
     adapter: Path | None = option(
         "--adapter FOLDER", "Adapter folder written by adapt, or hub repository.", None, parser=existing_folder
     ),

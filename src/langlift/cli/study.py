@@ -66,9 +66,7 @@ def run(
     file: File,
     out: Path | None = option("--out FOLDER", "Study folder; contains nothing but the study.", None),
     ray: str | None = option("--ray ADDRESS", "Run on this Ray cluster (local: this machine).", None),
-    workers: int | None = option(
-        "--workers", "--ray local: number of runs at once. [default: one per core]", None, min=1
-    ),
+    workers: int | None = option("--workers", "--ray local: runs at once. [default: one per core]", None, min=1),
     cpus: float = option("--cpus", "--ray: cores per run.", 1, min=0),
     gpus: float = option("--gpus", "--ray: GPUs per run.", 0, min=0),
     set_aside: bool = flag("--set-aside", "Move runs that are no longer part of the study to set-aside/."),

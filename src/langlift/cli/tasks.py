@@ -44,9 +44,7 @@ TrainData = Annotated[
         "Data for train and dev, so that --data is used only for test; can be repeated to merge several.",
     ),
 ]
-Strict = Annotated[
-    bool, option("--strict", "Report errors in labels, with file and line, instead of repairing them.")
-]
+Strict = Annotated[bool, option("--strict", "Report errors in labels, with file and line; do not repair them.")]
 
 
 def _command(task: Task) -> Callable[..., None]:

@@ -79,12 +79,8 @@ def apply(
     base: Base,
     vocabulary: str = option("--vocabulary FOLDER", "Vocabulary written by langlift vocab build."),
     out: NewFolder,
-    corpus: list[Path] | None = option(
-        "--corpus DATA", "focus: text to train the vectors on; can be repeated.", None
-    ),
-    vectors: Path | None = option(
-        "--vectors FILE", "focus: use these token vectors (a fastText .vec file).", None
-    ),
+    corpus: list[Path] | None = option("--corpus DATA", "focus: text to train vectors on; can be repeated.", None),
+    vectors: Path | None = option("--vectors FILE", "focus: these token vectors (a fastText .vec file).", None),
     settings: Settings,
 ) -> Iterator[Any]:
     """Give a model another vocabulary: shared tokens keep their embeddings, others are initialised by --init."""

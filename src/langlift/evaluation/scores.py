@@ -159,7 +159,7 @@ def require_known(path: str, precision: str) -> None:
 def batches_by_length(
     lengths: Sequence[int], at_once: int = TOKENS_AT_ONCE, most: float = inf
 ) -> Iterator[list[int]]:
-    """The numbers of texts of these lengths, shortest first, at most ``at_once`` tokens or ``most`` texts a batch."""
+    """The numbers of texts, shortest first, in batches of at most ``at_once`` tokens and ``most`` texts."""
     batch: list[int] = []
     for number in sorted(range(len(lengths)), key=lambda i: lengths[i]):
         if batch and (len(batch) == most or (len(batch) + 1) * lengths[number] > at_once):

@@ -54,15 +54,11 @@ class Server:
         try:
             import openai
         except ImportError:
-            raise InputError(
-                "--model with a URL needs the package openai", "pip install 'langlift[prompting]'"
-            ) from None
+            raise InputError("a URL as --model needs openai", "pip install 'langlift[prompting]'") from None
         self._openai: Any = openai
         parts = url_parts(url)
         if key_variable is not None and not os.environ.get(key_variable):
-            raise InputError(
-                f"--key-variable {key_variable}: the environment has no such variable", "set it first"
-            )
+            raise InputError(f"--key-variable {key_variable}: not in the environment", "set it first")
         self._key = os.environ.get(key_variable or KEY_VARIABLE, "").strip()
         if self._key and parts.scheme == "http" and parts.hostname not in LOCALHOST:
             say(f"The key is sent to {parts.hostname} unencrypted: http, not https")
@@ -124,6 +120,7 @@ class Server:
         The openai client's own retries have fixed waiting times, are not counted and accept malformed answers.
         """
         recipe, retries, rejected = self._recipe, 0, set[str]()
+        create = client.chat.completions.create
         while True:
             while (left := self._paused_until - time.monotonic()) > 0:
                 await asyncio.sleep(left)
@@ -131,9 +128,7 @@ class Server:
             started, asked_to_wait = time.monotonic(), 0.0
             try:
                 async with asyncio.timeout(recipe.timeout):
-                    completion = await client.chat.completions.create(
-                        model=self.name, messages=prompt.messages, **parameters
-                    )
+                    completion = await create(model=self.name, messages=prompt.messages, **parameters)
                 answer = self._read(completion, "response_format" in parameters, time.monotonic() - started)
                 self._rejected |= rejected  # answered without these, so no other prompt needs to try them
                 return answer

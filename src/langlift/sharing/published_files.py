@@ -92,9 +92,7 @@ def find_publication(source: Path) -> Publication:
     if not source.is_dir():
         raise InputError(f"{source}: no such folder", "give the folder of a run, an adapter or a model")
     if (source / RECIPE).is_file() and not is_finished(source):
-        raise InputError(
-            f"{source}: the run is not finished", "finish it: the same command with --resume continues"
-        )
+        raise InputError(f"{source}: the run is not finished", "the same command with --resume continues")
     if is_task_run(source):
         folder = seed_folder(source)
         files = _chosen(folder, (*TASK_FILES, *RUN_FILES))

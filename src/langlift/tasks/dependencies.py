@@ -180,9 +180,8 @@ class Dependencies(TreebankLearner[Tree]):
                 in_order = np.concatenate([np.asarray(tree) for tree in trees])
                 heads = np.empty(len(order), dtype=np.int64)
                 heads[order] = in_order
-                scores = (
-                    model.head.relations(placed, batch, torch.from_numpy(heads).to(device)).cpu().numpy()[order]
-                )
+                chosen = torch.from_numpy(heads).to(device)
+                scores = model.head.relations(placed, batch, chosen).cpu().numpy()[order]
             shares = _relation_shares(scores, in_order, labels)
             sure = np.exp(arcs[np.arange(len(in_order)), in_order]) * shares.max(axis=1)
             best = np.split(shares.argmax(axis=1), ends)

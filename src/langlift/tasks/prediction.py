@@ -86,9 +86,7 @@ def load_trained_task(
         task, labels = TASKS[head["task"]], [str(label) for label in head["labels"]]
         settings = {name: head[name] for name in task.learner.settings(TaskRecipe())}
     except (KeyError, TypeError):
-        raise InputError(
-            f"{folder}: {RECIPE} or {HEAD} is damaged", "train it again, or restore the file"
-        ) from None
+        raise InputError(f"{folder}: {RECIPE} or {HEAD} is damaged", "train it again, or restore it") from None
     full, base = is_whole_model(method), BaseName.of(base)
     if full and base:
         raise InputError("--base: this run trained the whole model and contains it", "leave --base out")
@@ -227,9 +225,7 @@ def _opened(target: Path, trained: TrainedTask) -> Iterator[TextIO]:
         return
     endings = [ending for ending in (TSV, JSON, trained.task.word_file) if ending]
     if target.suffix not in endings:
-        raise InputError(
-            f"{target}: predictions are written as {' or '.join(endings)}", "give the file one of these endings"
-        )
+        raise InputError(f"{target}: predictions are written as {' or '.join(endings)}", "give it such an ending")
     partial = target.with_name(f"{target.name}.partial")
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)

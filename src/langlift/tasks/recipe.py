@@ -11,9 +11,7 @@ from langlift.training.recipes import AdaptRecipe
 class TaskRecipe:
     """How a task adapter, or a whole model, is trained on labelled examples."""
 
-    method: str = setting(
-        "seq_bn", "Adaptation method; full trains the whole model", choices=TASK_METHODS, option=True
-    )
+    method: str = setting("seq_bn", "Adaptation method; full: the whole model", choices=TASK_METHODS, option=True)
     epochs: int = setting(20, "Number of passes over the training examples", minimum=1, option=True)
     learning_rate: float = setting(1e-4, "Peak learning rate", above=0, maximum=1, option="--lr")
     batch_size: int = setting(32, "Examples per step", minimum=1, option=True)
@@ -24,12 +22,8 @@ class TaskRecipe:
     share: str = same_setting(MethodSettings, "share")
     merge: str = same_setting(MethodSettings, "merge")
     consistency: float = same_setting(MethodSettings, "consistency")
-    patience: int = setting(
-        0, "Stop after this many epochs without a better dev score (0: train all epochs)", minimum=0
-    )
-    keep_best: bool = setting(
-        True, "Keep the weights of the epoch with the best dev score (false: those of the last step)"
-    )
+    patience: int = setting(0, "Stop after this many epochs without a better dev score (0: never)", minimum=0)
+    keep_best: bool = setting(True, "Keep the weights of the epoch best on dev (false: those of the last step)")
     pooling: str = setting(
         "auto",
         "Representation of a sentence (of a word, in tasks that label words): first token, last token or mean; "

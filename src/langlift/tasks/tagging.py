@@ -17,7 +17,7 @@ from langlift.backbones.loading import longest_input
 from langlift.backbones.registry import backbone_of
 from langlift.errors import InputError
 from langlift.heads.classification import CONTINUED, TokenClassifier, TokenHead
-from langlift.masking import IGNORED
+from langlift.masking import IGNORED, Offsets
 from langlift.tasks.learner import Answer, Encoder, Input, Learner, Settings, probabilities_of, words_in
 from langlift.tasks.recipe import TaskRecipe
 from langlift.training.examples import Example
@@ -126,9 +126,7 @@ class WordEncoder(Encoder):
         """The number of test sentences that are too long for one input."""
         return {"test_sentences_in_windows": sum(count > 1 for count in self.encode(inputs).windows)}
 
-    def _pieces(
-        self, words: Sequence[str], ids: Sequence[int], offsets: Sequence[tuple[int, int]]
-    ) -> list[list[int]]:
+    def _pieces(self, words: Sequence[str], ids: Sequence[int], offsets: Offsets) -> list[list[int]]:
         """The token ids of each word: at least one, at most as many as fit into the input."""
         pieces: list[list[int]] = [[] for _ in words]
         ends = np.cumsum([len(word) + 1 for word in words]) - 1
