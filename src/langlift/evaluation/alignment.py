@@ -78,9 +78,6 @@ def linear_cka(first: Vectors, second: Vectors) -> float:
 
     ``|Y'X|^2 / (|X'X| |Y'Y|)`` in Frobenius norms, X and Y with centred columns. Invariant to rotation
     and scale of either.
-
-    Raises:
-        InputError: all vectors of one side are the same.
     """
     x, y = _scaled(first - first.mean(axis=0)), _scaled(second - second.mean(axis=0))
     return float(np.linalg.norm(y.T @ x) ** 2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)))
@@ -92,9 +89,6 @@ def rotated(first: Vectors, second: Vectors, fitted: int) -> tuple[Vectors, Vect
     Orthogonal Procrustes with a scale: the rotation R and s >= 0 that minimise ``|s X R - Y|`` for the first
     ``fitted`` vectors, X and Y centred (Schönemann 1966). On these the residual is that of
     ``scipy.spatial.procrustes``.
-
-    Raises:
-        InputError: all vectors of one side are the same.
     """
     x, y = first - first[:fitted].mean(axis=0), second - second[:fitted].mean(axis=0)
     _scaled(y[:fitted])

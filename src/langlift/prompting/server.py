@@ -190,10 +190,6 @@ class Server:
         """The optional parameter that the server rejected, judging by its message.
 
         If it names none, it may be the schema, which the fewest servers support.
-
-        Raises:
-            LangliftError: it rejects the key or the model.
-            _PromptFailedError: it rejects the prompt.
         """
         status = error.status_code
         optional = [name for name in OPTIONAL if name in parameters]

@@ -64,6 +64,9 @@ def published_card(
             remarks.append(f"the card names no {missing}")
     config = publication.files.get("config.json")
     causal = is_causal(str(config.parent)) if isinstance(config, Path) else settings.get("objective") == "causal"
+    trained_on = (
+        [one["data"] for one in _of_family(inputs)] or inputs.get("train_data") or inputs.get("data") or []
+    )
     tested_on = str(inputs["data"]) if task and inputs.get("data") else None
     results = _results(task, tested_on, metrics) if task and tested_on else []
     tags = front["tags"] if isinstance(front.get("tags"), list) else []
@@ -95,7 +98,7 @@ def published_card(
         bundled=BUNDLED,
         causal=causal,
         languages=languages,
-        trained_on=_data_names(inputs),
+        trained_on=list(map(str, trained_on)) if isinstance(trained_on, list) else str(trained_on).split(", "),
         tested_on=tested_on,
         sources=sources,
         settings={
@@ -162,11 +165,6 @@ def _scores(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     if isinstance(baseline, dict):
         rows += [(f"baseline {name} on the test split", f"{value:.2f}") for name, value in baseline.items()]
     return rows
-
-
-def _data_names(inputs: Mapping[str, Any]) -> list[str]:
-    data = [one["data"] for one in _of_family(inputs)] or inputs.get("train_data") or inputs.get("data") or []
-    return list(map(str, data)) if isinstance(data, list) else str(data).split(", ")
 
 
 def _of_family(inputs: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -204,13 +204,10 @@ class Dependencies(TreebankLearner[Tree]):
 
         def attached(split: Split[Sentence, Tree], direction: str) -> tuple[float, float]:
             guesses = most_frequent_label(words, relations, [sentence.words for sentence in split.inputs])
-            trees = [
-                [
-                    (head, relation if head else ROOT)
-                    for head, relation in zip(_chain(len(one), direction), one, strict=True)
-                ]
-                for one in guesses
-            ]
+            trees = []
+            for one in guesses:  # the last word is the root, or the first one
+                heads = [*range(2, len(one) + 1), 0] if direction == "right_attach" else range(len(one))
+                trees.append([(head, name if head else ROOT) for head, name in zip(heads, one, strict=True)])
             return attachment_scores(split.gold, trees)
 
         best = max(("right_attach", "left_attach"), key=lambda direction: attached(train, direction)[0])
@@ -226,8 +223,3 @@ def _relation_shares(scores: Scores, heads: npt.NDArray[np.int64], labels: Seque
     scores = np.where(possible, scores, -np.inf)
     shares = np.exp(scores - scores.max(axis=1, keepdims=True))
     return shares / shares.sum(axis=1, keepdims=True)
-
-
-def _chain(words: int, direction: str) -> list[int]:
-    """Heads with each word attached to the next one (the last is the root), or to the previous one."""
-    return [*range(2, words + 1), 0] if direction == "right_attach" else list(range(words))

@@ -82,7 +82,7 @@ ConllLine = tuple[int, list[str]]
 
 
 def conll_sentences(
-    lines: Iterable[str], repairs: Callable[[str], None] | None = None, word_column: int = 0
+    lines: Iterable[str], repairs: Callable[[str], None] = lambda kind: None, word_column: int = 0
 ) -> Iterator[list[ConllLine]]:
     """The sentences of a CoNLL file, between blank and ``-DOCSTART-`` lines.
 
@@ -111,12 +111,10 @@ def conll_sentences(
         for _, columns in sentence:
             if numbered and len(columns) > 1 and columns[0].isdecimal():
                 del columns[0]
-                if repairs:
-                    repairs("numbered")
+                repairs("numbered")
             if prefix and at < len(columns) and columns[at].startswith(prefix) and columns[at] != prefix:
                 columns[at] = columns[at].removeprefix(prefix)
-                if repairs:
-                    repairs("prefixed")
+                repairs("prefixed")
         yield sentence
 
 

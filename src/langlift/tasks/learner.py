@@ -254,12 +254,9 @@ class Learner(ABC, Generic[Input, Gold]):
 
     @abstractmethod
     def read_inputs(self, source: Path, word_column: int = 0) -> Iterator[tuple[Row, Input]]:
-        """The rows of a file to label, one at a time, and the input of each.
+        """The rows of a file to label, one at a time, with the input of each; an InputError names a damaged line.
 
         ``word_column`` is that of the words in a ``.conll`` file, counted from 1 (0: guessed).
-
-        Raises:
-            InputError: the file or a row is damaged; the message gives the line.
         """
 
     def rows(self, split: Split[Input, Gold], predicted: Iterable[Any]) -> Iterator[dict[str, Any]]:

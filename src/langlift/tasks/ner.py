@@ -190,13 +190,12 @@ def _tag_column(rows: Sequence[Sequence[str]], width: int) -> int:
 
 
 def read_conll(
-    path: Path, repairs: Callable[[str], None] | None = None, layout: ConllLayout | None = None
+    path: Path, repairs: Callable[[str], None] = lambda kind: None, layout: ConllLayout | None = None
 ) -> Iterator[Item[list[str], list[str]]]:
     """The sentences of a file with a word and its tag per line, in the columns of ``layout`` (None: guessed).
 
-    Raises:
-        InputError: a line lacks one of them, is not text, or has another number of columns than the file from
-            which the layout was guessed; file and line are named.
+    An InputError names file and line if a line lacks one of them, or has another number of columns than the file
+    from which the layout was guessed.
     """
     layout = layout or conll_layout(path)
     word, tag = max(layout.word - 1, 0), layout.tag

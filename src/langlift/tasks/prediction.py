@@ -137,14 +137,11 @@ def seed_folder(run: Path, seed: int | None = None) -> Path:
             raise missing(run, "folder", hint)
         raise InputError(f"{run}: contains no finished task run", hint)
     if seed is None:
-        return max((seeds[number] for number in sorted(seeds)), key=_dev_score)
+        dev = {n: next(v for name, v in read_metrics(seeds[n]).items() if name.startswith("dev_")) for n in seeds}
+        return seeds[max(sorted(seeds), key=dev.__getitem__)]
     if seed not in seeds:
         raise InputError(f"{run}: no finished seed {seed}", f"there are {', '.join(map(str, sorted(seeds)))}")
     return seeds[seed]
-
-
-def _dev_score(folder: Path) -> float:
-    return next(float(value) for name, value in read_metrics(folder).items() if name.startswith("dev_"))
 
 
 @dataclass(frozen=True)

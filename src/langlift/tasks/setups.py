@@ -164,11 +164,7 @@ class Setup:
 
 
 def setup_for(task: str, recipe: TaskRecipe, adapters: Sequence[Path] = ()) -> Setup:
-    """The setup of a recipe, on top of a language adapter or of the fusion of several.
-
-    Raises:
-        InputError: the method trains the whole model but adapters are given, or these cannot be fused.
-    """
+    """The setup of a recipe, on a language adapter or the fusion of several; an InputError if they do not fit it."""
     method = METHODS[recipe.method]
     config = method.config(MethodSettings(recipe.method, recipe.reduction_factor))
     if config is None and adapters:
@@ -186,10 +182,8 @@ def setup_for(task: str, recipe: TaskRecipe, adapters: Sequence[Path] = ()) -> S
 def load_trained(model: PreTrainedModel, task: str, folder: Path, inputs: Mapping[str, Any]) -> None:
     """Attach the saved adapters of a seed's run to a base model; ``inputs`` are those it recorded.
 
-    Not for runs that trained the whole model, whose folder is a model.
-
-    Raises:
-        InputError: a file is missing, damaged or from another model.
+    Not for runs that trained the whole model, whose folder is a model. Raises an InputError if a file is missing,
+    damaged or from another model.
     """
     if inputs[LANGUAGE_ADAPTER]:
         load_adapter(model, _copy(folder, LANGUAGE_ADAPTER, "stacked on that language adapter"), name=LANGUAGE)

@@ -173,13 +173,10 @@ Source = SplitFolder | HubSet
 
 
 def open_source(data: str, endings: Sequence[str], needed: str, fields: Sequence[Sequence[str]]) -> Source:
-    """A folder of split files, or else a data set in the hub's format.
+    """A folder of split files, or else a data set in the hub's format; raises an InputError if it is neither.
 
     A path that does not exist is taken as a hub id. A folder without split files is in the hub's format if it
     contains parquet, JSON lines or CSV, directly or in ``data``, or at any depth if it has a README.md.
-
-    Raises:
-        InputError: it is neither.
     """
     folder = Path(data)
     if folder.is_dir():

@@ -47,9 +47,6 @@ class TreebankFolder(SplitFolder):
     """A folder of ``*-ud-train.conllu``, ``*-ud-dev.conllu`` and ``*-ud-test.conllu``, with or without ``*-ud-``.
 
     A split may consist of several files (``-train-a``, ``-train-b``), which are read in order.
-
-    Raises:
-        InputError: there is no such folder, or it contains several treebanks.
     """
 
     def __init__(self, name: str) -> None:
@@ -131,11 +128,7 @@ class TreebankLearner(Learner[Sentence, Gold], Generic[Gold]):
         return sentence_of(words_of(text) if words is None else words, text, 1)
 
     def read_inputs(self, source: Path, word_column: int = 0) -> Iterator[tuple[Row, Sentence]]:
-        """The sentences of a CoNLL-U file, whose trees are ignored; other files are read by ``read_word_rows``.
-
-        Raises:
-            InputError: the file, or a row of it, is damaged; the message gives the line.
-        """
+        """The sentences of a CoNLL-U file, whose trees are ignored; other files are read by ``read_word_rows``."""
         if source.suffix.lower() == ".conllu":
             for sentence in parse_conllu(iterate_lines(source), str(source), trees=False):
                 yield {TEXT: " ".join(sentence.words)}, sentence
