@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -21,6 +22,7 @@ from tiny_llama import free_port, make_tiny_llama, served
 
 from langlift.config.loading import resolve
 from langlift.errors import InputError
+from langlift.prompting import server
 from langlift.prompting.formats import answer_format
 from langlift.prompting.local import LocalModel, as_plain_text
 from langlift.prompting.recipe import PromptRecipe
@@ -343,6 +345,55 @@ def test_prompts_go_to_one_server_only(langlift: Langlift, topic_folder: Path, t
         assert result.code == 1
         assert result.error["error"].endswith(f"redirects to {elsewhere}/chat/completions")
         assert not other.requests
+
+
+def test_the_list_of_models_is_not_read_without_end(
+    langlift: Langlift, topic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_REPLY_BYTES", 100_000)
+    sent = 0
+
+    def endless(handler: Handler) -> None:
+        nonlocal sent
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/json")
+        handler.end_headers()
+        with suppress(OSError):
+            for _ in range(1000):
+                handler.wfile.write(b" " * 10_000)
+                sent += 10_000
+
+    monkeypatch.setattr(Handler, "do_GET", endless)
+    with prompt_server(right) as asked:
+        options = (
+            "--task",
+            "topic",
+            "--data",
+            topic_folder,
+            "--model",
+            asked.url,
+            "--out",
+            tmp_path / "run",
+            "--json",
+        )
+        result = langlift("prompt", *options)
+    assert result.code == 2 and result.error["hint"] == "add --model-name, the model's name on the server"
+    assert sent < 9_000_000, "the rest is not read"
+
+
+def test_a_reply_without_end_is_not_read(
+    langlift: Langlift, topic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_REPLY_BYTES", 100_000)
+
+    def fault(handler: Handler, body: dict[str, Any]) -> bool:
+        handler.reply(200, completion({"content": "x" * 200_000}))
+        return True
+
+    with prompt_server(right, fault) as asked:
+        result = ask(langlift, asked.url, topic_folder, tmp_path / "run", "--set", "retries=0")
+    assert result.code == 1
+    assert "the reply is longer than 100,000 bytes" in result.error["error"]
 
 
 def test_content_may_be_a_list_of_parts(langlift: Langlift, topic_folder: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from langlift.prompting.recipe import PromptRecipe
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 MAX_WAIT = 60.0
+MAX_REPLY_BYTES = 10_000_000
 LONGEST_REQUESTED_WAIT = 3600.0
 """Longer waits that a server asks for are cut to this."""
 MODELS_SHOWN = 20
@@ -110,8 +111,18 @@ class Server:
         return outcome
 
     def _client(self) -> Any:
-        """A client that sends only to the server named: redirects are errors."""
-        http_client = self._openai.DefaultAsyncHttpxClient(follow_redirects=False)
+        """A client that sends only to the server named, and reads no more than ``MAX_REPLY_BYTES`` of a reply."""
+
+        async def read(response: Any) -> None:
+            parts, size = [], 0
+            async for part in response.aiter_bytes():
+                parts.append(part)
+                if (size := size + len(part)) > MAX_REPLY_BYTES:
+                    raise ValueError(f"the reply is longer than {MAX_REPLY_BYTES:,} bytes")
+            response._content = b"".join(parts)  # as Response.aread keeps it
+
+        hooks = {"response": [read]}
+        http_client = self._openai.DefaultAsyncHttpxClient(follow_redirects=False, event_hooks=hooks)
         return self._openai.AsyncOpenAI(**self._access, timeout=self._recipe.timeout, http_client=http_client)
 
     async def _answer(self, client: Any, prompt: Prompt, outcome: Outcome) -> Answer:

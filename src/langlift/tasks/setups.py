@@ -164,7 +164,7 @@ class Setup:
 
 
 def setup_for(task: str, recipe: TaskRecipe, adapters: Sequence[Path] = ()) -> Setup:
-    """The setup of a recipe, on a language adapter or the fusion of several; an InputError if they do not fit it."""
+    """The setup of a recipe, on a language adapter or the fusion of several; an InputError if they do not fit."""
     method = METHODS[recipe.method]
     config = method.config(MethodSettings(recipe.method, recipe.reduction_factor))
     if config is None and adapters:
