@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from interrupted import forked
-from prompt_server import Handler, prompt_server
+from prompt_server import Handler, completion, prompt_server
 from tiny_llama import free_port, make_tiny_llama, served
 
 from langlift.config.loading import resolve
