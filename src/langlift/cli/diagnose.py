@@ -69,13 +69,7 @@ def diagnose(
     from langlift.diagnosis import diagnosing
 
     result = diagnosing.diagnose(
-        data,
-        bases,
-        graph,
-        sentences=sentences,
-        timing=not no_timing,
-        precision=precision or "auto",
-        family=family,
+        data, bases, graph, sentences=sentences, timing=not no_timing, precision=precision or "auto", family=family
     )
     if out is not None:
         result = replace(result, picture=str(out))

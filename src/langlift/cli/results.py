@@ -22,8 +22,7 @@ from langlift.cli.options import (
 
 @command("reports.costs:CostTable")
 def costs(
-    *,
-    runs: list[Path] = argument("RUN...", "Finished runs, compared with the first one."),
+    *, runs: list[Path] = argument("RUN...", "Finished runs, compared with the first one.")
 ) -> Iterator[Any]:
     """Compare what runs cost: tokens, floating point operations and time."""
     from langlift.reports.costs import cost_table

@@ -101,9 +101,7 @@ def run(
 @app.command("status")
 @command("studies.running:StudyStatus")
 def status(
-    *,
-    file: File,
-    out: Path | None = option("--out FOLDER", "Folder of the study.", None),
+    *, file: File, out: Path | None = option("--out FOLDER", "Folder of the study.", None)
 ) -> Iterator[Any]:
     """Show the progress of a study: finished, running, stopped, failed and missing runs."""
     from langlift.studies.planning import plan_study
@@ -124,10 +122,7 @@ def status(
 
 @app.command("show")
 @command("studies.folder:RunRecord")
-def show(
-    *,
-    run: Path = argument("RUN", "Folder of a run: STUDY/runs/NAME."),
-) -> Iterator[Any]:
+def show(*, run: Path = argument("RUN", "Folder of a run: STUDY/runs/NAME.")) -> Iterator[Any]:
     """Show one run of a study: its settings, result, cost and dependencies."""
     from langlift.studies.folder import show_run
 

@@ -14,10 +14,7 @@ from langlift.vocab.recipe import VocabRecipe
 
 app = typer.Typer(help="Vocabularies for a language or a family.", rich_markup_mode=None)
 
-Corpora = Annotated[
-    list[Path],
-    option("--corpus DATA", "Text file or built data folder; can be repeated."),
-]
+Corpora = Annotated[list[Path], option("--corpus DATA", "Text file or built data folder; can be repeated.")]
 UNKNOWN = "unknown_share"
 
 

@@ -37,10 +37,7 @@ class Graph(nn.Module):
     ``head`` is a task's head, ``None`` for a language model, which includes its own.
     """
 
-    inputs: ClassVar = {
-        "input_ids": {0: "batch", 1: "length"},
-        "attention_mask": {0: "batch", 1: "length"},
-    }
+    inputs: ClassVar = {"input_ids": {0: "batch", 1: "length"}, "attention_mask": {0: "batch", 1: "length"}}
     """Names -> names of the axes of any size."""
     outputs: ClassVar = ["logits"]
 

@@ -66,8 +66,7 @@ def head_parts(model_type: str, verb: str, pooling: str, source: Path) -> Mappin
     kind, heads = ("token", TOKEN_HEADS) if verb == "tag" else ("sentence", SENTENCE_HEADS)
     if model_type not in heads:
         raise InputError(
-            f"{source}: transformers' {kind} classifier for {model_type} computes something else",
-            ALTERNATIVE,
+            f"{source}: transformers' {kind} classifier for {model_type} computes something else", ALTERNATIVE
         )
     if verb == "classify" and pooling != "first":
         raise InputError(

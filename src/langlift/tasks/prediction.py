@@ -64,11 +64,7 @@ def is_task_run(folder: Path) -> bool:
 
 
 def load_trained_task(
-    run: Path,
-    seed: int | None = None,
-    base: BaseName | str | None = None,
-    path: str = "fast",
-    exact: bool = False,
+    run: Path, seed: int | None = None, base: BaseName | str | None = None, path: str = "fast", exact: bool = False
 ) -> TrainedTask:
     """Load a trained run: the folder of all seeds (then the one best on dev, or ``seed``), or of one seed.
 

@@ -106,12 +106,7 @@ def train_task(
     setup = setup_for(task, recipe, adapters)
     splits = described.learner.read(str(data), [str(name) for name in train_data or ()], strict, recipe.columns)
     splits.tell(data)
-    inputs = {
-        "task": task,
-        "base": base.name,
-        **data_inputs(data, train_data, splits),
-        **setup.inputs,
-    }
+    inputs = {"task": task, "base": base.name, **data_inputs(data, train_data, splits), **setup.inputs}
     tokenizer = load_tokenizer(base)
     new_base = partial(load_model, base, head_needed=False)
     setup.attach(new_base())  # raises an error before anything is written if base or adapter do not fit

@@ -19,17 +19,7 @@ from langlift.errors import InputError
 from langlift.evaluation.metrics import macro_f1
 from langlift.heads.classification import ClassificationHead, SentenceClassifier
 from langlift.tasks.input_rows import TEXT, read_rows
-from langlift.tasks.learner import (
-    Answer,
-    Encoder,
-    Item,
-    Learner,
-    Reading,
-    Row,
-    Settings,
-    Split,
-    probabilities_of,
-)
+from langlift.tasks.learner import Answer, Encoder, Item, Learner, Reading, Row, Settings, Split, probabilities_of
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.sources import SPLITS, HubSet, SingleFile, Source, open_source
 from langlift.tasks.task import Columns

@@ -200,8 +200,7 @@ def _copy(folder: Path, name: str, where: str) -> Path:
     found = next((place for place in places if place.is_dir()), None)
     if found is None:
         raise InputError(
-            f"{places[0]}: missing; the run is {where}",
-            "keep all files of the --out folder together",
+            f"{places[0]}: missing; the run is {where}", "keep all files of the --out folder together"
         )
     return found
 
