@@ -21,9 +21,7 @@ from langlift.cli.options import (
 
 
 @command("reports.costs:CostTable")
-def costs(
-    *, runs: list[Path] = argument("RUN...", "Finished runs, compared with the first one.")
-) -> Iterator[Any]:
+def costs(*, runs: list[Path] = argument("RUN...", "Runs, compared with the first one.")) -> Iterator[Any]:
     """Compare what runs cost: tokens, floating point operations and time."""
     from langlift.reports.costs import cost_table
 

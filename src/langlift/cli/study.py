@@ -100,9 +100,7 @@ def run(
 
 @app.command("status")
 @command("studies.running:StudyStatus")
-def status(
-    *, file: File, out: Path | None = option("--out FOLDER", "Folder of the study.", None)
-) -> Iterator[Any]:
+def status(*, file: File, out: Path | None = option("--out FOLDER", "Study folder.", None)) -> Iterator[Any]:
     """Show the progress of a study: finished, running, stopped, failed and missing runs."""
     from langlift.studies.planning import plan_study
     from langlift.studies.running import status_of, study_of

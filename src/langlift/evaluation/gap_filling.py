@@ -79,10 +79,8 @@ def _pieces(tokenizer: Any, gap: SentenceGap, word: str) -> tuple[list[int], lis
     ]
 
 
-def gaps_in(
-    sentences: Iterable[str], words: Iterable[str], fewest_words: int, most_words: int
-) -> list[SentenceGap]:
-    """A gap in each sentence of ``fewest_words`` to ``most_words`` words, chosen without a model.
+def gaps_in(sentences: Iterable[str], words: Iterable[str], fewest: int, most: int) -> list[SentenceGap]:
+    """A gap in each sentence of ``fewest`` to ``most`` words, chosen without a model.
 
     The gap is the first of ``words`` that occurs in the sentence exactly once; sentences without one are skipped.
     """
@@ -90,7 +88,7 @@ def gaps_in(
     for sentence in sentences:
         parts = sentence.split()
         places = [i for i, part in enumerate(parts) if part in hidden and parts.count(part) == 1]
-        if places and fewest_words <= len(parts) <= most_words:
+        if places and fewest <= len(parts) <= most:
             before, answer, after = parts[: places[0]], parts[places[0]], parts[places[0] + 1 :]
             gaps.append(SentenceGap("".join(f"{w} " for w in before), answer, "".join(f" {w}" for w in after)))
     return gaps

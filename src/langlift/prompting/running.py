@@ -205,9 +205,8 @@ class PromptedTask:
     ) -> Self:
         """Read the template and the task's data."""
         loaded = load_template(task, template)
-        splits = TASKS[task].learner.read(
-            str(data), [str(name) for name in train_data or ()], False, recipe.columns
-        )
+        train = list(map(str, train_data or ()))
+        splits = TASKS[task].learner.read(str(data), train, False, recipe.columns)
         return cls(answer_format(task, splits.labels), splits, loaded, recipe)
 
     def prompts(self, seed: int) -> list[Prompt]:

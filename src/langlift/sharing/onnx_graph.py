@@ -131,13 +131,8 @@ def _clean(path: Path) -> None:
     others = [value for value in model.graph.value_info if value.name not in weights]
     del model.graph.value_info[:]
     model.graph.value_info.extend(others)
-    for part in (
-        model,
-        model.graph,
-        *model.graph.node,
-        *model.functions,
-        *(n for f in model.functions for n in f.node),
-    ):
+    nodes = (*model.graph.node, *(node for function in model.functions for node in function.node))
+    for part in (model, model.graph, *model.functions, *nodes):
         del part.metadata_props[:]
     onnx.save(model, path)
 

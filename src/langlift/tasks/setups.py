@@ -144,12 +144,8 @@ class Setup:
         """Further metrics of a trained model on the test batches: a fusion's mean attention over all tokens."""
         if not self.fused:
             return {}
-        shares = mean_attention(model, batches).T.tolist()
-        return {
-            ATTENTION: {
-                name: [round(share, 4) for share in row] for name, row in zip(self.adapters, shares, strict=True)
-            }
-        }
+        shares = zip(self.adapters, mean_attention(model, batches).T.tolist(), strict=True)
+        return {ATTENTION: {name: [round(share, 4) for share in row] for name, row in shares}}
 
     def summary(self, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The ``report`` of the whole run, from the metrics of its seeds: means, and that of each seed."""
