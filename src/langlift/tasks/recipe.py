@@ -11,7 +11,9 @@ from langlift.training.recipes import AdaptRecipe
 class TaskRecipe:
     """How a task adapter, or a whole model, is trained on labelled examples."""
 
-    method: str = setting("seq_bn", "Adaptation method; full: the whole model", choices=TASK_METHODS, option=True)
+    method: str = setting(
+        "seq_bn", "Adaptation method; full trains the whole model", choices=TASK_METHODS, option=True
+    )
     epochs: int = setting(20, "Number of passes over the training examples", minimum=1, option=True)
     learning_rate: float = setting(1e-4, "Peak learning rate", above=0, maximum=1, option="--lr")
     batch_size: int = setting(32, "Examples per step", minimum=1, option=True)
