@@ -29,7 +29,9 @@ app = typer.Typer(help="Knowledge graphs as training text.", rich_markup_mode=No
 @command("graph.building:GraphResult", GraphRecipe)
 def build(
     *,
-    language: str = argument("LANG", "Language: mlt, mlt_Latn, mt or Maltese; mlt,swh or all: a folder each."),
+    language: str = argument(
+        "LANG", "Language: mlt, mlt_Latn, mt or Maltese; several (mlt,swh) or all: one folder each."
+    ),
     sources: list[str] = option(
         "--source KIND:PATH",
         "conceptnet:PATH (the official dump, plain or gzip), triples:PATH (.tsv, .csv, .jsonl) or cldr; "
