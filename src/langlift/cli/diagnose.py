@@ -85,7 +85,6 @@ def diagnose(
 
 
 def _show(result: "Diagnosis") -> None:
-    """Tables, the advice in words, the next commands."""
     from langlift.backbones.loading import head_hint
 
     if len(result.languages) == 1:
@@ -156,7 +155,6 @@ COLUMNS = {
 
 
 def _measured(entry: "BaseDiagnosis") -> dict[str, str]:
-    """All measures of a base model for a language, as text."""
     from langlift.diagnosis.advice import visible
 
     fit, saw, step = entry.measures.vocabulary, entry.measures.exposure, entry.measures.step
@@ -186,5 +184,4 @@ def _surprise(per_character: float | None) -> str:
 
 
 def _short(base: str) -> str:
-    """A model's name without its folders or owner."""
     return Path(base).name

@@ -48,8 +48,6 @@ Strict = Annotated[bool, option("--strict", "Report errors in labels, with file 
 
 
 def _command(task: Task) -> Callable[..., None]:
-    """The command of one task; all have the same options."""
-
     @command(RESULT, TaskRecipe, without=task.unused, defaults=GUESSED | {"epochs": task.epochs}, trusting=True)
     def of_task(
         *,

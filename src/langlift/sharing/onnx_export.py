@@ -83,7 +83,6 @@ def _write_tokenizer(run: Reference, folder: Path) -> None:
 
 
 def _description(run: Reference) -> dict[str, Any]:
-    """The information needed to interpret the logits."""
     trained = run.trained
     if trained is None:
         kind = "text-generation" if backbone_of(run.body).causal else "fill-mask"

@@ -160,7 +160,6 @@ def _write_model(run: Reference, source: Path, staging: Path) -> Any:
 
 
 def _classifier(trained: TrainedTask, source: Path) -> tuple[Any, PreTrainedModel]:
-    """The class and model of transformers with the weights of a task's run."""
     body, head = trained.model.body, trained.model.head
     model_type = str(body.config.model_type)
     config: Any = deepcopy(body.config)

@@ -175,7 +175,6 @@ def _rejected(repository: str, endpoint: str, status: int) -> tuple[str, str]:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that caused it."""
     while error is not None:
         yield error
         error = error.__cause__

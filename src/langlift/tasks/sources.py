@@ -133,7 +133,6 @@ class HubSet:
         return next((name for name in HUB_SPLITS[split] if name in (self._files or self._splits)), None)
 
     def _columns(self, found: Sequence[str], split: str) -> list[str]:
-        """The fields to read among those ``found``."""
         self.columns = []
         for names in self._fields:
             if (own := next((name for name in names if name in found), None)) is None:
