@@ -2,9 +2,10 @@
 
 import pytest
 
-from langlift.tasks.baselines import text_baseline
 from langlift.tasks.sentences import LabelledText
+from langlift.tasks.task import TASKS
 
+text_baseline = TASKS["topic"].learner.baselines
 TRAIN = LabelledText(
     [
         "il-futbol u l-gowl",

@@ -13,13 +13,13 @@ from safetensors.torch import load_file
 from test_release import module
 
 from langlift.backbones.eight_bits import EIGHT_BITS
-from langlift.backbones.loading import load_masked_model, load_tokenizer, model_location
+from langlift.backbones.loading import load_masked_model, load_tokenizer, longest_input, model_location
 from langlift.bundled_models import BUNDLED, DEFAULT_BASE, MINI, NANO, BundledModel
 from langlift.corpus.text_data import load_text_data
 from langlift.demonstration import GAP_SENTENCES, GAP_WORDS, MEANINGS, TEST_SENTENCES
 from langlift.errors import InputError
 from langlift.evaluation.gap_filling import frequent_words, gaps_in
-from langlift.evaluation.pseudo_perplexity import longest_input, score_sentences
+from langlift.evaluation.pseudo_perplexity import score_sentences
 from langlift.graph.building import build_graph
 from langlift.language_facts import base_languages
 from langlift.languages import find_language

@@ -197,8 +197,8 @@ def test_what_cannot_be_published(
         (tmp_path / "nothing", "anna/m", "no such folder"),
         (tmp_path, "anna/m", "contains no adapter, task run or model"),
         (tmp_path / "unfinished", "anna/m", "not finished"),
-        (adapted_runs / "full", "a/b/c", "not the name of a repository"),
-        (adapted_runs / "full", "maltese", "not the name of a repository"),
+        (adapted_runs / "full", "a/b/c", "not a repository's name"),
+        (adapted_runs / "full", "maltese", "not a repository's name"),
     ):
         result = langlift("push", source, name, "--dry-run", "--json")
         assert result.code == 2 and said in result.error["error"], result.err

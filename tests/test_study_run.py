@@ -340,7 +340,7 @@ def test_status_and_show(whole, langlift, tmp_path):
     shown = langlift("study", "show", fused, "--json").json
     assert len(shown["needs"]) == 2 and all(name.startswith("adapt-mlt_Latn") for name in shown["needs"])
     assert shown["metrics"]["mean"] == shown["result"]["value"]
-    assert "result: value" in langlift("study", "show", fused).out
+    assert "result:\n  value: " in langlift("study", "show", fused).out
     planned = langlift("study", "plan", out, "--no-calibrate", "--json").json
     assert all(one["finished"] for one in planned["runs"]) and planned["total"]["tokens"] == 0
     for arguments, said in (

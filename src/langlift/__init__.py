@@ -47,7 +47,6 @@ _PLACES = {
     "resolve": "langlift.config.loading",
     "run_study": "langlift.studies.running",
     "runs_frame": "langlift.studies.frames",
-    "score_causal_model": "langlift.evaluation.perplexity",
     "score_model": "langlift.evaluation.pseudo_perplexity",
     "score_sentences": "langlift.evaluation.pseudo_perplexity",
     "task_recipe": "langlift.tasks.task",

@@ -208,7 +208,8 @@ def _scores_and_gaps(
         with ProgressBar("filling gaps", len(gaps), "gaps") as bar:
             for gap in gaps:
                 found = fill_gap(model, tokenizer, gap, words)
-                gap.guesses[name], gap.rank[name] = found.candidates[:GUESSES], found.rank
+                gap.guesses[name] = found[:GUESSES]
+                gap.rank[name] = [candidate.word for candidate in found].index(gap.answer) + 1
                 bar.advance(1)
     return scores, gaps
 

@@ -40,8 +40,8 @@ def difference(scorer, file, system, random):
         lines += [*sentence.filled({UPOS: tagged[-1], HEAD: heads, DEPREL: its_relations}), ""]
     system.write_text("\n".join([*lines, ""]), encoding="utf-8")
     theirs = scorer.evaluate(scorer.load_conllu_file(str(file)), scorer.load_conllu_file(str(system)))
-    ours = attachment_scores(gold, trees)
-    ours = {"UAS": ours.uas, "LAS": ours.las, "UPOS": accuracy([s.tags for s in sentences], tagged)}
+    uas, las = attachment_scores(gold, trees)
+    ours = {"UAS": uas, "LAS": las, "UPOS": accuracy([s.tags for s in sentences], tagged)}
     return max(abs(100 * theirs[name].f1 - value) for name, value in ours.items())
 
 

@@ -3,15 +3,12 @@
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from langlift.bundled_models import DEFAULT_BASE
 from langlift.cli.options import Language, NewFolder, ShowDropped, command, note, option, print_table
-
-if TYPE_CHECKING:
-    from langlift.corpus.building import CorpusResult
 
 app = typer.Typer(help="Text to train on or to score.", rich_markup_mode=None)
 
@@ -59,7 +56,15 @@ def build(
         for row in read_dropped(out):
             note(f"{row['filter'].replace('_', ' ')}: {excerpt(row['text'])}  ({excerpt(row['reason'])})")
     yield result
-    _show_counts(result, f"{resolved.name} ({resolved}): text from {', '.join(sources)}")
+    steps = {
+        "read": result.read,
+        **{f"- {name.replace('_', ' ')}": dropped for name, dropped in result.filters.items()},
+        "kept": result.kept,
+        **{f"  {name}.jsonl": split for name, split in result.splits.items()},
+    }
+    units = ("documents", "lines", "bytes")
+    rows = [(name, *(f"{n[unit]:,}" if n.get(unit) else "" for unit in units)) for name, n in steps.items()]
+    print_table(f"{resolved.name} ({resolved}): text from {', '.join(sources)}", ("step", *units), rows)
     note(
         f"{result.lines_changed:,} lines were cleaned; {result.megabytes_per_second:.1f} MB/s, "
         f"peak memory {result.peak_memory_bytes / 2**20:,.0f} MiB; all counts are in {out / 'manifest.json'}"
@@ -79,15 +84,3 @@ def build(
         note(f"Next: langlift score --base {DEFAULT_BASE} --text {data}")
     else:
         note(f"Next: langlift adapt {resolved} --base {DEFAULT_BASE} --data {data} --out {adapter}")
-
-
-def _show_counts(result: "CorpusResult", title: str) -> None:
-    steps = {
-        "read": result.read,
-        **{f"- {name.replace('_', ' ')}": dropped for name, dropped in result.filters.items()},
-        "kept": result.kept,
-        **{f"  {name}.jsonl": split for name, split in result.splits.items()},
-    }
-    units = ("documents", "lines", "bytes")
-    rows = [(name, *(f"{n[unit]:,}" if n.get(unit) else "" for unit in units)) for name, n in steps.items()]
-    print_table(title, ("step", *units), rows)

@@ -10,7 +10,6 @@ from langlift.progress import readable_seconds
 
 if TYPE_CHECKING:
     from langlift.demonstration import DemoResult
-    from langlift.evaluation.gap_filling import Candidate
 
 
 @command("demonstration:DemoResult")
@@ -63,16 +62,15 @@ def _before_and_after(result: "DemoResult", rows: Sequence[tuple[str, ...]]) -> 
 def _gap_rows(result: "DemoResult") -> list[tuple[str, ...]]:
     gap = result.gaps[0]
     return [
-        ("its best guesses", *(_listed(guesses) for guesses in gap.guesses.values())),
+        (
+            "its best guesses",
+            *("\n".join(f"{one.word} {one.probability:.0%}" for one in some) for some in gap.guesses.values()),
+        ),
         ("rank of the right word", *(f"{rank} of {result.gap_words}" for rank in gap.rank.values())),
         (),
         ("gaps filled right", *(f"{n} of {len(result.gaps)}" for n in result.filled_right.values())),
         ("mean rank in all gaps", *(f"{rank:.1f}" for rank in result.mean_rank.values())),
     ]
-
-
-def _listed(guesses: Sequence["Candidate"]) -> str:
-    return "\n".join(f"{guess.word} {guess.probability:.0%}" for guess in guesses)
 
 
 def _topic_rows(result: "DemoResult") -> list[tuple[str, ...]]:

@@ -20,7 +20,6 @@ from langlift.cli.options import (
     print_table,
 )
 from langlift.errors import InputError
-from langlift.evaluation.scores import require_known
 
 if TYPE_CHECKING:
     from langlift.diagnosis.diagnosing import BaseDiagnosis, Diagnosis, LanguageDiagnosis
@@ -35,15 +34,15 @@ def diagnose(
         "--text FILE", "Text in the language: text file or built data folder.", None, parser=existing_file
     ),
     graph: Path | None = option("--graph FOLDER", "Graph of the language (from langlift graph build).", None),
-    out: Path | None = option(
-        "--out FILE", "Also write a chart (diagnosis.svg) or a page (diagnosis.html).", None
-    ),
+    out: Path | None = option("--out FILE", "Also write a chart (.svg) or a page (.html).", None),
     sentences: int = option("--sentences", "Number of held-out sentences to score.", 30),
     no_timing: bool = flag("--no-timing", "Do not time training steps; no training time is estimated."),
     precision: Precision = None,
     as_json: bool,
 ) -> None:
     """Compare base models for a language or a family: measurements, advice and the next commands."""
+    from langlift.evaluation.scores import require_known
+
     require_known("fast", precision or "auto")
     family = None
     if Path(subject).suffix in (".yaml", ".yml"):
@@ -70,13 +69,7 @@ def diagnose(
     from langlift.diagnosis import diagnosing
 
     result = diagnosing.diagnose(
-        data,
-        bases,
-        graph,
-        sentences=sentences,
-        timing=not no_timing,
-        precision=precision or "auto",
-        family=family,
+        data, bases, graph, sentences=sentences, timing=not no_timing, precision=precision or "auto", family=family
     )
     if out is not None:
         result = replace(result, picture=str(out))
@@ -92,7 +85,6 @@ def diagnose(
 
 
 def _show(result: "Diagnosis") -> None:
-    """Tables, the advice in words, the next commands."""
     from langlift.backbones.loading import head_hint
 
     if len(result.languages) == 1:
@@ -144,11 +136,9 @@ def _show_base(result: "Diagnosis", base: str) -> None:
         rows.append((language.name, size, own, *(measured[name] for name in COLUMNS.values())))
     from rich.box import SIMPLE_HEAD
 
-    caption = "; ".join(
-        ["own: tokens per word with its own vocabulary", *(f"{k}: {v}" for k, v in COLUMNS.items())]
-    )
-    narrow: dict[str, Any] = {"box": SIMPLE_HEAD, "collapse_padding": True}
-    print_table(base, ("language", "MB", "own", *COLUMNS), rows, caption=caption, caption_justify="left", **narrow)
+    caption = "; ".join(["own: tokens per word with its own vocabulary", *map(": ".join, COLUMNS.items())])
+    style: dict[str, Any] = {"caption": caption, "caption_justify": "left", "box": SIMPLE_HEAD}
+    print_table(base, ("language", "MB", "own", *COLUMNS), rows, collapse_padding=True, **style)
 
 
 SURPRISE = "within-word pseudo-perplexity per character"
@@ -165,7 +155,6 @@ COLUMNS = {
 
 
 def _measured(entry: "BaseDiagnosis") -> dict[str, str]:
-    """All measures of a base model for a language, as text."""
     from langlift.diagnosis.advice import visible
 
     fit, saw, step = entry.measures.vocabulary, entry.measures.exposure, entry.measures.step
@@ -195,5 +184,4 @@ def _surprise(per_character: float | None) -> str:
 
 
 def _short(base: str) -> str:
-    """A model's name without its folders or owner."""
     return Path(base).name

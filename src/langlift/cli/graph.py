@@ -1,7 +1,7 @@
 """``langlift graph``."""
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,9 +49,7 @@ def build(
     ),
     either_end: bool = flag("--either-end", "ConceptNet: also keep edges that only end in the language."),
     strict: bool = flag("--strict", "Stop at the first damaged row."),
-    threads: int | None = option(
-        "--threads", "Number of threads. [default: one per core, at most 4]", None, min=1
-    ),
+    threads: int | None = option("--threads", "Number of threads. [default: one per core, up to 4]", None, min=1),
     show_dropped: ShowDropped = False,
     settings: Settings,
 ) -> Iterator[Any]:
@@ -71,85 +69,68 @@ def build(
             if given:
                 raise InputError(f"--{name} is for a graph of one language", "leave it out, or name one language")
         names = None if language == ALL else [find_language(name) for name in language.split(",") if name.strip()]
-        return _show_many(build_graphs(names, sources, out, recipe, **common))
-    result = build_graph(
-        find_language(language), sources, out, recipe, columns=columns, templates=templates, **common
-    )
+        result: GraphResult | GraphsResult = build_graphs(names, sources, out, recipe, **common)
+    else:
+        result = build_graph(
+            find_language(language), sources, out, recipe, columns=columns, templates=templates, **common
+        )
     if show_dropped:
         for row in read_dropped(out):
             triple = " | ".join(excerpt(row[part]) for part in ("head", "relation", "tail"))
             note(f"{row['reason'].replace('_', ' ')}: {triple}  ({row['source']}:{row['line']})")
-    return _show_one(result, out)
-
-
-def _show_one(result: "GraphResult", out: Path) -> Iterator[Any]:
-    from langlift.languages import find_language
-
-    _note_damage(result)
-    yield result
-    language = find_language(result.language)
-    unknown = ", ".join(f"{name} {count:,}" for name, count in list(result.unknown_relations.items())[:5])
-    noisy = ", ".join(f"{how} {count:,}" for how, count in result.noise.items())
-    splits = ", ".join(f"{split} {part['sentences']:,}" for split, part in result.splits.items())
-    rows = [
-        ("unknown relations", unknown or None),
-        ("corrupted", noisy or None),
-        ("tails in other languages", f"{result.foreign_tails:,}"),
-        ("splits", splits),
-    ]
-    title = f"{language.name} ({language}): triples as sentences"
-    _show(title, result, result.kept, result.relations, "relations", rows)
-    data, adapter = shlex.quote(str(out)), shlex.quote(f"{out}-adapter")
-    note(f"Next: langlift adapt {language} --base {DEFAULT_BASE} --data {data} --out {adapter}")
-
-
-def _show_many(result: "GraphsResult") -> Iterator[Any]:
-    _note_damage(result)
-    for what, names in (
-        ("Already built", result.already_built),
-        ("Too little for a graph", list(result.too_small)),
-        ("Codes of no known language", [f"{code} ({count:,})" for code, count in result.unknown_codes.items()]),
-    ):
-        if names:
-            others = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-            note(f"{what}: {', '.join(names[:SHOWN])}{others}")
-    yield result
-    title = f"{len(result.languages):,} languages: triples as sentences"
-    _show(title, result, result.sentences, result.languages, "languages")
-
-
-def _show(
-    title: str,
-    result: "GraphResult | GraphsResult",
-    kept: int,
-    counts: dict[str, int],
-    what: str,
-    rows: Iterable[tuple[str, str | None]] = (),
-) -> None:
-    dropped = {reason.replace("_", " "): count for reason, count in getattr(result, "dropped", {}).items()}
-    more = len(counts) - SHOWN
-    speed = f"{result.rows_per_second:,.0f} rows/s, {result.peak_memory_bytes >> 20:,} MiB"
-    show(
-        title,
-        [
-            ("rows read", f"{result.rows:,}"),
-            *((f"  dropped: {reason}", f"{count:,}") for reason, count in dropped.items()),
-            ("  damaged", f"{result.damaged:,}" if result.damaged else None),
-            ("sentences kept", f"{kept:,}"),
-            *((f"  {name}", f"{count:,}") for name, count in list(counts.items())[:SHOWN]),
-            (f"  and {more:,} more {what}", "" if more > 0 else None),
-            *rows,
-            ("speed, peak memory", speed),
-            ("written to", result.data),
-        ],
-    )
-
-
-def _note_damage(result: "GraphResult | GraphsResult") -> None:
-    """Say how many rows were damaged, and where the first is."""
     if result.damaged:
         first = result.damaged_rows[0]
         note(
             f"{result.damaged:,} damaged rows skipped, the first: {first['source']}:{first['line']}: "
             f"{first['reason']} (more in {Path(result.data) / 'manifest.json'})"
         )
+    yield result
+    _show(result, out)
+
+
+def _show(result: "GraphResult | GraphsResult", out: Path) -> None:
+    """The counts of one graph with the command that comes next, or of the graphs of many languages."""
+    from langlift.graph.building_many import GraphsResult
+    from langlift.languages import find_language
+
+    rows: list[tuple[str, str | None]] = []
+    if isinstance(result, GraphsResult):
+        for what, names in (
+            ("Already built", result.already_built),
+            ("Too little for a graph", list(result.too_small)),
+            ("Codes of no known language", [f"{code} ({n:,})" for code, n in result.unknown_codes.items()]),
+        ):
+            if names:
+                others = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+                note(f"{what}: {', '.join(names[:SHOWN])}{others}")
+        title, counted = f"{len(result.languages):,} languages", "languages"
+        kept, counts, dropped = result.sentences, result.languages, dict[str, int]()
+    else:
+        language = find_language(result.language)
+        title, counted = f"{language.name} ({language})", "relations"
+        kept, counts, dropped = result.kept, result.relations, result.dropped
+        unknown = ", ".join(f"{name} {count:,}" for name, count in list(result.unknown_relations.items())[:5])
+        rows = [
+            ("unknown relations", unknown or None),
+            ("corrupted", ", ".join(f"{how} {count:,}" for how, count in result.noise.items()) or None),
+            ("tails in other languages", f"{result.foreign_tails:,}"),
+            ("splits", ", ".join(f"{split} {part['sentences']:,}" for split, part in result.splits.items())),
+        ]
+    more = len(counts) - SHOWN
+    show(
+        f"{title}: triples as sentences",
+        [
+            ("rows read", f"{result.rows:,}"),
+            *((f"  dropped: {reason.replace('_', ' ')}", f"{count:,}") for reason, count in dropped.items()),
+            ("  damaged", f"{result.damaged:,}" if result.damaged else None),
+            ("sentences kept", f"{kept:,}"),
+            *((f"  {name}", f"{count:,}") for name, count in list(counts.items())[:SHOWN]),
+            (f"  and {more:,} more {counted}", "" if more > 0 else None),
+            *rows,
+            ("speed, memory", f"{result.rows_per_second:,.0f} rows/s, {result.peak_memory_bytes >> 20:,} MiB"),
+            ("written to", result.data),
+        ],
+    )
+    if not isinstance(result, GraphsResult):
+        data, adapter = shlex.quote(str(out)), shlex.quote(f"{out}-adapter")
+        note(f"Next: langlift adapt {language} --base {DEFAULT_BASE} --data {data} --out {adapter}")

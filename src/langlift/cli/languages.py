@@ -19,8 +19,7 @@ SOURCES = {"conceptnet": "ConceptNet", "glotcc": "GlotCC", "cc100": "CC-100", "w
 
 @command("language_facts:LanguageTable")
 def languages(
-    *,
-    query: str | None = argument("LANG", "One language: mlt, mlt_Latn, mt or Maltese. [default: all]", None),
+    *, query: str | None = argument("LANG", "One language: mlt, mlt_Latn, mt or Maltese. [default: all]", None)
 ) -> Iterator[Any]:
     """Show facts about languages: codes, data sizes, and which base models were pre-trained on them."""
     from langlift.language_facts import LanguageTable, facts_of, known_languages

@@ -160,7 +160,6 @@ def _similar_option(option: str, context: Any) -> str:
 
 
 def _say(message: str, hint: str, arguments: Sequence[str]) -> None:
-    """One error, on stderr."""
     if "--json" in arguments:
         sys.stderr.write(json.dumps({"error": message, "hint": hint}, ensure_ascii=False) + "\n")
     else:

@@ -140,9 +140,7 @@ REPORT_TO = _parameter(
     "--report-to TRACKERS",
     "Report to tensorboard, wandb or mlflow as well; several are separated by commas.",
 )
-TRUST = _parameter(
-    "trust_remote_code", bool, "--trust-remote-code", "Run Python code that comes with the base model."
-)
+TRUST = _parameter("trust_remote_code", bool, "--trust-remote-code", "Run the Python code of the base model.")
 JSON = _parameter("as_json", bool, "--json", "Print the result as one JSON object, on the last line of stdout.")
 DEBUG = _parameter("debug", bool, "--debug", "Show the traceback of an error.")
 
@@ -207,13 +205,10 @@ def command(
 
 
 def _trust(given: dict[str, Any], trust: bool) -> None:
-    def trusted(base: BaseName | None) -> BaseName:
-        return replace(base or BaseName(), trust_remote_code=trust)
-
     for name in {"base", "model"} & given.keys():
-        given[name] = trusted(given[name])
+        given[name] = replace(given[name] or BaseName(), trust_remote_code=trust)
     if "bases" in given:
-        given["bases"] = [trusted(base) for base in given["bases"] or [None]]
+        given["bases"] = [replace(base, trust_remote_code=trust) for base in given["bases"] or [BaseName()]]
 
 
 def show(title: str, rows: Iterable[tuple[str, str | None]]) -> None:

@@ -21,10 +21,7 @@ from langlift.cli.options import (
 
 
 @command("reports.costs:CostTable")
-def costs(
-    *,
-    runs: list[Path] = argument("RUN...", "Finished runs, compared with the first one."),
-) -> Iterator[Any]:
+def costs(*, runs: list[Path] = argument("RUN...", "Runs, compared with the first one.")) -> Iterator[Any]:
     """Compare what runs cost: tokens, floating point operations and time."""
     from langlift.reports.costs import cost_table
 
@@ -81,9 +78,7 @@ def report(
                     box=None,
                 )
         note(" ".join(NOTES))
-        note(
-            "--json, --out and --tables also have uncorrected p, and the seen and the unseen languages separately."
-        )
+        note("--json, --out and --tables also have uncorrected p, and seen and unseen languages separately.")
     else:
         runs_read = f"{result.runs} runs, " if runs else ""
         typer.echo(f"{runs_read}{len(result.tables)} tables: {result.report}")
@@ -94,9 +89,7 @@ def report(
 @command("playground.page:Served", trusting=True)
 def playground(
     *,
-    runs: list[Path] = argument(
-        "RUN...", "Finished runs of adapt, adapt-family, task or fuse.", parser=existing_folder
-    ),
+    runs: list[Path] = argument("RUN...", "Runs of adapt, adapt-family, task or fuse.", parser=existing_folder),
     text: Path | None = option(
         "--text FILE", "Sentences to start with: text file or built data folder.", None, parser=existing_file
     ),

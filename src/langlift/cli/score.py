@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
@@ -20,18 +20,12 @@ from langlift.cli.options import (
     show,
 )
 
-if TYPE_CHECKING:
-    from langlift.evaluation.perplexity import Perplexity
-    from langlift.evaluation.pseudo_perplexity import Score
-
 
 @command("evaluation.pseudo_perplexity:Score", trusting=True)
 def score(
     *,
     base: Base,
-    text: Path = option(
-        "--text FILE", "Text file with one sentence per line, or built data folder.", parser=existing_file
-    ),
+    text: Path = option("--text FILE", "One sentence per line, or a built data folder.", parser=existing_file),
     adapter: Path | None = option(
         "--adapter FOLDER", "Adapter folder written by adapt, or hub repository.", None, parser=existing_folder
     ),
@@ -55,31 +49,20 @@ def score(
 ) -> Iterator[Any]:
     """Pseudo-perplexity (decoders: perplexity) of a text, with or without an adapter; lower is better."""
     from langlift.corpus.text_data import texts_to_score
-    from langlift.errors import InputError
 
     texts = texts_to_score(text, split, sentences)
-    from langlift.backbones.loading import is_causal
-    from langlift.evaluation.perplexity import score_causal_model
     from langlift.evaluation.pseudo_perplexity import score_model
     from langlift.hub_folders import local_folder
 
     folder = local_folder(adapter) if adapter else None
-    settings = (path or "fast", precision or "auto")
-    result: Score | Perplexity
-    if is_causal(base):
-        if variant != "default":
-            raise InputError(f"--variant {variant}: only for masked language models", "leave it out")
-        result = score_causal_model(base, texts, folder, *settings)
-        name, value = "perplexity", result.perplexity
-    else:
-        result = score_model(base, texts, folder, variant, *settings)
-        name, value = "pseudo-perplexity", result.pseudo_perplexity
+    result = score_model(base, texts, folder, variant, path or "fast", precision or "auto")
     record = asdict(result)
     yield {key: value for key, value in record.items() if per_sentence or key != "per_sentence"}
+    key = "perplexity" if "perplexity" in record else "pseudo_perplexity"
     show(
         f"{base}{f' + {adapter}' if adapter else ''} on {text}",
         [
-            (f"{name} (per token)", f"{value:,.2f}"),
+            (f"{key.replace('_', '-')} (per token)", f"{record[key]:,.2f}"),
             ("per character", f"{result.per_character:.3f}"),
             ("per byte", f"{result.per_byte:.3f}"),
             ("unknown tokens", f"{result.unknown_share:.2%}"),
@@ -90,7 +73,6 @@ def score(
         ],
     )
     for sentence in record["per_sentence"] if per_sentence else ():
-        perplexity = sentence.get("perplexity", sentence.get("pseudo_perplexity"))
-        typer.echo(f"{perplexity:.2f}\t{sentence['text']}")
+        typer.echo(f"{sentence[key]:.2f}\t{sentence['text']}")
     if result.truncated:
         note(f"{result.truncated} sentences were longer than the model's maximum input and were cut")

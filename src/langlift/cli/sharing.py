@@ -26,9 +26,7 @@ def import_adapter(
     *,
     source: Path = argument("FOLDER", "Adapter folder as downloaded from AdapterHub or the hub."),
     out: NewFolder,
-    base: BaseName | None = model_option(
-        "--base", "Check that the adapter fits this base model, and record it.", None
-    ),
+    base: BaseName | None = model_option("--base", "Check that the adapter fits this base, and record it.", None),
     name: str | None = option("--name NAME", "Name of the adapter. [default: its stored name]", None),
     forward_only: bool = flag(
         "--forward-only",
@@ -56,9 +54,7 @@ def import_adapter(
 @command("checkpoints.exporting:Exported", trusting=True)
 def export(
     *,
-    run: Path = argument(
-        "RUN", "Folder (run, adapter or model), bundled model or hub repository.", parser=existing_folder
-    ),
+    run: Path = argument("RUN", "Run, adapter or model: folder, bundled or on the hub.", parser=existing_folder),
     layout: str = option(
         "--to LAYOUT",
         f"adapterhub, peft ({one_of(exported_to('peft'))}), transformers "

@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from langlift.cli.options import argument, command, flag, note, option, print_json, print_table
-from langlift.cli.options import show as show_rows
 from langlift.errors import InputError
+
+if TYPE_CHECKING:
+    from langlift.studies.planning import StudyPlan
 
 app = typer.Typer(help="Experiments of many runs, described in one file.", rich_markup_mode=None)
 
@@ -29,25 +31,32 @@ def plan(
 ) -> Iterator[Any]:
     """Summarise the runs of a study and their estimated costs, without starting any."""
     from langlift.cli.study_display import show_plan
-    from langlift.studies.checking import check_data, hub_remarks
-    from langlift.studies.cutting import larger_than_data
-    from langlift.studies.folder import RUNS, is_done
-    from langlift.studies.planning import plan_study
     from langlift.studies.pricing import gpus_by_name, price_plan
-    from langlift.studies.study_file import read_study
 
     if price is not None and not gpu:
         raise InputError("--price is that of an hour on a GPU, and none is named", "add --gpu, such as --gpu A100")
     gpus = gpus_by_name(gpu or ())
-    planned = plan_study(read_study(file))
-    check_data(planned)
-    folder = file if file.is_dir() and out is None else out
-    finished = {step.hash for step in planned.steps if folder is not None and is_done(folder / RUNS, step)}
+    planned, finished, remarks = _planned(file, file if file.is_dir() and out is None else out)
     priced = price_plan(planned, finished, gpus, not no_calibrate, price)
-    priced.remarks.extend(larger_than_data(planned.steps, None if folder is None else folder / RUNS))
-    priced.remarks.extend(hub_remarks(step for step in planned.steps if step.hash not in finished))
+    priced.remarks.extend(remarks)
     yield priced
     show_plan(priced, full)
+
+
+def _planned(file: Path, folder: Path | None) -> tuple["StudyPlan", set[str], list[str]]:
+    """A study's plan, whose data are there; the hashes of the runs finished in a folder; and remarks."""
+    from langlift.studies.checking import check_data, hub_remarks
+    from langlift.studies.cutting import larger_than_data
+    from langlift.studies.folder import RUNS, is_done
+    from langlift.studies.planning import plan_study
+    from langlift.studies.study_file import read_study
+
+    planned = plan_study(read_study(file))
+    check_data(planned)
+    runs = None if folder is None else folder / RUNS
+    finished = {step.hash for step in planned.steps if runs is not None and is_done(runs, step)}
+    from_hub = hub_remarks(step for step in planned.steps if step.hash not in finished)
+    return planned, finished, [*larger_than_data(planned.steps, runs), *from_hub]
 
 
 @app.command("run")
@@ -57,9 +66,7 @@ def run(
     file: File,
     out: Path | None = option("--out FOLDER", "Study folder; contains nothing but the study.", None),
     ray: str | None = option("--ray ADDRESS", "Run on this Ray cluster (local: this machine).", None),
-    workers: int | None = option(
-        "--workers", "--ray local: number of runs at once. [default: one per core]", None, min=1
-    ),
+    workers: int | None = option("--workers", "--ray local: runs at once. [default: one per core]", None, min=1),
     cpus: float = option("--cpus", "--ray: cores per run.", 1, min=0),
     gpus: float = option("--gpus", "--ray: GPUs per run.", 0, min=0),
     set_aside: bool = flag("--set-aside", "Move runs that are no longer part of the study to set-aside/."),
@@ -67,21 +74,14 @@ def run(
 ) -> None:
     """Execute all unfinished runs of a study; after an interruption, run the same command again."""
     from langlift.cli.study_display import watching
-    from langlift.studies.checking import check_data, hub_remarks
-    from langlift.studies.cutting import larger_than_data
-    from langlift.studies.folder import RUNS, is_done
-    from langlift.studies.planning import plan_study
     from langlift.studies.running import ray_engine, run_study, study_of
-    from langlift.studies.study_file import read_study
 
     path, folder = study_of(file, out)
-    planned = plan_study(read_study(path))
-    check_data(planned)
-    unfinished = (step for step in planned.steps if not is_done(folder / RUNS, step))
-    for remark in (*larger_than_data(planned.steps, folder / RUNS), *hub_remarks(unfinished)):
+    planned, finished, remarks = _planned(path, folder)
+    for remark in remarks:
         note(remark)
     engine = None if ray is None else ray_engine(ray, workers, cpus, gpus)
-    with watching(planned, folder) as watcher:
+    with watching(planned, len(finished)) as watcher:
         result = run_study(planned, folder, watcher, engine, set_aside)
     if as_json:
         print_json(result)
@@ -92,19 +92,15 @@ def run(
             note(remark)
         for failure in result.failures:
             note(f"{'skipped' if failure.skipped else 'failed'}: {failure.run}: {failure.error}")
-        finished = result.finished_before + result.finished_now
-        note(f"{finished} of {result.runs} runs are finished ({result.finished_now} now).")
+        done = result.finished_before + result.finished_now
+        note(f"{done} of {result.runs} runs are finished ({result.finished_now} now).")
     if result.failures:
         raise typer.Exit(1)
 
 
 @app.command("status")
 @command("studies.running:StudyStatus")
-def status(
-    *,
-    file: File,
-    out: Path | None = option("--out FOLDER", "Folder of the study.", None),
-) -> Iterator[Any]:
+def status(*, file: File, out: Path | None = option("--out FOLDER", "Study folder.", None)) -> Iterator[Any]:
     """Show the progress of a study: finished, running, stopped, failed and missing runs."""
     from langlift.studies.planning import plan_study
     from langlift.studies.running import status_of, study_of
@@ -124,33 +120,13 @@ def status(
 
 @app.command("show")
 @command("studies.folder:RunRecord")
-def show(
-    *,
-    run: Path = argument("RUN", "Folder of a run: STUDY/runs/NAME."),
-) -> Iterator[Any]:
+def show(*, run: Path = argument("RUN", "Folder of a run: STUDY/runs/NAME.")) -> Iterator[Any]:
     """Show one run of a study: its settings, result, cost and dependencies."""
     from langlift.studies.folder import show_run
 
     found = asdict(show_run(run))
     yield found
-    show_rows(str(found["name"]), _flat(found))
+    from yaml import safe_dump
 
-
-def _flat(found: dict[str, Any]) -> list[tuple[str, str]]:
-    rows = []
-    for key, value in found.items():
-        if isinstance(value, dict):
-            rows += [(f"{key}: {name}", _text(one)) for name, one in value.items() if one is not None]
-        elif key != "name" and value is not None:
-            rows.append((key, _text(value)))
-    return rows
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:,.4g}" if abs(value) < 1e6 else f"{value:.2e}"
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10_000:
-        return f"{value:,}"
-    if isinstance(value, list):
-        return "\n".join(map(str, value)) or "nothing"
-    return str(value)
+    stated = {name: value for name, value in found.items() if value is not None}
+    typer.echo(safe_dump(stated, sort_keys=False, allow_unicode=True).rstrip())

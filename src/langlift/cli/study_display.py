@@ -4,7 +4,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -12,7 +11,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from langlift.cli.options import note, print_table
 from langlift.progress import SECONDS_BETWEEN_LINES, readable_seconds
 from langlift.studies.execution import RunOutcome
-from langlift.studies.folder import RUNS, is_done
 from langlift.studies.planning import StudyPlan
 from langlift.studies.pricing import PlanPrice
 from langlift.studies.running import Watcher
@@ -21,11 +19,7 @@ from langlift.studies.step import Step
 
 def show_plan(price: PlanPrice, full: bool) -> None:
     """Print the runs of a plan, or with ``full=False`` their sums, and the remarks."""
-    title = f"{price.study}: {len(price.runs)} runs"
-    if full:
-        _print_runs(title, price)
-    else:
-        _print_summary(title, price)
+    (_print_runs if full else _print_summary)(f"{price.study}: {len(price.runs)} runs", price)
     for reason in price.left_out:
         note(f"left out: {reason}")
     for name, seconds in price.gpu_seconds.items():
@@ -72,13 +66,12 @@ def _print_runs(title: str, price: PlanPrice) -> None:
 
 
 @contextmanager
-def watching(plan: StudyPlan, out: Path) -> Iterator[Watcher]:
-    """A watcher that shows how far a study is."""
-    total, done = len(plan.steps), sum(is_done(out / RUNS, step) for step in plan.steps)
+def watching(plan: StudyPlan, done: int) -> Iterator[Watcher]:
+    """A watcher that shows how far a study is, of which ``done`` runs are finished."""
     if not sys.stderr.isatty():
-        yield Lines(total, done)
+        yield Lines(len(plan.steps), done)
         return
-    display = Bars(plan.study.name, total, done)
+    display = Bars(plan.study.name, len(plan.steps), done)
     with display.bars:
         yield display
 

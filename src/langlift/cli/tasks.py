@@ -44,14 +44,10 @@ TrainData = Annotated[
         "Data for train and dev, so that --data is used only for test; can be repeated to merge several.",
     ),
 ]
-Strict = Annotated[
-    bool, option("--strict", "Report errors in labels, with file and line, instead of repairing them.")
-]
+Strict = Annotated[bool, option("--strict", "Report errors in labels, with file and line; do not repair them.")]
 
 
 def _command(task: Task) -> Callable[..., None]:
-    """The command of one task; all have the same options."""
-
     @command(RESULT, TaskRecipe, without=task.unused, defaults=GUESSED | {"epochs": task.epochs}, trusting=True)
     def of_task(
         *,
@@ -101,7 +97,10 @@ def _train(
         [
             *scores(task, f"{base}, {trained}", result),
             *baselines(task, result.baseline),
-            *((f"attention to {name}", _by_layer(shares)) for name, shares in attention.items()),
+            *(
+                (f"attention to {name} (by layer, lowest first)", " ".join(f"{share:.2f}" for share in shares))
+                for name, shares in attention.items()
+            ),
             ("trainable parameters", f"{result.trainable_parameters:,}"),
             ("train, test examples", f"{result.train_examples}, {result.test_examples}"),
             ("repaired or unknown labels", repaired or None),
@@ -130,10 +129,6 @@ def over_seeds(mean: float, std: float | None, seeds: list[float]) -> str:
 def baselines(task: Task, measured: Mapping[str, float]) -> list[tuple[str, str]]:
     """Rows of a table: each baseline by its title."""
     return [(task.baselines[kind], f"{value:.1f}") for kind, value in measured.items()]
-
-
-def _by_layer(shares: Sequence[float]) -> str:
-    return " ".join(f"{share:.2f}" for share in shares) + "  (by layer, lowest first)"
 
 
 for _task in TASKS.values():
@@ -194,8 +189,8 @@ def predict(
     as_json: bool,
 ) -> None:
     """Label your own text, of any length, with a trained task run; predictions have probabilities."""
+    from langlift.corpus.text_files import STANDARD
     from langlift.hub_folders import local_folder
-    from langlift.tasks.input_rows import STANDARD
     from langlift.tasks.prediction import label_file, load_trained_task
 
     if as_json and out == STANDARD:

@@ -37,9 +37,7 @@ def adapt(
         parser=existing_file,
     ),
     out: Out,
-    data_weights: str | None = option(
-        "--data-weights 3,1", "Proportions in which to mix the --data. [default: by size]", None
-    ),
+    data_weights: str | None = option("--data-weights 3,1", "Proportions of the --data. [default: by size]", None),
     init: Path | None = option("--init FOLDER", "Adapter to start from (written by adapt or import).", None),
     settings: Settings,
     resume: Resume = False,

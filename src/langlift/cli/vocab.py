@@ -14,10 +14,7 @@ from langlift.vocab.recipe import VocabRecipe
 
 app = typer.Typer(help="Vocabularies for a language or a family.", rich_markup_mode=None)
 
-Corpora = Annotated[
-    list[Path],
-    option("--corpus DATA", "Text file or built data folder; can be repeated."),
-]
+Corpora = Annotated[list[Path], option("--corpus DATA", "Text file or built data folder; can be repeated.")]
 UNKNOWN = "unknown_share"
 
 
@@ -79,12 +76,8 @@ def apply(
     base: Base,
     vocabulary: str = option("--vocabulary FOLDER", "Vocabulary written by langlift vocab build."),
     out: NewFolder,
-    corpus: list[Path] | None = option(
-        "--corpus DATA", "focus: text to train the vectors on; can be repeated.", None
-    ),
-    vectors: Path | None = option(
-        "--vectors FILE", "focus: use these token vectors (a fastText .vec file).", None
-    ),
+    corpus: list[Path] | None = option("--corpus DATA", "focus: text to train vectors on; can be repeated.", None),
+    vectors: Path | None = option("--vectors FILE", "focus: these token vectors (a fastText .vec file).", None),
     settings: Settings,
 ) -> Iterator[Any]:
     """Give a model another vocabulary: shared tokens keep their embeddings, others are initialised by --init."""

@@ -5,6 +5,7 @@ consecutive lines (fewer in a short file, so that there are always enough docume
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
 from math import inf
@@ -16,6 +17,8 @@ import numpy as np
 from langlift.errors import InputError
 from langlift.hub_folders import missing
 
+STANDARD = Path("-")
+"""Standard input or output."""
 LINES_PER_DOCUMENT = 50
 MINIMUM_LINES = 10
 """Also the number of blocks or files that are enough to split."""
@@ -65,7 +68,7 @@ def iterate_lines(path: Path, longest: int = -1) -> Iterator[str]:
     """
     number, last = 1, ""
     try:
-        with path.open("rb") as stream:
+        with sys.stdin.buffer if path == STANDARD else path.open("rb") as stream:
             # Not str.splitlines, which would also split at U+2028, form feeds and others.
             while raw := stream.readline(longest):
                 if len(raw) == longest and not raw.endswith(b"\n"):

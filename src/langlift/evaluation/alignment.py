@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.linalg import orthogonal_procrustes
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
@@ -26,6 +27,7 @@ Vectors = npt.NDArray[np.float64]
 """A vector for each sentence, [sentences, width]; equal rows of two arrays are sentences with the same meaning."""
 FEWEST = 4
 SHUFFLE_SEED = 0
+LAYERS = ("last", "every")
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def compare_vectors(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Alignm
     width = max(first.shape[1], second.shape[1])
     first, second = _of_width(first, width), _of_width(second, width)
     half = len(first) // 2
-    mapped, target = fit_rotation(first[:half], second[:half]).apply(first[half:], second[half:])
+    mapped, target = (vectors[half:] for vectors in rotated(first, second, half))
     order = np.random.default_rng(SHUFFLE_SEED).permutation(len(first))
     return Alignment(
         sentences=len(first),
@@ -76,42 +78,22 @@ def linear_cka(first: Vectors, second: Vectors) -> float:
 
     ``|Y'X|^2 / (|X'X| |Y'Y|)`` in Frobenius norms, X and Y with centred columns. Invariant to rotation
     and scale of either.
-
-    Raises:
-        InputError: all vectors of one side are the same.
     """
     x, y = _scaled(first - first.mean(axis=0)), _scaled(second - second.mean(axis=0))
     return float(np.linalg.norm(y.T @ x) ** 2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)))
 
 
-@dataclass(frozen=True)
-class Rotation:
-    """``x -> scale (x - mean) matrix + target mean``, the matrix orthogonal."""
+def rotated(first: Vectors, second: Vectors, fitted: int) -> tuple[Vectors, Vectors]:
+    """The first set rotated and scaled onto the second, and the second, both minus the mean of the latter.
 
-    matrix: Vectors
-    scale: float
-    mean: Vectors
-    target_mean: Vectors
-
-    def apply(self, first: Vectors, second: Vectors) -> tuple[Vectors, Vectors]:
-        """The mapped vectors of the first set, and those of the second, both minus the second's mean."""
-        return self.scale * (first - self.mean) @ self.matrix, second - self.target_mean
-
-
-def fit_rotation(first: Vectors, second: Vectors) -> Rotation:
-    """Orthogonal Procrustes with a scale: the rotation R and s >= 0 that minimise ``|s X R - Y|``.
-
-    R = UV' of the singular value decomposition USV' of X'Y, s = tr(S) / |X|^2 (Schönemann 1966), X and Y
-    centred. On the fitted vectors the residual is that of ``scipy.spatial.procrustes``.
-
-    Raises:
-        InputError: all vectors of one side are the same.
+    Orthogonal Procrustes with a scale: the rotation R and s >= 0 that minimise ``|s X R - Y|`` for the first
+    ``fitted`` vectors, X and Y centred (Schönemann 1966). On these the residual is that of
+    ``scipy.spatial.procrustes``.
     """
-    mean, target_mean = first.mean(axis=0), second.mean(axis=0)
-    x, y = first - mean, second - target_mean
-    _scaled(y)
-    u, values, v = np.linalg.svd(_scaled(x).T @ y, full_matrices=False)
-    return Rotation(u @ v, float(values.sum() / np.linalg.norm(x)), mean, target_mean)
+    x, y = first - first[:fitted].mean(axis=0), second - second[:fitted].mean(axis=0)
+    _scaled(y[:fitted])
+    matrix, scale = orthogonal_procrustes(_scaled(x[:fitted]), y[:fitted])
+    return scale / np.linalg.norm(x[:fitted]) * x @ matrix, y
 
 
 def nearest_is_counterpart(first: Vectors, second: Vectors) -> float:
@@ -134,9 +116,6 @@ def _scaled(vectors: Vectors) -> Vectors:
     if not np.isfinite(norm) or norm == 0:
         raise InputError("all sentences have the same vector", "give text with different sentences")
     return vectors / norm
-
-
-LAYERS = ("last", "every")
 
 
 def parallel_sentences(first: Path, second: Path) -> list[tuple[str, str]]:

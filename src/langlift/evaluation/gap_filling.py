@@ -28,14 +28,6 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class GapFilling:
-    """The words tried, best first; ``rank`` is that of the right word, from 1."""
-
-    candidates: list[Candidate]
-    rank: int
-
-
-@dataclass(frozen=True)
 class SentenceGap:
     """A sentence in which the word ``answer`` is hidden."""
 
@@ -45,8 +37,8 @@ class SentenceGap:
 
 
 @torch.inference_mode()
-def fill_gap(model: PreTrainedModel, tokenizer: Any, gap: SentenceGap, words: Sequence[str]) -> GapFilling:
-    """Try each of ``words`` (and the answer) in the gap.
+def fill_gap(model: PreTrainedModel, tokenizer: Any, gap: SentenceGap, words: Sequence[str]) -> list[Candidate]:
+    """``words`` and the answer, each tried in the gap, best first.
 
     A word's tokens are predicted from left to right, each with those to its right masked too, as in within-word
     pseudo-perplexity (Kauf & Ivanova 2023), so that they do not reveal each other. Many words give the same row
@@ -75,9 +67,7 @@ def fill_gap(model: PreTrainedModel, tokenizer: Any, gap: SentenceGap, words: Se
 
     probabilities = scores.softmax(dim=0).tolist()
     order = scores.argsort(descending=True, stable=True).tolist()
-    return GapFilling(
-        [Candidate(tried[i], probabilities[i]) for i in order], order.index(tried.index(gap.answer)) + 1
-    )
+    return [Candidate(tried[i], probabilities[i]) for i in order]
 
 
 def _pieces(tokenizer: Any, gap: SentenceGap, word: str) -> tuple[list[int], list[int]]:
@@ -89,10 +79,8 @@ def _pieces(tokenizer: Any, gap: SentenceGap, word: str) -> tuple[list[int], lis
     ]
 
 
-def gaps_in(
-    sentences: Iterable[str], words: Iterable[str], fewest_words: int, most_words: int
-) -> list[SentenceGap]:
-    """A gap in each sentence of ``fewest_words`` to ``most_words`` words, chosen without a model.
+def gaps_in(sentences: Iterable[str], words: Iterable[str], fewest: int, most: int) -> list[SentenceGap]:
+    """A gap in each sentence of ``fewest`` to ``most`` words, chosen without a model.
 
     The gap is the first of ``words`` that occurs in the sentence exactly once; sentences without one are skipped.
     """
@@ -100,7 +88,7 @@ def gaps_in(
     for sentence in sentences:
         parts = sentence.split()
         places = [i for i, part in enumerate(parts) if part in hidden and parts.count(part) == 1]
-        if places and fewest_words <= len(parts) <= most_words:
+        if places and fewest <= len(parts) <= most:
             before, answer, after = parts[: places[0]], parts[places[0]], parts[places[0] + 1 :]
             gaps.append(SentenceGap("".join(f"{w} " for w in before), answer, "".join(f" {w}" for w in after)))
     return gaps
@@ -169,11 +157,7 @@ def most_likely_words(
 
 
 def around_gap(text: str) -> tuple[str, str]:
-    """The text before and after its one gap.
-
-    Raises:
-        InputError: the text has no gap or several.
-    """
+    """The text before and after its one gap; raises an InputError if it has none, or several."""
     parts = GAPS.split(text)
     if len(parts) != 2:
         raise InputError(

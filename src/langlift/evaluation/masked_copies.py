@@ -1,7 +1,6 @@
 """Sentences with one token masked at a time, and the log-probabilities of the masked tokens."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 import torch
@@ -11,29 +10,11 @@ from transformers import PreTrainedModel
 from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.registry import first_position
 from langlift.backbones.segmented_attention import FLAT, supports_flat_batches, use_flat_attention
-from langlift.evaluation.scores import TOKENS_AT_ONCE
+from langlift.evaluation.scores import TOKENS_AT_ONCE, EncodedText, LogProbabilities
 from langlift.progress import ProgressBar
 from langlift.training.decoder_loss import log_probabilities
 from langlift.training.language_model_loss import before_decoder, decoder_of, logits_at
 from langlift.training.trainer import on_device
-
-ScoringPath = Callable[[PreTrainedModel, Mapping[str, Tensor]], Tensor]
-"""(model, batch of ``MaskedCopies``) -> log-probabilities of the masked tokens, float32 [copies]."""
-
-
-@dataclass(frozen=True)
-class EncodedText:
-    """A text as token ids, the positions to mask, and the number of characters and bytes they cover.
-
-    ``ends`` is, for each of ``positions``, the end (exclusive) of the tokens masked with it (default: it alone).
-    """
-
-    ids: list[int]
-    positions: list[int]
-    characters: int
-    bytes: int
-    truncated: bool
-    ends: list[int] | None = None
 
 
 class MaskedCopies:
@@ -51,7 +32,6 @@ class MaskedCopies:
             for position, end in zip(e.positions, e.ends or [p + 1 for p in e.positions], strict=True)
         ]
         self._copies = sorted(copies)
-        self.sentences = len(encoded)
 
     def __len__(self) -> int:
         return len(self._copies)
@@ -71,12 +51,12 @@ class MaskedCopies:
         same = [copy for copy in self._copies if copy[0] == length]
         return self._batch(same[:: max(1, len(same) // size)][:size])
 
-    def summed(self, model: PreTrainedModel, path: ScoringPath, bar: ProgressBar | None = None) -> list[float]:
+    def summed(self, model: PreTrainedModel, way: LogProbabilities, bar: ProgressBar | None = None) -> list[float]:
         """The summed log-probability of each sentence, natural logarithm, accumulated in float64."""
         device = next(model.parameters()).device
-        sums = [0.0] * self.sentences
+        sums = [0.0] * len(self._encoded)
         for owners, batch in self.batches():
-            values = path(model, on_device(batch, device)).double().tolist()
+            values = way(model, on_device(batch, device)).double().tolist()
             for owner, value in zip(owners, values, strict=True):
                 sums[owner] += value
             if bar:
@@ -93,7 +73,7 @@ class MaskedCopies:
         return {"input_ids": ids, "masked": masked, "targets": targets}
 
 
-def scoring_path(path: str, model: PreTrainedModel) -> ScoringPath:
+def scoring_path(path: str, model: PreTrainedModel) -> LogProbabilities:
     """Computes log-probabilities on the ``fast`` or ``naive`` path; sets the model's attention, in place."""
     if path == "naive":
         return naive_log_probabilities

@@ -25,14 +25,6 @@ Tree = Sequence[tuple[int, str]]
 """Head (0: the root, words count from 1) and relation of each word of a sentence."""
 
 
-@dataclass(frozen=True)
-class AttachmentScores:
-    """Shares of words, 0 to 100: with the right head (``uas``), and also with the right relation (``las``)."""
-
-    uas: float
-    las: float
-
-
 def macro_f1(gold: Sequence[str], predicted: Sequence[str | None], classes: Sequence[str] | None = None) -> float:
     """The unweighted mean of the classes' F1, 0 to 100, over ``classes`` or those that occur in either list.
 
@@ -80,9 +72,10 @@ def universal(relation: str) -> str:
     return relation.partition(":")[0]
 
 
-def attachment_scores(gold: Sequence[Tree], predicted: Sequence[Tree]) -> AttachmentScores:
+def attachment_scores(gold: Sequence[Tree], predicted: Sequence[Tree]) -> tuple[float, float]:
     """UAS and LAS by the rules of the CoNLL 2018 shared task, over all syntactic words, punctuation included.
 
+    The shares of words, 0 to 100, with the right head, and with the right head and relation.
     Multiword tokens and empty nodes do not count, and subtypes of relations are ignored. With the gold words
     the official scorer's precision, recall and F1 are all equal to these shares.
     """
@@ -92,4 +85,4 @@ def attachment_scores(gold: Sequence[Tree], predicted: Sequence[Tree]) -> Attach
             words += 1
             heads += head == gold_head
             both += head == gold_head and universal(relation) == universal(gold_relation)
-    return AttachmentScores(uas=100.0 * heads / words, las=100.0 * both / words)
+    return 100.0 * heads / words, 100.0 * both / words

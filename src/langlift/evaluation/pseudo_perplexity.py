@@ -3,9 +3,9 @@
 import time
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import exp
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -13,16 +13,22 @@ import torch
 from transformers import PreTrainedModel
 
 from langlift.backbones.base_model import BaseModel, BaseName
-from langlift.backbones.loading import default_device, longest_input
+from langlift.backbones.loading import default_device, is_causal
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.errors import InputError
-from langlift.evaluation.masked_copies import EncodedText, MaskedCopies, scoring_path
-from langlift.evaluation.perplexity import shared_scores
-from langlift.evaluation.scores import SentenceScore, TextScore, require_known
-from langlift.masking import Offsets, word_numbers
+from langlift.evaluation.masked_copies import MaskedCopies, scoring_path
+from langlift.evaluation.perplexity import Perplexity, score_texts
+from langlift.evaluation.scores import (
+    EncodedText,
+    SentenceScore,
+    TextScore,
+    encoded_texts,
+    in_bf16,
+    require_known,
+    summarised,
+)
+from langlift.masking import word_numbers
 from langlift.progress import ProgressBar
-from langlift.training.precision import use_bf16
-from langlift.training.trainer import on_device
 
 CHECKED_COPIES = 32
 """Number of masked copies on which bf16 is checked."""
@@ -76,88 +82,53 @@ def score_sentences(
     if variant not in VARIANTS:
         raise InputError(f"unknown variant '{variant}'", f"one of {', '.join(VARIANTS)}")
     started = time.monotonic()
-    encoded = _encode(tokenizer, sentences, longest_input(model, tokenizer), variant)
+    encoded = encoded_texts(model, tokenizer, sentences, specials=variant == "published")
+    if variant == WITHIN_WORD:
+        encoded = [replace(one, ends=_word_ends(text, one)) for text, one in zip(sentences, encoded, strict=True)]
     if not any(e.positions for e in encoded):
         raise InputError("no sentence contains a token to score", "give a text that contains words")
     copies = MaskedCopies(encoded, tokenizer.mask_token_id)
     log_probabilities = scoring_path(path, model)
-    if precision != "float32":
-        model.requires_grad_(False)  # so that the whole model is cast
-    device = next(model.parameters()).device
-    sample = on_device(copies.sample(CHECKED_COPIES), device)
-    bf16 = use_bf16(precision, model, lambda: -log_probabilities(model, sample).sum(), device)
+    bf16 = in_bf16(precision, model, log_probabilities, copies.sample(CHECKED_COPIES))
     with torch.inference_mode(), ProgressBar("scoring", len(copies), "tokens") as bar:
         sums = copies.summed(model, log_probabilities, bar)
-
-    shared = shared_scores(
-        tokenizer,
-        np.array([e.ids[p] for e in encoded for p in e.positions]),
-        total := sum(sums),
-        characters=sum(e.characters for e in encoded),
-        bytes_=sum(e.bytes for e in encoded),
-        started=started,
-        path=path,
-        bf16=bf16,
-    )
-    details = [
-        MaskedSentence(
-            text=text, tokens=len(e.positions), log_probability=s, pseudo_perplexity=exp(-s / len(e.positions))
-        )
-        for text, e, s in zip(sentences, encoded, sums, strict=True)
-        if e.positions
-    ]
-    corpus_value = exp(-total / shared["tokens"])
+    value, each, shared = summarised(tokenizer, sentences, encoded, sums, started=started, path=path, bf16=bf16)
+    of_sentences = [MaskedSentence(pseudo_perplexity=own, **fields) for own, fields in each]
     if variant == "published":
-        corpus_value = sum(d.pseudo_perplexity for d in details) / len(details)
-    return Score(
-        variant=variant,
-        pseudo_perplexity=corpus_value,
-        sentences=len(details),
-        truncated=sum(e.truncated for e in encoded),
-        per_sentence=details,
-        **shared,
-    )
+        value = mean(own for own, _ in each)
+    return Score(variant=variant, pseudo_perplexity=value, per_sentence=of_sentences, **shared)
 
 
 def score_model(
     base: BaseName | str,
-    sentences: Sequence[str],
+    texts: Sequence[str],
     adapter: Path | None = None,
     variant: str = "default",
     path: str = "fast",
     precision: str = "auto",
-) -> Score:
-    """Load a base model, attach an adapter if given, and score.
+) -> Score | Perplexity:
+    """Load a base model, attach an adapter if given, and score; decoders have a ``Perplexity``.
 
     Raises:
-        InputError: an unusable model, adapter or text.
+        InputError: an unusable model, adapter or text, or a variant of masked models for a decoder.
     """
-    loaded = BaseModel.load(base, masked_only=True)
+    causal = is_causal(base)
+    if causal and variant != "default":
+        raise InputError(f"--variant {variant}: only for masked language models", "leave it out")
+    loaded = BaseModel.load(base)
     if adapter is not None:
         load_adapter(loaded.model, adapter)
     model = loaded.model.to(default_device()).eval()
-    return score_sentences(model, loaded.tokenizer, sentences, variant, path, precision)
+    if causal:
+        return score_texts(model, loaded.tokenizer, texts, path, precision)
+    return score_sentences(model, loaded.tokenizer, texts, variant, path, precision)
 
 
-def _encode(tokenizer: Any, sentences: Sequence[str], longest: int, variant: str) -> list[EncodedText]:
-    encodings = tokenizer(
-        list(sentences), truncation=True, max_length=longest, return_offsets_mapping=True, verbose=False
-    )
-    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
-    encoded = []
-    for text, ids, offsets in zip(sentences, encodings["input_ids"], encodings["offset_mapping"], strict=True):
-        truncated = len(ids) == longest and offsets[-2][1] < len(text.rstrip())
-        covered = text[: max(end for _, end in offsets)] if truncated else text
-        positions = [p for p, i in enumerate(ids) if variant == "published" or i not in special]
-        ends = _word_ends(text, offsets, positions) if variant == WITHIN_WORD else None
-        encoded.append(EncodedText(ids, positions, len(covered), len(covered.encode()), truncated, ends))
-    return encoded
-
-
-def _word_ends(text: str, offsets: Offsets, positions: Sequence[int]) -> list[int]:
-    """For each of ``positions`` the end (exclusive) of its word's tokens."""
-    scored = set(positions)
+def _word_ends(text: str, encoded: EncodedText) -> list[int]:
+    """For each scored token the end (exclusive) of its word's tokens."""
+    scored = set(encoded.positions)
     # One word number for all, so that words end only at white space: pre-tokenizers differ by model.
-    words = word_numbers(text, offsets, [0 if p in scored else None for p in range(len(offsets))])
+    numbers = [0 if p in scored else None for p in range(len(encoded.ids))]
+    words = word_numbers(text, encoded.offsets, numbers)
     starts = [*(np.flatnonzero(np.diff(words)) + 1), len(words)]
-    return [int(starts[bisect_right(starts, position)]) for position in positions]
+    return [int(starts[bisect_right(starts, position)]) for position in encoded.positions]

@@ -1,15 +1,29 @@
 """The scores of a text, by masked models and decoders alike."""
 
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import exp, inf, isfinite
 from typing import Any
 
-from langlift.errors import InputError
+import numpy as np
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from langlift.backbones.loading import longest_input
+from langlift.errors import InputError, LangliftError
+from langlift.masking import Offsets
+from langlift.training.cost import peak_memory_bytes
+from langlift.training.precision import precision_name, use_bf16
 from langlift.training.recipes import PATHS, PRECISIONS
+from langlift.training.trainer import Batch, on_device
 
 TOKENS_AT_ONCE = 4096
 BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
+
+LogProbabilities = Callable[[PreTrainedModel, Mapping[str, Tensor]], Tensor]
+"""(model, batch) -> log-probabilities (natural) of the batch's scored tokens, float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +54,101 @@ class TextScore:
     peak_memory_bytes: int = 0
 
 
+@dataclass(frozen=True)
+class EncodedText:
+    """A text as token ids, the positions of those scored, and the number of characters and bytes they cover.
+
+    ``offsets`` are the tokens' places in the text. ``ends`` is, for each of ``positions``, the end (exclusive) of
+    the tokens masked with it (default: it alone).
+    """
+
+    ids: list[int]
+    positions: list[int]
+    characters: int
+    bytes: int
+    truncated: bool
+    offsets: Offsets = ()
+    ends: list[int] | None = None
+
+
+def encoded_texts(
+    model: PreTrainedModel, tokenizer: Any, texts: Sequence[str], specials: bool = False, causal: bool = False
+) -> list[EncodedText]:
+    """Texts cut at the model's longest input; all tokens but special ones are scored, with ``specials`` these too.
+
+    ``causal``: the first token has nothing to be predicted from, so neither it nor its characters count.
+    """
+    longest = longest_input(model, tokenizer)
+    encodings = tokenizer(
+        list(texts), truncation=True, max_length=longest, return_offsets_mapping=True, verbose=False
+    )
+    special = set() if specials else set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    encoded = []
+    for text, ids, offsets in zip(texts, encodings["input_ids"], encodings["offset_mapping"], strict=True):
+        positions = [p for p, i in enumerate(ids) if i not in special and not (causal and p == 0)]
+        start = offsets[0][1] if causal and ids and ids[0] not in special else 0
+        end = max((end for _, end in offsets), default=0)
+        truncated = len(ids) == longest and end < len(text.rstrip())
+        covered = text[start : end if truncated else len(text)]
+        encoded.append(EncodedText(ids, positions, len(covered), len(covered.encode()), truncated, offsets))
+    return encoded
+
+
+def in_bf16(precision: str, model: PreTrainedModel, log_probabilities: LogProbabilities, sample: Batch) -> bool:
+    """Whether to score in bf16; if so, the whole model is cast to it, in place. ``sample`` is a batch to try."""
+    if precision != "float32":
+        model.requires_grad_(False)  # so that the whole model is cast
+    sample = on_device(sample, model.device)
+    return use_bf16(precision, model, lambda: -log_probabilities(model, sample).sum(), model.device)
+
+
+def summarised(
+    tokenizer: Any,
+    texts: Sequence[str],
+    encoded: Sequence[EncodedText],
+    sums: Sequence[float],
+    *,
+    started: float,
+    path: str,
+    bf16: bool,
+) -> tuple[float, list[tuple[float, dict[str, Any]]], dict[str, Any]]:
+    """The perplexity; of each text with scored tokens its own and its ``SentenceScore``; and the ``TextScore``.
+
+    ``sums`` are the summed log-probabilities of the texts' scored tokens.
+
+    Raises:
+        LangliftError: the model's probabilities are not finite.
+    """
+    total, seconds = sum(sums), time.monotonic() - started
+    if not isfinite(total):
+        raise LangliftError(
+            f"the log-probability of the text is {total}",
+            "the model's weights may be damaged; if not, try --precision float32",
+        )
+    used = [(text, e, value) for text, e, value in zip(texts, encoded, sums, strict=True) if e.positions]
+    ids = np.array([e.ids[p] for _, e, _ in used for p in e.positions])
+    byte_tokens = [number for token, number in tokenizer.get_vocab().items() if BYTE_TOKEN.fullmatch(token)]
+    sentences = [
+        (exp(-value / len(e.positions)), {"text": text, "tokens": len(e.positions), "log_probability": value})
+        for text, e, value in used
+    ]
+    shared = {
+        "per_character": exp(-total / sum(e.characters for _, e, _ in used)),
+        "per_byte": exp(-total / sum(e.bytes for _, e, _ in used)),
+        "unknown_share": float((ids == tokenizer.unk_token_id).mean()),
+        "byte_share": float(np.isin(ids, byte_tokens).mean()),
+        "sentences": len(used),
+        "tokens": len(ids),
+        "truncated": sum(e.truncated for e in encoded),
+        "seconds": round(seconds, 2),
+        "path": path,
+        "precision": precision_name(bf16),
+        "tokens_per_second": round(len(ids) / max(seconds, 1e-9), 1),
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+    return exp(-total / len(ids)), sentences, shared
+
+
 def require_known(path: str, precision: str) -> None:
     """Raise an InputError for an unknown path or precision."""
     for name, value, choices in (("path", path, PATHS), ("precision", precision, PRECISIONS)):
@@ -47,17 +156,15 @@ def require_known(path: str, precision: str) -> None:
             raise InputError(f"unknown {name} '{value}'", f"one of {', '.join(choices)}")
 
 
-def byte_tokens(tokenizer: Any) -> list[int]:
-    """The ids of the tokens for single bytes."""
-    return [number for token, number in tokenizer.get_vocab().items() if BYTE_TOKEN.fullmatch(token)]
-
-
-def batches_by_length(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """The numbers of texts with these lengths, shortest first, in batches of ``TOKENS_AT_ONCE`` tokens."""
+def batches_by_length(
+    lengths: Sequence[int], at_once: int = TOKENS_AT_ONCE, most: float = inf
+) -> Iterator[list[int]]:
+    """The numbers of texts, shortest first, in batches of at most ``at_once`` tokens and ``most`` texts."""
     batch: list[int] = []
     for number in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        if batch and (len(batch) + 1) * lengths[number] > TOKENS_AT_ONCE:
+        if batch and (len(batch) == most or (len(batch) + 1) * lengths[number] > at_once):
             yield batch
             batch = []
         batch.append(number)
-    yield batch
+    if batch:
+        yield batch

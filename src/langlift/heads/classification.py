@@ -90,22 +90,18 @@ class SentenceClassifier(TaskModel):
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """A padded or a flat batch (see ``PadBatch``, ``FlatBatch``) -> logits [sentences, labels]."""
-        logits: Tensor = self.head(self._of_flat(batch) if "lengths" in batch else self._of_padded(batch))
-        return logits
-
-    def _of_padded(self, batch: Mapping[str, Tensor]) -> Tensor:
-        mask = batch.get("attention_mask")
-        hidden = hidden_states(self.body, batch).view(*batch["input_ids"].shape, -1)
-        return self.head.pool(hidden, mask)
-
-    def _of_flat(self, batch: Mapping[str, Tensor]) -> Tensor:
-        lengths = batch["lengths"]
-        if self.head.pooling in ("first", "last"):
-            ends = lengths.cumsum(0)
+        if "lengths" not in batch:
+            hidden = hidden_states(self.body, batch).view(*batch["input_ids"].shape, -1)
+            pooled = self.head.pool(hidden, batch.get("attention_mask"))
+        elif self.head.pooling == "mean":
+            pooled = mean_states(hidden_states(self.body, batch), batch)
+        else:
+            ends = batch["lengths"].cumsum(0)
             chosen = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
-            chosen[0, ends - lengths if self.head.pooling == "first" else ends - 1] = True
-            return hidden_states(self.body, batch, chosen)
-        return mean_states(hidden_states(self.body, batch), batch)
+            chosen[0, ends - batch["lengths"] if self.head.pooling == "first" else ends - 1] = True
+            pooled = hidden_states(self.body, batch, chosen)
+        logits: Tensor = self.head(pooled)
+        return logits
 
 
 class TokenHead(nn.Module):
@@ -195,10 +191,8 @@ def fit_head(model: TaskModel, batches: Iterable[Mapping[str, Tensor]]) -> None:
     """
     vectors: list[Tensor] = []
     labels: list[Tensor] = []
-    training, hook = (
-        model.training,
-        model.head.register_forward_pre_hook(lambda _, inputs: vectors.append(inputs[0].float().cpu())),
-    )
+    training = model.training
+    hook = model.head.register_forward_pre_hook(lambda _, inputs: vectors.append(inputs[0].float().cpu()))
     model.eval()
     try:
         for batch in batches:

@@ -85,7 +85,7 @@ def tags_of(words: Sequence[str], entities: Sequence[NamedEntity]) -> tuple[list
     missed = 0
     for kind, text in entities:
         trimmed = re.sub(r"\A[\W_]+|[\W_]+\Z", "", text)
-        attempts = ((candidate, fold) for candidate in (text, trimmed) for fold in (_plain, _folded))
+        attempts = ((candidate, fold) for candidate in (text, trimmed) for fold in (str, str.casefold))
         span = next((s for candidate, fold in attempts if (s := _free_span(words, candidate, tags, fold))), None)
         if span is None:
             missed += 1
@@ -98,8 +98,8 @@ def tags_of(words: Sequence[str], entities: Sequence[NamedEntity]) -> tuple[list
 def _free_span(
     words: Sequence[str], text: str, tags: Sequence[str], fold: Callable[[str], str]
 ) -> tuple[int, int] | None:
-    """The first words [start, end) without tags that are ``text``, both folded."""
-    wanted, pieces = fold(text), [fold(word) for word in words]
+    """The first words [start, end) without tags that are ``text``, both folded and without spaces."""
+    wanted, *pieces = (fold("".join(unicodedata.normalize("NFC", one).split())) for one in (text, *words))
     bounds = [(end - len(piece), end) for piece, end in zip(pieces, accumulate(map(len, pieces)), strict=True)]
     starts = {start: number for number, (start, end) in enumerate(bounds) if start < end}
     ends = {end: number + 1 for number, (start, end) in enumerate(bounds) if start < end}
@@ -111,14 +111,6 @@ def _free_span(
             return first, last
         position = sentence.find(wanted, position + 1)
     return None
-
-
-def _plain(text: str) -> str:
-    return "".join(unicodedata.normalize("NFC", text).split())
-
-
-def _folded(text: str) -> str:
-    return _plain(text).casefold()
 
 
 def _words(text: str) -> str:

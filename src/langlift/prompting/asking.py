@@ -98,11 +98,7 @@ class AnswerStore:
 
 @contextmanager
 def open_answers(path: Path, wait: bool = False) -> Iterator[AnswerStore]:
-    """The answers in a file, which is created if needed and locked; with ``wait``, wait for another process.
-
-    Raises:
-        LangliftError: another process has locked it, or it cannot be written.
-    """
+    """The answers in a file, which is created if needed and locked; with ``wait``, wait for another process."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = FileIO(path, "a")

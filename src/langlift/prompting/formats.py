@@ -131,13 +131,9 @@ class EntityFormat(AnswerFormat):
         ]
 
 
-FORMATS: dict[str, type[LabelFormat] | type[EntityFormat]] = {"label": LabelFormat, "entities": EntityFormat}
-"""By ``Task.prompt``."""
-
-
 def answer_format(task: str, labels: list[str]) -> AnswerFormat:
     """The format of a task's answers; ``labels`` are those of its data."""
-    return FORMATS[str(TASKS[task].prompt)](TASKS[task], labels)
+    return (LabelFormat if TASKS[task].prompt == "label" else EntityFormat)(TASKS[task], labels)
 
 
 def _object(properties: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,10 +28,8 @@ CAUSAL = ("CausalLM", "LMHeadModel", "ForConditionalGeneration")
 class LocalModel:
     """A causal model, prompted with its chat template if it has one, and otherwise with plain text.
 
-    Without a chat template, an answer ends at the end of its line. Weights are loaded by ``ask``.
-
-    Raises:
-        InputError: it cannot be found or read, or is not a causal model.
+    Without a chat template, an answer ends at the end of its line. Weights are loaded by ``ask``. Raises an
+    InputError if it cannot be found or read, or is not a causal model.
     """
 
     def __init__(self, model: BaseName | str, recipe: PromptRecipe) -> None:
@@ -50,8 +48,10 @@ class LocalModel:
         self._config, self._tokenizer = config, tokenizer
         self.name, self._location = self._model.name, model_location(model)
         folder = Path(self._location)
+        files = [(path.name, path.stat()) for path in sorted(folder.glob("*")) if path.is_file()]
+        of_files = " ".join(f"{name}:{stat.st_size}:{stat.st_mtime_ns}" for name, stat in files)
         where = folder.resolve() if folder.exists() else self._location
-        self.identity = f"{where} {_fingerprint(folder)} {self._dtype()}"
+        self.identity = f"{where} {of_files} {self._dtype()}"
 
     def require(self, prompts: Sequence[Prompt]) -> None:
         """Check that every prompt and its answer fit into the model's positions."""
@@ -148,9 +148,3 @@ def as_plain_text(prompt: Prompt) -> str:
     """The turns for a model without a chat template, with a blank line after each solved example."""
     turns = ((turn["role"], turn["content"]) for turn in prompt.messages)
     return "".join(f" {content}\n\n" if role == "assistant" else content for role, content in turns)
-
-
-def _fingerprint(folder: Path) -> str:
-    """Names, sizes and modification times of a folder's files; empty for a hub id."""
-    files = [path for path in sorted(folder.glob("*")) if path.is_file()]
-    return " ".join(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files)

@@ -1,7 +1,6 @@
 """The recipe of prompting."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from langlift.config.settings import MAX_SEED, same_setting, setting
 from langlift.tasks.recipe import TaskRecipe
@@ -12,21 +11,8 @@ from langlift.training.recipes import PRECISIONS
 class PromptRecipe:
     """How a large model is prompted, and how its answers are scored."""
 
-    SERVING: ClassVar = (
-        "concurrency",
-        "timeout",
-        "retries",
-        "first_wait",
-        "requests_per_minute",
-        "tokens_per_minute",
-    )
-    """Settings that do not change the answers."""
-    shots: int = setting(
-        0, "Solved examples in a prompt, drawn from the train split by seed", minimum=0, option=True
-    )
-    balanced: bool = setting(
-        True, "Tasks that label texts: draw examples from each label in turn (false: at random)"
-    )
+    shots: int = setting(0, "Solved examples in a prompt, drawn from train by seed", minimum=0, option=True)
+    balanced: bool = setting(True, "Tasks that label texts: examples of each label in turn (false: at random)")
     seeds: tuple[int, ...] = setting(
         (1,),
         "One run for each seed; the seed selects the examples",
@@ -39,9 +25,7 @@ class PromptRecipe:
         0.0, "Sampling temperature (0: the most probable answer; above 0: drawn by seed)", minimum=0, maximum=2
     )
     answer_tokens: int = setting(512, "Maximum length of an answer in tokens, including reasoning", minimum=1)
-    structured: str = setting(
-        "auto", "Server: enforce the answer's JSON schema if supported", choices=("auto", "off")
-    )
+    structured: str = setting("auto", "Server: enforce the JSON schema if supported", choices=("auto", "off"))
     unparsed: str = setting(
         "wrong", "Unreadable answers count as wrong, or are left out as published", choices=("wrong", "left_out")
     )
@@ -54,13 +38,7 @@ class PromptRecipe:
     concurrency: int = setting(8, "Server: prompts sent at the same time", minimum=1)
     timeout: float = setting(120.0, "Server: seconds to wait for an answer", above=0)
     retries: int = setting(6, "Server: retries per prompt", minimum=0)
-    first_wait: float = setting(
-        1.0, "Server: seconds before the first retry, doubled each time, up to 60", above=0
-    )
-    requests_per_minute: float = setting(0.0, "Server: maximum prompts per minute (0: no limit)", minimum=0)
-    tokens_per_minute: float = setting(
-        0.0, "Server: maximum tokens per minute, including answers (0: no limit)", minimum=0
-    )
+    first_wait: float = setting(1.0, "Server: seconds before the first retry, then doubled, up to 60", above=0)
     price_in: float = setting(0.0, "Price of a million prompt tokens (0: unknown)", minimum=0)
     price_out: float = setting(0.0, "Price of a million answer tokens, including reasoning", minimum=0)
     batch_size: int = setting(8, "Local model: prompts per batch", minimum=1)
@@ -72,7 +50,5 @@ class PromptRecipe:
         """Settings that cannot be combined."""
         conflicts = [] if len(set(self.seeds)) == len(self.seeds) else ["seeds: the same seed twice"]
         if len(self.seeds) > 1 and not self.shots and not self.temperature:
-            conflicts.append(
-                "seeds: without shots and at temperature 0, all seeds send the same prompts: give one"
-            )
+            conflicts.append("seeds: without shots and at temperature 0, all send the same prompts: give one")
         return conflicts

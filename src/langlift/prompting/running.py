@@ -1,6 +1,5 @@
 """Prompt a large model on a task's test split; the run folder is like that of a task."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,6 @@ from typing import Any, Self
 from langlift.backbones.base_name import BaseName
 from langlift.config.loading import recorded
 from langlift.errors import InputError, LangliftError
-from langlift.files import atomic_file
 from langlift.model_cards import render_card
 from langlift.progress import ProgressBar, say
 from langlift.prompting.answer_parsing import without_thinking
@@ -23,12 +21,13 @@ from langlift.prompting.recipe import PromptRecipe
 from langlift.prompting.server import Server, is_url
 from langlift.prompting.template import PromptTemplate, load_template
 from langlift.tasks.learner import TaskData
-from langlift.tasks.runner import PREDICTIONS, name_of, over_seeds
+from langlift.tasks.runner import data_inputs, name_of, over_seeds, write_predictions
 from langlift.tasks.task import PROMPTED, TASKS
 from langlift.training.run import open_run
 from langlift.training.run_folder import is_finished
 
-MAY_CHANGE = frozenset((*PromptRecipe.SERVING, "failures", "price_in", "price_out", "batch_size"))
+SERVING = ("concurrency", "timeout", "retries", "first_wait", "batch_size")
+MAY_CHANGE = frozenset((*SERVING, "failures", "price_in", "price_out"))
 """Settings that may change on ``--resume``."""
 EXAMPLES = 5
 """Number of unreadable answers in the result."""
@@ -102,8 +101,7 @@ def prompt(
     if task not in PROMPTED:
         raise InputError(f"--task {task}: cannot be prompted", f"one of {', '.join(PROMPTED)}")
     run = PromptedTask.read(task, data, recipe, template, train_data)
-    for what, count in run.data.repaired.items():
-        say(f"{data}: {what.replace('_', ' ')}: {count}")
+    run.data.tell(data)
     prompts = {seed: run.prompts(seed) for seed in recipe.seeds}
     opened_model = open_model(model, model_name, key_variable, recipe)
     name = BaseName.of(model).name
@@ -111,9 +109,7 @@ def prompt(
         "task": task,
         "model": name if model_name is not None else name_of(name),
         "model_name": model_name,
-        "data": name_of(data),
-        "train_data": ", ".join(map(name_of, train_data)) if train_data else None,
-        "data_sha256": run.data.sha256,
+        **data_inputs(data, train_data, run.data),
         "template": run.template.source,
     }
     if not is_finished(out):
@@ -123,18 +119,23 @@ def prompt(
             return PromptResult(**opened.metrics)
         with open_answers(answers or out / ANSWERS, wait) as store:
             start = time.monotonic()
-            keys = {seed: [one.key(opened_model.identity) for one in some] for seed, some in prompts.items()}
-            requests = {
-                key: one for seed, some in prompts.items() for key, one in zip(keys[seed], some, strict=True)
-            }
+            of = opened_model.identity
+            keyed = {seed: [(one.key(of), one) for one in some] for seed, some in prompts.items()}
+            requests = dict(chain.from_iterable(keyed.values()))
             before = len(requests.keys() & store.answers.keys())
             outcome = _ask(opened_model, requests, store)
             if outcome.failures and recipe.failures == "stop":
-                raise _without_answer(outcome, len(requests))
+                reasons = Counter(outcome.failures.values()).most_common(3)
+                raise LangliftError(
+                    f"{len(outcome.failures)} of {len(requests)} prompts got no answer: "
+                    + "; ".join(f"{count} x {reason}" for reason, count in reasons),
+                    "the other answers are kept: the same command (langlift prompt: with --resume) sends only "
+                    "these again; with failures=wrong they count as wrong",
+                )
             seconds = time.monotonic() - start
             seeds = [
-                run.evaluate(out, seed, inputs, prompts[seed], [store.answers.get(key) for key in own])
-                for seed, own in keys.items()
+                run.evaluate(out, seed, inputs, prompts[seed], [store.answers.get(key) for key, _ in own])
+                for seed, own in keyed.items()
             ]
             received = [store.answers[key] for key in requests if key in store.answers]
             result = run.result(seeds, opened_model.name, received, outcome, len(received) - before, seconds)
@@ -149,11 +150,7 @@ def prompts_to_ask(
     template: Path | None = None,
     train_data: Sequence[str | Path] | None = None,
 ) -> list[Prompt]:
-    """The different prompts of a run.
-
-    Raises:
-        InputError: bad data or template.
-    """
+    """The different prompts of a run; raises an InputError for bad data or a bad template."""
     run = PromptedTask.read(task, data, recipe, template, train_data)
     prompts = [one for seed in recipe.seeds for one in run.prompts(seed)]
     return list({one.key(""): one for one in prompts}.values())
@@ -162,11 +159,7 @@ def prompts_to_ask(
 def open_model(
     model: BaseName | str, name: str | None, key_variable: str | None, recipe: PromptRecipe
 ) -> Server | LocalModel:
-    """A server if ``model`` is a URL, else a local model.
-
-    Raises:
-        InputError: it cannot be found, or the options do not fit it.
-    """
+    """A server if ``model`` is a URL, else a local model; raises an InputError if it cannot be."""
     model = BaseName.of(model)
     if is_url(model.name):
         return Server(model.name, name, key_variable, recipe)
@@ -181,8 +174,7 @@ def _ask(model: Server | LocalModel, requests: Mapping[str, Prompt], store: Answ
     missing = {key: request for key, request in requests.items() if key not in store.answers}
     if not missing:
         return Outcome()
-    kept = len(requests) - len(missing)
-    if kept:
+    if kept := len(requests) - len(missing):
         say(f"Answered before: {kept} of {len(requests)} prompts")
     with ProgressBar("asking", len(requests), "prompts", kept) as bar:
 
@@ -191,16 +183,6 @@ def _ask(model: Server | LocalModel, requests: Mapping[str, Prompt], store: Answ
             bar.advance()
 
         return model.ask(missing, on_answer)
-
-
-def _without_answer(outcome: Outcome, total: int) -> LangliftError:
-    reasons = Counter(outcome.failures.values()).most_common(3)
-    return LangliftError(
-        f"{len(outcome.failures)} of {total} prompts got no answer: "
-        + "; ".join(f"{count} x {reason}" for reason, count in reasons),
-        "the other answers are kept: the same command (langlift prompt: with --resume) sends only these again; "
-        "with failures=wrong they count as wrong",
-    )
 
 
 @dataclass(frozen=True)
@@ -223,17 +205,12 @@ class PromptedTask:
     ) -> Self:
         """Read the template and the task's data."""
         loaded = load_template(task, template)
-        splits = TASKS[task].learner.read(
-            str(data), [str(name) for name in train_data or ()], False, recipe.columns
-        )
+        train = list(map(str, train_data or ()))
+        splits = TASKS[task].learner.read(str(data), train, False, recipe.columns)
         return cls(answer_format(task, splits.labels), splits, loaded, recipe)
 
     def prompts(self, seed: int) -> list[Prompt]:
-        """A prompt for each test example.
-
-        Raises:
-            InputError: answers that the template writes cannot be parsed.
-        """
+        """A prompt for each test example; an InputError if answers that the template writes cannot be parsed."""
         values, recipe, train, test = self.format.values, self.recipe, self.data.train, self.data.test
         drawn = self.format.draw(train, recipe.shots, seed, recipe.balanced)
         for number in drawn or range(min(len(train), EXAMPLES)):
@@ -306,9 +283,7 @@ class PromptedTask:
         )
         folder = out / f"seed-{seed}"
         with open_run(folder, recorded("prompt", {**inputs, "seed": seed}, recipe), True, MAY_CHANGE) as opened:
-            with atomic_file(folder / PREDICTIONS) as path, path.open("w", encoding="utf-8") as file:
-                for row in task.learner.rows(split, self.format.answers(split, chosen)):
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            write_predictions(folder, task.learner.rows(split, self.format.answers(split, chosen)))
             opened.finish(metrics, card)
         return metrics
 

@@ -20,9 +20,9 @@ from langlift.prompting.recipe import PromptRecipe
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 MAX_WAIT = 60.0
+MAX_REPLY_BYTES = 10_000_000
 LONGEST_REQUESTED_WAIT = 3600.0
 """Longer waits that a server asks for are cut to this."""
-MAX_REPLY_BYTES = 10_000_000
 MODELS_SHOWN = 20
 LONGEST_LIST_WAIT = 5.0
 """Seconds to wait for the list of models that a server offers."""
@@ -30,10 +30,7 @@ MAX_FAILURES_IN_A_ROW = 3
 """After this number of failed prompts with no answer in between, the server is considered down."""
 FATAL = {
     401: ("rejects the key", f"set it in the environment ({KEY_VARIABLE}, or --key-variable NAME)"),
-    403: (
-        "denies access",
-        f"check --model-name and the key in the environment ({KEY_VARIABLE}, or --key-variable NAME)",
-    ),
+    403: ("denies access", f"check --model-name and the key ({KEY_VARIABLE}, or --key-variable NAME)"),
     404: ("does not know this model or address", "check --model-name, and --model: most base URLs end in /v1"),
 }
 """HTTP status -> what it means, and what to do; these stop the run."""
@@ -43,35 +40,6 @@ SCHEMA_WORDS = ("response_format", "schema", "guided", "grammar")
 LOCALHOST = ("localhost", "127.0.0.1", "::1")
 SHORTEST_KEY = 8
 """Shorter keys are not removed from a server's messages: they are placeholders and may occur in words."""
-BYTES_PER_TOKEN = 3
-"""Estimate for the limit of tokens per minute, until the server returns the actual number."""
-
-
-class RateLimiter:
-    """Spreads prompts evenly over time, within the limits per minute (0: no limit). For one event loop."""
-
-    def __init__(self, requests_per_minute: float, tokens_per_minute: float) -> None:
-        self._request = 60.0 / requests_per_minute if requests_per_minute else 0.0
-        self._token = 60.0 / tokens_per_minute if tokens_per_minute else 0.0
-        self._next_request = self._next_tokens = self._paused_until = 0.0
-
-    async def acquire(self, tokens: int) -> None:
-        """Wait until a prompt may be sent; ``tokens`` is the estimated number in prompt and answer."""
-        now = time.monotonic()
-        start = max(now, self._next_request, self._next_tokens)
-        self._next_request = start + self._request
-        self._next_tokens = start + tokens * self._token
-        await asyncio.sleep(start - now)
-        while (left := self._paused_until - time.monotonic()) > 0:
-            await asyncio.sleep(left)
-
-    def correct(self, tokens: int) -> None:
-        """Account for tokens that were used beyond the estimate (negative: fewer)."""
-        self._next_tokens += tokens * self._token
-
-    def pause(self, seconds: float) -> None:
-        """Send nothing for some time."""
-        self._paused_until = max(self._paused_until, time.monotonic() + seconds)
 
 
 class Server:
@@ -87,15 +55,11 @@ class Server:
         try:
             import openai
         except ImportError:
-            raise InputError(
-                "--model with a URL needs the package openai", "pip install 'langlift[prompting]'"
-            ) from None
+            raise InputError("a URL as --model needs openai", "pip install 'langlift[prompting]'") from None
         self._openai: Any = openai
         parts = url_parts(url)
         if key_variable is not None and not os.environ.get(key_variable):
-            raise InputError(
-                f"--key-variable {key_variable}: the environment has no such variable", "set it first"
-            )
+            raise InputError(f"--key-variable {key_variable}: not in the environment", "set it first")
         self._key = os.environ.get(key_variable or KEY_VARIABLE, "").strip()
         if self._key and parts.scheme == "http" and parts.hostname not in LOCALHOST:
             say(f"The key is sent to {parts.hostname} unencrypted: http, not https")
@@ -119,15 +83,14 @@ class Server:
                 been passed to ``on_answer``.
         """
         outcome = Outcome()
-        limiter = RateLimiter(self._recipe.requests_per_minute, self._recipe.tokens_per_minute)
         waiting = deque(prompts.items())
-        self._failures_in_a_row = 0
+        self._failures_in_a_row, self._paused_until = 0, 0.0
 
         async def worker(client: Any) -> None:
             while waiting:
                 key, prompt = waiting.popleft()
                 try:
-                    answer = await self._answer(client, limiter, prompt, outcome)
+                    answer = await self._answer(client, prompt, outcome)
                 except _PromptFailedError as reason:
                     outcome.failures[key] = str(reason)
                 else:
@@ -135,10 +98,7 @@ class Server:
                     on_answer(key, answer)
 
         async def all_workers() -> None:
-            async with (
-                self._client() as client,
-                asyncio.TaskGroup() as workers,  # cancels all if one fails
-            ):
+            async with self._client() as client, asyncio.TaskGroup() as workers:  # cancels all if one fails
                 for _ in range(min(self._recipe.concurrency, len(prompts))):
                     workers.create_task(worker(client))
 
@@ -151,18 +111,7 @@ class Server:
         return outcome
 
     def _client(self) -> Any:
-        """A client that reads no more than ``MAX_REPLY_BYTES`` of a reply, and sends only to one origin."""
-        import httpx
-
-        ours = _origin(httpx.URL(str(self._access["base_url"])))
-
-        async def require_origin(request: Any) -> None:
-            if _origin(request.url) != ours:
-                scheme, host, port = _origin(request.url)
-                raise LangliftError(
-                    f"{self._access['base_url']}: redirects to another server, {scheme}://{host}:{port}",
-                    "nothing was sent there; if you trust it, give its URL as --model",
-                )
+        """A client that sends only to the server named, and reads no more than ``MAX_REPLY_BYTES`` of a reply."""
 
         async def read(response: Any) -> None:
             parts, size = [], 0
@@ -172,35 +121,35 @@ class Server:
                     raise ValueError(f"the reply is longer than {MAX_REPLY_BYTES:,} bytes")
             response._content = b"".join(parts)  # as Response.aread keeps it
 
-        hooks: dict[str, list[Any]] = {"request": [require_origin], "response": [read]}
-        http_client = httpx.AsyncClient(follow_redirects=True, event_hooks=hooks, timeout=self._recipe.timeout)
+        hooks = {"response": [read]}
+        http_client = self._openai.DefaultAsyncHttpxClient(follow_redirects=False, event_hooks=hooks)
         return self._openai.AsyncOpenAI(**self._access, timeout=self._recipe.timeout, http_client=http_client)
 
-    async def _answer(self, client: Any, limiter: RateLimiter, prompt: Prompt, outcome: Outcome) -> Answer:
+    async def _answer(self, client: Any, prompt: Prompt, outcome: Outcome) -> Answer:
         """Send a prompt until it is answered.
 
         The openai client's own retries have fixed waiting times, are not counted and accept malformed answers.
         """
         recipe, retries, rejected = self._recipe, 0, set[str]()
-        estimate = sum(len(turn["content"].encode()) for turn in prompt.messages) // BYTES_PER_TOKEN
-        estimate += prompt.answer_tokens
+        create = client.chat.completions.create
         while True:
-            await limiter.acquire(estimate)
+            while (left := self._paused_until - time.monotonic()) > 0:
+                await asyncio.sleep(left)
             parameters = self._parameters(prompt, rejected)
             started, asked_to_wait = time.monotonic(), 0.0
             try:
                 async with asyncio.timeout(recipe.timeout):
-                    completion = await client.chat.completions.create(
-                        model=self.name, messages=prompt.messages, **parameters
-                    )
+                    completion = await create(model=self.name, messages=prompt.messages, **parameters)
                 answer = self._read(completion, "response_format" in parameters, time.monotonic() - started)
-                if answer.prompt_tokens is not None and answer.answer_tokens is not None:
-                    limiter.correct(answer.prompt_tokens + answer.answer_tokens - estimate)
-                self._rejected |= (
-                    rejected  # the prompt was answered without these, so no other prompt needs to try them
-                )
+                self._rejected |= rejected  # answered without these, so no other prompt needs to try them
                 return answer
             except self._openai.APIStatusError as error:
+                if error.status_code < 400:
+                    elsewhere = self._one_line(str(error.response.headers.get("location")))
+                    raise LangliftError(
+                        f"{self._access['base_url']}: redirects to {elsewhere}",
+                        "nothing was sent there; if you trust it, give its URL as --model",
+                    ) from None
                 if error.status_code == 501 or (error.status_code < 500 and error.status_code not in TEMPORARY):
                     rejected.add(self._rejected_parameter(parameters, error))
                     continue
@@ -214,8 +163,6 @@ class Server:
             except (self._openai.APITimeoutError, TimeoutError):
                 reason = detail = f"no answer within {recipe.timeout:g} s"
             except self._openai.APIConnectionError as error:
-                if isinstance(error.__cause__, LangliftError):
-                    raise error.__cause__ from None
                 reason, detail = "connection lost or refused", self._one_line(str(error.__cause__ or error))
             except (self._openai.OpenAIError, ValueError, TypeError, AttributeError, LookupError) as error:
                 reason, detail = "unreadable reply", self._one_line(str(error))
@@ -232,7 +179,7 @@ class Server:
             own = min(MAX_WAIT, recipe.first_wait * 2.0**retries) * random.uniform(0.5, 1.0)
             seconds = max(own, asked_to_wait + random.uniform(0.0, min(1.0, own)) if asked_to_wait else 0.0)
             if reason == "HTTP 429" or asked_to_wait:
-                limiter.pause(seconds)
+                self._paused_until = max(self._paused_until, time.monotonic() + seconds)
             if seconds > MAX_WAIT:
                 say(f"{reason}: the server asks to wait {seconds:.0f} s")
             await asyncio.sleep(seconds)
@@ -254,10 +201,6 @@ class Server:
         """The optional parameter that the server rejected, judging by its message.
 
         If it names none, it may be the schema, which the fewest servers support.
-
-        Raises:
-            LangliftError: it rejects the key or the model.
-            _PromptFailedError: it rejects the prompt.
         """
         status = error.status_code
         optional = [name for name in OPTIONAL if name in parameters]
@@ -290,12 +233,14 @@ class Server:
             text = "".join(str(part.get("text") or "") for part in text if isinstance(part, dict))
         if not isinstance(text, str):
             raise TypeError("the content is not text")
+        found = (getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens"))
+        counts = [count if isinstance(count, int) else None for count in found]
         return Answer(
             text=self._without_key(text),
             reasoning=self._without_key(str(reasoning)),
             finish=str(choice.finish_reason or ""),
-            prompt_tokens=_count(usage, "prompt_tokens"),
-            answer_tokens=_count(usage, "completion_tokens"),
+            prompt_tokens=counts[0],
+            answer_tokens=counts[1],
             structured=structured,
             seconds=round(seconds, 3),
         )
@@ -336,11 +281,7 @@ def is_url(model: str) -> bool:
 
 
 def url_parts(url: str) -> Any:
-    """The parts of a base URL.
-
-    Raises:
-        InputError: it is invalid, or may contain a secret.
-    """
+    """The parts of a base URL; raises an InputError if it is invalid, or may contain a secret."""
     try:
         parts = urlsplit(url)
         valid = parts.hostname and (parts.port or True)
@@ -355,16 +296,6 @@ def url_parts(url: str) -> Any:
             f"give the bare base URL; a key belongs in the environment ({KEY_VARIABLE}, or --key-variable)",
         )
     return parts
-
-
-def _origin(url: Any) -> tuple[str, str, int | None]:
-    """Scheme, host and port of an ``httpx.URL``."""
-    return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
-
-
-def _count(usage: Any, name: str) -> int | None:
-    value = getattr(usage, name, None)
-    return value if isinstance(value, int) else None
 
 
 def _retry_after(headers: Any) -> float:

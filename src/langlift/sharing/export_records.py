@@ -6,16 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from langlift.checkpoints.adapter_folder import read_identity
 from langlift.checkpoints.exporting import Exported, file_sizes
 from langlift.checkpoints.layouts import CONFIG_FILE
-from langlift.config.yaml_reader import load_yaml
 from langlift.files import write_json
 from langlift.model_cards import render_card, split_front_matter
 from langlift.sharing.reference import LIMIT, Parity
-from langlift.training.run_folder import RECIPE
+from langlift.training import run_folder
 
 EXPORT_FILE, README = "export.json", "README.md"
 KEPT_FACTS = ("language", "license", "base_model", "datasets")
@@ -98,14 +95,7 @@ def read_readme(folder: Path) -> str:
 
 def read_recipe(source: Path) -> dict[str, Any]:
     """The recipe of a run or of its first seed; empty if there is none, or if it is damaged."""
-    for path in (source / RECIPE, *sorted(source.glob(f"seed-*/{RECIPE}"))):
-        try:
-            recipe = load_yaml(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
-            continue
-        if isinstance(recipe, dict):
-            return recipe
-    return {}
+    return next(filter(None, map(run_folder.read_recipe, (source, *sorted(source.glob("seed-*"))))), {})
 
 
 def inputs_in(recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,7 +83,6 @@ def _write_tokenizer(run: Reference, folder: Path) -> None:
 
 
 def _description(run: Reference) -> dict[str, Any]:
-    """The information needed to interpret the logits."""
     trained = run.trained
     if trained is None:
         kind = "text-generation" if backbone_of(run.body).causal else "fill-mask"
@@ -99,11 +98,9 @@ def _description(run: Reference) -> dict[str, Any]:
 
 def _int8_loss(run: Reference, folder: Path) -> dict[str, Any]:
     """Compare both graphs on the whole test split if there is one, else on the batches of the parity check."""
-    models = [_open(run, folder / name) for name in (onnx_graph.MODEL_FILE, onnx_graph.INT8_FILE)]
-    sizes = [
-        sum(path.stat().st_size for path in folder.glob(f"{name}*"))
-        for name in (onnx_graph.MODEL_FILE, onnx_graph.INT8_FILE)
-    ]
+    names = (onnx_graph.MODEL_FILE, onnx_graph.INT8_FILE)
+    models = [_open(run, folder / name) for name in names]
+    sizes = [sum(path.stat().st_size for path in folder.glob(f"{name}*")) for name in names]
     trained, test = run.trained, run.test
     metric, test_examples = None, 0
     scores: list[float | None] = [None, None]

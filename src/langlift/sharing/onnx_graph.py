@@ -37,10 +37,7 @@ class Graph(nn.Module):
     ``head`` is a task's head, ``None`` for a language model, which includes its own.
     """
 
-    inputs: ClassVar = {
-        "input_ids": {0: "batch", 1: "length"},
-        "attention_mask": {0: "batch", 1: "length"},
-    }
+    inputs: ClassVar = {"input_ids": {0: "batch", 1: "length"}, "attention_mask": {0: "batch", 1: "length"}}
     """Names -> names of the axes of any size."""
     outputs: ClassVar = ["logits"]
 
@@ -90,11 +87,7 @@ def require_onnx() -> None:
 
 
 def write_graph(graph: Graph, folder: Path, pad_token_id: int) -> None:
-    """Write ``model.onnx``, for inputs of any size, into a folder.
-
-    Raises:
-        LangliftError: PyTorch cannot convert this architecture into a graph.
-    """
+    """Write ``model.onnx``, for inputs of any size; a LangliftError if PyTorch cannot convert the model."""
     # Fused attention kernels would be traced for one case only.
     graph.model.set_attn_implementation("eager")
     ids = torch.arange(22).view(2, 11) % max(2, graph.model.config.vocab_size)
@@ -138,13 +131,8 @@ def _clean(path: Path) -> None:
     others = [value for value in model.graph.value_info if value.name not in weights]
     del model.graph.value_info[:]
     model.graph.value_info.extend(others)
-    for part in (
-        model,
-        model.graph,
-        *model.graph.node,
-        *model.functions,
-        *(n for f in model.functions for n in f.node),
-    ):
+    nodes = (*model.graph.node, *(node for function in model.functions for node in function.node))
+    for part in (model, model.graph, *model.functions, *nodes):
         del part.metadata_props[:]
     onnx.save(model, path)
 

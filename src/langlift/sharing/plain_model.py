@@ -62,16 +62,11 @@ ALTERNATIVE = "--to onnx keeps model and head in one file; 'langlift predict' an
 
 
 def head_parts(model_type: str, verb: str, pooling: str, source: Path) -> Mapping[str, str]:
-    """The modules of transformers' classifier for the parts of the head of a task, which ``verb`` tells apart.
-
-    Raises:
-        InputError: this classifier computes something else.
-    """
+    """The modules of transformers' classifier for the parts of a task's head; an InputError if it differs."""
     kind, heads = ("token", TOKEN_HEADS) if verb == "tag" else ("sentence", SENTENCE_HEADS)
     if model_type not in heads:
         raise InputError(
-            f"{source}: transformers' {kind} classifier for {model_type} computes something else",
-            ALTERNATIVE,
+            f"{source}: transformers' {kind} classifier for {model_type} computes something else", ALTERNATIVE
         )
     if verb == "classify" and pooling != "first":
         raise InputError(
@@ -165,7 +160,6 @@ def _write_model(run: Reference, source: Path, staging: Path) -> Any:
 
 
 def _classifier(trained: TrainedTask, source: Path) -> tuple[Any, PreTrainedModel]:
-    """The class and model of transformers with the weights of a task's run."""
     body, head = trained.model.body, trained.model.head
     model_type = str(body.config.model_type)
     config: Any = deepcopy(body.config)
@@ -183,14 +177,15 @@ def _classifier(trained: TrainedTask, source: Path) -> tuple[Any, PreTrainedMode
 
 def _fill(model: PreTrainedModel, body: PreTrainedModel, head: nn.Module, parts: Mapping[str, str]) -> None:
     """Copy the body and the parts of the head; every weight of the model must be filled."""
-    found = model.base_model.load_state_dict(body.state_dict(), strict=False)
+    prefix = model.base_model_prefix
+    weights = {
+        f"{prefix}.{key}": value for key, value in body.state_dict().items() if not key.startswith("pooler.")
+    }
     for theirs, ours in parts.items():
-        model.get_submodule(theirs).load_state_dict(head.get_submodule(ours).state_dict())
-    filled = tuple(f"{part}." for part in parts)
-    missing = [key for key in found.missing_keys if not f"{model.base_model_prefix}.{key}".startswith(filled)]
-    unexpected = [key for key in found.unexpected_keys if not key.startswith("pooler.")]
-    if missing or unexpected:
+        weights |= {f"{theirs}.{key}": value for key, value in head.get_submodule(ours).state_dict().items()}
+    found = model.load_state_dict(weights, strict=False)
+    if different := [*found.missing_keys, *found.unexpected_keys]:
         raise LangliftError(
-            f"{type(model).__name__} has a different body than the run ({(missing or unexpected)[0]})",
+            f"{type(model).__name__} has a different body than the run ({different[0]})",
             "please report this with the name of the base model",
         )

@@ -49,7 +49,7 @@ def published_card(
     Text by the owner is kept unless it is given again. Missing facts are appended to ``remarks``.
     """
     inputs, settings = inputs_in(publication.recipe), settings_in(publication.recipe)
-    onnx, name = publication.kind == "onnx", repository.rpartition("/")[2]
+    onnx, name, method = publication.kind == "onnx", repository.rpartition("/")[2], settings.get("method")
     metrics = {**read_json(publication.whole / METRICS), **read_json(publication.folder / METRICS)}
     task = TASKS.get(str(read_json(publication.folder / ("labels.json" if onnx else HEAD)).get("task")))
     front, text = split_front_matter(_without_paths(publication, base))
@@ -64,6 +64,9 @@ def published_card(
             remarks.append(f"the card names no {missing}")
     config = publication.files.get("config.json")
     causal = is_causal(str(config.parent)) if isinstance(config, Path) else settings.get("objective") == "causal"
+    trained_on = (
+        [one["data"] for one in _of_family(inputs)] or inputs.get("train_data") or inputs.get("data") or []
+    )
     tested_on = str(inputs["data"]) if task and inputs.get("data") else None
     results = _results(task, tested_on, metrics) if task and tested_on else []
     tags = front["tags"] if isinstance(front.get("tags"), list) else []
@@ -95,22 +98,16 @@ def published_card(
         bundled=BUNDLED,
         causal=causal,
         languages=languages,
-        trained_on=_data_names(inputs),
+        trained_on=list(map(str, trained_on)) if isinstance(trained_on, list) else str(trained_on).split(", "),
         tested_on=tested_on,
         sources=sources,
-        settings=_settings(settings, task),
+        settings={
+            name: value
+            for name, value in settings.items()
+            if not (task and name in task.unused) and method in (readers(name) or (method,))
+        },
         scores=_scores(metrics),
     )
-
-
-def _settings(settings: Mapping[str, Any], task: Task | None) -> dict[str, Any]:
-    """The settings that the method and the task read."""
-    unused, method = task.unused if task else frozenset(), settings.get("method")
-    return {
-        name: value
-        for name, value in settings.items()
-        if name not in unused and method in (readers(name) or (method,))
-    }
 
 
 def recorded_languages(inputs: Mapping[str, Any]) -> list[Language]:
@@ -168,11 +165,6 @@ def _scores(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     if isinstance(baseline, dict):
         rows += [(f"baseline {name} on the test split", f"{value:.2f}") for name, value in baseline.items()]
     return rows
-
-
-def _data_names(inputs: Mapping[str, Any]) -> list[str]:
-    data = [one["data"] for one in _of_family(inputs)] or inputs.get("train_data") or inputs.get("data") or []
-    return list(map(str, data)) if isinstance(data, list) else str(data).split(", ")
 
 
 def _of_family(inputs: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -92,9 +92,7 @@ def find_publication(source: Path) -> Publication:
     if not source.is_dir():
         raise InputError(f"{source}: no such folder", "give the folder of a run, an adapter or a model")
     if (source / RECIPE).is_file() and not is_finished(source):
-        raise InputError(
-            f"{source}: the run is not finished", "finish it: the same command with --resume continues"
-        )
+        raise InputError(f"{source}: the run is not finished", "the same command with --resume continues")
     if is_task_run(source):
         folder = seed_folder(source)
         files = _chosen(folder, (*TASK_FILES, *RUN_FILES))
@@ -196,7 +194,7 @@ def _require_own(path: Path) -> None:
         elif path.suffix == ".safetensors":
             with safe_open(path, "numpy"):
                 pass
-        elif path.suffix == ".bin" and not (is_zipfile(path) or _first_byte(path) == PICKLE):
+        elif path.suffix == ".bin" and not (is_zipfile(path) or path.read_bytes()[:1] == PICKLE):
             raise ValueError("neither a zip archive nor a pickle")
     except (ValueError, RecursionError, yaml.YAMLError, SafetensorError) as error:
         reason = " ".join(str(error).split())
@@ -224,8 +222,3 @@ def _portable(path: Path, paths: Collection[str], before: str | None, base: str 
     if path.name == RECIPE:
         return yaml.safe_dump(new, sort_keys=False, allow_unicode=True).encode()
     return (json.dumps(new, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _first_byte(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(1)

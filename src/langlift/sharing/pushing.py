@@ -19,9 +19,7 @@ from langlift.sharing.export_records import README
 from langlift.sharing.published_cards import published_card
 from langlift.sharing.published_files import Content, Publication, find_publication, made_portable, on_hub, size_of
 
-TOKENS = (
-    "make one with write access at https://huggingface.co/settings/tokens, then 'hf auth login' or HF_TOKEN=..."
-)
+TOKENS = "make one that may write at https://huggingface.co/settings/tokens, then 'hf auth login' or HF_TOKEN=..."
 
 
 @dataclass(frozen=True)
@@ -67,9 +65,7 @@ def push(
         LangliftError: no token, or the hub rejects the files or cannot be reached; then nothing was published.
     """
     if not REPOSITORY.fullmatch(repository):
-        raise InputError(
-            f"{repository}: not the name of a repository", "write it as owner/name, such as anna/welsh-xlmr"
-        )
+        raise InputError(f"{repository}: not a repository's name", "it is owner/name, such as anna/welsh-xlmr")
     publication = find_publication(source)
     remarks: list[str] = []
     new_base = _published_base(publication, base, remarks)
@@ -116,11 +112,7 @@ def _published_base(publication: Publication, base: str | None, remarks: list[st
 
 
 def _upload(repository: str, files: Mapping[str, Content], private: bool, message: str) -> tuple[str, str]:
-    """Create the repository if necessary, and commit all files at once; returns its URL and the commit's id.
-
-    Raises:
-        LangliftError: no token, or the hub rejects the files or cannot be reached.
-    """
+    """Create the repository if necessary, and commit all files at once; returns its URL and the commit's id."""
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
     from huggingface_hub.errors import RepositoryNotFoundError
 
@@ -183,7 +175,6 @@ def _rejected(repository: str, endpoint: str, status: int) -> tuple[str, str]:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that caused it."""
     while error is not None:
         yield error
         error = error.__cause__

@@ -133,11 +133,7 @@ def require_same_tokens(run: Reference, ids: Callable[[str], list[int]], longest
 
 
 def load_reference(run: Path, base: BaseName, data: str | None) -> Reference:
-    """Load the model in a run's folder; ``data`` is labelled data of a task, or text for a language model.
-
-    Raises:
-        InputError: no finished run and no model.
-    """
+    """Load the model in a run's folder; ``data`` is labelled data of a task, or text for a language model."""
     if is_task_run(run):
         return _task(run, base, data)
     loaded = load_language_model(str(run), base)

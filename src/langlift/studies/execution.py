@@ -14,7 +14,6 @@ from langlift.corpus.building import MAX_BYTES, build_corpus
 from langlift.corpus.text_data import texts_to_score
 from langlift.errors import LangliftError, is_panic
 from langlift.evaluation.alignment import compare_vectors, parallel_sentences, sentence_vectors
-from langlift.evaluation.perplexity import score_causal_model
 from langlift.evaluation.pseudo_perplexity import WITHIN_WORD, score_model
 from langlift.files import write_json, write_text
 from langlift.graph.building import build_graph
@@ -182,13 +181,12 @@ def _score(step: Step, runs: Path, folder: Path) -> Result:
     (base, adapter), settings = _model(step, runs), step.settings
     (text,) = _paths(step, runs, "text")
     texts = texts_to_score(text, settings["split"] if text.is_file() else None, settings["sentences"])
-    result: Any
+    variant = "default" if settings["variant"] == CAUSAL else settings["variant"]
+    result: Any = score_model(base, texts, adapter, variant, precision=settings["precision"])
     if settings["variant"] == CAUSAL:
-        result = score_causal_model(base, texts, adapter, precision=settings["precision"])
         value = result.perplexity if settings["unit"] == "token" else result.per_character
     else:
-        result = score_model(base, texts, adapter, settings["variant"], precision=settings["precision"])
-        value = result.per_character if result.variant == WITHIN_WORD else result.pseudo_perplexity
+        value = result.per_character if variant == WITHIN_WORD else result.pseudo_perplexity
     metrics = asdict(result)
     kept = ("tokens", "characters", "log_probability")
     each = [{key: one[key] for key in kept if key in one} for one in metrics.pop("per_sentence")]

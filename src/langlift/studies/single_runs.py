@@ -5,15 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from langlift.adapters.method import is_whole_model
-from langlift.config.yaml_reader import load_yaml
 from langlift.errors import InputError
 from langlift.languages import find_language
 from langlift.studies.folder import COSTS, RUN, RUNS, StudyRun, is_study, read_run
 from langlift.studies.study import PROMPTED_USE
 from langlift.tasks.recipe import TaskRecipe
+from langlift.training import run_folder
 from langlift.training.run_folder import METRICS, RECIPE, is_finished, read_metrics
 
 LANGUAGE_CODE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
@@ -86,13 +84,9 @@ def read_recipe(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: there is none, or it is damaged.
     """
-    try:
-        recipe = load_yaml((folder / RECIPE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        recipe = None
-    if not isinstance(recipe, dict):
-        raise InputError(f"{folder}: neither a study nor a run (no readable {RECIPE})")
-    return recipe
+    if recipe := run_folder.read_recipe(folder):
+        return recipe
+    raise InputError(f"{folder}: neither a study nor a run (no readable {RECIPE})")
 
 
 def data_kind(data: Any) -> str | None:

@@ -133,7 +133,6 @@ def _parsed(lines: list[str], source: str, number: int, first_line: int, trees: 
 
 
 def _checked_tree(sentence: Sentence, cells: Sequence[str]) -> list[int]:
-    """The heads, which are a tree with one root."""
     count, heads, root = len(cells), [], 0
     for word, (cell, relation) in enumerate(zip(cells, sentence.relations, strict=True), start=1):
         row = sentence.rows[word - 1]

@@ -1,6 +1,6 @@
 """Dependency parsing: the HEAD and DEPREL columns of Universal Dependencies."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,18 +10,17 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from langlift.evaluation.metrics import AttachmentScores, Tree, attachment_scores, universal
+from langlift.evaluation.metrics import Tree, attachment_scores, universal
+from langlift.evaluation.scores import batches_by_length
 from langlift.heads.biaffine import BiaffineHead, DependencyParser, summed_parsing_loss
 from langlift.heads.spanning_tree import Scores, greedy_tree, maximum_spanning_tree
 from langlift.masking import IGNORED
-from langlift.tasks.baselines import most_frequent_label
 from langlift.tasks.conllu import DEPREL, HEAD, Sentence
-from langlift.tasks.inference import PREDICTION_BATCH
-from langlift.tasks.learner import Settings, Split
+from langlift.tasks.learner import PREDICTION_BATCH, Settings, Split
 from langlift.tasks.recipe import TaskRecipe
-from langlift.tasks.tagging import WordEncoder
+from langlift.tasks.tagging import WordEncoder, most_frequent_label
 from langlift.tasks.treebanks import SentenceAnswer, TreebankLearner
-from langlift.training.examples import Collate, Example
+from langlift.training.examples import Example
 from langlift.training.precision import autocast
 from langlift.training.trainer import Batch, on_device
 
@@ -59,7 +58,7 @@ class ParserEncoder(WordEncoder):
         self, tokenizer: Any, model: PreTrainedModel, max_tokens: int, pooling: str, path: str, decoding: str
     ) -> None:
         super().__init__(tokenizer, model, max_tokens, "every" if pooling == "mean" else pooling, path)
-        self.collate = ParserBatch(self.collate)
+        self._rows, self.collate = self.collate, self._batch
         self.tree = DECODERS[decoding]
 
     def examples(
@@ -89,15 +88,8 @@ class ParserEncoder(WordEncoder):
             )
         return examples
 
-
-@dataclass(frozen=True)
-class ParserBatch:
-    """Collates examples of ``ParserEncoder`` into a batch of ``DependencyParser``, with ``rows`` for windows."""
-
-    rows: Collate
-
-    def __call__(self, examples: Sequence[Example]) -> Batch:
-        """The examples as one batch; its words are in order of windows, the shortest window first."""
+    def _batch(self, examples: Sequence[Example]) -> Batch:
+        """A batch of ``DependencyParser``; its words are in order of windows, the shortest window first."""
         windows = []
         for number, example in enumerate(examples):
             ends = np.cumsum(example["windows"])[:-1]
@@ -115,7 +107,7 @@ class ParserBatch:
             sentence += [number] * (last - first + 1)
             word += range(first, last + 1)
             done += last - first + 1
-        batch = self.rows(rows)
+        batch = self._rows(rows)
         batch["slots"] = batch.pop("labels")
         places = list(zip(sentence, word, strict=True))
         return batch | {
@@ -165,12 +157,7 @@ class Dependencies(TreebankLearner[Tree]):
 
     @torch.inference_mode()
     def predict(
-        self,
-        model: Any,
-        encoder: ParserEncoder,
-        inputs: Sequence[Sentence],
-        labels: Sequence[str],
-        bf16: bool = False,
+        self, model: Any, encoder: Any, inputs: Sequence[Sentence], labels: Sequence[str], bf16: bool = False
     ) -> list[Parse]:
         """A tree for each sentence; only the root has the relation ``root``.
 
@@ -180,7 +167,8 @@ class Dependencies(TreebankLearner[Tree]):
         device = next(model.parameters()).device
         examples = encoder.examples(inputs)
         found: dict[int, Parse] = {}
-        for numbers in _batches([len(example["heads"]) for example in examples]):
+        arcs_of = [len(example["heads"]) ** 2 for example in examples]
+        for numbers in batches_by_length(arcs_of, ARCS_AT_ONCE, PREDICTION_BATCH):
             batch = on_device(encoder.collate([examples[number] for number in numbers]), device)
             # Words come window by window; decoding takes them sentence by sentence.
             order = np.lexsort((batch["place"].cpu().numpy(), batch["sentence"].cpu().numpy()))
@@ -192,9 +180,8 @@ class Dependencies(TreebankLearner[Tree]):
                 in_order = np.concatenate([np.asarray(tree) for tree in trees])
                 heads = np.empty(len(order), dtype=np.int64)
                 heads[order] = in_order
-                scores = (
-                    model.head.relations(placed, batch, torch.from_numpy(heads).to(device)).cpu().numpy()[order]
-                )
+                chosen = torch.from_numpy(heads).to(device)
+                scores = model.head.relations(placed, batch, chosen).cpu().numpy()[order]
             shares = _relation_shares(scores, in_order, labels)
             sure = np.exp(arcs[np.arange(len(in_order)), in_order]) * shares.max(axis=1)
             best = np.split(shares.argmax(axis=1), ends)
@@ -205,8 +192,8 @@ class Dependencies(TreebankLearner[Tree]):
 
     def scores(self, gold: Sequence[Tree], predicted: Sequence[Tree]) -> dict[str, float]:
         """LAS and UAS."""
-        found = attachment_scores(gold, predicted)
-        return {"las": found.las, "uas": found.uas}
+        uas, las = attachment_scores(gold, predicted)
+        return {"las": las, "uas": uas}
 
     def baselines(self, train: Split[Sentence, Tree], test: Split[Sentence, Tree]) -> dict[str, float]:
         """LAS and UAS with each word attached to the next or to the previous one, whichever is better on train.
@@ -215,32 +202,17 @@ class Dependencies(TreebankLearner[Tree]):
         """
         words, relations = ([getattr(one, name) for one in train.inputs] for name in ("words", "relations"))
 
-        def attached(split: Split[Sentence, Tree], direction: str) -> AttachmentScores:
+        def attached(split: Split[Sentence, Tree], direction: str) -> tuple[float, float]:
             guesses = most_frequent_label(words, relations, [sentence.words for sentence in split.inputs])
-            trees = [
-                [
-                    (head, relation if head else ROOT)
-                    for head, relation in zip(_chain(len(one), direction), one, strict=True)
-                ]
-                for one in guesses
-            ]
+            trees = []
+            for one in guesses:  # the last word is the root, or the first one
+                heads = [*range(2, len(one) + 1), 0] if direction == "right_attach" else range(len(one))
+                trees.append([(head, name if head else ROOT) for head, name in zip(heads, one, strict=True)])
             return attachment_scores(split.gold, trees)
 
-        best = max(("right_attach", "left_attach"), key=lambda direction: attached(train, direction).uas)
-        scores = attached(test, best)
-        return {best: scores.las, f"{best}_uas": scores.uas}
-
-
-def _batches(sizes: Sequence[int]) -> Iterator[list[int]]:
-    """The numbers of sentences with ``sizes`` words, shortest first, in batches that fit into memory."""
-    batch: list[int] = []
-    for number in np.argsort(sizes, kind="stable").tolist():
-        if batch and (len(batch) == PREDICTION_BATCH or (len(batch) + 1) * sizes[number] ** 2 > ARCS_AT_ONCE):
-            yield batch
-            batch = []
-        batch.append(number)
-    if batch:
-        yield batch
+        best = max(("right_attach", "left_attach"), key=lambda direction: attached(train, direction)[0])
+        uas, las = attached(test, best)
+        return {best: las, f"{best}_uas": uas}
 
 
 def _relation_shares(scores: Scores, heads: npt.NDArray[np.int64], labels: Sequence[str]) -> Scores:
@@ -251,8 +223,3 @@ def _relation_shares(scores: Scores, heads: npt.NDArray[np.int64], labels: Seque
     scores = np.where(possible, scores, -np.inf)
     shares = np.exp(scores - scores.max(axis=1, keepdims=True))
     return shares / shares.sum(axis=1, keepdims=True)
-
-
-def _chain(words: int, direction: str) -> list[int]:
-    """Heads with each word attached to the next one (the last is the root), or to the previous one."""
-    return [*range(2, words + 1), 0] if direction == "right_attach" else list(range(words))

@@ -3,7 +3,6 @@ length.
 """
 
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain, islice
@@ -12,12 +11,11 @@ from pathlib import Path
 import regex
 
 from langlift.corpus.tables import read_table
+from langlift.corpus.text_files import iterate_lines
 from langlift.errors import InputError
 from langlift.progress import say
 from langlift.tasks.learner import Row
 
-STANDARD = Path("-")
-"""Standard input or output."""
 TEXT = "text"
 ADDED = ("predicted", "probability", "probabilities")
 """Columns added by predictions."""
@@ -41,7 +39,7 @@ def read_rows(source: Path, added: Collection[str] = ADDED, quoted: bool = True)
         InputError: the file is missing, not UTF-8 or contains a NUL byte, a row is damaged (the message gives the
             line), or a column occurs twice or is one of ``added``.
     """
-    lines = text_lines(source)
+    lines = iterate_lines(source)
     if source.suffix.lower() in (".csv", ".json", ".jsonl", ".conll", ".conllu"):
         raise InputError(f"{source}: this kind of file cannot be labelled", "give plain text lines or .tsv")
     if source.suffix.lower() != ".tsv":
@@ -50,24 +48,6 @@ def read_rows(source: Path, added: Collection[str] = ADDED, quoted: bool = True)
     hint = "the first line must name the columns; a plain file of sentences should end in .txt"
     for _, header, row in read_table(source, lines, (TEXT,), quoted, hint, added):
         yield dict(zip(header, row, strict=True))
-
-
-def text_lines(source: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file with their ends, decoded one by one."""
-    try:
-        with sys.stdin.buffer if source == STANDARD else source.open("rb") as stream:
-            for number, raw in enumerate(stream, start=1):
-                try:
-                    line = raw.decode("utf-8")
-                except UnicodeDecodeError as error:
-                    raise InputError(
-                        f"{source}:{number}: not valid UTF-8 (byte 0x{raw[error.start]:02x})", "save it as UTF-8"
-                    ) from None
-                if "\x00" in line:
-                    raise InputError(f"{source}:{number}: a NUL byte", "the file is not plain text")
-                yield line.removeprefix("\ufeff") if number == 1 else line
-    except OSError as error:
-        raise InputError(f"{source}: cannot be read ({error.strerror})", "check the path given") from None
 
 
 def words_of(text: str) -> list[str]:
@@ -87,7 +67,7 @@ def read_word_rows(source: Path, word_column: int = 0) -> Iterator[tuple[Row, li
             yield row, words_of(row[TEXT])
         return
     column, repaired = max(word_column, 1), Counter[str]()
-    for lines in conll_sentences(text_lines(source), lambda kind: repaired.update([kind]), word_column):
+    for lines in conll_sentences(iterate_lines(source), lambda kind: repaired.update([kind]), word_column):
         words = [columns[column - 1] if column <= len(columns) else "" for _, columns in lines]
         if "" in words:
             place = f"{source}:{lines[words.index('')][0]}"
@@ -102,7 +82,7 @@ ConllLine = tuple[int, list[str]]
 
 
 def conll_sentences(
-    lines: Iterable[str], repairs: Callable[[str], None] | None = None, word_column: int = 0
+    lines: Iterable[str], repairs: Callable[[str], None] = lambda kind: None, word_column: int = 0
 ) -> Iterator[list[ConllLine]]:
     """The sentences of a CoNLL file, between blank and ``-DOCSTART-`` lines.
 
@@ -131,12 +111,10 @@ def conll_sentences(
         for _, columns in sentence:
             if numbered and len(columns) > 1 and columns[0].isdecimal():
                 del columns[0]
-                if repairs:
-                    repairs("numbered")
+                repairs("numbered")
             if prefix and at < len(columns) and columns[at].startswith(prefix) and columns[at] != prefix:
                 columns[at] = columns[at].removeprefix(prefix)
-                if repairs:
-                    repairs("prefixed")
+                repairs("prefixed")
         yield sentence
 
 

@@ -7,19 +7,27 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
 from langlift.errors import InputError
 from langlift.heads.classification import TaskModel, summed_class_loss
+from langlift.progress import say
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.sources import Source, digest
 from langlift.tasks.task import Task
 from langlift.training.examples import Collate, Example
-from langlift.training.trainer import Batch
+from langlift.training.precision import autocast
+from langlift.training.trainer import Batch, on_device
 
+PREDICTION_BATCH = 32
 INPUTS_AT_ONCE = 512
 """Number of inputs that are sorted by length and labelled together; limits memory."""
+Probabilities = npt.NDArray[np.float32]
 Input = TypeVar("Input")
 """A text, a list of words, or a CoNLL-U sentence."""
 Gold = TypeVar("Gold")
@@ -41,11 +49,6 @@ class Split(Generic[Input, Gold]):
 
     inputs: list[Input]
     gold: list[Gold]
-
-    @classmethod
-    def of(cls, items: Sequence[Item[Input, Gold]]) -> "Split[Input, Gold]":
-        """The split of some examples."""
-        return cls([item.input for item in items], [item.gold for item in items])
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -71,6 +74,13 @@ class TaskData(Generic[Input, Gold]):
     sha256: str
     repaired: dict[str, int] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+
+    def tell(self, name: str | Path) -> None:
+        """Say what was repaired, and the remarks."""
+        for what, count in self.repaired.items():
+            say(f"{name}: {what.replace('_', ' ')}: {count} (langlift task: with --strict an error)")
+        for remark in self.remarks:
+            say(remark)
 
 
 @dataclass(frozen=True)
@@ -169,6 +179,7 @@ class Learner(ABC, Generic[Input, Gold]):
 
     what: ClassVar[str] = "label"
     """What must occur in the training data, in messages."""
+    always_strict: ClassVar[bool] = False
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -181,11 +192,7 @@ class Learner(ABC, Generic[Input, Gold]):
 
     @abstractmethod
     def items(self, source: Source, split: str, reading: Reading) -> Iterable[Item[Input, Gold]]:
-        """The examples of a split.
-
-        Raises:
-            InputError: it is missing or damaged; file and line, or row, are named.
-        """
+        """The examples of a split; an InputError names the file and line, or row, that is missing or damaged."""
 
     @abstractmethod
     def labels(self, train: Sequence[Gold], where: str) -> list[str]:
@@ -220,7 +227,7 @@ class Learner(ABC, Generic[Input, Gold]):
         """
         if columns and "columns" in self.task.unused:
             raise InputError(f"--columns: is not used by the task {self.task.name}", "leave it out")
-        names, reading = train_data or [data], Reading(strict, columns)
+        names, reading = train_data or [data], Reading(strict or self.always_strict, columns)
         sources, tested = [self.open(name) for name in names], self.open(data)
         parts = [self.train_and_dev(source, reading) for source in sources]
         train, dev = (list(chain.from_iterable(part)) for part in zip(*parts, strict=True))
@@ -236,14 +243,9 @@ class Learner(ABC, Generic[Input, Gold]):
                             f"{item.place(number)}: the {self.what} '{label}' never occurs in the training data",
                             f"a misspelt {self.what}?",
                         )
+        splits = [Split([one.input for one in some], [one.gold for one in some]) for some in (train, dev, test)]
         return TaskData(
-            Split.of(train),
-            Split.of(dev),
-            Split.of(test),
-            labels,
-            digest(sources, tested),
-            reading.counts,
-            reading.remarks,
+            splits[0], splits[1], splits[2], labels, digest(sources, tested), reading.counts, reading.remarks
         )
 
     @abstractmethod
@@ -252,12 +254,9 @@ class Learner(ABC, Generic[Input, Gold]):
 
     @abstractmethod
     def read_inputs(self, source: Path, word_column: int = 0) -> Iterator[tuple[Row, Input]]:
-        """The rows of a file to label, one at a time, and the input of each.
+        """The rows of a file to label, one at a time, with the input of each; an InputError names a damaged line.
 
         ``word_column`` is that of the words in a ``.conll`` file, counted from 1 (0: guessed).
-
-        Raises:
-            InputError: the file or a row is damaged; the message gives the line.
         """
 
     def rows(self, split: Split[Input, Gold], predicted: Iterable[Any]) -> Iterator[dict[str, Any]]:
@@ -326,3 +325,28 @@ class Learner(ABC, Generic[Input, Gold]):
     def counted(self, labels: Sequence[str]) -> list[str]:
         """What ``langlift predict`` counts: all labels, or entity types."""
         return list(labels)
+
+
+@torch.inference_mode()
+def probabilities_of(
+    model: nn.Module, examples: Sequence[Example], collate: Collate, bf16: bool = False
+) -> list[Probabilities]:
+    """The class probabilities of each example's labelled items, in order; shape [items, classes] each.
+
+    A sentence is one item; of words, an item is each token with a label (of any value). ``bf16``: as the model
+    was trained.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    by_length = np.argsort([len(example["input_ids"]) for example in examples], kind="stable")
+    ordered = [examples[number] for number in by_length]
+    found: list[Probabilities] = []
+    for batch in DataLoader(ordered, batch_size=PREDICTION_BATCH, collate_fn=collate):  # type: ignore[arg-type]
+        with autocast(device, bf16):
+            logits = model(on_device(batch, device))
+        shares = logits.float().softmax(dim=-1).cpu().numpy()
+        # Sorted by length already, the batch keeps its order in either layout.
+        part = ordered[len(found) : len(found) + PREDICTION_BATCH]
+        ends = np.cumsum([np.count_nonzero(example["labels"] >= 0) for example in part])[:-1]
+        found += np.split(shares, ends)
+    return [found[place] for place in np.argsort(by_length, kind="stable")]

@@ -10,11 +10,10 @@ from typing import Any
 from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
 from langlift.evaluation.metrics import STRICT_F1, entity_f1, entity_spans
-from langlift.tasks.baselines import most_frequent_label
 from langlift.tasks.input_rows import TAG, conll_sentences, read_word_rows, words_of
 from langlift.tasks.learner import Item, Reading, Row, Split
 from langlift.tasks.sources import SPLITS, HubSet, Source, open_source
-from langlift.tasks.tagging import Tagged, TaggingLearner
+from langlift.tasks.tagging import Tagged, TaggingLearner, most_frequent_label
 
 ENDINGS = (".conll", ".txt", ".tsv", ".bio")
 HUB_FIELDS = (("tokens", "words"), ("ner_tags", "tags", "labels"))
@@ -191,13 +190,12 @@ def _tag_column(rows: Sequence[Sequence[str]], width: int) -> int:
 
 
 def read_conll(
-    path: Path, repairs: Callable[[str], None] | None = None, layout: ConllLayout | None = None
+    path: Path, repairs: Callable[[str], None] = lambda kind: None, layout: ConllLayout | None = None
 ) -> Iterator[Item[list[str], list[str]]]:
     """The sentences of a file with a word and its tag per line, in the columns of ``layout`` (None: guessed).
 
-    Raises:
-        InputError: a line lacks one of them, is not text, or has another number of columns than the file from
-            which the layout was guessed; file and line are named.
+    An InputError names file and line if a line lacks one of them, or has another number of columns than the file
+    from which the layout was guessed.
     """
     layout = layout or conll_layout(path)
     word, tag = max(layout.word - 1, 0), layout.tag
@@ -229,11 +227,7 @@ def _hub_sentences(source: HubSet, split: str) -> Iterator[Item[list[str], list[
 
 
 def bio_tags(sentence: Item[list[str], list[str]], split: str, reading: Reading) -> list[str]:
-    """The tags of a sentence in BIO; an ``I-`` that does not continue an entity becomes ``B-``.
-
-    Raises:
-        InputError: a tag is not BIO.
-    """
+    """The tags of a sentence in BIO (or an InputError); an ``I-`` that continues no entity becomes ``B-``."""
     tags: list[str] = []
     for number, tag in enumerate(sentence.gold):
         match = TAG.fullmatch(tag)

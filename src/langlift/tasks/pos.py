@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from langlift.evaluation.metrics import accuracy
-from langlift.tasks.baselines import most_frequent_label
 from langlift.tasks.conllu import UPOS, Sentence
 from langlift.tasks.learner import Split, words_in
 from langlift.tasks.recipe import TaskRecipe
-from langlift.tasks.tagging import Tagged, TaggingLearner
+from langlift.tasks.tagging import Tagged, TaggingLearner, most_frequent_label
 from langlift.tasks.treebanks import SentenceAnswer, TreebankLearner
 
 

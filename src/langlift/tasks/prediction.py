@@ -11,7 +11,6 @@ from itertools import chain, tee
 from pathlib import Path
 from typing import Any, TextIO
 
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -19,18 +18,18 @@ from langlift.adapters.composition import train_only
 from langlift.adapters.method import is_whole_model
 from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.backbones.loading import default_device
-from langlift.config.yaml_reader import load_yaml
-from langlift.errors import InputError, LangliftError
+from langlift.corpus.text_files import STANDARD
+from langlift.errors import InputError
+from langlift.files import read_json, writing
 from langlift.heads.classification import TaskModel
 from langlift.hub_folders import missing
 from langlift.progress import ProgressBar, say
-from langlift.tasks.input_rows import STANDARD
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import HEAD, HEAD_WEIGHTS
 from langlift.tasks.setups import load_trained
 from langlift.tasks.task import TASKS, Task
 from langlift.training.precision import cast_frozen, has_bf16, precision_name
-from langlift.training.run_folder import RECIPE, is_finished, read_metrics
+from langlift.training.run_folder import RECIPE, is_finished, read_metrics, read_recipe
 
 TSV, JSON = ".tsv", ".jsonl"
 
@@ -65,11 +64,7 @@ def is_task_run(folder: Path) -> bool:
 
 
 def load_trained_task(
-    run: Path,
-    seed: int | None = None,
-    base: BaseName | str | None = None,
-    path: str = "fast",
-    exact: bool = False,
+    run: Path, seed: int | None = None, base: BaseName | str | None = None, path: str = "fast", exact: bool = False
 ) -> TrainedTask:
     """Load a trained run: the folder of all seeds (then the one best on dev, or ``seed``), or of one seed.
 
@@ -80,31 +75,28 @@ def load_trained_task(
         InputError: the folder contains no finished run, or not this seed, or is damaged.
     """
     folder = seed_folder(run, seed).resolve()
-    recorded, head = _recorded(folder / RECIPE), _recorded(folder / HEAD)
+    recorded, head = read_recipe(folder), read_json(folder / HEAD)
     try:
         method, max_tokens = recorded["task"]["method"], recorded["task"]["max_tokens"]
         inputs, recorded_base = recorded["inputs"], recorded["inputs"]["base"]
         task, labels = TASKS[head["task"]], [str(label) for label in head["labels"]]
         settings = {name: head[name] for name in task.learner.settings(TaskRecipe())}
     except (KeyError, TypeError):
-        raise InputError(
-            f"{folder}: {RECIPE} or {HEAD} is damaged", "train it again, or restore the file"
-        ) from None
+        raise InputError(f"{folder}: {RECIPE} or {HEAD} is damaged", "train it again, or restore it") from None
     full, base = is_whole_model(method), BaseName.of(base)
     if full and base:
         raise InputError("--base: this run trained the whole model and contains it", "leave --base out")
     loaded = BaseModel.load(base.or_else(str(folder) if full else recorded_base), head_needed=False)
-    masked_model, tokenizer = loaded.model, loaded.tokenizer
     if not full:
-        load_trained(masked_model, task.name, folder, inputs)
-    model = task.learner.new_model(masked_model, len(labels), settings)
+        load_trained(loaded.model, task.name, folder, inputs)
+    model = task.learner.new_model(loaded.model, len(labels), settings)
     try:
         model.head.load_state_dict(load_file(folder / HEAD_WEIGHTS))
     except (OSError, SafetensorError, RuntimeError):
         raise InputError(
             f"{folder / HEAD_WEIGHTS}: missing, damaged or of another model", "train it again"
         ) from None
-    encoder = task.learner.encoder(tokenizer, masked_model, max_tokens, settings, path)
+    encoder = task.learner.encoder(loaded.tokenizer, loaded.model, max_tokens, settings, path)
     model = model.to(default_device()).eval()
     columns = recorded["task"].get("columns", ())
     bf16 = not exact and _trained_in_bf16(folder)
@@ -112,7 +104,7 @@ def load_trained_task(
         train_only(model, None if full else task.name)
         model.head.requires_grad_(True)
         cast_frozen(model)
-    return TrainedTask(folder, task, labels, model, encoder, tokenizer, settings, max_tokens, columns, bf16)
+    return TrainedTask(folder, task, labels, model, encoder, loaded.tokenizer, settings, max_tokens, columns, bf16)
 
 
 def _trained_in_bf16(folder: Path) -> bool:
@@ -125,11 +117,7 @@ def _trained_in_bf16(folder: Path) -> bool:
 
 
 def seed_folder(run: Path, seed: int | None = None) -> Path:
-    """The folder of one finished seed; by default the one best on dev.
-
-    Raises:
-        InputError: the folder contains no finished run, or not this seed.
-    """
+    """The folder of one finished seed, by default the best on dev; raises an InputError if there is none."""
     if (run / HEAD).is_file():
         if seed is not None:
             raise InputError(f"--seed {seed}: {run} is the folder of one seed", "leave --seed out")
@@ -145,22 +133,11 @@ def seed_folder(run: Path, seed: int | None = None) -> Path:
             raise missing(run, "folder", hint)
         raise InputError(f"{run}: contains no finished task run", hint)
     if seed is None:
-        return max((seeds[number] for number in sorted(seeds)), key=_dev_score)
+        dev = {n: next(v for name, v in read_metrics(seeds[n]).items() if name.startswith("dev_")) for n in seeds}
+        return seeds[max(sorted(seeds), key=dev.__getitem__)]
     if seed not in seeds:
         raise InputError(f"{run}: no finished seed {seed}", f"there are {', '.join(map(str, sorted(seeds)))}")
     return seeds[seed]
-
-
-def _dev_score(folder: Path) -> float:
-    return next(float(value) for name, value in read_metrics(folder).items() if name.startswith("dev_"))
-
-
-def _recorded(path: Path) -> Any:
-    """A YAML or JSON file of a run (JSON is valid YAML)."""
-    try:
-        return load_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        raise InputError(f"{path}: missing or damaged", "train it again, or restore the file") from None
 
 
 @dataclass(frozen=True)
@@ -241,16 +218,10 @@ def _opened(target: Path, trained: TrainedTask) -> Iterator[TextIO]:
         return
     endings = [ending for ending in (TSV, JSON, trained.task.word_file) if ending]
     if target.suffix not in endings:
-        raise InputError(
-            f"{target}: predictions are written as {' or '.join(endings)}", "give the file one of these endings"
-        )
+        raise InputError(f"{target}: predictions are written as {' or '.join(endings)}", "give it such an ending")
     partial = target.with_name(f"{target.name}.partial")
-    try:
+    with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("w", encoding="utf-8", newline="") as stream:
             yield stream
         partial.replace(target)
-    except OSError as error:
-        raise LangliftError(
-            f"{target}: cannot be written ({error.strerror})", "check free space and permissions"
-        ) from error

@@ -24,12 +24,8 @@ class TaskRecipe:
     share: str = same_setting(MethodSettings, "share")
     merge: str = same_setting(MethodSettings, "merge")
     consistency: float = same_setting(MethodSettings, "consistency")
-    patience: int = setting(
-        0, "Stop after this many epochs without a better dev score (0: train all epochs)", minimum=0
-    )
-    keep_best: bool = setting(
-        True, "Keep the weights of the epoch with the best dev score (false: those of the last step)"
-    )
+    patience: int = setting(0, "Stop after this many epochs without a better dev score (0: never)", minimum=0)
+    keep_best: bool = setting(True, "Keep the weights of the epoch best on dev (false: those of the last step)")
     pooling: str = setting(
         "auto",
         "Representation of a sentence (of a word, in tasks that label words): first token, last token or mean; "

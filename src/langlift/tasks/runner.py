@@ -1,7 +1,7 @@
 """Train and test a task: a run folder for each seed, and one result over all seeds."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from math import ceil
@@ -26,9 +26,7 @@ from langlift.files import atomic_files, write_text
 from langlift.heads.classification import TaskModel, fit_head
 from langlift.model_cards import render_card
 from langlift.processes import require_single_process
-from langlift.progress import say
-from langlift.tasks.inference import PREDICTION_BATCH
-from langlift.tasks.learner import Split, TaskData
+from langlift.tasks.learner import PREDICTION_BATCH, Split, TaskData
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.setups import Setup, setup_for
 from langlift.tasks.task import Task, task_called
@@ -107,18 +105,8 @@ def train_task(
     adapters = [language_adapter] if isinstance(language_adapter, Path) else list(language_adapter or ())
     setup = setup_for(task, recipe, adapters)
     splits = described.learner.read(str(data), [str(name) for name in train_data or ()], strict, recipe.columns)
-    for what, count in splits.repaired.items():
-        say(f"{data}: {what.replace('_', ' ')}: {count} (with --strict an error)")
-    for remark in splits.remarks:
-        say(remark)
-    inputs = {
-        "task": task,
-        "base": base.name,
-        "data": name_of(data),
-        "train_data": ", ".join(map(name_of, train_data)) if train_data else None,
-        "data_sha256": splits.sha256,
-        **setup.inputs,
-    }
+    splits.tell(data)
+    inputs = {"task": task, "base": base.name, **data_inputs(data, train_data, splits), **setup.inputs}
     tokenizer = load_tokenizer(base)
     new_base = partial(load_model, base, head_needed=False)
     setup.attach(new_base())  # raises an error before anything is written if base or adapter do not fit
@@ -191,8 +179,7 @@ class _Seeds:
                 head = {"task": task.name, "labels": labels, **settings}
                 (staging / HEAD).write_text(json.dumps(head, indent=2, ensure_ascii=False) + "\n", "utf-8")
                 self.setup.save(base, self.tokenizer, staging, self.inputs["base"])
-            rows = learner.rows(test, [answer.gold for answer in answers])
-            write_text(folder / PREDICTIONS, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+            write_predictions(folder, learner.rows(test, [answer.gold for answer in answers]))
             if task.word_file:
                 lines = (f"{line}\n" for answer in answers for line in (*answer.lines(), ""))
                 write_text(folder / f"{Path(PREDICTIONS).stem}{task.word_file}", "".join(lines))
@@ -291,6 +278,19 @@ def over_seeds(scores: list[float]) -> dict[str, Any]:
 
 def _may_change(task: Task) -> frozenset[str]:
     return frozenset({"path"}) | task.unused
+
+
+def write_predictions(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write the rows of the test split, with gold labels and predictions, into a seed's folder."""
+    write_text(folder / PREDICTIONS, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def data_inputs(
+    data: str | Path, train_data: Sequence[str | Path] | None, read: TaskData[Any, Any]
+) -> dict[str, Any]:
+    """What ``recipe.yaml`` records of the labelled data."""
+    train = ", ".join(map(name_of, train_data)) if train_data else None
+    return {"data": name_of(data), "train_data": train, "data_sha256": read.sha256}
 
 
 def name_of(data: str | Path) -> str:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,8 @@ from langlift.corpus.text_files import read_raw_lines
 from langlift.errors import InputError
 from langlift.evaluation.metrics import macro_f1
 from langlift.heads.classification import ClassificationHead, SentenceClassifier
-from langlift.tasks.baselines import text_baseline
-from langlift.tasks.inference import probabilities_of
 from langlift.tasks.input_rows import TEXT, read_rows
-from langlift.tasks.learner import Answer, Encoder, Item, Learner, Reading, Row, Settings, Split, TaskData
+from langlift.tasks.learner import Answer, Encoder, Item, Learner, Reading, Row, Settings, Split, probabilities_of
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.sources import SPLITS, HubSet, SingleFile, Source, open_source
 from langlift.tasks.task import Columns
@@ -88,18 +86,12 @@ class SentenceEncoder(Encoder):
 class SentenceLearner(Learner[str, str]):
     """A head on the sentence vector, measured by macro-F1; the task's ``columns`` describe the data."""
 
+    always_strict = True  # a label missing in train is an error
+
     @property
     def columns(self) -> Columns:
         """The columns of the data."""
-        if self.task.columns is None:
-            raise TypeError(f"{self.task.name}: a sentence task needs columns")
-        return self.task.columns
-
-    def read(
-        self, data: str, train_data: Sequence[str] | None, strict: bool, columns: Sequence[int] = ()
-    ) -> TaskData[str, str]:
-        """A label missing in train is an error, strict or not."""
-        return super().read(data, train_data, True, columns)
+        return cast(Columns, self.task.columns)
 
     def open(self, data: str) -> Source:
         """A single file, a folder of TSV files, or a data set in the hub's format."""
@@ -131,11 +123,8 @@ class SentenceLearner(Learner[str, str]):
         (path,) = source.files(split)
         lines = read_raw_lines(path)
         _, header = next(table_rows(path, lines, self.columns.quoted))
-        column, text_column = self.columns.label, TEXT
-        if TEXT not in header:
-            text_column = next((name for name in HUB_TEXTS if name in header), TEXT)
-        if column not in header:
-            column = next((name for name in self.columns.hub_labels if name in header), column)
+        names = (self.columns.hub_labels, HUB_TEXTS)
+        column, text_column = (next((name for name in some if name in header), some[0]) for some in names)
         self._remark_columns(column, text_column, reading)
         hint = f"the first line must name the columns, '{column}' and '{TEXT}' among them"
         for place, header, row in read_table(path, lines, (column, text_column), self.columns.quoted, hint):
@@ -179,12 +168,7 @@ class SentenceLearner(Learner[str, str]):
         return SentenceEncoder(tokenizer, model, max_tokens, path)
 
     def predict(
-        self,
-        model: nn.Module,
-        encoder: SentenceEncoder,
-        inputs: Sequence[str],
-        labels: Sequence[str],
-        bf16: bool = False,
+        self, model: nn.Module, encoder: Any, inputs: Sequence[str], labels: Sequence[str], bf16: bool = False
     ) -> list[Prediction]:
         """Each text's most probable label and the probability of every label."""
         found = class_probabilities(model, encoder, inputs, bf16)
@@ -198,8 +182,27 @@ class SentenceLearner(Learner[str, str]):
         return {self.task.metric.name: macro_f1(gold, predicted)}
 
     def baselines(self, train: LabelledText, test: LabelledText) -> dict[str, float]:
-        """TF-IDF with logistic regression, and the majority class."""
-        return text_baseline(train, test)
+        """Logistic regression on TF-IDF, and the majority class; both trained on ``train`` alone, deterministic.
+
+        TF-IDF over word 1- and 2-grams and character 2- to 5-grams within words.
+        """
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline, make_union
+
+        model = make_pipeline(
+            make_union(
+                TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", ngram_range=(1, 2), sublinear_tf=True),
+                TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True),
+            ),
+            LogisticRegression(C=10.0, max_iter=2000, class_weight="balanced"),
+        )
+        model.fit(train.inputs, train.gold)
+        majority = Counter(train.gold).most_common(1)[0][0]
+        return {
+            "tfidf": macro_f1(test.gold, list(model.predict(test.inputs))),
+            "majority": macro_f1(test.gold, [majority] * len(test.gold)),
+        }
 
 
 def split_by_label(items: Sequence[Item[str, str]]) -> dict[str, list[Item[str, str]]]:

@@ -82,11 +82,7 @@ class Setup:
         return {LANGUAGE_ADAPTER: paths.get(LANGUAGE), f"{LANGUAGE_ADAPTER}_sha256": hashed}
 
     def attach(self, model: PreTrainedModel) -> None:
-        """Attach frozen and new adapters to a loaded base model, in place; called once for each seed.
-
-        Raises:
-            InputError: an adapter does not fit the model.
-        """
+        """Attach frozen and new adapters to a loaded base, in place; an InputError if they do not fit."""
         if self.fused:
             load_members(model, list(self.adapters.values()), list(self.adapters))
             fuse(model)
@@ -148,12 +144,8 @@ class Setup:
         """Further metrics of a trained model on the test batches: a fusion's mean attention over all tokens."""
         if not self.fused:
             return {}
-        shares = mean_attention(model, batches).T.tolist()
-        return {
-            ATTENTION: {
-                name: [round(share, 4) for share in row] for name, row in zip(self.adapters, shares, strict=True)
-            }
-        }
+        shares = zip(self.adapters, mean_attention(model, batches).T.tolist(), strict=True)
+        return {ATTENTION: {name: [round(share, 4) for share in row] for name, row in shares}}
 
     def summary(self, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The ``report`` of the whole run, from the metrics of its seeds: means, and that of each seed."""
@@ -168,11 +160,7 @@ class Setup:
 
 
 def setup_for(task: str, recipe: TaskRecipe, adapters: Sequence[Path] = ()) -> Setup:
-    """The setup of a recipe, on top of a language adapter or of the fusion of several.
-
-    Raises:
-        InputError: the method trains the whole model but adapters are given, or these cannot be fused.
-    """
+    """The setup of a recipe, on a language adapter or the fusion of several; an InputError if they do not fit."""
     method = METHODS[recipe.method]
     config = method.config(MethodSettings(recipe.method, recipe.reduction_factor))
     if config is None and adapters:
@@ -190,10 +178,8 @@ def setup_for(task: str, recipe: TaskRecipe, adapters: Sequence[Path] = ()) -> S
 def load_trained(model: PreTrainedModel, task: str, folder: Path, inputs: Mapping[str, Any]) -> None:
     """Attach the saved adapters of a seed's run to a base model; ``inputs`` are those it recorded.
 
-    Not for runs that trained the whole model, whose folder is a model.
-
-    Raises:
-        InputError: a file is missing, damaged or from another model.
+    Not for runs that trained the whole model, whose folder is a model. Raises an InputError if a file is missing,
+    damaged or from another model.
     """
     if inputs[LANGUAGE_ADAPTER]:
         load_adapter(model, _copy(folder, LANGUAGE_ADAPTER, "stacked on that language adapter"), name=LANGUAGE)
@@ -210,8 +196,7 @@ def _copy(folder: Path, name: str, where: str) -> Path:
     found = next((place for place in places if place.is_dir()), None)
     if found is None:
         raise InputError(
-            f"{places[0]}: missing; the run is {where}",
-            "keep all files of the --out folder together",
+            f"{places[0]}: missing; the run is {where}", "keep all files of the --out folder together"
         )
     return found
 

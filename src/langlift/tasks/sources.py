@@ -18,11 +18,7 @@ HUB_SPLITS = {"train": ("train",), "dev": ("validation", "dev", "valid"), "test"
 
 
 class SplitFolder:
-    """A folder with a file for each split: ``train``, ``dev`` and ``test`` with the first of ``endings`` found.
-
-    Raises:
-        InputError: there is no such folder.
-    """
+    """A folder with a file for each split: ``train``, ``dev`` and ``test`` with the first of ``endings`` found."""
 
     def __init__(self, name: str, endings: Sequence[str], needed: str) -> None:
         self.folder, self._endings, self._needed = Path(name), endings, needed
@@ -73,8 +69,7 @@ class HubSet:
         self._files: dict[str, list[Path]] = {}
         self._splits: Mapping[str, Any] = {}
         self._features: Mapping[str, Any] = {}
-        self.columns: list[str] = []
-        """The fields read, once there was a row."""
+        self.columns: list[str] = []  # those read, once there was a row
         if Path(name).is_file():
             if name.lower().endswith(".parquet"):
                 with hub_errors(SourceSpec("--data", name)):
@@ -111,11 +106,7 @@ class HubSet:
             datasets.enable_progress_bars()
 
     def rows(self, split: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
-        """The rows of a split: (location for errors, fields) of each, with class names for class numbers.
-
-        Raises:
-            InputError: the split or a field is missing, or a row is damaged.
-        """
+        """The rows of a split: (location for errors, fields) of each, with class names for class numbers."""
         name = self._named(split)
         if name is None:
             raise InputError(
@@ -142,8 +133,14 @@ class HubSet:
         return next((name for name in HUB_SPLITS[split] if name in (self._files or self._splits)), None)
 
     def _columns(self, found: Sequence[str], split: str) -> list[str]:
-        """The fields to read among those ``found``."""
-        self.columns = [self._column(found, split, names) for names in self._fields]
+        self.columns = []
+        for names in self._fields:
+            if (own := next((name for name in names if name in found), None)) is None:
+                wanted = " or ".join(f"'{name}'" for name in names)
+                raise InputError(
+                    f"{self.place(split)}: no field {wanted} (found: {', '.join(found)})", "rename the field"
+                )
+            self.columns.append(own)
         return self.columns
 
     def place(self, split: str) -> str:
@@ -156,21 +153,9 @@ class HubSet:
             return b""
         return b"".join(json.dumps(values, default=str).encode() + b"\n" for _, values in self.rows(split))
 
-    def _column(self, columns: Sequence[str], split: str, names: Sequence[str]) -> str:
-        if found := next((name for name in names if name in columns), None):
-            return found
-        wanted = " or ".join(f"'{name}'" for name in names)
-        raise InputError(
-            f"{self.place(split)}: no field {wanted} (found: {', '.join(columns)})", "rename the field"
-        )
-
 
 class SingleFile(SplitFolder):
-    """A file with all labelled rows, which the learner splits; ``table`` reads them as its ``train`` split.
-
-    Raises:
-        InputError: it is of another kind, or damaged.
-    """
+    """A file with all labelled rows, which the learner splits; ``table`` reads them as its ``train`` split."""
 
     def __init__(self, path: Path, fields: Sequence[Sequence[str]]) -> None:
         if path.suffix.lower() not in FILES:
@@ -187,13 +172,10 @@ Source = SplitFolder | HubSet
 
 
 def open_source(data: str, endings: Sequence[str], needed: str, fields: Sequence[Sequence[str]]) -> Source:
-    """A folder of split files, or else a data set in the hub's format.
+    """A folder of split files, or else a data set in the hub's format; raises an InputError if it is neither.
 
     A path that does not exist is taken as a hub id. A folder without split files is in the hub's format if it
     contains parquet, JSON lines or CSV, directly or in ``data``, or at any depth if it has a README.md.
-
-    Raises:
-        InputError: it is neither.
     """
     folder = Path(data)
     if folder.is_dir():

@@ -3,6 +3,7 @@
 Sentences of words become token ids with a label for each word; long sentences are split into windows.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic
@@ -16,9 +17,8 @@ from langlift.backbones.loading import longest_input
 from langlift.backbones.registry import backbone_of
 from langlift.errors import InputError
 from langlift.heads.classification import CONTINUED, TokenClassifier, TokenHead
-from langlift.masking import IGNORED
-from langlift.tasks.inference import probabilities_of
-from langlift.tasks.learner import Answer, Encoder, Input, Learner, Settings, words_in
+from langlift.masking import IGNORED, Offsets
+from langlift.tasks.learner import Answer, Encoder, Input, Learner, Settings, probabilities_of, words_in
 from langlift.tasks.recipe import TaskRecipe
 from langlift.training.examples import Example
 from langlift.training.language_model_loss import collate_for
@@ -126,9 +126,7 @@ class WordEncoder(Encoder):
         """The number of test sentences that are too long for one input."""
         return {"test_sentences_in_windows": sum(count > 1 for count in self.encode(inputs).windows)}
 
-    def _pieces(
-        self, words: Sequence[str], ids: Sequence[int], offsets: Sequence[tuple[int, int]]
-    ) -> list[list[int]]:
+    def _pieces(self, words: Sequence[str], ids: Sequence[int], offsets: Offsets) -> list[list[int]]:
         """The token ids of each word: at least one, at most as many as fit into the input."""
         pieces: list[list[int]] = [[] for _ in words]
         ends = np.cumsum([len(word) + 1 for word in words]) - 1
@@ -163,11 +161,7 @@ class TaggingLearner(Learner[Input, list[str]], Generic[Input]):
     answer: ClassVar[type[Tagged]]
 
     def settings(self, recipe: TaskRecipe) -> dict[str, Any]:
-        """Which tokens of a word carry its label, and what is classified.
-
-        Raises:
-            InputError: every token is labelled, but pooling is ``mean``.
-        """
+        """Which tokens of a word carry its label, and what is classified."""
         if recipe.label_subwords == "every" and recipe.pooling == "mean":
             raise InputError(
                 "label_subwords: with every, each token has its own label and there is no mean to classify",
@@ -190,12 +184,7 @@ class TaggingLearner(Learner[Input, list[str]], Generic[Input]):
         return WordEncoder(tokenizer, model, max_tokens, labelled, path, at_end=pooling == "last")
 
     def predict(
-        self,
-        model: nn.Module,
-        encoder: WordEncoder,
-        inputs: Sequence[Input],
-        labels: Sequence[str],
-        bf16: bool = False,
+        self, model: nn.Module, encoder: Any, inputs: Sequence[Input], labels: Sequence[str], bf16: bool = False
     ) -> list[Tagged]:
         """The most probable tags of each sentence."""
         encoded = encoder.encode(inputs)
@@ -217,3 +206,24 @@ def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
     first = special.index(0)
     behind = special[::-1].index(0)
     return ids[:first], ids[len(ids) - behind :]
+
+
+def most_frequent_label(
+    words: Sequence[Sequence[str]],
+    labels: Sequence[Sequence[str]],
+    sentences: Sequence[Sequence[str]],
+    unknown: str | None = None,
+) -> list[list[str]]:
+    """The most frequent label of each word in ``sentences``; unseen words get ``unknown``.
+
+    Without ``unknown`` they get the most frequent label of all words.
+    """
+    by_word: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    every: Counter[str] = Counter()
+    for sentence, its_labels in zip(words, labels, strict=True):
+        every.update(its_labels)
+        for word, label in zip(sentence, its_labels, strict=True):
+            by_word[word][label] += 1
+    best = {word: counts.most_common(1)[0][0] for word, counts in by_word.items()}
+    fallback = every.most_common(1)[0][0] if unknown is None else unknown
+    return [[best.get(word, fallback) for word in sentence] for sentence in sentences]

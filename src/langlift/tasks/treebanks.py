@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Generic
 
 import numpy as np
 
-from langlift.corpus.text_files import read_raw_lines
+from langlift.corpus.text_files import iterate_lines
 from langlift.errors import InputError
 from langlift.tasks.conllu import EMPTY, Sentence, parse_conllu, sentence_of
-from langlift.tasks.input_rows import TEXT, read_word_rows, text_lines, words_of
+from langlift.tasks.input_rows import TEXT, read_word_rows, words_of
 from langlift.tasks.learner import Answer, Gold, Item, Learner, Reading, Row
 from langlift.tasks.sources import SPLITS, Source, SplitFolder
 
@@ -47,9 +47,6 @@ class TreebankFolder(SplitFolder):
     """A folder of ``*-ud-train.conllu``, ``*-ud-dev.conllu`` and ``*-ud-test.conllu``, with or without ``*-ud-``.
 
     A split may consist of several files (``-train-a``, ``-train-b``), which are read in order.
-
-    Raises:
-        InputError: there is no such folder, or it contains several treebanks.
     """
 
     def __init__(self, name: str) -> None:
@@ -87,12 +84,10 @@ class TreebankLearner(Learner[Sentence, Gold], Generic[Gold]):
         """A treebank's folder."""
         return TreebankFolder(data)
 
-    def items(self, source: Source, split: str, reading: Reading) -> Iterator[Item[Sentence, Gold]]:
+    def items(self, source: Any, split: str, reading: Reading) -> Iterator[Item[Sentence, Gold]]:
         """The sentences, which must be annotated."""
-        if not isinstance(source, TreebankFolder):
-            raise TypeError(f"{type(source).__name__} is not a treebank")
         for file in source.files(split):
-            for sentence in parse_conllu(read_raw_lines(file), str(file)):
+            for sentence in parse_conllu(iterate_lines(file), str(file)):
                 if self.needs_tree and not sentence.heads:
                     raise InputError(f"{sentence.place(sentence.rows[0])}: no HEAD", "every sentence needs a tree")
                 if len(sentence.words) > 1 and set(sentence.words) == {EMPTY}:
@@ -111,10 +106,10 @@ class TreebankLearner(Learner[Sentence, Gold], Generic[Gold]):
         return sorted(set(chain.from_iterable(map(self.labels_of, train))))
 
     def train_and_dev(
-        self, source: Source, reading: Reading
+        self, source: Any, reading: Reading
     ) -> tuple[list[Item[Sentence, Gold]], list[Item[Sentence, Gold]]]:
         """Both splits; without a dev file, dev is a tenth of the training sentences."""
-        if source.found("dev"):  # type: ignore[union-attr]
+        if source.found("dev"):
             return super().train_and_dev(source, reading)
         train, place = self.split_of(source, "train", reading), Path(source.place("train")).parent
         if len(train) < 2:
@@ -133,14 +128,9 @@ class TreebankLearner(Learner[Sentence, Gold], Generic[Gold]):
         return sentence_of(words_of(text) if words is None else words, text, 1)
 
     def read_inputs(self, source: Path, word_column: int = 0) -> Iterator[tuple[Row, Sentence]]:
-        """The sentences of a CoNLL-U file, whose trees are ignored; other files are read by ``read_word_rows``.
-
-        Raises:
-            InputError: the file, or a row of it, is damaged; the message gives the line.
-        """
+        """The sentences of a CoNLL-U file, whose trees are ignored; other files are read by ``read_word_rows``."""
         if source.suffix.lower() == ".conllu":
-            lines = (line.rstrip("\r\n") for line in text_lines(source))
-            for sentence in parse_conllu(lines, str(source), trees=False):
+            for sentence in parse_conllu(iterate_lines(source), str(source), trees=False):
                 yield {TEXT: " ".join(sentence.words)}, sentence
             return
         for number, (row, words) in enumerate(read_word_rows(source, word_column), start=1):
