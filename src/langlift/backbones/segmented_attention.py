@@ -47,11 +47,16 @@ class Segments:
 
 
 @dataclass(frozen=True)
-class AttentionMask:
-    """Which tokens a token attends to: those closer than ``window`` and, if ``causal``, not those after it."""
+class Attention:
+    """How a sentence attends to itself: softmax(q k' ``scale``) v, with ``dropout`` of the shares.
+
+    A token attends to those closer than ``window`` and, if ``causal``, not to those after it.
+    """
 
     causal: bool
     window: int | None
+    scale: float
+    dropout: float = 0.0
 
     def hides_some(self, length: int) -> bool:
         """Whether some tokens of a sentence do not see each other."""
@@ -111,15 +116,15 @@ def flat_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **further
         )
         return ordinary
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if (shared := query.shape[1] // key.shape[1]) > 1:
         key, value = (x.repeat_interleave(shared, dim=1) for x in (key, value))
     # Rotary positions may leave queries and keys in float32 where autocast made the values bf16.
     q, k, v = (x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value))
-    mask = AttentionMask(module.is_causal, sliding_window)  # type: ignore[arg-type]
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    how = Attention(module.is_causal, sliding_window, scale, dropout)  # type: ignore[arg-type]
     if query.is_cuda or (query.dtype == torch.float32 and not torch.is_grad_enabled()):
-        return _fused(q, k, v, segments, scale, dropout, mask)[None], None
-    return SegmentedAttention.apply(q, k, v, segments.runs, scale, dropout, mask)[None], None
+        return _fused(q, k, v, segments, how)[None], None
+    return SegmentedAttention.apply(q, k, v, segments.runs, how)[None], None
 
 
 class SegmentedAttention(torch.autograd.Function):
@@ -131,31 +136,24 @@ class SegmentedAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        runs: tuple[Run, ...],
-        scale: float,
-        dropout: float,
-        mask: AttentionMask,
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, runs: tuple[Run, ...], how: Attention
     ) -> Tensor:
         """Shapes [tokens, heads, d] -> the same."""
         output = torch.empty(query.shape, dtype=query.dtype, device=query.device)
         kept: list[Tensor] = []
         for run in runs:
             q, k, v = (_products(x, run) for x in (query, key, value))
-            scores = torch.bmm(q, k.transpose(1, 2)).mul_(scale)
-            if mask.hides_some(run[2]):
-                scores.masked_fill_(mask.hidden(run[2], scores.device), -torch.inf)
+            scores = torch.bmm(q, k.transpose(1, 2)).mul_(how.scale)
+            if how.hides_some(run[2]):
+                scores.masked_fill_(how.hidden(run[2], scores.device), -torch.inf)
             shares = scores.softmax(dim=-1)
             kept.append(shares)
-            if dropout:
-                kept.append(dropout_noise(shares, dropout))
+            if how.dropout:
+                kept.append(dropout_noise(shares, how.dropout))
                 shares = shares * kept[-1]
             _put(output, run, torch.bmm(shares, v))
         ctx.save_for_backward(query, key, value, *kept)
-        ctx.runs, ctx.scale, ctx.dropout = runs, scale, dropout
+        ctx.runs, ctx.how = runs, how
         return output
 
     @staticmethod
@@ -169,7 +167,7 @@ class SegmentedAttention(torch.autograd.Function):
         ]
         for run in ctx.runs:
             shares = kept.pop(0)
-            keep = kept.pop(0) if ctx.dropout else None
+            keep = kept.pop(0) if ctx.how.dropout else None
             of_output = _products(gradient, run)
             if gradients[2] is not None:
                 used = shares if keep is None else shares * keep
@@ -179,12 +177,12 @@ class SegmentedAttention(torch.autograd.Function):
             of_shares = torch.bmm(of_output, _products(value, run).transpose(1, 2))
             if keep is not None:
                 of_shares *= keep
-            of_scores = torch._softmax_backward_data(of_shares, shares, -1, shares.dtype).mul_(ctx.scale)
+            of_scores = torch._softmax_backward_data(of_shares, shares, -1, shares.dtype).mul_(ctx.how.scale)
             if gradients[0] is not None:
                 _put(gradients[0], run, torch.bmm(of_scores, _products(key, run)))
             if gradients[1] is not None:
                 _put(gradients[1], run, torch.bmm(of_scores.transpose(1, 2), _products(query, run)))
-        return (*gradients, None, None, None, None)
+        return (*gradients, None, None)
 
 
 def _products(x: Tensor, run: Run) -> Tensor:
@@ -203,39 +201,23 @@ def _put(target: Tensor, run: Run, products: Tensor) -> None:
     place.copy_(products.view(count, heads, length, width).transpose(1, 2))
 
 
-def _fused(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    segments: Segments,
-    scale: float,
-    dropout: float,
-    mask: AttentionMask,
-) -> Tensor:
+def _fused(query: Tensor, key: Tensor, value: Tensor, segments: Segments, how: Attention) -> Tensor:
     """The same with fused kernels; on a GPU few calls for all lengths: a call costs more than some padding."""
     if not query.is_cuda or len(segments.runs) == 1:
-        return _fused_by_run(query, key, value, segments, scale, dropout, mask)
+        return _fused_by_run(query, key, value, segments, how)
     kernel = _variable_length_kernel()
-    if kernel is None or dropout or query.dtype not in (torch.float16, torch.bfloat16):
-        return _fused_padded(query, key, value, segments, scale, dropout, mask)
+    if kernel is None or how.dropout or query.dtype not in (torch.float16, torch.bfloat16):
+        return _fused_padded(query, key, value, segments, how)
     boundaries, longest = _boundaries(segments.lengths, query.device), max(segments.lengths)
-    behind = -1 if mask.window is None else mask.window - 1
-    window = (behind, 0 if mask.causal else behind)
+    behind = -1 if how.window is None else how.window - 1
+    window = (behind, 0 if how.causal else behind)
     output: Tensor = kernel(
-        query, key, value, boundaries, boundaries, longest, longest, scale=scale, window_size=window
+        query, key, value, boundaries, boundaries, longest, longest, scale=how.scale, window_size=window
     )
     return output
 
 
-def _fused_by_run(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    segments: Segments,
-    scale: float,
-    dropout: float,
-    mask: AttentionMask,
-) -> Tensor:
+def _fused_by_run(query: Tensor, key: Tensor, value: Tensor, segments: Segments, how: Attention) -> Tensor:
     """One fused call for each run of equal length."""
     sizes = [count * length for _, count, length in segments.runs]
     outputs = []
@@ -243,29 +225,21 @@ def _fused_by_run(
         segments.runs, *(x.split(sizes) for x in (query, key, value)), strict=True
     ):
         q, k, v = (x.unflatten(0, (count, length)).transpose(1, 2) for x in parts)
-        plain = mask.window is None or length <= mask.window
-        seen = None if plain else ~mask.hidden(length, q.device)
+        plain = how.window is None or length <= how.window
+        seen = None if plain else ~how.hidden(length, q.device)
         attended = scaled_dot_product_attention(
-            q, k, v, attn_mask=seen, dropout_p=dropout, scale=scale, is_causal=plain and mask.causal
+            q, k, v, attn_mask=seen, dropout_p=how.dropout, scale=how.scale, is_causal=plain and how.causal
         )
         outputs.append(attended.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)
 
 
-def _fused_padded(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    segments: Segments,
-    scale: float,
-    dropout: float,
-    mask: AttentionMask,
-) -> Tensor:
+def _fused_padded(query: Tensor, key: Tensor, value: Tensor, segments: Segments, how: Attention) -> Tensor:
     """One fused call for all sentences, padded here only, or one for each group of them."""
     if len(groups := _padded_together(segments.lengths)) > 1:
         sizes = [sum(group.lengths) for group in groups]
         parts = zip(query.split(sizes), key.split(sizes), value.split(sizes), groups, strict=True)
-        return torch.cat([_fused_padded(q, k, v, group, scale, dropout, mask) for q, k, v, group in parts])
+        return torch.cat([_fused_padded(q, k, v, group, how) for q, k, v, group in parts])
     places, is_token = _grid(segments.lengths, query.device)
     count, longest = is_token.shape
     q, k, v = (
@@ -275,16 +249,16 @@ def _fused_padded(
         .transpose(1, 2)
         for x in (query, key, value)
     )
-    whole = mask.window is None or longest <= mask.window
+    whole = how.window is None or longest <= how.window
     seen: Tensor | None = is_token[:, None, None]
-    if mask.causal and whole:
+    if how.causal and whole:
         seen = None  # padding comes after everything that is attended to
     elif not whole:
         # Padding attends to itself: a row without any key would have no softmax and no gradient.
         itself = torch.eye(longest, dtype=torch.bool, device=is_token.device)
-        seen = (is_token[:, None, None] & ~mask.hidden(longest, is_token.device)) | itself
+        seen = (is_token[:, None, None] & ~how.hidden(longest, is_token.device)) | itself
     attended = scaled_dot_product_attention(
-        q, k, v, attn_mask=seen, dropout_p=dropout, scale=scale, is_causal=seen is None
+        q, k, v, attn_mask=seen, dropout_p=how.dropout, scale=how.scale, is_causal=seen is None
     )
     return attended.transpose(1, 2).flatten(0, 1).index_select(0, places)
 
