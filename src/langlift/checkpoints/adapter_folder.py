@@ -3,7 +3,7 @@ them.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -118,11 +118,15 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) 
                 f"{folder}: configuration and weights disagree about the invertible block", "train it again"
             )
     attach(model, name, config)
-    used = fill(layouts.adapter_keys(model, name, config), weights, folder)
+    parameters = dict(layouts.adapter_keys(model, name, config))
     # Only the first adapter of a stack uses its invertible block.
-    require_all_used(folder, {k for k in weights.keys() - used if ".invertible_adapters." not in k})
+    fill(
+        parameters,
+        {k: w for k, w in weights.items() if k in parameters or ".invertible_adapters." not in k},
+        folder,
+    )
     if head := stored_head(model, folder):
-        fill(head.items(), read_safetensors(folder / MLM_HEAD), folder)
+        fill(head, read_safetensors(folder / MLM_HEAD), folder)
     return name
 
 
@@ -205,23 +209,13 @@ def require_base(folder: Path, identity: Mapping[str, Any], **here: Any) -> None
             )
 
 
-def require_all_used(folder: Path, unused: set[str]) -> None:
-    """Raise an InputError if weights of the folder were not used."""
-    if unused:
-        raise InputError(
-            f"{folder}: contains weights that do not fit this model, such as {min(unused)}",
-            "the adapter is of another kind or for another base: give the base it was trained on with --base",
-        )
-
-
-def fill(keys: Iterable[tuple[str, nn.Parameter]], weights: dict[str, Tensor], folder: Path) -> set[str]:
-    """Copy weights into parameters, given as (key, parameter); returns the keys.
+def fill(parameters: Mapping[str, nn.Parameter], weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Copy weights into parameters by their keys.
 
     Raises:
-        InputError: a weight is missing or has another shape.
+        InputError: a weight is missing, has another shape, or belongs to no parameter.
     """
-    used = set()
-    for key, parameter in keys:
+    for key, parameter in parameters.items():
         if key not in weights:
             raise InputError(
                 f"{folder}: the weight {key} is missing",
@@ -232,8 +226,11 @@ def fill(keys: Iterable[tuple[str, nn.Parameter]], weights: dict[str, Tensor], f
             raise InputError(f"{folder}: the weight {key} has shape {shapes}", "give the base it was trained on")
         with torch.no_grad():
             parameter.copy_(weights[key])
-        used.add(key)
-    return used
+    if unused := weights.keys() - parameters.keys():
+        raise InputError(
+            f"{folder}: contains weights that do not fit this model, such as {min(unused)}",
+            "the adapter is of another kind or for another base: give the base it was trained on with --base",
+        )
 
 
 def save_mlm_head(parameters: Mapping[str, nn.Parameter], folder: Path) -> None:

@@ -16,7 +16,6 @@ from langlift.checkpoints.adapter_folder import (
     load_adapter,
     read_config,
     read_description,
-    require_all_used,
     require_base,
     write_adapter,
     write_config,
@@ -27,7 +26,7 @@ from langlift.checkpoints.configurations import (
     first_difference,
     own_architecture,
 )
-from langlift.checkpoints.weight_files import read_pickle, read_safetensors
+from langlift.checkpoints.weight_files import read_either, read_safetensors
 from langlift.errors import InputError
 from langlift.files import read_json
 
@@ -80,10 +79,7 @@ def load_fusion(model: PreTrainedModel, folder: Path) -> str:
             f"{path}: fuses {', '.join(members)}; loaded are {', '.join(attached(model)) or 'no adapters'}",
             "load its adapters first, in this order and with these names",
         )
-    if (folder / layouts.FUSION_WEIGHTS).exists() or not (folder / layouts.FUSION_PICKLE).exists():
-        weights = read_safetensors(folder / layouts.FUSION_WEIGHTS)
-    else:
-        weights = read_pickle(folder / layouts.FUSION_PICKLE)
+    _, weights = read_either(folder, layouts.FUSION_WEIGHTS, layouts.FUSION_PICKLE)
     name = ",".join(members)
     place, prefix = "adapter_fusion_layer", f"{model.base_model_prefix}."
     weights = {
@@ -91,8 +87,7 @@ def load_fusion(model: PreTrainedModel, folder: Path) -> str:
         for key, value in weights.items()
     }
     fuse(model)
-    used = fill(layouts.fusion_keys(model, name), weights, folder)
-    require_all_used(folder, weights.keys() - used)
+    fill(dict(layouts.fusion_keys(model, name)), weights, folder)
     return name
 
 
