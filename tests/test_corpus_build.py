@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from test_corpus_sources import hub_folder
 
 from langlift.bundled_models import DEFAULT_BASE
-from langlift.corpus.building import build_corpus
+from langlift.corpus.building import SplitWriter, build_corpus
 from langlift.corpus.language_identification import LanguageIdentifier
 from langlift.corpus.leakage import read_evaluation_sets
 from langlift.corpus.pipeline import DroppedText, Pipeline, TextSize, in_batches
-from langlift.corpus.split_writer import SplitWriter
 from langlift.corpus.text_data import load_text_data, texts_to_score
 from langlift.data_folder import SAMPLE, excerpt
 from langlift.errors import InputError, LangliftError

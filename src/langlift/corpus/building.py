@@ -1,27 +1,40 @@
 """Build a folder with train, dev and test splits, examples of dropped text, and a manifest from text sources."""
 
+import hashlib
+import json
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from unicodedata import unidata_version
 
+import numpy as np
+
 from langlift.corpus import deduplication, filters, leakage
 from langlift.corpus.characters import characters_per_word
 from langlift.corpus.language_identification import THRESHOLD, LanguageIdentifier
 from langlift.corpus.leakage import read_evaluation_sets
-from langlift.corpus.pipeline import DroppedText, Pipeline, in_batches
+from langlift.corpus.pipeline import DroppedText, Pipeline, TextSize, in_batches
 from langlift.corpus.sources import SourceSpec, TextSource, open_source, parse_source
-from langlift.corpus.split_writer import MINIMUM_DOCUMENTS, SplitWriter
-from langlift.data_folder import MEGABYTE, write_dropped, write_manifest
+from langlift.data_folder import MEGABYTE, SPLITS, write_dropped, write_manifest
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes
 from langlift.languages import Language
 from langlift.progress import ProgressBar
 
 MAX_BYTES = 10**9
+SPLITS_OF_TEN = ("dev", "test") + ("train",) * 8
+MINIMUM_DOCUMENTS = 3
+LIMITS = (
+    *("MINIMUM_WORDS", "MAXIMUM_WORDS", "MINIMUM_LETTERS", "MINIMUM_SCRIPT", "MAXIMUM_RUNS", "MAXIMUM_WORD"),
+    "MAXIMUM_NGRAMS",
+)
+"""The limits of the filters, for the manifest."""
+
+encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,58 @@ class CorpusResult:
     megabytes_per_second: float
     peak_memory_bytes: int
     versions: dict[str, str]
+
+
+class SplitWriter:
+    """Writes ``train.jsonl``, ``dev.jsonl`` and ``test.jsonl`` in ``folder``; a context manager.
+
+    Documents are numbered from 1. Each block of ten is split by a separate permutation, drawn from ``seed``. With
+    fewer than ten documents in all, dev and test get one each. With ``scoring``, all documents go to test.
+    """
+
+    def __init__(self, folder: Path, seed: int, scoring: bool = False) -> None:
+        names = ("test",) if scoring else SPLITS
+        self.sizes = {name: TextSize() for name in names}
+        self._digests = {name: hashlib.sha256() for name in names}
+        self._stack = ExitStack()
+        self._files = {name: self._stack.enter_context((folder / f"{name}.jsonl").open("wb")) for name in names}
+        self._scoring = scoring
+        self._random = np.random.default_rng(seed)
+        self._block: list[list[str]] = []
+        self._written = 0
+
+    def __enter__(self) -> "SplitWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *details: Any) -> None:
+        with self._stack:
+            if kind is None:
+                self._write_block()
+
+    def add(self, lines: list[str]) -> None:
+        """Add a document."""
+        self._block.append(lines)
+        if len(self._block) == len(SPLITS_OF_TEN):
+            self._write_block()
+
+    def described(self) -> dict[str, dict[str, Any]]:
+        """For each split: documents, lines, bytes and SHA-256 of its file."""
+        return {
+            name: asdict(size) | {"sha256": self._digests[name].hexdigest()} for name, size in self.sizes.items()
+        }
+
+    def _write_block(self) -> None:
+        total = self._written + len(self._block)
+        # A lone short block takes the first places of SPLITS_OF_TEN, so that dev and test get a document.
+        places = self._random.permutation(len(self._block) if total < len(SPLITS_OF_TEN) else len(SPLITS_OF_TEN))
+        for lines, place in zip(self._block, places, strict=False):
+            self._written += 1
+            split = "test" if self._scoring else SPLITS_OF_TEN[place]
+            rows = "".join(f'{{"text": {encode(line)}, "document": {self._written}}}\n' for line in lines).encode()
+            self._files[split].write(rows)
+            self._digests[split].update(rows)
+            self.sizes[split].add(len(lines), len(rows))
+        self._block = []
 
 
 def build_corpus(
@@ -190,13 +255,7 @@ def _settings(
         "language_model": str(language_model) if language_model is not None else None,
         "language_threshold": THRESHOLD if language_model is not None else None,
         "characters_per_word": characters_per_word(language.script) or None,
-        "minimum_words": filters.MINIMUM_WORDS,
-        "maximum_words": filters.MAXIMUM_WORDS,
-        "minimum_letters": filters.MINIMUM_LETTERS,
-        "minimum_script": filters.MINIMUM_SCRIPT,
-        "maximum_runs": filters.MAXIMUM_RUNS,
-        "maximum_word": filters.MAXIMUM_WORD,
-        "maximum_ngrams": filters.MAXIMUM_NGRAMS,
+        **{name.lower(): getattr(filters, name) for name in LIMITS},
         "leak_contained_words": leakage.CONTAINED,
         "leak_shared_words": leakage.SHARED,
         "shingle_words": deduplication.SHINGLE,
