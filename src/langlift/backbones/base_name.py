@@ -69,8 +69,7 @@ def similar_name(name: str) -> str | None:
 def model_location(base: BaseName | str) -> str:
     """Resolve a model's name to a folder or hub id.
 
-    Raises:
-        InputError: it looks like a path and is not a model folder, or is a bundled model that is not there.
+    InputError if it looks like a path and is not a model folder, or is a bundled model that is not there.
     """
     name = BaseName.of(base).name
     if name in BUNDLED:

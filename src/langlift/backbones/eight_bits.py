@@ -30,10 +30,8 @@ def write_eight_bits(model: PreTrainedModel, folder: Path) -> None:
         s_i >= max_j |W_ij| / 127,   Q_ij = round(W_ij / s_i),   and it is read as   W'_ij = s_i Q_ij,
 
     with s_i rounded up to bfloat16 (by less than 1 %), so that no weight moves by more than half its row's scale.
-    Other weights (biases, norms) are stored unchanged, tied weights once. The tokenizer is not written.
-
-    Raises:
-        InputError: a weight is not a finite number.
+    Other weights (biases, norms) are stored unchanged, tied weights once. The tokenizer is not written. InputError
+    if a weight is not a finite number.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stored: dict[str, Tensor] = {}
@@ -60,8 +58,7 @@ def has_eight_bits(folder: str | Path) -> bool:
 def read_eight_bits(folder: str | Path) -> dict[str, Tensor]:
     """The weights of a folder written by ``write_eight_bits``, matrices as float32; tied weights occur once.
 
-    Raises:
-        InputError: the file is missing, damaged or of another format.
+    InputError if the file is missing, damaged or of another format.
     """
     path = Path(folder) / EIGHT_BITS
     try:

@@ -33,11 +33,7 @@ def _location(base: BaseName) -> str:
 
 
 def load_tokenizer(base: BaseName | str) -> Any:
-    """The fast tokenizer of a model.
-
-    Raises:
-        InputError: it cannot be found or read.
-    """
+    """The fast tokenizer of a model; InputError if it cannot be found or read."""
     from transformers import AutoTokenizer
 
     base = BaseName.of(base)
@@ -189,11 +185,7 @@ def head_hint(name: str) -> str:
 
 
 def read_config(base: BaseName | str) -> Any:
-    """transformers' configuration of a model.
-
-    Raises:
-        InputError: it cannot be found or read.
-    """
+    """transformers' configuration of a model; InputError if it cannot be found or read."""
     from transformers import AutoConfig
 
     base = BaseName.of(base)
@@ -227,8 +219,7 @@ def _four_bits(name: str) -> dict[str, Any]:
 def weightless_model(base: BaseName | str) -> PreTrainedModel:
     """A model with its head and no weights (on the meta device), for names and shapes alone.
 
-    Raises:
-        InputError: its configuration cannot be found or read, or its architecture is not in the table.
+    InputError if its configuration cannot be found or read, or its architecture is not in the table.
     """
     return _weightless(read_config(base))
 
@@ -236,8 +227,7 @@ def weightless_model(base: BaseName | str) -> PreTrainedModel:
 def weightless_model_of(model_type: str, hidden_size: int, layers: int) -> PreTrainedModel:
     """The same for an architecture, width and depth; its other dimensions are arbitrary.
 
-    Raises:
-        InputError: there is no such model.
+    InputError if there is no such model.
     """
     from transformers import AutoConfig
 

@@ -156,11 +156,7 @@ def first_position(model: PreTrainedModel) -> int:
 
 
 def backbone_of_type(model_type: str) -> Backbone:
-    """The table's row for a ``config.model_type``.
-
-    Raises:
-        InputError: the architecture is not in the table.
-    """
+    """The table's row for a ``config.model_type``; InputError if the architecture is not in the table."""
     if model_type not in BACKBONES:
         raise InputError(
             f"the architecture '{model_type}' is not supported", f"supported: {', '.join(sorted(BACKBONES))}"

@@ -140,11 +140,7 @@ def refuse_part_of_fusion(folder: Path) -> None:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """An adapter folder's ``adapter_config.json``.
-
-    Raises:
-        InputError: it is missing or damaged.
-    """
+    """An adapter folder's ``adapter_config.json``; InputError if it is missing or damaged."""
     path = folder / layouts.CONFIG_FILE
     description = read_json(path)
     if {"config", "name"} <= description.keys() or "peft_type" in description:
@@ -167,8 +163,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 def read_identity(folder: Path) -> dict[str, Any]:
     """The record of the adapter and its base model in a folder; empty if PEFT wrote it.
 
-    Raises:
-        InputError: it is missing or damaged.
+    InputError if it is missing or damaged.
     """
     description = read_description(folder)
     if "peft_type" not in description:
@@ -184,8 +179,7 @@ def read_identity(folder: Path) -> dict[str, Any]:
 def read_config(folder: Path, backbone: Backbone) -> AdapterConfig:
     """The configuration of the adapter in a folder.
 
-    Raises:
-        InputError: the folder contains no adapter, or one that cannot be loaded.
+    InputError if the folder contains no adapter, or one that cannot be loaded.
     """
     description = read_description(folder)
     path = folder / layouts.CONFIG_FILE
@@ -212,8 +206,7 @@ def require_base(folder: Path, identity: Mapping[str, Any], **here: Any) -> None
 def fill(parameters: Mapping[str, nn.Parameter], weights: Mapping[str, Tensor], folder: Path) -> None:
     """Copy weights into parameters by their keys.
 
-    Raises:
-        InputError: a weight is missing, has another shape, or belongs to no parameter.
+    InputError if a weight is missing, has another shape, or belongs to no parameter.
     """
     for key, parameter in parameters.items():
         if key not in weights:
@@ -241,8 +234,7 @@ def save_mlm_head(parameters: Mapping[str, nn.Parameter], folder: Path) -> None:
 def stored_head(model: PreTrainedModel, folder: Path) -> dict[str, nn.Parameter]:
     """The parameters of a model's MLM head that an adapter folder contains; they are not loaded.
 
-    Raises:
-        InputError: the file is damaged, or from another architecture, width or vocabulary.
+    InputError if the file is damaged, or from another architecture, width or vocabulary.
     """
     path = folder / MLM_HEAD
     if not path.exists():
@@ -260,10 +252,8 @@ def load_language_model(name: str, base: BaseName, masked_only: bool = False) ->
     """A model; an adapter is attached to its base.
 
     ``name`` is the folder of an adapter or a run, a model folder, a hub id or a bundled model. ``base`` replaces
-    the base model that an adapter recorded. ``masked_only`` rejects decoders.
-
-    Raises:
-        InputError: it is none of these, it is damaged, or its base cannot be found.
+    the base model that an adapter recorded. ``masked_only`` rejects decoders. InputError if it is none of these,
+    it is damaged, or its base cannot be found.
     """
     folder = Path(name)
     adapter = folder if (folder / layouts.CONFIG_FILE).is_file() else None

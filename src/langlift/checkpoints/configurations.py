@@ -127,8 +127,7 @@ def config_from_adapterhub(
 ) -> SeqBnConfig | LoraConfig:
     """The configuration in AdapterHub's ``adapter_config.json`` of any release; ``path`` is for errors.
 
-    Raises:
-        InputError: another kind of adapter, or one that the library computes differently.
+    InputError for another kind of adapter, or one that the library computes differently.
     """
     stored = description.get("config") or description.get("config_id")
     if isinstance(stored, str):
@@ -152,8 +151,7 @@ def config_from_adapterhub(
 def config_from_peft(description: Mapping[str, Any], backbone: Backbone, path: Path) -> PeftAdapterConfig:
     """The configuration in PEFT's ``adapter_config.json``; ``path`` is for errors.
 
-    Raises:
-        InputError: another kind of adapter, or one that langlift would compute differently.
+    InputError for another kind of adapter, or one that langlift would compute differently.
     """
     classes = {method.load_class() for method in METHODS.values() if method.layout == "peft"}
     kinds = {kind.PEFT_TYPE: kind for kind in classes}

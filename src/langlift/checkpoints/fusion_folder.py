@@ -50,10 +50,8 @@ def load_fusion(model: PreTrainedModel, folder: Path) -> str:
     """Fuse a model's adapters, which must be those of the folder's fusion, in order; returns its name.
 
     The weights are read from ``model_adapter_fusion.safetensors``, or else (tensors only) from
-    ``pytorch_model_adapter_fusion.bin``.
-
-    Raises:
-        InputError: the folder contains no fusion, or one of another kind, of other adapters or for another base.
+    ``pytorch_model_adapter_fusion.bin``. InputError if the folder contains no fusion, or one of another kind, of
+    other adapters or for another base.
     """
     path = folder / layouts.FUSION_CONFIG
     description = read_json(path)
@@ -94,8 +92,7 @@ def load_fusion(model: PreTrainedModel, folder: Path) -> str:
 def load_members(model: PreTrainedModel, folders: Sequence[Path], names: Sequence[str]) -> None:
     """Attach the adapters to be fused, with their names.
 
-    Raises:
-        InputError: a folder contains no adapter, one that cannot be fused, or one for another base model.
+    InputError if a folder contains no adapter, one that cannot be fused, or one for another base model.
     """
     for folder, name in zip(folders, names, strict=True):
         method = METHODS[read_config(folder, backbone_of(model)).method]
@@ -107,8 +104,7 @@ def load_members(model: PreTrainedModel, folders: Sequence[Path], names: Sequenc
 def member_names(folders: Sequence[Path]) -> list[str]:
     """A name for each adapter to be fused: the stored names if they are distinct, else the folders' names.
 
-    Raises:
-        InputError: a folder contains no adapter, or is given twice.
+    InputError if a folder contains no adapter, or is given twice.
     """
     descriptions = [read_description(folder) for folder in folders]
     resolved = [folder.resolve() for folder in folders]

@@ -52,8 +52,7 @@ def characters_per_word(script: str) -> int:
 def kinds(script: str) -> np.ndarray:
     """The kind of every code point up to ``LIMIT`` (uint8, ``LIMIT`` + 1), for a language in ``script``.
 
-    Raises:
-        InputError: Unicode has no such script.
+    InputError if Unicode has no such script.
     """
     table = np.full(LIMIT + 1, SYMBOL, dtype=np.uint8)
     try:

@@ -90,10 +90,8 @@ def read_evaluation_sets(paths: Sequence[Path], script: str) -> EvaluationSets |
     """Read the evaluation sets in files and, recursively, folders; None if ``paths`` is empty.
 
     Files are .txt (a sentence per line), .tsv (every field, quoted as in CSV or not), .csv (every field), .jsonl
-    and .json (every string), .conll (words in the first column) and .conllu; upper and lower case.
-
-    Raises:
-        InputError: a path is missing or contains no such file, or a file is damaged.
+    and .json (every string), .conll (words in the first column) and .conllu; upper and lower case. InputError if a
+    path is missing or contains no such file, or a file is damaged.
     """
     if not paths:
         return None

@@ -107,9 +107,8 @@ def parse_source(text: str) -> SourceSpec:
 def open_source(spec: SourceSpec, language: Language) -> TextSource:
     """Find the files or the configuration of a source for a language, and check that its text field exists.
 
-    Raises:
-        InputError: nothing is found, or nothing in this language; the error lists what is available.
-        LangliftError: the hub cannot be reached.
+    InputError if nothing is found, or nothing in this language; the error lists what is available;
+    LangliftError if the hub cannot be reached.
     """
     spec = replace(spec, id=expanduser(spec.id))  # noqa: PTH111 - unlike Path's, it leaves unknown users as they are
     return _open_files(spec) if spec.kind == "file" else _open_dataset(spec, language)

@@ -32,8 +32,7 @@ class Triple:
 class SplitFile(Collection[str]):
     """The texts of a split of a built folder, read from its file each time: they may be larger than memory.
 
-    Raises:
-        InputError: a row is damaged (with file and line), or there is no text.
+    InputError if a row is damaged (with file and line), or there is no text.
     """
 
     def __init__(self, folder: Path, split: str) -> None:
@@ -74,9 +73,7 @@ def load_text_data(data: Path, with_triples: bool = False) -> TextData:
     """Read a text file (split 80/10/10 by document, always in the same way) or a built data folder.
 
     ``with_triples`` also reads the argument spans of the sentences in a graph folder; other data has none.
-
-    Raises:
-        InputError: the path is neither, or its content is damaged (with file and line).
+    InputError if the path is neither, or its content is damaged (with file and line).
     """
     if not data.is_dir():
         parts = split_documents(read_documents(data), SHARES, SPLIT_SEED)
@@ -99,10 +96,8 @@ def load_text_data(data: Path, with_triples: bool = False) -> TextData:
 def texts_to_score(text: Path, split: str | None = None, sample: int | None = None) -> list[str]:
     """The sentences to score: all lines of a file, or a split of a file or built folder (default: test).
 
-    ``sample`` is the number of sentences to draw at random, always the same ones, in their order.
-
-    Raises:
-        InputError: the path is neither, its content is damaged, or there is nothing to score.
+    ``sample`` is the number of sentences to draw at random, always the same ones, in their order. InputError if
+    the path is neither, its content is damaged, or there is nothing to score.
     """
     if split is not None and split not in SPLITS:
         raise InputError(f"unknown split '{split}'", f"one of {', '.join(SPLITS)}")

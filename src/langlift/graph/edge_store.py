@@ -72,8 +72,7 @@ class Prepared:
 def open_store(folder: Path, plan: Plan, out: Path, threads: int | None = None) -> Iterator["EdgeStore"]:
     """The store in ``folder``, which must exist; by default with one thread per core, at most 4.
 
-    Raises:
-        LangliftError: naming ``out``, if the disk is full, whether DuckDB or the caller notices.
+    LangliftError naming ``out``, if the disk is full, whether DuckDB or the caller notices.
     """
     if threads is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

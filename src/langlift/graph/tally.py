@@ -45,11 +45,7 @@ class Tally:
         self._strict = strict
 
     def add(self, source: Path, counts: Counts) -> None:
-        """Add the counts of a block.
-
-        Raises:
-            InputError: a row is damaged, and the tally is strict.
-        """
+        """Add the counts of a block; InputError if a row is damaged, and the tally is strict."""
         self.rows += counts.rows
         self.damaged += counts.damaged
         for line, reason in counts.first:

@@ -21,8 +21,7 @@ KINDS = {".tsv": "tsv", ".tab": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjso
 def column_names(text: str | None) -> dict[str, str]:
     """``head=subj,tail=obj`` -> the column names of head, relation, tail and weight in the source.
 
-    Raises:
-        InputError: the text is not of that form.
+    InputError if the text is not of that form.
     """
     names = {name: name for name in (*COLUMNS, WEIGHT)}
     for part in text.split(",") if text else ():
@@ -39,11 +38,8 @@ def column_names(text: str | None) -> dict[str, str]:
 def read_triples(file: SourceFile, language: str, names: Mapping[str, str], tally: Tally) -> Iterator[Edge]:
     """Yield the edges of a file of triples; heads and tails are in ``language``.
 
-    ``names`` gives the column names; the column of weights is optional (default: every weight is 1).
-
-    Raises:
-        InputError: unknown file type; a column is missing; the file cannot be read to its end; or a row
-            is damaged and the tally strict.
+    ``names`` gives the column names; the column of weights is optional (default: every weight is 1). InputError if
+    the file type is unknown, a column is missing, or a row is damaged and the tally strict.
     """
     suffixes = [suffix.lower() for suffix in file.path.suffixes if suffix.lower() != ".gz"]
     kind = KINDS.get(suffixes[-1] if suffixes else "")

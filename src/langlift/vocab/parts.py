@@ -35,8 +35,7 @@ State = dict[str, Any]
 def load_vocabulary(name: str) -> Any:
     """The fast tokenizer of a folder that ``langlift vocab build`` wrote, or of a model.
 
-    Raises:
-        InputError: there is none.
+    InputError if there is none.
     """
     from transformers import AutoTokenizer
 
@@ -62,11 +61,7 @@ def state_of(tokenizer: Any) -> State:
 
 
 def kind_of(state: State) -> str:
-    """``unigram``, ``bpe`` or ``wordpiece``.
-
-    Raises:
-        InputError: it is another kind.
-    """
+    """``unigram``, ``bpe`` or ``wordpiece``; InputError if it is another kind."""
     model = state["model"]["type"]
     if model not in KINDS:
         raise InputError(f"tokenizers of kind {model} are not supported", f"supported: {', '.join(KINDS)}")

@@ -36,10 +36,8 @@ def train_unigram_tokenizer(
     These are five special tokens, 256 byte tokens for characters without a token, and subwords. Without
     ``byte_fallback`` there are no byte tokens, and such characters are unknown, as in XLM-R. Texts are put between
     ``<s>`` and ``</s>``, or, if not ``closed`` (for decoders), after ``<s>``. Text is normalised by NFKC, and
-    white space is reduced to single spaces.
-
-    Raises:
-        LangliftError: sentencepiece is not installed, or the text is too small for the vocabulary.
+    white space is reduced to single spaces. LangliftError if sentencepiece is not installed, or the text is too
+    small for the vocabulary.
     """
     tokenizer = _empty("unigram")
     pieces = _unigram_pieces(
@@ -75,11 +73,8 @@ def train_tokenizer(
     It has the base's special tokens in their roles, first and in the order of their ids there, and adds them to a
     text as the base does. If the kind is the same, so are normalisation and pre-tokenisation; only the tokens are
     new. Characters beyond ``character_coverage`` of the text are encoded as bytes, or in WordPiece, which has
-    none, make their words unknown.
-
-    Raises:
-        InputError: the kind of the base's tokenizer is not supported.
-        LangliftError: as in ``train_unigram_tokenizer``.
+    none, make their words unknown. InputError if the kind of the base's tokenizer is not supported; LangliftError
+    as in ``train_unigram_tokenizer``.
     """
     state = state_of(base)
     own = kind_of(state)

@@ -167,10 +167,7 @@ def most_used_ids(state: State, use: Mapping[int, float], size: int) -> list[int
     """The ids of at most ``size`` entries to keep, in order: the tokens that any text may need, then the most
     used.
 
-    The tokens needed to produce a token are kept with it.
-
-    Raises:
-        InputError: ``size`` is too small for the characters.
+    The tokens needed to produce a token are kept with it. InputError if ``size`` is too small for the characters.
     """
     pieces = pieces_of(state)
     prefix = state["model"].get("continuing_subword_prefix") or ""

@@ -24,9 +24,7 @@ def train_vectors(tokenizer: Any, lines: Iterable[str], recipe: VocabRecipe) -> 
     """fastText vectors (CBOW with character n-grams) of the tokens that occur often enough.
 
     Text is tokenised first, so the "words" are tokens. Uses one thread: the same seed gives the same vectors.
-
-    Raises:
-        LangliftError: gensim is not installed, or no token is frequent enough.
+    LangliftError if gensim is not installed, or no token is frequent enough.
     """
     try:
         from gensim.models import FastText
@@ -75,8 +73,7 @@ def train_vectors(tokenizer: Any, lines: Iterable[str], recipe: VocabRecipe) -> 
 def read_vectors(path: Path) -> dict[str, npt.NDArray[np.float32]]:
     """Read vectors in fastText's text format: a line ``count dimensions``, then a token with its numbers per line.
 
-    Raises:
-        InputError: the file cannot be read or a line is damaged.
+    InputError if the file cannot be read or a line is damaged.
     """
     header, *lines = read_raw_lines(path)
     if lines and not lines[-1]:
