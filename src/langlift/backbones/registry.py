@@ -70,11 +70,7 @@ _BERT = Backbone(
     adapterhub_bottleneck="encoder.layer.{layer}.output.adapters",
 )
 _ROBERTA = replace(
-    _BERT,
-    model_type="roberta",
-    head=("lm_head",),
-    head_decoder="lm_head.decoder",
-    positions_follow_padding=True,
+    _BERT, model_type="roberta", head=("lm_head",), head_decoder="lm_head.decoder", positions_follow_padding=True
 )
 _XLM_ROBERTA = replace(_ROBERTA, model_type="xlm-roberta")
 _ELECTRA = replace(

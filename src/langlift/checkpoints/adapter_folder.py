@@ -242,8 +242,7 @@ def stored_head(model: PreTrainedModel, folder: Path) -> dict[str, nn.Parameter]
     stored, here = read_safetensors(path), head_parameters(model) | decoder_bias(model)
     if any(name not in here or weight.shape != here[name].shape for name, weight in stored.items()):
         raise InputError(
-            f"{path}: an MLM head of another architecture, width or vocabulary",
-            "give the base it was trained on",
+            f"{path}: an MLM head of another architecture, width or vocabulary", "give the base it was trained on"
         )
     return {name: here[name] for name in stored}
 

@@ -167,8 +167,7 @@ def _seq_bn(stored: Mapping[str, Any], own: Any, path: Path) -> SeqBnConfig:
     if key := first_difference(stored, ADAPTERHUB_BOTTLENECK, {*WITHOUT_EFFECT, "leave_out"}, NEVER_LEFT_OUT):
         value = f"is {stored[key]!r}" if stored.get(key) is not None else "is not given"
         raise InputError(
-            f"{path}: another kind of adapter ({key} {value}, not {ADAPTERHUB_BOTTLENECK[key]!r})",
-            READABLE,
+            f"{path}: another kind of adapter ({key} {value}, not {ADAPTERHUB_BOTTLENECK[key]!r})", READABLE
         )
     block, factor = stored.get("inv_adapter"), stored.get("inv_adapter_reduction_factor")
     if isinstance(old := stored.get("invertible_adapter"), dict):  # as in 1.x

@@ -17,13 +17,7 @@ from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import weightless_model, weightless_model_of
 from langlift.backbones.registry import backbone_of_type
 from langlift.checkpoints import layouts
-from langlift.checkpoints.adapter_folder import (
-    fill,
-    identity_of,
-    read_description,
-    require_base,
-    write_adapter,
-)
+from langlift.checkpoints.adapter_folder import fill, identity_of, read_description, require_base, write_adapter
 from langlift.checkpoints.configurations import config_from_adapterhub, config_from_peft
 from langlift.checkpoints.weight_files import read_either
 from langlift.errors import InputError

@@ -194,17 +194,11 @@ class Build:
             groups = f", {prepared.largest_group:,} of them inseparable,"
             hint = ", or --set split=by_sentence, which lets the splits share concepts"
         return InputError(
-            f"{kept:,} sentences{groups} are too few for three splits; dropped: {lost}",
-            f"give more triples{hint}",
+            f"{kept:,} sentences{groups} are too few for three splits; dropped: {lost}", f"give more triples{hint}"
         )
 
     def write(
-        self,
-        folder: Path,
-        out: Path,
-        name: str,
-        prepared: "Prepared",
-        lines: Iterable[tuple[str, str, "Buffer"]],
+        self, folder: Path, out: Path, name: str, prepared: "Prepared", lines: Iterable[tuple[str, str, "Buffer"]]
     ) -> GraphResult:
         """Write a language's sentences, the sample of what was dropped and the manifest into ``folder``.
 

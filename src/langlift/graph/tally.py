@@ -51,8 +51,7 @@ class Tally:
         for line, reason in counts.first:
             if self._strict:
                 raise InputError(
-                    f"{source}:{line}: {printable(reason)}",
-                    "fix the row, or leave out --strict to skip such rows",
+                    f"{source}:{line}: {printable(reason)}", "fix the row, or leave out --strict to skip such rows"
                 )
             if len(self.damaged_rows) < SAMPLE:
                 row = {"source": printable(str(source)), "line": line, "reason": printable(reason)}

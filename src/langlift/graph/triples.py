@@ -45,8 +45,7 @@ def read_triples(file: SourceFile, language: str, names: Mapping[str, str], tall
     kind = KINDS.get(suffixes[-1] if suffixes else "")
     if kind is None:
         raise InputError(
-            f"{file.path}: unknown file type",
-            f"the name must end in {', '.join(KINDS)} (or that and .gz)",
+            f"{file.path}: unknown file type", f"the name must end in {', '.join(KINDS)} (or that and .gz)"
         )
     header: Sequence[str] | None = None
     for line, text in _lines(file):
