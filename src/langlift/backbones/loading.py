@@ -32,17 +32,14 @@ def _location(base: BaseName) -> str:
     return location
 
 
-def load_tokenizer(base: BaseName | str) -> Any:
-    """The fast tokenizer of a model; InputError if it cannot be found or read."""
+def load_tokenizer(base: BaseName | str, location: str | None = None) -> Any:
+    """The fast tokenizer of a model, or in a folder that is none; InputError if it cannot be found or read."""
     from transformers import AutoTokenizer
 
     base = BaseName.of(base)
-    location = _location(base)
-    try:
-        with quiet_transformers(), panics_as_errors():
-            tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=base.trust_remote_code)
-    except Exception as error:
-        raise unloadable(base.name, error) from error
+    location = location or _location(base)
+    with _loadable(base):
+        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=base.trust_remote_code)
     require_usable(tokenizer, base.name)
     if tokenizer.pad_token_id is None:
         # Many decoders have no pad token. Padding is always masked here, so any token will do.
@@ -143,23 +140,20 @@ def _loaded(base: BaseName, config: Any, further: Mapping[str, Any]) -> tuple[Pr
     """The model, and whether the checkpoint has its head. ``further`` goes to ``from_pretrained``."""
     location = model_location(base)
     weights = read_eight_bits(location) if has_eight_bits(location) else None
-    try:
-        with quiet_transformers():
-            # Weights in memory are passed to the model's own class, without a folder.
-            kind = _class_for(config) if weights is None else type(_weightless(config))
-            model, info = kind.from_pretrained(
-                location if weights is None else None,
-                state_dict=weights,
-                config=config,
-                dtype=torch.float32,
-                # Never flash attention, which has no float32.
-                attn_implementation="eager" if caps_attention(config) else "sdpa",
-                trust_remote_code=base.trust_remote_code,
-                output_loading_info=True,
-                **further,
-            )
-    except Exception as error:
-        raise unloadable(base.name, error) from error
+    with _loadable(base):
+        # Weights in memory are passed to the model's own class, without a folder.
+        kind = _class_for(config) if weights is None else type(_weightless(config))
+        model, info = kind.from_pretrained(
+            location if weights is None else None,
+            state_dict=weights,
+            config=config,
+            dtype=torch.float32,
+            # Never flash attention, which has no float32.
+            attn_implementation="eager" if caps_attention(config) else "sdpa",
+            trust_remote_code=base.trust_remote_code,
+            output_loading_info=True,
+            **further,
+        )
     prefix = f"{model.base_model_prefix}."
     missing = info["missing_keys"]
     if of_body := sorted(key for key in missing if key.startswith(prefix)):
@@ -190,11 +184,8 @@ def read_config(base: BaseName | str) -> Any:
 
     base = BaseName.of(base)
     location = _location(base)
-    try:
-        with quiet_transformers():
-            return AutoConfig.from_pretrained(location, trust_remote_code=base.trust_remote_code)
-    except Exception as error:
-        raise unloadable(base.name, error) from error
+    with _loadable(base):
+        return AutoConfig.from_pretrained(location, trust_remote_code=base.trust_remote_code)
 
 
 def _four_bits(name: str) -> dict[str, Any]:
@@ -294,6 +285,16 @@ def quiet_transformers() -> Iterator[None]:
         hub_logging.set_verbosity(hub_level)
         if bars:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def _loadable(base: BaseName) -> Iterator[None]:
+    """Quietly, with an InputError for whatever is raised while a model's files are loaded."""
+    try:
+        with quiet_transformers(), panics_as_errors():
+            yield
+    except Exception as error:
+        raise unloadable(base.name, error) from error
 
 
 def unloadable(name: str, error: Exception) -> InputError:

@@ -218,7 +218,6 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, segments: Segments, how: A
 
 
 def _fused_by_run(query: Tensor, key: Tensor, value: Tensor, segments: Segments, how: Attention) -> Tensor:
-    """One fused call for each run of equal length."""
     sizes = [count * length for _, count, length in segments.runs]
     outputs = []
     for (_, count, length), *parts in zip(

@@ -247,7 +247,6 @@ def _process_sources(
 def _settings(
     language: Language, max_bytes: int, exclude: Sequence[Path], language_model: Path | None, seed: int
 ) -> dict[str, Any]:
-    """Everything that determines what is kept."""
     return {
         "max_bytes": max_bytes,
         "seed": seed,

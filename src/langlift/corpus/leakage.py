@@ -157,12 +157,10 @@ def _read_table(path: Path, delimiter: str) -> Iterator[str]:
         yield from chain.from_iterable(csv.reader((f"{line}\n" for line in lines), delimiter=delimiter))
 
 
-def _read_json_lines(path: Path) -> Iterator[str]:
-    for _, value in json_lines(path):
-        yield from _strings(value)
-
-
 def _read_json(path: Path) -> Iterator[str]:
+    if path.suffix.lower() == ".jsonl":
+        yield from chain.from_iterable(_strings(value) for _, value in json_lines(path))
+        return
     try:
         yield from _strings(json.loads("\n".join(read_raw_lines(path))))
     except (ValueError, RecursionError) as error:
@@ -208,7 +206,7 @@ READERS: dict[str, Callable[[Path], Iterable[str]]] = {
     ".txt": read_raw_lines,
     ".tsv": partial(_read_table, delimiter="\t"),
     ".csv": partial(_read_table, delimiter=","),
-    ".jsonl": _read_json_lines,
+    ".jsonl": _read_json,
     ".json": _read_json,
     ".conll": _read_columns,
     ".conllu": partial(_read_columns, treebank=True),

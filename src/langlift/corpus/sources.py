@@ -203,7 +203,6 @@ def _configuration(spec: SourceSpec, configs: list[str], language: Language) -> 
 
 
 def _possible_configurations(spec: SourceSpec, configs: list[str], language: Language) -> list[str]:
-    """Names of the language's configuration, most likely first."""
     wiki = wiki_code(language)
     if spec.kind == "glotcc":
         return names_with_script(language, "-")
@@ -218,7 +217,6 @@ def _possible_configurations(spec: SourceSpec, configs: list[str], language: Lan
 
 
 def _licence(dataset: str) -> str:
-    """The licence on a data set's card."""
     from huggingface_hub import DatasetCard
 
     card = Path(dataset) / "README.md"

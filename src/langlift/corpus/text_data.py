@@ -84,12 +84,13 @@ def load_text_data(data: Path, with_triples: bool = False) -> TextData:
             f"{data}: contains only test.jsonl: it is for scoring, not for training",
             f"score it with langlift score --text {data}; build training text with langlift corpus build",
         )
+    is_graph = any({"head", "tail"} <= row.keys() for _, row in islice(_filled_rows(data, SPLITS[0]), 1))
     return TextData(
         train=SplitFile(data, "train"),
         dev=SplitFile(data, "dev"),
         test=SplitFile(data, "test"),
         sha256=sha256_of(data / f"{split}.jsonl" for split in SPLITS),
-        triples={s: _read_triples(data, s) for s in SPLITS} if with_triples and _is_graph(data) else None,
+        triples={s: _read_triples(data, s) for s in SPLITS} if with_triples and is_graph else None,
     )
 
 
@@ -140,13 +141,7 @@ def _read_rows(folder: Path, split: str) -> Iterator[tuple[int, dict[str, Any]]]
         yield number, row
 
 
-def _is_graph(folder: Path) -> bool:
-    """Whether the first sentence of a built folder is a triple."""
-    return any({"head", "tail"} <= row.keys() for _, row in islice(_filled_rows(folder, SPLITS[0]), 1))
-
-
 def _read_triples(folder: Path, split: str) -> list[Triple]:
-    """The triple of every object in ``folder/split.jsonl``."""
     triples = []
     for number, row in _filled_rows(folder, split):
         place = f"{folder / f'{split}.jsonl'}:{number}"

@@ -167,7 +167,6 @@ def _asked(plan: Plan, languages: Sequence[Language] | None) -> dict[str, Any]:
 
 
 def _finished(out: Path, asked: Mapping[str, Any]) -> GraphsResult | None:
-    """The result of an earlier finished build, or None."""
     path = out / MANIFEST
     if not path.is_file():
         return None

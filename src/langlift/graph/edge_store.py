@@ -397,7 +397,6 @@ class EdgeStore:
         return f"{self._plan.recipe.seed} "
 
     def _table(self, name: str, **columns: Any) -> None:
-        """Make a table from columns in memory."""
         self._database.register("columns_of_table", pa.table(columns))
         self._run(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM columns_of_table")
         self._database.unregister("columns_of_table")

@@ -99,7 +99,6 @@ def _source(number: int, text: str) -> Source:
 
 
 def _described(path: Path | None) -> dict[str, str] | None:
-    """Name and SHA-256 of a file."""
     if path is None:
         return None
     return {"name": printable(path.name), "sha256": sha256_of([path])}

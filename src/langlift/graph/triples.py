@@ -103,7 +103,6 @@ def _csv_fields(text: str) -> list[str]:
 
 
 def _edge(line: int, row: Mapping[str, object], language: str, names: Mapping[str, str]) -> Edge:
-    """The edge in a row, or a ValueError."""
     head, tail = (clean_term(_text(row, names[name]).replace("_", " ")) for name in ("head", "tail"))
     relation = clean_term(_text(row, names["relation"])).removeprefix("/r/")
     for name, term in (("head", head), ("relation", relation), ("tail", tail)):
@@ -116,7 +115,6 @@ def _edge(line: int, row: Mapping[str, object], language: str, names: Mapping[st
 
 
 def _text(row: Mapping[str, object], column: str) -> str:
-    """The text of a field, or a ValueError."""
     if column not in row:
         raise ValueError(f"no field '{column}' (found: {', '.join(row)[:80]})")
     text = row[column]

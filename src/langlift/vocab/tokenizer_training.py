@@ -249,7 +249,6 @@ def _alphabet(tokenizer: Tokenizer, lines: Iterable[str], coverage: float) -> li
 
 
 def _empty(kind: str) -> Tokenizer:
-    """An untrained tokenizer of a kind."""
     if kind == "unigram":
         tokenizer = Tokenizer(Unigram())
         tokenizer.normalizer = normalizers.Sequence(

@@ -124,7 +124,6 @@ def trim_vocabulary(
 
 
 def _changed_lines(lines: Sequence[str], tokenizer: Any, trimmed: Any, keep: Sequence[int]) -> list[str]:
-    """The lines that are tokenised differently after trimming."""
     changed = []
     with ProgressBar("comparing the vocabularies", len(lines), "lines") as bar:
         for line, old, new in zip(lines, token_ids(tokenizer, lines), token_ids(trimmed, lines), strict=True):
