@@ -7,6 +7,7 @@ transformers' own modules; ``{layer}`` stands for the layer's number.
 from dataclasses import dataclass, replace
 from typing import Any
 
+from torch import nn
 from transformers import PreTrainedModel
 
 from langlift.errors import InputError
@@ -164,3 +165,26 @@ def backbone_of(model: PreTrainedModel) -> Backbone:
     """The table's row for a loaded transformers model."""
     config: Any = model.config
     return backbone_of_type(config.model_type)
+
+
+def head_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
+    """The part of the MLM head that an adapter may train with it: dense layer and LayerNorm, by their names.
+
+    Never the decoder, whose weight is tied to the embeddings. At width 768 these are 592,128 parameters in
+    BERT, RoBERTa and XLM-R: what the ``adapters`` library trains with an adapter through its static head.
+    """
+    backbone = backbone_of(model)
+    decoder = {id(parameter) for parameter in model.get_submodule(backbone.head_decoder).parameters()}
+    return {
+        f"{path}.{name}": parameter
+        for path in backbone.head
+        for name, parameter in model.get_submodule(path).named_parameters()
+        if id(parameter) not in decoder
+    }
+
+
+def decoder_bias(model: PreTrainedModel) -> dict[str, nn.Parameter]:
+    """The bias of the head's decoder [vocabulary], by its name in the model; empty if it has none."""
+    backbone = backbone_of(model)
+    bias = model.get_submodule(backbone.head_decoder).bias
+    return {} if bias is None else {f"{backbone.head_decoder}.bias": bias}

@@ -20,13 +20,12 @@ from langlift.adapters.lora import LoraConfig
 from langlift.adapters.method import AdapterConfig
 from langlift.adapters.peft_adapter import PeftAdapterConfig
 from langlift.backbones.base_model import BaseModel, BaseName
-from langlift.backbones.mlm_head import decoder_bias, head_parameters
-from langlift.backbones.registry import Backbone, backbone_of, backbone_of_type
+from langlift.backbones.registry import Backbone, backbone_of, backbone_of_type, decoder_bias, head_parameters
 from langlift.checkpoints import layouts
 from langlift.checkpoints.configurations import adapterhub_config, config_from_adapterhub, config_from_peft
 from langlift.checkpoints.weight_files import read_metadata, read_safetensors
 from langlift.errors import InputError
-from langlift.files import read_json
+from langlift.files import read_json, write_json
 
 MLM_HEAD = "mlm_head.safetensors"
 METADATA = "langlift"
@@ -72,18 +71,10 @@ def write_adapterhub(
     folder: Path, settings: Mapping[str, Any], weights: Mapping[str, Tensor], identity: Mapping[str, Any]
 ) -> None:
     """Write configuration and weights in AdapterHub's layout into an existing folder."""
-    own = {METADATA: identity[METADATA]} if METADATA in identity else {}
-    recorded = {field: identity.get(field) for field in IDENTITY}
-    write_config(
-        folder / layouts.CONFIG_FILE,
-        {**recorded, **own, "config": settings, "version": layouts.ADAPTERHUB_VERSION},
-    )
+    recorded = {field: identity[field] for field in (*IDENTITY, METADATA) if field in identity}
+    content = {**recorded, "config": settings, "version": layouts.ADAPTERHUB_VERSION}
+    write_json(folder / layouts.CONFIG_FILE, content)
     save_file(dict(weights), folder / layouts.ADAPTERHUB_WEIGHTS)
-
-
-def write_config(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a configuration as AdapterHub's library does: JSON with sorted keys."""
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) -> str:
@@ -161,10 +152,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def read_identity(folder: Path) -> dict[str, Any]:
-    """The record of the adapter and its base model in a folder; empty if PEFT wrote it.
-
-    InputError if it is missing or damaged.
-    """
+    """The record of the adapter and its base model in a folder; empty if PEFT wrote it."""
     description = read_description(folder)
     if "peft_type" not in description:
         return description
@@ -177,10 +165,7 @@ def read_identity(folder: Path) -> dict[str, Any]:
 
 
 def read_config(folder: Path, backbone: Backbone) -> AdapterConfig:
-    """The configuration of the adapter in a folder.
-
-    InputError if the folder contains no adapter, or one that cannot be loaded.
-    """
+    """The configuration of the adapter in a folder; InputError if it cannot be loaded."""
     description = read_description(folder)
     path = folder / layouts.CONFIG_FILE
     require_base(folder, read_identity(folder), model_type=backbone.model_type)
@@ -204,10 +189,7 @@ def require_base(folder: Path, identity: Mapping[str, Any], **here: Any) -> None
 
 
 def fill(parameters: Mapping[str, nn.Parameter], weights: Mapping[str, Tensor], folder: Path) -> None:
-    """Copy weights into parameters by their keys.
-
-    InputError if a weight is missing, has another shape, or belongs to no parameter.
-    """
+    """Copy weights into parameters by their keys; InputError unless all fit, and nothing is left."""
     for key, parameter in parameters.items():
         if key not in weights:
             raise InputError(
@@ -232,10 +214,7 @@ def save_mlm_head(parameters: Mapping[str, nn.Parameter], folder: Path) -> None:
 
 
 def stored_head(model: PreTrainedModel, folder: Path) -> dict[str, nn.Parameter]:
-    """The parameters of a model's MLM head that an adapter folder contains; they are not loaded.
-
-    InputError if the file is damaged, or from another architecture, width or vocabulary.
-    """
+    """The parameters of a model's MLM head that an adapter folder contains, not loaded; InputError if others."""
     path = folder / MLM_HEAD
     if not path.exists():
         return {}

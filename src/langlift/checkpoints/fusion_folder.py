@@ -18,7 +18,6 @@ from langlift.checkpoints.adapter_folder import (
     read_description,
     require_base,
     write_adapter,
-    write_config,
 )
 from langlift.checkpoints.configurations import (
     ADAPTERHUB_FUSION,
@@ -28,7 +27,7 @@ from langlift.checkpoints.configurations import (
 )
 from langlift.checkpoints.weight_files import read_either, read_safetensors
 from langlift.errors import InputError
-from langlift.files import read_json
+from langlift.files import read_json, write_json
 
 
 def save_fusion(model: PreTrainedModel, name: str, folder: Path, base: str) -> None:
@@ -39,7 +38,7 @@ def save_fusion(model: PreTrainedModel, name: str, folder: Path, base: str) -> N
         "config": {**ADAPTERHUB_FUSION, **own_architecture(backbone_of(model))},
         "version": layouts.ADAPTERHUB_VERSION,
     }
-    write_config(folder / layouts.FUSION_CONFIG, content)
+    write_json(folder / layouts.FUSION_CONFIG, content)
     save_file(
         {key: p.detach().cpu().contiguous() for key, p in layouts.fusion_keys(model, name)},
         folder / layouts.FUSION_WEIGHTS,
@@ -90,10 +89,7 @@ def load_fusion(model: PreTrainedModel, folder: Path) -> str:
 
 
 def load_members(model: PreTrainedModel, folders: Sequence[Path], names: Sequence[str]) -> None:
-    """Attach the adapters to be fused, with their names.
-
-    InputError if a folder contains no adapter, one that cannot be fused, or one for another base model.
-    """
+    """Attach the adapters to be fused, with their names; InputError if one cannot be fused."""
     for folder, name in zip(folders, names, strict=True):
         method = METHODS[read_config(folder, backbone_of(model)).method]
         if not method.fusible:
@@ -102,10 +98,7 @@ def load_members(model: PreTrainedModel, folders: Sequence[Path], names: Sequenc
 
 
 def member_names(folders: Sequence[Path]) -> list[str]:
-    """A name for each adapter to be fused: the stored names if they are distinct, else the folders' names.
-
-    InputError if a folder contains no adapter, or is given twice.
-    """
+    """The stored names of the adapters to be fused, or if they are not distinct, the folders' names."""
     descriptions = [read_description(folder) for folder in folders]
     resolved = [folder.resolve() for folder in folders]
     if len(set(resolved)) < len(resolved):

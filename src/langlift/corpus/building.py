@@ -3,10 +3,11 @@
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from unicodedata import unidata_version
@@ -71,56 +72,30 @@ class CorpusResult:
     versions: dict[str, str]
 
 
-class SplitWriter:
-    """Writes ``train.jsonl``, ``dev.jsonl`` and ``test.jsonl`` in ``folder``; a context manager.
+def write_splits(
+    folder: Path, documents: Iterable[list[str]], seed: int, scoring: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Write ``train.jsonl``, ``dev.jsonl`` and ``test.jsonl``; returns the size and SHA-256 of each.
 
     Documents are numbered from 1. Each block of ten is split by a separate permutation, drawn from ``seed``. With
     fewer than ten documents in all, dev and test get one each. With ``scoring``, all documents go to test.
     """
-
-    def __init__(self, folder: Path, seed: int, scoring: bool = False) -> None:
-        names = ("test",) if scoring else SPLITS
-        self.sizes = {name: TextSize() for name in names}
-        self._digests = {name: hashlib.sha256() for name in names}
-        self._stack = ExitStack()
-        self._files = {name: self._stack.enter_context((folder / f"{name}.jsonl").open("wb")) for name in names}
-        self._scoring = scoring
-        self._random = np.random.default_rng(seed)
-        self._block: list[list[str]] = []
-        self._written = 0
-
-    def __enter__(self) -> "SplitWriter":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *details: Any) -> None:
-        with self._stack:
-            if kind is None:
-                self._write_block()
-
-    def add(self, lines: list[str]) -> None:
-        """Add a document."""
-        self._block.append(lines)
-        if len(self._block) == len(SPLITS_OF_TEN):
-            self._write_block()
-
-    def described(self) -> dict[str, dict[str, Any]]:
-        """For each split: documents, lines, bytes and SHA-256 of its file."""
-        return {
-            name: asdict(size) | {"sha256": self._digests[name].hexdigest()} for name, size in self.sizes.items()
-        }
-
-    def _write_block(self) -> None:
-        total = self._written + len(self._block)
-        # A lone short block takes the first places of SPLITS_OF_TEN, so that dev and test get a document.
-        places = self._random.permutation(len(self._block) if total < len(SPLITS_OF_TEN) else len(SPLITS_OF_TEN))
-        for lines, place in zip(self._block, places, strict=False):
-            self._written += 1
-            split = "test" if self._scoring else SPLITS_OF_TEN[place]
-            rows = "".join(f'{{"text": {encode(line)}, "document": {self._written}}}\n' for line in lines).encode()
-            self._files[split].write(rows)
-            self._digests[split].update(rows)
-            self.sizes[split].add(len(lines), len(rows))
-        self._block = []
+    names = ("test",) if scoring else SPLITS
+    sizes, digests = {name: TextSize() for name in names}, {name: hashlib.sha256() for name in names}
+    random, documents, written = np.random.default_rng(seed), iter(documents), 0
+    with ExitStack() as stack:
+        files = {name: stack.enter_context((folder / f"{name}.jsonl").open("wb")) for name in names}
+        while block := list(islice(documents, len(SPLITS_OF_TEN))):
+            # A lone short block takes the first places of SPLITS_OF_TEN, so that dev and test get a document.
+            places = random.permutation(len(SPLITS_OF_TEN) if written else len(block))
+            for lines, place in zip(block, places, strict=False):
+                written += 1
+                split = "test" if scoring else SPLITS_OF_TEN[place]
+                rows = "".join(f'{{"text": {encode(line)}, "document": {written}}}\n' for line in lines).encode()
+                files[split].write(rows)
+                digests[split].update(rows)
+                sizes[split].add(len(lines), len(rows))
+    return {name: asdict(sizes[name]) | {"sha256": digests[name].hexdigest()} for name in names}
 
 
 def build_corpus(
@@ -159,8 +134,8 @@ def build_corpus(
     )
     read, kept = pipeline.read, pipeline.kept
     with new_folder(out) as folder:
-        with SplitWriter(folder, seed, scoring) as writer:
-            described = _process_sources(opened, pipeline, writer, max_bytes, available)
+        described: list[dict[str, Any]] = []
+        splits = write_splits(folder, _kept(opened, pipeline, max_bytes, available, described), seed, scoring)
         minimum = 1 if scoring else MINIMUM_DOCUMENTS
         if not read.documents:
             raise InputError("the sources contain no text", "check the source and its configuration")
@@ -187,7 +162,7 @@ def build_corpus(
             leaks=dict(pipeline.leaks.most_common()),
             deduplication=pipeline.deduplication.state(),
             stopped_by_budget=pipeline.full,
-            splits=writer.described(),
+            splits=splits,
             seconds=round(seconds, 2),
             megabytes_per_second=round(read.bytes / MEGABYTE / max(seconds, 1e-9), 2),
             peak_memory_bytes=process_peak_memory_bytes(),
@@ -215,24 +190,24 @@ def _specs(sources: Sequence[str], filtered: bool) -> tuple[list[SourceSpec], bo
     return specs, scoring
 
 
-def _process_sources(
-    sources: Sequence[TextSource], pipeline: Pipeline, writer: SplitWriter, max_bytes: int, available: int | None
-) -> list[dict[str, Any]]:
-    """Write the kept text of the sources; returns their descriptions for the manifest."""
+def _kept(
+    sources: Sequence[TextSource],
+    pipeline: Pipeline,
+    max_bytes: int,
+    available: int | None,
+    described: list[dict[str, Any]],
+) -> Iterator[list[str]]:
+    """The kept documents of the sources, whose descriptions for the manifest are added to ``described``."""
     read, kept = pipeline.read, pipeline.kept
-    if by_read := available is not None and available <= max_bytes:
-        bar = ProgressBar("corpus", max(1, available // MEGABYTE), "MB read")
-    else:
-        unit = "MB kept of the budget (sources may end before)"
-        bar = ProgressBar("corpus", max(1, max_bytes // MEGABYTE), unit)
+    by_read = available is not None and available <= max_bytes
+    total = min(max_bytes, available or max_bytes)
+    unit = "MB read" if by_read else "MB kept of the budget (sources may end before)"
     shown = 0
-    described = []
-    with bar:
+    with ProgressBar("corpus", max(1, total // MEGABYTE), unit) as bar:
         for source in sources:
             read_before, kept_before = replace(read), replace(kept)
             for batch in in_batches(() if pipeline.full else source.documents):
-                for document in pipeline.process(batch):
-                    writer.add(document)
+                yield from pipeline.process(batch)
                 done = (read if by_read else kept).bytes // MEGABYTE
                 if done > shown:
                     bar.advance(done - shown)
@@ -241,7 +216,6 @@ def _process_sources(
                     break
             amounts = {"read": asdict(read - read_before), "kept": asdict(kept - kept_before)}
             described.append(asdict(source.spec) | {"licence": source.licence, "files": source.files} | amounts)
-    return described
 
 
 def _settings(

@@ -23,6 +23,7 @@ from langlift.corpus.tables import fields_of
 from langlift.corpus.text_files import json_lines, read_raw_lines
 from langlift.data_folder import SAMPLE
 from langlift.errors import InputError
+from langlift.files import files_in
 
 CONTAINED = 6
 SHARED = 8
@@ -129,11 +130,8 @@ def _files(path: Path) -> list[Path]:
     """The file at a path, or all files in the folder there that are not hidden."""
     hint = f"files of these kinds are read: {', '.join(READERS)}"
     if path.is_dir():
-        found = sorted(
-            file
-            for file in path.rglob("*")
-            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        )
+        parts = {file: file.relative_to(path).parts for file in files_in(path)}
+        found = [file for file in parts if not any(part.startswith(".") for part in parts[file])]
         if not any(file.suffix.lower() in READERS for file in found):
             raise InputError(f"{path}: no evaluation file in it", hint)
         return found

@@ -38,7 +38,4 @@ def draw_sources(
     The result depends only on the seed, and a longer draw begins with the shorter one, so a resumed or longer run
     sees the same sources at the same positions.
     """
-    bounds = np.cumsum(np.asarray(shares, dtype=np.float64))
-    # Times the last bound, which rounding may leave slightly below 1.
-    places = np.random.default_rng(seed).random(count) * bounds[-1]
-    return np.searchsorted(bounds, places, side="right").astype(np.int64)
+    return np.random.default_rng(seed).choice(len(shares), count, p=shares)

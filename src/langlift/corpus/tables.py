@@ -103,10 +103,7 @@ def table_files(builder: Any) -> dict[str, list[Path]]:
 
 
 def rows_of_files(paths: Iterable[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of ``TEXT_FILES`` by field, with their locations, in a stream.
-
-    InputError if a row is damaged (with file and line).
-    """
+    """The rows of ``TEXT_FILES`` by field, with their locations; InputError if a row is damaged."""
     for path in paths:
         if path.suffix.lower() == ".jsonl":
             for number, row in json_lines(path):

@@ -30,10 +30,7 @@ class Triple:
 
 
 class SplitFile(Collection[str]):
-    """The texts of a split of a built folder, read from its file each time: they may be larger than memory.
-
-    InputError if a row is damaged (with file and line), or there is no text.
-    """
+    """The texts of a split of a built folder, read from its file each time: they may be larger than memory."""
 
     def __init__(self, folder: Path, split: str) -> None:
         self._folder, self._split = folder, split

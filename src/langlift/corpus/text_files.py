@@ -39,10 +39,7 @@ def read_raw_lines(path: Path) -> list[str]:
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """The values in a file of JSON lines, with their line numbers; blank lines are skipped.
-
-    InputError if a line is not JSON, or as in ``iterate_lines``.
-    """
+    """The values in a file of JSON lines, with their line numbers; errors as in ``iterate_lines``."""
     for number, line in enumerate(iterate_lines(path), start=1):
         if line.strip():
             try:
@@ -94,10 +91,7 @@ def iterate_lines(path: Path, longest: int = -1) -> Iterator[str]:
 
 
 def read_documents(path: Path) -> list[Document]:
-    """Read the documents of a text file, in order; every document has at least one non-blank line.
-
-    InputError as in ``iterate_lines``, or if the file is empty or too short to train on.
-    """
+    """The documents of a text file in order, none blank; InputError if they are too few to train on."""
     lines = read_lines(path)
     filled = sum(1 for line in lines if line)
     if not filled:

@@ -101,10 +101,7 @@ def clean_term(text: str) -> str:
 
 
 def edge_of_row(line: int, fields: Sequence[str], term: str = "third_segment") -> Edge:
-    """The edge in the five columns of a row; the nodes of an edge to a web address are kept unchanged.
-
-    ValueError if the row is damaged.
-    """
+    """The edge in a row's columns, with unchanged nodes if it is to a web address; ValueError if damaged."""
     relation = fields[1].removeprefix("/r/")
     if relation == EXTERNAL and fields[2].startswith("/c/") and (language := fields[2].split("/", 3)[2]):
         return Edge(line, fields[2], language, relation, fields[3], "", 1.0)  # even if the node is damaged

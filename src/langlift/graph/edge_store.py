@@ -70,10 +70,7 @@ class Prepared:
 
 @contextmanager
 def open_store(folder: Path, plan: Plan, out: Path, threads: int | None = None) -> Iterator["EdgeStore"]:
-    """The store in ``folder``, which must exist; by default with one thread per core, at most 4.
-
-    LangliftError naming ``out``, if the disk is full, whether DuckDB or the caller notices.
-    """
+    """The store in an existing folder; LangliftError naming ``out`` if the disk is full."""
     if threads is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = min(MAX_THREADS, cores)

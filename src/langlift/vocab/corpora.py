@@ -74,10 +74,7 @@ def read_corpora(paths: Sequence[Path], alpha: float) -> Corpora:
 
 
 def read_whole_corpora(paths: Sequence[Path]) -> Corpora:
-    """Read every line of text files, and all splits of built folders.
-
-    InputError if there is no text, or the content is damaged.
-    """
+    """Read every line of text files, and all splits of built folders; InputError if there is none."""
     lines: list[list[str]] = []
     digests: list[str] = []
     for path in paths:
