@@ -46,7 +46,7 @@ class BaseModel:
 
     @cached_property
     def tokenizer(self) -> Any:
-        """Its fast tokenizer; InputError if it cannot be found or read."""
+        """Its fast tokenizer."""
         return load_tokenizer(self.source)
 
     @property
