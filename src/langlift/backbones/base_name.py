@@ -1,6 +1,4 @@
-"""Names of base models: bundled models, folders, hub ids, and aliases of well-known models. Does not import
-torch.
-"""
+"""Names of base models: bundled models, folders, hub ids, and aliases of known models. Does not import torch."""
 
 from dataclasses import dataclass, replace
 from difflib import get_close_matches

@@ -27,7 +27,6 @@ def train_unigram_tokenizer(
     lines: Iterable[str],
     vocabulary_size: int,
     model_max_length: int,
-    character_coverage: float = CHARACTER_COVERAGE,
     byte_fallback: bool = True,
     closed: bool = True,
 ) -> PreTrainedTokenizerFast:
@@ -40,9 +39,8 @@ def train_unigram_tokenizer(
     small for the vocabulary.
     """
     tokenizer = _empty("unigram")
-    pieces = _unigram_pieces(
-        lines, tokenizer.normalizer, vocabulary_size - len(SPECIAL), character_coverage, byte_fallback
-    )
+    count = vocabulary_size - len(SPECIAL)
+    pieces = _unigram_pieces(lines, tokenizer.normalizer, count, CHARACTER_COVERAGE, byte_fallback)
     vocabulary = [(token, 0.0) for token in SPECIAL] + pieces
     tokenizer.model = Unigram(vocabulary, unk_id=SPECIAL.index("<unk>"), byte_fallback=byte_fallback)
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
@@ -222,9 +220,7 @@ def _wordpiece_model(
 
 
 def _check_size(model: State, size: int) -> None:
-    """Raise an error for a wrong size: the trainers of ``tokenizers`` silently stop early, or exceed it for the
-    alphabet.
-    """
+    """Raise an error for a wrong size: the trainers of ``tokenizers`` stop early, or exceed it for the alphabet."""
     found = len(model["vocab"])
     if found > size:
         raise LangliftError(

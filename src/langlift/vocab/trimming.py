@@ -163,8 +163,7 @@ def kept_ids(state: State, used: set[int], words: Iterable[str]) -> list[int]:
 
 
 def most_used_ids(state: State, use: Mapping[int, float], size: int) -> list[int]:
-    """The ids of at most ``size`` entries to keep, in order: the tokens that any text may need, then the most
-    used.
+    """The ids of at most ``size`` entries to keep, in order: those that any text may need, then the most used.
 
     The tokens needed to produce a token are kept with it. InputError if ``size`` is too small for the characters.
     """
