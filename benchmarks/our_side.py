@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from langlift.adapters.composition import train_only
 from langlift.backbones.loading import load_masked_model
-from langlift.backbones.mlm_head import head_parameters
+from langlift.backbones.registry import head_parameters
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.checkpoints.layouts import adapterhub_keys
 from langlift.evaluation.masked_copies import MaskedCopies, scoring_path

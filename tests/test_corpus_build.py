@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from test_corpus_sources import hub_folder
 
 from langlift.bundled_models import DEFAULT_BASE
-from langlift.corpus.building import build_corpus
+from langlift.corpus.building import build_corpus, write_splits
 from langlift.corpus.language_identification import LanguageIdentifier
 from langlift.corpus.leakage import read_evaluation_sets
 from langlift.corpus.pipeline import DroppedText, Pipeline, TextSize, in_batches
-from langlift.corpus.split_writer import SplitWriter
 from langlift.corpus.text_data import load_text_data, texts_to_score
 from langlift.data_folder import SAMPLE, excerpt
 from langlift.errors import InputError, LangliftError
@@ -114,9 +113,8 @@ def test_the_same_folder_twice_and_another_split_by_another_seed(tmp_path: Path)
 def test_every_document_is_in_one_split_and_every_split_has_one(
     tmp_path: Path, sizes: list[int], seed: int
 ) -> None:
-    with SplitWriter(tmp_path, seed) as writer:
-        for number, size in enumerate(sizes, start=1):
-            writer.add([f"{number}/{i}" for i in range(size)])
+    documents = ([f"{number}/{i}" for i in range(size)] for number, size in enumerate(sizes, start=1))
+    written = write_splits(tmp_path, documents, seed)
     homes: dict[int, set[str]] = {}
     texts = []
     for split in SPLITS:
@@ -126,7 +124,7 @@ def test_every_document_is_in_one_split_and_every_split_has_one(
             texts.append(row["text"])
     assert sorted(texts) == sorted(f"{n}/{i}" for n, size in enumerate(sizes, start=1) for i in range(size))
     assert all(len(splits) == 1 for splits in homes.values())
-    counts = [writer.sizes[split].documents for split in SPLITS]
+    counts = [written[split]["documents"] for split in SPLITS]
     assert min(counts) >= 1
     assert sum(counts) == len(sizes)
     full = len(sizes) // 10

@@ -18,8 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from langlift.adapters.composition import attached
 from langlift.backbones.loading import load_masked_model, load_tokenizer, weightless_model_of
-from langlift.backbones.mlm_head import head_parameters
-from langlift.backbones.registry import BACKBONES, backbone_of
+from langlift.backbones.registry import BACKBONES, backbone_of, head_parameters
 from langlift.checkpoints.adapter_folder import MLM_HEAD, load_adapter
 from langlift.config.loading import resolve
 from langlift.errors import InputError

@@ -24,7 +24,7 @@ from langlift.backbones.loading import NANO, default_device, load_masked_model, 
 from langlift.backbones.quick_dropout import QuickDropout, dropout_noise, use_quick_dropout
 from langlift.backbones.registry import backbone_of, first_position
 from langlift.backbones.segmented_attention import (
-    AttentionMask,
+    Attention,
     SegmentedAttention,
     Segments,
     _fused_by_run,
@@ -97,17 +97,17 @@ def cosine(left, right):
 # --- each trick by itself
 
 
-def separate_attention(q, k, v, lengths, scale, mask):
+def separate_attention(q, k, v, lengths, how):
     outputs, start = [], 0
     for length in lengths:
         part = [x[start : start + length].transpose(0, 1) for x in (q, k, v)]
         places = torch.arange(length)
         near = torch.ones(length, length, dtype=torch.bool)
-        if mask.window is not None:
-            near &= (places[:, None] - places).abs() < mask.window
-        if mask.causal:
+        if how.window is not None:
+            near &= (places[:, None] - places).abs() < how.window
+        if how.causal:
             near &= places[:, None] >= places
-        outputs.append(scaled_dot_product_attention(*part, attn_mask=near, scale=scale).transpose(0, 1))
+        outputs.append(scaled_dot_product_attention(*part, attn_mask=near, scale=how.scale).transpose(0, 1))
         start += length
     return torch.cat(outputs)
 
@@ -115,10 +115,10 @@ def separate_attention(q, k, v, lengths, scale, mask):
 @settings(derandomize=True, deadline=None, max_examples=30)
 @given(
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=8),
-    mask=st.builds(AttentionMask, st.booleans(), st.sampled_from([None, 1, 4])),
+    how=st.builds(Attention, st.booleans(), st.sampled_from([None, 1, 4]), st.just(0.3)),
     cost=st.sampled_from([0, 30, 10_000]),
 )
-def test_segmented_attention_is_attention_in_each_sentence(lengths, mask, cost):
+def test_segmented_attention_is_attention_in_each_sentence(lengths, how, cost):
     random = torch.Generator().manual_seed(sum(lengths))
     q, k, v, g = (torch.randn(sum(lengths), 2, 4, generator=random, dtype=torch.float64) for _ in range(4))
     inputs = [x.requires_grad_() for x in (q, k, v)]
@@ -127,13 +127,13 @@ def test_segmented_attention_is_attention_in_each_sentence(lengths, mask, cost):
     with patch.object(segmented_attention, "GROUP_COST", cost):
         groups = segments.groups
         segmented_attention._layout.cache_clear()
-        ours = SegmentedAttention.apply(*inputs, segments, 0.3, 0.0, mask)
+        ours = SegmentedAttention.apply(*inputs, segments, how)
     assert [length for group in groups for length in group.lengths] == lengths
     assert len(groups) == {0: len(segments.runs), 10_000: 1}.get(cost, len(groups))
-    expected = separate_attention(*inputs, lengths, 0.3, mask)
+    expected = separate_attention(*inputs, lengths, how)
     assert torch.allclose(ours, expected)
     wanted = torch.autograd.grad(expected, inputs, g, retain_graph=True)
-    fused = [way(*inputs, segments, 0.3, 0.0, mask) for way in (_fused_by_run, _fused_padded)]
+    fused = [way(*inputs, segments, how) for way in (_fused_by_run, _fused_padded)]
     for found in (ours, *fused):
         assert torch.allclose(found, expected)
         for mine, theirs in zip(torch.autograd.grad(found, inputs, g), wanted, strict=True):
@@ -145,8 +145,8 @@ def test_attention_that_validation_asked_for_first_can_be_trained():
     q, k, v = (torch.randn(12, 2, 4, generator=random) for _ in range(3))
     segments = Segments((3, 9))
     with torch.inference_mode():
-        expected = _fused_padded(q, k, v, segments, 0.5, 0.0, AttentionMask(False, 2))
-    found = _fused_padded(q.requires_grad_(), k, v, segments, 0.5, 0.0, AttentionMask(False, 2))
+        expected = _fused_padded(q, k, v, segments, Attention(False, 2, 0.5))
+    found = _fused_padded(q.requires_grad_(), k, v, segments, Attention(False, 2, 0.5))
     assert torch.allclose(found, expected)
     assert torch.autograd.grad(found.sum(), q)[0].isfinite().all()
 
@@ -156,12 +156,12 @@ def test_segmented_attention_with_dropout_has_the_right_gradient():
 
     def attended(*inputs):
         torch.manual_seed(0)
-        return SegmentedAttention.apply(*inputs, Segments((3, 3, 2, 1)), 0.5, 0.3, AttentionMask(False, None))
+        return SegmentedAttention.apply(*inputs, Segments((3, 3, 2, 1)), Attention(False, None, 0.5, 0.3))
 
     assert torch.autograd.gradcheck(attended, (q, k, v))
     torch.manual_seed(1)
     ones, segments = torch.ones(4000, 1, 1), Segments((40,) * 100)
-    dropped = SegmentedAttention.apply(ones, ones, ones, segments, 1.0, 0.25, AttentionMask(False, None))
+    dropped = SegmentedAttention.apply(ones, ones, ones, segments, Attention(False, None, 1.0, 0.25))
     assert dropped.mean().item() == pytest.approx(1.0, abs=0.01)
     assert dropped.var().item() == pytest.approx(0.25 / 0.75 / 40, rel=0.1)
 

@@ -11,7 +11,7 @@ from interrupted import interrupted_at
 from safetensors.torch import load_file
 
 from langlift.backbones.loading import load_masked_model, load_tokenizer
-from langlift.backbones.mlm_head import decoder_bias
+from langlift.backbones.registry import decoder_bias
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.languages import find_language
 from langlift.masking import MaskedLanguageModel

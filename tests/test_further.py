@@ -15,7 +15,7 @@ from transformers import AutoModel, AutoModelForMaskedLM
 
 from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.loading import load_masked_model, load_tokenizer, read_model
-from langlift.backbones.mlm_head import head_parameters
+from langlift.backbones.registry import head_parameters
 from langlift.config.loading import resolve
 from langlift.errors import InputError
 from langlift.masking import IGNORED, MaskedLanguageModel

@@ -15,7 +15,7 @@ from test_training import masked_batch
 
 from langlift.backbones import segmented_attention
 from langlift.backbones.loading import load_masked_model, load_tokenizer
-from langlift.backbones.segmented_attention import AttentionMask, Segments
+from langlift.backbones.segmented_attention import Attention, Segments
 from langlift.training.language_model_loss import loss_path
 from langlift.training.precision import autocast, cast_frozen
 from langlift.training.trainer import on_device
@@ -23,24 +23,24 @@ from langlift.training.trainer import on_device
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU here")
 
 LENGTHS = (3, 3, 17, 40, 64, 65, 130)
-MASKS = [AttentionMask(False, None), AttentionMask(True, None), AttentionMask(False, 16), AttentionMask(True, 16)]
+WAYS = [Attention(causal, window, 0.2) for causal in (False, True) for window in (None, 16)]
 
 
-def attended(way, lengths, mask, dtype, device):
+def attended(way, lengths, how, dtype, device):
     """The output and the gradients of query, key and value, in float64 on the processor."""
     random = torch.Generator().manual_seed(1)
     parts = [torch.randn(sum(lengths), 4, 32, generator=random).to(device, dtype) for _ in range(4)]
     inputs = [part.requires_grad_() for part in parts[:3]]
-    output = way(*inputs, Segments(lengths), 0.2, 0.0, mask)
+    output = way(*inputs, Segments(lengths), how)
     return [part.detach().double().cpu() for part in (output, *torch.autograd.grad(output, inputs, parts[3]))]
 
 
-@pytest.mark.parametrize("mask", MASKS, ids=str)
+@pytest.mark.parametrize("how", WAYS, ids=str)
 @pytest.mark.parametrize("way", ["_fused", "_fused_by_run", "_fused_padded"])
-def test_attention_is_that_of_the_processor(way, mask):
-    expected = attended(segmented_attention._fused_by_run, LENGTHS, mask, torch.float64, "cpu")
+def test_attention_is_that_of_the_processor(way, how):
+    expected = attended(segmented_attention._fused_by_run, LENGTHS, how, torch.float64, "cpu")
     for dtype, most in ((torch.float32, 1e-4), (torch.bfloat16, 2e-2)):
-        found = attended(getattr(segmented_attention, way), LENGTHS, mask, dtype, "cuda")
+        found = attended(getattr(segmented_attention, way), LENGTHS, how, dtype, "cuda")
         for ours, theirs in zip(found, expected, strict=True):
             assert ((ours - theirs).norm() / theirs.norm()).item() < most
 
@@ -48,9 +48,7 @@ def test_attention_is_that_of_the_processor(way, mask):
 def test_attention_drops_as_often_as_asked():
     lengths = Segments((400, 512))
     ones = torch.ones(sum(lengths.lengths), 8, 32, device="cuda", dtype=torch.bfloat16)
-    dropped = segmented_attention._fused(ones, ones, ones, lengths, 1.0, 0.25, AttentionMask(False, None))[
-        400:, :, 0
-    ]
+    dropped = segmented_attention._fused(ones, ones, ones, lengths, Attention(False, None, 1.0, 0.25))[400:, :, 0]
     assert dropped.float().mean().item() == pytest.approx(1.0, abs=0.01)
     assert dropped.float().std().item() == pytest.approx((0.25 / 0.75 / 512) ** 0.5, rel=0.1)
 
@@ -63,9 +61,7 @@ def test_attention_with_dropout_has_the_right_gradient(way):
 
     def output(values):
         torch.manual_seed(0)
-        return getattr(segmented_attention, way)(
-            q, k, values, Segments(LENGTHS), 0.2, 0.3, AttentionMask(False, None)
-        )
+        return getattr(segmented_attention, way)(q, k, values, Segments(LENGTHS), Attention(False, None, 0.2, 0.3))
 
     before = output(v.requires_grad_())
     (gradient,) = torch.autograd.grad((before * g).sum(), v)

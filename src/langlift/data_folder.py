@@ -29,13 +29,6 @@ def read_dropped(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
-def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write the manifest atomically."""
-    staged = folder / f".{MANIFEST}.writing"
-    staged.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    staged.replace(folder / MANIFEST)
-
-
 def excerpt(text: str, length: int = 200) -> str:
     """The beginning of a text, printable."""
     return printable(text[:length]) + ("…" if len(text) > length else "")

@@ -30,11 +30,9 @@ class BaseModel:
         """Load the weights; the tokenizer is loaded on first use.
 
         ``masked_only`` rejects decoders. ``head_needed=False`` also accepts checkpoints without a language
-        modelling head. ``quantised`` loads the layers in 4 bits onto the GPU.
-
-        Raises:
-            InputError: it cannot be found or read, its architecture is not in the table of backbones, or
-                weights that are needed are missing; for ``quantised`` also without GPU or bitsandbytes.
+        modelling head. ``quantised`` loads the layers in 4 bits onto the GPU. InputError if it cannot be found or
+        read, its architecture is not in the table of backbones, or weights that are needed are missing; for
+        ``quantised`` also without GPU or bitsandbytes.
         """
         source = BaseName.of(base)
         model, has_head = read_model(source, masked_only, head_needed, quantised)
@@ -48,11 +46,7 @@ class BaseModel:
 
     @cached_property
     def tokenizer(self) -> Any:
-        """Its fast tokenizer.
-
-        Raises:
-            InputError: it cannot be found or read.
-        """
+        """Its fast tokenizer."""
         return load_tokenizer(self.source)
 
     @property

@@ -1,6 +1,4 @@
-"""Names of base models: bundled models, folders, hub ids, and aliases of well-known models. Does not import
-torch.
-"""
+"""Names of base models: bundled models, folders, hub ids, and aliases of known models. Does not import torch."""
 
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -69,8 +67,7 @@ def similar_name(name: str) -> str | None:
 def model_location(base: BaseName | str) -> str:
     """Resolve a model's name to a folder or hub id.
 
-    Raises:
-        InputError: it looks like a path and is not a model folder, or is a bundled model that is not there.
+    InputError if it looks like a path and is not a model folder, or is a bundled model that is not there.
     """
     name = BaseName.of(base).name
     if name in BUNDLED:

@@ -30,14 +30,15 @@ def write_eight_bits(model: PreTrainedModel, folder: Path) -> None:
         s_i >= max_j |W_ij| / 127,   Q_ij = round(W_ij / s_i),   and it is read as   W'_ij = s_i Q_ij,
 
     with s_i rounded up to bfloat16 (by less than 1 %), so that no weight moves by more than half its row's scale.
-    Other weights (biases, norms) are stored unchanged, tied weights once. The tokenizer is not written.
-
-    Raises:
-        InputError: a weight is not a finite number.
+    Other weights (biases, norms) are stored unchanged, tied weights once. The tokenizer is not written. InputError
+    if a weight is not a finite number.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stored: dict[str, Tensor] = {}
-    for name, tensor in _once(model).items():
+    once: dict[int, tuple[str, Tensor]] = {}  # tied weights under the first of their names
+    for name, tensor in model.state_dict().items():
+        once.setdefault(tensor.data_ptr(), (name, tensor.detach().cpu().contiguous()))
+    for name, tensor in once.values():
         if tensor.ndim != 2 or not tensor.is_floating_point():
             stored[name] = tensor
         elif not tensor.isfinite().all():
@@ -58,11 +59,7 @@ def has_eight_bits(folder: str | Path) -> bool:
 
 
 def read_eight_bits(folder: str | Path) -> dict[str, Tensor]:
-    """The weights of a folder written by ``write_eight_bits``, matrices as float32; tied weights occur once.
-
-    Raises:
-        InputError: the file is missing, damaged or of another format.
-    """
+    """The weights of a folder written by ``write_eight_bits``, matrices as float32; tied weights occur once."""
     path = Path(folder) / EIGHT_BITS
     try:
         with safe_open(path, framework="pt") as file:
@@ -77,14 +74,6 @@ def read_eight_bits(folder: str | Path) -> dict[str, Tensor]:
     matrices = {name.removesuffix(SCALES) for name in stored if name.endswith(SCALES)}
     weights = {name: tensor for name, tensor in stored.items() if not name.endswith(SCALES)}
     return weights | {name: _restored(path, name, stored) for name in matrices}
-
-
-def _once(model: PreTrainedModel) -> dict[str, Tensor]:
-    """The model's weights on the CPU, those that are tied under the first of their names."""
-    found: dict[int, tuple[str, Tensor]] = {}
-    for name, tensor in model.state_dict().items():
-        found.setdefault(tensor.data_ptr(), (name, tensor))
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in found.values()}
 
 
 def _rounded(matrix: Tensor) -> tuple[Tensor, Tensor]:

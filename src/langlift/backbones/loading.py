@@ -1,6 +1,5 @@
 """Load a base model and its tokenizer by name: a bundled model, a folder, or a hub id."""
 
-import os
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,9 +19,6 @@ from langlift.bundled_models import NANO as NANO
 from langlift.errors import InputError, is_panic
 from langlift.hub_folders import similar_path, tell_hub
 
-PROBES = tuple(f"{part * 300}!" for part in ("a", "1", " ", ".", "ab1 "))
-"""Texts on which a regular expression that may take exponential time does so."""
-
 
 def _location(base: BaseName) -> str:
     """As ``model_location``, saying so if the hub is going to be asked."""
@@ -32,62 +28,20 @@ def _location(base: BaseName) -> str:
     return location
 
 
-def load_tokenizer(base: BaseName | str) -> Any:
-    """The fast tokenizer of a model.
-
-    Raises:
-        InputError: it cannot be found or read.
-    """
+def load_tokenizer(base: BaseName | str, location: str | None = None) -> Any:
+    """The fast tokenizer of a model, or in a folder that is none; InputError if it cannot be found or read."""
     from transformers import AutoTokenizer
 
     base = BaseName.of(base)
-    location = _location(base)
-    try:
-        with quiet_transformers(), panics_as_errors():
-            tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=base.trust_remote_code)
-    except Exception as error:
-        raise unloadable(base.name, error) from error
-    require_usable(tokenizer, base.name)
+    location = location or _location(base)
+    with _loadable(base):
+        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=base.trust_remote_code)
+    if not tokenizer.is_fast:
+        raise InputError(f"{base}: has no fast tokenizer", "convert it to tokenizer.json first")
     if tokenizer.pad_token_id is None:
         # Many decoders have no pad token. Padding is always masked here, so any token will do.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer
-
-
-def require_usable(tokenizer: Any, name: str) -> None:
-    """Raise an InputError for a slow tokenizer, or one with a regular expression that takes exponential time."""
-    if not tokenizer.is_fast:
-        raise InputError(f"{name}: has no fast tokenizer", "convert it to tokenizer.json first")
-    terminal = os.dup(2)
-    try:
-        with Path(os.devnull).open("w") as nowhere, panics_as_errors():
-            os.dup2(nowhere.fileno(), 2)  # where Rust reports a panic before it is raised
-            for text in PROBES:
-                tokenizer.backend_tokenizer.encode(text)
-    except _PanicError as error:
-        raise InputError(
-            f"{name}: its tokenizer fails ({error})", "the regular expressions in tokenizer.json cannot be used"
-        ) from None
-    except Exception:  # noqa: BLE001 - such as no unknown token for letters that occur in no text
-        pass
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
-
-
-class _PanicError(Exception):
-    """A panic of the tokenizers library."""
-
-
-@contextmanager
-def panics_as_errors() -> Iterator[None]:
-    """Make panics of the tokenizers library exceptions."""
-    try:
-        yield
-    except BaseException as error:
-        if is_panic(error):
-            raise _PanicError(" ".join(str(error).split())) from None
-        raise
 
 
 def load_masked_model(base: BaseName | str, head_needed: bool = True) -> PreTrainedModel:
@@ -147,23 +101,20 @@ def _loaded(base: BaseName, config: Any, further: Mapping[str, Any]) -> tuple[Pr
     """The model, and whether the checkpoint has its head. ``further`` goes to ``from_pretrained``."""
     location = model_location(base)
     weights = read_eight_bits(location) if has_eight_bits(location) else None
-    try:
-        with quiet_transformers():
-            # Weights in memory are passed to the model's own class, without a folder.
-            kind = _class_for(config) if weights is None else type(_weightless(config))
-            model, info = kind.from_pretrained(
-                location if weights is None else None,
-                state_dict=weights,
-                config=config,
-                dtype=torch.float32,
-                # Never flash attention, which has no float32.
-                attn_implementation="eager" if caps_attention(config) else "sdpa",
-                trust_remote_code=base.trust_remote_code,
-                output_loading_info=True,
-                **further,
-            )
-    except Exception as error:
-        raise unloadable(base.name, error) from error
+    with _loadable(base):
+        # Weights in memory are passed to the model's own class, without a folder.
+        kind = _class_for(config) if weights is None else type(_weightless(config))
+        model, info = kind.from_pretrained(
+            location if weights is None else None,
+            state_dict=weights,
+            config=config,
+            dtype=torch.float32,
+            # Never flash attention, which has no float32.
+            attn_implementation="eager" if caps_attention(config) else "sdpa",
+            trust_remote_code=base.trust_remote_code,
+            output_loading_info=True,
+            **further,
+        )
     prefix = f"{model.base_model_prefix}."
     missing = info["missing_keys"]
     if of_body := sorted(key for key in missing if key.startswith(prefix)):
@@ -189,20 +140,13 @@ def head_hint(name: str) -> str:
 
 
 def read_config(base: BaseName | str) -> Any:
-    """transformers' configuration of a model.
-
-    Raises:
-        InputError: it cannot be found or read.
-    """
+    """transformers' configuration of a model; InputError if it cannot be found or read."""
     from transformers import AutoConfig
 
     base = BaseName.of(base)
     location = _location(base)
-    try:
-        with quiet_transformers():
-            return AutoConfig.from_pretrained(location, trust_remote_code=base.trust_remote_code)
-    except Exception as error:
-        raise unloadable(base.name, error) from error
+    with _loadable(base):
+        return AutoConfig.from_pretrained(location, trust_remote_code=base.trust_remote_code)
 
 
 def _four_bits(name: str) -> dict[str, Any]:
@@ -225,20 +169,12 @@ def _four_bits(name: str) -> dict[str, Any]:
 
 
 def weightless_model(base: BaseName | str) -> PreTrainedModel:
-    """A model with its head and no weights (on the meta device), for names and shapes alone.
-
-    Raises:
-        InputError: its configuration cannot be found or read, or its architecture is not in the table.
-    """
+    """A model with its head and no weights (on the meta device), for names and shapes alone."""
     return _weightless(read_config(base))
 
 
 def weightless_model_of(model_type: str, hidden_size: int, layers: int) -> PreTrainedModel:
-    """The same for an architecture, width and depth; its other dimensions are arbitrary.
-
-    Raises:
-        InputError: there is no such model.
-    """
+    """The same for an architecture, width and depth; its other dimensions are arbitrary."""
     from transformers import AutoConfig
 
     further = {"num_key_value_heads": 1} if backbone_of_type(model_type).causal else {}
@@ -306,7 +242,19 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def unloadable(name: str, error: Exception) -> InputError:
+@contextmanager
+def _loadable(base: BaseName) -> Iterator[None]:
+    """Quietly, with an InputError for whatever is raised while a model's files are loaded."""
+    try:
+        with quiet_transformers():
+            yield
+    except BaseException as error:
+        if not (isinstance(error, Exception) or is_panic(error)):
+            raise
+        raise unloadable(base.name, error) from error
+
+
+def unloadable(name: str, error: BaseException) -> InputError:
     """The error for a model that transformers could not load."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if not Path(name).exists() and name not in BUNDLED:

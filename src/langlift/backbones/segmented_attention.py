@@ -89,11 +89,16 @@ class Segments:
 
 
 @dataclass(frozen=True)
-class AttentionMask:
-    """Which tokens a token attends to: those closer than ``window`` and, if ``causal``, not those after it."""
+class Attention:
+    """How a sentence attends to itself: softmax(q k' ``scale``) v, with ``dropout`` of the shares.
+
+    A token attends to those closer than ``window`` and, if ``causal``, not to those after it.
+    """
 
     causal: bool
     window: int | None
+    scale: float
+    dropout: float = 0.0
 
     def hides_some(self, length: int) -> bool:
         """Whether some tokens of a sentence do not see each other."""
@@ -154,15 +159,15 @@ def flat_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **further
         )
         return ordinary
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if (shared := query.shape[1] // key.shape[1]) > 1:
         key, value = (x.repeat_interleave(shared, dim=1) for x in (key, value))
     # Rotary positions may leave queries and keys in float32 where autocast made the values bf16.
     q, k, v = (x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value))
-    mask = AttentionMask(module.is_causal, sliding_window)  # type: ignore[arg-type]
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    how = Attention(module.is_causal, sliding_window, scale, dropout)  # type: ignore[arg-type]
     if query.is_cuda or (query.dtype == torch.float32 and not torch.is_grad_enabled()):
-        return _fused(q, k, v, segments, scale, dropout, mask)[None], None
-    return SegmentedAttention.apply(q, k, v, segments, scale, dropout, mask)[None], None
+        return _fused(q, k, v, segments, how)[None], None
+    return SegmentedAttention.apply(q, k, v, segments, how)[None], None
 
 
 class SegmentedAttention(torch.autograd.Function):
@@ -173,37 +178,28 @@ class SegmentedAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        segments: Segments,
-        scale: float,
-        dropout: float,
-        mask: AttentionMask,
-    ) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, segments: Segments, how: Attention) -> Tensor:
         """Shapes [tokens, heads, d] -> the same."""
         layout = _layout(segments, query.shape[1], query.device)
         queries, keys, values = (layout.by_head(x) for x in (query, key, value))
         output = torch.empty_like(values)
         kept: list[Tensor] = []
         for group, q, k, v, o in layout.split(queries, keys, values, output):
-            hidden = _hidden(group, mask, query.shape[1], q.dtype, q.device)
-            shares = _softmax(torch.baddbmm(hidden, q, k.transpose(1, 2), alpha=scale))
+            hidden = _hidden(group, how, query.shape[1], q.dtype, q.device)
+            shares = _softmax(torch.baddbmm(hidden, q, k.transpose(1, 2), alpha=how.scale))
             kept.append(shares)
-            if dropout:
-                kept.append(dropout_noise(shares, dropout))
+            if how.dropout:
+                kept.append(dropout_noise(shares, how.dropout))
                 shares = shares * kept[-1]
             torch.bmm(shares, v, out=o)
         ctx.save_for_backward(queries, keys, values, *kept)
-        ctx.layout, ctx.scale, ctx.dropout = layout, scale, dropout
+        ctx.layout, ctx.how = layout, how
         return layout.by_token(output)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of query, key and value, where they are wanted."""
-        layout, scale = ctx.layout, ctx.scale
+        layout, how = ctx.layout, ctx.how
         queries, keys, values, *kept = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
         gradients = [torch.empty_like(values) for _ in wanted]
@@ -211,7 +207,7 @@ class SegmentedAttention(torch.autograd.Function):
             queries, keys, values, layout.by_head(gradient), *gradients
         ):
             shares = kept.pop(0)
-            keep = kept.pop(0) if ctx.dropout else None
+            keep = kept.pop(0) if how.dropout else None
             if wanted[2]:
                 used = shares if keep is None else shares * keep
                 torch.bmm(used.transpose(1, 2), of_output, out=of_v)
@@ -220,10 +216,10 @@ class SegmentedAttention(torch.autograd.Function):
                 if keep is not None:
                     of_shares *= keep
                 of_scores = torch._softmax_backward_data(of_shares, shares, -1, shares.dtype)
-                torch.baddbmm(of_q, of_scores, k, beta=0, alpha=scale, out=of_q)
-                torch.baddbmm(of_k, of_scores.transpose(1, 2), q, beta=0, alpha=scale, out=of_k)
+                torch.baddbmm(of_q, of_scores, k, beta=0, alpha=how.scale, out=of_q)
+                torch.baddbmm(of_k, of_scores.transpose(1, 2), q, beta=0, alpha=how.scale, out=of_k)
         found = (layout.by_token(x) if wants else None for x, wants in zip(gradients, wanted, strict=True))
-        return (*found, None, None, None, None)
+        return (*found, None, None)
 
 
 @dataclass(frozen=True)
@@ -283,81 +279,56 @@ def _softmax(scores: Tensor) -> Tensor:
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(mode=False)
-def _hidden(group: Group, mask: AttentionMask, heads: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _hidden(group: Group, how: Attention, heads: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """What is added to a group's scores, broadcast to their shape: -inf where a token does not see another."""
     seen = torch.ones(1, 1, group.longest, dtype=torch.bool, device=device)
     if group.padded:
         seen = _grid(group.lengths, device)[1][:, None].repeat_interleave(heads, dim=0)
-    if mask.hides_some(group.longest):
+    if how.hides_some(group.longest):
         # Padding attends to itself: a row without any key would have no softmax.
         itself = torch.eye(group.longest, dtype=torch.bool, device=device)
-        seen = (seen & ~mask.hidden(group.longest, device)) | itself
+        seen = (seen & ~how.hidden(group.longest, device)) | itself
     return torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, -torch.inf)
 
 
-def _fused(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    segments: Segments,
-    scale: float,
-    dropout: float,
-    mask: AttentionMask,
-) -> Tensor:
+def _fused(query: Tensor, key: Tensor, value: Tensor, segments: Segments, how: Attention) -> Tensor:
     """The same with fused kernels; on a GPU few calls for all lengths: a call costs more than some padding."""
     if not query.is_cuda or len(segments.runs) == 1:
-        return _fused_by_run(query, key, value, segments, scale, dropout, mask)
+        return _fused_by_run(query, key, value, segments, how)
     kernel = _variable_length_kernel()
-    if kernel is None or dropout or query.dtype not in (torch.float16, torch.bfloat16):
-        return _fused_padded(query, key, value, segments, scale, dropout, mask)
+    if kernel is None or how.dropout or query.dtype not in (torch.float16, torch.bfloat16):
+        return _fused_padded(query, key, value, segments, how)
     boundaries, longest = _boundaries(segments.lengths, query.device), max(segments.lengths)
-    behind = -1 if mask.window is None else mask.window - 1
-    window = (behind, 0 if mask.causal else behind)
+    behind = -1 if how.window is None else how.window - 1
+    window = (behind, 0 if how.causal else behind)
     output: Tensor = kernel(
-        query, key, value, boundaries, boundaries, longest, longest, scale=scale, window_size=window
+        query, key, value, boundaries, boundaries, longest, longest, scale=how.scale, window_size=window
     )
     return output
 
 
-def _fused_by_run(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    segments: Segments,
-    scale: float,
-    dropout: float,
-    mask: AttentionMask,
-) -> Tensor:
-    """One fused call for each run of equal length."""
+def _fused_by_run(query: Tensor, key: Tensor, value: Tensor, segments: Segments, how: Attention) -> Tensor:
     sizes = [count * length for _, count, length in segments.runs]
     outputs = []
     for (_, count, length), *parts in zip(
         segments.runs, *(x.split(sizes) for x in (query, key, value)), strict=True
     ):
         q, k, v = (x.unflatten(0, (count, length)).transpose(1, 2) for x in parts)
-        plain = mask.window is None or length <= mask.window
-        seen = None if plain else ~mask.hidden(length, q.device)
+        plain = how.window is None or length <= how.window
+        seen = None if plain else ~how.hidden(length, q.device)
         attended = scaled_dot_product_attention(
-            q, k, v, attn_mask=seen, dropout_p=dropout, scale=scale, is_causal=plain and mask.causal
+            q, k, v, attn_mask=seen, dropout_p=how.dropout, scale=how.scale, is_causal=plain and how.causal
         )
         outputs.append(attended.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)
 
 
-def _fused_padded(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    segments: Segments,
-    scale: float,
-    dropout: float,
-    mask: AttentionMask,
-) -> Tensor:
+def _fused_padded(query: Tensor, key: Tensor, value: Tensor, segments: Segments, how: Attention) -> Tensor:
     """One fused call for all sentences, padded here only, or one for each group of them."""
     if len(groups := _padded_together(segments.lengths)) > 1:
         sizes = [sum(group.lengths) for group in groups]
         parts = zip(query.split(sizes), key.split(sizes), value.split(sizes), groups, strict=True)
-        return torch.cat([_fused_padded(q, k, v, group, scale, dropout, mask) for q, k, v, group in parts])
+        return torch.cat([_fused_padded(q, k, v, group, how) for q, k, v, group in parts])
     places, is_token = _grid(segments.lengths, query.device)
     count, longest = is_token.shape
     q, k, v = (
@@ -367,16 +338,16 @@ def _fused_padded(
         .transpose(1, 2)
         for x in (query, key, value)
     )
-    whole = mask.window is None or longest <= mask.window
+    whole = how.window is None or longest <= how.window
     seen: Tensor | None = is_token[:, None, None]
-    if mask.causal and whole:
+    if how.causal and whole:
         seen = None  # padding comes after everything that is attended to
     elif not whole:
         # Padding attends to itself: a row without any key would have no softmax and no gradient.
         itself = torch.eye(longest, dtype=torch.bool, device=is_token.device)
-        seen = (is_token[:, None, None] & ~mask.hidden(longest, is_token.device)) | itself
+        seen = (is_token[:, None, None] & ~how.hidden(longest, is_token.device)) | itself
     attended = scaled_dot_product_attention(
-        q, k, v, attn_mask=seen, dropout_p=dropout, scale=scale, is_causal=seen is None
+        q, k, v, attn_mask=seen, dropout_p=how.dropout, scale=how.scale, is_causal=seen is None
     )
     return attended.transpose(1, 2).flatten(0, 1).index_select(0, places)
 

@@ -1,9 +1,7 @@
-"""Save and load adapter folders, in AdapterHub's layout or PEFT's, with the MLM head that was trained with
-them.
-"""
+"""Save and load adapter folders, in AdapterHub's layout or PEFT's, with the MLM head that was trained with them."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +18,12 @@ from langlift.adapters.lora import LoraConfig
 from langlift.adapters.method import AdapterConfig
 from langlift.adapters.peft_adapter import PeftAdapterConfig
 from langlift.backbones.base_model import BaseModel, BaseName
-from langlift.backbones.mlm_head import decoder_bias, head_parameters
-from langlift.backbones.registry import Backbone, backbone_of, backbone_of_type
+from langlift.backbones.registry import Backbone, backbone_of, backbone_of_type, decoder_bias, head_parameters
 from langlift.checkpoints import layouts
 from langlift.checkpoints.configurations import adapterhub_config, config_from_adapterhub, config_from_peft
 from langlift.checkpoints.weight_files import read_metadata, read_safetensors
 from langlift.errors import InputError
-from langlift.files import read_json
+from langlift.files import read_json, write_json
 
 MLM_HEAD = "mlm_head.safetensors"
 METADATA = "langlift"
@@ -72,18 +69,10 @@ def write_adapterhub(
     folder: Path, settings: Mapping[str, Any], weights: Mapping[str, Tensor], identity: Mapping[str, Any]
 ) -> None:
     """Write configuration and weights in AdapterHub's layout into an existing folder."""
-    own = {METADATA: identity[METADATA]} if METADATA in identity else {}
-    recorded = {field: identity.get(field) for field in IDENTITY}
-    write_config(
-        folder / layouts.CONFIG_FILE,
-        {**recorded, **own, "config": settings, "version": layouts.ADAPTERHUB_VERSION},
-    )
+    recorded = {field: identity[field] for field in (*IDENTITY, METADATA) if field in identity}
+    content = {**recorded, "config": settings, "version": layouts.ADAPTERHUB_VERSION}
+    write_json(folder / layouts.CONFIG_FILE, content)
     save_file(dict(weights), folder / layouts.ADAPTERHUB_WEIGHTS)
-
-
-def write_config(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a configuration as AdapterHub's library does: JSON with sorted keys."""
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) -> str:
@@ -118,11 +107,15 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str | None = None) 
                 f"{folder}: configuration and weights disagree about the invertible block", "train it again"
             )
     attach(model, name, config)
-    used = fill(layouts.adapter_keys(model, name, config), weights, folder)
+    parameters = dict(layouts.adapter_keys(model, name, config))
     # Only the first adapter of a stack uses its invertible block.
-    require_all_used(folder, {k for k in weights.keys() - used if ".invertible_adapters." not in k})
+    fill(
+        parameters,
+        {k: w for k, w in weights.items() if k in parameters or ".invertible_adapters." not in k},
+        folder,
+    )
     if head := stored_head(model, folder):
-        fill(head.items(), read_safetensors(folder / MLM_HEAD), folder)
+        fill(head, read_safetensors(folder / MLM_HEAD), folder)
     return name
 
 
@@ -136,11 +129,7 @@ def refuse_part_of_fusion(folder: Path) -> None:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """An adapter folder's ``adapter_config.json``.
-
-    Raises:
-        InputError: it is missing or damaged.
-    """
+    """An adapter folder's ``adapter_config.json``; InputError if it is missing or damaged."""
     path = folder / layouts.CONFIG_FILE
     description = read_json(path)
     if {"config", "name"} <= description.keys() or "peft_type" in description:
@@ -161,11 +150,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def read_identity(folder: Path) -> dict[str, Any]:
-    """The record of the adapter and its base model in a folder; empty if PEFT wrote it.
-
-    Raises:
-        InputError: it is missing or damaged.
-    """
+    """The record of the adapter and its base model in a folder; empty if PEFT wrote it."""
     description = read_description(folder)
     if "peft_type" not in description:
         return description
@@ -178,11 +163,7 @@ def read_identity(folder: Path) -> dict[str, Any]:
 
 
 def read_config(folder: Path, backbone: Backbone) -> AdapterConfig:
-    """The configuration of the adapter in a folder.
-
-    Raises:
-        InputError: the folder contains no adapter, or one that cannot be loaded.
-    """
+    """The configuration of the adapter in a folder; InputError if it cannot be loaded."""
     description = read_description(folder)
     path = folder / layouts.CONFIG_FILE
     require_base(folder, read_identity(folder), model_type=backbone.model_type)
@@ -205,23 +186,9 @@ def require_base(folder: Path, identity: Mapping[str, Any], **here: Any) -> None
             )
 
 
-def require_all_used(folder: Path, unused: set[str]) -> None:
-    """Raise an InputError if weights of the folder were not used."""
-    if unused:
-        raise InputError(
-            f"{folder}: contains weights that do not fit this model, such as {min(unused)}",
-            "the adapter is of another kind or for another base: give the base it was trained on with --base",
-        )
-
-
-def fill(keys: Iterable[tuple[str, nn.Parameter]], weights: dict[str, Tensor], folder: Path) -> set[str]:
-    """Copy weights into parameters, given as (key, parameter); returns the keys.
-
-    Raises:
-        InputError: a weight is missing or has another shape.
-    """
-    used = set()
-    for key, parameter in keys:
+def fill(parameters: Mapping[str, nn.Parameter], weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Copy weights into parameters by their keys; InputError unless all fit, and nothing is left."""
+    for key, parameter in parameters.items():
         if key not in weights:
             raise InputError(
                 f"{folder}: the weight {key} is missing",
@@ -232,8 +199,11 @@ def fill(keys: Iterable[tuple[str, nn.Parameter]], weights: dict[str, Tensor], f
             raise InputError(f"{folder}: the weight {key} has shape {shapes}", "give the base it was trained on")
         with torch.no_grad():
             parameter.copy_(weights[key])
-        used.add(key)
-    return used
+    if unused := weights.keys() - parameters.keys():
+        raise InputError(
+            f"{folder}: contains weights that do not fit this model, such as {min(unused)}",
+            "the adapter is of another kind or for another base: give the base it was trained on with --base",
+        )
 
 
 def save_mlm_head(parameters: Mapping[str, nn.Parameter], folder: Path) -> None:
@@ -242,19 +212,14 @@ def save_mlm_head(parameters: Mapping[str, nn.Parameter], folder: Path) -> None:
 
 
 def stored_head(model: PreTrainedModel, folder: Path) -> dict[str, nn.Parameter]:
-    """The parameters of a model's MLM head that an adapter folder contains; they are not loaded.
-
-    Raises:
-        InputError: the file is damaged, or from another architecture, width or vocabulary.
-    """
+    """The parameters of a model's MLM head that an adapter folder contains, not loaded; InputError if others."""
     path = folder / MLM_HEAD
     if not path.exists():
         return {}
     stored, here = read_safetensors(path), head_parameters(model) | decoder_bias(model)
     if any(name not in here or weight.shape != here[name].shape for name, weight in stored.items()):
         raise InputError(
-            f"{path}: an MLM head of another architecture, width or vocabulary",
-            "give the base it was trained on",
+            f"{path}: an MLM head of another architecture, width or vocabulary", "give the base it was trained on"
         )
     return {name: here[name] for name in stored}
 
@@ -263,10 +228,8 @@ def load_language_model(name: str, base: BaseName, masked_only: bool = False) ->
     """A model; an adapter is attached to its base.
 
     ``name`` is the folder of an adapter or a run, a model folder, a hub id or a bundled model. ``base`` replaces
-    the base model that an adapter recorded. ``masked_only`` rejects decoders.
-
-    Raises:
-        InputError: it is none of these, it is damaged, or its base cannot be found.
+    the base model that an adapter recorded. ``masked_only`` rejects decoders. InputError if it is none of these,
+    it is damaged, or its base cannot be found.
     """
     folder = Path(name)
     adapter = folder if (folder / layouts.CONFIG_FILE).is_file() else None

@@ -125,11 +125,7 @@ def adapterhub_config(config: AdapterConfig, backbone: Backbone) -> dict[str, An
 def config_from_adapterhub(
     description: Mapping[str, Any], backbone: Backbone, path: Path
 ) -> SeqBnConfig | LoraConfig:
-    """The configuration in AdapterHub's ``adapter_config.json`` of any release; ``path`` is for errors.
-
-    Raises:
-        InputError: another kind of adapter, or one that the library computes differently.
-    """
+    """What AdapterHub's ``adapter_config.json`` of any release describes; ``path`` is for errors."""
     stored = description.get("config") or description.get("config_id")
     if isinstance(stored, str):
         stored = _named(stored, path)
@@ -150,11 +146,7 @@ def config_from_adapterhub(
 
 
 def config_from_peft(description: Mapping[str, Any], backbone: Backbone, path: Path) -> PeftAdapterConfig:
-    """The configuration in PEFT's ``adapter_config.json``; ``path`` is for errors.
-
-    Raises:
-        InputError: another kind of adapter, or one that langlift would compute differently.
-    """
+    """What PEFT's ``adapter_config.json`` describes; ``path`` is for errors."""
     classes = {method.load_class() for method in METHODS.values() if method.layout == "peft"}
     kinds = {kind.PEFT_TYPE: kind for kind in classes}
     kind = description["peft_type"]
@@ -169,8 +161,7 @@ def _seq_bn(stored: Mapping[str, Any], own: Any, path: Path) -> SeqBnConfig:
     if key := first_difference(stored, ADAPTERHUB_BOTTLENECK, {*WITHOUT_EFFECT, "leave_out"}, NEVER_LEFT_OUT):
         value = f"is {stored[key]!r}" if stored.get(key) is not None else "is not given"
         raise InputError(
-            f"{path}: another kind of adapter ({key} {value}, not {ADAPTERHUB_BOTTLENECK[key]!r})",
-            READABLE,
+            f"{path}: another kind of adapter ({key} {value}, not {ADAPTERHUB_BOTTLENECK[key]!r})", READABLE
         )
     block, factor = stored.get("inv_adapter"), stored.get("inv_adapter_reduction_factor")
     if isinstance(old := stored.get("invertible_adapter"), dict):  # as in 1.x

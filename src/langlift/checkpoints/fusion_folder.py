@@ -16,10 +16,8 @@ from langlift.checkpoints.adapter_folder import (
     load_adapter,
     read_config,
     read_description,
-    require_all_used,
     require_base,
     write_adapter,
-    write_config,
 )
 from langlift.checkpoints.configurations import (
     ADAPTERHUB_FUSION,
@@ -27,9 +25,9 @@ from langlift.checkpoints.configurations import (
     first_difference,
     own_architecture,
 )
-from langlift.checkpoints.weight_files import read_pickle, read_safetensors
+from langlift.checkpoints.weight_files import read_either, read_safetensors
 from langlift.errors import InputError
-from langlift.files import read_json
+from langlift.files import read_json, write_json
 
 
 def save_fusion(model: PreTrainedModel, name: str, folder: Path, base: str) -> None:
@@ -40,7 +38,7 @@ def save_fusion(model: PreTrainedModel, name: str, folder: Path, base: str) -> N
         "config": {**ADAPTERHUB_FUSION, **own_architecture(backbone_of(model))},
         "version": layouts.ADAPTERHUB_VERSION,
     }
-    write_config(folder / layouts.FUSION_CONFIG, content)
+    write_json(folder / layouts.FUSION_CONFIG, content)
     save_file(
         {key: p.detach().cpu().contiguous() for key, p in layouts.fusion_keys(model, name)},
         folder / layouts.FUSION_WEIGHTS,
@@ -51,10 +49,8 @@ def load_fusion(model: PreTrainedModel, folder: Path) -> str:
     """Fuse a model's adapters, which must be those of the folder's fusion, in order; returns its name.
 
     The weights are read from ``model_adapter_fusion.safetensors``, or else (tensors only) from
-    ``pytorch_model_adapter_fusion.bin``.
-
-    Raises:
-        InputError: the folder contains no fusion, or one of another kind, of other adapters or for another base.
+    ``pytorch_model_adapter_fusion.bin``. InputError if the folder contains no fusion, or one of another kind, of
+    other adapters or for another base.
     """
     path = folder / layouts.FUSION_CONFIG
     description = read_json(path)
@@ -80,10 +76,7 @@ def load_fusion(model: PreTrainedModel, folder: Path) -> str:
             f"{path}: fuses {', '.join(members)}; loaded are {', '.join(attached(model)) or 'no adapters'}",
             "load its adapters first, in this order and with these names",
         )
-    if (folder / layouts.FUSION_WEIGHTS).exists() or not (folder / layouts.FUSION_PICKLE).exists():
-        weights = read_safetensors(folder / layouts.FUSION_WEIGHTS)
-    else:
-        weights = read_pickle(folder / layouts.FUSION_PICKLE)
+    _, weights = read_either(folder, layouts.FUSION_WEIGHTS, layouts.FUSION_PICKLE)
     name = ",".join(members)
     place, prefix = "adapter_fusion_layer", f"{model.base_model_prefix}."
     weights = {
@@ -91,17 +84,12 @@ def load_fusion(model: PreTrainedModel, folder: Path) -> str:
         for key, value in weights.items()
     }
     fuse(model)
-    used = fill(layouts.fusion_keys(model, name), weights, folder)
-    require_all_used(folder, weights.keys() - used)
+    fill(dict(layouts.fusion_keys(model, name)), weights, folder)
     return name
 
 
 def load_members(model: PreTrainedModel, folders: Sequence[Path], names: Sequence[str]) -> None:
-    """Attach the adapters to be fused, with their names.
-
-    Raises:
-        InputError: a folder contains no adapter, one that cannot be fused, or one for another base model.
-    """
+    """Attach the adapters to be fused, with their names; InputError if one cannot be fused."""
     for folder, name in zip(folders, names, strict=True):
         method = METHODS[read_config(folder, backbone_of(model)).method]
         if not method.fusible:
@@ -110,11 +98,7 @@ def load_members(model: PreTrainedModel, folders: Sequence[Path], names: Sequenc
 
 
 def member_names(folders: Sequence[Path]) -> list[str]:
-    """A name for each adapter to be fused: the stored names if they are distinct, else the folders' names.
-
-    Raises:
-        InputError: a folder contains no adapter, or is given twice.
-    """
+    """The stored names of the adapters to be fused, or if they are not distinct, the folders' names."""
     descriptions = [read_description(folder) for folder in folders]
     resolved = [folder.resolve() for folder in folders]
     if len(set(resolved)) < len(resolved):

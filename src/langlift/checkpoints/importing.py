@@ -17,16 +17,9 @@ from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import weightless_model, weightless_model_of
 from langlift.backbones.registry import backbone_of_type
 from langlift.checkpoints import layouts
-from langlift.checkpoints.adapter_folder import (
-    fill,
-    identity_of,
-    read_description,
-    require_all_used,
-    require_base,
-    write_adapter,
-)
+from langlift.checkpoints.adapter_folder import fill, identity_of, read_description, require_base, write_adapter
 from langlift.checkpoints.configurations import config_from_adapterhub, config_from_peft
-from langlift.checkpoints.weight_files import read_pickle, read_safetensors
+from langlift.checkpoints.weight_files import read_either
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder, read_json
 from langlift.model_cards import render_card, split_front_matter
@@ -196,23 +189,17 @@ def _read(
         raise InputError(f"{path}: specifies an adapter of an impossible size", "the file is damaged") from None
     if isinstance(config, PeftAdapterConfig) and not from_peft:
         weights = {layouts.peft_from_adapterhub(key, name): value for key, value in weights.items()}
-    used = fill(layouts.adapter_keys(model, name, config), weights, folder)
-    require_all_used(folder, weights.keys() - used)
+    fill(dict(layouts.adapter_keys(model, name, config)), weights, folder)
     base = base.or_else(str(description.get("model_name") or ""))
     return identity_of(model, name, base.name), config, weights
 
 
 def _weights(folder: Path, pickle: str) -> dict[str, Tensor]:
     """The weights in float32, without shared memory."""
-    if (folder / layouts.ADAPTERHUB_WEIGHTS).exists():
-        path, weights = folder / layouts.ADAPTERHUB_WEIGHTS, read_safetensors(folder / layouts.ADAPTERHUB_WEIGHTS)
-    elif (folder / pickle).exists():
-        path, weights = folder / pickle, read_pickle(folder / pickle)
-    else:
-        expected = (
-            f"{layouts.PEFT_WEIGHTS if pickle == layouts.PEFT_PICKLE else layouts.ADAPTERHUB_WEIGHTS} or {pickle}"
-        )
-        raise InputError(f"{folder}: has no weights ({expected})", "download the adapter again")
+    if not any((folder / name).exists() for name in (layouts.ADAPTERHUB_WEIGHTS, pickle)):
+        other = layouts.PEFT_WEIGHTS if pickle == layouts.PEFT_PICKLE else layouts.ADAPTERHUB_WEIGHTS
+        raise InputError(f"{folder}: has no weights ({other} or {pickle})", "download the adapter again")
+    path, weights = read_either(folder, layouts.ADAPTERHUB_WEIGHTS, pickle)
     for key, value in weights.items():
         if not value.is_floating_point() or not torch.isfinite(value).all():
             raise InputError(

@@ -22,6 +22,13 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
 
 
+def read_either(folder: Path, safetensors: str, pickle: str) -> tuple[Path, dict[str, Tensor]]:
+    """The weight file of a folder, the one in safetensors if there are both, and its tensors."""
+    if (folder / safetensors).exists() or not (folder / pickle).exists():
+        return folder / safetensors, read_safetensors(folder / safetensors)
+    return folder / pickle, read_pickle(folder / pickle)
+
+
 def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of a safetensors file, empty if it has none."""
     with _safetensors_readable(path), safe_open(path, framework="pt") as file:

@@ -1,27 +1,41 @@
 """Build a folder with train, dev and test splits, examples of dropped text, and a manifest from text sources."""
 
+import hashlib
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from unicodedata import unidata_version
+
+import numpy as np
 
 from langlift.corpus import deduplication, filters, leakage
 from langlift.corpus.characters import characters_per_word
 from langlift.corpus.language_identification import THRESHOLD, LanguageIdentifier
 from langlift.corpus.leakage import read_evaluation_sets
-from langlift.corpus.pipeline import DroppedText, Pipeline, in_batches
+from langlift.corpus.pipeline import DroppedText, Pipeline, TextSize, in_batches
 from langlift.corpus.sources import SourceSpec, TextSource, open_source, parse_source
-from langlift.corpus.split_writer import MINIMUM_DOCUMENTS, SplitWriter
-from langlift.data_folder import MEGABYTE, write_dropped, write_manifest
+from langlift.data_folder import MANIFEST, MEGABYTE, SPLITS, write_dropped
 from langlift.errors import InputError
-from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes
+from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes, write_json
 from langlift.languages import Language
 from langlift.progress import ProgressBar
 
 MAX_BYTES = 10**9
+SPLITS_OF_TEN = ("dev", "test") + ("train",) * 8
+MINIMUM_DOCUMENTS = 3
+LIMITS = (
+    *("MINIMUM_WORDS", "MAXIMUM_WORDS", "MINIMUM_LETTERS", "MINIMUM_SCRIPT", "MAXIMUM_RUNS", "MAXIMUM_WORD"),
+    "MAXIMUM_NGRAMS",
+)
+"""The limits of the filters, for the manifest."""
+
+encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,32 @@ class CorpusResult:
     megabytes_per_second: float
     peak_memory_bytes: int
     versions: dict[str, str]
+
+
+def write_splits(
+    folder: Path, documents: Iterable[list[str]], seed: int, scoring: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Write ``train.jsonl``, ``dev.jsonl`` and ``test.jsonl``; returns the size and SHA-256 of each.
+
+    Documents are numbered from 1. Each block of ten is split by a separate permutation, drawn from ``seed``. With
+    fewer than ten documents in all, dev and test get one each. With ``scoring``, all documents go to test.
+    """
+    names = ("test",) if scoring else SPLITS
+    sizes, digests = {name: TextSize() for name in names}, {name: hashlib.sha256() for name in names}
+    random, documents, written = np.random.default_rng(seed), iter(documents), 0
+    with ExitStack() as stack:
+        files = {name: stack.enter_context((folder / f"{name}.jsonl").open("wb")) for name in names}
+        while block := list(islice(documents, len(SPLITS_OF_TEN))):
+            # A lone short block takes the first places of SPLITS_OF_TEN, so that dev and test get a document.
+            places = random.permutation(len(SPLITS_OF_TEN) if written else len(block))
+            for lines, place in zip(block, places, strict=False):
+                written += 1
+                split = "test" if scoring else SPLITS_OF_TEN[place]
+                rows = "".join(f'{{"text": {encode(line)}, "document": {written}}}\n' for line in lines).encode()
+                files[split].write(rows)
+                digests[split].update(rows)
+                sizes[split].add(len(lines), len(rows))
+    return {name: asdict(sizes[name]) | {"sha256": digests[name].hexdigest()} for name in names}
 
 
 def build_corpus(
@@ -94,8 +134,8 @@ def build_corpus(
     )
     read, kept = pipeline.read, pipeline.kept
     with new_folder(out) as folder:
-        with SplitWriter(folder, seed, scoring) as writer:
-            described = _process_sources(opened, pipeline, writer, max_bytes, available)
+        described: list[dict[str, Any]] = []
+        splits = write_splits(folder, _kept(opened, pipeline, max_bytes, available, described), seed, scoring)
         minimum = 1 if scoring else MINIMUM_DOCUMENTS
         if not read.documents:
             raise InputError("the sources contain no text", "check the source and its configuration")
@@ -122,14 +162,14 @@ def build_corpus(
             leaks=dict(pipeline.leaks.most_common()),
             deduplication=pipeline.deduplication.state(),
             stopped_by_budget=pipeline.full,
-            splits=writer.described(),
+            splits=splits,
             seconds=round(seconds, 2),
             megabytes_per_second=round(read.bytes / MEGABYTE / max(seconds, 1e-9), 2),
             peak_memory_bytes=process_peak_memory_bytes(),
             versions={"unicode": unidata_version}
             | {name: version(name) for name in ("langlift", "datasets", "numpy", "rbloom", "regex")},
         )
-        write_manifest(folder, asdict(result))
+        write_json(folder / MANIFEST, asdict(result))
     return result
 
 
@@ -150,24 +190,24 @@ def _specs(sources: Sequence[str], filtered: bool) -> tuple[list[SourceSpec], bo
     return specs, scoring
 
 
-def _process_sources(
-    sources: Sequence[TextSource], pipeline: Pipeline, writer: SplitWriter, max_bytes: int, available: int | None
-) -> list[dict[str, Any]]:
-    """Write the kept text of the sources; returns their descriptions for the manifest."""
+def _kept(
+    sources: Sequence[TextSource],
+    pipeline: Pipeline,
+    max_bytes: int,
+    available: int | None,
+    described: list[dict[str, Any]],
+) -> Iterator[list[str]]:
+    """The kept documents of the sources, whose descriptions for the manifest are added to ``described``."""
     read, kept = pipeline.read, pipeline.kept
-    if by_read := available is not None and available <= max_bytes:
-        bar = ProgressBar("corpus", max(1, available // MEGABYTE), "MB read")
-    else:
-        unit = "MB kept of the budget (sources may end before)"
-        bar = ProgressBar("corpus", max(1, max_bytes // MEGABYTE), unit)
+    by_read = available is not None and available <= max_bytes
+    total = min(max_bytes, available or max_bytes)
+    unit = "MB read" if by_read else "MB kept of the budget (sources may end before)"
     shown = 0
-    described = []
-    with bar:
+    with ProgressBar("corpus", max(1, total // MEGABYTE), unit) as bar:
         for source in sources:
             read_before, kept_before = replace(read), replace(kept)
             for batch in in_batches(() if pipeline.full else source.documents):
-                for document in pipeline.process(batch):
-                    writer.add(document)
+                yield from pipeline.process(batch)
                 done = (read if by_read else kept).bytes // MEGABYTE
                 if done > shown:
                     bar.advance(done - shown)
@@ -176,13 +216,11 @@ def _process_sources(
                     break
             amounts = {"read": asdict(read - read_before), "kept": asdict(kept - kept_before)}
             described.append(asdict(source.spec) | {"licence": source.licence, "files": source.files} | amounts)
-    return described
 
 
 def _settings(
     language: Language, max_bytes: int, exclude: Sequence[Path], language_model: Path | None, seed: int
 ) -> dict[str, Any]:
-    """Everything that determines what is kept."""
     return {
         "max_bytes": max_bytes,
         "seed": seed,
@@ -190,13 +228,7 @@ def _settings(
         "language_model": str(language_model) if language_model is not None else None,
         "language_threshold": THRESHOLD if language_model is not None else None,
         "characters_per_word": characters_per_word(language.script) or None,
-        "minimum_words": filters.MINIMUM_WORDS,
-        "maximum_words": filters.MAXIMUM_WORDS,
-        "minimum_letters": filters.MINIMUM_LETTERS,
-        "minimum_script": filters.MINIMUM_SCRIPT,
-        "maximum_runs": filters.MAXIMUM_RUNS,
-        "maximum_word": filters.MAXIMUM_WORD,
-        "maximum_ngrams": filters.MAXIMUM_NGRAMS,
+        **{name.lower(): getattr(filters, name) for name in LIMITS},
         "leak_contained_words": leakage.CONTAINED,
         "leak_shared_words": leakage.SHARED,
         "shingle_words": deduplication.SHINGLE,

@@ -8,11 +8,7 @@ SIZE = re.compile(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*(?:([KMGT])(I)?)?B?\s*", re.IG
 
 
 def parse_bytes(text: str) -> int:
-    """A number of bytes; K, M, G and T are powers of 1000, Ki, Mi, Gi and Ti powers of 1024.
-
-    Raises:
-        InputError: it is not a size, or less than one byte.
-    """
+    """A number of bytes, at least 1; K, M, G and T are powers of 1000, Ki, Mi, Gi and Ti of 1024."""
     size = 0
     if match := SIZE.fullmatch(text):
         number, prefix, binary = match.groups()

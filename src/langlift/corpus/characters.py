@@ -50,11 +50,7 @@ def characters_per_word(script: str) -> int:
 
 @cache
 def kinds(script: str) -> np.ndarray:
-    """The kind of every code point up to ``LIMIT`` (uint8, ``LIMIT`` + 1), for a language in ``script``.
-
-    Raises:
-        InputError: Unicode has no such script.
-    """
+    """The kind of every code point for a language in ``script`` (uint8, ``LIMIT`` + 1); InputError if unknown."""
     table = np.full(LIMIT + 1, SYMBOL, dtype=np.uint8)
     try:
         own = "".join(rf"\p{{Script={part}}}" for part in SCRIPT_PARTS.get(script, (script,)))

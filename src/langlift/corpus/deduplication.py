@@ -30,34 +30,10 @@ BANDS, ROWS = 10, 10
 SEED = 0
 
 
-class BloomFilter:
-    """A set of 64-bit integers that may, rarely, claim to contain one that was not added."""
-
-    def __init__(self, items: int) -> None:
-        self.count = 0
-        self._filter = Bloom(max(MINIMUM_ITEMS, items), FALSE_POSITIVES)
-        self.memory_bytes = self._filter.size_in_bits // 8
-
-    def __contains__(self, key: int) -> bool:
-        return key in self._filter
-
-    def add(self, key: int) -> None:
-        """Add a number."""
-        self.count += 1
-        self._filter.add(key)
-
-    @property
-    def false_positive_rate(self) -> float:
-        """The rate reached: ``FALSE_POSITIVES`` once as many numbers as expected have been added, lower before."""
-        hashes = -math.log2(FALSE_POSITIVES)
-        return (1 - math.exp(-hashes * self.count / self._filter.size_in_bits)) ** hashes
-
-
 class Deduplication:
     """Index of a corpus of at most ``max_bytes``: its lines, and the bands of its documents.
 
-    Raises:
-        InputError: the index for this amount of text does not fit into memory.
+    It may, rarely, claim to contain one that was not added. InputError if it does not fit into memory.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -70,31 +46,21 @@ class Deduplication:
                 f"memory; this machine has {memory / 1e9:,.0f} GB",
                 f"at most {int(max_bytes * MAXIMUM_MEMORY * memory / needed / 1e9):,}GB, or build several folders",
             )
-        self.lines, self.bands = BloomFilter(lines), BloomFilter(bands)
+        self.lines, self.bands = (Bloom(max(MINIMUM_ITEMS, n), FALSE_POSITIVES) for n in (lines, bands))
 
     def state(self) -> dict[str, float]:
         """The size of the filters and the false positive rates reached."""
         return {
-            "memory_bytes": self.lines.memory_bytes + self.bands.memory_bytes,
-            "false_positive_rate_lines": self.lines.false_positive_rate,
-            "false_positive_rate_bands": self.bands.false_positive_rate,
+            "memory_bytes": (self.lines.size_in_bits + self.bands.size_in_bits) // 8,
+            "false_positive_rate_lines": false_positive_rate(self.lines),
+            "false_positive_rate_bands": false_positive_rate(self.bands),
         }
 
-    def is_near_duplicate(self, bands: list[int]) -> bool:
-        """Whether a document added before shares a band."""
-        return any(band in self.bands for band in bands)
 
-    def add_document(self, bands: list[int]) -> None:
-        """Add a document's bands."""
-        for band in bands:
-            self.bands.add(band)
-
-    def is_new_line(self, line: int) -> bool:
-        """Whether a line is new; adds it."""
-        if line in self.lines:
-            return False
-        self.lines.add(line)
-        return True
+def false_positive_rate(seen: Bloom) -> float:
+    """The rate reached, by the bits set: about ``FALSE_POSITIVES`` once all expected numbers are added."""
+    hashes = -math.log2(FALSE_POSITIVES)
+    return float(1 - math.exp(-hashes * seen.approx_items / seen.size_in_bits)) ** hashes
 
 
 def document_bands(units: np.ndarray, documents: np.ndarray, per_word: int, count: int) -> list[list[int]]:

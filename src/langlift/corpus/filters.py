@@ -52,7 +52,11 @@ def line_filters(
     yield "few_letters", f"under {MINIMUM_LETTERS:.0%} of its characters are letters", few_letters
     other_script = own < MINIMUM_SCRIPT * (own + others)
     yield "other_script", f"under {MINIMUM_SCRIPT:.0%} of its letters are {script}", other_script
-    runs = _in_runs(lines) > MAXIMUM_RUNS * filled
+    starts = run_starts(lines.line_of.astype(np.int64) << 32 | lines.codes)
+    lengths = np.diff(np.append(starts, len(lines.codes)))
+    long = lengths >= RUN
+    in_runs = np.bincount(lines.line_of[starts[long]], weights=lengths[long], minlength=count)
+    runs = in_runs > MAXIMUM_RUNS * filled
     yield "repeated_characters", f"over {MAXIMUM_RUNS:.0%} of it are runs of one character", runs
     enough = words >= WORDS_FOR_REPETITION
     of_line, occurrences = _occurrences(prints.units, prints.unit_lines)
@@ -67,14 +71,6 @@ def line_filters(
     repeated = np.bincount(ngram_lines, minlength=count) - np.bincount(of_line, minlength=count)
     phrases = enough & (repeated > MAXIMUM_NGRAMS * np.maximum(1, units - size + 1))
     yield "repeated_phrases", f"over {MAXIMUM_NGRAMS:.0%} of its runs of {NGRAM} words are repeated", phrases
-
-
-def _in_runs(lines: Lines) -> np.ndarray:
-    """The number of characters of each line that are in runs of one character."""
-    starts = run_starts(lines.line_of.astype(np.int64) << 32 | lines.codes)
-    lengths = np.diff(np.append(starts, len(lines.codes)))
-    long = lengths >= RUN
-    return np.bincount(lines.line_of[starts[long]], weights=lengths[long], minlength=len(lines.texts))
 
 
 def _occurrences(units: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

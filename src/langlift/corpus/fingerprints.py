@@ -114,7 +114,6 @@ def _prefix_sums(values: np.ndarray) -> np.ndarray:
 
 
 def _substrings(sums: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """The hashes of the substrings from ``starts`` to ``ends``."""
     return mix((sums[ends] - sums[starts]) * _powers(INVERSE, len(sums))[starts])
 
 

@@ -13,13 +13,10 @@ CHARACTERS = 5000
 
 
 class LanguageIdentifier:
-    """Checks whether the most likely label of a text is ``language``, with a probability of at least
-    ``THRESHOLD``.
+    """Checks whether the most likely label of a text is ``language``, with at least the probability ``THRESHOLD``.
 
-    Labels may have a script (``__label__mlt_Latn``) or not (``__label__mt``).
-
-    Raises:
-        InputError: the package or the file is missing, or the file is not a fastText classifier.
+    Labels may have a script (``__label__mlt_Latn``) or not (``__label__mt``). InputError if the package or the
+    file is missing, or the file is not a fastText classifier.
     """
 
     def __init__(self, path: Path, language: Language) -> None:

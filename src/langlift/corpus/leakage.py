@@ -23,6 +23,7 @@ from langlift.corpus.tables import fields_of
 from langlift.corpus.text_files import json_lines, read_raw_lines
 from langlift.data_folder import SAMPLE
 from langlift.errors import InputError
+from langlift.files import files_in
 
 CONTAINED = 6
 SHARED = 8
@@ -90,10 +91,8 @@ def read_evaluation_sets(paths: Sequence[Path], script: str) -> EvaluationSets |
     """Read the evaluation sets in files and, recursively, folders; None if ``paths`` is empty.
 
     Files are .txt (a sentence per line), .tsv (every field, quoted as in CSV or not), .csv (every field), .jsonl
-    and .json (every string), .conll (words in the first column) and .conllu; upper and lower case.
-
-    Raises:
-        InputError: a path is missing or contains no such file, or a file is damaged.
+    and .json (every string), .conll (words in the first column) and .conllu; upper and lower case. InputError if a
+    path is missing or contains no such file, or a file is damaged.
     """
     if not paths:
         return None
@@ -131,11 +130,8 @@ def _files(path: Path) -> list[Path]:
     """The file at a path, or all files in the folder there that are not hidden."""
     hint = f"files of these kinds are read: {', '.join(READERS)}"
     if path.is_dir():
-        found = sorted(
-            file
-            for file in path.rglob("*")
-            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        )
+        parts = {file: file.relative_to(path).parts for file in files_in(path)}
+        found = [file for file in parts if not any(part.startswith(".") for part in parts[file])]
         if not any(file.suffix.lower() in READERS for file in found):
             raise InputError(f"{path}: no evaluation file in it", hint)
         return found
@@ -159,12 +155,10 @@ def _read_table(path: Path, delimiter: str) -> Iterator[str]:
         yield from chain.from_iterable(csv.reader((f"{line}\n" for line in lines), delimiter=delimiter))
 
 
-def _read_json_lines(path: Path) -> Iterator[str]:
-    for _, value in json_lines(path):
-        yield from _strings(value)
-
-
 def _read_json(path: Path) -> Iterator[str]:
+    if path.suffix.lower() == ".jsonl":
+        yield from chain.from_iterable(_strings(value) for _, value in json_lines(path))
+        return
     try:
         yield from _strings(json.loads("\n".join(read_raw_lines(path))))
     except (ValueError, RecursionError) as error:
@@ -210,7 +204,7 @@ READERS: dict[str, Callable[[Path], Iterable[str]]] = {
     ".txt": read_raw_lines,
     ".tsv": partial(_read_table, delimiter="\t"),
     ".csv": partial(_read_table, delimiter=","),
-    ".jsonl": _read_json_lines,
+    ".jsonl": _read_json,
     ".json": _read_json,
     ".conll": _read_columns,
     ".conllu": partial(_read_columns, treebank=True),

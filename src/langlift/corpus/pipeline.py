@@ -6,7 +6,7 @@ Documents are processed in batches; memory is needed for one batch and for the d
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -81,10 +81,7 @@ class DroppedText:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """The counts of each filter as plain data."""
-        return {
-            name: {"lines": dropped.lines, "bytes": dropped.bytes, "documents": dropped.documents}
-            for name, dropped in self.filters.items()
-        }
+        return {name: asdict(dropped) for name, dropped in self.filters.items()}
 
     def summary(self, read: int) -> str:
         """How many of the lines ``read`` were dropped, and by which filters."""
@@ -176,20 +173,21 @@ class Pipeline:
         bands = document_bands(prints.units[left_units], unit_owner, prints.per_word, len(texts))
         self.dropped.by(NEAR_DUPLICATE)
         self.dropped.by(DUPLICATE)
-        hashes = prints.lines.tolist()
+        hashes, seen = prints.lines.tolist(), self.deduplication
         for indices in _by_document(kept, owner):
             own_bands = bands[owner[indices[0]]]
-            if self.deduplication.is_near_duplicate(own_bands):
+            if any(band in seen.bands for band in own_bands):
                 self._drop(NEAR_DUPLICATE, "nearly the same as an earlier document", lines, indices)
                 continue
             new = []
             for i in indices:
-                if self.deduplication.is_new_line(hashes[i]):
-                    new.append(i)
-                else:
+                if hashes[i] in seen.lines:
                     self._drop(DUPLICATE, "the same as an earlier line", lines, [i])
+                else:
+                    seen.lines.add(hashes[i])
+                    new.append(i)
             if new and self._fits(lines, new):
-                self.deduplication.add_document(own_bands)
+                seen.bands.update(own_bands)
                 yield [cleaned[i] for i in new]
 
     def _fits(self, lines: Lines, indices: list[int]) -> bool:

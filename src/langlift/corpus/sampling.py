@@ -14,9 +14,7 @@ def sampling_shares(sizes: Sequence[float], alpha: float) -> npt.NDArray[np.floa
 
     ``sizes`` are the n_i in any unit (sentences, tokens, bytes). ``alpha`` 1 keeps the proportions of the sizes, 0
     gives every source the same share. Conneau and Lample 2019, equation 1; arXiv 2405.12413 uses 0.1 to 0.4.
-
-    Raises:
-        InputError: alpha is negative or not finite, there is no source, or one is empty.
+    InputError if alpha is negative or not finite, there is no source, or one is empty.
     """
     if not (isfinite(alpha) and alpha >= 0):
         raise InputError(
@@ -40,7 +38,4 @@ def draw_sources(
     The result depends only on the seed, and a longer draw begins with the shorter one, so a resumed or longer run
     sees the same sources at the same positions.
     """
-    bounds = np.cumsum(np.asarray(shares, dtype=np.float64))
-    # Times the last bound, which rounding may leave slightly below 1.
-    places = np.random.default_rng(seed).random(count) * bounds[-1]
-    return np.searchsorted(bounds, places, side="right").astype(np.int64)
+    return np.random.default_rng(seed).choice(len(shares), count, p=shares)

@@ -85,23 +85,17 @@ class TextSource:
 
 
 def parse_source(text: str) -> SourceSpec:
-    """Parse a ``--source``.
-
-    Raises:
-        InputError: it does not follow the syntax in the docstring of this module.
-    """
-    head, equals, folder = text.partition("=")
-    kind, colon, what = text.partition(":")
+    """Parse a ``--source``; InputError if it does not follow the syntax in the docstring of this module."""
+    kind, _, what = text.partition(":")
     if kind == "file" and what:
         return SourceSpec("file", what)
     if kind == "hub" and (match := HUB_SYNTAX.fullmatch(what)):
         return SourceSpec("hub", **match.groupdict())
+    head, equals, folder = text.partition("=")
     kind, colon, what = head.partition(":")
-    if kind in KNOWN and not (equals and not folder) and not (colon and not what):
-        if kind == "wikipedia" and (not colon or re.fullmatch(r"\d{8}", what)):
-            return SourceSpec(kind, folder or KNOWN[kind].id, config=what or None)
-        if kind != "wikipedia" and not colon:
-            return SourceSpec(kind, folder or KNOWN[kind].id)
+    dated = kind == "wikipedia" and re.fullmatch(r"\d{8}", what)
+    if kind in KNOWN and (dated or not colon) and bool(equals) == bool(folder):
+        return SourceSpec(kind, folder or KNOWN[kind].id, config=what or None)
     if kind == "wikipedia" and colon:
         raise InputError(
             f"--source {text}: '{what}' is not the date of a dump", "write it as in wikipedia:20240520"
@@ -113,9 +107,8 @@ def parse_source(text: str) -> SourceSpec:
 def open_source(spec: SourceSpec, language: Language) -> TextSource:
     """Find the files or the configuration of a source for a language, and check that its text field exists.
 
-    Raises:
-        InputError: nothing is found, or nothing in this language; the error lists what is available.
-        LangliftError: the hub cannot be reached.
+    InputError if nothing is found, or nothing in this language; the error lists what is available;
+    LangliftError if the hub cannot be reached.
     """
     spec = replace(spec, id=expanduser(spec.id))  # noqa: PTH111 - unlike Path's, it leaves unknown users as they are
     return _open_files(spec) if spec.kind == "file" else _open_dataset(spec, language)
@@ -129,14 +122,12 @@ def _open_files(spec: SourceSpec) -> TextSource:
         raise InputError(f"file:{spec.id}: no such file", "check the pattern, and quote it in the shell")
     for path in map(Path, files):
         if path.suffix.lower() in (*TABLES, *PACKED):
-            hint = "unpack it first"
-            if path.suffix.lower() in TABLES:
-                hub = shlex.quote(f"hub:{path.parent}#text")
-                hint = f"a folder of such files is read by hub:FOLDER#FIELD: {hub}"
+            hub = shlex.quote(f"hub:{path.parent}#text")
+            folder = f"a folder of such files is read by hub:FOLDER#FIELD: {hub}"
+            hint = folder if path.suffix.lower() in TABLES else "unpack it first"
             raise InputError(f"{path}: not plain text, judging by its name", hint)
     size = sum(Path(path).stat().st_size for path in files)
-    many = len(files) >= MINIMUM_LINES
-    documents = (text for path in files for text in stream_documents(Path(path), many))
+    documents = (text for path in files for text in stream_documents(Path(path), len(files) >= MINIMUM_LINES))
     return TextSource(spec, OWN_FILES, files, size, documents)
 
 
@@ -212,7 +203,6 @@ def _configuration(spec: SourceSpec, configs: list[str], language: Language) -> 
 
 
 def _possible_configurations(spec: SourceSpec, configs: list[str], language: Language) -> list[str]:
-    """Names of the language's configuration, most likely first."""
     wiki = wiki_code(language)
     if spec.kind == "glotcc":
         return names_with_script(language, "-")
@@ -227,7 +217,6 @@ def _possible_configurations(spec: SourceSpec, configs: list[str], language: Lan
 
 
 def _licence(dataset: str) -> str:
-    """The licence on a data set's card."""
     from huggingface_hub import DatasetCard
 
     card = Path(dataset) / "README.md"

@@ -32,10 +32,8 @@ def table_rows(source: Path, lines: Iterable[str], quoted: bool) -> Iterator[tup
     """The rows of a table, with the number of the first line of each; blank lines are skipped, except the first.
 
     In a ``.csv`` file, rows may span lines, and the header shows which of ``DELIMITERS`` separates fields. In
-    others (TSV) each line is a row, whose fields may be ``quoted``.
-
-    Raises:
-        InputError: a quotation in CSV is damaged or never closed.
+    others (TSV) each line is a row, whose fields may be ``quoted``. InputError if a quotation in CSV is damaged or
+    never closed.
     """
     lines = (line.rstrip("\r\n") for line in chain(lines, [""]))
     if source.suffix.lower() != ".csv":
@@ -69,11 +67,9 @@ def read_table(
 ) -> Iterator[tuple[str, list[str], list[str]]]:
     """The rows of a TSV or CSV file with a header: (location for errors, header, fields) of each.
 
-    They are those of ``table_rows``.
-
-    Raises:
-        InputError: a ``needed`` column is missing (with ``hint``) or empty in a row, or a row has more or fewer
-            fields than the header; with ``added`` also if a column is one of these or occurs twice.
+    They are those of ``table_rows``. InputError if a ``needed`` column is missing (with ``hint``) or empty in a
+    row, or a row has more or fewer fields than the header; with ``added`` also if a column is one of these or
+    occurs twice.
     """
     header: list[str] = []
     for number, row in table_rows(source, lines, quoted):
@@ -107,11 +103,7 @@ def table_files(builder: Any) -> dict[str, list[Path]]:
 
 
 def rows_of_files(paths: Iterable[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of ``TEXT_FILES`` by field, with their locations, in a stream.
-
-    Raises:
-        InputError: a row is damaged (with file and line).
-    """
+    """The rows of ``TEXT_FILES`` by field, with their locations; InputError if a row is damaged."""
     for path in paths:
         if path.suffix.lower() == ".jsonl":
             for number, row in json_lines(path):

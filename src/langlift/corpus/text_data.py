@@ -30,11 +30,7 @@ class Triple:
 
 
 class SplitFile(Collection[str]):
-    """The texts of a split of a built folder, read from its file each time: they may be larger than memory.
-
-    Raises:
-        InputError: a row is damaged (with file and line), or there is no text.
-    """
+    """The texts of a split of a built folder, read from its file each time: they may be larger than memory."""
 
     def __init__(self, folder: Path, split: str) -> None:
         self._folder, self._split = folder, split
@@ -74,9 +70,7 @@ def load_text_data(data: Path, with_triples: bool = False) -> TextData:
     """Read a text file (split 80/10/10 by document, always in the same way) or a built data folder.
 
     ``with_triples`` also reads the argument spans of the sentences in a graph folder; other data has none.
-
-    Raises:
-        InputError: the path is neither, or its content is damaged (with file and line).
+    InputError if the path is neither, or its content is damaged (with file and line).
     """
     if not data.is_dir():
         parts = split_documents(read_documents(data), SHARES, SPLIT_SEED)
@@ -87,22 +81,21 @@ def load_text_data(data: Path, with_triples: bool = False) -> TextData:
             f"{data}: contains only test.jsonl: it is for scoring, not for training",
             f"score it with langlift score --text {data}; build training text with langlift corpus build",
         )
+    is_graph = any({"head", "tail"} <= row.keys() for _, row in islice(_filled_rows(data, SPLITS[0]), 1))
     return TextData(
         train=SplitFile(data, "train"),
         dev=SplitFile(data, "dev"),
         test=SplitFile(data, "test"),
         sha256=sha256_of(data / f"{split}.jsonl" for split in SPLITS),
-        triples={s: _read_triples(data, s) for s in SPLITS} if with_triples and _is_graph(data) else None,
+        triples={s: _read_triples(data, s) for s in SPLITS} if with_triples and is_graph else None,
     )
 
 
 def texts_to_score(text: Path, split: str | None = None, sample: int | None = None) -> list[str]:
     """The sentences to score: all lines of a file, or a split of a file or built folder (default: test).
 
-    ``sample`` is the number of sentences to draw at random, always the same ones, in their order.
-
-    Raises:
-        InputError: the path is neither, its content is damaged, or there is nothing to score.
+    ``sample`` is the number of sentences to draw at random, always the same ones, in their order. InputError if
+    the path is neither, its content is damaged, or there is nothing to score.
     """
     if split is not None and split not in SPLITS:
         raise InputError(f"unknown split '{split}'", f"one of {', '.join(SPLITS)}")
@@ -145,13 +138,7 @@ def _read_rows(folder: Path, split: str) -> Iterator[tuple[int, dict[str, Any]]]
         yield number, row
 
 
-def _is_graph(folder: Path) -> bool:
-    """Whether the first sentence of a built folder is a triple."""
-    return any({"head", "tail"} <= row.keys() for _, row in islice(_filled_rows(folder, SPLITS[0]), 1))
-
-
 def _read_triples(folder: Path, split: str) -> list[Triple]:
-    """The triple of every object in ``folder/split.jsonl``."""
     triples = []
     for number, row in _filled_rows(folder, split):
         place = f"{folder / f'{split}.jsonl'}:{number}"

@@ -42,11 +42,7 @@ def read_raw_lines(path: Path) -> list[str]:
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """The values in a file of JSON lines, with their line numbers; blank lines are skipped.
-
-    Raises:
-        InputError: a line is not JSON, or as in ``iterate_lines``.
-    """
+    """The values in a file of JSON lines, with their line numbers; errors as in ``iterate_lines``."""
     for number, line in enumerate(iterate_lines(path), start=1):
         if line.strip():
             try:
@@ -61,10 +57,8 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
 def iterate_lines(path: Path, longest: int = -1) -> Iterator[str]:
     """The lines of a UTF-8 text file one by one, without line ends (LF, CRLF or CR).
 
-    ``longest`` is the maximum number of bytes in a line (-1: no limit).
-
-    Raises:
-        InputError: the path is missing or a folder, or a line is too long or contains invalid UTF-8 or a NUL byte.
+    ``longest`` is the maximum number of bytes in a line (-1: no limit). InputError if the path is missing or a
+    folder, or a line is too long or contains invalid UTF-8 or a NUL byte.
     """
     number, last = 1, ""
     try:
@@ -100,11 +94,7 @@ def iterate_lines(path: Path, longest: int = -1) -> Iterator[str]:
 
 
 def read_documents(path: Path) -> list[Document]:
-    """Read the documents of a text file, in order; every document has at least one non-blank line.
-
-    Raises:
-        InputError: as in ``iterate_lines``; or the file is empty or too short to train on.
-    """
+    """The documents of a text file in order, none blank; InputError if they are too few to train on."""
     lines = read_lines(path)
     filled = sum(1 for line in lines if line)
     if not filled:
@@ -122,9 +112,7 @@ def stream_documents(path: Path, one_of_many: bool = False) -> Iterator[str]:
     """The documents of a text file in order, as text, in memory that does not depend on the size of the file.
 
     ``one_of_many`` means that there are enough files to split; a short file is then not cut into small documents.
-
-    Raises:
-        InputError: as in ``iterate_lines``.
+    InputError as in ``iterate_lines``.
     """
 
     def lines() -> Iterator[str]:

@@ -46,11 +46,7 @@ def cldr_locales() -> Mapping[str, str]:
 
 
 def locale_of(language: Language, given: str = "") -> str:
-    """Babel's locale of a language, or the given one (``pt_PT``).
-
-    Raises:
-        InputError: Babel has no such locale, or it is another language's.
-    """
+    """Babel's locale of a language, or the given one (``pt_PT``), which must be that language's."""
     from babel.localedata import exists, normalize_locale
 
     if not given:

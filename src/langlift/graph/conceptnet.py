@@ -79,10 +79,8 @@ def language_of_code(code: str) -> Language | None:
 def concept(uri: str, term: str = "third_segment") -> tuple[str, str]:
     """The language and the term of a node: ``/c/mt/dar_il-baħar/n`` -> ``("mt", "dar il-baħar")``.
 
-    With ``term="last_segment"`` the last segment (``n``) is the term, as in the published converter.
-
-    Raises:
-        ValueError: the URI is not a concept's.
+    With ``term="last_segment"`` the last segment (``n``) is the term, as in the published converter. ValueError if
+    the URI is not a concept's.
     """
     parts = uri.split("/")
     if len(parts) < 3 or parts[0] or parts[1] != "c":
@@ -103,11 +101,7 @@ def clean_term(text: str) -> str:
 
 
 def edge_of_row(line: int, fields: Sequence[str], term: str = "third_segment") -> Edge:
-    """The edge in the five columns of a row; the nodes of an edge to a web address are kept unchanged.
-
-    Raises:
-        ValueError: the row is damaged.
-    """
+    """The edge in a row's columns, with unchanged nodes if it is to a web address; ValueError if damaged."""
     relation = fields[1].removeprefix("/r/")
     if relation == EXTERNAL and fields[2].startswith("/c/") and (language := fields[2].split("/", 3)[2]):
         return Edge(line, fields[2], language, relation, fields[3], "", 1.0)  # even if the node is damaged

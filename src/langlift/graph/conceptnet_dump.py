@@ -47,10 +47,8 @@ def read_conceptnet(
     """Store the edges whose start (or, with ``either_end``, start or end) is in a language.
 
     ``codes`` are what ConceptNet calls the languages; None means all edges. The form of every row is checked, its
-    content only in rows of the languages. Blocks that are stored already are not parsed again.
-
-    Raises:
-        InputError: the file cannot be read to its end, or a row is damaged and the tally strict.
+    content only in rows of the languages. Blocks that are stored already are not parsed again. InputError if the
+    file cannot be read to its end, or a row is damaged and the tally strict.
     """
     query = _query(codes, either_end, term)
 

@@ -70,11 +70,7 @@ class Prepared:
 
 @contextmanager
 def open_store(folder: Path, plan: Plan, out: Path, threads: int | None = None) -> Iterator["EdgeStore"]:
-    """The store in ``folder``, which must exist; by default with one thread per core, at most 4.
-
-    Raises:
-        LangliftError: naming ``out``, if the disk is full, whether DuckDB or the caller notices.
-    """
+    """The store in an existing folder; LangliftError naming ``out`` if the disk is full."""
     if threads is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = min(MAX_THREADS, cores)
@@ -398,7 +394,6 @@ class EdgeStore:
         return f"{self._plan.recipe.seed} "
 
     def _table(self, name: str, **columns: Any) -> None:
-        """Make a table from columns in memory."""
         self._database.register("columns_of_table", pa.table(columns))
         self._run(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM columns_of_table")
         self._database.unregister("columns_of_table")

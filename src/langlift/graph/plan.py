@@ -1,6 +1,5 @@
 """The arguments of a build, checked before anything is read."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from os.path import expanduser
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from langlift.errors import InputError, printable
+from langlift.files import sha256_of
 from langlift.graph.cldr import PREDICATES
 from langlift.graph.recipe import GraphRecipe
 from langlift.graph.sentence_templates import Template, load_predicates, load_templates
@@ -55,9 +55,8 @@ def make_plan(
 ) -> Plan:
     """Check the arguments of a build, and read its predicates and templates.
 
-    Raises:
-        InputError: there is no source, or one of an unknown kind; a file of predicates or templates is damaged; a
-            setting needs a kind of source that is not given.
+    InputError if there is no source, or one of an unknown kind; a file of predicates or templates is damaged;
+    a setting needs a kind of source that is not given.
     """
     recipe = recipe or GraphRecipe()
     if not sources:
@@ -79,9 +78,7 @@ def make_plan(
         words |= own
     if "cldr" not in kinds:
         # ConceptNet's own relations are those that have a predicate.
-        words = {
-            relation: template for relation, template in words.items() if relation not in PREDICATES.keys() - table
-        }
+        words = {name: template for name, template in words.items() if name not in PREDICATES.keys() - table}
     settings = asdict(recipe) | {
         "columns": columns,
         "strict": strict,
@@ -102,7 +99,6 @@ def _source(number: int, text: str) -> Source:
 
 
 def _described(path: Path | None) -> dict[str, str] | None:
-    """Name and SHA-256 of a file."""
     if path is None:
         return None
-    return {"name": printable(path.name), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return {"name": printable(path.name), "sha256": sha256_of([path])}

@@ -6,7 +6,6 @@ src/conceptnet/cn_to_nl.py (Apache-2.0). Some read the other way round from what
 (``HasA``: "belongs to"); they are kept as published.
 """
 
-import csv
 import re
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,6 +13,8 @@ from pathlib import Path
 
 from langlift.config.loading import yaml_readable
 from langlift.config.yaml_reader import load_yaml
+from langlift.corpus.tables import read_table
+from langlift.corpus.text_files import iterate_lines
 from langlift.errors import InputError
 from langlift.graph.conceptnet import clean_term
 from langlift.languages import find_language
@@ -39,8 +40,7 @@ class Template:
     def parse(cls, text: str) -> "Template":
         """``{head} is a type of {tail}.`` as a template.
 
-        Raises:
-            ValueError: an argument is missing or repeated, or there are no words.
+        ValueError if an argument is missing or repeated, or there are no words.
         """
         pieces = ARGUMENT.split(clean_term(text))
         for argument in ("{head}", "{tail}"):
@@ -81,38 +81,22 @@ def own_words(relation: str) -> str:
 def load_predicates(extra: Path | None = None) -> dict[str, str]:
     """Relation -> predicate: the published table, overridden by a CSV file with the columns relation, predicate.
 
-    Raises:
-        InputError: ``extra`` is missing or damaged; the line is named.
+    InputError if ``extra`` is missing or damaged; the line is named.
     """
     predicates: dict[str, str] = {}
+    columns = ("relation", "predicate")
     for path in (Path(str(files("langlift.graph") / "predicates.csv")), *([extra] if extra else [])):
-        reader = csv.reader(_read(path).splitlines())
-        try:
-            if [field.strip() for field in next(reader, [])] != ["relation", "predicate"]:
-                raise InputError(
-                    f"{path}:1: the columns must be relation,predicate", "write that as the first line"
-                )
-            for row in reader:
-                fields = [clean_term(field) for field in row]
-                if any(fields) and (len(fields) != 2 or not all(fields)):
-                    raise InputError(
-                        f"{path}:{reader.line_num}: a relation and a predicate are needed",
-                        'for example livesIn,"lives in"',
-                    )
-                if any(fields):
-                    predicates[fields[0].removeprefix("/r/")] = fields[1]
-        except csv.Error as error:
-            raise InputError(f"{path}:{reader.line_num}: not valid CSV ({error})", "fix the line") from None
+        for _, header, row in read_table(path, iterate_lines(path), columns, True, "write it in the first line"):
+            relation, predicate = (clean_term(row[header.index(column)]) for column in columns)
+            predicates[relation.removeprefix("/r/")] = predicate
     return predicates
 
 
 def load_templates(name: str, known: set[str]) -> tuple[Path, dict[str, Template]]:
     """A file and its templates by relation, given its path (``.yaml``) or a shipped name (``mlt_Latn``).
 
-    ``known`` are the relations that may have a template.
-
-    Raises:
-        InputError: there is no such file, or it is not valid; the relation is named.
+    ``known`` are the relations that may have a template. InputError if there is no such file, or it is not valid;
+    the relation is named.
     """
     path = _path(name)
     with yaml_readable(path, "put each template in double quotes"):
@@ -146,12 +130,3 @@ def _path(template: str) -> Path:
         hint = f"a .yaml file, or one of {', '.join(sorted(shipped))}"
         raise InputError(f"--templates {template}: no such templates", hint)
     return shipped[name]
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})", "check the path given") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not valid UTF-8", "save the file as UTF-8") from None

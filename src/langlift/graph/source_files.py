@@ -24,10 +24,8 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 class SourceFile(io.FileIO):
     """A file that is read once, in order, while its SHA-256 is computed and progress is shown.
 
-    ``bytes_read`` and ``size`` count the bytes of the file itself (compressed, for gzip).
-
-    Raises:
-        InputError: there is no such file, or it cannot be read.
+    ``bytes_read`` and ``size`` count the bytes of the file itself (compressed, for gzip). InputError if there is
+    no such file, or it cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,8 +55,7 @@ class SourceFile(io.FileIO):
     def blocks(self) -> Iterator[tuple[int, bytes]]:
         """Yield (number of its first line, bytes) for blocks of whole lines; every line ends in LF.
 
-        Raises:
-            InputError: the gzip stream is damaged, or a line is longer than 16 MiB.
+        InputError if the gzip stream is damaged, or a line is longer than 16 MiB.
         """
         line, shown = 1, 0
         with (

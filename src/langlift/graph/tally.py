@@ -45,18 +45,13 @@ class Tally:
         self._strict = strict
 
     def add(self, source: Path, counts: Counts) -> None:
-        """Add the counts of a block.
-
-        Raises:
-            InputError: a row is damaged, and the tally is strict.
-        """
+        """Add the counts of a block; InputError if a row is damaged, and the tally is strict."""
         self.rows += counts.rows
         self.damaged += counts.damaged
         for line, reason in counts.first:
             if self._strict:
                 raise InputError(
-                    f"{source}:{line}: {printable(reason)}",
-                    "fix the row, or leave out --strict to skip such rows",
+                    f"{source}:{line}: {printable(reason)}", "fix the row, or leave out --strict to skip such rows"
                 )
             if len(self.damaged_rows) < SAMPLE:
                 row = {"source": printable(str(source)), "line": line, "reason": printable(reason)}

@@ -21,8 +21,7 @@ KINDS = {".tsv": "tsv", ".tab": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjso
 def column_names(text: str | None) -> dict[str, str]:
     """``head=subj,tail=obj`` -> the column names of head, relation, tail and weight in the source.
 
-    Raises:
-        InputError: the text is not of that form.
+    InputError if the text is not of that form.
     """
     names = {name: name for name in (*COLUMNS, WEIGHT)}
     for part in text.split(",") if text else ():
@@ -39,18 +38,14 @@ def column_names(text: str | None) -> dict[str, str]:
 def read_triples(file: SourceFile, language: str, names: Mapping[str, str], tally: Tally) -> Iterator[Edge]:
     """Yield the edges of a file of triples; heads and tails are in ``language``.
 
-    ``names`` gives the column names; the column of weights is optional (default: every weight is 1).
-
-    Raises:
-        InputError: unknown file type; a column is missing; the file cannot be read to its end; or a row
-            is damaged and the tally strict.
+    ``names`` gives the column names; the column of weights is optional (default: every weight is 1). InputError if
+    the file type is unknown, a column is missing, or a row is damaged and the tally strict.
     """
     suffixes = [suffix.lower() for suffix in file.path.suffixes if suffix.lower() != ".gz"]
     kind = KINDS.get(suffixes[-1] if suffixes else "")
     if kind is None:
         raise InputError(
-            f"{file.path}: unknown file type",
-            f"the name must end in {', '.join(KINDS)} (or that and .gz)",
+            f"{file.path}: unknown file type", f"the name must end in {', '.join(KINDS)} (or that and .gz)"
         )
     header: Sequence[str] | None = None
     for line, text in _lines(file):
@@ -108,7 +103,6 @@ def _csv_fields(text: str) -> list[str]:
 
 
 def _edge(line: int, row: Mapping[str, object], language: str, names: Mapping[str, str]) -> Edge:
-    """The edge in a row, or a ValueError."""
     head, tail = (clean_term(_text(row, names[name]).replace("_", " ")) for name in ("head", "tail"))
     relation = clean_term(_text(row, names["relation"])).removeprefix("/r/")
     for name, term in (("head", head), ("relation", relation), ("tail", tail)):
@@ -121,7 +115,6 @@ def _edge(line: int, row: Mapping[str, object], language: str, names: Mapping[st
 
 
 def _text(row: Mapping[str, object], column: str) -> str:
-    """The text of a field, or a ValueError."""
     if column not in row:
         raise ValueError(f"no field '{column}' (found: {', '.join(row)[:80]})")
     text = row[column]

@@ -13,7 +13,7 @@ from langlift.adapters.composition import attach, train_only
 from langlift.adapters.method import METHODS
 from langlift.adapters.mosa import Mixture, MosaConfig, mix
 from langlift.backbones.loading import default_device, quiet_transformers
-from langlift.backbones.mlm_head import decoder_bias, head_parameters
+from langlift.backbones.registry import decoder_bias, head_parameters
 from langlift.checkpoints.adapter_folder import save_adapter, save_mlm_head
 from langlift.errors import InputError
 from langlift.files import atomic_files

@@ -60,8 +60,7 @@ class Corpora:
 def read_corpora(paths: Sequence[Path], alpha: float) -> Corpora:
     """Read the train split of text files or built folders, with the shares that ``alpha`` gives them.
 
-    Raises:
-        InputError: there is none, one is given twice, or its content is damaged or too short.
+    InputError if there is none, one is given twice, or its content is damaged or too short.
     """
     if not paths:
         raise InputError("no corpus is given", "name a text file or a built folder with --corpus")
@@ -75,11 +74,7 @@ def read_corpora(paths: Sequence[Path], alpha: float) -> Corpora:
 
 
 def read_whole_corpora(paths: Sequence[Path]) -> Corpora:
-    """Read every line of text files, and all splits of built folders.
-
-    Raises:
-        InputError: there is no text, or the content is damaged.
-    """
+    """Read every line of text files, and all splits of built folders; InputError if there is none."""
     lines: list[list[str]] = []
     digests: list[str] = []
     for path in paths:

@@ -146,13 +146,10 @@ def own_fertility(training: Sequence[str], lines: Sequence[str]) -> float | None
 
 def _is_partial(token: str) -> bool:
     """Whether a token of byte-level BPE contains an incomplete character."""
-    table = byte_characters()
-    if any(character not in table for character in token):
-        return False  # an added token
     try:
-        bytes(table[character] for character in token).decode("utf-8")
-    except UnicodeDecodeError:
-        return True
+        bytes(byte_characters()[character] for character in token).decode("utf-8")
+    except (KeyError, UnicodeDecodeError) as error:  # a KeyError: an added token
+        return isinstance(error, UnicodeDecodeError)
     return False
 
 

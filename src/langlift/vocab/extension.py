@@ -43,11 +43,8 @@ def extended(base: Any, lines: Sequence[str], pieces: int) -> Extension:
     too little left to merge). Then, one by one, the pair of neighbouring tokens within a word is merged that saves
     the most tokens in ``lines``, given all earlier merges. The base's ids do not change. A text without new tokens
     is tokenised as before; in unigram and BPE vocabularies, new tokens other than characters are sequences of old
-    ones.
-
-    Raises:
-        InputError: the kind of the base's tokenizer is not supported.
-        LangliftError: the text gives fewer tokens.
+    ones. InputError if the kind of the base's tokenizer is not supported; LangliftError if the text gives fewer
+    tokens.
     """
     state = state_of(base)
     words: Counter[Word] = Counter()

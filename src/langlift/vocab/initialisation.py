@@ -26,9 +26,7 @@ Vectors = Mapping[str, npt.NDArray[np.float32]]
 
 BATCH = 256
 MINIMUM_GROUP = 10
-"""Minimum number of source tokens for the mean and standard deviation of a group; otherwise a wider group is
-used.
-"""
+"""Number of source tokens from which a group has a mean and standard deviation; a smaller one is widened."""
 NO_LETTERS = "none"
 ALL_ROWS = "all rows"
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedModel
 
 from langlift.backbones.base_model import BaseModel
-from langlift.backbones.loading import model_location, quiet_transformers
+from langlift.backbones.loading import model_location, quiet_transformers, read_config
 from langlift.backbones.registry import backbone_of
 from langlift.files import new_folder, write_json
 from langlift.vocab.parts import RECORD, special_ids
@@ -75,13 +75,11 @@ def save_model(
 
     If the base has no head, the folder has none either; the base's pooler is copied.
     """
-    where, trust = model_location(base.source), base.source.trust_remote_code
-    with quiet_transformers():
-        stored = AutoConfig.from_pretrained(where, trust_remote_code=trust).dtype
+    stored = read_config(base.source).dtype
     dtype = stored if isinstance(stored, torch.dtype) else torch.float32
     headed = base.head is not None
     kept = (model if headed else model.base_model).to(dtype)
-    state = None if headed else _weights(where, trust, dtype) | kept.state_dict()
+    state = None if headed else _weights(base, dtype) | kept.state_dict()
     with new_folder(out) as staging:
         with quiet_transformers():
             kept.save_pretrained(staging, state_dict=state)
@@ -95,11 +93,12 @@ def parameter_count(base: BaseModel, model: PreTrainedModel) -> int:
     return sum(parameter.numel() for parameter in counted.parameters())
 
 
-def _weights(location: str, trust: bool, dtype: torch.dtype) -> dict[str, Tensor]:
+def _weights(base: BaseModel, dtype: torch.dtype) -> dict[str, Tensor]:
     """The weights in the checkpoint of a model without head."""
+    where, trust = model_location(base.source), base.source.trust_remote_code
     with quiet_transformers():
         model, info = AutoModel.from_pretrained(
-            location, dtype=dtype, trust_remote_code=trust, output_loading_info=True
+            where, dtype=dtype, trust_remote_code=trust, output_loading_info=True
         )
     return {name: weight for name, weight in model.state_dict().items() if name not in info["missing_keys"]}
 

@@ -12,7 +12,7 @@ from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from langlift.backbones.loading import model_location, panics_as_errors, quiet_transformers, require_usable
+from langlift.backbones.loading import load_tokenizer
 from langlift.errors import InputError
 
 KINDS = {"Unigram": "unigram", "BPE": "bpe", "WordPiece": "wordpiece"}
@@ -26,32 +26,19 @@ BYTE_PIECE = re.compile("<0x([0-9A-F]{2})>")
 BATCH = 1000
 RECORD = "vocabulary.json"
 """The file that records how a vocabulary, or a model with one, was made."""
-VOCABULARY_HINT = "give a folder written by langlift vocab build"
 
 State = dict[str, Any]
 """The content of tokenizer.json."""
 
 
 def load_vocabulary(name: str) -> Any:
-    """The fast tokenizer of a folder that ``langlift vocab build`` wrote, or of a model.
-
-    Raises:
-        InputError: there is none.
-    """
-    from transformers import AutoTokenizer
-
+    """The fast tokenizer of a folder that ``langlift vocab build`` wrote, or of a model; InputError if neither."""
     folder = Path(name).expanduser()
-    try:
-        location = str(folder) if (folder / "tokenizer.json").is_file() else model_location(name)
-        with quiet_transformers(), panics_as_errors():
-            tokenizer = AutoTokenizer.from_pretrained(location)
-    except InputError:
-        raise InputError(f"{name}: not a vocabulary (no tokenizer.json)", VOCABULARY_HINT) from None
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{name}: the vocabulary cannot be loaded ({reason})", VOCABULARY_HINT) from error
-    require_usable(tokenizer, name)
-    return tokenizer
+    if folder.is_dir() and not any((folder / file).is_file() for file in ("tokenizer.json", "config.json")):
+        raise InputError(
+            f"{name}: not a vocabulary (no tokenizer.json)", "give a folder written by langlift vocab build"
+        )
+    return load_tokenizer(name, str(folder) if folder.is_dir() else None)
 
 
 def state_of(tokenizer: Any) -> State:
@@ -62,11 +49,7 @@ def state_of(tokenizer: Any) -> State:
 
 
 def kind_of(state: State) -> str:
-    """``unigram``, ``bpe`` or ``wordpiece``.
-
-    Raises:
-        InputError: it is another kind.
-    """
+    """``unigram``, ``bpe`` or ``wordpiece``; InputError if it is another kind."""
     model = state["model"]["type"]
     if model not in KINDS:
         raise InputError(f"tokenizers of kind {model} are not supported", f"supported: {', '.join(KINDS)}")

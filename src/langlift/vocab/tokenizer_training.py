@@ -27,7 +27,6 @@ def train_unigram_tokenizer(
     lines: Iterable[str],
     vocabulary_size: int,
     model_max_length: int,
-    character_coverage: float = CHARACTER_COVERAGE,
     byte_fallback: bool = True,
     closed: bool = True,
 ) -> PreTrainedTokenizerFast:
@@ -36,15 +35,12 @@ def train_unigram_tokenizer(
     These are five special tokens, 256 byte tokens for characters without a token, and subwords. Without
     ``byte_fallback`` there are no byte tokens, and such characters are unknown, as in XLM-R. Texts are put between
     ``<s>`` and ``</s>``, or, if not ``closed`` (for decoders), after ``<s>``. Text is normalised by NFKC, and
-    white space is reduced to single spaces.
-
-    Raises:
-        LangliftError: sentencepiece is not installed, or the text is too small for the vocabulary.
+    white space is reduced to single spaces. LangliftError if sentencepiece is not installed, or the text is too
+    small for the vocabulary.
     """
     tokenizer = _empty("unigram")
-    pieces = _unigram_pieces(
-        lines, tokenizer.normalizer, vocabulary_size - len(SPECIAL), character_coverage, byte_fallback
-    )
+    count = vocabulary_size - len(SPECIAL)
+    pieces = _unigram_pieces(lines, tokenizer.normalizer, count, CHARACTER_COVERAGE, byte_fallback)
     vocabulary = [(token, 0.0) for token in SPECIAL] + pieces
     tokenizer.model = Unigram(vocabulary, unk_id=SPECIAL.index("<unk>"), byte_fallback=byte_fallback)
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
@@ -75,11 +71,8 @@ def train_tokenizer(
     It has the base's special tokens in their roles, first and in the order of their ids there, and adds them to a
     text as the base does. If the kind is the same, so are normalisation and pre-tokenisation; only the tokens are
     new. Characters beyond ``character_coverage`` of the text are encoded as bytes, or in WordPiece, which has
-    none, make their words unknown.
-
-    Raises:
-        InputError: the kind of the base's tokenizer is not supported.
-        LangliftError: as in ``train_unigram_tokenizer``.
+    none, make their words unknown. InputError if the kind of the base's tokenizer is not supported; LangliftError
+    as in ``train_unigram_tokenizer``.
     """
     state = state_of(base)
     own = kind_of(state)
@@ -227,9 +220,7 @@ def _wordpiece_model(
 
 
 def _check_size(model: State, size: int) -> None:
-    """Raise an error for a wrong size: the trainers of ``tokenizers`` silently stop early, or exceed it for the
-    alphabet.
-    """
+    """Raise an error for a wrong size: the trainers of ``tokenizers`` stop early, or exceed it for the alphabet."""
     found = len(model["vocab"])
     if found > size:
         raise LangliftError(
@@ -254,7 +245,6 @@ def _alphabet(tokenizer: Tokenizer, lines: Iterable[str], coverage: float) -> li
 
 
 def _empty(kind: str) -> Tokenizer:
-    """An untrained tokenizer of a kind."""
     if kind == "unigram":
         tokenizer = Tokenizer(Unigram())
         tokenizer.normalizer = normalizers.Sequence(

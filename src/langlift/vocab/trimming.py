@@ -124,7 +124,6 @@ def trim_vocabulary(
 
 
 def _changed_lines(lines: Sequence[str], tokenizer: Any, trimmed: Any, keep: Sequence[int]) -> list[str]:
-    """The lines that are tokenised differently after trimming."""
     changed = []
     with ProgressBar("comparing the vocabularies", len(lines), "lines") as bar:
         for line, old, new in zip(lines, token_ids(tokenizer, lines), token_ids(trimmed, lines), strict=True):
@@ -164,13 +163,9 @@ def kept_ids(state: State, used: set[int], words: Iterable[str]) -> list[int]:
 
 
 def most_used_ids(state: State, use: Mapping[int, float], size: int) -> list[int]:
-    """The ids of at most ``size`` entries to keep, in order: the tokens that any text may need, then the most
-    used.
+    """The ids of at most ``size`` entries to keep, in order: those that any text may need, then the most used.
 
-    The tokens needed to produce a token are kept with it.
-
-    Raises:
-        InputError: ``size`` is too small for the characters.
+    The tokens needed to produce a token are kept with it. InputError if ``size`` is too small for the characters.
     """
     pieces = pieces_of(state)
     prefix = state["model"].get("continuing_subword_prefix") or ""

@@ -24,9 +24,7 @@ def train_vectors(tokenizer: Any, lines: Iterable[str], recipe: VocabRecipe) -> 
     """fastText vectors (CBOW with character n-grams) of the tokens that occur often enough.
 
     Text is tokenised first, so the "words" are tokens. Uses one thread: the same seed gives the same vectors.
-
-    Raises:
-        LangliftError: gensim is not installed, or no token is frequent enough.
+    LangliftError if gensim is not installed, or no token is frequent enough.
     """
     try:
         from gensim.models import FastText
@@ -46,38 +44,30 @@ def train_vectors(tokenizer: Any, lines: Iterable[str], recipe: VocabRecipe) -> 
         with text.open("w", encoding="utf-8") as file:
             for ids in token_ids(tokenizer, lines):
                 file.write(" ".join(tokenizer.convert_ids_to_tokens(ids)) + "\n")
-        model = FastText(
-            vector_size=recipe.vector_size,
-            min_count=recipe.vector_least_count,
-            negative=NEGATIVE_SAMPLES,
-            sg=0,
-            workers=1,
-            seed=recipe.seed,
-            bucket=min(MAXIMUM_BUCKETS, BUCKETS_PER_TOKEN * len(tokenizer)),
-        )
-        with ProgressBar("training vectors", recipe.vector_epochs, "epochs") as bar:
-            model.build_vocab(corpus_file=str(text))
-            if not len(model.wv):
-                raise LangliftError(
-                    f"no token occurs {recipe.vector_least_count} times in the corpus",
-                    "give more text, or a lower --set vector_least_count",
+        try:
+            with ProgressBar("training vectors", recipe.vector_epochs, "epochs") as bar:
+                model = FastText(
+                    corpus_file=str(text),
+                    vector_size=recipe.vector_size,
+                    min_count=recipe.vector_least_count,
+                    negative=NEGATIVE_SAMPLES,
+                    sg=0,
+                    workers=1,
+                    seed=recipe.seed,
+                    bucket=min(MAXIMUM_BUCKETS, BUCKETS_PER_TOKEN * len(tokenizer)),
+                    epochs=recipe.vector_epochs,
+                    callbacks=[Epochs()],
                 )
-            model.train(
-                corpus_file=str(text),
-                epochs=recipe.vector_epochs,
-                total_examples=model.corpus_count,
-                total_words=model.corpus_total_words,
-                callbacks=[Epochs()],
-            )
+        except RuntimeError:  # of a vocabulary without tokens
+            raise LangliftError(
+                f"no token occurs {recipe.vector_least_count} times in the corpus",
+                "give more text, or a lower --set vector_least_count",
+            ) from None
     return {piece: np.asarray(model.wv[piece], dtype=np.float32) for piece in model.wv.key_to_index}
 
 
 def read_vectors(path: Path) -> dict[str, npt.NDArray[np.float32]]:
-    """Read vectors in fastText's text format: a line ``count dimensions``, then a token with its numbers per line.
-
-    Raises:
-        InputError: the file cannot be read or a line is damaged.
-    """
+    """Vectors in fastText's text format: ``count dimensions``, then a line of a token and its numbers for each."""
     header, *lines = read_raw_lines(path)
     if lines and not lines[-1]:
         lines.pop()
