@@ -113,7 +113,7 @@ def _shown(
     scores = (
         []
         if before is None or after is None
-        else [("finds hidden tokens", f"{exp(-before):.1%} → {exp(-after):.1%}")]
+        else [("finds hidden tokens", f"{100 * exp(-before):.2g} % → {100 * exp(-after):.2g} %")]
     )
     of = base.or_else(str(inputs.get("base") or "")).name
     title = f"{settings.get('method', command)} on {Path(of).name}"
