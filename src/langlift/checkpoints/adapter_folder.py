@@ -1,4 +1,4 @@
-"""Save and load adapter folders, in AdapterHub's layout or PEFT's, with the MLM head that was trained with them."""
+"""Save and load adapter folders, in AdapterHub's layout or PEFT's, with the MLM head trained with them."""
 
 import json
 from collections.abc import Mapping

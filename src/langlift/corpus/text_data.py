@@ -55,8 +55,7 @@ class SplitFile(Collection[str]):
 class TextData:
     """The texts of each split, and the SHA-256 of the source. Those of a built folder are not held in memory.
 
-    ``triples`` contains a triple for each text of each split, if the source is a graph folder and they were
-    requested.
+    ``triples`` has one for each text of each split, if the source is a graph folder and they were requested.
     """
 
     train: Collection[str]

@@ -97,8 +97,11 @@ def _triples(locale: str, language: str) -> Iterator[tuple[str, str, str, str]]:
                 yield names["currencies"][currency], "CurrencyOf", territory, language
     for circle in ("days", "months"):
         alone = _names_alone(locale, circle)
-        if lender is None or alone != _names_alone(lender, circle):
-            yield from _in_a_circle(alone, language)
+        terms = [clean_term(alone[place]) for place in sorted(alone)]
+        borrowed = lender is not None and alone == _names_alone(lender, circle)
+        if not borrowed and all(terms) and terms[0] not in ROOT:
+            for before, after in zip(terms, terms[1:] + terms[:1], strict=True):  # the first after the last
+                yield after, "ComesAfter", before, language
 
 
 def _lender(locale: str) -> str | None:
@@ -133,14 +136,6 @@ def _names_alone(locale: str, circle: str) -> Mapping[int, str]:
     if isinstance(alone, tuple):
         return {**in_dates, **alone[1]}
     return alone if type(alone) is dict else in_dates
-
-
-def _in_a_circle(names: Mapping[int, str], language: str) -> Iterator[tuple[str, str, str, str]]:
-    """Each name comes after the one before it, the first after the last."""
-    terms = [clean_term(names[place]) for place in sorted(names)]
-    if all(terms) and terms[0] not in ROOT:
-        for before, after in zip(terms, terms[1:] + terms[:1], strict=True):
-            yield after, "ComesAfter", before, language
 
 
 def _language(identifier: str) -> Language:

@@ -60,7 +60,9 @@ def with_vocabulary(model: PreTrainedModel, tokenizer: Any, rows: Callable[[Tens
                 renewed[address] = rows(tensor)
             state[name] = renewed[address]
         elif shift and name.endswith(POSITIONS):
-            state[name] = _shifted(tensor, shift, config.pad_token_id)
+            first_place = config.pad_token_id + 1
+            state[name] = tensor.new_zeros(tensor.shape[0] + shift, tensor.shape[1])
+            state[name][first_place:] = tensor[first_place - shift :]
     with quiet_transformers():
         changed = type(model)._from_config(config, dtype=torch.float32)
     changed.load_state_dict(state)
@@ -101,10 +103,3 @@ def _weights(base: BaseModel, dtype: torch.dtype) -> dict[str, Tensor]:
             where, dtype=dtype, trust_remote_code=trust, output_loading_info=True
         )
     return {name: weight for name, weight in model.state_dict().items() if name not in info["missing_keys"]}
-
-
-def _shifted(table: Tensor, shift: int, pad: int) -> Tensor:
-    """The position table, shifted so that the first position is the one after the pad token's id."""
-    moved = table.new_zeros(table.shape[0] + shift, table.shape[1])
-    moved[pad + 1 :] = table[pad + 1 - shift :]
-    return moved

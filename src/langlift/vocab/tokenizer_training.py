@@ -220,7 +220,7 @@ def _wordpiece_model(
 
 
 def _check_size(model: State, size: int) -> None:
-    """Raise an error for a wrong size: the trainers of ``tokenizers`` stop early, or exceed it for the alphabet."""
+    """Raise an error for a wrong size: ``tokenizers`` stops early, or exceeds it for the alphabet."""
     found = len(model["vocab"])
     if found > size:
         raise LangliftError(
