@@ -173,7 +173,6 @@ prompt:
         f"{path}:13: 'pos' cannot be prompted (topic, sentiment, ner)",
         f"{path}:13: ner has no data under tasks:",
         f"{path}:14: shots must be at least 0, not -1",
-        f"{path}:14: shots: the same number twice",
         f"{path}:15: {tmp_path}/bad.yaml: no instruction; no answer",
         f"{path}:15: unknown prompted task 'sentiment'",
         f"{path}:16: unknown setting 'temprature' (did you mean temperature?)",

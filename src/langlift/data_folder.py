@@ -1,4 +1,4 @@
-"""The common parts of built data folders: splits, the sample of dropped texts, the manifest, printable text."""
+"""The common parts of built data folders: splits, the sample of dropped texts, printable text."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -27,13 +27,6 @@ def read_dropped(folder: Path) -> list[dict[str, Any]]:
         return []
     # Not splitlines: a text may contain what Unicode calls a line end.
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-
-
-def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write the manifest atomically."""
-    staged = folder / f".{MANIFEST}.writing"
-    staged.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    staged.replace(folder / MANIFEST)
 
 
 def excerpt(text: str, length: int = 200) -> str:

@@ -18,8 +18,8 @@ from langlift.evaluation.gap_filling import Candidate, SentenceGap, fill_gap, fr
 from langlift.evaluation.pseudo_perplexity import Score, score_sentences
 from langlift.languages import find_language
 from langlift.progress import ProgressBar
-from langlift.reports.demo_page import Verdict, gap_verdict, surprise_verdict, topic_verdict, write_demo_page
-from langlift.tasks.runner import TaskResult, train_task
+from langlift.reports.demo_page import Verdict, gain_verdict, topic_verdict, write_demo_page
+from langlift.tasks.runner import train_task
 from langlift.tasks.task import TASKS, task_recipe
 from langlift.training.adaptation import adapt
 from langlift.training.precision import cpu_has_bf16
@@ -86,12 +86,12 @@ class DemoResult:
 
     ``gaps`` are filled from the ``gap_words`` most frequent words of the training text; ``mean_rank`` is the mean
     rank of the right word, ``filled_right`` the number of gaps in which it ranks first, and ``by_frequency`` has
-    both for ranking the words by frequency. ``topic`` has macro-F1, 0 to 100: of a classifier ``alone`` and
-    ``stacked`` on the adapter (means over seeds), of ``tfidf`` and of the ``majority`` class; ``topic_f1`` has
-    ``task_only`` and ``stacked`` (each ``mean``, ``std`` and ``seeds``) and ``baseline``. ``verdicts`` describe
-    the results of ``gaps``, ``topic`` and ``surprise``, and whether each is a ``win``: better by more than chance
-    or the spread of seeds explains, and for topics also better than TF-IDF. ``parameters`` and
-    ``adapter_parameters`` count the weights of base and adapter. ``report`` is a page with all results.
+    both for ranking the words by frequency. ``topic_f1`` has macro-F1, 0 to 100: of a classifier alone
+    (``task_only``) and ``stacked`` on the adapter (each ``mean``, ``std`` and ``seeds``), and the ``baseline`` of
+    ``tfidf`` and the ``majority`` class. ``verdicts`` describe the results of ``gaps``, ``topic`` and
+    ``surprise``, and whether each is a ``win``: better by more than chance or the spread of seeds explains, and
+    for topics also better than TF-IDF. ``parameters`` and ``adapter_parameters`` count the weights of base and
+    adapter. ``report`` is a page with all results.
     """
 
     language: str
@@ -102,7 +102,6 @@ class DemoResult:
     mean_rank: dict[str, float]
     filled_right: dict[str, int]
     by_frequency: dict[str, float]
-    topic: dict[str, float]
     topic_f1: dict[str, dict[str, Any]]
     pppl_per_character: dict[str, float]
     pseudo_perplexity: dict[str, float]
@@ -152,7 +151,11 @@ def demo(out: Path, seed: int = 42) -> DemoResult:
     scores, gaps = _scores_and_gaps(adapter, test, words, precision)
     sentences = zip(scores[BEFORE].per_sentence, scores[AFTER].per_sentence, strict=True)
     gains = [after.log_probability - before.log_probability for before, after in sentences]
-    topic_f1 = {"task_only": _spread(alone), "stacked": _spread(stacked), "baseline": alone.baseline}
+    topic_f1: dict[str, dict[str, Any]] = {
+        name: {"mean": one.mean, "std": one.std, "seeds": one.seeds}
+        for name, one in {"task_only": alone, "stacked": stacked}.items()
+    }
+    topic_f1["baseline"] = alone.baseline
     result = DemoResult(
         language=str(maltese),
         base=DEFAULT_BASE,
@@ -165,14 +168,13 @@ def demo(out: Path, seed: int = 42) -> DemoResult:
             "mean_rank": round(mean(words.index(gap.answer) + 1 for gap in gaps), 2),
             "filled_right": sum(gap.answer == words[0] for gap in gaps),
         },
-        topic={"alone": alone.mean, "stacked": stacked.mean, **alone.baseline},
         topic_f1=topic_f1,
         pppl_per_character={name: score.per_character for name, score in scores.items()},
         pseudo_perplexity={name: score.pseudo_perplexity for name, score in scores.items()},
         verdicts={
-            "gaps": gap_verdict([gap.rank[BEFORE] - gap.rank[AFTER] for gap in gaps]),
+            "gaps": gain_verdict("gaps", [gap.rank[BEFORE] - gap.rank[AFTER] for gap in gaps]),
             "topic": topic_verdict(topic_f1),
-            "surprise": surprise_verdict(gains),
+            "surprise": gain_verdict("surprise", gains),
         },
         sentences=len(test),
         train_sentences=len(data.train),
@@ -211,7 +213,3 @@ def _scores_and_gaps(
                 gap.guesses[name], gap.rank[name] = found.candidates[:GUESSES], found.rank
                 bar.advance(1)
     return scores, gaps
-
-
-def _spread(result: TaskResult) -> dict[str, Any]:
-    return {"mean": result.mean, "std": result.std, "seeds": result.seeds}

@@ -9,7 +9,6 @@ import typer
 
 from langlift.cli.options import argument, command, flag, note, option, print_json, print_table
 from langlift.cli.options import show as show_rows
-from langlift.errors import InputError
 
 app = typer.Typer(help="Experiments of many runs, described in one file.", rich_markup_mode=None)
 
@@ -23,7 +22,6 @@ def plan(
     file: File,
     out: Path | None = option("--out FOLDER", "Study folder, whose finished runs are left out.", None),
     gpu: list[str] | None = option("--gpu NAME", "Also estimate hours on this GPU, such as A100.", None),
-    price: float | None = option("--price", "Price of an hour on the GPU, in any currency.", None, min=0),
     full: bool = flag("--full", "Show every run, not only sums by kind, language and method."),
     no_calibrate: bool = flag("--no-calibrate", "Do not time this machine, which takes about 30 seconds."),
 ) -> Iterator[Any]:
@@ -36,14 +34,12 @@ def plan(
     from langlift.studies.pricing import gpus_by_name, price_plan
     from langlift.studies.study_file import read_study
 
-    if price is not None and not gpu:
-        raise InputError("--price is that of an hour on a GPU, and none is named", "add --gpu, such as --gpu A100")
     gpus = gpus_by_name(gpu or ())
     planned = plan_study(read_study(file))
     check_data(planned)
     folder = file if file.is_dir() and out is None else out
     finished = {step.hash for step in planned.steps if folder is not None and is_done(folder / RUNS, step)}
-    priced = price_plan(planned, finished, gpus, not no_calibrate, price)
+    priced = price_plan(planned, finished, gpus, not no_calibrate)
     priced.remarks.extend(larger_than_data(planned.steps, None if folder is None else folder / RUNS))
     priced.remarks.extend(hub_remarks(step for step in planned.steps if step.hash not in finished))
     yield priced
@@ -123,7 +119,7 @@ def status(
 
 
 @app.command("show")
-@command("studies.folder:RunRecord")
+@command("studies.folder:StudyRun")
 def show(
     *,
     run: Path = argument("RUN", "Folder of a run: STUDY/runs/NAME."),
@@ -131,7 +127,7 @@ def show(
     """Show one run of a study: its settings, result, cost and dependencies."""
     from langlift.studies.folder import show_run
 
-    found = asdict(show_run(run))
+    found = asdict(show_run(run)) | {"folder": str(run)}
     yield found
     show_rows(str(found["name"]), _flat(found))
 

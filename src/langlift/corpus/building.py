@@ -15,9 +15,9 @@ from langlift.corpus.leakage import read_evaluation_sets
 from langlift.corpus.pipeline import DroppedText, Pipeline, in_batches
 from langlift.corpus.sources import SourceSpec, TextSource, open_source, parse_source
 from langlift.corpus.split_writer import MINIMUM_DOCUMENTS, SplitWriter
-from langlift.data_folder import MEGABYTE, write_dropped, write_manifest
+from langlift.data_folder import MANIFEST, MEGABYTE, write_dropped
 from langlift.errors import InputError
-from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes
+from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes, write_json
 from langlift.languages import Language
 from langlift.progress import ProgressBar
 
@@ -129,7 +129,7 @@ def build_corpus(
             versions={"unicode": unidata_version}
             | {name: version(name) for name in ("langlift", "datasets", "numpy", "rbloom", "regex")},
         )
-        write_manifest(folder, asdict(result))
+        write_json(folder / MANIFEST, asdict(result))
     return result
 
 

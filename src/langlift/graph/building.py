@@ -10,9 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from langlift.data_folder import SPLITS, write_dropped, write_manifest
+from langlift.data_folder import MANIFEST, SPLITS, write_dropped
 from langlift.errors import InputError, printable
-from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes
+from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes, write_json
 from langlift.graph.cldr import locale_of, read_cldr
 from langlift.graph.conceptnet import conceptnet_codes
 from langlift.graph.plan import Plan, make_plan
@@ -244,7 +244,7 @@ class Build:
             versions={name: version(name) for name in ("langlift", "duckdb")},
             **self.measured(),
         )
-        write_manifest(folder, asdict(result))
+        write_json(folder / MANIFEST, asdict(result))
         return result
 
     def measured(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from langlift.data_folder import MANIFEST, write_manifest
+from langlift.data_folder import MANIFEST
 from langlift.errors import InputError, printable
 from langlift.files import check_new_folder, new_folder, write_json, writing
 from langlift.graph.building import Build
@@ -124,7 +124,7 @@ def build_graphs(
         already_built=built,
         **build.measured(),
     )
-    write_manifest(out, asdict(result))
+    write_json(out / MANIFEST, asdict(result))
     shutil.rmtree(work)
     return result
 

@@ -12,8 +12,8 @@ import numpy as np
 from langlift.corpus.sources import open_source, parse_source
 from langlift.corpus.text_data import TextData, load_text_data
 from langlift.corpus.text_files import iterate_lines
-from langlift.data_folder import SPLITS, write_manifest
-from langlift.files import new_folder, read_json, sha256_of
+from langlift.data_folder import MANIFEST, SPLITS
+from langlift.files import new_folder, read_json, sha256_of, write_json
 from langlift.languages import find_language
 from langlift.studies.folder import RUN
 from langlift.studies.step import Dependency, Input, Step
@@ -66,7 +66,7 @@ def cut_data(source: Path, out: Path, max_bytes: int) -> CutResult:
             of_bytes=int(sizes.sum()),
         )
         digest = sha256_of([folder / "train.jsonl"])
-        write_manifest(folder, {"cut_from": source.name, "train_sha256": digest, "max_bytes": max_bytes})
+        write_json(folder / MANIFEST, {"cut_from": source.name, "train_sha256": digest, "max_bytes": max_bytes})
     return result
 
 

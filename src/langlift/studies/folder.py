@@ -1,16 +1,15 @@
 """The folder of a study: study.yaml, and a folder for each run, which is finished once it contains run.json."""
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from langlift.errors import InputError
-from langlift.files import files_in, locked, settle, write_json
+from langlift.files import locked, read_json, write_json
 from langlift.studies.step import Step
 from langlift.studies.study_file import STUDY
 from langlift.training.run_folder import METRICS, RECIPE, is_finished, read_metrics
@@ -24,16 +23,18 @@ COSTS = ("tokens", "flops", "seconds", "peak_memory_bytes")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """``run.json`` of a finished run, with its metrics.
+class StudyRun:
+    """``run.json`` of a finished run in its folder.
 
     ``kind`` is the verb (adapt, score, task, ...). ``cell`` describes the run: language, base, method, data,
     objective, task, metric, seed, and any other axis by its setting's name. ``result`` contains ``value``, the
     main number, and ``before``, the same without adaptation if it is known; ``cost`` contains tokens, flops,
-    seconds and peak_memory_bytes as far as they are known. ``needs`` are the hashes, or names, of the runs it
-    depends on; ``published`` says whether published behaviour was on (None: not applicable).
+    seconds and peak_memory_bytes as far as they are known. ``needs`` are the hashes of the runs it depends on;
+    ``published`` says whether published behaviour was on (None: not applicable). ``metrics`` and the names of
+    ``needs`` are for ``langlift study show`` only.
     """
 
+    folder: Path
     kind: str
     name: str
     hash: str = ""
@@ -44,13 +45,6 @@ class RunRecord:
     published: bool | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
-
-@dataclass(frozen=True, kw_only=True)
-class StudyRun(RunRecord):
-    """A finished run in its folder; its metrics are not read."""
-
-    folder: Path
-
     @property
     def value(self) -> Any:
         """The main number; None if there is none, which no run of a ``Results`` has."""
@@ -60,7 +54,7 @@ class StudyRun(RunRecord):
     @cached_property
     def precisions(self) -> set[str]:
         """What it was computed in, by its metrics or those of its seeds."""
-        found = (read_json(path) or {} for path in (self.folder / METRICS, *self.folder.glob(f"seed-*/{METRICS}")))
+        found = map(read_json, (self.folder / METRICS, *self.folder.glob(f"seed-*/{METRICS}")))
         return {str(one["precision"]) for one in found if one.get("precision")}
 
 
@@ -75,46 +69,39 @@ def read_run(folder: Path) -> StudyRun:
     Raises:
         InputError: its ``run.json`` is damaged or incomplete.
     """
-    path = folder / RUN
     try:
-        return StudyRun(folder=folder, **json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: damaged ({error})", "run the study again") from None
+        return StudyRun(folder=folder, **read_json(folder / RUN))
+    except TypeError:
+        raise InputError(f"{folder / RUN}: damaged or incomplete", "run the study again") from None
 
 
 def is_done(runs: Path, step: Step) -> bool:
     """Whether a run is finished: run.json exists, is complete, and is of this run."""
-    return (read_json(step.folder_in(runs) / RUN) or {}).get("hash") == step.hash
+    return read_json(step.folder_in(runs) / RUN).get("hash") == step.hash
 
 
 def update_cell(runs: Path, step: Step) -> None:
     """Write a finished run's value on every axis again, as the study may have got more axes since."""
     path = step.folder_in(runs) / RUN
-    content = read_json(path) or {}
+    content = read_json(path)
     now = content | {"cell": dict(step.cell), "published": step.published}
     if content.get("hash") == step.hash and now != content:
         write_json(path, now)
 
 
-def show_run(folder: Path) -> RunRecord:
-    """A finished run of a study.
+def show_run(folder: Path) -> StudyRun:
+    """A finished run of a study, with its metrics and the names of the runs it depends on.
 
     Raises:
         InputError: it is not one.
     """
-    found = read_json(folder / RUN)
-    if found is None:
+    if not (folder / RUN).exists():
         raise InputError(f"{folder}: not a finished run of a study (no {RUN})", "langlift study status STUDY")
+    found = read_run(folder)
     others = (read_json(path / RUN) for path in folder.resolve().parent.iterdir())
     names = {run["hash"]: run["name"] for run in others if run}
-    needs = [names.get(one, one) for one in found["needs"]]
-    return RunRecord(**{**found, "needs": needs, "metrics": read_metrics(folder) if is_finished(folder) else {}})
-
-
-def write_run(folder: Path, content: Mapping[str, Any]) -> None:
-    """Finish a run: first everything in its folder is written to disk, then run.json."""
-    settle(*files_in(folder))
-    write_json(folder / RUN, content)
+    needs = [names.get(one, one) for one in found.needs]
+    return replace(found, needs=needs, metrics=read_metrics(folder) if is_finished(folder) else {})
 
 
 def prepare(folder: Path) -> None:
@@ -128,20 +115,7 @@ def prepare(folder: Path) -> None:
 
 @contextmanager
 def locked_folder(folder: Path, what: str, wait: float = 0.0) -> Iterator[None]:
-    """Lock a folder; the lock is released when the process ends, however it ends.
-
-    Raises:
-        LangliftError: another process still holds the lock after ``wait`` seconds.
-    """
+    """Lock a study's folder, or a run's; as ``files.locked``."""
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, f"{folder}: another process is working on this {what}", wait):
         yield
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object from a file; None if it is missing or damaged, for example by a power failure."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None

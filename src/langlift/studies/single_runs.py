@@ -10,6 +10,7 @@ import yaml
 from langlift.adapters.method import is_whole_model
 from langlift.config.yaml_reader import load_yaml
 from langlift.errors import InputError
+from langlift.files import read_json
 from langlift.languages import find_language
 from langlift.studies.folder import COSTS, RUN, RUNS, StudyRun, is_study, read_run
 from langlift.studies.study import PROMPTED_USE
@@ -60,7 +61,7 @@ def read_single(folder: Path) -> list[StudyRun]:
     Raises:
         InputError: it is not a run folder.
     """
-    recipe, metrics = read_recipe(folder), _metrics(folder)
+    recipe, metrics = read_recipe(folder), read_metrics(folder)
     command, inputs = str(recipe.get("command")), dict(recipe.get("inputs") or {})
     settings = dict(recipe.get(command) or {})
     if command in ("task", "prompt"):
@@ -119,10 +120,10 @@ def _seed_runs(
     cell["task"] = inputs.get("task")
     runs = []
     whole = folder.parent if "seed" in inputs else folder
-    baseline = _metrics(whole).get("baseline") if (whole / METRICS).is_file() else None
+    baseline = read_json(whole / METRICS).get("baseline")
     for seed in [inputs["seed"]] if "seed" in inputs else settings["seeds"]:
         own = folder if "seed" in inputs else folder / f"seed-{seed}"
-        metrics = _metrics(own)
+        metrics = read_metrics(own)
         metric = next(key for key in metrics if key.startswith("test_")).removeprefix("test_")
         result = {"value": metrics[f"test_{metric}"], "dev": metrics.get(f"dev_{metric}"), "baseline": baseline}
         name = folder.name if own == folder else f"{folder.name}/{own.name}"
@@ -169,10 +170,3 @@ def _language_of(data: Any) -> str:
         return str(find_language(found[0] if found else Path(str(data)).name))
     except InputError:
         return str(data)
-
-
-def _metrics(folder: Path) -> dict[str, Any]:
-    try:
-        return read_metrics(folder)
-    except (OSError, ValueError):
-        raise InputError(f"{folder}: not a finished run (no readable {METRICS})") from None
