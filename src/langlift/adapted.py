@@ -17,7 +17,7 @@ from langlift.errors import InputError
 from langlift.evaluation.gap_filling import WordGuess, most_likely_words
 from langlift.evaluation.surprise import WordSurprise, word_surprises
 from langlift.hub_folders import run_in_repository
-from langlift.studies.single_runs import read_recipe
+from langlift.studies.folder import read_recipe
 from langlift.tasks.dependencies import Parse
 from langlift.tasks.ner import FoundEntities
 from langlift.tasks.pos import TaggedSentence

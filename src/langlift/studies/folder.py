@@ -1,5 +1,9 @@
-"""The folder of a study: study.yaml, and a folder for each run, which is finished once it contains run.json."""
+"""The folders of finished runs: of a study, where each contains run.json, and of single commands.
 
+Runs of adapt, task, prompt, fuse, adapt-family and pretrain are read as those of a study.
+"""
+
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,10 +12,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from langlift.adapters.method import is_whole_model
+from langlift.config.yaml_reader import load_yaml
 from langlift.errors import InputError
 from langlift.files import locked, read_json, write_json
+from langlift.languages import FLORES_CODE, find_language
 from langlift.studies.step import Step
+from langlift.studies.study import PROMPTED_USE
 from langlift.studies.study_file import STUDY
+from langlift.tasks.recipe import TaskRecipe
 from langlift.training.run_folder import METRICS, RECIPE, is_finished, read_metrics
 
 RUNS, RUN, FAILED = "runs", "run.json", "failed.json"
@@ -20,6 +31,10 @@ SENTENCES = "sentences.jsonl"
 PRECISION = "precision.txt"
 """The file of a study with what ``precision: auto`` means for all its runs: the first run's choice."""
 COSTS = ("tokens", "flops", "seconds", "peak_memory_bytes")
+AROUND_LANGUAGE = re.compile(rf"[-_.]?{FLORES_CODE.pattern}[-_.]?")
+RUN_NUMBER = re.compile(r"-?\d+$")
+LOSS = "validation_loss"
+"""The measure of runs that train on unlabelled text: the loss on their own dev split, in nats."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,3 +134,151 @@ def locked_folder(folder: Path, what: str, wait: float = 0.0) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, f"{folder}: another process is working on this {what}", wait):
         yield
+
+
+def read_runs(folders: Sequence[Path]) -> tuple[list[StudyRun], list[str]]:
+    """All finished runs of study folders and single run folders, and the names of the unfinished ones.
+
+    A task or prompt run with several seeds becomes a run for each seed.
+
+    Raises:
+        InputError: all folders that are neither, or are damaged.
+    """
+    finished: list[StudyRun] = []
+    unfinished: list[str] = []
+    errors: list[str] = []
+    for given in dict.fromkeys(folders):
+        in_study = is_study(given)
+        found = sorted(path for path in (given / RUNS).glob("[!.]*") if path.is_dir()) if in_study else [given]
+        for folder in found:
+            try:
+                if (folder / RUN).exists():
+                    finished.append(read_run(folder))
+                elif in_study or ((folder / RECIPE).exists() and not is_finished(folder)):
+                    unfinished.append(folder.name)
+                else:
+                    finished += read_single(folder)
+            except InputError as error:
+                errors.append(error.message)
+    if errors:
+        raise InputError(
+            "; ".join(errors), "name folders of langlift study, adapt, task, prompt, fuse or pretrain"
+        )
+    return finished, unfinished
+
+
+def read_single(folder: Path) -> list[StudyRun]:
+    """The run of a finished run folder; for a task or prompt run, one for each seed.
+
+    Raises:
+        InputError: it is not a run folder.
+    """
+    recipe, metrics = read_recipe(folder), read_metrics(folder)
+    command, inputs = str(recipe.get("command")), dict(recipe.get("inputs") or {})
+    settings = dict(recipe.get(command) or {})
+    if command in ("task", "prompt"):
+        return _seed_runs(folder, command, inputs, settings)
+    cell = {
+        "language": inputs.get("language"),
+        "base": inputs.get("base"),
+        "method": settings.get("method"),
+        "data": data_kind(inputs.get("data")),
+        "objective": settings.get("objective") if command == "adapt" else None,
+        "seed": settings.get("seed"),
+        "metric": LOSS,
+    }
+    result = {"value": metrics.get("validation_loss"), "before": metrics.get("validation_loss_before")}
+    cell = {key: value for key, value in cell.items() if value is not None}
+    costs = _costs(metrics)
+    return [StudyRun(folder=folder, kind=command, name=folder.name, cell=cell, result=result, cost=costs)]
+
+
+def read_recipe(folder: Path) -> dict[str, Any]:
+    """A run's recipe.yaml.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    try:
+        recipe = load_yaml((folder / RECIPE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        recipe = None
+    if not isinstance(recipe, dict):
+        raise InputError(f"{folder}: neither a study nor a run (no readable {RECIPE})")
+    return recipe
+
+
+def data_kind(data: Any) -> str | None:
+    """A data set's name without its language: ``mlt_Latn.txt`` is "text", ``graph-data-mlt_Latn`` "graph-data"."""
+    if data is None:
+        return None
+    names = [Path(str(name)).name.removesuffix(".txt") for name in (data if isinstance(data, list) else [data])]
+    kinds = [RUN_NUMBER.sub("", AROUND_LANGUAGE.sub("", name)) or "text" for name in names]
+    return "+".join(dict.fromkeys(kinds))
+
+
+def _seed_runs(
+    folder: Path, command: str, inputs: Mapping[str, Any], settings: Mapping[str, Any]
+) -> list[StudyRun]:
+    """A run for each seed of a task or prompt run, or the run of a single seed's folder."""
+    cell: dict[str, Any] = {"language": _language_of(inputs.get("data"))}
+    if command == "prompt":
+        model = inputs.get("model_name") or inputs.get("model")
+        cell |= {"base": model, "use": PROMPTED_USE, "shots": settings.get("shots")}
+        published = settings.get("unparsed") == "left_out" or None
+    else:
+        cell |= {"base": inputs.get("base"), **_use_of_adapter(folder, inputs, settings.get("method"))}
+        published = settings.get("label_subwords") == "every" or None
+    cell["task"] = inputs.get("task")
+    runs = []
+    whole = folder.parent if "seed" in inputs else folder
+    baseline = read_json(whole / METRICS).get("baseline")
+    for seed in [inputs["seed"]] if "seed" in inputs else settings["seeds"]:
+        own = folder if "seed" in inputs else folder / f"seed-{seed}"
+        metrics = read_metrics(own)
+        metric = next(key for key in metrics if key.startswith("test_")).removeprefix("test_")
+        result = {"value": metrics[f"test_{metric}"], "dev": metrics.get(f"dev_{metric}"), "baseline": baseline}
+        name = folder.name if own == folder else f"{folder.name}/{own.name}"
+        found: dict[str, Any] = {"cell": {**cell, "metric": metric, "seed": seed}, "published": published}
+        runs.append(StudyRun(folder=own, kind=command, name=name, result=result, cost=_costs(metrics), **found))
+    return runs
+
+
+def _use_of_adapter(folder: Path, inputs: Mapping[str, Any], method: Any) -> dict[str, Any]:
+    """How a task was trained, and what its language adapters were."""
+    adapter, fused = inputs.get("language_adapter"), inputs.get("fused_adapters")
+    if fused:
+        cell = {"use": "fused", "data": "+".join(data_kind(name) or name for name in fused.values())}
+    elif adapter:
+        cell = {"use": "stacked", **_adapter_cell(folder, adapter)}
+    else:
+        cell = {"use": "full" if is_whole_model(method) else "alone"}
+    other_method = method != TaskRecipe().method and not is_whole_model(method)
+    return {**cell, "task_method": method} if other_method else cell
+
+
+def _adapter_cell(folder: Path, adapter: str) -> dict[str, Any]:
+    """The training data of a language adapter: from its own recipe if it is found, else from its folder's name."""
+    for path in (Path(adapter), folder.parent / Path(adapter).name):
+        if (path / RECIPE).exists():
+            recipe = read_recipe(path)
+            settings = recipe.get("adapt") or {}
+            return {
+                "method": settings.get("method"),
+                "data": data_kind((recipe.get("inputs") or {}).get("data")),
+                "objective": settings.get("objective"),
+            }
+    return {"data": data_kind(adapter)}
+
+
+def _costs(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: metrics[key] for key in COSTS if metrics.get(key)}
+
+
+def _language_of(data: Any) -> str:
+    """The language in a test set's name, else the name."""
+    found = FLORES_CODE.search(str(data))
+    try:
+        return str(find_language(found[0] if found else Path(str(data)).name))
+    except InputError:
+        return str(data)

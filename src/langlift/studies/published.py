@@ -10,8 +10,7 @@ from langlift.adapters.method import is_whole_model, readers
 from langlift.errors import InputError
 from langlift.language_facts import FACTS, fact_rows, seed_language_codes
 from langlift.studies.analysis.measures import AS_PUBLISHED, PERPLEXITY, Condition, Measure, Results
-from langlift.studies.folder import StudyRun
-from langlift.studies.single_runs import read_recipe
+from langlift.studies.folder import StudyRun, read_recipe
 from langlift.studies.step import DEFAULT_OBJECTIVE
 from langlift.studies.study import PROMPTED_USE
 from langlift.tasks.task import TASKS, Published

@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from langlift.studies.folder import StudyRun
-from langlift.studies.single_runs import LOSS
+from langlift.studies.folder import LOSS, StudyRun
 from langlift.studies.step import BUILDS
 from langlift.studies.study import PROMPTED_USE
 from langlift.tasks.task import TASKS
