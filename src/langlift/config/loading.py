@@ -107,11 +107,7 @@ def preset_settings(name: str, section: str) -> list[Given]:
 
 
 def check_setting(kind: type, name: str, value: Any) -> Any:
-    """Validate the value of a setting and convert it to its type.
-
-    Raises:
-        ValueError: it has another type, or is out of range.
-    """
+    """The value of a setting, in its type; a ValueError if it has another type or is out of range."""
     limits = next(f.metadata for f in fields(kind) if f.name == name)
     return _checked(value, get_type_hints(kind)[name], limits)
 
@@ -123,11 +119,7 @@ def recorded(command: str, inputs: Mapping[str, Any], recipe: Any) -> dict[str, 
 
 
 def preset_path(name: str) -> Path:
-    """The path of a shipped preset, or of a YAML file.
-
-    Raises:
-        InputError: neither exists.
-    """
+    """The path of a shipped preset, or of a YAML file; an InputError if there is no such preset."""
     if Path(name).suffix in (".yaml", ".yml"):
         return Path(name)
     folder = Path(str(files("langlift"))) / "presets"

@@ -46,11 +46,7 @@ class YamlLoader(yaml.SafeLoader):
 
 
 def load_yaml(text: str) -> Any:
-    """The value of a YAML text.
-
-    Raises:
-        yaml.YAMLError: it is not valid, or larger or more deeply nested than ``YamlLoader`` allows.
-    """
+    """The value of a YAML text; a YAMLError if it is not valid, or larger or deeper than ``YamlLoader`` allows."""
     try:
         return yaml.load(text, Loader=YamlLoader)
     except (ValueError, OverflowError) as error:  # the scanner, at "\UFFFFFFFF"

@@ -42,11 +42,7 @@ def picture(chart: Spec, name: str) -> str:
 
 
 def write_picture(target: Path, chart: Spec) -> Path:
-    """Write the chart as an SVG file on white; returns the file.
-
-    Raises:
-        LangliftError: it cannot be written.
-    """
+    """Write the chart as an SVG file on white; returns the file."""
     write_text(target, vl_convert.vegalite_to_svg(chart | ON_WHITE) + "\n")
     return target
 

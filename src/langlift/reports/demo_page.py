@@ -72,11 +72,7 @@ def topic_verdict(topic_f1: Mapping[str, Mapping[str, Any]]) -> Verdict:
 
 
 def write_demo_page(target: Path, result: Any) -> None:
-    """Write the page of a ``DemoResult``.
-
-    Raises:
-        LangliftError: the page cannot be written.
-    """
+    """Write the page of a ``DemoResult``."""
     topic, surprise = result.topic_f1, result.pppl_per_character
     scores = {name: [topic["baseline"][key]] for name, key in (("majority", "majority"), ("TF-IDF", "tfidf"))}
     scores |= {result.base: topic["task_only"]["seeds"], ADAPTED: topic["stacked"]["seeds"]}

@@ -79,11 +79,7 @@ def is_study(folder: Path) -> bool:
 
 
 def read_run(folder: Path) -> StudyRun:
-    """One finished run of a study.
-
-    Raises:
-        InputError: its ``run.json`` is damaged or incomplete.
-    """
+    """One finished run of a study; an InputError if its ``run.json`` is damaged or incomplete."""
     try:
         return StudyRun(folder=folder, **read_json(folder / RUN))
     except TypeError:
@@ -105,11 +101,7 @@ def update_cell(runs: Path, step: Step) -> None:
 
 
 def show_run(folder: Path) -> StudyRun:
-    """A finished run of a study, with its metrics and the names of the runs it depends on.
-
-    Raises:
-        InputError: it is not one.
-    """
+    """A finished run of a study, with its metrics and the names of the runs it needs, or an InputError."""
     if not (folder / RUN).exists():
         raise InputError(f"{folder}: not a finished run of a study (no {RUN})", "langlift study status STUDY")
     found = read_run(folder)
@@ -168,11 +160,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[StudyRun], list[str]]:
 
 
 def read_single(folder: Path) -> list[StudyRun]:
-    """The run of a finished run folder; for a task or prompt run, one for each seed.
-
-    Raises:
-        InputError: it is not a run folder.
-    """
+    """The run of a finished run folder; for a task or prompt run, one for each seed."""
     recipe, metrics = read_recipe(folder), read_metrics(folder)
     command, inputs = str(recipe.get("command")), dict(recipe.get("inputs") or {})
     settings = dict(recipe.get(command) or {})
@@ -194,11 +182,7 @@ def read_single(folder: Path) -> list[StudyRun]:
 
 
 def read_recipe(folder: Path) -> dict[str, Any]:
-    """A run's recipe.yaml.
-
-    Raises:
-        InputError: there is none, or it is damaged.
-    """
+    """A run's recipe.yaml; an InputError if there is none, or if it is damaged."""
     try:
         recipe = load_yaml((folder / RECIPE).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):

@@ -134,11 +134,7 @@ class PlanPrice:
 
 
 def gpus_by_name(names: Sequence[str]) -> dict[str, float]:
-    """The GPUs of these names, in any case: peak of matrix products in bf16 (or fp16), operations per second.
-
-    Raises:
-        InputError: one is not in the table.
-    """
+    """The peak of GPUs, in bf16 (or fp16) operations per second; an InputError if one is not in the table."""
     peaks = {row["name"]: 1e12 * float(row["tflops"]) for row in fact_rows("gpus.csv")}
     known = {name.casefold(): name for name in peaks}
     wanted = {name: known.get(name.casefold().replace(" ", "")) for name in names}

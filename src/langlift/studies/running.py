@@ -308,11 +308,7 @@ def _state_of(step: Step, runs: Path) -> RunState:
 
 
 def study_of(path: Path, out: Path | None) -> tuple[Path, Path]:
-    """The study file and the study's folder; ``path`` may be either.
-
-    Raises:
-        InputError: a file without ``out``, or a folder that is not a study's.
-    """
+    """The study file and the study's folder, of which ``path`` may be either; or an InputError."""
     if not path.is_dir():
         if out is None:
             raise InputError(
