@@ -44,16 +44,23 @@ def cost_table(runs: Sequence[Path]) -> CostTable:
     """
     errors: list[str] = []
     costs: list[RunCost] = []
-    names = ("vocabulary_size", "tokens", "characters", "flops", "seconds")
     for run in runs:
-        if not is_finished(run):
-            errors.append(f"{run}: not a finished run (no metrics.json)")
-        elif not (metrics := read_metrics(run)).get("flops"):
-            errors.append(f"{run}: records no floating point operations")
-        else:
-            costs.append(RunCost(str(run), **{name: metrics.get(name, 0) for name in names}))
+        try:
+            costs.append(_cost(run))
+        except InputError as error:
+            errors.append(error.message)
     if errors:
         raise InputError("; ".join(errors), "name run folders of adapt, adapt-family, task, fuse or pretrain")
     per_character = all(cost.characters for cost in costs)
     values = [cost.flops / cost.characters if per_character else float(cost.flops) for cost in costs]
     return CostTable(costs, per_character, [value / values[0] for value in values])
+
+
+def _cost(run: Path) -> RunCost:
+    if not is_finished(run):
+        raise InputError(f"{run}: not a finished run (no metrics.json)")
+    metrics = read_metrics(run)
+    if not metrics.get("flops"):
+        raise InputError(f"{run}: records no floating point operations")
+    numbers = {key: metrics.get(key, 0) for key in ("vocabulary_size", "characters", "tokens", "flops", "seconds")}
+    return RunCost(str(run), **numbers)
