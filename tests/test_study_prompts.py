@@ -102,7 +102,7 @@ def test_a_model_here_is_priced_and_asked(langlift: Any, write: Any, llama: Path
     assert shown.code == 0, shown.err
     prices = shown.json["runs"]
     assert [one["kind"] for one in prices] == ["prompt", "prompt"]
-    assert shown.json["total"]["requests"] == 24
+    assert shown.json["summary"][-1]["requests"] == 24
     assert "requests" in langlift("study", "plan", path, "--no-calibrate").out
     done = langlift("study", "run", path, "--out", tmp_path / "out", "--json")
     assert done.code == 0, done.err
