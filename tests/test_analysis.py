@@ -28,7 +28,7 @@ from langlift.studies.analysis.curves import curves_of
 from langlift.studies.analysis.item_counts import attachments_counted, entities_counted, labels_counted, read_items
 from langlift.studies.analysis.measures import Measure, sort_results, spread
 from langlift.studies.analysis.regression import mixed_model
-from langlift.studies.single_runs import data_kind, read_runs
+from langlift.studies.folder import data_kind, read_runs
 
 # Student's sleep data (1908): hours of sleep gained with drug 1 and drug 2 by ten patients.
 DRUG_1 = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]

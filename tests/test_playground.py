@@ -25,8 +25,8 @@ from langlift.playground.drawing import (
     entities_html,
     guesses_html,
     is_right_to_left,
+    label_html,
     parse_html,
-    prediction_html,
     surprise_html,
     tags_html,
 )
@@ -81,7 +81,7 @@ def test_whatever_is_typed_comes_back_as_text(words, data):
         tags_html(TaggedSentence(sentence, ["NOUN"] * len(words), [])),
         parse_html(Parse(sentence, heads, words, [])),
         guesses_html(f"{words[0].replace('_', '-')} ___", [WordGuess(word, 0.5, 1) for word in words]),
-        prediction_html(Prediction("", words[0], dict.fromkeys(words, 0.5))),
+        label_html(Prediction("", words[0], dict.fromkeys(words, 0.5))),
     ]
     for html in answers:
         found = Read(html)

@@ -30,7 +30,7 @@ from langlift.prompting.running import PromptedTask, prompt
 from langlift.prompting.server import _retry_after
 from langlift.prompting.template import load_template
 from langlift.studies.analysis.item_counts import read_items
-from langlift.studies.single_runs import read_single
+from langlift.studies.folder import read_single
 from langlift.tasks.task import TASKS
 
 SECRET = "sk-very-secret-0123456789"

@@ -11,8 +11,7 @@ from langlift.reports.charts import bars, line_chart, picture, write_picture
 from langlift.reports.demo_page import (
     GAPS_SHOWN,
     Verdict,
-    gap_verdict,
-    surprise_verdict,
+    gain_verdict,
     topic_verdict,
     write_demo_page,
 )
@@ -64,7 +63,6 @@ def demo_result(topic_f1, wins=(True, True, True)) -> DemoResult:
         mean_rank={"base": 24.9, "seq_bn": 7.3},
         filled_right={"base": 3, "seq_bn": 8},
         by_frequency={"mean_rank": 12.4, "filled_right": 5},
-        topic={"alone": 31.25, "stacked": 66.0, "tfidf": 61.0, "majority": 3.6},
         topic_f1=topic_f1,
         pppl_per_character={"base": 41.0, "seq_bn": 9.5},
         pseudo_perplexity={"base": 500.0, "seq_bn": 50.0},
@@ -134,11 +132,16 @@ def test_only_a_win_has_its_colour(tmp_path: Path, wins):
 @pytest.mark.parametrize(
     ("alone", "stacked", "win", "said"),
     [
-        ((50, 2), (66, 2), True, ["only the one on the adapter is better than TF-IDF", "adapter helps"]),
+        ((50, 2), (66, 2), True, ["Only the classifier on the adapter is better than TF-IDF", "adapter helps"]),
         ((64, 1), (66, 2), False, ["Both classifiers are better", "no difference beyond the spread"]),
         ((70, 1), (66, 2), False, ["Both classifiers are better", "the classifier alone is better"]),
-        ((66, 2), (50, 2), False, ["only the one alone is better than TF-IDF", "the classifier alone is better"]),
-        ((62, 4), (50, 2), False, ["is as good on these sentences", "the classifier alone is better"]),
+        (
+            (66, 2),
+            (50, 2),
+            False,
+            ["Only the classifier alone is better", "the classifier alone is better"],
+        ),
+        ((62, 4), (50, 2), False, ["is as good here", "the classifier alone is better"]),
         ((20, 2), (50, 2), False, ["needs no language model, is better", "adapter helps"]),
     ],
 )
@@ -149,7 +152,7 @@ def test_the_demo_says_what_loses_to_what(alone, stacked, win, said):
 
 
 def test_a_gain_must_exceed_chance():
-    assert gap_verdict([5, 6, 7, 4]).win
-    assert not gap_verdict([30, -25, 4, -3]).win
-    worse = surprise_verdict([-1.0, -1.5, -1.2])
+    assert gain_verdict("gaps", [5, 6, 7, 4]).win
+    assert not gain_verdict("gaps", [30, -25, 4, -3]).win
+    worse = gain_verdict("surprise", [-1.0, -1.5, -1.2])
     assert not worse.win and "more with the adapter" in worse.text

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from langlift.adapters.method import METHODS
 from langlift.backbones.loading import load_tokenizer
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
-from langlift.studies import draft, pricing
+from langlift.studies import draft
 from langlift.studies.checking import check_data, hub_remarks
 from langlift.studies.cutting import cut_data, larger_than_data
 from langlift.studies.execution import execute
@@ -487,7 +488,11 @@ def test_prices_add_up_and_need_no_model(write):
     assert all(one.tokens > 0 and one.flops > 0 and one.seconds > 0 for one in rest)
     assert timed.total.tokens == sum(one.tokens for one in rest)
     assert timed.total.seconds == pytest.approx(sum(one.seconds for one in rest))
-    assert timed.gpu_seconds["A100"] >= timed.gpu_seconds["H100"] >= STEP_SECONDS * sum(one.steps for one in rest)
+    assert (
+        timed.total.gpu_seconds["A100"]
+        >= timed.total.gpu_seconds["H100"]
+        >= STEP_SECONDS * sum(one.steps for one in rest)
+    )
     adapt = next(one for one in rest if one.kind == "adapt")
     step = next(step for step in plan.steps if step.name == adapt.name)
     text = load_text_data(Path(step.inputs["data:mlt_Latn"][0].path))
@@ -565,8 +570,8 @@ def test_a_plan_is_summed_up_to_fit_a_screen(write, langlift):
     total = price.summary[-1]
     assert (total.what, total.runs, total.finished, total.languages) == ("all", len(plan.steps), 1, 2)
     assert sum(one.runs for one in price.summary[:-1]) == total.runs
-    assert total.disk_bytes == price.total.disk_bytes and total.gpu_seconds == pytest.approx(price.gpu_seconds)
-    assert price.gpu_prices == {"A100": pytest.approx(2.0 * price.gpu_seconds["A100"] / 3600)}
+    assert total is price.total and total.gpu_seconds["A100"] > 0
+    assert price.gpu_prices == {"A100": pytest.approx(2.0 * total.gpu_seconds["A100"] / 3600)}
     shown = langlift("study", "plan", write(), "--no-calibrate", "--gpu", "A100", "--price", "2")
     assert "swh_Latn" in shown.out and "h on A100" in shown.out and "at the price given" in shown.err
     assert plan.steps[0].hash[:8] not in shown.out
@@ -627,7 +632,7 @@ def test_whole_models_may_be_dropped_and_come_back(write, tmp_path):
 
 
 def test_time_is_that_of_a_machine_that_does_nothing_else(write, monkeypatch):
-    monkeypatch.setattr(pricing, "_load", lambda: 99.5)
+    monkeypatch.setattr(os, "getloadavg", lambda: (99.5, 0.0, 0.0))
     plan = planned(write(languages=["mlt"], axes={"method": ["seq_bn"]}, tasks=None))
     busy = price_plan(plan)
     assert any("machine was busy (load 99.5" in one for one in busy.remarks)

@@ -102,7 +102,7 @@ def test_a_model_here_is_priced_and_asked(langlift: Any, write: Any, llama: Path
     assert shown.code == 0, shown.err
     prices = shown.json["runs"]
     assert [one["kind"] for one in prices] == ["prompt", "prompt"]
-    assert shown.json["total"]["requests"] == 24
+    assert shown.json["summary"][-1]["requests"] == 24
     assert "requests" in langlift("study", "plan", path, "--no-calibrate").out
     done = langlift("study", "run", path, "--out", tmp_path / "out", "--json")
     assert done.code == 0, done.err
@@ -173,7 +173,6 @@ prompt:
         f"{path}:13: 'pos' cannot be prompted (topic, sentiment, ner)",
         f"{path}:13: ner has no data under tasks:",
         f"{path}:14: shots must be at least 0, not -1",
-        f"{path}:14: shots: the same number twice",
         f"{path}:15: {tmp_path}/bad.yaml: no instruction; no answer",
         f"{path}:15: unknown prompted task 'sentiment'",
         f"{path}:16: unknown setting 'temprature' (did you mean temperature?)",

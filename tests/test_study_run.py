@@ -342,7 +342,7 @@ def test_status_and_show(whole, langlift, tmp_path):
     assert shown["metrics"]["mean"] == shown["result"]["value"]
     assert "result:\n  value: " in langlift("study", "show", fused).out
     planned = langlift("study", "plan", out, "--no-calibrate", "--json").json
-    assert all(one["finished"] for one in planned["runs"]) and planned["total"]["tokens"] == 0
+    assert all(one["finished"] for one in planned["runs"]) and planned["summary"][-1]["tokens"] == 0
     for arguments, said in (
         (["show", tmp_path], "not a finished run of a study"),
         (["status", tmp_path], "no study.yaml in this folder"),

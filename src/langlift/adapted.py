@@ -17,7 +17,7 @@ from langlift.errors import InputError
 from langlift.evaluation.gap_filling import WordGuess, most_likely_words
 from langlift.evaluation.surprise import WordSurprise, word_surprises
 from langlift.hub_folders import run_in_repository
-from langlift.studies.single_runs import read_recipe
+from langlift.studies.folder import read_recipe
 from langlift.tasks.dependencies import Parse
 from langlift.tasks.ner import FoundEntities
 from langlift.tasks.pos import TaggedSentence
@@ -70,7 +70,7 @@ class Adapted:
     def methods(self) -> tuple[str, ...]:
         """The names of the supported methods; empty for a decoder. Does not load the model."""
         folder = Path(self.path)
-        if self._is_task:
+        if is_task_run(folder):
             head = json.loads((seed_folder(folder) / HEAD).read_text(encoding="utf-8"))
             return (task_called(str(head["task"])).verb,)
         if (folder / "config.json").is_file():
@@ -122,10 +122,6 @@ class Adapted:
     def parse(self, texts: str | list[str]) -> Parse | list[Parse]:
         """Each text's words with their heads and relations."""
         return self._answers("parse", texts, self._labelled)
-
-    @cached_property
-    def _is_task(self) -> bool:
-        return is_task_run(Path(self.path))
 
     @cached_property
     def _trained(self) -> TrainedTask:

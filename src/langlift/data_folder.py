@@ -1,4 +1,4 @@
-"""The common parts of built data folders: splits, the sample of dropped texts, the manifest, printable text."""
+"""The common parts of built data folders: splits, the sample of dropped texts, printable text."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -29,6 +29,6 @@ def read_dropped(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
-def excerpt(text: str, length: int = 200) -> str:
+def excerpt(text: str) -> str:
     """The beginning of a text, printable."""
-    return printable(text[:length]) + ("…" if len(text) > length else "")
+    return printable(text[:200]) + ("…" if len(text) > 200 else "")

@@ -18,8 +18,8 @@ from langlift.evaluation.gap_filling import Candidate, SentenceGap, fill_gap, fr
 from langlift.evaluation.pseudo_perplexity import Score, score_sentences
 from langlift.languages import find_language
 from langlift.progress import ProgressBar
-from langlift.reports.demo_page import Verdict, gap_verdict, surprise_verdict, topic_verdict, write_demo_page
-from langlift.tasks.runner import TaskResult, train_task
+from langlift.reports.demo_page import Verdict, gain_verdict, topic_verdict, write_demo_page
+from langlift.tasks.runner import train_task
 from langlift.tasks.task import TASKS, task_recipe
 from langlift.training.adaptation import adapt
 from langlift.training.precision import cpu_has_bf16
@@ -152,7 +152,11 @@ def demo(out: Path, seed: int = 42) -> DemoResult:
     scores, gaps = _scores_and_gaps(adapter, test, words, precision)
     sentences = zip(scores[BEFORE].per_sentence, scores[AFTER].per_sentence, strict=True)
     gains = [after.log_probability - before.log_probability for before, after in sentences]
-    topic_f1 = {"task_only": _spread(alone), "stacked": _spread(stacked), "baseline": alone.baseline}
+    topic_f1: dict[str, dict[str, Any]] = {
+        name: {"mean": one.mean, "std": one.std, "seeds": one.seeds}
+        for name, one in {"task_only": alone, "stacked": stacked}.items()
+    }
+    topic_f1["baseline"] = alone.baseline
     result = DemoResult(
         language=str(maltese),
         base=DEFAULT_BASE,
@@ -170,9 +174,9 @@ def demo(out: Path, seed: int = 42) -> DemoResult:
         pppl_per_character={name: score.per_character for name, score in scores.items()},
         pseudo_perplexity={name: score.pseudo_perplexity for name, score in scores.items()},
         verdicts={
-            "gaps": gap_verdict([gap.rank[BEFORE] - gap.rank[AFTER] for gap in gaps]),
+            "gaps": gain_verdict("gaps", [gap.rank[BEFORE] - gap.rank[AFTER] for gap in gaps]),
             "topic": topic_verdict(topic_f1),
-            "surprise": surprise_verdict(gains),
+            "surprise": gain_verdict("surprise", gains),
         },
         sentences=len(test),
         train_sentences=len(data.train),
@@ -212,7 +216,3 @@ def _scores_and_gaps(
                 gap.rank[name] = [candidate.word for candidate in found].index(gap.answer) + 1
                 bar.advance(1)
     return scores, gaps
-
-
-def _spread(result: TaskResult) -> dict[str, Any]:
-    return {"mean": result.mean, "std": result.std, "seeds": result.seeds}

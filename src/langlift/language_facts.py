@@ -1,21 +1,21 @@
 """Facts about languages: codes, published data sizes, and the base models that were pre-trained on them."""
 
 import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from langlift.files import read_json
 from langlift.languages import Language, find_language, own_codes
 
 TWO_LETTERS = {"tgl": "tl", "nob": "nb"}
 """Codes that langcodes replaces: it treats Tagalog as Filipino, and Bokmål as Norwegian."""
 SOURCES = ("conceptnet", "glotcc", "cc100", "wikipedia")
+FACTS = Path(__file__).parent / "facts"
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,9 @@ def exposure(base: str, language: Language) -> Exposure:
 
 
 def _as_pretrained_here(base: str, language: Language) -> Exposure:
-    """The exposure recorded by ``langlift pretrain`` in the model's folder or its parent; unknown if there is no
-    record.
-    """
+    """The exposure recorded by ``langlift pretrain`` in the model's folder or its parent."""
     for folder in (Path(base), Path(base).parent):
-        try:
-            sizes = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["text_bytes"]
-        except (OSError, ValueError, KeyError, TypeError):
+        if not (sizes := read_json(folder / "metrics.json").get("text_bytes")):
             continue
         related = sorted(name for name in sizes if name.endswith(f"_{language.script}") and name != str(language))
         seen = str(language) in sizes
@@ -126,13 +122,19 @@ def known_languages() -> list[LanguageFacts]:
 @cache
 def flores_languages() -> frozenset[str]:
     """The languages of FLORES-200 (and of SIB-200), such as ``mlt_Latn``."""
-    return frozenset((_folder() / "flores_200.txt").read_text(encoding="utf-8").split())
+    return frozenset((FACTS / "flores_200.txt").read_text(encoding="utf-8").split())
 
 
 @cache
 def seed_language_codes() -> Mapping[str, str]:
     """The codes in the tables of arXiv 2502.10140 -> languages, such as ``mt`` -> ``mlt_Latn``."""
     return {row["iso639_1"]: code for code, row in _seed_rows().items()}
+
+
+def fact_rows(name: str) -> list[dict[str, str]]:
+    """The rows of a table in ``facts/``."""
+    with (FACTS / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 @cache
@@ -154,16 +156,13 @@ def base_shape(base: str) -> tuple[int, int, int] | None:
 
 @cache
 def _base_models() -> Mapping[str, dict[str, Any]]:
-    content: dict[str, dict[str, Any]] = yaml.safe_load(
-        (_folder() / "base_models.yaml").read_text(encoding="utf-8")
-    )
+    content: dict[str, dict[str, Any]] = yaml.safe_load((FACTS / "base_models.yaml").read_text(encoding="utf-8"))
     return content
 
 
 @cache
 def _seed_rows() -> Mapping[str, dict[str, str]]:
-    with (_folder() / "seed_languages.csv").open(encoding="utf-8", newline="") as file:
-        return {row["flores_code"]: row for row in csv.DictReader(file)}
+    return {row["flores_code"]: row for row in fact_rows("seed_languages.csv")}
 
 
 def _size(row: Mapping[str, str], source: str) -> DataSize | None:
@@ -180,7 +179,3 @@ def _iso639_1(language: Language) -> str | None:
 
     tags = [str(standardize_tag(code)) for code in own_codes(language)]
     return TWO_LETTERS.get(language.code) or next((tag for tag in tags if len(tag) == 2), None)
-
-
-def _folder() -> Path:
-    return Path(str(files("langlift") / "facts"))

@@ -61,15 +61,11 @@ class MaskedLanguageModel:
         fate = random.random(len(chosen))
         seen[chosen[fate < 0.8]] = self.mask_token_id
         replaced = chosen[(fate >= 0.8) & (fate < 0.9)]
-        seen[replaced] = self._random_tokens(random, len(replaced))
-        return seen, labels
-
-    def _random_tokens(self, random: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
-        """Random ordinary tokens: special ones are drawn again."""
-        drawn = random.integers(self.vocabulary_size, size=count)
-        while (bad := np.isin(drawn, list(self.special_ids))).any():
+        drawn = random.integers(self.vocabulary_size, size=len(replaced))
+        while (bad := np.isin(drawn, list(self.special_ids))).any():  # special tokens are drawn again
             drawn[bad] = random.integers(self.vocabulary_size, size=int(bad.sum()))
-        return drawn
+        seen[replaced] = drawn
+        return seen, labels
 
 
 @dataclass(frozen=True)

@@ -58,13 +58,12 @@ def report(
     axis: list[str] | None = option(
         "--axis SETTING", "Plot curves over this setting; can be repeated. [default: all numeric settings]", None
     ),
-    title: str | None = option("--title", "Title of the page.", None),
 ) -> Iterator[Any]:
     """Summarise runs on one offline HTML page: tables, differences, correlations, curves and costs."""
     from langlift.reports.contrast_tables import NOTES, contrast_tables
     from langlift.reports.study_page import write_report
 
-    result = write_report(runs or [], out, tables, axis or (), title, published)
+    result = write_report(runs or [], out, tables, axis or (), published)
     yield result
     if result.unfinished:
         note(f"Unfinished runs, not counted: {len(result.unfinished)}")

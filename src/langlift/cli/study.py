@@ -119,12 +119,12 @@ def status(*, file: File, out: Path | None = option("--out FOLDER", "Study folde
 
 
 @app.command("show")
-@command("studies.folder:RunRecord")
+@command("studies.folder:StudyRun")
 def show(*, run: Path = argument("RUN", "Folder of a run: STUDY/runs/NAME.")) -> Iterator[Any]:
     """Show one run of a study: its settings, result, cost and dependencies."""
     from langlift.studies.folder import show_run
 
-    found = asdict(show_run(run))
+    found = asdict(show_run(run)) | {"folder": str(run)}
     yield found
     from yaml import safe_dump
 

@@ -12,7 +12,7 @@ from langlift.cli.options import note, print_table
 from langlift.progress import SECONDS_BETWEEN_LINES, readable_seconds
 from langlift.studies.execution import RunOutcome
 from langlift.studies.planning import StudyPlan
-from langlift.studies.pricing import PlanPrice
+from langlift.studies.pricing import PlanPrice, PlanRow, RunPrice
 from langlift.studies.running import Watcher
 from langlift.studies.step import Step
 
@@ -22,7 +22,7 @@ def show_plan(price: PlanPrice, full: bool) -> None:
     (_print_runs if full else _print_summary)(f"{price.study}: {len(price.runs)} runs", price)
     for reason in price.left_out:
         note(f"left out: {reason}")
-    for name, seconds in price.gpu_seconds.items():
+    for name, seconds in price.total.gpu_seconds.items():
         money = f", {price.gpu_prices[name]:,.2f} at the price given" if name in price.gpu_prices else ""
         note(f"on one {name}: about {readable_seconds(seconds)}{money}")
     for remark in price.remarks:
@@ -46,7 +46,7 @@ def _print_summary(title: str, price: PlanPrice) -> None:
                 "?" if one.disk_bytes is None else f"{one.disk_bytes / 1e9:,.2f}",
             )
         )
-    gpus = (f"h on {name}" for name in price.gpu_seconds)
+    gpus = (f"h on {name}" for name in price.total.gpu_seconds)
     headings = ("kind", "language", "method", "runs", "finished", "requests", "h here", *gpus, "GB")
     used = [number for number in range(len(headings)) if any(row[number] for row in rows)]
     shown = [tuple(row[number] for number in used) for row in rows]
@@ -57,12 +57,24 @@ def _print_runs(title: str, price: PlanPrice) -> None:
     asks = any(one.kind == "prompt" for one in price.runs)
     unknown = any(one.tokens is None and not one.finished for one in price.runs)
     what = "all unfinished runs" + ", as far as known" * unknown
+    costs: list[tuple[str, RunPrice | PlanRow]] = [(one.name, one) for one in price.runs]
     rows: list[tuple[str, ...]] = []
-    for name, one in [*((one.name, one) for one in price.runs), (what, price.total)]:
+    for name, one in [*costs, (what, price.total)]:
         requests = "" if one.requests is None else f"{one.requests:,}"
-        rows.append((name, *((requests,) if asks else ()), *one.shown()))
+        rows.append((name, *((requests,) if asks else ()), *_cost_cells(one)))
     headings = ("run", *(("requests",) if asks else ()), "tokens", "FLOPs", "disk", "here")
     print_table(title, headings, [*rows[:-1], (), rows[-1]])
+
+
+def _cost_cells(one: RunPrice | PlanRow) -> tuple[str, ...]:
+    if one.finished is True:
+        return "", "", "", "finished"
+    return (
+        "?" if one.tokens is None else f"{one.tokens:,}",
+        "?" if one.flops is None else f"{one.flops:.1e}",
+        "?" if one.disk_bytes is None else f"{one.disk_bytes / 1e6:,.1f} MB",
+        "?" if one.seconds is None else readable_seconds(one.seconds),
+    )
 
 
 @contextmanager

@@ -3,7 +3,7 @@ together.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from difflib import get_close_matches
 from importlib.resources import files
@@ -66,7 +66,10 @@ def resolve(
         key, equals, text = assignment.partition("=")
         if not equals:
             raise InputError(f"--set {assignment}: not of the form key=value", "for example --set steps=500")
-        given_settings.append(("--set", key.strip(), _yaml_value(text)))
+        value: Any = text
+        with suppress(yaml.YAMLError):
+            value = load_yaml(text)
+        given_settings.append(("--set", key.strip(), value))
     given_settings += [("flag", key, value) for key, value in (flags or {}).items() if value is not None]
 
     hints, settings = get_type_hints(kind), {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
@@ -104,11 +107,7 @@ def preset_settings(name: str, section: str) -> list[Given]:
 
 
 def check_setting(kind: type, name: str, value: Any) -> Any:
-    """Validate the value of a setting and convert it to its type.
-
-    Raises:
-        ValueError: it has another type, or is out of range.
-    """
+    """The value of a setting, in its type; a ValueError if it has another type or is out of range."""
     limits = next(f.metadata for f in fields(kind) if f.name == name)
     return _checked(value, get_type_hints(kind)[name], limits)
 
@@ -120,11 +119,7 @@ def recorded(command: str, inputs: Mapping[str, Any], recipe: Any) -> dict[str, 
 
 
 def preset_path(name: str) -> Path:
-    """The path of a shipped preset, or of a YAML file.
-
-    Raises:
-        InputError: neither exists.
-    """
+    """The path of a shipped preset, or of a YAML file; an InputError if there is no such preset."""
     if Path(name).suffix in (".yaml", ".yml"):
         return Path(name)
     folder = Path(str(files("langlift"))) / "presets"
@@ -174,13 +169,6 @@ def _opened(settings: Sequence[Given], chosen: Any, names: Sequence[str]) -> lis
         elif key == chosen:
             flat.extend((source, str(name), setting) for name, setting in value.items())
     return flat
-
-
-def _yaml_value(text: str) -> Any:
-    try:
-        return load_yaml(text)
-    except yaml.YAMLError:
-        return text
 
 
 def _checked(value: Any, hint: Any, limits: Mapping[str, Any]) -> Any:

@@ -22,11 +22,7 @@ class YamlLoader(yaml.SafeLoader):
         self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """The next node.
-
-        Raises:
-            yaml.YAMLError: it is nested too deeply, contains itself or is one too many.
-        """
+        """The next node; a YAMLError if it is nested too deeply, contains itself or is one too many."""
         mark, is_alias, before = self.peek_event().start_mark, self.check_event(yaml.AliasEvent), self._nodes
         self._depth += 1
         if self._depth > DEEPEST:
@@ -42,23 +38,15 @@ class YamlLoader(yaml.SafeLoader):
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """The value of a node.
-
-        Raises:
-            yaml.YAMLError: it is not valid; PyYAML raises other errors for some values, such as ``!!int ''``.
-        """
+        """The value of a node, or a YAMLError."""
         try:
             return super().construct_object(node, deep)
-        except (ValueError, LookupError, AttributeError, OverflowError) as error:
+        except (ValueError, LookupError, AttributeError, OverflowError) as error:  # such as for !!int ''
             raise yaml.MarkedYAMLError(problem=str(error), problem_mark=node.start_mark) from None
 
 
 def load_yaml(text: str) -> Any:
-    """The value of a YAML text.
-
-    Raises:
-        yaml.YAMLError: it is not valid, or larger or more deeply nested than ``YamlLoader`` allows.
-    """
+    """The value of a YAML text; a YAMLError if it is not valid, or larger or deeper than ``YamlLoader`` allows."""
     try:
         return yaml.load(text, Loader=YamlLoader)
     except (ValueError, OverflowError) as error:  # the scanner, at "\UFFFFFFFF"

@@ -13,7 +13,6 @@ from langlift.evaluation.surprise import WordSurprise
 from langlift.tasks.dependencies import Parse
 from langlift.tasks.ner import FoundEntities
 from langlift.tasks.pos import TaggedSentence
-from langlift.tasks.sentences import Prediction
 
 MAX_BITS = 6.0
 """Bits per character from which a word has the strongest colour."""
@@ -59,14 +58,8 @@ def surprise_html(words: Sequence[WordSurprise]) -> Markup:
 
 
 @singledispatch
-def label_html(answer: object) -> Markup:
-    """The answer of a task's run, by its type."""
-    raise TypeError(f"no drawing of a {type(answer).__name__}")
-
-
-@label_html.register
-def prediction_html(answer: Prediction) -> Markup:
-    """All labels with their probabilities, the most probable first."""
+def label_html(answer: Any) -> Markup:
+    """The answer of a task's run, by its type; of a ``Prediction`` all labels, the most probable first."""
     return draw("shares", sorted(answer.probabilities.items(), key=lambda pair: -pair[1]), ".0%")
 
 

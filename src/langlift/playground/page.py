@@ -57,11 +57,7 @@ def answer_html(playground: Playground, text: str) -> str:
 
 
 def new_page(playground: Playground) -> "Blocks":
-    """The Gradio page; ``launch`` starts it.
-
-    Raises:
-        InputError: gradio is not installed.
-    """
+    """The Gradio page, which ``launch`` starts; an InputError if gradio is not installed."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     try:
         import gradio

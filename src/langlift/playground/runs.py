@@ -17,7 +17,7 @@ from langlift.errors import InputError
 from langlift.hub_folders import missing
 from langlift.languages import Language
 from langlift.sharing.published_cards import recorded_languages
-from langlift.studies.single_runs import read_recipe
+from langlift.studies.folder import read_recipe
 from langlift.tasks.task import TASKS
 from langlift.training.run_folder import METRICS, is_finished, read_metrics
 
@@ -67,9 +67,8 @@ def read_playground(
                 raise missing(folder, "folder", hint)
             raise InputError(f"{folder}: not a finished run (no {METRICS})", hint)
         recipe = read_recipe(folder)
-        inputs = dict(recipe.get("inputs") or {})
-        runs.append(_shown(folder, recipe, inputs, BaseName.of(base), bases))
-        languages += [set(found)] if (found := recorded_languages(inputs)) else []
+        runs.append(_shown(folder, recipe, BaseName.of(base), bases))
+        languages += [set(found)] if (found := recorded_languages(recipe.get("inputs") or {})) else []
     common = set.intersection(*languages) if languages else set()
     if languages and not common:
         named = sorted({one.name for some in languages for one in some})
@@ -81,20 +80,19 @@ def read_playground(
     if text is None and language is not None:
         bundled = Path(str(files("langlift"))) / "bundled" / f"{language}.txt"
         text = bundled if bundled.is_file() else None
-    examples = [] if text is None else _examples(text)
+    examples: list[str] = []
+    if text is not None:  # sentences neither short nor long
+        least, most = EXAMPLE_CHARACTERS
+        fitting = [sentence for sentence in load_text_data(text).test if least <= len(sentence) <= most]
+        drawn = np.random.default_rng(0).permutation(len(fitting))[:EXAMPLES]
+        examples = [fitting[number] for number in sorted(drawn)]
     return Playground("" if language is None else language.name, runs, examples)
 
 
-def _shown(
-    folder: Path,
-    recipe: dict[str, Any],
-    inputs: dict[str, Any],
-    base: BaseName,
-    bases: dict[str, Adapted],
-) -> ShownRun:
+def _shown(folder: Path, recipe: dict[str, Any], base: BaseName, bases: dict[str, Adapted]) -> ShownRun:
     """One run; ``bases`` are the base models so far by their names, which runs share."""
     metrics, command = read_metrics(folder), str(recipe.get("command"))
-    name = folder.resolve().name
+    name, inputs = folder.resolve().name, recipe.get("inputs") or {}
     settings = dict(recipe.get(command) or {})
     run = Adapted.load(folder, replace(base, name="") if is_whole_model(settings.get("method")) else base)
     if not run.methods:
@@ -120,11 +118,3 @@ def _shown(
     if of and of not in bases:
         bases[of] = Adapted.load(of, replace(base, name=""))
     return ShownRun(name, title, None, scores, run, bases.get(of))
-
-
-def _examples(text: Path) -> list[str]:
-    """A few sentences of the test split, neither short nor long."""
-    least, most = EXAMPLE_CHARACTERS
-    fitting = [sentence for sentence in load_text_data(text).test if least <= len(sentence) <= most]
-    drawn = np.random.default_rng(0).permutation(len(fitting))[:EXAMPLES]
-    return [fitting[number] for number in sorted(drawn)]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,7 @@ def picture(chart: Spec, name: str) -> str:
 
 
 def write_picture(target: Path, chart: Spec) -> Path:
-    """Write the chart as an SVG file on white; returns the file.
-
-    Raises:
-        LangliftError: it cannot be written.
-    """
+    """Write the chart as an SVG file on white; returns the file."""
     write_text(target, vl_convert.vegalite_to_svg(chart | ON_WHITE) + "\n")
     return target
 
@@ -85,24 +82,14 @@ def bars(
 
     The bar called ``reference`` is grey. ``top``: the end of the axis (None: what is needed).
     """
-    rows = [
-        {
-            "name": name,
-            "value": s.mean,
-            "label": f"{texts[name]}  {name}",
-            "low": s.low,
-            "high": s.high,
-            "seeds": s.count,
-        }
-        for name, s in values.items()
-    ]
+    rows = [{"name": name, "label": f"{texts[name]}  {name}", **asdict(s)} for name, s in values.items()]
     domain = [0, top or 1.05 * max(s.mean if s.high is None else s.high for s in values.values())]
     scale = alt.Scale(domain=domain, clamp=True)
     base = _chart(rows).encode(
-        y=NAMES_ABOVE, x=alt.X("value:Q", title=axis, scale=scale, axis=alt.Axis(tickCount=4))
+        y=NAMES_ABOVE, x=alt.X("mean:Q", title=axis, scale=scale, axis=alt.Axis(tickCount=4))
     )
     colour = alt.condition(alt.datum.name == (reference or ""), alt.value(GREY), alt.value(BLUE))
-    tooltip = [alt.Tooltip("name:N"), alt.Tooltip("value:Q"), alt.Tooltip("seeds:Q")]
+    tooltip = [alt.Tooltip("name:N"), alt.Tooltip("mean:Q"), alt.Tooltip("count:Q", title="seeds")]
     names = base.mark_text(align="left", dy=-8, fontSize=12, color=TEXT, limit=WIDTH)
     layers = [
         base.mark_bar(size=9, yOffset=8).encode(color=colour, tooltip=tooltip),

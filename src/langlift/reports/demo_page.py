@@ -26,43 +26,41 @@ class Verdict:
     text: str
 
 
-def gap_verdict(gains: Sequence[float]) -> Verdict:
-    """By how many ranks the right word moved up in each gap."""
-    return _verdict(
-        gains,
+VERDICTS = {
+    "gaps": (
         "With the adapter the right word is found sooner.",
         "With the adapter the right word is found later than without it.",
         "The right word is found no sooner with the adapter than chance would explain.",
-    )
-
-
-def surprise_verdict(gains: Sequence[float]) -> Verdict:
-    """By how much the log probability of each sentence rose."""
-    return _verdict(
-        gains,
+    ),
+    "surprise": (
         "Real Maltese surprises the model less with the adapter.",
         "Real Maltese surprises the model more with the adapter than without it.",
         "The adapter makes no difference here that chance would not explain.",
-    )
+    ),
+}
+"""What is said of gains, of losses, and of neither."""
+
+
+def gain_verdict(what: str, gains: Sequence[float]) -> Verdict:
+    """By a mean gain (ranks of a gap, or log probability of a sentence) of more than two standard errors."""
+    gain, error = mean(gains), stdev(gains) / sqrt(len(gains))
+    better, worse, same = VERDICTS[what]
+    return Verdict(gain > 2 * error, same if abs(gain) <= 2 * error else better if gain > 0 else worse)
 
 
 def topic_verdict(topic_f1: Mapping[str, Mapping[str, Any]]) -> Verdict:
     """The stacked classifier compared with TF-IDF and the one alone; differences must exceed the deviations."""
     alone, stacked, tfidf = topic_f1["task_only"], topic_f1["stacked"], topic_f1["baseline"]["tfidf"]
     beats = [f1["mean"] - f1["std"] > tfidf for f1 in (alone, stacked)]
+    which = ("alone", "on the adapter")[beats.index(any(beats))]
     if all(beats):
         baseline = "Both classifiers are better than TF-IDF, which needs no language model."
     elif any(beats):
-        which = ("alone", "on the adapter")[beats.index(True)]
-        baseline = (
-            f"Of the two classifiers only the one {which} is better than TF-IDF, which needs no language model."
-        )
+        baseline = f"Only the classifier {which} is better than TF-IDF, which needs no language model."
     elif max(alone["mean"], stacked["mean"]) < tfidf:
         baseline = "On these sentences TF-IDF, which needs no language model, is better."
     else:
-        baseline = (
-            "TF-IDF, which needs no language model, is as good on these sentences, by the spread of the seeds."
-        )
+        baseline = "TF-IDF, which needs no language model, is as good here, by the spread of the seeds."
     difference, spread = stacked["mean"] - alone["mean"], stacked["std"] + alone["std"]
     if difference > spread:
         adapter = "The Maltese adapter helps: the classifier on it is better than the one alone."
@@ -74,11 +72,7 @@ def topic_verdict(topic_f1: Mapping[str, Mapping[str, Any]]) -> Verdict:
 
 
 def write_demo_page(target: Path, result: Any) -> None:
-    """Write the page of a ``DemoResult``.
-
-    Raises:
-        LangliftError: the page cannot be written.
-    """
+    """Write the page of a ``DemoResult``."""
     topic, surprise = result.topic_f1, result.pppl_per_character
     scores = {name: [topic["baseline"][key]] for name, key in (("majority", "majority"), ("TF-IDF", "tfidf"))}
     scores |= {result.base: topic["task_only"]["seeds"], ADAPTED: topic["stacked"]["seeds"]}
@@ -98,11 +92,3 @@ def _bars(
     texts = {name: format(one.mean, number) for name, one in means.items()}
     seeds = {name: some for name, some in values.items() if len(some) > 1}
     return Markup(picture(bars(means, texts, seeds, reference, axis, top), axis[:8]))
-
-
-def _verdict(gains: Sequence[float], better: str, worse: str, same: str) -> Verdict:
-    """By a mean gain of more than two standard errors."""
-    gain, error = mean(gains), stdev(gains) / sqrt(len(gains))
-    if abs(gain) <= 2 * error:
-        return Verdict(False, same)
-    return Verdict(gain > 0, better if gain > 0 else worse)

@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from langlift.errors import InputError
-from langlift.files import file_name, write_text
+from langlift.files import file_name, read_json, write_text
 from langlift.progress import ProgressBar
 from langlift.reports import charts
 from langlift.reports import study_tables as tables
@@ -26,7 +26,7 @@ from langlift.studies.contrasts import Contrast, published_contrasts
 from langlift.studies.folder import StudyRun
 from langlift.studies.published import MODELS, SOURCE, what_differs
 from langlift.tasks.setups import ATTENTION
-from langlift.training.run_folder import METRICS, PROGRESS, read_metrics
+from langlift.training.run_folder import METRICS, PROGRESS
 
 MOST_LABELS = 12
 """Maximum number of languages whose names are shown next to their dots; others have a tooltip."""
@@ -34,9 +34,7 @@ MOST_LABELS = 12
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart: static (``svg``), interactive (``spec``: Vega-Lite JSON), and as text for screen readers
-    (``alt``).
-    """
+    """A chart: static (``svg``), interactive (``spec``: Vega-Lite JSON), and for screen readers (``alt``)."""
 
     name: str
     title: str
@@ -81,7 +79,6 @@ def write_report(
     out: Path | None,
     exports: Path | None = None,
     axes: Sequence[str] = (),
-    title: str | None = None,
     published: bool = False,
 ) -> ReportResult:
     """Analyse study folders and run folders and write the page; with ``exports`` each table as CSV and LaTeX too.
@@ -112,7 +109,7 @@ def write_report(
         several = f"{count} runs" if analysis else f"The tables of {SOURCE}"
         page = render(
             "report.html.j2",
-            title=title or (folders[0].resolve().name if len(folders) == 1 else several),
+            title=folders[0].resolve().name if len(folders) == 1 else several,
             lead=_lead(analysis) if analysis else f"Base: {', '.join(MODELS.values())}.",
             sections=sections,
             links={name: {kind: _link(text, kind) for kind, text in some.items()} for name, some in files.items()},
@@ -136,30 +133,37 @@ def write_report(
 
 def _sections(analysis: Analysis) -> dict[str, list[Part]]:
     """The sections of a report that have something to show."""
-    makers: dict[str, Callable[[Analysis], list[Part]]] = {
-        "overview": _overview,
-        "results": _results,
-        "differences": lambda analysis: _table_parts(
-            chain.from_iterable(map(tables.differences_tables, analysis.results, analysis.differences))
+    results, runs = analysis.results, analysis.runs
+    makers: dict[str, Callable[[], list[Part]]] = {
+        "overview": lambda: _overview(analysis),
+        "results": lambda: _results(analysis),
+        "differences": lambda: _table_parts(
+            chain.from_iterable(map(tables.differences_tables, results, analysis.differences))
         ),
-        "behaviour": lambda analysis: _table_parts(map(tables.behaviour_table, analysis.results)),
-        "published": _published,
-        "alignment": _alignment,
-        "correlations": _correlations,
-        "regression": lambda analysis: _table_parts(map(tables.regression_table, analysis.regressions)),
-        "curves": _curves,
-        "fusion": _fusion,
-        "training": _training,
-        "cost": lambda analysis: _table_parts(
-            [tables.cost_table(analysis.runs)] if any(run.cost for run in analysis.runs) else []
+        "behaviour": lambda: _table_parts(map(tables.behaviour_table, results)),
+        "published": lambda: _table_parts(
+            make(one, what_differs(one, runs))
+            for one in results
+            for make in (tables.published_table, tables.small_and_large_table)
         ),
+        "alignment": lambda: _alignment(analysis),
+        "correlations": lambda: _correlations(analysis),
+        "regression": lambda: _table_parts(map(tables.regression_table, analysis.regressions)),
+        "curves": lambda: [
+            Part([(table := tables.curve_table(one))], _axis_figures(one), table.caption)
+            for one in analysis.curves
+        ],
+        "fusion": lambda: _fusion(analysis),
+        "training": lambda: _training(analysis),
+        "cost": lambda: _table_parts([tables.cost_table(runs)] if any(run.cost for run in runs) else []),
     }
     sections = {}
     with ProgressBar("drawing", len(makers), "sections") as bar:
         for name, make in makers.items():
-            sections[name] = make(analysis)
+            if parts := make():
+                sections[name] = parts
             bar.advance()
-    return {name: parts for name, parts in sections.items() if parts}
+    return sections
 
 
 def _overview(analysis: Analysis) -> list[Part]:
@@ -177,11 +181,10 @@ def _overview(analysis: Analysis) -> list[Part]:
         numbers["tokens trained on"] = f"{tokens / 1e6:,.1f} M" if tokens >= 100_000 else f"{tokens:,}"
     if seconds:
         numbers["hours"] = f"{seconds / 3600:,.1f}"
-    texts = []
-    if analysis.unfinished:
-        some = ", ".join(analysis.unfinished[:5]) + (", …" if len(analysis.unfinished) > 5 else "")
-        noun = "run" if len(analysis.unfinished) == 1 else "runs"
-        texts.append(f"Unfinished, and not counted here: {len(analysis.unfinished)} {noun} ({some}).")
+    texts, unfinished = [], analysis.unfinished
+    if unfinished:
+        some = ", ".join(unfinished[:5]) + (", …" if len(unfinished) > 5 else "")
+        texts.append(f"Unfinished, and not counted here ({len(unfinished)}): {some}.")
     if len(seeds) < 3:
         texts.append("With fewer than three seeds, standard deviations and small differences mean little.")
     return [Part([tables.runs_table(runs)], texts=texts, numbers=numbers)]
@@ -191,8 +194,8 @@ def _results(analysis: Analysis) -> list[Part]:
     parts = []
     for results in analysis.results:
         measure = results.measure
-        by_unit = [tables.per_unit_table(results)] if measure.of_decoders else []
-        parts.append(Part([tables.results_table(results), *by_unit], title=capital(measure.title)))
+        shown = (tables.results_table(results), tables.per_unit_table(results))
+        parts.append(Part([table for table in shown if table.rows], title=capital(measure.title)))
         if not measure.is_loss:
             own = ", each language with its own scale" if measure.lower_is_better else ""
             text = f"Bars: means; dots: seeds; lines: 95 % intervals (Student's t){own}."
@@ -220,14 +223,6 @@ def _bars(results: Results) -> list[Figure]:
 def _table_parts(found: Iterable[Table | None]) -> list[Part]:
     shown = [table for table in found if table is not None]
     return [Part(shown)] if shown else []
-
-
-def _published(analysis: Analysis) -> list[Part]:
-    found: list[Table | None] = []
-    for results in analysis.results:
-        differs = what_differs(results, analysis.runs)
-        found += [tables.published_table(results, differs), tables.small_and_large_table(results, differs)]
-    return _table_parts(found)
 
 
 def _alignment(analysis: Analysis) -> list[Part]:
@@ -277,13 +272,6 @@ def _correlations(analysis: Analysis) -> list[Part]:
     return [Part([tables.correlation_table(found)], figures)] if found else []
 
 
-def _curves(analysis: Analysis) -> list[Part]:
-    return [
-        Part([(table := tables.curve_table(found))], _axis_figures(found), title=table.caption)
-        for found in analysis.curves
-    ]
-
-
 def _axis_figures(axis_curves: AxisCurves) -> list[Figure]:
     measure, axis = axis_curves.measure, axis_curves.axis.replace("_", " ")
     by_language: dict[str, list[Curve]] = {}
@@ -326,9 +314,7 @@ def _fusion(analysis: Analysis) -> list[Part]:
 
 def _attention(run: StudyRun) -> list[Mapping[str, Sequence[float]]]:
     """A fusion's learned attention, seed by seed."""
-    if not (run.folder / METRICS).exists():
-        return []
-    metrics = read_metrics(run.folder)
+    metrics = read_json(run.folder / METRICS)
     if by_seed := (metrics.get("report") or {}).get(f"{ATTENTION}_by_seed"):
         return list(by_seed.values())
     return [metrics[ATTENTION]] if metrics.get(ATTENTION) else []
@@ -376,7 +362,7 @@ def _mean_curve(runs: Iterable[StudyRun], metric: str) -> dict[float, Spread]:
 
 
 def _figure(name: str, title: str, alt: str, chart: dict[str, Any], note: str = "") -> Figure:
-    safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)
+    safe = file_name(name)
     spec = json.dumps(chart, ensure_ascii=False).replace("<", "\\u003c")
     return Figure(safe, title, alt, Markup(charts.picture(chart, safe)), Markup(spec), note)
 

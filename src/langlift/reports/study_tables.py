@@ -89,7 +89,10 @@ def results_table(results: Results) -> Table:
 
 
 def per_unit_table(results: Results) -> Table:
-    """The perplexity of decoders per token, character and byte: a row for each language and condition."""
+    """The perplexity of decoders per token, character and byte: a row for each language and condition.
+
+    Without rows for other measures.
+    """
     units = {"perplexity": "per token", "per_character": "per character", "per_byte": "per byte"}
     rows = []
     for language in results.languages:

@@ -11,17 +11,8 @@ from langlift.config.loading import Given, preset_settings, resolve
 from langlift.corpus.building import MAX_BYTES
 from langlift.errors import InputError
 from langlift.languages import Language
-from langlift.studies.step import (
-    SCORED,
-    Dependency,
-    Inputs,
-    PromptCall,
-    Step,
-    data_source,
-    existing,
-    is_unread,
-)
-from langlift.studies.study import Study, is_decoder
+from langlift.studies.step import SCORED, Dependency, Inputs, PromptCall, Step, data_source, existing, is_unread
+from langlift.studies.study import DataSource, Study, is_decoder
 from langlift.studies.study_file import SECTIONS
 from langlift.tasks.task import task_recipe
 from langlift.training.recipes import CAUSAL
@@ -119,11 +110,7 @@ class Draft:
         if source.kind == "path":
             found = existing(source.paths[0])
         else:
-            settings: dict[str, Any] = {
-                "language": str(language),
-                "sources": [*map(_without_folder, source.paths)],
-            }
-            inputs: Inputs = {"sources": tuple(map(data_source, source.paths))}
+            settings, inputs = _to_build(language, source)
             if source.kind == "corpus":
                 inputs = {**inputs, "exclude": self._evaluation_data(language)}
                 largest = max((size for size in self.study.values("max_bytes") if size), default=0)
@@ -147,9 +134,8 @@ class Draft:
         source = score.text[language]
         if source.kind == "path":
             return existing(source.paths[0])
-        settings = {"language": str(language), "sources": [*map(_without_folder, source.paths)]}
-        inputs = {"sources": tuple(map(data_source, source.paths))}
-        return self._add("corpus", settings, inputs, {"base": None, "language": str(language), "data": SCORED})
+        cell = {"base": None, "language": str(language), "data": SCORED}
+        return self._add("corpus", *_to_build(language, source), cell)
 
     def _evaluation_data(self, language: Language) -> tuple[Dependency, ...]:
         """The data of scores, and of tasks on this machine, which corpora must not contain."""
@@ -165,7 +151,8 @@ def _shown(value: Any) -> Any:
     return ",".join(map(str, value)) or "none" if isinstance(value, list) else value
 
 
-def _without_folder(source: str) -> str:
-    """A source with the name of its file, which may determine how it is read."""
-    kind, colon, path = source.partition(":")
-    return f"{kind}:{Path(path).name}" if colon and Path(path).is_absolute() else source
+def _to_build(language: Language, source: DataSource) -> tuple[dict[str, Any], Inputs]:
+    """Settings, with only the names of files (which may determine how they are read), and inputs."""
+    parts = [(text, *text.partition(":")[::2]) for text in source.paths]
+    names = [f"{kind}:{Path(path).name}" if Path(path).is_absolute() else text for text, kind, path in parts]
+    return {"language": str(language), "sources": names}, {"sources": tuple(map(data_source, source.paths))}

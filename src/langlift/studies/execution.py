@@ -15,13 +15,13 @@ from langlift.corpus.text_data import texts_to_score
 from langlift.errors import LangliftError, is_panic
 from langlift.evaluation.alignment import compare_vectors, parallel_sentences, sentence_vectors
 from langlift.evaluation.pseudo_perplexity import WITHIN_WORD, score_model
-from langlift.files import write_json, write_text
+from langlift.files import files_in, settle, write_json, write_text
 from langlift.graph.building import build_graph
 from langlift.graph.recipe import GraphRecipe
 from langlift.languages import find_language
 from langlift.prompting.running import prompt
 from langlift.studies.cutting import cut_data
-from langlift.studies.folder import COSTS, FAILED, PRECISION, SENTENCES, is_done, locked_folder, prepare, write_run
+from langlift.studies.folder import COSTS, FAILED, PRECISION, RUN, SENTENCES, is_done, locked_folder, prepare
 from langlift.studies.step import UNSAFE, Input, Step
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
@@ -64,27 +64,27 @@ def execute(step: Step, runs: Path) -> RunOutcome:
     folder = step.folder_in(runs)
     try:
         with locked_folder(folder, "run", WAIT):
-            outcome = RunOutcome(step.name) if is_done(runs, step) else _attempt(step, runs, folder)
-            if not outcome.ok:
-                with suppress(LangliftError):  # the disk may be full; the error is reported in any case
-                    write_json(folder / FAILED, {"error": outcome.error, "hint": outcome.hint})
-            return outcome
+            if is_done(runs, step):
+                return RunOutcome(step.name)
+            try:
+                prepare(folder)
+                _run(step, runs, folder)
+                return RunOutcome(step.name)
+            except BaseException as error:  # one run must not stop the others
+                if not (isinstance(error, Exception) or is_panic(error)):
+                    raise
+                failure = _failure(step, error)
+            with suppress(LangliftError):  # the disk may be full; the error is reported in any case
+                write_json(folder / FAILED, {"error": failure.error, "hint": failure.hint})
+            return failure
     except LangliftError as error:
-        return RunOutcome(step.name, error.message, error.hint)
+        return _failure(step, error)
 
 
-def _attempt(step: Step, runs: Path, folder: Path) -> RunOutcome:
-    try:
-        prepare(folder)
-        _run(step, runs, folder)
-        return RunOutcome(step.name)
-    except LangliftError as error:
+def _failure(step: Step, error: BaseException) -> RunOutcome:
+    if isinstance(error, LangliftError):
         return RunOutcome(step.name, error.message, error.hint)
-    except BaseException as error:  # one run must not stop the others
-        if not (isinstance(error, Exception) or is_panic(error)):
-            raise
-        reason = " ".join(str(error).split()) or "no message"
-        return RunOutcome(step.name, f"{type(error).__name__}: {reason}")
+    return RunOutcome(step.name, f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}")
 
 
 def _run(step: Step, runs: Path, folder: Path) -> None:
@@ -107,7 +107,8 @@ def _run(step: Step, runs: Path, folder: Path) -> None:
         "cost": cost,
         "published": step.published,
     }
-    write_run(folder, content)
+    settle(*files_in(folder))  # before run.json, which says that it is finished
+    write_json(folder / RUN, content)
 
 
 Result = tuple[dict[str, Any], Mapping[str, Any] | None]
@@ -132,9 +133,8 @@ def _recipe(step: Step, kind: type) -> Any:
 
 def _corpus(step: Step, runs: Path, folder: Path) -> Result:
     language, sources = find_language(step.settings["language"]), list(map(str, step.paths("sources")))
+    exclude = [*(one.output_in(runs) / "test.jsonl" for one in step.needs), *step.paths("exclude")]
     max_bytes = step.settings.get("max_bytes", MAX_BYTES)
-    scored = [one.output_in(runs) / "test.jsonl" for one in step.needs]
-    exclude = [*scored, *step.paths("exclude")]
     result = build_corpus(language, sources, step.output_in(runs), max_bytes=max_bytes, exclude=exclude)
     found = {"value": result.kept["bytes"], "before": result.read["bytes"], "seconds": result.seconds}
     return found, asdict(result)
@@ -161,7 +161,7 @@ def _vocab(step: Step, runs: Path, folder: Path) -> Result:
 def _adapt(step: Step, runs: Path, folder: Path) -> Result:
     language = step.settings["language"]
     data, recipe = _paths(step, runs, f"data:{language}"), _recipe(step, AdaptRecipe)
-    return _trained(adapt(find_language(language), step.base(), data, folder, recipe, resume=True))
+    return _trained_result(adapt(find_language(language), step.base(), data, folder, recipe, resume=True))
 
 
 def _family(step: Step, runs: Path, folder: Path) -> Result:
@@ -169,12 +169,12 @@ def _family(step: Step, runs: Path, folder: Path) -> Result:
     data = {find_language(name.removeprefix("data:")): tuple(_paths(step, runs, name)) for name in names}
     vocabulary = next((str(path) for path in _paths(step, runs, "vocabulary")), None)
     family = Family(step.settings["family"], BaseName(step.base()), data, vocabulary)
-    return _trained(adapt_family(family, folder, _recipe(step, FamilyRecipe), resume=True))
+    return _trained_result(adapt_family(family, folder, _recipe(step, FamilyRecipe), resume=True))
 
 
-def _trained(result: Any) -> Result:
-    found = {"value": result.validation_loss, "before": result.validation_loss_before}
-    return found | _cost(result), None
+def _trained_result(result: Any, **found: Any) -> Result:
+    found = found or {"value": result.validation_loss, "before": result.validation_loss_before}
+    return found | {name: getattr(result, name) for name in COSTS if hasattr(result, name)}, None
 
 
 def _score(step: Step, runs: Path, folder: Path) -> Result:
@@ -224,8 +224,7 @@ def _task(step: Step, runs: Path, folder: Path) -> Result:
         resume=True,
     )
     further = {name: measured["mean"] for name, measured in result.further.items()}
-    found = {"value": result.mean, "before": None, **further, "baseline": result.baseline}
-    return found | _cost(result), None
+    return _trained_result(result, value=result.mean, before=None, **further, baseline=result.baseline)
 
 
 def _prompt(step: Step, runs: Path, folder: Path) -> Result:
@@ -247,23 +246,9 @@ def _prompt(step: Step, runs: Path, folder: Path) -> Result:
         resume=True,
         wait=True,
     )
-    names = (
-        "baseline",
-        "unparsed",
-        "cut",
-        "failed",
-        "misplaced",
-        "asked",
-        "kept",
-        "prompt_tokens",
-        "answer_tokens",
-    )
-    found: dict[str, Any] = {name: getattr(result, name) for name in names}
-    return {"value": result.mean, "before": None, **found, "price": result.cost, "seconds": result.seconds}, None
-
-
-def _cost(result: Any) -> dict[str, Any]:
-    return {name: getattr(result, name) for name in COSTS if hasattr(result, name)}
+    names = "baseline unparsed cut failed misplaced asked kept prompt_tokens answer_tokens seconds"
+    found: dict[str, Any] = {name: getattr(result, name) for name in names.split()}
+    return {"value": result.mean, "before": None, **found, "price": result.cost}, None
 
 
 KINDS: dict[str, Callable[[Step, Path, Path], Result]] = {

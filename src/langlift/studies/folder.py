@@ -1,18 +1,26 @@
-"""The folder of a study: study.yaml, and a folder for each run, which is finished once it contains run.json."""
+"""The folders of finished runs: of a study, where each contains run.json, and of single commands.
 
-import json
+Runs of adapt, task, prompt, fuse, adapt-family and pretrain are read as those of a study.
+"""
+
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from langlift.adapters.method import is_whole_model
 from langlift.errors import InputError
-from langlift.files import files_in, locked, settle, write_json
+from langlift.files import locked, read_json, write_json
+from langlift.languages import FLORES_CODE, find_language
 from langlift.studies.step import Step
+from langlift.studies.study import PROMPTED_USE
 from langlift.studies.study_file import STUDY
+from langlift.tasks.recipe import TaskRecipe
+from langlift.training import run_folder
 from langlift.training.run_folder import METRICS, RECIPE, is_finished, read_metrics
 
 RUNS, RUN, FAILED = "runs", "run.json", "failed.json"
@@ -21,19 +29,25 @@ SENTENCES = "sentences.jsonl"
 PRECISION = "precision.txt"
 """The file of a study with what ``precision: auto`` means for all its runs: the first run's choice."""
 COSTS = ("tokens", "flops", "seconds", "peak_memory_bytes")
+AROUND_LANGUAGE = re.compile(rf"[-_.]?{FLORES_CODE.pattern}[-_.]?")
+RUN_NUMBER = re.compile(r"-?\d+$")
+LOSS = "validation_loss"
+"""The measure of runs that train on unlabelled text: the loss on their own dev split, in nats."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """``run.json`` of a finished run, with its metrics.
+class StudyRun:
+    """``run.json`` of a finished run in its folder.
 
     ``kind`` is the verb (adapt, score, task, ...). ``cell`` describes the run: language, base, method, data,
     objective, task, metric, seed, and any other axis by its setting's name. ``result`` contains ``value``, the
     main number, and ``before``, the same without adaptation if it is known; ``cost`` contains tokens, flops,
-    seconds and peak_memory_bytes as far as they are known. ``needs`` are the hashes, or names, of the runs it
-    depends on; ``published`` says whether published behaviour was on (None: not applicable).
+    seconds and peak_memory_bytes as far as they are known. ``needs`` are the hashes of the runs it depends on;
+    ``published`` says whether published behaviour was on (None: not applicable). ``metrics`` and the names of
+    ``needs`` are for ``langlift study show`` only.
     """
 
+    folder: Path
     kind: str
     name: str
     hash: str = ""
@@ -44,13 +58,6 @@ class RunRecord:
     published: bool | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
-
-@dataclass(frozen=True, kw_only=True)
-class StudyRun(RunRecord):
-    """A finished run in its folder; its metrics are not read."""
-
-    folder: Path
-
     @property
     def value(self) -> Any:
         """The main number; None if there is none, which no run of a ``Results`` has."""
@@ -60,7 +67,7 @@ class StudyRun(RunRecord):
     @cached_property
     def precisions(self) -> set[str]:
         """What it was computed in, by its metrics or those of its seeds."""
-        found = (read_json(path) or {} for path in (self.folder / METRICS, *self.folder.glob(f"seed-*/{METRICS}")))
+        found = map(read_json, (self.folder / METRICS, *self.folder.glob(f"seed-*/{METRICS}")))
         return {str(one["precision"]) for one in found if one.get("precision")}
 
 
@@ -70,51 +77,36 @@ def is_study(folder: Path) -> bool:
 
 
 def read_run(folder: Path) -> StudyRun:
-    """One finished run of a study.
-
-    Raises:
-        InputError: its ``run.json`` is damaged or incomplete.
-    """
-    path = folder / RUN
+    """One finished run of a study; an InputError if its ``run.json`` is damaged or incomplete."""
     try:
-        return StudyRun(folder=folder, **json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: damaged ({error})", "run the study again") from None
+        return StudyRun(folder=folder, **read_json(folder / RUN))
+    except TypeError:
+        raise InputError(f"{folder / RUN}: damaged or incomplete", "run the study again") from None
 
 
 def is_done(runs: Path, step: Step) -> bool:
     """Whether a run is finished: run.json exists, is complete, and is of this run."""
-    return (read_json(step.folder_in(runs) / RUN) or {}).get("hash") == step.hash
+    return read_json(step.folder_in(runs) / RUN).get("hash") == step.hash
 
 
 def update_cell(runs: Path, step: Step) -> None:
     """Write a finished run's value on every axis again, as the study may have got more axes since."""
     path = step.folder_in(runs) / RUN
-    content = read_json(path) or {}
+    content = read_json(path)
     now = content | {"cell": dict(step.cell), "published": step.published}
     if content.get("hash") == step.hash and now != content:
         write_json(path, now)
 
 
-def show_run(folder: Path) -> RunRecord:
-    """A finished run of a study.
-
-    Raises:
-        InputError: it is not one.
-    """
-    found = read_json(folder / RUN)
-    if found is None:
+def show_run(folder: Path) -> StudyRun:
+    """A finished run of a study, with its metrics and the names of the runs it needs, or an InputError."""
+    if not (folder / RUN).exists():
         raise InputError(f"{folder}: not a finished run of a study (no {RUN})", "langlift study status STUDY")
+    found = read_run(folder)
     others = (read_json(path / RUN) for path in folder.resolve().parent.iterdir())
     names = {run["hash"]: run["name"] for run in others if run}
-    needs = [names.get(one, one) for one in found["needs"]]
-    return RunRecord(**{**found, "needs": needs, "metrics": read_metrics(folder) if is_finished(folder) else {}})
-
-
-def write_run(folder: Path, content: Mapping[str, Any]) -> None:
-    """Finish a run: first everything in its folder is written to disk, then run.json."""
-    settle(*files_in(folder))
-    write_json(folder / RUN, content)
+    needs = [names.get(one, one) for one in found.needs]
+    return replace(found, needs=needs, metrics=read_metrics(folder) if is_finished(folder) else {})
 
 
 def prepare(folder: Path) -> None:
@@ -128,20 +120,143 @@ def prepare(folder: Path) -> None:
 
 @contextmanager
 def locked_folder(folder: Path, what: str, wait: float = 0.0) -> Iterator[None]:
-    """Lock a folder; the lock is released when the process ends, however it ends.
-
-    Raises:
-        LangliftError: another process still holds the lock after ``wait`` seconds.
-    """
+    """Lock a study's folder, or a run's; as ``files.locked``."""
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, f"{folder}: another process is working on this {what}", wait):
         yield
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object from a file; None if it is missing or damaged, for example by a power failure."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+def read_runs(folders: Sequence[Path]) -> tuple[list[StudyRun], list[str]]:
+    """All finished runs of study folders and single run folders, and the names of the unfinished ones.
+
+    A task or prompt run with several seeds becomes a run for each seed.
+
+    Raises:
+        InputError: all folders that are neither, or are damaged.
+    """
+    finished: list[StudyRun] = []
+    unfinished: list[str] = []
+    errors: list[str] = []
+    for given in dict.fromkeys(folders):
+        in_study = is_study(given)
+        found = sorted(path for path in (given / RUNS).glob("[!.]*") if path.is_dir()) if in_study else [given]
+        for folder in found:
+            try:
+                if (folder / RUN).exists():
+                    finished.append(read_run(folder))
+                elif in_study or ((folder / RECIPE).exists() and not is_finished(folder)):
+                    unfinished.append(folder.name)
+                else:
+                    finished += read_single(folder)
+            except InputError as error:
+                errors.append(error.message)
+    if errors:
+        raise InputError(
+            "; ".join(errors), "name folders of langlift study, adapt, task, prompt, fuse or pretrain"
+        )
+    return finished, unfinished
+
+
+def read_single(folder: Path) -> list[StudyRun]:
+    """The run of a finished run folder; for a task or prompt run, one for each seed."""
+    recipe, metrics = read_recipe(folder), read_metrics(folder)
+    command, inputs = str(recipe.get("command")), dict(recipe.get("inputs") or {})
+    settings = dict(recipe.get(command) or {})
+    if command in ("task", "prompt"):
+        return _seed_runs(folder, command, inputs, settings)
+    cell = {
+        "language": inputs.get("language"),
+        "base": inputs.get("base"),
+        "method": settings.get("method"),
+        "data": data_kind(inputs.get("data")),
+        "objective": settings.get("objective") if command == "adapt" else None,
+        "seed": settings.get("seed"),
+        "metric": LOSS,
+    }
+    result = {"value": metrics.get("validation_loss"), "before": metrics.get("validation_loss_before")}
+    cell = {key: value for key, value in cell.items() if value is not None}
+    costs = _costs(metrics)
+    return [StudyRun(folder=folder, kind=command, name=folder.name, cell=cell, result=result, cost=costs)]
+
+
+def read_recipe(folder: Path) -> dict[str, Any]:
+    """A run's recipe.yaml; an InputError if there is none, or if it is damaged."""
+    if recipe := run_folder.read_recipe(folder):
+        return recipe
+    raise InputError(f"{folder}: neither a study nor a run (no readable {RECIPE})")
+
+
+def data_kind(data: Any) -> str | None:
+    """A data set's name without its language: ``mlt_Latn.txt`` is "text", ``graph-data-mlt_Latn`` "graph-data"."""
+    if data is None:
         return None
-    return content if isinstance(content, dict) else None
+    names = [Path(str(name)).name.removesuffix(".txt") for name in (data if isinstance(data, list) else [data])]
+    kinds = [RUN_NUMBER.sub("", AROUND_LANGUAGE.sub("", name)) or "text" for name in names]
+    return "+".join(dict.fromkeys(kinds))
+
+
+def _seed_runs(
+    folder: Path, command: str, inputs: Mapping[str, Any], settings: Mapping[str, Any]
+) -> list[StudyRun]:
+    """A run for each seed of a task or prompt run, or the run of a single seed's folder."""
+    cell: dict[str, Any] = {"language": _language_of(inputs.get("data"))}
+    if command == "prompt":
+        model = inputs.get("model_name") or inputs.get("model")
+        cell |= {"base": model, "use": PROMPTED_USE, "shots": settings.get("shots")}
+        published = settings.get("unparsed") == "left_out" or None
+    else:
+        cell |= {"base": inputs.get("base"), **_use_of_adapter(folder, inputs, settings.get("method"))}
+        published = settings.get("label_subwords") == "every" or None
+    cell["task"] = inputs.get("task")
+    runs = []
+    whole = folder.parent if "seed" in inputs else folder
+    baseline = read_json(whole / METRICS).get("baseline")
+    for seed in [inputs["seed"]] if "seed" in inputs else settings["seeds"]:
+        own = folder if "seed" in inputs else folder / f"seed-{seed}"
+        metrics = read_metrics(own)
+        metric = next(key for key in metrics if key.startswith("test_")).removeprefix("test_")
+        result = {"value": metrics[f"test_{metric}"], "dev": metrics.get(f"dev_{metric}"), "baseline": baseline}
+        name = folder.name if own == folder else f"{folder.name}/{own.name}"
+        found: dict[str, Any] = {"cell": {**cell, "metric": metric, "seed": seed}, "published": published}
+        runs.append(StudyRun(folder=own, kind=command, name=name, result=result, cost=_costs(metrics), **found))
+    return runs
+
+
+def _use_of_adapter(folder: Path, inputs: Mapping[str, Any], method: Any) -> dict[str, Any]:
+    """How a task was trained, and what its language adapters were."""
+    adapter, fused = inputs.get("language_adapter"), inputs.get("fused_adapters")
+    if fused:
+        cell = {"use": "fused", "data": "+".join(data_kind(name) or name for name in fused.values())}
+    elif adapter:
+        cell = {"use": "stacked", **_adapter_cell(folder, adapter)}
+    else:
+        cell = {"use": "full" if is_whole_model(method) else "alone"}
+    other_method = method != TaskRecipe().method and not is_whole_model(method)
+    return {**cell, "task_method": method} if other_method else cell
+
+
+def _adapter_cell(folder: Path, adapter: str) -> dict[str, Any]:
+    """The training data of a language adapter: from its own recipe if it is found, else from its folder's name."""
+    for path in (Path(adapter), folder.parent / Path(adapter).name):
+        if (path / RECIPE).exists():
+            recipe = read_recipe(path)
+            settings = recipe.get("adapt") or {}
+            return {
+                "method": settings.get("method"),
+                "data": data_kind((recipe.get("inputs") or {}).get("data")),
+                "objective": settings.get("objective"),
+            }
+    return {"data": data_kind(adapter)}
+
+
+def _costs(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: metrics[key] for key in COSTS if metrics.get(key)}
+
+
+def _language_of(data: Any) -> str:
+    """The language in a test set's name, else the name."""
+    found = FLORES_CODE.search(str(data))
+    try:
+        return str(find_language(found[0] if found else Path(str(data)).name))
+    except InputError:
+        return str(data)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langlift.studies.single_runs import read_runs
+from langlift.studies.folder import read_runs
 
 if TYPE_CHECKING:
     from pandas import DataFrame

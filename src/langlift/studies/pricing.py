@@ -1,10 +1,8 @@
 """The cost of a study before it starts: tokens, operations, disk space, time here and on a GPU."""
 
-import csv
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from importlib.resources import files
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,8 @@ from langlift.backbones.registry import backbone_of
 from langlift.corpus.building import MAX_BYTES
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
-from langlift.language_facts import base_shape
-from langlift.progress import progress_to, readable_seconds, say
+from langlift.language_facts import base_shape, fact_rows
+from langlift.progress import progress_to, say
 from langlift.studies.planning import StudyPlan
 from langlift.studies.step import BUILDS, Step, is_scored
 from langlift.studies.study import is_decoder
@@ -94,24 +92,12 @@ class RunPrice:
         """The estimated time on a GPU with this peak (operations per second)."""
         return max((self.flops or 0.0) / (UTILISATION * peak), STEP_SECONDS * (self.steps or 0))
 
-    def shown(self) -> tuple[str, str, str, str]:
-        """Cells of a table."""
-        if self.finished:
-            return "", "", "", "finished"
-        return (
-            "?" if self.tokens is None else f"{self.tokens:,}",
-            "?" if self.flops is None else f"{self.flops:.1e}",
-            "?" if self.disk_bytes is None else f"{self.disk_bytes / 1e6:,.1f} MB",
-            "?" if self.seconds is None else readable_seconds(self.seconds),
-        )
-
 
 @dataclass(frozen=True)
 class PlanRow:
     """Runs of a plan with something in common; ``language`` and ``method`` are None where they differ.
 
-    ``requests``, ``seconds``, ``disk_bytes`` and ``gpu_seconds`` (by GPU name) are sums over the unfinished runs,
-    as far as known.
+    All from ``requests`` on (``gpu_seconds`` by GPU name) are sums over the unfinished runs, as far as known.
     """
 
     what: str
@@ -121,6 +107,8 @@ class PlanRow:
     runs: int
     finished: int
     requests: int | None
+    tokens: int | None
+    flops: float | None
     seconds: float | None
     disk_bytes: int | None
     gpu_seconds: dict[str, float]
@@ -128,31 +116,28 @@ class PlanRow:
 
 @dataclass(frozen=True)
 class PlanPrice:
-    """All runs with their estimated costs; ``total`` is that of the unfinished runs, as far as it is known.
+    """All runs with their estimated costs.
 
-    ``gpu_seconds`` are by GPU name, ``gpu_prices`` what they cost at ``--price``; ``summary`` are the runs by
-    kind, language and method, and all of them in the last row. ``remarks`` are the assumptions made, ``left_out``
-    the combinations not run.
+    ``summary`` are the runs by kind, language and method, and all of them in the last row; ``gpu_prices`` what
+    all cost on a GPU at ``--price``. ``remarks`` are the assumptions made, ``left_out`` the combinations not run.
     """
 
     study: str
     runs: list[RunPrice]
-    total: RunPrice
-    gpu_seconds: dict[str, float] = field(default_factory=dict)
-    gpu_prices: dict[str, float] = field(default_factory=dict)
-    summary: list[PlanRow] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
+    summary: list[PlanRow]
+    gpu_prices: dict[str, float]
+    remarks: list[str]
+    left_out: list[str]
+
+    @property
+    def total(self) -> PlanRow:
+        """The cost of the unfinished runs, as far as it is known."""
+        return self.summary[-1]
 
 
 def gpus_by_name(names: Sequence[str]) -> dict[str, float]:
-    """The GPUs of these names, in any case: peak of matrix products in bf16 (or fp16), operations per second.
-
-    Raises:
-        InputError: one is not in the table.
-    """
-    with Path(str(files("langlift") / "facts" / "gpus.csv")).open(encoding="utf-8", newline="") as file:
-        peaks = {row["name"]: 1e12 * float(row["tflops"]) for row in csv.DictReader(file)}
+    """The peak of GPUs, in bf16 (or fp16) operations per second; an InputError if one is not in the table."""
+    peaks = {row["name"]: 1e12 * float(row["tflops"]) for row in fact_rows("gpus.csv")}
     known = {name.casefold(): name for name in peaks}
     wanted = {name: known.get(name.casefold().replace(" ", "")) for name in names}
     if unknown := [name for name, found in wanted.items() if found is None]:
@@ -172,7 +157,7 @@ def price_plan(
     ``gpus`` are those of ``gpus_by_name``, and ``hour`` is the price of an hour on them. With ``calibrate``, a few
     training steps of each base and method are timed here, if the base can be loaded.
     """
-    gpus, load = gpus or {}, _load()
+    gpus, load = gpus or {}, os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     missing = [step for step in plan.steps if step.hash not in finished]
     trainings = list(dict.fromkeys(filter(None, map(_training, missing))))
     # Lines for timing: of the first training data that exist already.
@@ -201,24 +186,16 @@ def price_plan(
             f"timed while the machine was busy (load {load:.1f}, cores {cores}): times here are for a machine "
             "that does nothing else, and may be too long if PyTorch uses several cores"
         )
-    gpu_seconds = {name: sum(price.gpu_seconds(peak) for price in runs) for name, peak in gpus.items()}
     if gpus:
         remarks.append(
             f"GPU times assume {UTILISATION:.0%} of the data sheet's peak (facts/gpus.csv), and at least "
             f"{1000 * STEP_SECONDS:.0f} ms per step; one run at a time"
         )
     remarks = list(dict.fromkeys(remarks))
-    prices = {} if hour is None else {name: hour * seconds / 3600 for name, seconds in gpu_seconds.items()}
-    return PlanPrice(
-        plan.study.name,
-        runs,
-        _total(open_runs),
-        gpu_seconds,
-        prices,
-        _summary(runs, gpus),
-        remarks,
-        list(plan.left_out),
-    )
+    summary = _summary(runs, gpus)
+    hours = {name: seconds / 3600 for name, seconds in summary[-1].gpu_seconds.items()}
+    prices = {} if hour is None else {name: hour * count for name, count in hours.items()}
+    return PlanPrice(plan.study.name, runs, summary, prices, remarks, list(plan.left_out))
 
 
 def _without_models(plan: StudyPlan, runs: Sequence[RunPrice], remarks: list[str]) -> list[RunPrice]:
@@ -235,11 +212,6 @@ def _without_models(plan: StudyPlan, runs: Sequence[RunPrice], remarks: list[str
     return [replace(one, disk_bytes=0) if removed and step.trains_model else one for step, one in pairs]
 
 
-def _load() -> float:
-    """The mean number of processes that want a core, over the last minute; 0 if the system does not tell."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-
-
 def _summary(runs: Sequence[RunPrice], gpus: Mapping[str, float]) -> list[PlanRow]:
     """The runs by kind, language and method; if these are too many rows, without the language, or by kind."""
     groups: dict[tuple[str | None, ...], list[RunPrice]] = {}
@@ -254,20 +226,23 @@ def _summary(runs: Sequence[RunPrice], gpus: Mapping[str, float]) -> list[PlanRo
 
 
 def _row(what: str, runs: Sequence[RunPrice], gpus: Mapping[str, float]) -> PlanRow:
-    languages, methods = ({getattr(run, name) for run in runs} for name in ("language", "method"))
     unfinished = [run for run in runs if not run.finished]
-    total = _total(unfinished)
+
+    def total(name: str) -> Any:
+        known = [value for run in unfinished if (value := getattr(run, name)) is not None]
+        return sum(known) if known or not unfinished else None
+
+    languages, methods = ({getattr(run, name) for run in runs} for name in ("language", "method"))
     return PlanRow(
         what,
-        next(iter(languages)) if len(languages) == 1 else None,
-        len(languages),
-        next(iter(methods)) if len(methods) == 1 else None,
-        len(runs),
-        len(runs) - len(unfinished),
-        total.requests,
-        total.seconds,
-        total.disk_bytes,
-        {name: sum(run.gpu_seconds(peak) for run in runs) for name, peak in gpus.items()},
+        language=next(iter(languages)) if len(languages) == 1 else None,
+        languages=len(languages),
+        method=next(iter(methods)) if len(methods) == 1 else None,
+        runs=len(runs),
+        finished=len(runs) - len(unfinished),
+        **{name: total(name) for name in ("tokens", "flops", "seconds", "disk_bytes")},
+        requests=total("requests") or None,
+        gpu_seconds={name: sum(run.gpu_seconds(peak) for run in runs) for name, peak in gpus.items()},
     )
 
 
@@ -384,14 +359,3 @@ def _weights_kept(step: Step, cost: TrainingCost, costs: Mapping[Training | None
             if isinstance(below, Step) and not is_whole_model(below.cell["method"]):
                 weights += (costs.get(_training(below)) or cost).parameters  # a copy of each adapter
     return weights
-
-
-def _total(runs: Sequence[RunPrice]) -> RunPrice:
-    """The sums over what is known of the unfinished runs; None where nothing is."""
-
-    def summed(what: str) -> Any:
-        known = [value for price in runs if (value := getattr(price, what)) is not None]
-        return sum(known) if known or not runs else None
-
-    sums = {what: summed(what) for what in ("tokens", "flops", "disk_bytes", "seconds")}
-    return RunPrice("total", "total", False, **sums, requests=summed("requests") or None)

@@ -1,19 +1,16 @@
 """The figures published in arXiv 2502.10140 for what a study measured, and how the experiments differ."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from langlift.adapters.method import is_whole_model, readers
 from langlift.errors import InputError
-from langlift.language_facts import seed_language_codes
+from langlift.language_facts import FACTS, fact_rows, seed_language_codes
 from langlift.studies.analysis.measures import AS_PUBLISHED, PERPLEXITY, Condition, Measure, Results
-from langlift.studies.folder import StudyRun
-from langlift.studies.single_runs import read_recipe
+from langlift.studies.folder import StudyRun, read_recipe
 from langlift.studies.step import DEFAULT_OBJECTIVE
 from langlift.studies.study import PROMPTED_USE
 from langlift.tasks.task import TASKS, Published
@@ -181,9 +178,7 @@ def _either(values: set[Any]) -> str:
 @cache
 def published_rows(table: str) -> Mapping[tuple[str | None, str], dict[str, str]]:
     """(model, FLORES code of the language) -> the row of a table; of prompted models, (None, code)."""
-    path = Path(str(files("langlift") / "facts" / f"published_{table}.csv"))
-    if not path.is_file():
+    if not (FACTS / (name := f"published_{table}.csv")).is_file():
         return {}
     codes = seed_language_codes()
-    with path.open(encoding="utf-8", newline="") as file:
-        return {(row.get("model"), codes[row["language"]]): row for row in csv.DictReader(file)}
+    return {(row.get("model"), codes[row["language"]]): row for row in fact_rows(name)}

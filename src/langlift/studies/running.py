@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from langlift.errors import InputError, LangliftError
-from langlift.files import write_text
+from langlift.files import read_json, write_text
 from langlift.processes import require_single_process
 from langlift.progress import progress_to
 from langlift.studies.cutting import larger_than_data
 from langlift.studies.execution import RunOutcome, execute
-from langlift.studies.folder import FAILED, RUNS, is_done, locked_folder, read_json, read_run, update_cell
+from langlift.studies.folder import FAILED, RUNS, is_done, locked_folder, read_run, update_cell
 from langlift.studies.planning import StudyPlan
 from langlift.studies.step import Step
 from langlift.studies.study import study_text
@@ -293,26 +293,22 @@ def _state_of(step: Step, runs: Path) -> RunState:
     folder = step.folder_in(runs)
     value, shown = None, ""
     if is_done(runs, step):
-        state, value = "finished", read_run(folder).result["value"]
+        state, value = "finished", read_run(folder).value
         shown = f"{str(step.cell.get('metric', '')).replace('_', ' ')} {value:,.4g}".strip()
     elif not folder.exists():
         state = "missing"
     else:
         try:
             with locked_folder(folder, "run"):
-                failure = read_json(folder / FAILED)
-                state, shown = ("stopped", "") if failure is None else ("failed", str(failure.get("error")))
+                shown = str(read_json(folder / FAILED).get("error", ""))
+                state = "failed" if shown else "stopped"
         except LangliftError:
             state = "running"
     return RunState(folder.name, step.kind, state, value, shown)
 
 
 def study_of(path: Path, out: Path | None) -> tuple[Path, Path]:
-    """The study file and the study's folder; ``path`` may be either.
-
-    Raises:
-        InputError: a file without ``out``, or a folder that is not a study's.
-    """
+    """The study file and the study's folder, of which ``path`` may be either; or an InputError."""
     if not path.is_dir():
         if out is None:
             raise InputError(

@@ -53,10 +53,6 @@ class SourceReader(YamlReader):
     def _value(self, node: yaml.Node) -> Any:
         return self.loader.construct_object(node, deep=True)
 
-    def _values(self, node: yaml.Node) -> list[Any]:
-        value = self._value(node)
-        return value if isinstance(value, list) else [value]
-
     def _check_known(self, location: str, key: str, known: Collection[str], what: str) -> None:
         if key not in known:
             near = get_close_matches(key, known, n=1)
@@ -134,6 +130,20 @@ class SourceReader(YamlReader):
             return find_language(text)
         return None
 
+    def _languages(self, entry: Entry | None, allowed: Sequence[Language] | None = None) -> list[Language]:
+        """A list of different languages, of those that are ``allowed`` (default: all)."""
+        found: list[Language] = []
+        for location, text in self._texts(entry, "languages"):
+            if (language := self._language(location, text)) is None:
+                continue
+            if language in found:
+                self._error(location, f"{language.name} ({language}) is listed twice")
+            elif allowed is not None and language not in allowed:
+                self._error(location, f"{language.name} ({language}) is not one of the study's languages")
+            else:
+                found.append(language)
+        return found
+
     def _sources(
         self, entry: Entry, kinds: Sequence[str], languages: Sequence[Language] | None = None
     ) -> dict[Language, DataSource]:
@@ -143,20 +153,14 @@ class SourceReader(YamlReader):
         """
         location, node = entry
         languages = self.languages if languages is None else languages
-        if not isinstance(node, yaml.MappingNode):
-            return self._filled_sources(location, node, kinds, languages)
         found: dict[Language, DataSource] = {}
-        for line, key, value in self.pairs(node, "language"):
-            language = self._language(line, key)
-            if language is not None and language in languages:
-                found |= self._filled_sources(line, value, kinds, [language])
-        return found
-
-    def _filled_sources(
-        self, location: str, node: yaml.Node, kinds: Sequence[str], languages: Sequence[Language]
-    ) -> dict[Language, DataSource]:
-        texts = self._texts((location, node), "data")
-        found = {}
+        if isinstance(node, yaml.MappingNode):
+            for line, key, value in self.pairs(node, "language"):
+                language = self._language(line, key)
+                if language is not None and language in languages:
+                    found |= self._sources((line, value), kinds, [language])
+            return found
+        texts = self._texts(entry, "data")
         for language in languages if texts else ():
             parts = [(line, self._filled(line, text, language)) for line, text in texts]
             kind, *others = {_kind(text) for _, text in parts}
@@ -177,11 +181,8 @@ class SourceReader(YamlReader):
         return found
 
     def _filled(self, location: str, text: str, language: Language) -> str:
-        names = {
-            "language": str(language),
-            "iso639_3": language.code,
-            "iso639_1": facts_of(language).iso639_1,
-        }
+        two_letters = facts_of(language).iso639_1
+        names = {"language": str(language), "iso639_3": language.code, "iso639_1": two_letters}
         for name in PLACEHOLDER.findall(text):
             if name not in names:
                 self._error(location, f"unknown placeholder {{{name}}} ({', '.join(names)})")

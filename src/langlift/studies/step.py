@@ -100,10 +100,7 @@ class Step:
 
     def base(self, name: str = "base") -> str:
         """The name or folder of the base model (or of ``other_base``)."""
-        (base,) = self.inputs[name]
-        if isinstance(base, Step):
-            raise TypeError("the base of a run exists before the study")
-        return base.path
+        return str(self.paths(name)[0])
 
     def task_data(self) -> tuple[str, list[str]] | None:
         """The task's data and its other training data; None if some of it is not on this machine."""

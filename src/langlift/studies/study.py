@@ -122,7 +122,7 @@ class Study:
     prompt: Prompting | None
     settings: Mapping[str, tuple[Given, ...]]
     preset: str | None
-    keep: str = KEEP[0]
+    keep: str = setting(KEEP[0], "what finished runs keep", choices=KEEP)
 
     @property
     def training(self) -> str:
@@ -140,8 +140,7 @@ class Study:
 
 def is_decoder(base: str, study: Study) -> bool:
     """Whether a base is a decoder, by its configuration; an unknown one is if the study trains only ``causal``."""
-    known = _is_known_decoder(base)
-    if known is not None:
+    if (known := _is_known_decoder(base)) is not None:
         return known
     if "objective" in study.axes:
         return study.values("objective") == (CAUSAL,)

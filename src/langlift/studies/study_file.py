@@ -25,7 +25,6 @@ from langlift.studies.source_reader import Block, Entry, SourceReader
 from langlift.studies.step import SCORED
 from langlift.studies.study import (
     BEHAVIOURS,
-    KEEP,
     Alignment,
     Axis,
     ByLanguage,
@@ -100,12 +99,7 @@ class _StudyReader(SourceReader):
         if not content.keys() & {"score", "alignment", "tasks"}:
             self._error(str(self.path), "no score, alignment or tasks: nothing would be measured")
         bases = [self._base(place, text) for place, text in self._texts(content.get("base"), "base")]
-        for place, text in self._texts(content.get("languages"), "languages"):
-            language = self._language(place, text)
-            if language is not None and language in self.languages:
-                self._error(place, f"{language.name} ({language}) is listed twice")
-            elif language is not None:
-                self.languages.append(language)
+        self.languages = self._languages(content.get("languages"))
         family = self._text(content, "family")
         training, other = ("adapt", "adapt-family") if "family" not in content else ("adapt-family", "adapt")
         if other in content:
@@ -139,7 +133,7 @@ class _StudyReader(SourceReader):
             prompt=self._prompting(content["prompt"], prompt_block, tasks) if "prompt" in content else None,
             settings=settings,
             preset=preset,
-            keep=self._keep(content),
+            **self._limited(Study, content),
         )
         self._check_combinations(study, content)
         return study
@@ -153,12 +147,6 @@ class _StudyReader(SourceReader):
                 if not preset_path(text).is_file():
                     self._error(blocks["preset"][0], f"{text}: no such file")
         return text or None
-
-    def _keep(self, blocks: Block) -> str:
-        kept = self._text(blocks, "keep") or KEEP[0]
-        if kept not in KEEP:
-            self._error(blocks["keep"][0], f"keep must be one of {', '.join(KEEP)}, not '{kept}'")
-        return kept
 
     def _settings(self, section: str, block: Block, data: Sequence[str]) -> tuple[Given, ...]:
         """A block of settings; blocks of tasks, methods and data within it are checked when they are used."""
@@ -193,8 +181,8 @@ class _StudyReader(SourceReader):
     def _axes(self, entry: Entry | None, training: str, data: Mapping[str, Any]) -> dict[str, Axis]:
         axes = {}
         for name, (place, node) in self._block(entry, "axes").items():
-            values = self._values(node)
-            if not values:
+            value = self._value(node)
+            if not (values := value if isinstance(value, list) else [value]):
                 self._error(place, f"the axis '{name}' is empty")
             elif (target := self._axis_target(place, name, training)) is not None:
                 checked = [self._axis_value(place, name, *target, value, data) for value in values]
@@ -211,10 +199,9 @@ class _StudyReader(SourceReader):
         targets = {
             f"{h}.{one}": (s, one) for h, s in sections.items() for one in SETTINGS[s] if one not in NOT_AXES
         }
-        with_step = {"task.method": ("task", "method")}  # these are always written with their step
-        with_step |= {full: target for full, target in targets.items() if full.startswith("vocab.")}
-        alone = {full: one for full, (_, one) in targets.items() if full not in with_step}
-        targets |= with_step
+        # task.method and the settings of a vocabulary are always written with their step.
+        alone = {full: one for full, (_, one) in targets.items() if not full.startswith("vocab.")}
+        targets["task.method"] = ("task", "method")
         found = [name] if name in targets else [full for full, one in alone.items() if one == name]
         if len(found) == 1:
             return targets[found[0]]
@@ -245,11 +232,9 @@ class _StudyReader(SourceReader):
             with self._noting(place, "max_bytes ", hint=True):
                 return parse_bytes(str(value))
             return value
-        if name != "behaviour":
-            return self._setting("adapt", place, name, value)
-        if value not in BEHAVIOURS:
+        if name == "behaviour" and value not in BEHAVIOURS:
             self._error(place, f"behaviour must be one of {', '.join(BEHAVIOURS)}, not '{value}'")
-        return value
+        return value if name == "behaviour" else self._setting("adapt", place, name, value)
 
     def _score(self, entry: Entry, data: Mapping[str, ByLanguage]) -> Scoring:
         block = self._block(entry, "score", ("text", "variant", "sentences"), "key of score", main="text")
@@ -294,7 +279,7 @@ class _StudyReader(SourceReader):
             block = self._block(task_entry, "task", known, f"key of {name}", main="data")
             if not self._has(task_entry, name, block, "data"):
                 continue
-            languages = self._task_languages(block["languages"]) if "languages" in block else None
+            languages = self._languages(block["languages"], self.languages) if "languages" in block else None
             train: ByLanguage = {}
             if "train_data" in block:
                 train = self._sources(block["train_data"], ("path", "hub", "several"), languages)
@@ -302,28 +287,13 @@ class _StudyReader(SourceReader):
             tasks[name] = StudyTask(data, train, **self._limited(StudyTask, block))
         return tasks
 
-    def _task_languages(self, entry: Entry) -> list[Language]:
-        found = []
-        for place, text in self._texts(entry, "languages"):
-            language = self._language(place, text)
-            if language is not None and language not in self.languages:
-                self._error(place, f"{language.name} ({language}) is not one of the study's languages")
-            elif language is not None:
-                found.append(language)
-        return found
-
     def _prompting(self, entry: Entry, block: Block, tasks: Mapping[str, object]) -> Prompting:
         self._has(entry, "prompt", block, "model")
         items = self._items(block.get("model"), "model")
-        models = [model for item in items if (model := self._model(*item)) is not None]
-        if len(set(models)) < len(models):
-            self._error(block["model"][0], "the same model twice")
+        models = dict.fromkeys(model for item in items if (model := self._model(*item)) is not None)
         prompted = self._prompted_tasks(entry[0], block, tasks)
-        limited = self._limited(Prompting, block)
-        shots = self._values(block["shots"][1]) if "shots" in block else []
-        if len(set(map(str, shots))) < len(shots):
-            self._error(block["shots"][0], "shots: the same number twice")
-        return Prompting(tuple(models), prompted, self._templates(block, prompted), **limited)
+        templates = self._templates(block, prompted)
+        return Prompting(tuple(models), prompted, templates, **self._limited(Prompting, block))
 
     def _model(self, place: str, node: yaml.Node) -> PromptedModel | None:
         """A name or folder of a local model, or ``{model: URL, model_name: NAME}``."""
@@ -347,18 +317,16 @@ class _StudyReader(SourceReader):
     def _prompted_tasks(self, place: str, block: Block, tasks: Mapping[str, object]) -> tuple[str, ...]:
         """The tasks that are listed, or all of the study that can be prompted."""
         allowed = ", ".join(PROMPTED)
-        if "tasks" not in block:
-            prompted = tuple(name for name in tasks if name in PROMPTED)
-            if not prompted:
-                self._error(place, f"none of the tasks can be prompted ({allowed})")
-            return prompted
-        listed = self._texts(block["tasks"], "tasks")
+        listed = self._texts(block.get("tasks"), "tasks")
         for line, name in listed:
             if name not in PROMPTED:
                 self._error(line, f"'{name}' cannot be prompted ({allowed})")
             elif name not in tasks:
                 self._error(line, f"{name} has no data under tasks:")
-        return tuple(name for _, name in listed)
+        prompted = [name for _, name in listed] or [name for name in tasks if name in PROMPTED]
+        if not prompted:
+            self._error(place, f"none of the tasks can be prompted ({allowed})")
+        return tuple(prompted)
 
     def _templates(self, block: Block, prompted: Sequence[str]) -> dict[str, ByLanguage]:
         """A template file for a task, with placeholders for the language."""
@@ -368,7 +336,7 @@ class _StudyReader(SourceReader):
             if task not in prompted or task not in PROMPTED:
                 continue
             templates[task] = self._sources((place, node), ("path",))
-            for path in dict.fromkeys(Path(source.paths[0]) for source in templates[task].values()):
+            for path in {Path(source.paths[0]) for source in templates[task].values()}:
                 if path.is_file():  # a missing file has been reported already
                     with self._noting(place):
                         load_template(task, path)

@@ -76,7 +76,12 @@ def workload_of(step: Step) -> Workload:
         dev = min(sum(one.dev for one in lengths), settings["validation_examples"] * max(1, len(step.inputs) - 1))
         return Workload(steps * size * tokens, validations * dev * tokens, steps, assumed)
     if step.kind == "score":
-        text = _of_score(step, base)
+        (source,) = step.inputs["text"]
+        if isinstance(source, Step):
+            text = _of_text(source, base, MAX_SCORED)
+        else:
+            split = settings["split"] if Path(source.path).is_file() else None
+            text = _of_scored(Path(source.path), split, settings["sentences"], base)
         # With a masked model, each token is masked in a separate copy.
         each = text.tokens if settings["variant"] == CAUSAL else text.squared
         return Workload(read=text.test * each, assumed=text.assumed)
@@ -84,12 +89,10 @@ def workload_of(step: Step) -> Workload:
         texts = step.paths("text", "other")
         pairs = parallel_sentences(texts[0], texts[-1])[: settings["sentences"]]
         return Workload(read=sum(len(side) * _lengths(base, side).tokens for side in zip(*pairs, strict=True)))
-    data = step.task_data()
-    task = (
-        ASSUMED["task"]
-        if data is None
-        else _of_task(settings["task"], data[0], *data[1], base=base, columns=tuple(settings.get("columns", ())))
-    )
+    task = ASSUMED["task"]
+    if (data := step.task_data()) is not None:
+        columns = tuple(settings.get("columns", ()))
+        task = _of_task(settings["task"], data[0], *data[1], base=base, columns=columns)
     train = min(task.train, settings["train_examples"] or task.train)
     epochs, dev = settings["epochs"], min(task.dev, settings.get("validation_examples") or task.dev)
     read = (epochs * dev + task.test) * task.tokens
@@ -122,14 +125,6 @@ def _of_text(source: Dependency, base: str, max_tokens: int) -> _Lengths:
 def _of_file(path: str, base: str, max_tokens: int) -> _Lengths:
     texts = load_text_data(Path(path))
     return _lengths(base, texts.train, len(texts.train), len(texts.dev), len(texts.test), max_tokens)
-
-
-def _of_score(step: Step, base: str) -> _Lengths:
-    (source,) = step.inputs["text"]
-    if isinstance(source, Step):
-        return _of_text(source, base, MAX_SCORED)
-    path = Path(source.path)
-    return _of_scored(path, step.settings["split"] if path.is_file() else None, step.settings["sentences"], base)
 
 
 @cache

@@ -12,8 +12,7 @@ from langlift.studies.analysis.correlations import Correlation, correlate
 from langlift.studies.analysis.curves import AxisCurves, curves_of, numeric_axes
 from langlift.studies.analysis.measures import ALIGNMENT, SHARES, Measure, Results, results_of, sort_results
 from langlift.studies.analysis.regression import Regression, regress
-from langlift.studies.folder import StudyRun
-from langlift.studies.single_runs import read_runs
+from langlift.studies.folder import StudyRun, read_runs
 from langlift.training.run_folder import read_metrics
 
 

@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from langlift.studies.folder import StudyRun
-from langlift.studies.single_runs import LOSS
+from langlift.studies.folder import LOSS, StudyRun
 from langlift.studies.step import BUILDS
 from langlift.studies.study import PROMPTED_USE
 from langlift.tasks.task import TASKS
@@ -120,11 +119,6 @@ class Measure:
         return self.is_perplexity or self.is_loss
 
     @property
-    def of_decoders(self) -> bool:
-        """Whether it is a perplexity of decoders."""
-        return self.metric in (CAUSAL_PERPLEXITY, CAUSAL_PER_CHARACTER)
-
-    @property
     def gain_unit(self) -> str:
         """The unit of gains."""
         return "% less" if self.is_perplexity else "nats less" if self.is_loss else "points more"
@@ -138,9 +132,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Condition:
-    """The settings shared by runs that differ only in language and seed; ``label`` distinguishes it from
-    others.
-    """
+    """The settings shared by runs that differ only in language and seed; ``label`` names it."""
 
     label: str
     settings: Mapping[str, Any]
@@ -212,11 +204,10 @@ class Results:
 
     def baselines(self, language: str) -> dict[str, float]:
         """The mean over all runs of each of the language's baselines."""
+        runs = [run for condition in self.conditions for run in self.runs(language, condition)]
         found: dict[str, list[float]] = {}
-        for condition in self.conditions:
-            for run in self.runs(language, condition):
-                for name, value in (run.result.get("baseline") or {}).items():
-                    found.setdefault(name, []).append(float(value))
+        for name, value in (item for run in runs for item in (run.result.get("baseline") or {}).items()):
+            found.setdefault(name, []).append(float(value))
         return {name: mean(values) for name, values in found.items()}
 
     def overall(self, condition: Condition) -> Spread | None:
@@ -323,7 +314,9 @@ def results_of(measure: Measure, runs: Sequence[StudyRun]) -> Results:
     conditions: dict[str, Condition] = {}
     cells: dict[tuple[str, str], dict[Any, StudyRun]] = {}
     for run, settings in zip(runs, all_settings, strict=True):
-        text = label(settings, distinguishing) or _single_label(settings)
+        prompted = settings.get("use") == PROMPTED_USE
+        alone = [settings.get(key) for key in (*(("base",) if prompted else ()), "use", "method", "data")]
+        text = label(settings, distinguishing) or ", ".join(str(one) for one in alone if one) or NO_ADAPTER
         conditions.setdefault(text, Condition(text, settings))
         cells.setdefault((language_of(run), text), {}).setdefault(run.cell.get("seed"), run)
     ordered = sorted(
@@ -346,8 +339,3 @@ def _distinguishing(all_settings: Sequence[Mapping[str, Any]], varied: Sequence[
             break
         chosen.add(key)
     return [key for key in varied if key in chosen]
-
-
-def _single_label(settings: Mapping[str, Any]) -> str:
-    keys = (*(("base",) if settings.get("use") == PROMPTED_USE else ()), "use", "method", "data")
-    return ", ".join(str(settings[key]) for key in keys if settings.get(key)) or NO_ADAPTER
