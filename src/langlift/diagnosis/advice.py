@@ -18,7 +18,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from langlift.adapters.method import METHODS
-from langlift.bundled_models import BUNDLED, MINI, NANO
+from langlift.bundled_models import BUNDLED
 from langlift.config.loading import resolve
 from langlift.diagnosis.measures import BaseMeasures, LanguageText
 from langlift.languages import find_language
@@ -43,9 +43,8 @@ THRESHOLDS = [Threshold(name, **limit) for name, limit in _TABLE.items()]
 LIMITS = {limit.name: limit.value for limit in THRESHOLDS}
 
 KEEP, EXTEND, SPECIALISE = "keep", "extend", "specialise"
-FULL_RATES = {NANO: 3e-4, MINI: 3e-4}
-"""Peak learning rate for training the whole model; for other models that of arXiv 2405.12413."""
 PUBLISHED_FULL_RATE = 1e-5
+"""Peak learning rate for training a whole model without a preset of its own (arXiv 2405.12413)."""
 MAXIMUM_NEW_TOKENS = 4000
 
 
@@ -154,8 +153,8 @@ def new_tokens(texts: Sequence[LanguageText]) -> int:
 def recipe_for(base: str, chosen: Plan) -> AdaptRecipe:
     """The settings of the recommended training; the number of steps is decided by ``advise``."""
     flags: dict[str, Any] = {"method": chosen.method, "objective": chosen.objective}
-    if METHODS[chosen.method].whole_model:
-        flags |= {"learning_rate": FULL_RATES.get(base, PUBLISHED_FULL_RATE)}
+    if METHODS[chosen.method].whole_model and base not in BUNDLED:
+        flags |= {"learning_rate": PUBLISHED_FULL_RATE}
     return resolve(AdaptRecipe, "adapt", base=base, flags=flags)
 
 
