@@ -11,13 +11,14 @@
 #          full    docs/studies/mini-ten-full.yaml
 #          tasks   docs/studies/mini-tasks.yaml
 #          few     docs/studies/mini-few-labels.yaml
+#          tags    docs/studies/mini-few-tags.yaml
 #          contrast  100 labelled topics, and entities, in Xhosa and Zulu, on which the preset's contrast was chosen
 set -euo pipefail
 : "${LANGLIFT_DATA:?must name the folder of real data}"
 OUT=${1:?name a folder for the results}
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 shift
-PARTS=${*:-card gate ten full tasks few contrast}
+PARTS=${*:-card gate ten full tasks few tags contrast}
 BASE_LANGUAGES="eng_Latn fra_Latn spa_Latn fin_Latn est_Latn hun_Latn ind_Latn bul_Cyrl ell_Grek tur_Latn heb_Hebr slk_Latn \
   lvs_Latn ukr_Cyrl rus_Cyrl hau_Latn som_Latn amh_Ethi zul_Latn xho_Latn"
 mkdir -p "$OUT"
@@ -79,6 +80,7 @@ for part in $PARTS; do
     tasks) langlift study run "$HERE/studies/mini-tasks.yaml" --out "$OUT/mini-tasks" ;;
     contrast) contrast ;;
     few) langlift study run "$HERE/studies/mini-few-labels.yaml" --out "$OUT/mini-few-labels" ;;
+    tags) langlift study run "$HERE/studies/mini-few-tags.yaml" --out "$OUT/mini-few-tags" ;;
     *) echo "no such part: $part" >&2; exit 2 ;;
   esac
 done

@@ -99,8 +99,29 @@ def tokens(runs: Sequence[Run]) -> str:
 
 
 def few(runs: Sequence[Run]) -> str:
-    """Entities from few labels."""
-    return _tasks(runs, "Few")
+    """Entities and topics from few labels."""
+    return _tasks(runs, "Few labels")
+
+
+def tags(runs: Sequence[Run]) -> str:
+    """Tags from few labels, with text adapters that were trained without contrast."""
+    own = [run for run in runs if of_study(run, "Few tags") and run["cell"].get("task") == "pos"]
+    rows = []
+    for code in sorted({run["cell"]["language"] for run in own}):
+        here = [run for run in own if run["cell"]["language"] == code]
+        by_seed = {(run["cell"]["use"], run["cell"]["seed"]): run["result"]["value"] for run in here}
+        differences = [by_seed["stacked", seed] - by_seed["alone", seed] for seed in (1, 2, 3)]
+        baseline = spread(sorted({max(run["result"]["baseline"].values()) for run in here}))
+        scores = [spread(values(here, use=use)) for use in ("alone", "stacked")]
+        rows.append(
+            [
+                find_language(code).name,
+                baseline,
+                *scores,
+                ", ".join(f"{one:+.1f}".replace("-0.0", "0.0") for one in differences),
+            ]
+        )
+    return table(("language", "baseline", "task adapter alone", "on a Seq_bn", "difference by seed"), rows)
 
 
 def picture(runs: Sequence[Run]) -> dict[str, Any]:
@@ -143,7 +164,7 @@ def _tasks(runs: Sequence[Run], study: str) -> str:
     return table(heads, rows)
 
 
-TABLES = {"topics": topics, "tokens": tokens, "few": few}
+TABLES = {"topics": topics, "tokens": tokens, "few": few, "tags": tags}
 
 
 def of_study(run: Run, name: str) -> bool:
