@@ -3,7 +3,7 @@
 python docs/examples/text_sizes.py CORPUS OUT LANGUAGE...
 
 CORPUS has one file LANGUAGE.txt per language, with a sentence per line. OUT receives folders 10k, 30k, 100k and
-300k with files of the same names and about so many bytes.
+300k, each with a file of that size in bytes for every language.
 """
 
 import random

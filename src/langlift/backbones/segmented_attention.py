@@ -7,7 +7,7 @@ It is registered with transformers under the name ``FLAT`` and reads the sentenc
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -19,73 +19,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from langlift.backbones.quick_dropout import dropout_noise
+from langlift.backbones.segments import Group, Segments
 from langlift.processes import keep_freed_memory
 
 FLAT = "langlift_flat"
-
-Run = tuple[int, int, int]
-"""(first token, number of sentences, their length): neighbours of equal length."""
-
-GROUP_COST = 2048
-"""A further group of sentences costs about as much time as the scores of this many padded pairs of tokens."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """Neighbouring sentences that are computed together, padded to the same length."""
-
-    lengths: tuple[int, ...]
-
-    @property
-    def padded(self) -> bool:
-        """Whether the sentences differ in length."""
-        return min(self.lengths) < max(self.lengths)
-
-    @property
-    def longest(self) -> int:
-        """The common length in tokens: the longest sentence's, with padding a multiple of eight."""
-        return -(-max(self.lengths) // 8) * 8 if self.padded else self.lengths[0]
-
-
-@dataclass(frozen=True)
-class Segments:
-    """The sentences of a flat batch by their lengths in tokens, in order.
-
-    Sentences of similar length that stand side by side are computed together: sort a batch by length.
-    """
-
-    lengths: tuple[int, ...]
-
-    @cached_property
-    def runs(self) -> tuple[Run, ...]:
-        """The batch as runs of equal length."""
-        runs, start = [], 0
-        for length, group in groupby(self.lengths):
-            count = len(list(group))
-            runs.append((start, count, length))
-            start += count * length
-        return tuple(runs)
-
-    @cached_property
-    def groups(self) -> tuple[Group, ...]:
-        """The batch as groups of runs, with the least cost in calls and padding."""
-        runs, groups = self.runs, []
-        costs, begins = [0.0], [0]  # of the best groups of the first runs, and the first run of the last group
-        for end in range(1, len(runs) + 1):
-            count, longest, options = 0, 0, []
-            for begin in reversed(range(end)):
-                count, longest = count + runs[begin][1], max(longest, runs[begin][2])
-                options.append((costs[begin] + GROUP_COST + count * longest**2, begin))
-            cost, begin = min(options)
-            costs.append(cost)
-            begins.append(begin)
-        end = len(runs)
-        while end:
-            begin = begins[end]
-            lengths = [length for _, count, length in runs[begin:end] for _ in range(count)]
-            groups.append(Group(tuple(lengths)))
-            end = begin
-        return tuple(reversed(groups))
 
 
 @dataclass(frozen=True)
@@ -185,8 +122,11 @@ class SegmentedAttention(torch.autograd.Function):
         output = torch.empty_like(values)
         kept: list[Tensor] = []
         for group, q, k, v, o in layout.split(queries, keys, values, output):
-            hidden = _hidden(group, how, query.shape[1], q.dtype, q.device)
-            shares = _softmax(torch.baddbmm(hidden, q, k.transpose(1, 2), alpha=how.scale))
+            first, *others = _biases(group, how, query.shape[1], q.dtype, q.device)
+            scores = torch.baddbmm(first, q, k.transpose(1, 2), alpha=how.scale)
+            for bias in others:
+                scores += bias
+            shares = _softmax(scores)
             kept.append(shares)
             if how.dropout:
                 kept.append(dropout_noise(shares, how.dropout))
@@ -277,18 +217,23 @@ def _softmax(scores: Tensor) -> Tensor:
     return scores.softmax(dim=-1)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 @torch.inference_mode(mode=False)
-def _hidden(group: Group, how: Attention, heads: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """What is added to a group's scores, broadcast to their shape: -inf where a token does not see another."""
-    seen = torch.ones(1, 1, group.longest, dtype=torch.bool, device=device)
-    if group.padded:
-        seen = _grid(group.lengths, device)[1][:, None].repeat_interleave(heads, dim=0)
-    if how.hides_some(group.longest):
-        # Padding attends to itself: a row without any key would have no softmax.
-        itself = torch.eye(group.longest, dtype=torch.bool, device=device)
-        seen = (seen & ~how.hidden(group.longest, device)) | itself
-    return torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, -torch.inf)
+def _biases(group: Group, how: Attention, heads: int, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+    """What is added to a group's scores [sentences * heads, longest, longest] to hide tokens, to be broadcast.
+
+    One is the same for all sentences, the other for all queries: together they would be as large as the scores.
+    """
+    size, found = group.longest, []
+    if how.hides_some(size):
+        hidden = how.hidden(size, device)
+        found.append(torch.zeros(1, size, size, dtype=dtype, device=device).masked_fill_(hidden, -torch.inf))
+    if group.padded and not how.causal:  # a token that sees no later ones sees no padding
+        hidden = ~_grid(group.lengths, device)[1][:, None].repeat_interleave(heads, dim=0)
+        # Finite, because padding that saw nothing at all would have no softmax.
+        nothing = torch.finfo(dtype).min / 4
+        found.append(torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, nothing))
+    return found or [torch.zeros(1, 1, size, dtype=dtype, device=device)]
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, segments: Segments, how: Attention) -> Tensor:
