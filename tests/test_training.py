@@ -505,6 +505,7 @@ def test_a_run_first_shows_what_it_trains_on(tiny_xlm_roberta: Path, tmp_path: P
     adapt(find_language("uig_Arab"), str(tiny_xlm_roberta), MALTESE, tmp_path / "uyghur", recipe)
     assert "warning: only 0% of the letters are in the script of uig_Arab" in capsys.readouterr().err
     assert script_share("Latn", ["abc жж 12", "d"]) == 4 / 6 and script_share("Latn", ["12"]) is None
+    assert script_share("Afak", ["abc"]) is None, "not in Unicode yet"
 
 
 def test_a_gpu_without_memory_is_an_error_for_people(tiny_xlm_roberta: Path, tmp_path: Path, monkeypatch) -> None:

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 from langlift.corpus.characters import LETTER, LIMIT, OTHER_LETTER, kinds
+from langlift.errors import InputError
 from langlift.languages import Language
 from langlift.progress import say
 from langlift.training.examples import evenly_spread
@@ -38,8 +39,14 @@ def show_preview(
 
 
 def script_share(script: str, texts: Collection[str] | islice) -> float | None:
-    """The share of a script (ISO 15924) among the letters that belong to any; ``None`` without letters."""
-    table = kinds(script)
+    """The share of a script (ISO 15924) among the letters that belong to any.
+
+    ``None`` without letters, and for a script that Unicode does not have.
+    """
+    try:
+        table = kinds(script)
+    except InputError:
+        return None
     found = Counter(int(table[min(ord(character), LIMIT)]) for text in texts for character in text)
     letters = found[LETTER] + found[OTHER_LETTER]
     return found[LETTER] / letters if letters else None
