@@ -9,12 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import MALTESE
 from safetensors.torch import load_file
 
 from langlift.errors import InputError
+from langlift.processes import release_pages
 from langlift.training.recipes import AdaptRecipe
 from langlift.training.trainer import training_arguments
 
@@ -117,3 +119,26 @@ def test_a_batch_must_be_shared_evenly_and_tasks_take_one_process(tmp_path, monk
     base = ["--base", "langlift-nano", "--data", topic_folder, "--out", tmp_path / "run"]
     refused = langlift("task", "topic", *base, "--json")
     assert refused.code == 1 and "does not run in several processes" in refused.error["error"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what Linux offers")
+def test_the_pages_of_a_mapped_file_are_given_back_and_read_again(tmp_path: Path) -> None:
+    def mapped() -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssFile"))
+
+    np.arange(8 << 20, dtype=np.float32).tofile(tmp_path / "weights")
+    weights = np.memmap(tmp_path / "weights", dtype=np.float32, mode="r")
+    expected = float(weights.sum(dtype=np.float64))
+    before = mapped()
+    release_pages(weights.ctypes.data, weights.nbytes)
+    assert mapped() < before - 30_000  # of 32 MiB
+    assert float(weights.sum(dtype=np.float64)) == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what Linux offers")
+def test_giving_back_memory_that_is_in_no_file_loses_nothing() -> None:
+    weights = np.arange(1 << 20, dtype=np.float32)
+    release_pages(weights.ctypes.data, weights.nbytes)
+    release_pages(weights.ctypes.data + 5, 3)
+    assert np.array_equal(weights, np.arange(1 << 20, dtype=np.float32))

@@ -1,7 +1,9 @@
 """The process: its memory, and runs in several processes (``accelerate launch``): who writes, and barriers."""
 
 import ctypes
+import mmap
 import os
+import sys
 from functools import cache
 
 from langlift.errors import LangliftError
@@ -35,6 +37,8 @@ def require_single_process(what: str) -> None:
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 """The numbers of glibc's ``M_MMAP_THRESHOLD`` and ``M_TRIM_THRESHOLD``."""
+PAGE_OUT = 21
+"""Linux's ``MADV_PAGEOUT``, which Python does not name; unlike ``MADV_DONTNEED`` it loses nothing."""
 
 
 @cache
@@ -49,3 +53,11 @@ def keep_freed_memory() -> None:
         return
     mallopt(MMAP_THRESHOLD, 64 << 20)
     mallopt(TRIM_THRESHOLD, 512 << 20)
+
+
+def release_pages(address: int, size: int) -> None:
+    """Let the system take back the memory of a mapped file's part; it is read again if it is needed (Linux)."""
+    first, last = -(-address // mmap.PAGESIZE), (address + size) // mmap.PAGESIZE
+    if last > first and sys.platform == "linux":
+        where = ctypes.c_void_p(first * mmap.PAGESIZE)
+        ctypes.CDLL(None).madvise(where, ctypes.c_size_t((last - first) * mmap.PAGESIZE), PAGE_OUT)

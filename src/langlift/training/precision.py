@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from langlift.files import locked, settle
+from langlift.processes import release_pages
 from langlift.progress import say
 
 TOLERANCE = 1e-3
@@ -86,8 +87,11 @@ def cast_frozen(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
             # Copied, because the mapped file uses memory as long as any weight refers to it.
             parameter.data = parameter.data.clone()
         elif parameter.dtype == torch.float32 and id(parameter) not in kept:
-            originals.append((parameter, parameter.data))
-            parameter.data = parameter.data.to(torch.bfloat16)
+            original = parameter.data
+            originals.append((parameter, original))
+            parameter.data = original.to(torch.bfloat16)
+            if original.device.type == "cpu":  # float32 and bf16 are never in memory as wholes, together
+                release_pages(original.data_ptr(), original.nbytes)
     return originals
 
 

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# What the advice of `langlift diagnose` costs against the best of a grid: for ten languages, each method and objective on the
+# vocabulary as it is, an extended one and a new one, in the same number of steps, scored on FLORES-200. `tools/advice_regret.py OUT`
+# makes the table of docs/diagnose.md from the results. Finished runs are skipped and interrupted ones resumed.
+#
+#   LANGLIFT_DATA=... docs/reproduce_advice.sh OUT [BASE [LANGUAGE...]]
+set -euo pipefail
+: "${LANGLIFT_DATA:?must name the folder of real data}"
+OUT=${1:?name a folder for the results}/${2:-langlift-nano}
+BASE=${2:-langlift-nano}
+LANGUAGES=${*:3}
+mkdir -p "$OUT"
+
+# keep NAME COMMAND...: run a langlift command with --json, unless its result exists.
+keep() {
+  local name=$1
+  shift
+  [ -s "$OUT/$name.json" ] && return
+  langlift "$@" --json > "$OUT/$name.partial"
+  mv "$OUT/$name.partial" "$OUT/$name.json"
+}
+
+# train NAME LANGUAGE BASE METHOD OBJECTIVE: adapt a model and score the result.
+train() {
+  local name=$1 language=$2 base=$3
+  [ -s "$OUT/score-$name.json" ] && return
+  keep "adapt-$name" adapt "$language" --base "$base" --preset "${BASE#langlift-}" --method "$4" --objective "$5" --seed 1 --steps 200 --precision bf16 \
+    --data "$LANGLIFT_DATA/corpus/$language.txt" --out "$OUT/$name" --resume
+  local model=(--base "$base" --adapter "$OUT/$name")
+  [ "$4" != full ] || model=(--base "$OUT/$name")
+  keep "score-$name" score "${model[@]}" "${SCORE[@]}" --text "$LANGLIFT_DATA/eval/flores_text/$language.txt"
+  [ "$4" != full ] || rm -r "${OUT:?}/$name" # whole models are large, and only their scores are needed
+}
+
+SCORE=(--variant within_word_l2r --sentences 25 --precision bf16)
+for language in ${LANGUAGES:-mlt_Latn yor_Latn ibo_Latn sna_Latn kab_Latn swh_Latn uig_Arab cym_Latn gla_Latn hau_Latn}; do
+  corpus=$LANGLIFT_DATA/corpus/$language.txt
+  keep "diagnose-$language" diagnose "$language" --base "$BASE" --text "$corpus" --no-timing
+  keep "score-$language" score --base "$BASE" "${SCORE[@]}" --text "$LANGLIFT_DATA/eval/flores_text/$language.txt"
+  for method in seq_bn seq_bn_inv full; do
+    train "$language-keep-$method-mlm" "$language" "$BASE" "$method" mlm
+  done
+  train "$language-keep-full-full_word" "$language" "$BASE" full full_word
+  # The sizes are those that the advice gives for a megabyte or two of text.
+  [ -d "$OUT/$language-extend" ] || langlift vocab build "$language" --extend "$BASE" --pieces 3000 --corpus "$corpus" \
+    --out "$OUT/$language-extend"
+  [ -d "$OUT/$language-specialise" ] || langlift vocab build "$language" --base "$BASE" --size 8000 --corpus "$corpus" \
+    --out "$OUT/$language-specialise"
+  for vocabulary in extend specialise; do
+    [ -s "$OUT/score-$language-$vocabulary-full-mlm.json" ] && continue
+    [ -d "$OUT/$language-$vocabulary-model" ] || langlift vocab apply --base "$BASE" --vocabulary "$OUT/$language-$vocabulary" \
+      --init focus --corpus "$corpus" --out "$OUT/$language-$vocabulary-model"
+    train "$language-$vocabulary-full-mlm" "$language" "$OUT/$language-$vocabulary-model" full mlm
+    rm -r "$OUT/$language-$vocabulary-model"
+  done
+done
