@@ -33,18 +33,21 @@ train() {
 }
 
 SCORE=(--variant within_word_l2r --sentences 25 --precision bf16)
-for language in ${LANGUAGES:-mlt_Latn yor_Latn ibo_Latn sna_Latn kab_Latn swh_Latn uig_Arab cym_Latn gla_Latn hau_Latn}; do
-  corpus=$LANGLIFT_DATA/corpus/$language.txt
+grid() {
+  local language=$1 corpus=$LANGLIFT_DATA/corpus/$1.txt
   keep "diagnose-$language" diagnose "$language" --base "$BASE" --text "$corpus" --no-timing
   keep "score-$language" score --base "$BASE" "${SCORE[@]}" --text "$LANGLIFT_DATA/eval/flores_text/$language.txt"
   for method in seq_bn seq_bn_inv full; do
     train "$language-keep-$method-mlm" "$language" "$BASE" "$method" mlm
   done
   train "$language-keep-full-full_word" "$language" "$BASE" full full_word
-  # The sizes are those that the advice gives for a megabyte or two of text.
-  [ -d "$OUT/$language-extend" ] || langlift vocab build "$language" --extend "$BASE" --pieces 3000 --corpus "$corpus" \
+  local size=8000 pieces=3000 bytes
+  bytes=$(wc -c < "$corpus")
+  [ "$bytes" -ge 750000 ] || { size=4000 && pieces=2000; } # smaller texts do not yield so many tokens
+  [ "$bytes" -ge 200000 ] || { size=2000 && pieces=1000; }
+  [ -d "$OUT/$language-extend" ] || langlift vocab build "$language" --extend "$BASE" --pieces $pieces --corpus "$corpus" \
     --out "$OUT/$language-extend"
-  [ -d "$OUT/$language-specialise" ] || langlift vocab build "$language" --base "$BASE" --size 8000 --corpus "$corpus" \
+  [ -d "$OUT/$language-specialise" ] || langlift vocab build "$language" --base "$BASE" --size $size --corpus "$corpus" \
     --out "$OUT/$language-specialise"
   for vocabulary in extend specialise; do
     [ -s "$OUT/score-$language-$vocabulary-full-mlm.json" ] && continue
@@ -53,4 +56,8 @@ for language in ${LANGUAGES:-mlt_Latn yor_Latn ibo_Latn sna_Latn kab_Latn swh_La
     train "$language-$vocabulary-full-mlm" "$language" "$OUT/$language-$vocabulary-model" full mlm
     rm -r "$OUT/$language-$vocabulary-model"
   done
+}
+
+for language in ${LANGUAGES:-mlt_Latn yor_Latn ibo_Latn sna_Latn kab_Latn swh_Latn uig_Arab cym_Latn gla_Latn hau_Latn}; do
+  grid "$language"
 done

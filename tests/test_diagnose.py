@@ -141,6 +141,10 @@ def base_of(name: str = "somebody/model", saw: bool | None = True, fertility: fl
     )  # fmt: skip
 
 
+def small_base(**settings) -> BaseMeasures:
+    return replace(base_of(**settings), parameters=9_000_000)
+
+
 @pytest.mark.parametrize(
     ("text", "base", "expected"),
     [
@@ -151,15 +155,19 @@ def base_of(name: str = "somebody/model", saw: bool | None = True, fertility: fl
         (text_of(60_000), base_of(saw=False), ("keep", "seq_bn_inv", "mlm")),
         (text_of(5_000_000), base_of(saw=False, fertility=2.5), ("specialise", "full", "mlm")),
         (text_of(5_000_000), base_of(saw=True, fertility=2.5), ("keep", "seq_bn", "mlm")),
-        (text_of(700_000), base_of(saw=None, fertility=2.5), ("extend", "full", "mlm")),
+        (text_of(700_000), base_of(saw=None, fertility=2.5), ("specialise", "full", "mlm")),
+        (text_of(300_000), base_of(saw=None, fertility=2.5), ("extend", "full", "mlm")),
         (text_of(20_000), base_of(unknown_words=0.5), ("keep", "lora", "mlm")),
-        (text_of(20_000), base_of(saw=False, fertility=3.5), ("keep", "seq_bn_inv", "full_word")),
-        (text_of(700_000, own=2.9), base_of(saw=False, fertility=3.5), ("extend", "full", "mlm")),
-        (text_of(5_000_000, own=2.9), base_of(fertility=3.5), ("keep", "seq_bn", "full_word")),
+        (text_of(20_000), base_of(saw=False, fertility=3.5), ("keep", "seq_bn_inv", "mlm")),
+        (text_of(700_000, own=2.9), base_of(saw=False, fertility=3.5), ("keep", "seq_bn_inv", "mlm")),
         (text_of(5_000_000), base_of(letter_coverage=0.97), ("extend", "full", "mlm")),
         (text_of(5_000_000), base_of(unknown_words=0.05), ("extend", "full", "mlm")),
         (text_of(5_000_000), base_of(unknown_words=0.98, letter_coverage=0.1), ("specialise", "full", "mlm")),
-        (text_of(700_000), base_of(unknown_words=0.98, letter_coverage=0.1), ("extend", "full", "mlm")),
+        (text_of(300_000), base_of(unknown_words=0.98, letter_coverage=0.1), ("extend", "full", "mlm")),
+        (text_of(5_000_000), small_base(), ("specialise", "full", "mlm")),
+        (text_of(300_000), small_base(), ("keep", "full", "mlm")),
+        (text_of(300_000), small_base(saw=False, fertility=2.5), ("extend", "full", "mlm")),
+        (text_of(20_000), small_base(saw=False, fertility=2.5), ("keep", "full", "mlm")),
         (
             text_of(5_000_000, graph=GraphSize(500, 3, 10_000), graph_path=Path("graph")),
             base_of(),
@@ -178,7 +186,8 @@ def test_advice_follows_the_thresholds(text: LanguageText, base: BaseMeasures, e
     advice = advise(text, base, chosen, recipe_for(base.base, chosen))
     assert advice.text and advice.commands[-1].startswith("langlift adapt mlt_Latn ")
     assert len(advice.commands) == (1 if expected[0] == "keep" else 3)
-    assert bool(advice.alternative) == (expected[0] != "keep")
+    assert bool(advice.alternative) == (expected[1] == "full")
+    assert ("languages with langlift-nano, this advice was" in advice.text) == (base.parameters is not None)
 
 
 def test_what_keeps_the_vocabulary_is_the_same_advice_as_without_need_of_another():
@@ -198,7 +207,7 @@ def family_advice(languages: list[LanguageText], bases: list[BaseMeasures], **se
 
 def test_a_family_gets_one_vocabulary_where_half_of_it_needs_one():
     well, badly = base_of("langlift-nano", saw=False), base_of("langlift-nano", saw=False, fertility=2.5)
-    large, small = text_of(800_000), text_of(400_000)
+    large, small = text_of(800_000), text_of(200_000)
     assert family_advice([large, small], [well, well]).vocabulary == "keep"
     assert family_advice([large, small], [well, badly]).vocabulary == "specialise"
     assert family_advice([large, small, large], [well, badly, well]).vocabulary == "extend"

@@ -1,6 +1,6 @@
 """The pages: every shell block can be run or says why not, and every command line in them still parses."""
 
-import importlib.util
+import importlib
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -209,12 +209,20 @@ def test_python_blocks_compile(page: Path) -> None:
             compile(block.text, str(block), "exec")
 
 
-def test_the_tables_of_results_are_those_of_the_kept_runs() -> None:
-    """``python tools/kept_results.py tables`` makes them again."""
-    specification = importlib.util.spec_from_file_location("kept_results", ROOT / "tools" / "kept_results.py")
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("tool", "name"), [("kept_results", "results.md"), ("advice_regret", "diagnose.md")])
+def test_the_tables_of_a_page_are_those_of_the_kept_runs(
+    tool: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``python tools/TOOL.py tables`` makes them again."""
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    module = importlib.import_module(tool)
+    page = (ROOT / "docs" / name).read_text(encoding="utf-8")
     assert module.TABLE.search(page), "the page has tables of kept runs"
     assert module.page_with_tables(page) == page
+
+
+def test_diagnose_says_the_regret_of_the_kept_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``python tools/advice_regret.py tables`` writes it again."""
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    module = importlib.import_module("advice_regret")
+    assert module.REGRET.read_text(encoding="utf-8") == module.facts(module.kept()["langlift-nano"])

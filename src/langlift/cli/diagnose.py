@@ -102,9 +102,14 @@ def _show(result: "Diagnosis") -> None:
         if result.ranking[base] is None:
             print_rich(f"\n{_short(base)} has no MLM head: {head_hint(base)}")
     print_rich(f"\n{result.advice.text}")
-    typer.echo("\n".join(["\nNext:", *(f"  {line}" for line in result.advice.commands)]))
-    if cheaper := result.advice.alternative:
-        typer.echo("\n".join(["\nOr, cheaper, with the current vocabulary:", *(f"  {line}" for line in cheaper)]))
+    ways = {"Next:": result.advice.commands}
+    if result.advice.alternative:
+        ways = {
+            "Next: the quick way, an adapter on the current vocabulary": result.advice.alternative,
+            "Or what is recommended, which takes longer:": result.advice.commands,
+        }
+    for title, commands in ways.items():
+        typer.echo("\n".join([f"\n{title}", *(f"  {line}" for line in commands)]))
     if result.picture is not None:
         note(f"Chart: {result.picture}")
 

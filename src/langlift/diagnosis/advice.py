@@ -7,7 +7,7 @@ and origins, are in ``facts/diagnosis_limits.yaml``.
 import shlex
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from math import ceil
@@ -41,6 +41,8 @@ class Threshold:
 _TABLE = yaml.safe_load((files("langlift") / "facts" / "diagnosis_limits.yaml").read_text(encoding="utf-8"))
 THRESHOLDS = [Threshold(name, **limit) for name, limit in _TABLE.items()]
 LIMITS = {limit.name: limit.value for limit in THRESHOLDS}
+REGRET = yaml.safe_load((files("langlift") / "facts" / "advice_regret.yaml").read_text(encoding="utf-8"))
+"""How far the advice for small models was from the best, in percent (docs/reproduce_advice.sh)."""
 
 KEEP, EXTEND, SPECIALISE = "keep", "extend", "specialise"
 PUBLISHED_FULL_RATE = 1e-5
@@ -77,8 +79,8 @@ class Advice:
     """The recommendation for one base model: in words, as settings, and as commands to run in order.
 
     ``vocabulary`` is keep, extend or specialise; ``seconds`` is the expected time of ``steps`` on this machine
-    (None if it was not measured). ``alternative`` are the commands that keep a vocabulary that should be changed,
-    which is cheaper but worse.
+    (None if it was not measured). ``alternative`` are the commands that train an adapter on the current vocabulary
+    where the whole model is recommended: cheaper, but worse.
     """
 
     vocabulary: str
@@ -94,23 +96,34 @@ class Advice:
 def plan(text: LanguageText, base: BaseMeasures) -> Plan:
     """Whether to keep, extend or replace the vocabulary, and what to train, by the table of limits."""
     problems, size = vocabulary_problems(text, base), text.size.bytes
+    enough = size >= LIMITS["text_for_own_vocabulary"]
+    if enough and _is_small(base):
+        return Plan(SPECIALISE, vocabulary_size(size), "full", "mlm", problems)
     if not problems or size < LIMITS["text_for_new_pieces"]:
-        return _plan_without_change(text, base, problems)
+        kept = _adapter_plan(text, base, problems)
+        return replace(kept, method="full") if _is_small(base) else kept
     missing = 1 - base.vocabulary.letter_coverage
     poor = missing >= LIMITS["most_letters"] or _times_own(text, base) >= LIMITS["times_own"]
-    if poor and size >= LIMITS["text_for_own_vocabulary"]:
+    if poor and enough:
         return Plan(SPECIALISE, vocabulary_size(size), "full", "mlm", problems)
     return Plan(EXTEND, new_tokens([text]), "full", "mlm", problems)
 
 
-def _plan_without_change(text: LanguageText, base: BaseMeasures, problems: list[str]) -> Plan:
+def _adapter_plan(text: LanguageText, base: BaseMeasures, problems: list[str]) -> Plan:
+    """An adapter on the vocabulary as it is."""
     if base.exposure.seen:
         method = "lora" if text.size.bytes < LIMITS["small_text"] else "seq_bn"
     else:
         method = "seq_bn_inv"
-    finely_split = (base.vocabulary.fertility or 0.0) >= LIMITS["cut_finely"]
-    objective = "targeted" if _has_graph(text) else "full_word" if finely_split else "mlm"
-    return Plan(KEEP, 0, method, objective, problems)
+    return Plan(KEEP, 0, method, _objective(text), problems)
+
+
+def _objective(text: LanguageText) -> str:
+    return "targeted" if _has_graph(text) else "mlm"
+
+
+def _is_small(base: BaseMeasures) -> bool:
+    return base.parameters is not None and base.parameters < LIMITS["small_model"]
 
 
 def vocabulary_problems(text: LanguageText, base: BaseMeasures) -> list[str]:
@@ -120,12 +133,9 @@ def vocabulary_problems(text: LanguageText, base: BaseMeasures) -> list[str]:
         problems.append("unknown_words")
     if 1 - fit.letter_coverage >= LIMITS["missing_letters"]:
         problems.append("missing_letters")
-    if base.exposure.seen:
-        return problems  # it has learned its tokens, however short: a new vocabulary would only save time
-    if _times_own(text, base) >= LIMITS["times_own"]:
+    # A base that was trained on the language has learned its tokens, however short: a change would only save time.
+    if not base.exposure.seen and _times_own(text, base) >= LIMITS["times_own"]:
         problems.append("times_own")
-    elif text.size.bytes < LIMITS["text_for_own_vocabulary"] and (fit.fertility or 0.0) >= LIMITS["cut_finely"]:
-        problems.append("cut_finely")
     return problems
 
 
@@ -141,7 +151,8 @@ def _has_graph(text: LanguageText) -> bool:
 
 def vocabulary_size(size: int) -> int:
     """The size of a new vocabulary for a number of bytes of text."""
-    return 64_000 if size >= 1e9 else 32_000 if size >= 1e8 else 16_000 if size >= 5e6 else 8_000
+    sizes = {1e9: 64_000, 1e8: 32_000, 5e6: 16_000, 1e6: 8_000}
+    return next((tokens for least, tokens in sizes.items() if size >= least), 4_000)
 
 
 def new_tokens(texts: Sequence[LanguageText]) -> int:
@@ -168,8 +179,8 @@ def advise(text: LanguageText, base: BaseMeasures, chosen: Plan, recipe: AdaptRe
     overnight = 0 if base.step is None else max(1, int(LIMITS["one_sitting"] / base.step.seconds))
     sizes = {source: text.published[source] for source in ("glotcc", "wikipedia") if source in text.published}
     alternative = []
-    if chosen.vocabulary != KEEP:
-        kept = _plan_without_change(text, base, [])
+    if METHODS[chosen.method].whole_model:
+        kept = _adapter_plan(text, base, [])
         kept_recipe = recipe_for(base.base, kept)
         alternative = _commands(text, base, kept, kept_recipe, max(1, min(kept_recipe.steps, maximum)))
     words = _in_words(
@@ -185,6 +196,7 @@ def advise(text: LanguageText, base: BaseMeasures, chosen: Plan, recipe: AdaptRe
         seconds=seconds,
         steps_overnight=max(1, round(overnight, 1 - len(str(overnight)))),
         with_graph=_has_graph(text),
+        regret=REGRET if _is_small(base) else None,
         more_text=next((name for name, one in sizes.items() if one.megabytes * 1e6 > 2 * text.size.bytes), None),
     )
     commands = _commands(text, base, chosen, recipe, steps)

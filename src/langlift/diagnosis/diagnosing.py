@@ -169,6 +169,7 @@ def _measure(base: BaseName, texts: Sequence[LanguageText], precision: str) -> l
     for text in texts:
         found = BaseMeasures(
             base=base.name,
+            parameters=model.num_parameters(),
             vocabulary=vocabulary_fit(tokenizer, text.measured, text.letters, text.spaced),
             exposure=exposure(base.name, text.language),
         )

@@ -76,9 +76,11 @@ class BaseMeasures:
 
     ``per_character``: within-word pseudo-perplexity per character on ``sentences`` held-out sentences, of which
     ``truncated`` were too long for the model. It and ``precision`` are None for a base without MLM head.
+    ``parameters``: their number, None if not known.
     """
 
     base: str
+    parameters: int | None = None
     per_character: float | None = None
     sentences: int = 0
     truncated: int = 0
