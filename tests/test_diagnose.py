@@ -115,7 +115,7 @@ def text_of(size: int, own: float | None = 1.2, lines: int = 8000, **changes) ->
         language=find_language("Maltese"),
         spaced=True,
         paths=(Path("my text.txt"),),
-        size=TextSize(lines, size // 6, size, size, 1.0),
+        size=TextSize(lines, size // 6, size // 40, size, size, 1.0),
         graph_path=None,
         graph=None,
         published={},
@@ -165,7 +165,7 @@ def small_base(**settings) -> BaseMeasures:
         (text_of(5_000_000), base_of(unknown_words=0.98, letter_coverage=0.1), ("specialise", "full", "mlm")),
         (text_of(300_000), base_of(unknown_words=0.98, letter_coverage=0.1), ("extend", "full", "mlm")),
         (text_of(5_000_000), small_base(), ("specialise", "full", "mlm")),
-        (text_of(300_000), small_base(), ("keep", "full", "mlm")),
+        (text_of(300_000), small_base(), ("extend", "full", "mlm")),
         (text_of(300_000), small_base(saw=False, fertility=2.5), ("extend", "full", "mlm")),
         (text_of(20_000), small_base(saw=False, fertility=2.5), ("keep", "full", "mlm")),
         (
@@ -207,7 +207,7 @@ def family_advice(languages: list[LanguageText], bases: list[BaseMeasures], **se
 
 def test_a_family_gets_one_vocabulary_where_half_of_it_needs_one():
     well, badly = base_of("langlift-nano", saw=False), base_of("langlift-nano", saw=False, fertility=2.5)
-    large, small = text_of(800_000), text_of(200_000)
+    large, small = text_of(800_000), text_of(400_000)
     assert family_advice([large, small], [well, well]).vocabulary == "keep"
     assert family_advice([large, small], [well, badly]).vocabulary == "specialise"
     assert family_advice([large, small, large], [well, badly, well]).vocabulary == "extend"

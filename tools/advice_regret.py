@@ -12,12 +12,15 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from math import expm1, log, sqrt
 from pathlib import Path
-from statistics import geometric_mean, mean
+from statistics import geometric_mean, mean, stdev
 from typing import Any
 
 from kept_results import DOCS, SEEN, TABLE, WITHOUT, of_study, table
 from kept_results import kept as kept_runs
+from scipy.stats import t
 
 from langlift.backbones.loading import weightless_model
 from langlift.diagnosis.advice import plan
@@ -119,6 +122,19 @@ def best_elsewhere(grids: Mapping[str, Grid], language: str) -> str:
     return min(OPTIONS, key=lambda option: mean(regret(grid, option) for grid in others))
 
 
+def fitted_elsewhere(grids: Mapping[str, Grid], language: str) -> str:
+    """A new vocabulary or an extended one, by the limit of distinct words that is best in all other languages."""
+    words = {name: grid["measures"]["text"]["distinct_words"] for name, grid in grids.items()}
+    others = sorted((count, name) for name, count in words.items() if name != language)
+    middles = [(one[0] + other[0]) / 2 for one, other in pairwise(others)]
+
+    def chosen(name: str, limit: float) -> str:
+        return "specialise-full-mlm" if words[name] >= limit else "extend-full-mlm"
+
+    limit = min(middles, key=lambda limit: sum(regret(grids[name], chosen(name, limit)) for _, name in others))
+    return chosen(language, limit)
+
+
 def grid_table(grids: Mapping[str, Grid]) -> str:
     """The scores of every option."""
     rows = []
@@ -163,6 +179,9 @@ def fixed_table(base: str, grids: Mapping[str, Grid]) -> str:
     choices = {
         "the advice": {name: advised(base, name, grid) for name, grid in grids.items()},
         "the advice when the grid was run": {name: grid["advice"] for name, grid in grids.items()},
+        "the advice, with its limit fitted on the other languages": {
+            name: fitted_elsewhere(grids, name) for name in grids
+        },
         "what is best in the other languages": {name: best_elsewhere(grids, name) for name in grids},
         **{f"always: {label}": dict.fromkeys(grids, option) for option, label in OPTIONS.items()},
     }
@@ -171,6 +190,33 @@ def fixed_table(base: str, grids: Mapping[str, Grid]) -> str:
         found = [regret(grids[name], option) for name, option in options.items()]
         rows.append([choice, f"{mean(found):.1f} %", f"{max(found):.1f} %"])
     return table(("choice", "mean regret", "largest"), rows)
+
+
+def contrast_table(grids: Mapping[str, Grid]) -> str:
+    """Pairs of options over the languages: mean difference in percent, with a 95 % interval (t of logarithms)."""
+    pairs = (
+        ("keep-seq_bn_inv-mlm", "keep-seq_bn-mlm"),
+        ("keep-full-mlm", "keep-seq_bn_inv-mlm"),
+        ("keep-full-full_word", "keep-full-mlm"),
+        ("extend-full-mlm", "keep-full-mlm"),
+        ("specialise-full-mlm", "keep-full-mlm"),
+        ("specialise-full-mlm", "extend-full-mlm"),
+    )
+    rows = []
+    for one, other in pairs:
+        ratios = [log(grid["scores"][one] / grid["scores"][other]) for grid in grids.values()]
+        half = t.ppf(0.975, len(ratios) - 1) * stdev(ratios) / sqrt(len(ratios))
+        middle, *ends = (100 * expm1(mean(ratios) + step) for step in (0, -half, half))
+        better = sum(ratio < 0 for ratio in ratios)
+        rows.append(
+            [
+                f"{OPTIONS[one]}, against {OPTIONS[other].lower()}",
+                f"{better} of {len(ratios)}",
+                f"{middle:+.1f} %",
+                f"{ends[0]:+.1f} to {ends[1]:+.1f}",
+            ]
+        )
+    return table(("contrast", "languages in which it is lower", "difference", "95 % interval"), rows)
 
 
 def stacking_table() -> str:
@@ -225,6 +271,7 @@ def page_with_tables(page: str) -> str:
             "grid": lambda: grid_table(grids[name]),
             "regret": lambda: regret_table(name, grids[name]),
             "choices": lambda: fixed_table(name, grids[name]),
+            "contrasts": lambda: contrast_table(grids[name]),
             "stacking": stacking_table,
         }[maker]()
         return match[1] + made + match[3]

@@ -96,17 +96,21 @@ class Advice:
 def plan(text: LanguageText, base: BaseMeasures) -> Plan:
     """Whether to keep, extend or replace the vocabulary, and what to train, by the table of limits."""
     problems, size = vocabulary_problems(text, base), text.size.bytes
-    enough = size >= LIMITS["text_for_own_vocabulary"]
-    if enough and _is_small(base):
-        return Plan(SPECIALISE, vocabulary_size(size), "full", "mlm", problems)
-    if not problems or size < LIMITS["text_for_new_pieces"]:
-        kept = _adapter_plan(text, base, problems)
-        return replace(kept, method="full") if _is_small(base) else kept
     missing = 1 - base.vocabulary.letter_coverage
     poor = missing >= LIMITS["most_letters"] or _times_own(text, base) >= LIMITS["times_own"]
-    if poor and enough:
+    if size < LIMITS["text_for_new_pieces"] or not (problems or _is_small(base)):
+        kept = _adapter_plan(text, base, problems)
+        return replace(kept, method="full") if _is_small(base) else kept
+    if (poor or _is_small(base)) and is_varied(text):
         return Plan(SPECIALISE, vocabulary_size(size), "full", "mlm", problems)
     return Plan(EXTEND, new_tokens([text]), "full", "mlm", problems)
+
+
+def is_varied(text: LanguageText) -> bool:
+    """Whether a text has words enough to learn a vocabulary from; without spaces, bytes."""
+    if text.size.distinct_words is None:
+        return text.size.bytes >= LIMITS["text_for_own_vocabulary"]
+    return text.size.distinct_words >= LIMITS["distinct_words"]
 
 
 def _adapter_plan(text: LanguageText, base: BaseMeasures, problems: list[str]) -> Plan:
@@ -196,6 +200,7 @@ def advise(text: LanguageText, base: BaseMeasures, chosen: Plan, recipe: AdaptRe
         seconds=seconds,
         steps_overnight=max(1, round(overnight, 1 - len(str(overnight)))),
         with_graph=_has_graph(text),
+        varied=is_varied(text),
         regret=REGRET if _is_small(base) else None,
         more_text=next((name for name, one in sizes.items() if one.megabytes * 1e6 > 2 * text.size.bytes), None),
     )

@@ -28,12 +28,13 @@ SEED = 0
 class TextSize:
     """The size of a text.
 
-    ``words`` is None in scripts without spaces. ``script_share``: the share of its letters in the language's
-    script.
+    ``words`` and ``distinct_words`` are None in scripts without spaces. ``script_share``: the share of its letters in
+    the language's script.
     """
 
     lines: int
     words: int | None
+    distinct_words: int | None
     characters: int
     bytes: int
     script_share: float
@@ -115,9 +116,11 @@ def read_language(
         raise InputError(f"{paths[0]}: contains no letters", "give running text in the language")
     measured = _sampled(held_out, MEASURED_LINES)
     spaced = characters_per_word(language.script) == 0
+    words = Counter(word for line in everything for word in WORD.findall(line)) if spaced else None
     size = TextSize(
         lines=len(everything),
-        words=sum(len(WORD.findall(line)) for line in everything) if spaced else None,
+        words=None if words is None else words.total(),
+        distinct_words=None if words is None else len(words),
         characters=sum(map(len, everything)),
         bytes=sum(len(line.encode()) for line in everything),
         script_share=_script_share(letters, language.script),
