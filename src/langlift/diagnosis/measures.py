@@ -28,8 +28,8 @@ SEED = 0
 class TextSize:
     """The size of a text.
 
-    ``words`` and ``distinct_words`` are None in scripts without spaces. ``script_share``: the share of its letters in
-    the language's script.
+    ``words`` and ``distinct_words`` are None in scripts without spaces. ``script_share``: the share of its letters
+    in the language's script.
     """
 
     lines: int
