@@ -106,7 +106,12 @@ def readable_seconds(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def quiet() -> bool:
+    """Whether messages are dropped."""
+    return _listener is not None
+
+
 def say(text: str) -> None:
     """Print a message on stderr, such as a choice that a run made automatically."""
-    if _listener is None:
+    if not quiet():
         print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
