@@ -38,6 +38,7 @@ class ProgressBar:
     def __init__(self, title: str, total: int | None, unit: str = "steps", done: int = 0) -> None:
         self._title, self._total, self._unit, self._done, self._first = title, total, unit, done, done
         self._note = ""
+        self._printed: int | None = None
         self._started = self._last_line = time.monotonic()
         self._bar: Progress | None = None
 
@@ -63,7 +64,8 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.stop()
         elif kind is None and _listener is None and time.monotonic() - self._started > 2:
-            self._print_line()
+            if self._printed != self._done:
+                self._print_line()
 
     def advance(self, units: int = 1, note: str | None = None) -> None:
         """Report that ``units`` more are done, and set the note."""
@@ -78,7 +80,7 @@ class ProgressBar:
             self._print_line()
 
     def _print_line(self) -> None:
-        self._last_line = time.monotonic()
+        self._printed, self._last_line = self._done, time.monotonic()
         elapsed = self._last_line - self._started
         rate = (self._done - self._first) / max(elapsed, 1e-9)
         note = f"  {self._note}" if self._note else ""
