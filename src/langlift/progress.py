@@ -63,9 +63,8 @@ class ProgressBar:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
-        elif kind is None and _listener is None and time.monotonic() - self._started > 2:
-            if self._printed != self._done:
-                self._print_line()
+        elif kind is None and not quiet() and self._printed != self._done and time.monotonic() - self._started > 2:
+            self._print_line()
 
     def advance(self, units: int = 1, note: str | None = None) -> None:
         """Report that ``units`` more are done, and set the note."""
