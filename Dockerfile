@@ -1,7 +1,7 @@
 # The playground (docs/playground.md) for the runs in a folder of this machine:
 #
 #     docker build --tag langlift .
-#     docker run --rm -p 127.0.0.1:7860:7860 -v "$PWD/runs:/runs:ro" langlift /runs/welsh
+#     docker run --rm --init -p 127.0.0.1:7860:7860 -v "$PWD/runs:/runs:ro" langlift /runs/welsh
 #
 # Without PyTorch's index pip would take the build for CUDA, several gigabytes larger.
 FROM python:3.11-slim

@@ -41,7 +41,7 @@ ifneq ($(TORCH_INDEX),)
 	PIP_RETRIES=1 PIP_DEFAULT_TIMEOUT=15 $(INSTALL) --no-deps --index-url $(TORCH_INDEX) --constraint constraints.txt torch \
 		|| echo "PyTorch cannot be had from there: PyPI's is taken, which may be several gigabytes larger"
 endif
-	$(INSTALL) --constraint constraints.txt --editable '.[playground,vocab]'
+	$(INSTALL) --constraint constraints.txt --editable '.[language-id,playground,vocab]'
 	@touch $@
 
 # The extra of that name: dev, docs, release or studies (Ray, for the tests of studies on a cluster of this machine).

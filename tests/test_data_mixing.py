@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from langlift.backbones.loading import load_masked_model, load_tokenizer, weight
 from langlift.backbones.registry import BACKBONES, backbone_of, head_parameters
 from langlift.checkpoints.adapter_folder import MLM_HEAD, load_adapter
 from langlift.config.loading import resolve
+from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import score_model
 from langlift.graph.recipe import GraphRecipe
@@ -50,6 +52,18 @@ def graph(tmp_path_factory) -> Path:
         rows = [sentence(edge, "is a type of") for edge in edges]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
+
+
+def test_the_language_of_running_text_is_checked_not_that_of_a_graph(
+    tiny_xlm_roberta: Path, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = mock.Mock()
+    monkeypatch.setattr("langlift.training.preview.warn_of_other_language", check)
+    recipe = dataclasses.replace(QUICK, steps=1)
+    adapt(LANGUAGE, str(tiny_xlm_roberta), [graph, MALTESE], tmp_path / "both", recipe)
+    adapt(LANGUAGE, str(tiny_xlm_roberta), graph, tmp_path / "graph", recipe)
+    text, nothing = (call.args[1] for call in check.call_args_list)
+    assert text == load_text_data(MALTESE).train and not nothing
 
 
 def numbered(index, epoch):

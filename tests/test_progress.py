@@ -52,6 +52,13 @@ def test_a_log_gets_a_line_every_ten_seconds_and_one_at_the_end(clock, capsys):
     assert len(lines) == 5
 
 
+def test_the_last_line_is_not_repeated(clock, capsys):
+    with ProgressBar("scoring", 2, "tokens") as bar:
+        clock.now += 11
+        bar.advance(2)
+    assert capsys.readouterr().err == "scoring: 2/2 tokens  11 s elapsed, 0 s remaining\n"
+
+
 def test_the_rate_of_a_resumed_run_counts_only_what_was_done_since(clock, capsys):
     with ProgressBar("training", 100, unit="rows", done=80) as bar:
         clock.now += 20

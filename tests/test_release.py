@@ -105,11 +105,11 @@ def test_users_do_not_install_the_developers_tools() -> None:
 
     for goal in ("install", "demo"):
         printed = commands(goal)
-        assert "'.[playground,vocab]'" in printed and ".[dev]" not in printed, printed
+        assert "'.[language-id,playground,vocab]'" in printed and ".[dev]" not in printed, printed
         assert "2 GB" in printed and "--index-url https://torch.example" in printed
     for goal in ("install-dev", "lint", "test", "docs", "release"):
         printed = commands(goal)
-        assert printed.index("'.[playground,vocab]'") < printed.index("'.[dev]'"), goal
+        assert printed.index("'.[language-id,playground,vocab]'") < printed.index("'.[dev]'"), goal
     assert "--quiet" not in commands("test-all")
     assert "--index-url" not in commands("install", "TORCH_INDEX=")
     editable = [line for line in commands("test-all").splitlines() if "--editable" in line]

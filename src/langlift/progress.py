@@ -38,6 +38,7 @@ class ProgressBar:
     def __init__(self, title: str, total: int | None, unit: str = "steps", done: int = 0) -> None:
         self._title, self._total, self._unit, self._done, self._first = title, total, unit, done, done
         self._note = ""
+        self._printed: int | None = None
         self._started = self._last_line = time.monotonic()
         self._bar: Progress | None = None
 
@@ -62,7 +63,7 @@ class ProgressBar:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
-        elif kind is None and _listener is None and time.monotonic() - self._started > 2:
+        elif kind is None and not quiet() and self._printed != self._done and time.monotonic() - self._started > 2:
             self._print_line()
 
     def advance(self, units: int = 1, note: str | None = None) -> None:
@@ -78,7 +79,7 @@ class ProgressBar:
             self._print_line()
 
     def _print_line(self) -> None:
-        self._last_line = time.monotonic()
+        self._printed, self._last_line = self._done, time.monotonic()
         elapsed = self._last_line - self._started
         rate = (self._done - self._first) / max(elapsed, 1e-9)
         note = f"  {self._note}" if self._note else ""
@@ -106,7 +107,12 @@ def readable_seconds(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def quiet() -> bool:
+    """Whether messages are dropped."""
+    return _listener is not None
+
+
 def say(text: str) -> None:
     """Print a message on stderr, such as a choice that a run made automatically."""
-    if _listener is None:
+    if not quiet():
         print(printable(text), file=sys.stderr, flush=True)  # noqa: T201

@@ -55,7 +55,7 @@ class SplitFile(Collection[str]):
 class TextData:
     """The texts of each split, and the SHA-256 of the source. Those of a built folder are not held in memory.
 
-    ``triples`` has one for each text of each split, if the source is a graph folder and they were requested.
+    ``is_graph``: they are a graph's sentences. ``triples``: theirs, one for each text of each split, if requested.
     """
 
     train: Collection[str]
@@ -63,6 +63,7 @@ class TextData:
     test: Collection[str]
     sha256: str
     triples: Mapping[str, list[Triple]] | None = None
+    is_graph: bool = False
 
 
 def load_text_data(data: Path, with_triples: bool = False) -> TextData:
@@ -87,6 +88,7 @@ def load_text_data(data: Path, with_triples: bool = False) -> TextData:
         test=SplitFile(data, "test"),
         sha256=sha256_of(data / f"{split}.jsonl" for split in SPLITS),
         triples={s: _read_triples(data, s) for s in SPLITS} if with_triples and is_graph else None,
+        is_graph=is_graph,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from langlift.corpus.characters import KINDS, LETTER, LIMIT, OTHER_LETTER, characters_per_word, kinds
+from langlift.corpus.language_check import warn_of_other_language
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.language_facts import DataSize, Exposure, facts_of
@@ -114,6 +115,7 @@ def read_language(
     letters = count_letters(everything)
     if not letters:
         raise InputError(f"{paths[0]}: contains no letters", "give running text in the language")
+    warn_of_other_language(language, train)
     measured = _sampled(held_out, MEASURED_LINES)
     spaced = characters_per_word(language.script) == 0
     words = Counter(word for line in everything for word in WORD.findall(line)) if spaced else None

@@ -131,7 +131,8 @@ def adapt(
         if run.finished:
             return AdaptResult(**run.metrics)
         if not resume:
-            show_preview(language, sources[0].texts.train, rows, tokenizer, recipe)
+            running = [source.texts.train for source in sources if not source.texts.is_graph]
+            show_preview(language, running[0] if running else (), rows, tokenizer, recipe)
         set_seed(recipe.seed)
         adaptation = Adaptation(model, tokenizer, name, recipe, fresh=init is None)
         trained = run.train(adaptation.trainer(rows, out, recipe.steps), f"adapting ({recipe.method})")

@@ -51,7 +51,8 @@ class TrainingReport(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Open the progress bar, for a resumed run at the step of its checkpoint."""
-        resumed = self._path.exists() and state.global_step > 0
+        self.close()
+        resumed = self._path.exists() and not args.eval_on_start
         lines = self._path.read_text(encoding="utf-8").splitlines(True) if resumed else []
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]
         write_text(self._path, "".join(kept))
@@ -80,6 +81,7 @@ class TrainingReport(TrainerCallback):
         record = {
             "step": state.global_step,
             **measures,
+            "sentences_at_once": args.per_device_train_batch_size,
             "tokens": state.num_input_tokens_seen,
             "seconds": round(self.seconds, 2),
             "tokens_per_second": round(self.tokens_per_second, 1),

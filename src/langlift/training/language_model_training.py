@@ -138,6 +138,7 @@ class Adaptation:
             ),
             collate=training.collate,
             bf16=bf16,
+            divisible=not recipe.contrast,
             callbacks=callbacks,
         )
 

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 from langlift.corpus.characters import LETTER, LIMIT, OTHER_LETTER, kinds
+from langlift.corpus.language_check import warn_of_other_language
 from langlift.errors import InputError
 from langlift.languages import Language
 from langlift.progress import say
@@ -36,6 +37,8 @@ def show_preview(
             f"warning: only {share:.0%} of the letters are in the script of {language}; if this is the right "
             "text, name the language with the text's script, as in srp_Latn"
         )
+    else:
+        warn_of_other_language(language, texts)
 
 
 def script_share(script: str, texts: Collection[str] | islice) -> float | None:

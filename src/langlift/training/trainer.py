@@ -1,5 +1,6 @@
 """The Trainer of all runs: summed losses, atomic checkpoints of the trained weights, best weights kept."""
 
+import gc
 import json
 import math
 import shutil
@@ -21,6 +22,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from langlift.errors import InputError, LangliftError
 from langlift.files import atomic_file, files_in, settle, writing
 from langlift.processes import count, is_writer, wait_for_all
+from langlift.progress import say
 from langlift.training.precision import autocast
 from langlift.training.run_folder import CHECKPOINTS
 
@@ -34,8 +36,12 @@ Validation = Callable[[nn.Module], Mapping[str, float]]
 """model -> measures on the validation set."""
 
 
+class _BatchTooLargeError(Exception):
+    """The GPU ran out of memory, and the batch can be divided."""
+
+
 class LiftTrainer(Trainer):
-    """transformers' Trainer with five changes.
+    """transformers' Trainer with six changes.
 
     - The loss is a sum over items divided by the number of items in the whole step, so that gradient
       accumulation changes nothing but memory.
@@ -44,6 +50,8 @@ class LiftTrainer(Trainer):
     - The best weights by a validation measure, or those of the last validation, are kept in one file next to the
       checkpoints.
     - bf16, where chosen, applies to the loss only; trainable weights and their optimiser stay float32.
+    - If the GPU runs out of memory, batches are divided, with gradient accumulation, from the current step on; not
+      with several processes, nor if ``divisible`` is false: a batch's loss is then not a sum over its examples.
     - Several processes share each batch and sum the gradients at its end. The model is not wrapped, so that any
       loss function works. The first process validates and writes.
     """
@@ -64,6 +72,7 @@ class LiftTrainer(Trainer):
         train_dataset: Dataset[Any],
         collate: Callable[[Any], Batch],
         bf16: bool = False,
+        divisible: bool = True,
         optimizer: torch.optim.Optimizer | None = None,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
@@ -82,6 +91,8 @@ class LiftTrainer(Trainer):
         self.model_accepts_loss_kwargs = True  # the Trainer then counts a step's labelled items
         self._loss, self._validation, self.bf16 = loss, validation, bf16
         self._best_by, self._sign, self._keep_best = best_by, 1.0 if greater_is_better else -1.0, keep_best
+        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._divisible = divisible and self.args.world_size == 1
         self._staging: Path | None = None
 
     def resume_or_start(self) -> None:
@@ -89,6 +100,14 @@ class LiftTrainer(Trainer):
         output = Path(self.args.output_dir)
         with writing(output):
             output.mkdir(parents=True, exist_ok=True)
+        while not self._trained_to_the_end(output):
+            self._divide_batches()
+        wait_for_all()
+        if (output / BEST).exists():
+            load_trainable(self.model, output / BEST)
+
+    def _trained_to_the_end(self, output: Path) -> bool:
+        """Whether training succeeded, from the last checkpoint on; otherwise the batches must be divided."""
         newest = get_last_checkpoint(str(output))
         if newest is not None and (done := int(newest.rpartition("-")[2])) > self.args.max_steps:
             raise InputError(
@@ -96,10 +115,27 @@ class LiftTrainer(Trainer):
             )
         # Validate before training; a resumed run has done so already.
         self.args.eval_on_start = newest is None
-        self.train(resume_from_checkpoint=newest)
-        wait_for_all()
-        if (output / BEST).exists():
-            load_trainable(self.model, output / BEST)
+        try:
+            self.train(resume_from_checkpoint=newest)
+        except _BatchTooLargeError:
+            return False
+        return True
+
+    def _divide_batches(self) -> None:
+        """Save a checkpoint of the last whole step; then divide each batch by the smallest possible number."""
+        for parameter in self._trained:  # also those that a callback froze for the step that failed
+            parameter.requires_grad_(True).grad = None
+        gc.collect()
+        torch.cuda.empty_cache()
+        self._save_checkpoint(self.model, None)
+        size, step = self.args.per_device_train_batch_size, self.state.global_step + 1
+        parts = next(number for number in range(2, size + 1) if size % number == 0)
+        self.args.gradient_accumulation_steps *= parts
+        self.args.per_device_train_batch_size = self._train_batch_size = size // parts
+        say(
+            f"the GPU ran out of memory with batches of {size}: from step {step:,} on they are computed in "
+            f"{parts} parts of {size // parts}, with the same result; a --batch-size that fits is faster"
+        )
 
     def training_step(
         self, model: nn.Module, inputs: Batch, num_items_in_batch: Tensor | int | None = None
@@ -107,12 +143,14 @@ class LiftTrainer(Trainer):
         """As the Trainer's; with several processes loss and gradients are those of all of them.
 
         Raises:
-            LangliftError: the GPU ran out of memory.
+            LangliftError: the GPU ran out of memory, and the batch cannot be divided.
         """
         try:
             loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         except torch.OutOfMemoryError:
             size = self.args.per_device_train_batch_size
+            if size > 1 and self._divisible:
+                raise _BatchTooLargeError from None
             smaller = f"--batch-size {size // 2 * self.args.world_size} or " if size > 1 else ""
             raise LangliftError(
                 f"the GPU ran out of memory at step {self.state.global_step + 1}, in a batch of {size} with "
