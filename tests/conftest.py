@@ -3,7 +3,7 @@
 import gc
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +22,13 @@ def pytest_collection_finish() -> None:
     """Exempt all that the test modules import from garbage collection, which every training starts with."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> Iterator[None]:
+    """Exempt what the tests of a module have imported in passing, too."""
+    yield
+    pytest_collection_finish()
 
 
 @dataclass(frozen=True)
