@@ -40,7 +40,7 @@ FORMULAS = {
 
 
 class OperationCounter(TorchDispatchMode):
-    """Counts floating point operations by PyTorch's formulas, without its ``FlopCounterMode``'s work on modules."""
+    """Counts floating point operations by PyTorch's formulas, without ``FlopCounterMode``'s work on modules."""
 
     flops = 0
 
