@@ -75,7 +75,7 @@ $(REFERENCE)/.installed: benchmarks/reference-requirements.txt
 
 # Into a file of its own first: a failure must not leave an empty page.
 docs: install-dev $(VENV)/.installed-docs
-	$(BIN)/python -m langlift.cli.reference > docs/cli.md.new
+	$(BIN)/python tools/cli_reference.py > docs/cli.md.new
 	mv docs/cli.md.new docs/cli.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
 	@echo "the site is in site/: open site/index.html"

@@ -4,7 +4,7 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -25,6 +25,13 @@ def pytest_collection_finish() -> None:
     """Exempt all that the test modules import from garbage collection, which every training starts with."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> Iterator[None]:
+    """Exempt what the tests of a module have imported in passing, too."""
+    yield
+    pytest_collection_finish()
 
 
 @dataclass(frozen=True)

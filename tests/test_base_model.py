@@ -150,15 +150,16 @@ def test_code_of_a_model_runs_only_where_that_was_said(
         return found
 
     topic = tmp_path / "topic"
+    adapt = ("adapt", "mlt", "--base", base, "--data", text)
     task = ("task", "topic", "--base", base, "--data", topic_folder, "--epochs", 1, "--seeds", 1)
     commands = {
         "score": ("score", "--base", base, "--text", text, "--sentences", 1),
-        "adapt": ("adapt", "mlt", "--base", base, "--data", text, "--steps", 2, "--out", tmp_path / "adapter"),
+        "adapt": (*adapt, "--steps", 2, "--method", "lora", "--out", tmp_path / "adapter"),
         "adapt-family": ("adapt-family", family, "--out", tmp_path / "family"),
         "diagnose": ("diagnose", family, "--no-timing", "--sentences", 2),
         "task": (*task, "--out", topic),
         "predict": ("predict", topic, "--text", text, "--out", tmp_path / "labels.tsv"),
-        "export": ("export", tmp_path / "adapter", "--to", "onnx", "--out", tmp_path / "onnx"),
+        "export": ("export", tmp_path / "adapter", "--to", "transformers", "--out", tmp_path / "plain"),
     }
     for name, command in commands.items():
         assert runs_it(*command, "--trust-remote-code"), name

@@ -5,6 +5,7 @@ import importlib
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from importlib.resources import files
 from math import log
 from pathlib import Path
@@ -16,6 +17,7 @@ from study_folder import StudyFolder, add_alignment
 
 from langlift.cli.main import main
 from langlift.errors import InputError
+from langlift.reports import study_page
 from langlift.reports.contrast_tables import contrast_tables
 from langlift.reports.study_page import write_report
 from langlift.studies.analysis.bootstrap import ALL
@@ -25,9 +27,13 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "published-tables.md"
 
 
-@pytest.fixture(scope="module")
-def contrasts() -> list[Contrast]:
-    return published_contrasts()
+@pytest.fixture(scope="module", autouse=True)
+def contrasts() -> Iterator[list[Contrast]]:
+    """Computed once for all tests, which takes seconds; the report then has them from here."""
+    found = published_contrasts()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_page, "published_contrasts", lambda: found)
+        yield found
 
 
 def find(contrasts: list[Contrast], question: str, language: str, *key: str) -> Contrast:
@@ -153,10 +159,11 @@ def test_the_page_of_published_tables_alone_can_be_written(tmp_path):
     assert result.report and "<h1>The tables of arXiv 2502.10140</h1>" in page
 
 
-def test_every_figure_of_the_page_is_what_the_command_computes(monkeypatch):
+def test_every_figure_of_the_page_is_what_the_command_computes(contrasts, monkeypatch):
     """``python tools/published_page.py`` makes them again; other decimals are the method's constants."""
     monkeypatch.syspath_prepend(ROOT / "tools")
     tool = importlib.import_module("published_page")
+    monkeypatch.setattr(tool, "published_contrasts", lambda: contrasts)
     page = PAGE.read_text(encoding="utf-8")
     assert tool.page_with_figures(page) == page
     cited = len(tool.CITE.findall(page))

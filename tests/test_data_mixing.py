@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from interrupted import interrupted_at
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForMaskedLM
 
 from langlift.adapters.composition import attached
-from langlift.backbones.loading import load_masked_model, load_tokenizer, weightless_model_of
+from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.backbones.registry import BACKBONES, backbone_of, head_parameters
 from langlift.checkpoints.adapter_folder import MLM_HEAD, load_adapter
 from langlift.config.loading import resolve
@@ -238,7 +239,9 @@ def test_what_cannot_be_is_refused(langlift, tiny_bert, tmp_path, options, said)
 
 @pytest.mark.parametrize("model_type", sorted(n for n, one in BACKBONES.items() if not one.causal))
 def test_the_head_that_trains_is_everything_before_the_decoder(model_type):
-    model = weightless_model_of(model_type, 768, 1)
+    size = {"hidden_size": 768, "embedding_size": 768, "num_hidden_layers": 1, "num_attention_heads": 1}
+    with torch.device("meta"):
+        model = AutoModelForMaskedLM.from_config(AutoConfig.for_model(model_type, **size))
     decoder = {id(p) for p in model.get_submodule(backbone_of(model).head_decoder).parameters()}
     parameters = head_parameters(model)
     assert not decoder & {id(p) for p in parameters.values()}

@@ -313,7 +313,7 @@ def test_the_encoder_is_frozen_for_the_first_steps_and_no_longer(base, folder, t
 
 @pytest.mark.parametrize("method", ["seq_bn_inv", "lora", "mosa"])
 def test_one_adapter_for_the_family(file, tiny_xlm_roberta, tmp_path, method):
-    result = run(file, tmp_path / "out", flags={"method": method, "learning_rate": 3e-2, "steps": 48})
+    result = run(file, tmp_path / "out", flags={"method": method, "learning_rate": 3e-2, "steps": 24})
     assert result.validation_loss < result.validation_loss_before
     assert result.flops > 0 and sum(one.tokens for one in result.languages.values()) == result.tokens
     model = load_masked_model(str(tiny_xlm_roberta))

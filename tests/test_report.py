@@ -11,6 +11,7 @@ import pytest
 from study_folder import BASE, StudyFolder, add_alignment, make_study, write_recipe
 
 from langlift.errors import InputError
+from langlift.reports import study_page
 from langlift.reports.study_page import write_report
 from langlift.reports.study_tables import published_table, results_table
 from langlift.reports.tables import Cell, Table, as_csv, as_latex
@@ -34,10 +35,12 @@ def analysis(study):
 
 
 @pytest.fixture(scope="module")
-def page(study):
+def page(study, analysis):
     """(result, the page, its text)."""
     out = study.parent / "report.html"
-    result = write_report([study], out, exports=study.parent / "tables")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_page, "analyse", lambda folders, axes: analysis)  # it takes seconds: once is enough
+        result = write_report([study], out, exports=study.parent / "tables")
     return result, out, out.read_text(encoding="utf-8")
 
 

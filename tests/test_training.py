@@ -139,11 +139,10 @@ def test_accumulation_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["seq_bn", "seq_bn_inv", "lora", "full"])
-def test_adapting_lowers_the_loss_and_writes_a_complete_run(tiny_model: Path, tmp_path: Path, method: str) -> None:
+def test_adapting_lowers_the_loss_and_writes_a_complete_run(tiny_bert: Path, tmp_path: Path, method: str) -> None:
     rate = {"full": 3e-3, "lora": 3e-2}.get(method, 1e-2)
-    every = {"validate_every": 20, "save_steps": 20}
-    recipe = dataclasses.replace(QUICK, method=method, steps=60, learning_rate=rate, **every)
-    result = adapt(MALTESE_LANGUAGE, str(tiny_model), MALTESE, tmp_path / "run", recipe)
+    recipe = dataclasses.replace(QUICK, method=method, learning_rate=rate, validate_every=6, save_steps=6)
+    result = adapt(MALTESE_LANGUAGE, str(tiny_bert), MALTESE, tmp_path / "run", recipe)
     assert result.validation_loss < result.validation_loss_before
     names = {p.name for p in (tmp_path / "run").iterdir()}
     common = {"recipe.yaml", "versions.json", "progress.jsonl", "metrics.json", "README.md"}
@@ -157,7 +156,7 @@ def test_adapting_lowers_the_loss_and_writes_a_complete_run(tiny_model: Path, tm
     assert result.validation_loss == pytest.approx(
         min(record["validation_loss"] for record in progress if "validation_loss" in record)
     )
-    again = adapt(MALTESE_LANGUAGE, str(tiny_model), MALTESE, tmp_path / "run", recipe, resume=True)
+    again = adapt(MALTESE_LANGUAGE, str(tiny_bert), MALTESE, tmp_path / "run", recipe, resume=True)
     assert again == result, "a finished run is read back, not repeated"
 
 
@@ -338,6 +337,7 @@ def test_every_language_is_trained_on_within_its_budget(tmp_path: Path, maltese_
     assert f"| mlt_Latn | {result.text_bytes['mlt_Latn']:,} |" in card and "language: [mlt, swh]" in card
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_the_graded_preset_is_what_its_script_draws(data_folder: Path) -> None:
     script = Path(__file__).parent.parent / "docs/examples/graded_budgets.py"

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from statistics import median_high
+from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count, shape_wrapper
 
 from langlift.adapters.composition import attach, train_only
 from langlift.adapters.method import METHODS
@@ -25,21 +27,34 @@ from langlift.training.recipes import CAUSAL, AdaptRecipe
 from langlift.training.trainer import Batch, LiftTrainer, on_device
 
 COUNTED_BATCHES = 2
-ATTENTION_ON_CPU = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
+FORMULAS = {
+    **flop_registry,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: shape_wrapper(
         lambda query, key, value, *others, **more: sdpa_flop_count(query, key, value)
     ),
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: shape_wrapper(
         lambda gradient, query, key, value, *others, **more: sdpa_backward_flop_count(gradient, query, key, value)
     ),
 }
-"""Kernels that PyTorch's counter does not support: attention without dropout."""
+"""PyTorch's, and those of two kernels that it does not have: attention without dropout on a CPU."""
+
+
+class OperationCounter(TorchDispatchMode):
+    """Counts floating point operations by PyTorch's formulas, without ``FlopCounterMode``'s work on modules."""
+
+    flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if formula := FORMULAS.get(func.overloadpacket):
+            self.flops += formula(*args, **(kwargs or {}), out_val=out)
+        return out
 
 
 def flops_per_token(trainer: LiftTrainer) -> float:
     """Floating point operations of training per token: forward and backward passes as executed.
 
-    Counted by PyTorch on half of the run's first batch and half of its last: matrix products, with two operations
+    Counted on half of the run's first batch and half of its last: matrix products, with two operations
     for each multiplication (the rest, such as the optimiser, is small). The random number state and gradients
     are not changed.
     """
@@ -52,9 +67,9 @@ def flops_per_token(trainer: LiftTrainer) -> float:
         for number in evenly_spread(ceil(len(dataset) / size), COUNTED_BATCHES):
             places = range(number * size, min(number * size + ceil(size / 2), len(dataset)))
             batch = on_device(trainer.data_collator([dataset[i] for i in places]), trainer.args.device)
-            with FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_CPU) as counter:
+            with OperationCounter() as counter:
                 trainer.compute_loss(model, batch).backward()
-            flops += counter.get_total_flops()
+            flops += counter.flops
             tokens += trainer.tokens_of(batch)
     model.zero_grad()
     model.train(training)
@@ -161,7 +176,7 @@ def step_time(
 
     seconds: list[float] = []
     with ProgressBar("timing training steps", len(batches)) as bar:
-        with FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_CPU) as counter:
+        with OperationCounter() as counter:
             first = step(batches[0])
         bar.advance()
         for batch in batches[1:]:
@@ -175,7 +190,7 @@ def step_time(
         method=recipe.method,
         batch_size=size,
         precision=precision_name(bf16),
-        flops_per_token=counter.get_total_flops() / sum(len(row.ids) for row in rows[:size]),
+        flops_per_token=counter.flops / sum(len(row.ids) for row in rows[:size]),
         trained=sum(parameter.numel() for parameter in trained),
         loading=loaded_in,
     )

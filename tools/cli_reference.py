@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the commands: ``python -m langlift.cli.reference > docs/cli.md``."""
+"""Writes docs/cli.md from the commands: ``python tools/cli_reference.py > docs/cli.md``."""
 
 import sys
 from collections.abc import Collection, Iterator
