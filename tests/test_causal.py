@@ -373,7 +373,8 @@ def test_export_and_import_without_loss(langlift, tiny_decoders: dict[str, Path]
     save_adapter(model, "mlt", SeqBnConfig(2, invertible=True), tmp_path / "own", "llama")
     assert langlift("export", tmp_path / "own", "--to", "adapterhub", "--out", tmp_path / "hub").code == 0
     (tmp_path / "hub" / "adapter.safetensors").unlink()  # the .bin alone
-    assert langlift("import", tmp_path / "hub", "--out", tmp_path / "back").code == 0
+    given = ("--base", tiny_decoders["llama"])
+    assert langlift("import", tmp_path / "hub", *given, "--out", tmp_path / "back").code == 0
     again = load_model(str(tiny_decoders["llama"]))
     load_adapter(again, tmp_path / "back")
     ids = torch.tensor([[0, 7, 8, 9, 10]])

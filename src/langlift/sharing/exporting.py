@@ -14,6 +14,7 @@ from langlift.sharing.onnx_export import export_onnx
 from langlift.sharing.plain_model import export_transformers
 from langlift.tasks.prediction import is_task_run, seed_folder
 from langlift.tasks.runner import HEAD
+from langlift.tasks.task import TASKS
 
 LAYOUTS = (*ADAPTER_LAYOUTS, "transformers", "onnx")
 
@@ -46,7 +47,8 @@ def export(
     name, base = BaseName(str(source)).name, BaseName.of(base)
     folder = Path(model_location(name)) if name in BUNDLED else local_folder(name)
     trained = seed_folder(folder) if is_task_run(folder) else folder
-    if layout not in ADAPTER_LAYOUTS and read_json(trained / HEAD).get("task") == "dependencies":
+    task = TASKS.get(read_json(trained / HEAD).get("task", ""))
+    if layout not in ADAPTER_LAYOUTS and task is not None and task.verb == "parse":
         raise InputError(
             f"{source}: a dependency parser, which only langlift can run",
             "share the run itself with 'langlift push'; 'langlift predict' labels text with it",
