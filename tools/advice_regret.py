@@ -52,14 +52,13 @@ Grid = Mapping[str, Any]
 
 
 def keep(folders: Sequence[str]) -> None:
-    """Add the finished grids to the kept ones; a language counts when all its options have been scored."""
+    """Add the scores there are to the kept ones; regret needs grids with all options."""
     grids = kept()
     for folder in map(Path, folders):
         for path in sorted(folder.glob("diagnose-*.json")):
             language = path.stem.removeprefix("diagnose-")
             found = {option: folder / f"score-{language}-{option}.json" for option in OPTIONS}
-            if not all(file.is_file() and file.stat().st_size for file in found.values()):
-                sys.stderr.write(f"{folder.name}, {language}: not finished, left out\n")
+            if not (found := {option: file for option, file in found.items() if file.is_file()}):
                 continue
             of_language = _read(path)["languages"][0]
             measures = of_language["bases"][0]["measures"]
@@ -145,7 +144,8 @@ def grid_table(grids: Mapping[str, Grid]) -> str:
 
 def _marked(scores: Mapping[str, float]) -> list[str]:
     best = min(scores.values())
-    return [f"**{scores[one]:.2f}**" if scores[one] == best else f"{scores[one]:.2f}" for one in OPTIONS]
+    numbers = {one: f"**{score:.2f}**" if score == best else f"{score:.2f}" for one, score in scores.items()}
+    return [numbers.get(one, "") for one in OPTIONS]
 
 
 def regret_table(base: str, grids: Mapping[str, Grid]) -> str:
