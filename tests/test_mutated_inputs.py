@@ -111,7 +111,7 @@ SEEDS = {
     "rows.txt": ["\n".join(SENTENCES)],
     "words.conll": [
         "# id 1\nToni B-PER\nBorg I-PER\nmar O\n\n-DOCSTART- O\n\nMalta B-LOC\n#mare O\n",
-        "Toni\tB-PER\nmar\tO\n\nMalta\tB-LOC\n",
+        "1\tToni\tO\tB-PER\n2\tmar\tO\tO\n\n1\tMalta\tB-LOC\tB-LOC\n",
         "sw:Juma S-PER\nsw:Ali E-PER\n",
     ],
     "tree.conllu": [TREE + TREE],
@@ -191,7 +191,7 @@ def check_words(path: Path) -> None:
     words = [word for one in sentences for word in one.input]
     assert len(lines) - comments <= len(words) <= len(lines)
     assert all(len(one.input) == len(one.gold) for one in sentences)
-    assert repaired["prefixed"] <= len(words)
+    assert repaired["numbered"] <= len(words) and repaired["prefixed"] <= len(words)
     for one in sentences:
         assert len(bio_tags(one, "train", Reading(strict=False))) == len(one.input)
 

@@ -451,8 +451,11 @@ TAGS = ["B-PER", "I-PER", "O", "B-LOC", "O"]
     ("lines", "repaired"),
     [
         (["# sent_id = 1", *map(" ".join, zip(WORDS, TAGS, strict=True))], {}),
-        (["# id=4f2a0", *map("\t".join, zip(WORDS, TAGS, strict=True))], {}),
+        (["# id 4f2a0 domain=train", *(f"{w} _ _ {t}" for w, t in zip(WORDS, TAGS, strict=True))], {}),
         ([f"sw:{w}\t{t}" for w, t in zip(WORDS, TAGS, strict=True)], {"prefixed": 5}),
+        ([f"{i}\t{w}\t{t}" for i, (w, t) in enumerate(zip(WORDS, TAGS, strict=True), 1)], {"numbered": 5}),
+        ([f"{w}\t{t}\tO" for w, t in zip(WORDS, TAGS, strict=True)], {}),
+        ([f"{w}\tNNP\tB-NP\t{t}" for w, t in zip(WORDS, TAGS, strict=True)], {}),
         ([f"{w} {t}" for w, t in zip(WORDS, ["B-PER", "E-PER", "O", "S-LOC", "O"], strict=True)], {}),
         ([f"{w} {t}" for w, t in zip(WORDS, ["B-PER", "L-PER", "O", "U-LOC", "O"], strict=True)], {}),
     ],
@@ -476,17 +479,10 @@ def test_a_word_may_begin_with_a_hash_or_be_a_number(tmp_path: Path):
     assert [sentence.input for sentence in read_conll(path)] == [["#JumaAli", "#"], ["1", "2"], ["#"]]
 
 
-def test_numbers_are_not_taken_for_words(tmp_path: Path):
+def test_a_line_without_a_number_keeps_its_word(tmp_path: Path):
     path = tmp_path / "new.conll"
-    path.write_text("Mvua\n\n1\tJuma\n2\tanaishi\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"new\.conll:3: the first column numbers the words") as refusal:
-        list(read_word_rows(path))
-    assert "--word-column" in refusal.value.hint
-    path.write_text("1\tJuma\n2\tsw:anaishi\n", encoding="utf-8")
-    assert [words for _, words in read_word_rows(path, 2)] == [["Juma", "sw:anaishi"]]
-    assert [words for _, words in read_word_rows(path, 1)] == [["1", "2"]]
-    path.write_text("1 O\n2 O\n", encoding="utf-8")
-    assert [words for _, words in read_word_rows(path)] == [["1", "2"]], "tagged words that are numbers"
+    path.write_text("1\tJuma\n2\tanaishi\n\n1\nMvua\tkubwa\n", encoding="utf-8")
+    assert [words for _, words in read_word_rows(path)] == [["Juma", "anaishi"], ["1", "Mvua"]]
 
 
 def test_withheld_text_is_an_error(tmp_path: Path):
@@ -494,6 +490,12 @@ def test_withheld_text_is_an_error(tmp_path: Path):
     path.write_text("_ B-PER\n_ O\n\n_ O\n", encoding="utf-8")
     with pytest.raises(InputError, match="the text is withheld"):
         list(read_conll(path))
+
+
+def test_numbers_are_recognised_after_sentences_of_one_word(tmp_path: Path):
+    path = tmp_path / "train.conll"
+    path.write_text("1 Iva O\n\n1 Le O\n\n1 Toni B-PER\n2 hawn O\n", encoding="utf-8")
+    assert [sentence.input for sentence in read_conll(path)] == [["Iva"], ["Le"], ["Toni", "hawn"]]
 
 
 @pytest.fixture
@@ -509,17 +511,24 @@ def nested_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_more_columns_than_two_have_to_be_chosen(nested_folder: Path):
-    with pytest.raises(InputError, match=r"train\.conll:1: 4 columns instead of a word and its tag") as refusal:
-        NER.read(str(nested_folder), None, strict=False)
-    assert "--columns WORD,TAG" in refusal.value.hint
-    data = NER.read(str(nested_folder), None, False, (2, 4))
-    assert data.train.inputs == [["Toni", "fl-", "Università", "ta'", "Malta"]]
+def test_dev_and_test_are_read_like_train(nested_folder: Path):
+    """Each guessed for itself, dev would have the inner tags and train the outer ones."""
+    data = NER.read(str(nested_folder), None, strict=False)
     assert data.train.gold == [["B-PER", "O", "B-ORG", "I-ORG", "I-ORG"]]
     assert (data.dev.gold, data.test.gold) == ([["O", "O", "O"]], [["B-PER", "O"]])
-    (nested_folder / "train.conll").unlink()
+    [remark] = data.remarks
+    assert remark.startswith(f"{nested_folder / 'train.conll'}: the tags are column 3 of 3, not counting word")
+    (nested_folder / "train.conll").rename(nested_folder / "dev.conll")
     with pytest.raises(InputError, match="train split is missing"):
-        NER.read(str(nested_folder), None, False, (2, 4))
+        NER.read(str(nested_folder), None, strict=False)
+
+
+def test_a_file_with_other_columns_is_named(nested_folder: Path):
+    (nested_folder / "test.conll").write_text("Toni B-PER\nhawn O\n", encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"test\.conll:1: 2 columns without word numbers, but .*train\.conll has 3"
+    ):
+        NER.read(str(nested_folder), None, strict=False)
 
 
 def test_columns_can_be_chosen_and_are_recorded(tiny_bert: Path, nested_folder: Path, tmp_path: Path, langlift):
@@ -531,7 +540,7 @@ def test_columns_can_be_chosen_and_are_recorded(tiny_bert: Path, nested_folder: 
     assert result.code == 0, result.err
     rows = [json.loads(line) for line in (out / "seed-1" / "test_predictions.jsonl").read_text().splitlines()]
     assert [(row["words"], row["gold"]) for row in rows] == [(["Toni", "Malta"], ["B-PER", "B-LOC"])]
-    assert not result.json["repaired"]
+    assert not result.json["repaired"] and not result.json["remarks"], "nothing is guessed"
     assert "columns:\n  - 2\n  - 3\n" in (out / "recipe.yaml").read_text()
     resumed = langlift("task", "ner", *where, "--columns", "2,4", "--resume", "--json")
     assert "columns = [2, 3], not [2, 4]" in resumed.error["error"]

@@ -173,6 +173,31 @@ def weightless_model(base: BaseName | str) -> PreTrainedModel:
     return _weightless(read_config(base))
 
 
+def weightless_model_of(model_type: str, hidden_size: int, layers: int) -> PreTrainedModel:
+    """The same for an architecture, width and depth; its other dimensions are arbitrary."""
+    from transformers import AutoConfig
+
+    further = {"num_key_value_heads": 1} if backbone_of_type(model_type).causal else {}
+    try:
+        with quiet_transformers():
+            config = AutoConfig.for_model(
+                model_type,
+                hidden_size=hidden_size,
+                embedding_size=hidden_size,  # ELECTRA's may differ; invertible adapters are then rejected
+                num_hidden_layers=layers,
+                num_attention_heads=1,
+                vocab_size=8,
+                pad_token_id=0,
+                **further,
+            )
+        return _weightless(config)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"no {model_type} has hidden size {hidden_size} and {layers} layers ({reason})", "the file is damaged"
+        ) from None
+
+
 def _weightless(config: Any) -> PreTrainedModel:
     with torch.device("meta"), quiet_transformers():
         model: PreTrainedModel = _class_for(config).from_config(config)

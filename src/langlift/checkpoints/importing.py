@@ -1,5 +1,6 @@
 """Convert adapters written by AdapterHub's libraries, or by PEFT as ``.bin``, into langlift's folders."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +14,8 @@ from langlift.adapters.composition import attach
 from langlift.adapters.method import METHODS, AdapterConfig
 from langlift.adapters.peft_adapter import PeftAdapterConfig
 from langlift.backbones.base_name import BaseName
-from langlift.backbones.loading import weightless_model
-from langlift.backbones.registry import backbone_of
+from langlift.backbones.loading import weightless_model, weightless_model_of
+from langlift.backbones.registry import backbone_of_type
 from langlift.checkpoints import layouts
 from langlift.checkpoints.adapter_folder import fill, identity_of, read_description, require_base, write_adapter
 from langlift.checkpoints.configurations import config_from_adapterhub, config_from_peft
@@ -26,6 +27,7 @@ from langlift.model_cards import render_card, split_front_matter
 NOT_IMPORTED = (*layouts.ADAPTERHUB_HEADS, *layouts.ADAPTERHUB_FUSIONS, *layouts.ADAPTERHUB_EMBEDDINGS)
 KEPT_FACTS = ("license", "language", "datasets")
 """Keys of the README's front matter that are kept."""
+LAYER = re.compile(r"\blayers?\.(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,10 @@ def import_adapters(
 ) -> ImportResult:
     """Convert an adapter folder, or one with several such as a saved Stack, into the new folder ``out``.
 
-    A single adapter is written to ``out`` itself, several to a subfolder each. Shapes are checked against the
-    configuration of ``base`` (default: the model that the adapter records). ``inverse_at_head=False`` is for
-    invertible adapters that were trained without the inverse before the MLM head, such as those of arXiv
-    2502.10140. ``name`` replaces the stored name of a single adapter.
+    A single adapter is written to ``out`` itself, several to a subfolder each. With ``base``, shapes are checked
+    against that model; otherwise against what the adapter records. ``inverse_at_head=False`` is for invertible
+    adapters that were trained without the inverse before the MLM head, such as those of arXiv 2502.10140.
+    ``name`` replaces the stored name of a single adapter.
 
     Raises:
         InputError: there is no adapter, or it is damaged or not supported by langlift.
@@ -148,16 +150,28 @@ def _read(
     from_peft = "peft_type" in description
     if from_peft and (folder / layouts.PEFT_WEIGHTS).exists():
         raise InputError(f"{folder}: is in PEFT's layout", "langlift reads it directly: pass it as --adapter")
-    base = base.or_else(str(description.get("model_name") or ""))
-    if not base:
-        raise InputError(f"{path}: does not state its base model", "give it with --base")
-    model = weightless_model(base)
-    require_base(folder, description, model_type=model.config.model_type, hidden_size=model.config.hidden_size)
+    model = weightless_model(base) if base else None
+    model_type = description.get("model_type") or (model.config.model_type if model is not None else None)
+    if not isinstance(model_type, str):
+        raise InputError(f"{path}: does not state its model_type", "give the base model with --base")
+    if model is not None:
+        require_base(folder, description, model_type=model.config.model_type, hidden_size=model.config.hidden_size)
     read_config = config_from_peft if from_peft else config_from_adapterhub
-    config = read_config(description, backbone_of(model), path)
+    config = read_config(description, backbone_of_type(model_type), path)
     stored_name = str(description.get("name", folder.resolve().name))
     name = name or layouts.usable_name(stored_name)
     weights = _weights(folder, layouts.PEFT_PICKLE if from_peft else layouts.ADAPTERHUB_PICKLE)
+    if model is None:
+        hidden_size = description.get("hidden_size")
+        if isinstance(hidden_size, bool) or not isinstance(hidden_size, int) or hidden_size < 2:
+            raise InputError(f"{path}: does not state its hidden_size", "give the base model with --base")
+        if isinstance(config, PeftAdapterConfig) and backbone_of_type(model_type).causal:
+            # The value projection of Llama may be narrower than the hidden size.
+            raise InputError(
+                f"{path}: the shapes of a {METHODS[config.method].label} differ by model", "give it with --base"
+            )
+        left_out = config.leave_out if isinstance(config, SeqBnConfig) else ()
+        model = weightless_model_of(model_type, hidden_size, _depth(weights, left_out, folder))
     if from_peft:
         weights = layouts.full_peft_keys(model, weights)
     else:
@@ -176,6 +190,7 @@ def _read(
     if isinstance(config, PeftAdapterConfig) and not from_peft:
         weights = {layouts.peft_from_adapterhub(key, name): value for key, value in weights.items()}
     fill(dict(layouts.adapter_keys(model, name, config)), weights, folder)
+    base = base.or_else(str(description.get("model_name") or ""))
     return identity_of(model, name, base.name), config, weights
 
 
@@ -191,6 +206,14 @@ def _weights(folder: Path, pickle: str) -> dict[str, Tensor]:
                 f"{path}: the weight {key} contains values that are not finite numbers", "the file is damaged"
             )
     return {key: value.float().clone().contiguous() for key, value in weights.items()}
+
+
+def _depth(weights: dict[str, Tensor], left_out: Sequence[int], folder: Path) -> int:
+    """The number of layers, judging by the keys and by the layers without an adapter."""
+    depth = 1 + max(*(int(match[1]) for key in weights if (match := LAYER.search(key))), *left_out, 0, 0)
+    if depth > len(weights) + len(left_out):  # each layer has several weights
+        raise InputError(f"{folder}: mentions layer {depth - 1} but not the layers below", "the file is damaged")
+    return depth
 
 
 def _current_keys(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

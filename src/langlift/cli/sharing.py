@@ -26,7 +26,7 @@ def import_adapter(
     *,
     source: Path = argument("FOLDER", "Adapter folder as downloaded from AdapterHub or the hub."),
     out: NewFolder,
-    base: BaseName | None = model_option("--base", "The base model, if it has moved or is not recorded.", None),
+    base: BaseName | None = model_option("--base", "Check that the adapter fits this base, and record it.", None),
     name: str | None = option("--name NAME", "Name of the adapter. [default: its stored name]", None),
     forward_only: bool = flag(
         "--forward-only",
@@ -40,12 +40,15 @@ def import_adapter(
     yield result
     show(
         f"imported into {out}",
-        [(one.name, f"{one.method}, {one.parameters:,} parameters, for {one.base}") for one in result.adapters],
+        [
+            (one.name, f"{one.method}, {one.parameters:,} parameters, for {one.base or 'an unnamed base'}")
+            for one in result.adapters
+        ],
     )
     if result.not_imported:
         note(f"Not imported: {', '.join(result.not_imported)}")
     first = result.adapters[0]
-    note(f"Next: langlift score --base {first.base} --adapter {first.folder} --text FILE")
+    note(f"Next: langlift score --base {base or first.base or 'MODEL'} --adapter {first.folder} --text FILE")
 
 
 @command("checkpoints.exporting:Exported", trusting=True)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Train and test on a task.", rich_markup_mode=None)
 
 RESULT = "tasks.runner:TaskResult"
-COLUMNS = {"columns": "the only two"}
+GUESSED = {"columns": "guessed"}
 TrainData = Annotated[
     list[str] | None,
     option(
@@ -48,7 +48,7 @@ Strict = Annotated[bool, option("--strict", "Report errors in labels, with file 
 
 
 def _command(task: Task) -> Callable[..., None]:
-    @command(RESULT, TaskRecipe, without=task.unused, defaults=COLUMNS | {"epochs": task.epochs}, trusting=True)
+    @command(RESULT, TaskRecipe, without=task.unused, defaults=GUESSED | {"epochs": task.epochs}, trusting=True)
     def of_task(
         *,
         base: Base,
@@ -135,7 +135,7 @@ for _task in TASKS.values():
     app.command(_task.name, help=_task.help)(_command(_task))
 
 
-@command(RESULT, TaskRecipe, defaults=COLUMNS | {"epochs": "the task's"}, trusting=True)
+@command(RESULT, TaskRecipe, defaults=GUESSED | {"epochs": "the task's"}, trusting=True)
 def fuse(
     *,
     adapters: list[Path] = argument(
@@ -181,7 +181,7 @@ def predict(
     seed: int | None = option("--seed", "Seed of the run. [default: best on dev]", None),
     word_column: int | None = option(
         "--word-column N",
-        "Column of the words in a .conll file, from 1. [default: as given in training, or 1]",
+        "Column of the words in a .conll file, from 1. [default: as given in training, or guessed]",
         None,
         min=1,
     ),
@@ -205,7 +205,7 @@ def predict(
         note(f"{result.rows:,} rows labelled with {result.run} ({most}); written to {out}")
 
 
-@command("prompting.running:PromptResult", PromptRecipe, defaults=COLUMNS, trusting=True)
+@command("prompting.running:PromptResult", PromptRecipe, defaults=GUESSED, trusting=True)
 def prompt(
     *,
     task: str = option("--task", f"One of {', '.join(PROMPTED)}."),

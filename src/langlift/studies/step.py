@@ -146,7 +146,7 @@ def is_unread(recipe: Any, setting: str) -> bool:
         return bool(recipe.objective in ("targeted", CAUSAL))
     if setting == "train_head" and (recipe.objective == CAUSAL or METHODS[recipe.method].whole_model):
         return True
-    if setting == "columns":  # for data that have no others
+    if setting == "columns":  # guessed from the data
         return not recipe.columns
     if setting == "path":
         return True

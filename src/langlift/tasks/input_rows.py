@@ -26,7 +26,6 @@ TAG = re.compile(r"O|([BIESLU])-(\S+)")
 LANGUAGE_PREFIX = re.compile(r"[a-z]{2,3}(?:-[a-z]{2,})?:(?=.)")
 SEARCHED = 1000
 """Number of sentences in a CoNLL file among which the first of several words is looked for."""
-WORD_COLUMN = "--word-column N names the column of the words, counted from 1"
 WORD = regex.compile(r"[\w\p{M}](?:\S*[\w\p{M}])?|\S")
 """A word in running text: a run without spaces, without the punctuation at its edges."""
 
@@ -60,21 +59,19 @@ def words_of(text: str) -> list[str]:
 def read_word_rows(source: Path, word_column: int = 0) -> Iterator[tuple[Row, list[str]]]:
     """The rows of a file and their words: those of a ``.conll`` file, or those of the text in other files.
 
-    In CoNLL, words are in the column ``word_column`` (0: in the first, an InputError if that numbers words); other
-    columns are ignored. Errors are as in ``read_rows``.
+    In CoNLL, words are in the column ``word_column`` (0: in the first, after word numbers, which are counted);
+    other columns are ignored. Errors are as in ``read_rows``.
     """
     if source.suffix.lower() != ".conll":
         for row in read_rows(source, ADDED_TO_WORDS):
             yield row, words_of(row[TEXT])
         return
     column, repaired = max(word_column, 1), Counter[str]()
-    for lines in conll_sentences(iterate_lines(source), lambda kind: repaired.update([kind]), column):
-        if not word_column and _numbered(columns for _, columns in lines):
-            raise InputError(f"{source}:{lines[0][0]}: the first column numbers the words", WORD_COLUMN)
+    for lines in conll_sentences(iterate_lines(source), lambda kind: repaired.update([kind]), word_column):
         words = [columns[column - 1] if column <= len(columns) else "" for _, columns in lines]
         if "" in words:
             place = f"{source}:{lines[words.index('')][0]}"
-            raise InputError(f"{place}: no word in column {column}", WORD_COLUMN)
+            raise InputError(f"{place}: no word in column {column}", "--word-column N names another column")
         yield {TEXT: " ".join(words)}, words
     for kind, count in repaired.items():
         say(f"{source}: {kind} words: {count}")
@@ -85,13 +82,14 @@ ConllLine = tuple[int, list[str]]
 
 
 def conll_sentences(
-    lines: Iterable[str], repairs: Callable[[str], None] = lambda kind: None, word_column: int = 1
+    lines: Iterable[str], repairs: Callable[[str], None] = lambda kind: None, word_column: int = 0
 ) -> Iterator[list[ConllLine]]:
     """The sentences of a CoNLL file, between blank and ``-DOCSTART-`` lines.
 
     Columns are separated by tabs or spaces. Comments, lines with ``#`` before a sentence, are skipped. If, in the
-    first sentence of several words, a language (``sw:``) stands before each of them (in ``word_column``, counted
-    from 1), it is dropped everywhere; ``repairs`` is called with ``prefixed`` for each such word.
+    first sentence of several words, the first column numbers these, or a language (``sw:``) stands before each,
+    column or language are dropped; ``repairs`` is called with ``numbered`` or ``prefixed`` for each such word.
+    With ``word_column``, counted from 1, all columns are kept.
     """
     sentences = _conll_blocks(lines)
     start: list[list[ConllLine]] = []
@@ -101,21 +99,23 @@ def conll_sentences(
             break
     if not start:
         return
-    first, at = start[-1], word_column - 1
+    first = start[-1]
+    numbered = len(first) > 1 and all(c[0] == str(i) and len(c) > 1 for i, (_, c) in enumerate(first, start=1))
+    if word_column or all(len(c) == 2 and TAG.fullmatch(c[1]) for _, c in first):
+        numbered = False  # the words are numbers
+    at = word_column - 1 if word_column else int(numbered)
     prefixes = {m[0] if at < len(c) and (m := LANGUAGE_PREFIX.match(c[at])) else "" for _, c in first}
     prefix = next(iter(prefixes)) if len(first) > 1 and len(prefixes) == 1 else ""
+    at = max(word_column - 1, 0)
     for sentence in chain(start, sentences):
         for _, columns in sentence:
+            if numbered and len(columns) > 1 and columns[0].isdecimal():
+                del columns[0]
+                repairs("numbered")
             if prefix and at < len(columns) and columns[at].startswith(prefix) and columns[at] != prefix:
                 columns[at] = columns[at].removeprefix(prefix)
                 repairs("prefixed")
         yield sentence
-
-
-def _numbered(sentence: Iterable[Sequence[str]]) -> bool:
-    """Whether the first of several columns numbers the words, and is not itself the tagged word."""
-    rows = [columns for columns in sentence if len(columns) != 2 or not TAG.fullmatch(columns[1])]
-    return len(rows) > 1 and all(c[0] == str(i) and len(c) > 1 for i, c in enumerate(rows, start=1))
 
 
 def _conll_blocks(lines: Iterable[str]) -> Iterator[list[ConllLine]]:

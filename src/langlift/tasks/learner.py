@@ -88,8 +88,7 @@ class Reading:
     """How labelled data are read, and what is to be told of them.
 
     Errors that can be repaired are counted by kind in ``counts``, or raised if ``strict``. ``columns`` are those
-    of the word and the tag in CoNLL files, counted from 1 (none: the only two). ``remarks`` are notes for the
-    result.
+    of the word and the tag in CoNLL files, counted from 1 (none: guessed). ``remarks`` are notes for the result.
     """
 
     strict: bool
@@ -257,7 +256,7 @@ class Learner(ABC, Generic[Input, Gold]):
     def read_inputs(self, source: Path, word_column: int = 0) -> Iterator[tuple[Row, Input]]:
         """The rows of a file to label, one at a time, with the input of each; an InputError names a damaged line.
 
-        ``word_column`` is that of the words in a ``.conll`` file, counted from 1 (0: the first).
+        ``word_column`` is that of the words in a ``.conll`` file, counted from 1 (0: guessed).
         """
 
     def rows(self, split: Split[Input, Gold], predicted: Iterable[Any]) -> Iterator[dict[str, Any]]:

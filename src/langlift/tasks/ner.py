@@ -12,11 +12,13 @@ from langlift.errors import InputError
 from langlift.evaluation.metrics import STRICT_F1, entity_f1, entity_spans
 from langlift.tasks.input_rows import TAG, conll_sentences, read_word_rows, words_of
 from langlift.tasks.learner import Item, Reading, Row, Split
-from langlift.tasks.sources import HubSet, Source, open_source
+from langlift.tasks.sources import SPLITS, HubSet, Source, open_source
 from langlift.tasks.tagging import Tagged, TaggingLearner, most_frequent_label
 
 ENDINGS = (".conll", ".txt", ".tsv", ".bio")
 HUB_FIELDS = (("tokens", "words"), ("ner_tags", "tags", "labels"))
+CHUNKS = {"NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP"}
+"""Types of the chunk column of CoNLL-2003, which looks like named entities."""
 BIO = {"S": "B", "U": "B", "E": "I", "L": "I"}
 """The marks of BIOES and BILOU in BIO."""
 OUTSIDE = "O"
@@ -83,14 +85,20 @@ class NamedEntities(TaggingLearner[list[str]]):
         return open_source(data, ENDINGS, "train.conll, dev.conll and test.conll", HUB_FIELDS)
 
     def items(self, source: Source, split: str, reading: Reading) -> Iterator[Item[list[str], list[str]]]:
-        """Sentences with valid tags: an ``I-`` that does not continue an entity becomes ``B-``, and is counted."""
+        """Sentences with valid tags: an ``I-`` that does not continue an entity becomes ``B-``, and is counted.
+
+        The columns of all CoNLL files of a folder are those guessed from its train file (or the first there is).
+        """
         if isinstance(source, HubSet):
             if reading.columns:
                 raise InputError(f"--columns: {source.name} has named fields", "leave it out")
             sentences = _hub_sentences(source, split)
         else:
             (path,) = source.files(split)
-            sentences = read_conll(path, lambda kind: reading.note(f"{split}_{kind}"), reading.columns)
+            layout = conll_layout(next(chain.from_iterable(map(source.found, SPLITS))), reading.columns)
+            if layout.remark:
+                reading.remark(layout.remark)
+            sentences = read_conll(path, lambda kind: reading.note(f"{split}_{kind}"), layout)
         return (Item(one.input, bio_tags(one, split, reading), one.place) for one in sentences)
 
     def labels(self, train: Sequence[list[str]], where: str) -> list[str]:
@@ -135,28 +143,77 @@ class NamedEntities(TaggingLearner[list[str]]):
         return [label[2:] for label in labels if label.startswith("B-")]
 
 
-def read_conll(
-    path: Path, repairs: Callable[[str], None] = lambda kind: None, columns: Sequence[int] = ()
-) -> Iterator[Item[list[str], list[str]]]:
-    """The sentences of a file with a word and its tag per line, in ``columns``, counted from 1.
+@dataclass(frozen=True)
+class ConllLayout:
+    """The columns of CoNLL files: of the ``word``, counted from 1 (0: the first that does not number the words),
+    and of the ``tag``, an index.
 
-    Without ``columns`` a line has these two and no others. An InputError names file and line of one that differs.
+    If they were guessed, from ``file``, ``width`` is the number of columns in all its lines without word numbers
+    (0: it differs), and ``remark`` says which one was chosen.
     """
-    word, tag = (column - 1 for column in columns or (1, 2))
-    sentences = list(conll_sentences(read_raw_lines(path), repairs, word + 1))
-    for number, cells in chain.from_iterable(sentences):
-        if len(cells) <= max(word, tag) or not cells[word] or not cells[tag]:
-            where = f" in columns {word + 1} and {tag + 1}" if columns else ""
-            raise InputError(f"{path}:{number}: not a word and its tag{where}", "separate them by a space or tab")
-        if len(cells) > 2 and not columns:
+
+    file: Path
+    word: int
+    tag: int
+    width: int = 0
+    remark: str = ""
+
+
+def conll_layout(file: Path, columns: Sequence[int] = ()) -> ConllLayout:
+    """The layout with the given ``columns`` of word and tag, or else the one guessed from a file.
+
+    The first column is the word, after the word's number if there is one. The last column is the tag; if several
+    columns have BIO tags, it is the one with most entities (not counting CoNLL-2003's chunks).
+    """
+    if columns:
+        return ConllLayout(file, columns[0], columns[1] - 1)
+    rows = [columns for _, columns in chain.from_iterable(conll_sentences(read_raw_lines(file)))]
+    widths = {len(columns) for columns in rows}
+    width = 0 if len(widths) > 1 else max(widths, default=0)
+    tag, remark = _tag_column(rows, width), ""
+    if max(widths, default=0) > 2:
+        chosen = f"column {tag % width + 1} of {width}" if width else "each line's last column"
+        remark = f"{file}: the tags are {chosen}, not counting word numbers (--columns WORD,TAG chooses others)"
+    return ConllLayout(file, 0, tag, width, remark)
+
+
+def _tag_column(rows: Sequence[Sequence[str]], width: int) -> int:
+    """The column of the tags: the last (-1), unless one before it has more entities."""
+    entities = {}
+    for column in range(1, width):
+        matches = [TAG.fullmatch(columns[column]) for columns in rows]
+        types = {match[2] for match in matches if match and match[2]}
+        if all(matches) and not (types and types <= CHUNKS):
+            entities[column] = sum(match is not None and match[1] in ("B", "S", "U") for match in matches)
+    best = max(entities, key=lambda column: (entities[column], column), default=width - 1)
+    return -1 if best == width - 1 else best
+
+
+def read_conll(
+    path: Path, repairs: Callable[[str], None] = lambda kind: None, layout: ConllLayout | None = None
+) -> Iterator[Item[list[str], list[str]]]:
+    """The sentences of a file with a word and its tag per line, in the columns of ``layout`` (None: guessed).
+
+    An InputError names file and line if a line lacks one of them, or has another number of columns than the file
+    from which the layout was guessed.
+    """
+    layout = layout or conll_layout(path)
+    word, tag = max(layout.word - 1, 0), layout.tag
+    sentences = list(conll_sentences(read_raw_lines(path), repairs, layout.word))
+    for number, columns in chain.from_iterable(sentences):
+        place = f"{path}:{number}"
+        if len(columns) < max(2, word + 1, tag + 1) or not columns[word] or not columns[tag]:
+            where = f" in columns {word + 1} and {tag + 1}" if layout.word else ""
+            raise InputError(f"{place}: not a word and its tag{where}", "separate them by a space or tab")
+        if layout.width and len(columns) != layout.width:
             raise InputError(
-                f"{path}:{number}: {len(cells)} columns instead of a word and its tag",
-                "--columns WORD,TAG says which two matter, counted from 1: such as --columns 1,4",
+                f"{place}: {len(columns)} columns without word numbers, but {layout.file} has {layout.width}",
+                "all files of a folder need the same columns; --columns WORD,TAG chooses the two that matter",
             )
-    if sentences and all(cells[word] == "_" for _, cells in chain.from_iterable(sentences)):
+    if sentences and all(columns[word] == "_" for _, columns in chain.from_iterable(sentences)):
         raise InputError(f"{path}: every word is _: the text is withheld", "get the data with its text")
     for lines in sentences:
-        words, tags = [cells[word] for _, cells in lines], [cells[tag] for _, cells in lines]
+        words, tags = [columns[word] for _, columns in lines], [columns[tag] for _, columns in lines]
         yield Item(words, tags, [f"{path}:{number}" for number, _ in lines].__getitem__)
 
 

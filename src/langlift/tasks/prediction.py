@@ -161,7 +161,7 @@ def label_file(trained: TrainedTask, text: Path, out: Path, word_column: int | N
     """Label the rows of ``text``, and write each to ``out``: its own columns, then the prediction.
 
     ``word_column`` is that of the words in a ``.conll`` file, counted from 1 (default: as chosen for the training
-    data, or else the first). Until all are written, and after a failure, the rows are in ``out.partial``.
+    data, or else guessed). Until all are written, and after a failure, the rows are in ``out.partial``.
 
     Raises:
         InputError: ``text`` is empty or damaged, or is not CoNLL although a ``word_column`` is given; or ``out``

@@ -47,7 +47,7 @@ class TaskRecipe:
     )
     columns: tuple[int, ...] = setting(
         (),
-        "ner: columns of the word and the tag in CoNLL files, from 1, as in 1,4 (none: the only two)",
+        "ner: columns of the word and the tag in CoNLL files, from 1, as in 1,4 (none: guessed)",
         minimum=1,
         option=True,
     )
