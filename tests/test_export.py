@@ -32,6 +32,7 @@ from langlift.errors import InputError
 from langlift.model_cards import split_front_matter
 from langlift.sharing import onnx_graph, reference
 from langlift.sharing.plain_model import SENTENCE_HEADS, TOKEN_HEADS, export_transformers, head_parts
+from langlift.tasks.conllu import sentence_of
 from langlift.tasks.prediction import load_trained_task
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
@@ -217,10 +218,6 @@ def test_a_stacked_classifier_as_onnx_in_32_and_8_bits(
     result = langlift("export", run, "--to", "onnx", "--out", tmp_path / "out", "--int8", "--json")
     assert result.code == 0, result.err
     assert result.json["difference"] < 1e-4 and result.json["agreement"] == 1.0 and result.json["items"] == 12
-    graph = onnx.load(tmp_path / "out" / "model.onnx", load_external_data=False).graph
-    weights = {weight.name for weight in graph.initializer}
-    # onnxruntime before 1.32 could not always write these in 8 bits.
-    assert weights and not weights & {noted.name for noted in graph.value_info}
     loss = result.json["int8"]
     assert loss["metric"] == "macro_f1" and loss["test_examples"] == loss["items"] == 12
     assert loss["bytes_int8"] < loss["bytes_float32"]
@@ -258,6 +255,39 @@ def test_a_tagger_as_onnx(
     assert b".py" not in graph, "torch records where each node was made: source files of this machine"
 
 
+@pytest.mark.parametrize("pooling", ["mean", pytest.param("first", marks=pytest.mark.slow)])
+def test_a_parser_as_onnx(
+    pooling: str,
+    tiny_bert: Path,
+    treebank: Path,
+    langlift: Callable[..., CommandResult],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = {"train_examples": 8, "pooling": pooling, "max_tokens": 12}
+    run = trained("dependencies", tiny_bert, treebank, tmp_path / "run", **settings)
+    result = langlift("export", run, "--to", "onnx", "--out", tmp_path / "out", "--int8", "--json")
+    assert result.code == 0, result.err
+    graph = onnx.load(tmp_path / "out" / "model.onnx", load_external_data=False).graph
+    weights = {weight.name for weight in graph.initializer}
+    # onnxruntime before 1.32 could not write it in 8 bits.
+    assert weights and not weights & {noted.name for noted in graph.value_info}
+    metrics = json.loads((run / "seed-1" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["test_sentences_in_windows"] > 3, "sentences of several windows are among them"
+    answers = (run / "seed-1" / "test_predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    words = sum(len(json.loads(line)["words"]) for line in answers)
+    assert result.json["difference"] < 1e-4 and result.json["items"] == 2 * words  # heads and relations
+    loss = result.json["int8"]
+    assert loss["items"] == words and loss["metric"] == "las" and loss["bytes_int8"] < loss["bytes_float32"]
+    labels = json.loads((tmp_path / "out" / "labels.json").read_text(encoding="utf-8"))
+    assert labels["task"] == "dependencies" and "nsubj" in labels["labels"] and labels["decoding"] == "mst"
+    sentence = ["il-", "kelb", "jara", "."]  # of one window
+    [answer] = load_trained_task(run)([sentence_of(sentence, " ".join(sentence), 1)])
+    printed = run_card(tmp_path / "out", {'["your", "sentence", "in", "words"]': repr(sentence)}, capsys)
+    expected = zip(range(1, 5), sentence, answer.heads, answer.relations, strict=True)
+    assert printed.splitlines() == [" ".join(map(str, row)) for row in expected]
+
+
 def test_a_graph_that_computes_something_else_is_not_kept(
     adapted_runs: Path, langlift: Callable[..., CommandResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,6 +301,8 @@ def test_a_graph_that_computes_something_else_is_not_kept(
 
 def test_usage(
     adapted_runs: Path,
+    treebank: Path,
+    tiny_bert: Path,
     langlift: Callable[..., CommandResult],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -282,12 +314,9 @@ def test_usage(
     assert result.code == 2 and "--int8" in result.error["error"]
     result = langlift("export", tmp_path / "none", "--to", "onnx", *out)
     assert result.code == 2, result.err
-    (parser := tmp_path / "parser").mkdir()
-    (parser / "head.json").write_text('{"task": "dependencies"}')
-    for layout in ("transformers", "onnx"):
-        result = langlift("export", parser, "--to", layout, *out)
-        assert result.code == 2 and "dependency parser" in result.error["error"]
-        assert "langlift push" in result.error["hint"]
+    parser = trained("dependencies", tiny_bert, treebank, tmp_path / "parser", method="full", train_examples=8)
+    result = langlift("export", parser, "--to", "transformers", *out)
+    assert result.code == 2 and "parser" in result.error["error"] and "--to onnx" in result.error["hint"]
     # Of a task's run the adapter of the best seed, not an error that it has subfolders.
     result = langlift("export", run, "--to", "adapterhub", "--out", tmp_path / "hub", "--json")
     assert result.code == 0 and "adapter_config.json" in result.json["files"], result.err
@@ -390,7 +419,7 @@ def test_a_run_without_its_test_sentences(
 def test_no_torch_is_needed_to_run_the_card() -> None:
     """The code on the cards of ONNX exports imports neither langlift nor torch."""
     templates = list(Path(str(files("langlift") / "templates")).glob("onnx_*.md"))
-    assert len(templates) == 3
+    assert len(templates) == 4
     for template in templates:
         code = re.findall(r"^    .*", template.read_text(encoding="utf-8"), flags=re.MULTILINE)
         assert "    import onnxruntime" in code

@@ -67,6 +67,16 @@ class BiaffineHead(nn.Module):
         scores: Tensor = (both + self.relation_linear(torch.cat([dependent, head], dim=-1))).float()
         return scores
 
+    def relations_of_all_arcs(self, placed: Tensor) -> Tensor:
+        """The same for one sentence, [1 + words, d], of every arc: float32 [words, 1 + words, relations]."""
+        dependents = self._perceptron(self.relation_dependent, placed[1:])
+        heads = self._perceptron(self.relation_head, placed)
+        of_dependent, of_head = self.relation_linear.weight.split(RELATION_SIZE, dim=1)
+        # [words, k] x [relations, k, k] x [k, 1 + words] -> [relations, words, 1 + words]
+        both = (dependents @ self.relation @ heads.T).permute(1, 2, 0)
+        alone = (dependents @ of_dependent.T)[:, None] + heads @ of_head.T + self.relation_linear.bias
+        return (both + alone).float()
+
     def _perceptron(self, linear: nn.Linear, vectors: Tensor) -> Tensor:
         hidden: Tensor = self.dropout(leaky_relu(linear(vectors), SLOPE))
         return hidden

@@ -8,13 +8,10 @@ from langlift.bundled_models import BUNDLED
 from langlift.checkpoints.exporting import LAYOUTS as ADAPTER_LAYOUTS
 from langlift.checkpoints.exporting import Exported, export_adapter
 from langlift.errors import InputError
-from langlift.files import read_json
 from langlift.hub_folders import local_folder
 from langlift.sharing.onnx_export import export_onnx
 from langlift.sharing.plain_model import export_transformers
 from langlift.tasks.prediction import is_task_run, seed_folder
-from langlift.tasks.runner import HEAD
-from langlift.tasks.task import TASKS
 
 LAYOUTS = (*ADAPTER_LAYOUTS, "transformers", "onnx")
 
@@ -46,15 +43,8 @@ def export(
         raise InputError(f"--data: not for --to {layout}", "adapters are written as they are")
     name, base = BaseName(str(source)).name, BaseName.of(base)
     folder = Path(model_location(name)) if name in BUNDLED else local_folder(name)
-    trained = seed_folder(folder) if is_task_run(folder) else folder
-    task = TASKS.get(read_json(trained / HEAD).get("task", ""))
-    if layout not in ADAPTER_LAYOUTS and task is not None and task.verb == "parse":
-        raise InputError(
-            f"{source}: a dependency parser, which only langlift can run",
-            "share the run itself with 'langlift push'; 'langlift predict' labels text with it",
-        )
     if layout == "onnx":
         return export_onnx(folder, out, base, int8, data)
     if layout == "transformers":
         return export_transformers(folder, out, base, data)
-    return export_adapter(trained, layout, out, base)
+    return export_adapter(seed_folder(folder) if is_task_run(folder) else folder, layout, out, base)

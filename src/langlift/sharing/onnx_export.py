@@ -24,7 +24,7 @@ from langlift.sharing.reference import (
 )
 
 LABELS_FILE, TOKENIZER_FILE = "labels.json", "tokenizer.json"
-TEMPLATES = {"classify": "onnx_texts.md", "tag": "onnx_words.md"}
+TEMPLATES = {"classify": "onnx_texts.md", "parse": "onnx_trees.md", "tag": "onnx_words.md"}
 """Templates of the cards of tasks, by their verb."""
 
 
@@ -40,13 +40,13 @@ def export_onnx(source: Path, out: Path, base: BaseName, int8: bool, data: str |
     onnx_graph.require_onnx()
     check_new_folder(out)
     run = load_reference(source, base, data)
-    graph = onnx_graph.Graph(run.body, run.head)
+    graph = (onnx_graph.ParserGraph if run.is_parser else onnx_graph.Graph)(run.body, run.head)
     with new_folder(out) as staging:
         say(f"writing the graph and comparing it on {len(run.sentences)} sentences")
         _write_tokenizer(run, staging)
         expected = logits_on(run.batches, run.compute)
         onnx_graph.write_graph(graph, staging, run.tokenizer.pad_token_id)
-        parity = compared(expected, logits_on(run.batches, onnx_graph.OnnxModel(staging / onnx_graph.MODEL_FILE)))
+        parity = compared(expected, logits_on(run.batches, _open(run, staging / onnx_graph.MODEL_FILE)))
         require_parity(parity, f"{source} as ONNX")
         described = _description(run)
         write_json(staging / LABELS_FILE, described)
@@ -99,7 +99,7 @@ def _description(run: Reference) -> dict[str, Any]:
 def _int8_loss(run: Reference, folder: Path) -> dict[str, Any]:
     """Compare both graphs on the whole test split if there is one, else on the batches of the parity check."""
     names = (onnx_graph.MODEL_FILE, onnx_graph.INT8_FILE)
-    models = [onnx_graph.OnnxModel(folder / name) for name in names]
+    models = [_open(run, folder / name) for name in names]
     sizes = [sum(path.stat().st_size for path in folder.glob(f"{name}*")) for name in names]
     trained, test = run.trained, run.test
     metric, test_examples = None, 0
@@ -126,7 +126,11 @@ def _int8_loss(run: Reference, folder: Path) -> dict[str, Any]:
     }
 
 
+def _open(run: Reference, path: Path) -> onnx_graph.OnnxModel | onnx_graph.OnnxParser:
+    return onnx_graph.OnnxParser(path) if run.is_parser else onnx_graph.OnnxModel(path)
+
+
 def _labels(answers: Iterable[Any]) -> list[Any]:
-    """The labels in answers: one per sentence, or per word."""
+    """The labels in answers: one per sentence, or per word; in trees, each word's head and relation."""
     labels = [answer.gold for answer in answers]
     return [one for label in labels for one in ([label] if isinstance(label, str) else label)]

@@ -7,24 +7,28 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from langlift.backbones.registry import backbone_of
 from langlift.errors import InputError, LangliftError
+from langlift.heads.biaffine import NO_ARC
 from langlift.heads.classification import ClassificationHead
-from langlift.sharing.reference import items_of
+from langlift.masking import IGNORED
+from langlift.sharing.reference import items_of, parser_scores
 from langlift.training.trainer import Batch
 
 MODEL_FILE, WEIGHTS_FILE, INT8_FILE = "model.onnx", "model.onnx.data", "model_int8.onnx"
 LARGEST_FILE = 1_900_000_000
 """Bytes of weights above which they get a file of their own: an ONNX file is limited to 2 GiB."""
 NEEDED = ("onnx", "onnxruntime", "onnxscript")
-AXES = {0: "batch", 1: "length"}
-"""The axes of the inputs, which may have any size."""
+
+Scores = tuple[Tensor, Tensor]
+"""A sentence's arcs and relations, as ``ParserGraph`` returns them."""
 
 
 class Graph(nn.Module):
@@ -32,6 +36,10 @@ class Graph(nn.Module):
 
     ``head`` is a task's head, ``None`` for a language model, which includes its own.
     """
+
+    inputs: ClassVar = {"input_ids": {0: "batch", 1: "length"}, "attention_mask": {0: "batch", 1: "length"}}
+    """Names -> names of the axes of any size."""
+    outputs: ClassVar = ["logits"]
 
     def __init__(self, model: PreTrainedModel, head: Any) -> None:
         super().__init__()
@@ -44,6 +52,32 @@ class Graph(nn.Module):
         if isinstance(self.head, ClassificationHead):
             output = self.head.pool(output, attention_mask)
         return output if self.head is None else self.head(output)
+
+
+class ParserGraph(Graph):
+    """A sentence in one or more windows -> the scores of its arcs and their relations.
+
+    ``input_ids`` and ``attention_mask`` are int64 [windows, length], ``word_weights`` float32
+    [words, windows, length]: the weight of each token in each word. The tree is decoded outside.
+    """
+
+    inputs: ClassVar = {
+        "input_ids": {0: "windows", 1: "length"},
+        "attention_mask": {0: "windows", 1: "length"},
+        "word_weights": {0: "words", 1: "windows", 2: "length"},
+    }
+    outputs: ClassVar = ["arcs", "relations"]
+
+    def forward(  # type: ignore[override]
+        self, input_ids: Tensor, attention_mask: Tensor, word_weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """-> float32 [words, 1 + words] and [words, 1 + words, relations], with the root as first head."""
+        hidden: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask, **self._options)[0]
+        words = word_weights.flatten(1) @ hidden.flatten(0, 1)
+        places = torch.arange(words.shape[0])
+        sentence = {"sentence": torch.zeros_like(places), "place": places + 1, "sizes": places[-1:] + 1}
+        vectors = torch.cat([self.head.root[None], words])
+        return self.head.arcs(vectors[None], sentence), self.head.relations_of_all_arcs(vectors)
 
 
 def require_onnx() -> None:
@@ -59,16 +93,16 @@ def write_graph(graph: Graph, folder: Path, pad_token_id: int) -> None:
     ids = torch.arange(22).view(2, 11) % max(2, graph.model.config.vocab_size)
     mask = torch.ones_like(ids)
     ids[1, 7:], mask[1, 7:] = pad_token_id, 0
+    inputs = (ids, mask, torch.rand(7, *ids.shape))[: len(graph.inputs)]
     try:
         with torch.no_grad(), quiet_onnx():
             program: Any = torch.onnx.export(
                 graph.eval(),
-                (ids, mask),
+                inputs,
                 dynamo=True,
-                input_names=["input_ids", "attention_mask"],
-                output_names=["logits"],
-                # Given by name, so that bounds (a position table's) are inferred.
-                dynamic_shapes={"input_ids": AXES, "attention_mask": AXES},
+                input_names=list(graph.inputs),
+                output_names=graph.outputs,
+                dynamic_shapes=graph.inputs,  # given by name, so that bounds (a position table's) are inferred
                 verbose=False,
             )
             weights = sum(p.numel() * p.element_size() for p in graph.parameters())
@@ -118,6 +152,8 @@ def quiet_onnx() -> Iterator[None]:
 class OnnxModel(nn.Module):
     """Runs a graph with onnxruntime on the CPU, as a trained model on a padded batch."""
 
+    graph: type[Graph] = Graph
+
     def __init__(self, path: Path) -> None:
         import onnxruntime
 
@@ -127,12 +163,46 @@ class OnnxModel(nn.Module):
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self.place = nn.Parameter(torch.empty(0), requires_grad=False)  # callers look up its device
 
+    def run(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The graph's outputs."""
+        named = {name: value.numpy() for name, value in zip(self.graph.inputs, inputs, strict=True)}
+        return tuple(map(torch.from_numpy, self._session.run(self.graph.outputs, named)))
+
     def forward(self, batch: Batch) -> Tensor:
         """-> logits [items, classes]."""
         ids = batch["input_ids"]
-        inputs = {"input_ids": ids, "attention_mask": batch.get("attention_mask", torch.ones_like(ids))}
-        (logits,) = self._session.run(["logits"], {name: value.numpy() for name, value in inputs.items()})
-        return items_of(torch.from_numpy(logits), batch)
+        (logits,) = self.run(ids, batch.get("attention_mask", torch.ones_like(ids)))
+        return items_of(logits, batch)
+
+
+class OnnxParser(OnnxModel):
+    """Runs a parser's graph, as a ``DependencyParser`` on a padded batch."""
+
+    graph = ParserGraph
+
+    @property
+    def head(self) -> "OnnxParser":
+        """The object with ``arcs`` and ``relations``."""
+        return self
+
+    def forward(self, batch: Batch) -> Tensor:
+        """-> scores, as ``parser_scores``."""
+        return parser_scores(self, batch)
+
+    def word_vectors(self, batch: Batch) -> list[Scores]:
+        """Each sentence's scores in place of vectors; ``arcs`` and ``relations`` select from them."""
+        return [self.run(*inputs) for inputs in _sentences(batch)]  # type: ignore[misc]
+
+    def arcs(self, scores: list[Scores], batch: Batch) -> Tensor:
+        """As ``BiaffineHead.arcs``."""
+        width = 1 + int(batch["sizes"].max())
+        rows = [pad(arcs, (0, width - arcs.shape[1]), value=NO_ARC) for arcs, _ in scores]
+        return torch.stack([rows[sentence][place - 1] for sentence, place in _words(batch)])
+
+    def relations(self, scores: list[Scores], batch: Batch, heads: Tensor) -> Tensor:
+        """As ``BiaffineHead.relations``."""
+        arcs = zip(_words(batch), heads.tolist(), strict=True)
+        return torch.stack([scores[sentence][1][place - 1, head] for (sentence, place), head in arcs])
 
 
 def quantise(folder: Path) -> None:
@@ -155,9 +225,26 @@ def quantise(folder: Path) -> None:
 
 
 def _without_matrices(path: Path) -> list[str]:
-    """The products with weights of other than two dimensions (AdapterFusion), which stay in float32."""
+    """The products with weights of other than two dimensions (AdapterFusion, parsers), which stay in float32."""
     import onnx
 
     graph = onnx.load(path, load_external_data=False).graph
     others = {weight.name for weight in graph.initializer if len(weight.dims) != 2}
     return [node.name for node in graph.node if node.op_type == "MatMul" and others.intersection(node.input)]
+
+
+def _words(batch: Batch) -> list[tuple[int, int]]:
+    """The sentence of each word in the batch, and the word's position there."""
+    return list(zip(batch["sentence"].tolist(), batch["place"].tolist(), strict=True))
+
+
+def _sentences(batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The graph's inputs for each sentence of a padded batch."""
+    slots, ids = batch["slots"], batch["input_ids"]
+    mask = batch.get("attention_mask", torch.ones_like(ids))
+    of_row = batch["sentence"][slots.max(dim=1).values]  # there is a word in every window
+    of_token = torch.where(slots == IGNORED, 0, batch["place"][slots.clamp(min=0)])
+    for number, words in enumerate(batch["sizes"].tolist()):
+        rows = of_row == number
+        weights = (of_token[rows] == torch.arange(1, words + 1)[:, None, None]).float()
+        yield ids[rows], mask[rows], weights / weights.sum(dim=(1, 2), keepdim=True)

@@ -89,6 +89,11 @@ def export_transformers(source: Path, out: Path, base: BaseName, data: str | Non
     folder = seed_folder(source) if is_task_run(source) else source
     head, model_type = read_json(folder / HEAD), read_json(folder / "config.json").get("model_type")
     task = TASKS.get(str(head.get("task")))
+    if task and task.verb == "parse":
+        raise InputError(
+            f"{source}: a dependency parser, which transformers does not have",
+            "--to onnx gives the scores of its arcs; share the run itself with 'langlift push'",
+        )
     _require_mergeable(folder, source)
     if task and model_type and "pooling" in head:  # before the model is loaded
         head_parts(str(model_type), task.verb, str(head["pooling"]), source)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from langlift.backbones.base_name import BaseName
@@ -17,6 +18,7 @@ from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.adapter_folder import load_language_model
 from langlift.corpus.text_data import texts_to_score
 from langlift.errors import InputError, LangliftError
+from langlift.heads.biaffine import NO_ARC, DependencyParser
 from langlift.heads.classification import means_over_words
 from langlift.masking import IGNORED
 from langlift.tasks.learner import Split, text_of
@@ -114,6 +116,11 @@ class Reference:
         """The head of a task; ``None`` for a language model."""
         return self.trained.model.head if self.trained else None
 
+    @property
+    def is_parser(self) -> bool:
+        """Whether it is a dependency parser."""
+        return isinstance(self.model, DependencyParser)
+
 
 def require_same_tokens(run: Reference, ids: Callable[[str], list[int]], longest: int | None = None) -> None:
     """Raise a LangliftError if a tokenizer that was written gives other token ids than the run's."""
@@ -151,8 +158,12 @@ def _task(run: Path, base: BaseName, data: str | None) -> Reference:
     model, learner = trained.model.cpu(), trained.task.learner
     test = _saved_split(trained) if data is None else learner.read(data, None, False, trained.columns).test
     inputs = list(map(learner.input_of, NEUTRAL)) if test is None else test.inputs[:TEST_SENTENCES]
-    batches = _batches(trained.encoder.examples(inputs, trained.labels), trained.encoder.collate)
-    return Reference(model, trained.tokenizer, model, batches, list(map(text_of, inputs)), trained, test)
+    parser = isinstance(model, DependencyParser)
+    trees = test.gold[:TEST_SENTENCES] if parser and test is not None else None
+    examples = trained.encoder.examples(inputs, trained.labels, trees)
+    batches = _batches(examples, trained.encoder.collate)
+    compute = partial(parser_scores, model) if parser else model
+    return Reference(model, trained.tokenizer, compute, batches, list(map(text_of, inputs)), trained, test)
 
 
 def _saved_split(trained: TrainedTask) -> Split[Any, Any] | None:
@@ -173,6 +184,14 @@ def plain_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
     options = {"use_cache": False} if backbone_of(model).causal else {}
     output: Any = model(input_ids=batch["input_ids"], attention_mask=batch.get("attention_mask"), **options)
     return items_of(output.logits, batch)
+
+
+def parser_scores(parser: Any, batch: Batch) -> Tensor:
+    """A parser's scores [2 words, classes]: of each word for all heads, and for all relations to its gold head."""
+    vectors = parser.word_vectors(batch)
+    scores = [parser.head.arcs(vectors, batch), parser.head.relations(vectors, batch, batch["heads"])]
+    width = max(one.shape[1] for one in scores)
+    return torch.cat([pad(one, (0, width - one.shape[1]), value=NO_ARC) for one in scores])
 
 
 def items_of(logits: Tensor, batch: Batch) -> Tensor:
