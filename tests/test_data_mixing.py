@@ -32,8 +32,8 @@ from langlift.languages import find_language
 from langlift.training.adaptation import AdaptResult, adapt
 from langlift.training.examples import Rounds, Schedule
 from langlift.training.recipes import AdaptRecipe
-from langlift.training.trainer import validation_losses
 from langlift.training.training_data import encode_sources, read_sources
+from langlift.training.validation import validation_losses
 
 LANGUAGE = find_language("mlt")
 QUICK = AdaptRecipe(

@@ -36,7 +36,8 @@ from langlift.training.pretraining_text import corpus_files, reserved_rows, spli
 from langlift.training.recipes import CAUSAL, FurtherRecipe, PretrainRecipe
 from langlift.training.run import open_run
 from langlift.training.starting_models import lineage, new_model, prepare_further, require_row
-from langlift.training.trainer import LiftTrainer, on_device, training_arguments, validation_losses
+from langlift.training.trainer import LiftTrainer, on_device, training_arguments
+from langlift.training.validation import validation_losses
 from langlift.vocab.tokenizer_training import train_unigram_tokenizer
 
 SHIPPED_DROPOUT = 0.1

@@ -4,10 +4,9 @@ import gc
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, SequentialSampler
+from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -348,50 +347,6 @@ def _sum_gradients(model: nn.Module) -> None:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             torch.distributed.all_reduce(parameter.grad)
-
-
-def validation_losses(
-    loss: SummedLoss,
-    parts: Mapping[str, Sequence[Any]],
-    collate: Callable[[Any], Batch],
-    batch_size: int,
-    shares: Mapping[str, float] | None = None,
-) -> Validation:
-    """The mean losses over data sets by name, as measures ``loss_NAME``, and over all of them as ``loss``.
-
-    ``loss`` is the mean over data sets, each counting once. With ``shares`` it is the mean over items if examples
-    were drawn from the data sets in these shares, however many of each are measured; for a single data set it is
-    then the only measure.
-    """
-    batches: dict[str, Any] = {
-        name: DataLoader(examples, batch_size=batch_size, collate_fn=collate)  # type: ignore[arg-type]
-        for name, examples in parts.items()
-    }
-
-    def measure(model: nn.Module) -> dict[str, float]:
-        sums = {name: _summed(loss, model, some) for name, some in batches.items()}
-        each = {f"loss_{name}": total / items for name, (total, items) in sums.items()}
-        if shares is None:
-            return {"loss": mean(each.values()), **each}
-        if len(each) == 1:
-            return {"loss": next(iter(each.values()))}
-        total, items = (
-            sum(shares[name] * sums[name][i] / len(part) for name, part in parts.items()) for i in range(2)
-        )
-        return {"loss": total / items, **each}
-
-    return measure
-
-
-def _summed(loss: SummedLoss, model: nn.Module, batches: Iterable[Batch]) -> tuple[float, int]:
-    """The loss summed over a data set, and the number of its items."""
-    device = next(model.parameters()).device
-    total, items = 0.0, 0
-    for batch in batches:
-        batch_total, batch_items = loss(model, on_device(batch, device))
-        total += float(batch_total)
-        items += int(batch_items)
-    return total, items
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
