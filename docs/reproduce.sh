@@ -8,25 +8,14 @@
 #
 # Parts can run in parallel, one process per part, each with its own cores. sentiment, ner and full use the adapters of
 # swh_Latn, mlt_Latn and graph, and train those that are missing.
-set -euo pipefail
-: "${LANGLIFT_DATA:?must name the folder of real data}"
+source "$(dirname "${BASH_SOURCE[0]}")/reproduce_common.sh"
 OUT=${1:?name a folder for the results}
-HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 shift
 PARTS=${*:-base mlt_Latn swh_Latn seq_bn_inv graph objectives mosa uyghur sentiment ner full causal}
 ALL_SEEDS="1 2 3"
 SEEDS=$ALL_SEEDS
 EXAMPLES=1000 # at most so many for training a task
 mkdir -p "$OUT"
-
-# keep NAME COMMAND...: run a langlift command with --json, unless its result exists.
-keep() {
-  local name=$1
-  shift
-  [ -s "$OUT/$name.json" ] && return
-  langlift "$@" --json > "$OUT/$name.partial"
-  mv "$OUT/$name.partial" "$OUT/$name.json"
-}
 
 topic() {
   local name=$1 language=$2

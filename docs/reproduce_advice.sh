@@ -1,31 +1,21 @@
 #!/usr/bin/env bash
 # What the advice of `langlift diagnose` costs against the best of a grid: for ten languages, each method and objective on the
-# vocabulary as it is, an extended one and a new one, in the same number of steps, scored on FLORES-200. `tools/advice_regret.py OUT`
-# makes the table of docs/diagnose.md from the results. Finished runs are skipped and interrupted ones resumed.
+# vocabulary as it is, an extended one and a new one, in the same number of steps, scored on FLORES-200. `tools/advice_regret.py`
+# makes the tables of docs/diagnose.md from the results. Finished runs are skipped and interrupted ones resumed.
 #
 #   LANGLIFT_DATA=... docs/reproduce_advice.sh OUT [BASE [LANGUAGE...]]
-set -euo pipefail
-: "${LANGLIFT_DATA:?must name the folder of real data}"
+source "$(dirname "${BASH_SOURCE[0]}")/reproduce_common.sh"
 OUT=${1:?name a folder for the results}/${2:-langlift-nano}
 BASE=${2:-langlift-nano}
 LANGUAGES=${*:3}
 mkdir -p "$OUT"
 
-# keep NAME COMMAND...: run a langlift command with --json, unless its result exists.
-keep() {
-  local name=$1
-  shift
-  [ -s "$OUT/$name.json" ] && return
-  langlift "$@" --json > "$OUT/$name.partial"
-  mv "$OUT/$name.partial" "$OUT/$name.json"
-}
-
 # train NAME LANGUAGE BASE METHOD OBJECTIVE: adapt a model and score the result.
 train() {
   local name=$1 language=$2 base=$3
   [ -s "$OUT/score-$name.json" ] && return
-  keep "adapt-$name" adapt "$language" --base "$base" --preset "${BASE#langlift-}" --method "$4" --objective "$5" --seed 1 --steps 200 --precision bf16 \
-    --data "$LANGLIFT_DATA/corpus/$language.txt" --out "$OUT/$name" --resume
+  keep "adapt-$name" adapt "$language" --base "$base" --preset "${BASE#langlift-}" --method "$4" --objective "$5" --seed 1 \
+    --steps 200 --precision bf16 --data "$LANGLIFT_DATA/corpus/$language.txt" --out "$OUT/$name" --resume
   local model=(--base "$base" --adapter "$OUT/$name")
   [ "$4" != full ] || model=(--base "$OUT/$name")
   keep "score-$name" score "${model[@]}" "${SCORE[@]}" --text "$LANGLIFT_DATA/eval/flores_text/$language.txt"
@@ -43,7 +33,7 @@ grid() {
   train "$language-keep-full-full_word" "$language" "$BASE" full full_word
   local size=8000 pieces=3000 bytes
   bytes=$(wc -c < "$corpus")
-  [ "$bytes" -ge 750000 ] || { size=4000 && pieces=2000; } # smaller texts do not yield so many tokens
+  [ "$bytes" -ge 750000 ] || { size=4000 && pieces=2000; } # a small text has too few words for more
   [ "$bytes" -ge 200000 ] || { size=2000 && pieces=1000; }
   [ -d "$OUT/$language-extend" ] || langlift vocab build "$language" --extend "$BASE" --pieces $pieces --corpus "$corpus" \
     --out "$OUT/$language-extend"

@@ -8,23 +8,12 @@
 # Run corpora first. Other parts can then run in parallel, one process per part, each with its own cores. All except
 # unseen_script are studies (docs/studies/nano-*.yaml): `langlift report OUT/uralic --out uralic.html` shows the results.
 # unseen_script writes one JSON object per file to OUT.
-set -euo pipefail
-: "${LANGLIFT_DATA:?must name the folder of real data}"
+source "$(dirname "${BASH_SOURCE[0]}")/reproduce_common.sh"
 OUT=${1:?name a folder for the results}
 shift
 PARTS=${*:-corpora uralic alpha treebanks full_treebanks bantu unseen_script}
-HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export CORPORA=$OUT/corpora
 mkdir -p "$CORPORA"
-
-# keep NAME COMMAND...: run a langlift command with --json, unless its result exists.
-keep() {
-  local name=$1
-  shift
-  [ -s "$OUT/$name.json" ] && return
-  langlift "$@" --json > "$OUT/$name.partial"
-  mv "$OUT/$name.partial" "$OUT/$name.json"
-}
 
 # The Uralic corpora; for Finnish, Estonian and Hungarian the tenth that langlift-nano has not seen.
 corpora() {

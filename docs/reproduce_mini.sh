@@ -13,24 +13,13 @@
 #          few     docs/studies/mini-few-labels.yaml
 #          tags    docs/studies/mini-few-tags.yaml
 #          contrast  100 labelled topics, and entities, in Xhosa and Zulu, on which the preset's contrast was chosen
-set -euo pipefail
-: "${LANGLIFT_DATA:?must name the folder of real data}"
+source "$(dirname "${BASH_SOURCE[0]}")/reproduce_common.sh"
 OUT=${1:?name a folder for the results}
-HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 shift
 PARTS=${*:-card gate ten full tasks few tags contrast}
 BASE_LANGUAGES="eng_Latn fra_Latn spa_Latn fin_Latn est_Latn hun_Latn ind_Latn bul_Cyrl ell_Grek tur_Latn heb_Hebr slk_Latn \
   lvs_Latn ukr_Cyrl rus_Cyrl hau_Latn som_Latn amh_Ethi zul_Latn xho_Latn"
 mkdir -p "$OUT"
-
-# keep NAME COMMAND...: run a langlift command with --json, unless its result exists.
-keep() {
-  local name=$1
-  shift
-  [ -s "$OUT/$name.json" ] && return
-  langlift "$@" --json > "$OUT/$name.partial"
-  mv "$OUT/$name.partial" "$OUT/$name.json"
-}
 
 card() {
   for language in $BASE_LANGUAGES mlt_Latn yor_Latn ibo_Latn sna_Latn kab_Latn swh_Latn uig_Arab cym_Latn gla_Latn; do
