@@ -17,6 +17,8 @@ from safetensors.torch import load_file
 
 from langlift.errors import InputError
 from langlift.processes import release_pages
+from langlift.training import precision
+from langlift.training.precision import cast_frozen
 from langlift.training.recipes import AdaptRecipe
 from langlift.training.trainer import training_arguments
 
@@ -134,6 +136,17 @@ def test_the_pages_of_a_mapped_file_are_given_back_and_read_again(tmp_path: Path
     release_pages(weights.ctypes.data, weights.nbytes)
     assert mapped() < before - 30_000  # of 32 MiB
     assert float(weights.sum(dtype=np.float64)) == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what Linux offers")
+def test_casting_to_bf16_gives_back_each_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = torch.nn.Linear(8, 4)
+    model.bias.requires_grad_(False)
+    expected = [(model.bias.data_ptr(), model.bias.nbytes)]
+    released: list[tuple[int, int]] = []
+    monkeypatch.setattr(precision, "release_pages", lambda *pages: released.append(pages))
+    cast_frozen(model)
+    assert released == expected, "the frozen one, as it was in float32; the trained one stays"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what Linux offers")
