@@ -8,11 +8,13 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import yaml
+from scipy.stats import t
 
 from langlift.languages import find_language
 from langlift.reports.charts import bar_panels, write_picture
@@ -93,6 +95,36 @@ def topics(runs: Sequence[Run]) -> str:
     return table(heads, rows)
 
 
+def gains(runs: Sequence[Run]) -> str:
+    """What a Seq_bn on text adds to topics by seed, and the better of alone and stacked against TF-IDF."""
+    groups: dict[str, list[float]] = {"new to the encoder": [], "seen by the encoder": []}
+    rows, ahead = [], []
+    for code in LANGUAGES:
+        own = [
+            run
+            for run in runs
+            if run["cell"].get("language", "").startswith(code)
+            and run["cell"].get("task") == "topic"
+            and of_study(run, "Ten")
+            and run["cell"].get("method", "seq_bn") == "seq_bn"
+        ]
+        differences = by_seed(own)
+        groups["seen by the encoder" if code in SEEN else "new to the encoder"].append(mean(differences))
+        best = max(mean(values(own, use=use)) for use in ("alone", "stacked"))
+        ahead.append(best - own[0]["result"]["baseline"]["tfidf"])
+        rows.append(
+            [find_language(code).name, signed(differences), signed([mean(differences)]), signed([ahead[-1]])]
+        )
+    for name, found in groups.items():
+        half = t.ppf(0.975, len(found) - 1) * stdev(found) / sqrt(len(found))
+        interval = f"{signed([mean(found)])} ({signed([mean(found) - half])} to {signed([mean(found) + half])})"
+        rows.append([f"{len(found)} languages {name}", "", interval, ""])
+    rows.append(["all", "", "", signed([mean(ahead)])])
+    return table(
+        ("language", "difference by seed", "mean (95 % interval)", "better of both, against TF-IDF"), rows
+    )
+
+
 def tokens(runs: Sequence[Run]) -> str:
     """Entities, sentiment and tags, each compared with its baseline."""
     return _tasks(runs, "Entities")
@@ -109,8 +141,6 @@ def tags(runs: Sequence[Run]) -> str:
     rows = []
     for code in sorted({run["cell"]["language"] for run in own}):
         here = [run for run in own if run["cell"]["language"] == code]
-        by_seed = {(run["cell"]["use"], run["cell"]["seed"]): run["result"]["value"] for run in here}
-        differences = [by_seed["stacked", seed] - by_seed["alone", seed] for seed in (1, 2, 3)]
         baseline = spread(sorted({max(run["result"]["baseline"].values()) for run in here}))
         scores = [spread(values(here, use=use)) for use in ("alone", "stacked")]
         rows.append(
@@ -118,7 +148,7 @@ def tags(runs: Sequence[Run]) -> str:
                 find_language(code).name,
                 baseline,
                 *scores,
-                ", ".join(f"{one:+.1f}".replace("-0.0", "0.0") for one in differences),
+                signed(by_seed(here)),
             ]
         )
     return table(("language", "baseline", "task adapter alone", "on a Seq_bn", "difference by seed"), rows)
@@ -164,7 +194,7 @@ def _tasks(runs: Sequence[Run], study: str) -> str:
     return table(heads, rows)
 
 
-TABLES = {"topics": topics, "tokens": tokens, "few": few, "tags": tags}
+TABLES = {"topics": topics, "gains": gains, "tokens": tokens, "few": few, "tags": tags}
 
 
 def of_study(run: Run, name: str) -> bool:
@@ -175,6 +205,18 @@ def of_study(run: Run, name: str) -> bool:
 def values(runs: Iterable[Run], **cell: str) -> list[float]:
     """The results of the runs whose cell has these values."""
     return [run["result"]["value"] for run in runs if cell.items() <= run["cell"].items()]
+
+
+def by_seed(runs: Iterable[Run]) -> list[float]:
+    """Stacked minus alone for each seed that has both."""
+    scores = {(run["cell"]["use"], run["cell"]["seed"]): run["result"]["value"] for run in runs}
+    seeds = sorted(seed for use, seed in scores if use == "stacked")
+    return [scores["stacked", seed] - scores["alone", seed] for seed in seeds if ("alone", seed) in scores]
+
+
+def signed(found: Iterable[float]) -> str:
+    """Differences to one decimal."""
+    return ", ".join(f"{one:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0") for one in found)
 
 
 def first(found: Iterable[float | None]) -> str:
