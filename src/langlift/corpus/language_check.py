@@ -1,6 +1,7 @@
-"""A warning if a text seems to be in another language, by the package heliport (HeLI-OTS) if it is installed.
+"""A warning if a text seems to be in another language: by its letters, and by the package heliport (HeLI-OTS).
 
-It runs in a process of its own, as its models keep 0.9 GB of memory, and as it is under the GPL, unlike langlift.
+heliport is optional. It runs in a process of its own, as its models keep 0.9 GB of memory, and as it is under the
+GPL, unlike langlift.
 """
 
 import json
@@ -10,8 +11,10 @@ from collections import Counter
 from collections.abc import Iterable
 from importlib.util import find_spec
 from itertools import islice
+from unicodedata import category, normalize
 
 from langlift.corpus.language_names import language_codes
+from langlift.language_facts import FACTS
 from langlift.languages import Language, find_language
 from langlift.progress import quiet, say
 
@@ -27,6 +30,11 @@ of 35 texts, one of ten in Kabyle, which is not known, in any language.
 """
 FEW, MOST = 0.2, 0.5
 """Shares of lines: below the first fitting, there is a warning; above the second, another language is named."""
+FOREIGN = 0.02
+"""There is a warning if a greater share of the letters is not in the language's alphabet.
+
+It is below 0.002 in 38 texts of 39, and 0.014 in Kabyle written with ț for ṭ; 0.09 for Kabyle under Wolof's name.
+"""
 SCRIPTS = {"uzn": "Cyrl"}
 """The script in which heliport knows a language, where it is not the usual one."""
 
@@ -48,11 +56,42 @@ the given and in the best language. Empty if heliport does not know the given on
 
 
 def warn_of_other_language(language: Language, lines: Iterable[str]) -> None:
-    """Warn if hardly any of the first ``lines`` is in a language that heliport knows, nor in a close relative."""
-    usual = SCRIPTS.get(language.code) or find_language(language.code).script
-    if quiet() or language.script != usual or find_spec("heliport") is None:
+    """Warn if the first ``lines`` have letters that the language does not use, or do not look like it."""
+    if quiet():
         return
-    request = json.dumps((language_codes(language), [line[:CHARACTERS] for line in islice(lines, LINES)]))
+    lines = [line[:CHARACTERS] for line in islice(lines, LINES)]
+    share, foreign = foreign_letters(language, lines)
+    if share > FOREIGN:
+        letters = (
+            f"{share:.1%} of the letters are not in the alphabet of {language.name} ({' '.join(foreign[:5])})"
+        )
+        say(f"warning: {letters}; check that {language} is the language of the text, and how it is spelt")
+    else:
+        _warn_of_unlike_lines(language, lines)
+
+
+def foreign_letters(language: Language, lines: Iterable[str]) -> tuple[float, list[str]]:
+    """The share of letters that the language does not use, and these letters, the most frequent first.
+
+    Letters of ASCII are taken as used everywhere. The share is 0 for a language whose alphabet is not known.
+    """
+    rows = (row.split("\t") for row in (FACTS / "alphabets.tsv").read_text(encoding="utf-8").splitlines())
+    alphabet = dict(rows).get(str(language))
+    if alphabet is None:
+        return 0.0, []
+    known = set(alphabet + normalize("NFD", alphabet))
+    characters = Counter(normalize("NFC", " ".join(lines)).lower())
+    letters = Counter({one: count for one, count in characters.items() if category(one)[0] in "LM"})
+    foreign = Counter({one: count for one, count in letters.items() if not one.isascii() and one not in known})
+    return foreign.total() / max(letters.total(), 1), [one for one, _ in foreign.most_common()]
+
+
+def _warn_of_unlike_lines(language: Language, lines: list[str]) -> None:
+    """Warn if hardly any line is in a language that heliport knows, nor in a close relative."""
+    usual = SCRIPTS.get(language.code) or find_language(language.code).script
+    if language.script != usual or find_spec("heliport") is None:
+        return
+    request = json.dumps((language_codes(language), lines))
     command = [sys.executable, "-c", PROGRAM]
     done = subprocess.run(command, input=request, capture_output=True, text=True, check=False)
     if done.returncode:
