@@ -1,4 +1,4 @@
-"""Write src/langlift/facts/alphabets.tsv from the package gflanguages: pip install it and run this without arguments."""
+"""Write src/langlift/facts/alphabets.tsv from the package gflanguages, which has to be installed."""
 
 from collections import defaultdict
 from contextlib import suppress
