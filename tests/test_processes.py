@@ -142,11 +142,18 @@ def test_the_pages_of_a_mapped_file_are_given_back_and_read_again(tmp_path: Path
 def test_casting_to_bf16_gives_back_each_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     model = torch.nn.Linear(8, 4)
     model.bias.requires_grad_(False)
-    expected = [(model.bias.data_ptr(), model.bias.nbytes)]
+    model.turned = torch.nn.Parameter(torch.randn(3, 5).T, requires_grad=False)  # not contiguous
+    model.scale = torch.nn.Parameter(torch.tensor(0.1), requires_grad=False)
+    frozen = [model.turned, model.scale, model.bias]
+    expected = [weights.detach().to(torch.bfloat16) for weights in frozen]
+    bias = model.bias.data_ptr()
     released: list[tuple[int, int]] = []
     monkeypatch.setattr(precision, "release_pages", lambda *pages: released.append(pages))
+    monkeypatch.setattr(precision, "PART", 3)
     cast_frozen(model)
-    assert released == expected, "the frozen one, as it was in float32; the trained one stays"
+    assert all(map(torch.equal, frozen, expected))
+    assert {(bias, 12), (bias + 12, 4)} <= set(released), "as it was in float32, in parts of 3 weights"
+    assert model.weight.dtype == torch.float32, "the trained one stays"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what Linux offers")

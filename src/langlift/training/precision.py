@@ -14,6 +14,8 @@ from langlift.progress import say
 
 TOLERANCE = 1e-3
 """``auto`` uses bf16 if it changes the loss of a real batch by less than this, relative to float32."""
+PART = 2**22
+"""The number of weights that are cast at once."""
 _KEPT: ContextVar[Path | None] = ContextVar("_KEPT", default=None)
 
 
@@ -87,12 +89,19 @@ def cast_frozen(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
             # Copied, because the mapped file uses memory as long as any weight refers to it.
             parameter.data = parameter.data.clone()
         elif parameter.dtype == torch.float32 and id(parameter) not in kept:
-            original = parameter.data
-            originals.append((parameter, original))
-            parameter.data = original.to(torch.bfloat16)
-            if original.device.type == "cpu":  # float32 and bf16 are never in memory as wholes, together
-                release_pages(original.data_ptr(), original.nbytes)
+            originals.append((parameter, parameter.data))
+            parameter.data = _to_bf16(parameter.data)
     return originals
+
+
+def _to_bf16(weights: Tensor) -> Tensor:
+    """A copy, made in parts, so that float32 and bf16 weights are never in memory as wholes, together."""
+    copy = torch.empty(weights.shape, dtype=torch.bfloat16, device=weights.device)
+    for part, target in zip(weights.flatten().split(PART), copy.flatten().split(PART), strict=True):
+        target.copy_(part)
+        if part.device.type == "cpu":
+            release_pages(part.data_ptr(), part.nbytes)
+    return copy
 
 
 def autocast(device: torch.device, bf16: bool) -> torch.autocast:
