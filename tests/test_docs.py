@@ -209,7 +209,10 @@ def test_python_blocks_compile(page: Path) -> None:
             compile(block.text, str(block), "exec")
 
 
-@pytest.mark.parametrize(("tool", "name"), [("kept_results", "results.md"), ("advice_regret", "diagnose.md")])
+@pytest.mark.parametrize(
+    ("tool", "name"),
+    [("kept_results", "results.md"), ("kept_results", "results-nano.md"), ("advice_regret", "diagnose.md")],
+)
 def test_the_tables_of_a_page_are_those_of_the_kept_runs(
     tool: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

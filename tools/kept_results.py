@@ -1,6 +1,6 @@
-"""The kept figures of langlift-mini's studies, and their tables in docs/results.md.
+"""The kept figures of studies, and their tables in docs/results.md and docs/results-nano.md.
 
-python tools/kept_results.py keep STUDY...   add the finished runs of studies to docs/studies/mini-results.jsonl
+python tools/kept_results.py keep STUDY...   add the finished runs of studies to docs/studies/results.jsonl
 python tools/kept_results.py tables          write the tables and the picture again
 """
 
@@ -21,7 +21,7 @@ from langlift.reports.charts import bar_panels, write_picture
 from langlift.studies.study_file import STUDY
 
 DOCS = Path(__file__).parents[1] / "docs"
-KEPT, PAGE = DOCS / "studies" / "mini-results.jsonl", DOCS / "results.md"
+KEPT, PAGES = DOCS / "studies" / "results.jsonl", [DOCS / "results.md", DOCS / "results-nano.md"]
 PICTURE = DOCS / "assets" / "mini-few-labels.svg"
 TABLE = re.compile(r"(<!-- table (\w+)[^>]*-->\n).*?(<!-- end of table -->)", re.DOTALL)
 LANGUAGES = ("mlt", "yor", "ibo", "sna", "kab", "swh", "uig", "cym", "gla", "hau")
@@ -154,6 +154,54 @@ def tags(runs: Sequence[Run]) -> str:
     return table(("language", "baseline", "task adapter alone", "on a Seq_bn", "difference by seed"), rows)
 
 
+def graph_sizes(runs: Sequence[Run]) -> str:
+    """Pseudo-perplexity per character with an adapter on a part of a graph."""
+    sizes = sorted(
+        {run["cell"]["max_bytes"] for run in runs if of_study(run, "Graph size") and "max_bytes" in run["cell"]}
+    )
+    whole = [run for run in runs if of_study(run, "Noise in graphs") and run["cell"].get("noise") == 0]
+    heads = [f"{size // 1000} KB" for size in sizes] + ["all"]
+    return _per_character(runs, "Graph size", "max_bytes", sizes, heads, whole)
+
+
+def graph_noise(runs: Sequence[Run]) -> str:
+    """Pseudo-perplexity per character with an adapter on a graph of which a share is corrupted."""
+    shares = sorted(
+        {run["cell"]["noise"] for run in runs if of_study(run, "Noise in graphs") and "noise" in run["cell"]}
+    )
+    return _per_character(runs, "Noise in graphs", "noise", shares, [f"{share:.0%} noise" for share in shares])
+
+
+def initialisation(runs: Sequence[Run]) -> str:
+    """Pseudo-perplexity per character by the initialisation of a new vocabulary."""
+    ways = ["focus", "script", "mean", "random"]
+    return _per_character(runs, "Initialisation", "vocabulary_init", ways, ways)
+
+
+def _per_character(
+    runs: Sequence[Run],
+    study: str,
+    axis: str,
+    settings: Sequence[Any],
+    heads: Sequence[str],
+    last: Sequence[Run] = (),
+) -> str:
+    """A column for the base, one for each setting of an axis, and one for further runs."""
+    own = [run for run in runs if of_study(run, study) and run["cell"].get("metric") == "per_character"]
+    rows = []
+    for code in sorted({run["cell"]["language"] for run in own}):
+        here = [run for run in own if run["cell"]["language"] == code]
+        base = [run["result"]["value"] for run in here if axis not in run["cell"]]
+        further = [
+            run["result"]["value"]
+            for run in last
+            if run["cell"].get("metric") == "per_character" and run["cell"]["language"] == code
+        ]
+        columns = [base, *(values(here, **{axis: setting}) for setting in settings), *([further] if last else [])]
+        rows.append([find_language(code).name, *map(spread, columns)])
+    return table(("language", "base", *heads), rows)
+
+
 def picture(runs: Sequence[Run]) -> dict[str, Any]:
     """Few labels as a chart: the scores of each language, next to the baseline."""
     panels = {"topic": "Topics (macro-F1)", "ner": "Entities (F1)"}
@@ -194,7 +242,16 @@ def _tasks(runs: Sequence[Run], study: str) -> str:
     return table(heads, rows)
 
 
-TABLES = {"topics": topics, "gains": gains, "tokens": tokens, "few": few, "tags": tags}
+TABLES = {
+    "topics": topics,
+    "gains": gains,
+    "tokens": tokens,
+    "few": few,
+    "tags": tags,
+    "graph_sizes": graph_sizes,
+    "graph_noise": graph_noise,
+    "initialisation": initialisation,
+}
 
 
 def of_study(run: Run, name: str) -> bool:
@@ -202,7 +259,7 @@ def of_study(run: Run, name: str) -> bool:
     return str(run["study"]).startswith(name)
 
 
-def values(runs: Iterable[Run], **cell: str) -> list[float]:
+def values(runs: Iterable[Run], **cell: Any) -> list[float]:
     """The results of the runs whose cell has these values."""
     return [run["result"]["value"] for run in runs if cell.items() <= run["cell"].items()]
 
@@ -242,7 +299,8 @@ if __name__ == "__main__":
         case ["keep", *studies]:
             keep(studies)
         case ["tables"]:
-            PAGE.write_text(page_with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+            for page in PAGES:
+                page.write_text(page_with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
             write_picture(PICTURE, picture(kept()))
         case _:
             sys.exit(__doc__)

@@ -16,7 +16,7 @@ from typing import Any
 
 import altair as alt
 import numpy as np
-from kept_results import TABLE, table
+from kept_results import LANGUAGES, SEEN, TABLE, by_seed, kept, of_study, table
 from scipy.stats import rankdata, spearmanr
 from statsmodels.stats.multitest import multipletests
 
@@ -124,26 +124,38 @@ def correlations(x: Any, y: Any) -> Any:
     return (x * y).sum(axis=1) / np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
 
 
+def ours() -> Mapping[str, tuple[float, float]]:
+    """The same for topics with langlift-mini (Seq_bn on text), where the size in CC-100 is known."""
+    path = files("langlift") / "facts" / "seed_languages.csv"
+    sizes = {
+        row["flores_code"][:3]: row["cc100_gb"] for row in csv.DictReader(path.read_text("utf-8").splitlines())
+    }
+    topics = [run for run in kept() if of_study(run, "Ten") and run["cell"].get("task") == "topic"]
+    found = {}
+    for code in LANGUAGES:
+        if code in sizes or code not in SEEN:
+            own = [
+                run for run in topics if run["cell"]["language"].startswith(code) and run["cell"]["use"] != "full"
+            ]
+            found[code] = (float(sizes[code]) if code in SEEN else 0.0, float(np.mean(by_seed(own))))
+    return found
+
+
 def picture() -> dict[str, Any]:
     """A dot for each language: gain in a task over GB in pre-training, with unseen languages at the left edge."""
     tasks = [measure for measure in MEASURES if measure != "pppl"]
+    dots_of = {(MEASURES[m].task, f"{MODELS[base]}, published"): gains(base, m) for base in MODELS for m in tasks}
+    dots_of["topic", "langlift-mini, here"] = ours()
     rows = [
-        {
-            "panel": MEASURES[measure].task,
-            "base": MODELS[base],
-            "language": language,
-            "x": max(size, 0.003),
-            "y": gain,
-        }
-        for measure in tasks
-        for base in MODELS
-        for language, (size, gain) in gains(base, measure).items()
+        {"panel": panel, "base": base, "language": language, "x": max(size, 0.003), "y": gain}
+        for (panel, base), found in dots_of.items()
+        for language, (size, gain) in found.items()
     ]
     axis = alt.Axis(values=[0.003, 0.1, 1, 10, 100], labelExpr="datum.value < 0.01 ? 'none' : datum.value")
     dots = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("x:Q", title="GB in pre-training", scale=alt.Scale(type="log"), axis=axis),
         y=alt.Y("y:Q", title="gain, points of F1"),
-        color=alt.Color("base:N", title=None, sort=None, scale=alt.Scale(range=SERIES[:2])),
+        color=alt.Color("base:N", title=None, sort=None, scale=alt.Scale(range=SERIES[:3])),
     )
     zero = alt.Chart(alt.Data(values=[{"y": 0}])).mark_rule(color="grey").encode(y="y:Q")
     panels = []
