@@ -353,6 +353,7 @@ seed: 2
         ({"data": None}, "no data"),
         ({"score": None, "tasks": None}, "nothing would be measured"),
         ({"base": "./none"}, "./none: no such model folder"),
+        ({"languages": ["Manxx"]}, "did you mean Manx (glv_Latn)"),
         ({"tasks": {"topic": {"data": "."}}}, "the train split is missing"),
         ({"tasks": {"topic": {"data": "SIB", "use": ["fused"]}}}, "fused needs adapters on at least two data"),
         ({"axes": {"seed": [1, 1]}}, "the axis 'seed' has the same value twice"),

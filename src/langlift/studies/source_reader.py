@@ -126,7 +126,7 @@ class SourceReader(YamlReader):
         return text
 
     def _language(self, location: str, text: str, prefix: str = "") -> Language | None:
-        with self._noting(location, prefix):
+        with self._noting(location, prefix, hint=True):
             return find_language(text)
         return None
 
