@@ -8,15 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from test_corpus_sources import hub_folder
 
 import langlift
 from langlift.adapters.method import METHODS
 from langlift.backbones.loading import load_tokenizer
+from langlift.config import loading
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
-from langlift.studies import draft
+from langlift.studies import draft, pricing
 from langlift.studies.checking import check_data, hub_remarks
 from langlift.studies.cutting import cut_data, larger_than_data
 from langlift.studies.execution import execute
@@ -82,7 +84,8 @@ def test_shipped_studies_are_found_by_name(langlift, tmp_path, monkeypatch):
     (tmp_path / "x.txt").write_text("Il-kelb.\n")
     assert read_study(Path("smoke")).name == "mine", "a file of this name comes first"
     missing = langlift("study", "plan", "smokes", "--json")
-    assert missing.code == 2 and "smokes" in missing.error["error"]
+    assert missing.code == 2 and missing.error["error"] == "smokes: no such study file"
+    assert "2502.10140-three, smoke" in missing.error["hint"]
 
 
 def test_the_shipped_smoke_study_has_24_runs():
@@ -338,6 +341,9 @@ seed: 2
     ):
         assert expected in told, expected
     assert "\n" not in told
+    path.write_text("axes: {seed: [1], seed: [2]}\n")
+    with pytest.raises(InputError, match="the axis 'seed' is given twice"):
+        read_study(path)
 
 
 @pytest.mark.parametrize(
@@ -347,6 +353,7 @@ seed: 2
         ({"data": None}, "no data"),
         ({"score": None, "tasks": None}, "nothing would be measured"),
         ({"base": "./none"}, "./none: no such model folder"),
+        ({"languages": ["Manxx"]}, "did you mean Manx (glv_Latn)"),
         ({"tasks": {"topic": {"data": "."}}}, "the train split is missing"),
         ({"tasks": {"topic": {"data": "SIB", "use": ["fused"]}}}, "fused needs adapters on at least two data"),
         ({"axes": {"seed": [1, 1]}}, "the axis 'seed' has the same value twice"),
@@ -547,6 +554,49 @@ def test_a_base_that_is_not_here_and_in_no_table_has_no_price(write):
     assert price.total.flops is None and any("size is unknown" in remark for remark in price.remarks)
 
 
+def test_a_base_that_cannot_be_had_is_looked_for_once(write, langlift, tmp_path, monkeypatch):
+    asked, step_time = [], pricing.step_time
+    monkeypatch.setattr(
+        pricing, "step_time", lambda base, *a, **more: asked.append(base) or step_time(base, *a, **more)
+    )
+    file = write(base="FacebookAI/xlm-roberta-base", axes={"method": ["seq_bn", "lora", "full"]})
+    price = price_plan(planned(file))
+    assert asked == ["FacebookAI/xlm-roberta-base"] and price.total.flops > 0
+    for base, hint in (("FacebookAI/xlm-roberta-base", "check the network"), ("langlift-nanno", "langlift-nano?")):
+        refused = langlift("study", "run", write(base=base), "--out", tmp_path / "out", "--json")
+        assert refused.code == 2 and f"{base}: no such folder" in refused.error["error"]
+        assert hint in refused.error["hint"]
+        assert not (tmp_path / "out").exists(), "before the first run"
+
+
+def test_presets_are_parsed_once(write, monkeypatch):
+    parsed = []
+    loading._parsed.cache_clear()
+    monkeypatch.setattr(
+        yaml, "load", lambda text, load=yaml.load, **more: parsed.append(text) or load(text, **more)
+    )
+    plan = planned(
+        write(preset="2502.10140", axes={"method": ["seq_bn", "lora"], "behaviour": ["published", "corrected"]})
+    )
+    assert len(plan.steps) > 20 and len(parsed) == len(set(parsed)) == 2
+
+
+def test_a_folder_in_the_hubs_format_is_read_here(write, tmp_path):
+    sets = {"train": ["sports", "travel"] * 4, "validation": ["sports", "travel"], "test": ["sports", "travel"]}
+    rows = {
+        split: [{"category": label, "text": f"{label} {split} {i}"} for i, label in enumerate(labels)]
+        for split, labels in sets.items()
+    }
+    hub_folder(tmp_path / "hub" / "Davlan" / "sib200", {"mlt_Latn": rows, "swh_Latn": rows})
+    tasks = {"topic": {"data": "hub/Davlan/sib200:{language}", "use": ["alone"]}}
+    plan = planned(write(data=None, axes=None, score=None, adapt=None, tasks=tasks))
+    check_data(plan)
+    assert len(plan.steps) == 2 and hub_remarks(plan.steps) == [], "the configuration is a part of the hash"
+    tasks["topic"]["data"] = {"mlt": "hub/Davlan/sib200:som_Latn"}
+    with pytest.raises(InputError, match="no configuration 'som_Latn'"):
+        check_data(planned(write(data=None, axes=None, score=None, adapt=None, tasks=tasks)))
+
+
 def test_a_published_base_is_priced_by_its_shape(write):
     plan = planned(write(base="FacebookAI/xlm-roberta-base", axes={"method": ["seq_bn", "full"]}, tasks=None))
     price = price_plan(plan, calibrate=False)
@@ -573,7 +623,7 @@ def test_a_plan_is_summed_up_to_fit_a_screen(write, langlift):
     assert total is price.total and total.gpu_seconds["A100"] > 0
     assert price.gpu_prices == {"A100": pytest.approx(2.0 * total.gpu_seconds["A100"] / 3600)}
     shown = langlift("study", "plan", write(), "--no-calibrate", "--gpu", "A100", "--price", "2")
-    assert "swh_Latn" in shown.out and "h on A100" in shown.out and "at the price given" in shown.err
+    assert "swh_Latn" in shown.out and "on A100" in shown.out and "at the price given" in shown.err
     assert plan.steps[0].hash[:8] not in shown.out
     full = langlift("study", "plan", write(), "--no-calibrate", "--full").out
     assert all(step.hash[:8] in "".join(full.split()).replace("│", "") for step in plan.steps)
@@ -609,7 +659,7 @@ def test_the_disk_is_that_of_what_runs_leave(write, tmp_path):
         assert one.disk_bytes == pytest.approx(sum(weights), rel=0.35, abs=12_000), one.name
 
 
-def test_whole_models_may_be_dropped_and_come_back(write, tmp_path):
+def test_whole_models_may_be_dropped_and_come_back(write, tmp_path, capsys):
     changes = {"languages": ["mlt"], "axes": {"method": ["full"]}, "score": {"text": "text", "sentences": 2}}
     path = write(keep="adapters", tasks=None, **changes)
     plan, out = planned(path), tmp_path / "out"
@@ -617,6 +667,8 @@ def test_whole_models_may_be_dropped_and_come_back(write, tmp_path):
     assert price.total.disk_bytes == 0 and any("removed as soon as no run needs" in one for one in price.remarks)
     result = run_study(plan, out)
     assert not result.failures and not list(out.rglob("*.safetensors")), "and what needed it was run before"
+    said = capsys.readouterr().err
+    assert "started adapt-mlt_Latn-full-text-1" in said and "finished adapt-mlt_Latn-full-text-1" in said
     adapted = next(step for step in plan.steps if step.kind == "adapt").folder_in(out / "runs")
     loss = read_run(adapted).result["value"]
     again = planned(write(keep="adapters", tasks=None, **changes | {"score": {"text": "text", "sentences": 3}}))
@@ -634,7 +686,20 @@ def test_whole_models_may_be_dropped_and_come_back(write, tmp_path):
 def test_time_is_that_of_a_machine_that_does_nothing_else(write, monkeypatch):
     monkeypatch.setattr(os, "getloadavg", lambda: (99.5, 0.0, 0.0))
     plan = planned(write(languages=["mlt"], axes={"method": ["seq_bn"]}, tasks=None))
-    busy = price_plan(plan)
+    threads, step_time = [], pricing.step_time
+
+    def counting(*arguments, **more):
+        threads.append(torch.get_num_threads())
+        return step_time(*arguments, **more)
+
+    monkeypatch.setattr(pricing, "step_time", counting)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        busy = price_plan(plan)
+        assert torch.get_num_threads() == 2 and set(threads) == {1}, "two would wait for each other"
+    finally:
+        torch.set_num_threads(before)
     assert any("machine was busy (load 99.5" in one for one in busy.remarks)
     clock = iter(range(0, 10**9, 50))  # the process waits for 50 s whenever it looks at its watch
     monkeypatch.setattr(cost.time, "monotonic", lambda: float(next(clock)))

@@ -245,6 +245,8 @@ def test_a_run_that_fails_does_not_stop_the_others(whole, plan, file, tmp_path, 
     found = status_of(plan, out)
     assert found.counts == {"finished": 7, "running": 0, "stopped": 0, "failed": 1, "missing": 4}
     assert next(one.shown for one in found.runs if one.state == "failed") == "the loss became nan at step 3"
+    shown = langlift("study", "status", out)
+    assert "failed" in shown.out and "missing" not in shown.out and "4 missing" in shown.err
 
     monkeypatch.setattr(execution, "adapt", adapt)
     again = langlift("study", "run", out, "--json")  # the study's folder says all that is needed

@@ -19,6 +19,8 @@ from langlift.bundled_models import NANO as NANO
 from langlift.errors import InputError, is_panic
 from langlift.hub_folders import similar_path, tell_hub
 
+OFFLINE = "check the network; or give a folder with the downloaded model (docs/howto/air-gapped.md)"
+
 
 def _location(base: BaseName) -> str:
     """As ``model_location``, saying so if the hub is going to be asked."""
@@ -259,8 +261,9 @@ def unloadable(name: str, error: BaseException) -> InputError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if not Path(name).exists() and name not in BUNDLED:
         similar = similar_name(name) or similar_path(Path(name))
+        hint = OFFLINE if "couldn't connect" in reason else model_hint()
         return InputError(
             f"{name}: no such folder, and not found on the Hugging Face hub ({reason})",
-            f"did you mean {similar}?" if similar else model_hint(),
+            f"did you mean {similar}?" if similar else hint,
         )
     return InputError(f"{name}: cannot be loaded ({reason})", model_hint())

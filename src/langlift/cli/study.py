@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -74,12 +75,14 @@ def run(
 ) -> None:
     """Execute all unfinished runs of a study; after an interruption, run the same command again."""
     from langlift.cli.study_display import watching
+    from langlift.studies.checking import check_bases
     from langlift.studies.running import ray_engine, run_study, study_of
 
     path, folder = study_of(file, out)
     planned, finished, remarks = _planned(path, folder)
     for remark in remarks:
         note(remark)
+    check_bases(step for step in planned.steps if step.hash not in finished)
     engine = None if ray is None else ray_engine(ray, workers, cpus, gpus)
     with watching(planned, len(finished)) as watcher:
         result = run_study(planned, folder, watcher, engine, set_aside)
@@ -94,6 +97,8 @@ def run(
             note(f"{'skipped' if failure.skipped else 'failed'}: {failure.run}: {failure.error}")
         done = result.finished_before + result.finished_now
         note(f"{done} of {result.runs} runs are finished ({result.finished_now} now).")
+        if not result.failures:
+            note(f"next: langlift report {quote(str(folder))} --out report.html")
     if result.failures:
         raise typer.Exit(1)
 
@@ -101,7 +106,7 @@ def run(
 @app.command("status")
 @command("studies.running:StudyStatus")
 def status(*, file: File, out: Path | None = option("--out FOLDER", "Study folder.", None)) -> Iterator[Any]:
-    """Show the progress of a study: finished, running, stopped, failed and missing runs."""
+    """Show the progress of a study: each finished, running, stopped and failed run; missing ones are counted."""
     from langlift.studies.planning import plan_study
     from langlift.studies.running import status_of, study_of
     from langlift.studies.study_file import read_study
@@ -109,12 +114,10 @@ def status(*, file: File, out: Path | None = option("--out FOLDER", "Study folde
     path, folder = study_of(file, out)
     study_status = status_of(plan_study(read_study(path)), folder)
     yield study_status
-    print_table(
-        f"{study_status.study}: {study_status.counts['finished']} of {len(study_status.runs)} finished",
-        ("run", "state", "result"),
-        [(one.name, one.state, one.shown) for one in study_status.runs],
-        numbers=False,
-    )
+    rows = [(one.name, one.state, one.shown) for one in study_status.runs if one.state != "missing"]
+    title = f"{study_status.study}: {study_status.counts['finished']} of {len(study_status.runs)} finished"
+    if rows:
+        print_table(title, ("run", "state", "result"), rows, numbers=False)
     note(", ".join(f"{count} {state}" for state, count in study_status.counts.items() if count))
 
 

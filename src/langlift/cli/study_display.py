@@ -42,12 +42,12 @@ def _print_summary(title: str, price: PlanPrice) -> None:
                 f"{one.runs:,}",
                 f"{one.finished:,}" if one.finished else "",
                 "" if one.requests is None else f"{one.requests:,}",
-                *("" if seconds is None else f"{seconds / 3600:,.2f}" for seconds in times),
+                *("" if seconds is None else readable_seconds(seconds) for seconds in times),
                 "?" if one.disk_bytes is None else f"{one.disk_bytes / 1e9:,.2f}",
             )
         )
-    gpus = (f"h on {name}" for name in price.total.gpu_seconds)
-    headings = ("kind", "language", "method", "runs", "finished", "requests", "h here", *gpus, "GB")
+    gpus = (f"on {name}" for name in price.total.gpu_seconds)
+    headings = ("kind", "language", "method", "runs", "finished", "requests", "here", *gpus, "GB")
     used = [number for number in range(len(headings)) if any(row[number] for row in rows)]
     shown = [tuple(row[number] for number in used) for row in rows]
     print_table(title, [headings[number] for number in used], [*shown[:-1], (), shown[-1]])

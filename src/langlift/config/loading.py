@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from difflib import get_close_matches
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -147,7 +148,7 @@ def yaml_readable(path: Path, hint: str = "fix the line") -> Iterator[None]:
 
 def _from_file(path: Path, section: str) -> list[Given]:
     with yaml_readable(path):
-        content = load_yaml(path.read_text(encoding="utf-8"))
+        content = _parsed(path.read_text(encoding="utf-8"))
     content = content or {}
     if not isinstance(content, dict):
         raise InputError(f"{path}: must contain sections such as 'adapt:'", "docs/cli.md describes settings files")
@@ -158,6 +159,10 @@ def _from_file(path: Path, section: str) -> list[Given]:
     if not isinstance(mine, dict):
         raise InputError(f"{path}: section '{section}' must contain 'key: value' lines", "fix the section")
     return [(str(path), str(key), value) for key, value in mine.items()]
+
+
+_parsed = lru_cache(maxsize=16)(load_yaml)
+"""A study reads the same presets for each of thousands of runs; nothing changes the values."""
 
 
 def _opened(settings: Sequence[Given], chosen: Any, names: Sequence[str]) -> list[Given]:

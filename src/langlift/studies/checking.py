@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from langlift.backbones.loading import check_head, weightless_model
+from langlift.backbones.loading import check_head, read_config, weightless_model
 from langlift.bundled_models import BUNDLED
 from langlift.corpus.sources import KNOWN
 from langlift.corpus.text_data import load_text_data, texts_to_score
@@ -14,7 +14,7 @@ from langlift.language_facts import base_languages
 from langlift.progress import ProgressBar, progress_to
 from langlift.prompting.running import open_model, prompts_to_ask
 from langlift.studies.planning import StudyPlan
-from langlift.studies.step import SCORED, Input, Step
+from langlift.studies.step import SCORED, Input, Step, on_disk
 from langlift.tasks.task import TASKS
 
 Checks = dict[tuple[str, ...], Callable[[], object]]
@@ -34,8 +34,23 @@ def check_data(plan: StudyPlan) -> None:
     checks: Checks = {}
     for step in plan.steps:
         checks |= _checks(step)
+    _run(checks, "checking the data", "sets")
+
+
+def check_bases(steps: Iterable[Step]) -> None:
+    """Look for the bases of these runs that are not on this machine, without which every run of theirs fails.
+
+    Raises:
+        InputError: all that are not found.
+    """
+    names = (str(path) for step in steps for path in step.paths("base", "other_base"))
+    absent = [name for name in dict.fromkeys(names) if not (Path(name).exists() or name in BUNDLED)]
+    _run({(name,): partial(read_config, name) for name in absent}, "looking for base models", "models")
+
+
+def _run(checks: Checks, what: str, unit: str) -> None:
     errors: list[InputError] = []
-    with ProgressBar("checking the data", len(checks), "sets") as bar:
+    with ProgressBar(what, len(checks), unit) as bar:
         for check in checks.values():
             try:
                 with progress_to(lambda *report: None):
@@ -51,24 +66,27 @@ def hub_remarks(steps: Iterable[Step]) -> list[str]:
     """What must be known before runs read data sets of the hub: which are not checked, and where to log in."""
     steps = list(steps)
     labelled = {
-        path.split(":")[0]
+        path
         for step in steps
         if "task" in step.settings
         for name in ("data", "train_data")
         for path in map(str, step.paths(name))
         if not Path(path).exists()
     }
+    on_hub = {path.split(":")[0] for path in labelled if not on_disk(path).exists()}
     sources = {str(one) for step in steps if step.kind == "corpus" for one in step.paths("sources")}
     known = {one: KNOWN[one] for one in sorted(sources & KNOWN.keys())}
     remarks = []
-    if names := [*(one.id for one in known.values()), *sorted(labelled)]:
+    if names := [*(one.id for one in known.values()), *sorted(on_hub)]:
         remarks.append(f"not checked here, but by the runs that read them from the hub: {', '.join(names)}")
     for one in (one for one in known.values() if one.gated):
         remarks.append(
             f"{one.id} is gated: accept its terms at huggingface.co/datasets/{one.id}, and run hf auth login first"
         )
     if labelled and sources - {SCORED}:
-        remarks.append("corpora may contain sentences of tasks on the hub; only those of local files are excluded")
+        remarks.append(
+            "corpora may contain sentences of tasks in the hub's format; only those of other files are excluded"
+        )
     return remarks
 
 

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from langlift.adapters.composition import attach, train_only
@@ -158,6 +159,7 @@ def price_plan(
     training steps of each base and method are timed here, if the base can be loaded.
     """
     gpus, load = gpus or {}, os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    busy, threads = load > (cores := os.cpu_count() or 1), torch.get_num_threads()
     missing = [step for step in plan.steps if step.hash not in finished]
     trainings = list(dict.fromkeys(filter(None, map(_training, missing))))
     # Lines for timing: of the first training data that exist already.
@@ -167,9 +169,19 @@ def price_plan(
     seconds = CALIBRATION_SECONDS / max(1, len(trainings)) if calibrate else None
     remarks: list[str] = []
     costs: dict[Training | None, TrainingCost | None] = {}
-    for base, recipe in trainings:
+    absent: set[str] = set()  # bases that are not looked for on the hub again
+    for number, (base, recipe) in enumerate(trainings, 1):
         timed = replace(recipe, objective=CAUSAL) if is_decoder(base, plan.study) else recipe
-        costs[base, recipe] = _training_cost(base, timed, text, seconds, remarks)
+        if calibrate and base not in absent:
+            say(f"timing {recipe.method} on {base} ({number} of {len(trainings)}) ...")
+        torch.set_num_threads(1 if busy else threads)  # threads that wait for others use processor time
+        try:
+            cost = _training_cost(base, timed, text, None if base in absent else seconds, remarks)
+        finally:
+            torch.set_num_threads(threads)
+        if (cost is None or cost.token_seconds is None) and not Path(model_location(base)).exists():
+            absent.add(base)
+        costs[base, recipe] = cost
     runs = [_priced(step, step.hash in finished, costs, remarks) for step in plan.steps]
     runs = _without_models(plan, runs, remarks)
     open_runs = [price for price in runs if not price.finished]
@@ -181,10 +193,10 @@ def price_plan(
         )
     if any(price.tokens is None and price.kind != "prompt" for price in open_runs):
         remarks.append("? is unknown: downloading and building of corpora, graphs and vocabularies have no price")
-    if load > (cores := os.cpu_count() or 1) and any(cost and cost.token_seconds for cost in costs.values()):
+    if busy and any(cost and cost.token_seconds for cost in costs.values()):
         remarks.append(
-            f"timed while the machine was busy (load {load:.1f}, cores {cores}): times here are for a machine "
-            "that does nothing else, and may be too long if PyTorch uses several cores"
+            f"timed on one core, as the machine was busy (load {load:.1f}, cores {cores}): times here are for one "
+            "that does nothing else, on which several cores may be faster"
         )
     if gpus:
         remarks.append(
@@ -262,7 +274,6 @@ def _training_cost(
     method = METHODS[recipe.method]
     forward = 1 / 3 if method.whole_model else 1 / 2
     if seconds is not None:
-        say(f"timing {recipe.method} on {base} ...")
         try:
             with progress_to(lambda *report: None):
                 found = step_time(base, text or [CALIBRATION_TEXT], recipe, most_seconds=seconds)

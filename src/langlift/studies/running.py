@@ -13,7 +13,7 @@ from typing import Any
 from langlift.errors import InputError, LangliftError
 from langlift.files import read_json, write_text
 from langlift.processes import require_single_process
-from langlift.progress import progress_to
+from langlift.progress import progress_to, say
 from langlift.studies.cutting import larger_than_data
 from langlift.studies.execution import RunOutcome, execute
 from langlift.studies.folder import FAILED, RUNS, is_done, locked_folder, read_run, update_cell
@@ -34,16 +34,19 @@ CONNECT = 10.0
 
 
 class Watcher:
-    """Is notified of the progress of a study; this one ignores it."""
+    """Is notified of the progress of a study; this one says when a run starts and ends."""
 
     def started(self, step: Step) -> None:
         """A run starts or is resumed."""
+        say(f"started {step.name}")
 
     def progress(self, step: Step, what: str, done: int, total: int | None, note: str) -> None:
         """Its progress."""
 
     def ended(self, step: Step, outcome: RunOutcome) -> None:
         """It is finished, has failed, or is skipped because a run it needs failed."""
+        how = "finished" if outcome.ok else "skipped" if outcome.skipped else "failed"
+        say(f"{how} {step.name} {outcome.error}".rstrip())
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from langlift.errors import InputError
 from langlift.graph.plan import KINDS as GRAPH_KINDS
 from langlift.language_facts import facts_of
 from langlift.languages import Language, find_language
-from langlift.studies.step import SCORED
+from langlift.studies.step import SCORED, on_disk
 from langlift.studies.study import DataSource
 
 CORPUS_KINDS = ("glotcc", "wikipedia", "hub", "file")
@@ -70,7 +70,7 @@ class SourceReader(YamlReader):
             if not main:
                 self._error(location, f"{what} must contain 'key: value' lines")
             return {main: entry} if main else {}
-        found = {key: (line, value) for line, key, value in self.pairs(node, what)}
+        found = {key: (line, value) for line, key, value in self.pairs(node, kind or what)}
         for key, (line, _) in found.items() if known is not None else ():
             self._check_known(line, key, known or (), kind)
         return found
@@ -126,7 +126,7 @@ class SourceReader(YamlReader):
         return text
 
     def _language(self, location: str, text: str, prefix: str = "") -> Language | None:
-        with self._noting(location, prefix):
+        with self._noting(location, prefix, hint=True):
             return find_language(text)
         return None
 
@@ -205,7 +205,7 @@ class SourceReader(YamlReader):
         path = Path(self.path.parent, Path(inner).expanduser())
         if kind == "corpus" and "*" in inner:
             return prefix + str(path.absolute())
-        if path.exists():
+        if path.exists() or (hub and on_disk(path) != path):
             return prefix + str(path.resolve())
         if hub and HUB_ID.fullmatch(inner) and not inner.endswith((".txt", ".tsv")):
             return inner

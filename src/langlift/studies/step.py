@@ -105,7 +105,9 @@ class Step:
     def task_data(self) -> tuple[str, list[str]] | None:
         """The task's data and its other training data; None if some of it is not on this machine."""
         (data,), train = self.paths("data"), self.paths("train_data")
-        return (str(data), list(map(str, train))) if all(path.exists() for path in (data, *train)) else None
+        return (
+            (str(data), list(map(str, train))) if all(on_disk(path).exists() for path in (data, *train)) else None
+        )
 
     @property
     def trains_model(self) -> bool:
@@ -155,7 +157,16 @@ def is_unread(recipe: Any, setting: str) -> bool:
 
 def existing(path: str) -> Input:
     """A file or folder with the hash of its content; or the id of a data set, which is its own identity."""
-    return Input(path, _hash_of(path, _state(Path(path))))
+    if (folder := on_disk(path)) == Path(path):
+        return Input(path, _hash_of(path, _state(folder)))
+    content = _hash_of(str(folder), _state(folder)) + path.rpartition(":")[2]
+    return Input(path, hashlib.sha256(content.encode()).hexdigest())
+
+
+def on_disk(path: str | Path) -> Path:
+    """The path of data; of ``FOLDER:CONFIG``, a configuration of a folder in the hub's format, the folder."""
+    folder, colon, _ = str(path).rpartition(":")
+    return Path(folder) if colon and Path(folder).is_dir() and not Path(path).exists() else Path(path)
 
 
 def data_source(text: str) -> Input:

@@ -75,6 +75,11 @@ def read_study(path: Path) -> Study:
     path = path / STUDY if path.is_dir() else path
     if not path.exists() and (shipped := SHIPPED / f"{path}.yaml").is_file():
         path = shipped
+    if not path.exists():
+        raise InputError(
+            f"{path}: no such study file",
+            f"shipped: {', '.join(sorted(one.stem for one in SHIPPED.glob('*.yaml')))}",
+        )
     reader = _StudyReader(path)
     with yaml_readable(path):
         reader.loader = YamlLoader(path.read_text(encoding="utf-8"))
@@ -180,7 +185,7 @@ class _StudyReader(SourceReader):
 
     def _axes(self, entry: Entry | None, training: str, data: Mapping[str, Any]) -> dict[str, Axis]:
         axes = {}
-        for name, (place, node) in self._block(entry, "axes").items():
+        for name, (place, node) in self._block(entry, "axes", kind="axis").items():
             value = self._value(node)
             if not (values := value if isinstance(value, list) else [value]):
                 self._error(place, f"the axis '{name}' is empty")
