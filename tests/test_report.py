@@ -26,6 +26,7 @@ RESOURCE = re.compile(r"""\b(?:src|href|url)\s*[=(]\s*["']?\s*(?:https?:)?//""",
 def study(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report") / "made-up"
     make_study(folder)
+    (folder / "study.yaml").write_text("name: Small <and> made up\n", encoding="utf-8")
     return folder
 
 
@@ -205,6 +206,7 @@ def test_exports_parse(page, study):
 def test_what_users_wrote_is_escaped(page):
     assert "&lt;a&amp;b&gt;_text" in page[2]
     assert "<a&b>" not in page[2]
+    assert "<h1>Small &lt;and&gt; made up</h1>" in page[2], "the study's name"
     table = Table("n", "50 % of a_b", ["x & y"], [[Cell("~^\\{}")]])
     assert r"50 \% of a\_b" in as_latex(table) and r"x \& y" in as_latex(table)
     assert r"\textasciitilde{}\textasciicircum{}\textbackslash{}\{\}" in as_latex(table)

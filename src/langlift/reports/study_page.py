@@ -23,7 +23,7 @@ from langlift.studies.analysis.analysing import Analysis, analyse
 from langlift.studies.analysis.curves import MEAN, AxisCurves, Curve
 from langlift.studies.analysis.measures import Results, Spread, language_of, sort_results
 from langlift.studies.contrasts import Contrast, published_contrasts
-from langlift.studies.folder import StudyRun
+from langlift.studies.folder import StudyRun, name_of
 from langlift.studies.published import MODELS, SOURCE, what_differs
 from langlift.tasks.setups import ATTENTION
 from langlift.training.run_folder import METRICS, PROGRESS
@@ -109,7 +109,7 @@ def write_report(
         several = f"{count} runs" if analysis else f"The tables of {SOURCE}"
         page = render(
             "report.html.j2",
-            title=folders[0].resolve().name if len(folders) == 1 else several,
+            title=name_of(folders[0]) if len(folders) == 1 else several,
             lead=_lead(analysis) if analysis else f"Base: {', '.join(MODELS.values())}.",
             sections=sections,
             links={name: {kind: _link(text, kind) for kind, text in some.items()} for name, some in files.items()},

@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from langlift.adapters.method import is_whole_model
 from langlift.errors import InputError
 from langlift.files import locked, read_json, write_json
@@ -74,6 +76,13 @@ class StudyRun:
 def is_study(folder: Path) -> bool:
     """Whether a folder is a study's."""
     return (folder / RUNS).is_dir() and ((folder / STUDY).exists() or any(folder.glob(f"{RUNS}/*/{RUN}")))
+
+
+def name_of(folder: Path) -> str:
+    """The name of a study, from its file; of other folders, the folder's."""
+    file = folder / STUDY
+    name = yaml.safe_load(file.read_text(encoding="utf-8")).get("name") if file.exists() else None
+    return str(name or folder.resolve().name)
 
 
 def read_run(folder: Path) -> StudyRun:
