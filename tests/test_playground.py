@@ -18,6 +18,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from langlift import adapted
 from langlift.errors import InputError
 from langlift.evaluation.gap_filling import WordGuess
 from langlift.evaluation.surprise import WordSurprise
@@ -137,6 +138,19 @@ def test_what_cannot_be_answered_is_said_and_the_rest_is(adapted_runs: Path, tmp
     working = read_playground([adapted_runs / "topic"])
     both = replace(working, runs=[*playground.runs, *working.runs])
     assert "<ol class=guesses>" in answer_html(both, "Il-qattus raqad.")
+
+
+def test_models_are_loaded_before_the_address_is_named(adapted_runs: Path, langlift, monkeypatch):
+    """So that the first question is answered as soon as the others."""
+    loaded, load = [], adapted.load_language_model
+    monkeypatch.setattr(adapted, "load_language_model", lambda *a, **k: loaded.append(a) or load(*a, **k))
+
+    def stop(*_):
+        assert len(loaded) == 2, "base and adapted model"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("langlift.playground.page.launch", stop)
+    assert langlift("playground", adapted_runs / "seq_bn_inv").code == 130
 
 
 def test_folders_that_cannot_be_shown_are_refused(adapted_runs: Path, tmp_path: Path, langlift):
