@@ -31,7 +31,7 @@ from langlift.playground.drawing import (
     surprise_html,
     tags_html,
 )
-from langlift.playground.page import MAX_CHARACTERS, answer_html, launch, new_page
+from langlift.playground.page import MAX_CHARACTERS, Served, answer_html, launch, new_page
 from langlift.playground.runs import read_playground
 from langlift.tasks.conllu import sentence_of
 from langlift.tasks.dependencies import Parse
@@ -146,11 +146,13 @@ def test_models_are_loaded_before_the_address_is_named(adapted_runs: Path, langl
     monkeypatch.setattr(adapted, "load_language_model", lambda *a, **k: loaded.append(a) or load(*a, **k))
 
     def stop(*_):
-        assert len(loaded) == 2, "base and adapted model"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("langlift.playground.page.launch", stop)
-    assert langlift("playground", adapted_runs / "seq_bn_inv").code == 130
+    monkeypatch.setattr("langlift.playground.page.launch", lambda *_: Served("http://here/"))
+    monkeypatch.setattr("gradio.Blocks.block_thread", stop)
+    result = langlift("playground", adapted_runs / "seq_bn_inv")
+    assert result.code == 130 and "The playground is at http://here/" in result.err
+    assert len(loaded) == 2, "base and adapted model"
 
 
 def test_folders_that_cannot_be_shown_are_refused(adapted_runs: Path, tmp_path: Path, langlift):

@@ -106,8 +106,8 @@ def playground(
 
     shown = read_playground(runs, text, base)
     page = new_page(shown)
-    answer_html(shown, "a")  # loads the models now, so that the first question does not wait for them
     served = launch(page, port, open_browser, host)
+    answer_html(shown, "a")  # loads the models now, so that the first question does not wait for them
     if as_json:
         print_json(served)
     note(f"The playground is at {served.address} (Ctrl-C stops it)")

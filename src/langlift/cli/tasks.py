@@ -209,6 +209,7 @@ def predict(
     elif out != STANDARD:
         most = ", ".join(f"{label} {number}" for label, number in result.counts.items())
         note(f"{result.rows:,} rows labelled with {result.run} ({most}); written to {out}")
+        note(f"Next: langlift playground {shlex.quote(str(run))}")
 
 
 @command("prompting.running:PromptResult", PromptRecipe, defaults=GUESSED, trusting=True)
