@@ -42,9 +42,6 @@ def diagnose(
     as_json: bool,
 ) -> None:
     """Compare base models for a language or a family: measurements, advice and the next commands."""
-    from langlift.evaluation.scores import require_known
-
-    require_known("fast", precision or "auto")
     family = None
     if Path(subject).suffix in (".yaml", ".yml"):
         from langlift.diagnosis.advice import FamilyPlan
@@ -62,8 +59,10 @@ def diagnose(
             raise InputError("no text is given", "give a text file in the language with --text")
         data, bases = {find_language(subject): (text,)}, list(filter(None, bases))
     say(f"Loading {' and '.join(map(str, bases))} ...")
+    from langlift.evaluation.scores import require_known
     from langlift.reports.diagnosis_page import check_picture, write_diagnosis
 
+    require_known("fast", precision or "auto")
     if out is not None:
         check_picture(out)
     from dataclasses import replace
