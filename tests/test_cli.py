@@ -178,7 +178,7 @@ def test_bad_names_and_values(langlift, tiny_bert: Path, tiny_xlm_roberta: Path,
         (["adapt", "Sami", *adapt[2:]], "sme_Latn (Northern Sami)"),
         ([*adapt, "--method", "prefix"], f"method must be one of {', '.join(METHODS)}, not"),
         ([*adapt, "--objective", "clm"], "objective must be one of mlm"),
-        ([*adapt, "--steps", "0", "--lr", "-1"], "learning_rate must be above 0"),
+        ([*adapt, "--steps", "0", "--lr", "-1"], "--learning-rate must be above 0"),
         ([*adapt, "--set", "stpes=3"], "did you mean steps?"),
         ([*adapt, "--preset", "huge"], "no such preset"),
         ([*adapt, "--config", tmp_path / "none.yaml"], "cannot be read"),
@@ -275,7 +275,7 @@ def test_an_option_has_its_settings_full_name_too(langlift, tmp_path: Path) -> N
     command = ["task", "topic", "--base", "langlift-nano", "--data", tmp_path, "--out", tmp_path / "run", "--json"]
     for option in ("--lr", "--learning-rate"):
         refusal = langlift(*command, option, 2)
-        assert (refusal.code, refusal.error["error"]) == (2, "flag: learning_rate must be at most 1, not 2.0")
+        assert (refusal.code, refusal.error["error"]) == (2, "--learning-rate must be at most 1, not 2.0")
 
 
 def test_the_command_line_page_is_up_to_date() -> None:

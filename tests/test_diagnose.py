@@ -196,8 +196,11 @@ def test_what_keeps_the_vocabulary_is_the_same_advice_as_without_need_of_another
     base = base_of(unknown_words=0.05)
     chosen = plan(text, base)
     assert chosen.vocabulary == "extend"
-    kept = advise(text, base, chosen, recipe_for(base.base, chosen)).alternative
-    assert len(kept) == 1 and "--method lora" in kept[0]
+    advice = advise(text, base, chosen, recipe_for(base.base, chosen))
+    [kept] = advice.alternative
+    assert "--method lora" in kept
+    steps = int(kept.partition("--steps ")[2].split()[0])
+    assert advice.alternative_seconds == steps * 0.5, "as timed"
 
 
 def family_advice(languages: list[LanguageText], bases: list[BaseMeasures], **settings) -> Advice:
@@ -300,7 +303,9 @@ def test_two_bases_are_ranked(langlift, tiny_bert: Path, tiny_xlm_roberta: Path,
     assert "<svg" in content and "tokens per word" in content and "langlift adapt" in content
 
     shown = langlift(*arguments, "--sentences", 2, "--no-timing")
-    assert "Best first" in shown.out and "not timed" in shown.out and "Next:" in shown.out
+    assert "Best first" in shown.out and "not timed" in shown.out
+    quick, longer = shown.out.index("\nNext: the quick way"), shown.out.index("What is recommended takes longer.")
+    assert quick < longer < shown.out.index("\nIn commands:\n"), "the cheap way leads"
 
 
 def test_a_base_that_reads_only_blanks_ranks_last(

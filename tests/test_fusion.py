@@ -531,7 +531,7 @@ def test_fuse_says_what_it_cannot_do(
         (fuse_with("--task", "parsing"), "unknown task 'parsing'"),
     ):
         assert result.code == 2 and message in result.err
-        assert result.err.count("\n") <= 3 and "Traceback" not in result.err
+        assert result.err.count("\n") <= 4 and "Traceback" not in result.err
         assert not (tmp_path / "out").exists()
 
 

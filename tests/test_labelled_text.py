@@ -348,3 +348,11 @@ def test_all_seeds_are_tested_on_the_same_part_of_a_single_file(tmp_path, tiny_b
     texts = [[json.loads(line)["text"] for line in lines.splitlines()] for lines in seeds]
     assert texts[0] == texts[1] and len(texts[0]) == 6
     assert "split 80/10/10" in json.loads((run / "metrics.json").read_text("utf-8"))["remarks"][0]
+
+
+def test_a_test_set_of_one_label_is_remarked_on(tmp_path):
+    """The first rows of a table sorted by label: the most frequent label would score 100."""
+    good = task_folder(tmp_path / "good")
+    bad = task_folder(tmp_path / "bad", test="category\ttext\npolitika\tx\npolitika\ty\n")
+    assert remarks_of(good) == []
+    assert remarks_of(bad) == ["all test examples have the same label, so the scores mean little: mix the rows"]

@@ -18,6 +18,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from langlift import adapted
 from langlift.errors import InputError
 from langlift.evaluation.gap_filling import WordGuess
 from langlift.evaluation.surprise import WordSurprise
@@ -30,7 +31,7 @@ from langlift.playground.drawing import (
     surprise_html,
     tags_html,
 )
-from langlift.playground.page import MAX_CHARACTERS, answer_html, launch, new_page
+from langlift.playground.page import MAX_CHARACTERS, Served, answer_html, launch, new_page
 from langlift.playground.runs import read_playground
 from langlift.tasks.conllu import sentence_of
 from langlift.tasks.dependencies import Parse
@@ -137,6 +138,21 @@ def test_what_cannot_be_answered_is_said_and_the_rest_is(adapted_runs: Path, tmp
     working = read_playground([adapted_runs / "topic"])
     both = replace(working, runs=[*playground.runs, *working.runs])
     assert "<ol class=guesses>" in answer_html(both, "Il-qattus raqad.")
+
+
+def test_models_are_loaded_before_the_address_is_named(adapted_runs: Path, langlift, monkeypatch):
+    """So that the first question is answered as soon as the others."""
+    loaded, load = [], adapted.load_language_model
+    monkeypatch.setattr(adapted, "load_language_model", lambda *a, **k: loaded.append(a) or load(*a, **k))
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("langlift.playground.page.launch", lambda *_: Served("http://here/"))
+    monkeypatch.setattr("gradio.Blocks.block_thread", stop)
+    result = langlift("playground", adapted_runs / "seq_bn_inv")
+    assert result.code == 130 and "The playground is at http://here/" in result.err
+    assert len(loaded) == 2, "base and adapted model"
 
 
 def test_folders_that_cannot_be_shown_are_refused(adapted_runs: Path, tmp_path: Path, langlift):

@@ -61,16 +61,28 @@ def test_the_last_line_is_not_repeated(clock, capsys):
 
 def test_the_rate_of_a_resumed_run_counts_only_what_was_done_since(clock, capsys):
     with ProgressBar("training", 100, unit="rows", done=80) as bar:
-        clock.now += 20
-        bar.advance(10)
-        assert capsys.readouterr().err == "training: 90/100 rows  20 s elapsed, 20 s remaining\n"
+        clock.now += 2
+        bar.advance(2)
+        clock.now += 18
+        bar.advance(9)
+        assert capsys.readouterr().err == "training: 91/100 rows  20 s elapsed, 18 s remaining\n"
 
 
-def test_the_time_left_is_unknown_before_anything_is_done(clock, capsys):
+def test_the_time_left_is_estimated_once_a_step_has_been_timed_without_what_came_before(clock, capsys):
     with ProgressBar("training", 100) as bar:
+        clock.now += 220  # loading, the validation before training, and one step
+        bar.advance(1)
+        assert capsys.readouterr().err == "training: 1/100 steps  3 min 40 s elapsed, unknown time remaining\n"
+        clock.now += 11
+        bar.advance(1)
+        assert capsys.readouterr().err == "training: 2/100 steps  3 min 51 s elapsed, 17 min 58 s remaining\n"
+
+
+def test_without_a_total_the_rate_is_shown_from_the_first_report_on(clock, capsys):
+    with ProgressBar("labelling", None, "rows") as bar:
         clock.now += 20
-        bar.advance(0)
-        assert "unknown time remaining" in capsys.readouterr().err
+        bar.advance(100)
+        assert capsys.readouterr().err == "labelling: 100 rows  20 s elapsed, 5 rows/s\n"
 
 
 def test_short_work_and_failed_work_print_no_last_line(clock, capsys):

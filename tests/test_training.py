@@ -497,8 +497,9 @@ def test_a_run_first_shows_what_it_trains_on(tiny_xlm_roberta: Path, tmp_path: P
     (first,) = [number for number, line in enumerate(said) if "the model reads them as" in line]
     rows = len(encode(tokenizer, texts.train, QUICK.max_tokens, "text"))
     assert f"data: {rows:,} rows with" in said[first] and "each seen about 0.0 times" in said[first]
-    shown = [line.strip().rstrip("…") for line in said[first + 1 : first + 4]]
-    assert shown[0] and " ".join(tokenizer.tokenize(texts.train[0])).startswith(shown[0])
+    shown = [line.strip().rstrip("…") for line in said[first + 1 : first + 11]]
+    assert all(shown) and " ".join(tokenizer.tokenize(texts.train[0])).startswith(shown[0])
+    assert shown[-1] in " ".join(tokenizer.tokenize(texts.train[-1])), "the last of ten, evenly spread"
     assert not any("warning" in line for line in said)
 
     adapt(find_language("uig_Arab"), str(tiny_xlm_roberta), MALTESE, tmp_path / "uyghur", recipe)

@@ -32,13 +32,15 @@ def progress_to(listener: Listener) -> Iterator[None]:
 class ProgressBar:
     """Context manager that shows the progress of ``total`` units of work; ``note`` is free text such as the loss.
 
-    If the total is unknown (None), the rate is shown instead of the remaining time.
+    If the total is unknown (None), the rate is shown instead of the remaining time, which is estimated from what
+    is done after the first report: before it, work such as the first validation takes time of its own.
     """
 
     def __init__(self, title: str, total: int | None, unit: str = "steps", done: int = 0) -> None:
-        self._title, self._total, self._unit, self._done, self._first = title, total, unit, done, done
+        self._title, self._total, self._unit, self._done = title, total, unit, done
         self._note = ""
         self._printed: int | None = None
+        self._timed: tuple[int, float] | None = None  # units and time at the first report
         self._started = self._last_line = time.monotonic()
         self._bar: Progress | None = None
 
@@ -69,6 +71,7 @@ class ProgressBar:
     def advance(self, units: int = 1, note: str | None = None) -> None:
         """Report that ``units`` more are done, and set the note."""
         self._done += units
+        self._timed = self._timed or (self._done, time.monotonic())
         if note is not None:
             self._note = note
         if _listener is not None:
@@ -81,12 +84,14 @@ class ProgressBar:
     def _print_line(self) -> None:
         self._printed, self._last_line = self._done, time.monotonic()
         elapsed = self._last_line - self._started
-        rate = (self._done - self._first) / max(elapsed, 1e-9)
         note = f"  {self._note}" if self._note else ""
         if self._total is None:
-            done, rest = f"{self._done:,}", f"{rate:,.0f} {self._unit}/s"
+            done, rest = f"{self._done:,}", f"{self._done / max(elapsed, 1e-9):,.0f} {self._unit}/s"
         else:
-            remaining = (self._total - self._done) / rate if rate > 0 else float("nan")
+            first, since = self._timed or (self._done, self._last_line)
+            each = (self._last_line - since) / (self._done - first) if self._done > first else float("nan")
+            left = self._total - self._done
+            remaining = left * each if left else 0.0
             done, rest = f"{self._done}/{self._total}", f"{readable_seconds(remaining)} remaining"
         print(  # noqa: T201
             f"{self._title}: {done} {self._unit}{note}  {readable_seconds(elapsed)} elapsed, {rest}",

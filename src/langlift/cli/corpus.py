@@ -60,7 +60,7 @@ def build(
         "read": result.read,
         **{f"- {name.replace('_', ' ')}": dropped for name, dropped in result.filters.items()},
         "kept": result.kept,
-        **{f"  {name}.jsonl": split for name, split in result.splits.items()},
+        **{f"  {name}.jsonl": split | {"bytes": None} for name, split in result.splits.items()},  # as JSON, more
     }
     units = ("documents", "lines", "bytes")
     rows = [(name, *(f"{n[unit]:,}" if n.get(unit) else "" for unit in units)) for name, n in steps.items()]

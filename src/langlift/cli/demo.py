@@ -20,6 +20,7 @@ def demo(
 ) -> Iterator[Any]:
     """Adapt the bundled model to Maltese with the bundled text: offline, in minutes, on a laptop."""
     note(f"Loading {DEFAULT_BASE}, a multilingual model that has never seen Maltese ...")
+    note("Then it trains an adapter, and a topic classifier twice without the adapter and twice with it")
     from langlift import demonstration
 
     result = demonstration.demo(out, seed)

@@ -20,6 +20,7 @@ from langlift.cli.options import (
     print_table,
 )
 from langlift.errors import InputError
+from langlift.progress import readable_seconds, say
 
 if TYPE_CHECKING:
     from langlift.diagnosis.diagnosing import BaseDiagnosis, Diagnosis, LanguageDiagnosis
@@ -41,9 +42,6 @@ def diagnose(
     as_json: bool,
 ) -> None:
     """Compare base models for a language or a family: measurements, advice and the next commands."""
-    from langlift.evaluation.scores import require_known
-
-    require_known("fast", precision or "auto")
     family = None
     if Path(subject).suffix in (".yaml", ".yml"):
         from langlift.diagnosis.advice import FamilyPlan
@@ -60,8 +58,11 @@ def diagnose(
         if text is None:
             raise InputError("no text is given", "give a text file in the language with --text")
         data, bases = {find_language(subject): (text,)}, list(filter(None, bases))
+    say(f"Loading {' and '.join(map(str, bases))} ...")
+    from langlift.evaluation.scores import require_known
     from langlift.reports.diagnosis_page import check_picture, write_diagnosis
 
+    require_known("fast", precision or "auto")
     if out is not None:
         check_picture(out)
     from dataclasses import replace
@@ -101,17 +102,20 @@ def _show(result: "Diagnosis") -> None:
     for base in list(result.ranking)[1:]:
         if result.ranking[base] is None:
             print_rich(f"\n{_short(base)} has no MLM head: {head_hint(base)}")
-    print_rich(f"\n{result.advice.text}")
-    ways = {"Next:": result.advice.commands}
-    if result.advice.alternative:
-        ways = {
-            "Next: the quick way, an adapter on the current vocabulary": result.advice.alternative,
-            "Or what is recommended, which takes longer:": result.advice.commands,
-        }
-    for title, commands in ways.items():
-        typer.echo("\n".join([f"\n{title}", *(f"  {line}" for line in commands)]))
+    advice, lead, title = result.advice, "", "Next:"
+    if advice.alternative:
+        seconds = advice.alternative_seconds
+        most = "" if seconds is None else f" (at most {readable_seconds(seconds)} on this machine)"
+        _show_commands(f"Next: the quick way, an adapter on the current vocabulary{most}", advice.alternative)
+        lead, title = "What is recommended takes longer. ", "In commands:"
+    print_rich(f"\n{lead}{advice.text}")
+    _show_commands(title, advice.commands)
     if result.picture is not None:
         note(f"Chart: {result.picture}")
+
+
+def _show_commands(title: str, commands: list[str]) -> None:
+    typer.echo("\n".join([f"\n{title}", *(f"  {line}" for line in commands)]))
 
 
 def _show_language(language: "LanguageDiagnosis") -> None:

@@ -29,6 +29,8 @@ def languages(
     yield LanguageTable(entries)
     if query is not None:
         _show(entries[0])
+        code = entries[0].language
+        note(f"Next: langlift corpus build {code} --source file:YOUR_TEXT.txt --out data/{code}")
         return
     print_table(
         "Languages in the shipped tables",

@@ -18,6 +18,7 @@ from langlift.cli.options import (
     print_json,
     print_table,
 )
+from langlift.progress import say
 
 
 @command("reports.costs:CostTable")
@@ -99,11 +100,14 @@ def playground(
     as_json: bool,
 ) -> None:
     """Try runs on a local web page: fill gaps, compare base and adapted model, label text."""
-    from langlift.playground.page import launch, new_page
+    say(f"Loading {' and '.join(map(str, runs))} ...")
+    from langlift.playground.page import answer_html, launch, new_page
     from langlift.playground.runs import read_playground
 
-    page = new_page(read_playground(runs, text, base))
+    shown = read_playground(runs, text, base)
+    page = new_page(shown)
     served = launch(page, port, open_browser, host)
+    answer_html(shown, "a")  # loads the models now, so that the first question does not wait for them
     if as_json:
         print_json(served)
     note(f"The playground is at {served.address} (Ctrl-C stops it)")

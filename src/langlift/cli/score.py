@@ -1,5 +1,6 @@
 """``langlift score``."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +20,7 @@ from langlift.cli.options import (
     option,
     show,
 )
+from langlift.progress import say
 
 
 @command("evaluation.pseudo_perplexity:Score", trusting=True)
@@ -51,6 +53,7 @@ def score(
     from langlift.corpus.text_data import texts_to_score
 
     texts = texts_to_score(text, split, sentences)
+    say(f"Loading {base} ...")
     from langlift.evaluation.pseudo_perplexity import score_model
     from langlift.hub_folders import local_folder
 
@@ -62,7 +65,7 @@ def score(
     show(
         f"{base}{f' + {adapter}' if adapter else ''} on {text}",
         [
-            (f"{key.replace('_', '-')} (per token)", f"{record[key]:,.2f}"),
+            (f"{key.replace('_', '-')} (per token; lower is better)", f"{record[key]:,.2f}"),
             ("per character", f"{result.per_character:.3f}"),
             ("per byte", f"{result.per_byte:.3f}"),
             ("unknown tokens", f"{result.unknown_share:.2%}"),
@@ -76,3 +79,5 @@ def score(
         typer.echo(f"{sentence[key]:.2f}\t{sentence['text']}")
     if result.truncated:
         note(f"{result.truncated} sentences were longer than the model's maximum input and were cut")
+    if adapter:
+        note(f"Next: langlift playground {shlex.quote(str(adapter))} --text {shlex.quote(str(text))}")

@@ -1,5 +1,6 @@
 """``langlift task``, ``fuse``, ``predict`` and ``prompt``."""
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +27,7 @@ from langlift.cli.options import (
     show,
 )
 from langlift.errors import InputError
+from langlift.progress import say
 from langlift.prompting.recipe import PromptRecipe
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.task import PROMPTED, TASKS, Task, task_called, task_recipe
@@ -82,6 +84,7 @@ def _train(
     resume: bool,
 ) -> Iterator[Any]:
     recipe = task_recipe(task.name, base=base.name, **settings)
+    say(f"Loading {base} ...")
     from langlift.reports.run_charts import write_fusion_map
     from langlift.tasks.runner import train_task
     from langlift.tasks.setups import ATTENTION
@@ -109,6 +112,7 @@ def _train(
             ("written to", str(out)),
         ],
     )
+    note(f"Next: langlift predict {shlex.quote(str(out))} --text YOUR_SENTENCES.txt")
 
 
 def scores(task: Task, what: str, result: "TaskResult") -> list[tuple[str, str]]:
@@ -190,19 +194,22 @@ def predict(
 ) -> None:
     """Label your own text, of any length, with a trained task run; predictions have probabilities."""
     from langlift.corpus.text_files import STANDARD
-    from langlift.hub_folders import local_folder
-    from langlift.tasks.prediction import label_file, load_trained_task
 
     if as_json and out == STANDARD:
         raise InputError("--json cannot be combined with predictions on stdout", "name a file with --out")
     if STANDARD not in (text, out) and out.resolve() == text.resolve():
         raise InputError(f"--out {out}: is the input file", "choose another name")
+    say(f"Loading {run} ...")
+    from langlift.hub_folders import local_folder
+    from langlift.tasks.prediction import label_file, load_trained_task
+
     result = label_file(load_trained_task(local_folder(run), seed, base), text, out, word_column)
     if as_json:
         print_json(result)
     elif out != STANDARD:
         most = ", ".join(f"{label} {number}" for label, number in result.counts.items())
         note(f"{result.rows:,} rows labelled with {result.run} ({most}); written to {out}")
+        note(f"Next: langlift playground {shlex.quote(str(run))}")
 
 
 @command("prompting.running:PromptResult", PromptRecipe, defaults=GUESSED, trusting=True)

@@ -23,6 +23,7 @@ from langlift.cli.options import (
     show,
 )
 from langlift.errors import InputError
+from langlift.progress import say
 from langlift.training.recipes import CAUSAL, AdaptRecipe, FamilyRecipe, FurtherRecipe, PretrainRecipe
 
 
@@ -48,6 +49,7 @@ def adapt(
 
     recipe = resolve(AdaptRecipe, "adapt", base=base.name, **settings)
     resolved = find_language(language)
+    say(f"Loading {base} ...")
     from langlift.training import adaptation
 
     weights = None if data_weights is None else _weights(data_weights)

@@ -89,7 +89,8 @@ def resolve(
         try:
             values[key] = _checked(value, hints[key], settings[key].metadata)
         except ValueError as error:
-            problems.append(f"{source}: {key} {error}")
+            place = f"--{key.replace('_', '-')}" if source == "flag" else f"{source}: {key}"
+            problems.append(f"{place} {error}")
         given_by[key] = source
         replaced = getattr(kind, "REPLACES", {}).get(key)
         if replaced in values and given_by[replaced] != source:
@@ -99,7 +100,9 @@ def resolve(
         problems = getattr(recipe, "conflicts", list)()
         if not problems:
             return recipe
-    raise InputError("; ".join(problems), f"settings of {section}: {', '.join(settings)}")
+    known = all(key in settings for _, key, _ in given_settings)
+    hint = f"see langlift {section} --help" if known else f"settings of {section}: {', '.join(settings)}"
+    raise InputError("; ".join(problems), hint)
 
 
 def preset_settings(name: str, section: str) -> list[Given]:

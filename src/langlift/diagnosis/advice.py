@@ -80,7 +80,7 @@ class Advice:
 
     ``vocabulary`` is keep, extend or specialise; ``seconds`` is the expected time of ``steps`` on this machine
     (None if it was not measured). ``alternative`` are the commands that train an adapter on the current vocabulary
-    where the whole model is recommended: cheaper, but worse.
+    where the whole model is recommended: cheaper, but worse; ``alternative_seconds`` is the most that takes here.
     """
 
     vocabulary: str
@@ -91,6 +91,7 @@ class Advice:
     text: str
     commands: list[str]
     alternative: list[str]
+    alternative_seconds: float | None = None
 
 
 def plan(text: LanguageText, base: BaseMeasures) -> Plan:
@@ -182,11 +183,13 @@ def advise(text: LanguageText, base: BaseMeasures, chosen: Plan, recipe: AdaptRe
     seconds = None if base.step is None else round(steps * base.step.seconds, 1)
     overnight = 0 if base.step is None else max(1, int(LIMITS["one_sitting"] / base.step.seconds))
     sizes = {source: text.published[source] for source in ("glotcc", "wikipedia") if source in text.published}
-    alternative = []
+    alternative, quick = [], None
     if METHODS[chosen.method].whole_model:
         kept = _adapter_plan(text, base, [])
         kept_recipe = recipe_for(base.base, kept)
-        alternative = _commands(text, base, kept, kept_recipe, max(1, min(kept_recipe.steps, maximum)))
+        fewer = max(1, min(kept_recipe.steps, maximum))
+        alternative = _commands(text, base, kept, kept_recipe, fewer)
+        quick = None if base.step is None else round(fewer * base.step.seconds, 1)
     words = _in_words(
         "advice.txt",
         text=text,
@@ -205,7 +208,9 @@ def advise(text: LanguageText, base: BaseMeasures, chosen: Plan, recipe: AdaptRe
         more_text=next((name for name, one in sizes.items() if one.megabytes * 1e6 > 2 * text.size.bytes), None),
     )
     commands = _commands(text, base, chosen, recipe, steps)
-    return Advice(chosen.vocabulary, chosen.method, chosen.objective, steps, seconds, words, commands, alternative)
+    return Advice(
+        chosen.vocabulary, chosen.method, chosen.objective, steps, seconds, words, commands, alternative, quick
+    )
 
 
 def _commands(text: LanguageText, base: BaseMeasures, chosen: Plan, recipe: AdaptRecipe, steps: int) -> list[str]:

@@ -47,8 +47,11 @@ def answer_html(playground: Playground, text: str) -> str:
             return draw("message", "None of these runs can fill gaps: add a run of langlift adapt.")
         title, fill = "Words for the gap", lambda run: guesses_html(text, run.fill(text, GUESSES))
         return "".join(draw("section", title, _side_by_side(run, fill)) for run in adapted)
-    title, surprise = "How surprising each word is", lambda run: surprise_html(run.surprise(text))
-    parts = [draw("section", title, _side_by_side(run, surprise)) for run in adapted]
+    title = "How surprising each word is, in bits (stronger colour: more for its length)"
+    parts = [
+        draw("section", title, _side_by_side(run, lambda one: surprise_html(one.surprise(text))))
+        for run in adapted
+    ]
     for run in playground.runs:
         if run.task is not None:
             label = _safely(lambda one: label_html(getattr(one, one.methods[0])(text)), run.run)
@@ -141,7 +144,8 @@ def launch(page: "Blocks", port: int, open_browser: bool, host: str = LOOPBACK[0
             css=files("langlift.playground").joinpath("page.css").read_text(encoding="utf-8"),
         )
     except OSError as error:
-        raise LangliftError(f"port {port} cannot be used ({error})", "choose another with --port") from error
+        hint = "stop the program that has it, perhaps another playground, or choose another with --port"
+        raise LangliftError(f"port {port} cannot be used", hint) from error
     return Served(str(address))
 
 

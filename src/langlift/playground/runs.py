@@ -111,7 +111,7 @@ def _shown(folder: Path, recipe: dict[str, Any], base: BaseName, bases: dict[str
     scores = (
         []
         if before is None or after is None
-        else [("finds hidden tokens", f"{100 * exp(-before):.2g} % → {100 * exp(-after):.2g} %")]
+        else [("finds hidden word pieces", f"{100 * exp(-before):.2g} % → {100 * exp(-after):.2g} %")]
     )
     of = base.or_else(str(inputs.get("base") or "")).name
     title = f"{settings.get('method', command)} on {Path(of).name}"

@@ -243,6 +243,9 @@ class Learner(ABC, Generic[Input, Gold]):
                             f"{item.place(number)}: the {self.what} '{label}' never occurs in the training data",
                             f"a misspelt {self.what}?",
                         )
+        tested_labels = {item.gold for item in test if isinstance(item.gold, str)}
+        if len(tested_labels) == 1 < len(test):
+            reading.remark(f"all test examples have the same {self.what}, so the scores mean little: mix the rows")
         splits = [Split([one.input for one in some], [one.gold for one in some]) for some in (train, dev, test)]
         return TaskData(
             splits[0], splits[1], splits[2], labels, digest(sources, tested), reading.counts, reading.remarks

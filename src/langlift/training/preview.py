@@ -14,7 +14,7 @@ from langlift.training.examples import evenly_spread
 from langlift.training.recipes import AdaptRecipe
 from langlift.training.training_data import TrainingData
 
-ROWS, WIDTH, SAMPLED = 3, 110, 300
+ROWS, WIDTH, SAMPLED = 10, 78, 300
 """How many rows are shown, of how many characters, and how many texts are examined for their script."""
 
 
@@ -25,8 +25,8 @@ def show_preview(
     rows, tokens = len(data.train), int(data.train.lengths.sum())
     times = recipe.steps * recipe.batch_size / rows
     say(
-        f"data: {rows:,} rows with {tokens:,} tokens to train on, each seen about {times:.1f} times; the model "
-        "reads them as"
+        f"data: {rows:,} rows with {tokens:,} tokens to train on, each seen about {times:.1f} times in "
+        f"{recipe.steps:,} steps; the model reads them as"
     )
     for number in evenly_spread(rows, ROWS):
         line = " ".join(tokenizer.convert_ids_to_tokens(data.train[number].ids.tolist(), skip_special_tokens=True))
