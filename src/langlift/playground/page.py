@@ -141,7 +141,7 @@ def launch(page: "Blocks", port: int, open_browser: bool, host: str = LOOPBACK[0
             css=files("langlift.playground").joinpath("page.css").read_text(encoding="utf-8"),
         )
     except OSError as error:
-        raise LangliftError(f"port {port} cannot be used ({error})", "choose another with --port") from error
+        raise LangliftError(f"port {port} on {host} is not free", "choose another with --port") from error
     return Served(str(address))
 
 
