@@ -183,8 +183,16 @@ def test_what_cannot_be_asked_is_refused(adapted_runs: Path, tmp_path: Path, tin
     assert model.fill([]) == model.surprise([]) == []
     with pytest.raises(InputError, match="text 2 is empty"):
         model.surprise(["Illum", " "])
-    with pytest.raises(InputError, match="no such model folder"):
-        Adapted.load("./nowhere").fill("___")
+    for top in (0, -3):
+        with pytest.raises(InputError, match="cannot be found"):
+            model.fill("Il-qattus ___ fuq.", top)
+    with pytest.raises(InputError, match="no such run or model"):
+        Adapted.load("./nowhere")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.txt").write_text("Illum", encoding="utf-8")
+    for name in ("empty", "text.txt"):
+        with pytest.raises(InputError, match="neither a run nor a model"):
+            Adapted.load(tmp_path / name)
     (tmp_path / "recipe.yaml").write_text("command: adapt\n")
     with pytest.raises(InputError, match="not finished"):
         Adapted.load(tmp_path)

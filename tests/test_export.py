@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -25,13 +27,17 @@ from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach
 from langlift.adapters.lora import LoraConfig
 from langlift.backbones.base_name import BaseName
-from langlift.backbones.loading import load_model
+from langlift.backbones.loading import load_model, load_tokenizer
 from langlift.backbones.registry import BACKBONES
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
+from langlift.checkpoints.exporting import export_adapter
+from langlift.checkpoints.importing import import_adapters
 from langlift.errors import InputError
 from langlift.model_cards import split_front_matter
 from langlift.sharing import onnx_graph, reference
+from langlift.sharing.exporting import export
 from langlift.sharing.plain_model import SENTENCE_HEADS, TOKEN_HEADS, export_transformers, head_parts
+from langlift.sharing.pushing import push
 from langlift.tasks.conllu import sentence_of
 from langlift.tasks.prediction import load_trained_task
 from langlift.tasks.recipe import TaskRecipe
@@ -126,6 +132,7 @@ def test_a_classifier_as_transformers_own(
         assert theirs == pytest.approx(list(ours["probabilities"].values()), abs=1e-5)
     front, text = split_front_matter((tmp_path / "out" / "README.md").read_text(encoding="utf-8"))
     assert front["pipeline_tag"] == "text-classification" and "AutoModelForSequenceClassification" in text
+    assert "## The run" in text and "macro-F1 on test" in text, "the card of the seed that was exported"
     record = json.loads((tmp_path / "out" / "export.json").read_text())
     assert record["difference"] == result.json["difference"] and record["method"] == "full"
     assert sorted(result.json["files"]) == sorted(path.name for path in (tmp_path / "out").iterdir())
@@ -165,6 +172,10 @@ def test_lora_is_added_to_the_base(
         name for name, weight in merged.state_dict().items() if not torch.equal(weight, before.state_dict()[name])
     }
     assert len(changed) == 4 and all("query.weight" in name or "value.weight" in name for name in changed)
+    hub, back = str(tmp_path / "hub"), str(tmp_path / "back")  # strings are paths, too
+    export_adapter(str(adapter), "adapterhub", hub)
+    assert import_adapters(hub, back).adapters[0].method == "lora"
+    assert "adapter_model.safetensors" in push(back, "anna/back", dry_run=True).files
 
 
 def test_a_whole_model_is_copied(
@@ -184,6 +195,26 @@ def test_a_whole_model_is_copied(
     assert 'AutoModelForMaskedLM.from_pretrained("anna/plain")' in sent["card"]
 
 
+def test_a_model_stored_in_16_bits_loads_in_32_with_transformers_4_and_5(tmp_path: Path) -> None:
+    export("langlift-nano", "transformers", str(tmp_path / "out"))
+    assert AutoModelForMaskedLM.from_pretrained(tmp_path / "out").dtype == torch.float32, "without options"
+    settings = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text(encoding="utf-8"))
+    assert settings["tokenizer_class"] == "PreTrainedTokenizerFast", "version 4 has no TokenizersBackend"
+    ids = AutoTokenizer.from_pretrained(tmp_path / "out")(TEXTS[0])["input_ids"]
+    assert ids == load_tokenizer("langlift-nano")(TEXTS[0])["input_ids"]
+
+
+def test_an_export_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
+    begun = (  # SIGTERM, as from `docker stop`, once the folder is begun
+        "import os, signal, sys; from langlift.cli.main import main; import langlift.sharing.plain_model as plain;"
+        "plain.logits_on = lambda *_: os.kill(os.getpid(), signal.SIGTERM); sys.argv[1:] ="
+        f" ['export', 'langlift-nano', '--to', 'transformers', '--out', {str(tmp_path / 'out')!r}]; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", begun], capture_output=True, text=True)
+    assert done.returncode == 130 and "Error: interrupted" in done.stderr, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_no_plain_model_can_hold_is_said(
     adapted_runs: Path, langlift: Callable[..., CommandResult], tmp_path: Path
 ) -> None:
@@ -192,6 +223,9 @@ def test_what_no_plain_model_can_hold_is_said(
         assert result.code == 2 and "cannot be merged" in result.error["error"], result.err
         assert "--to onnx" in result.error["hint"] and "--to adapterhub" in result.error["hint"]
         assert not (tmp_path / "o").exists()
+    for layout in ("adapterhub", "peft"):
+        whole = langlift("export", adapted_runs / "full", "--to", layout, "--out", tmp_path / "o", "--json")
+        assert whole.code == 2 and "--to transformers or --to onnx" in whole.error["hint"], whole.err
     for model_type in BACKBONES.keys() - SENTENCE_HEADS.keys():
         with pytest.raises(InputError, match=f"sentence classifier for {model_type}"):
             head_parts(model_type, "classify", "first", Path("run"))

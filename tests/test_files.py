@@ -77,7 +77,7 @@ def test_two_at_once_do_not_meet(tmp_path: Path) -> None:
     with new_folder(tmp_path / "data") as one:
         with new_folder(tmp_path / "other") as other:
             assert one != other
-        with pytest.raises(LangliftError, match="cannot be written"), new_folder(tmp_path / "data") as second:
+        with pytest.raises(InputError, match="not empty"), new_folder(tmp_path / "data") as second:
             assert second != one
             (tmp_path / "data").mkdir()
             (tmp_path / "data" / "x").touch()

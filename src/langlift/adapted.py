@@ -13,10 +13,11 @@ from transformers import PreTrainedModel
 from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import default_device, is_causal
 from langlift.checkpoints.adapter_folder import load_language_model
+from langlift.checkpoints.layouts import CONFIG_FILE
 from langlift.errors import InputError
 from langlift.evaluation.gap_filling import WordGuess, most_likely_words
 from langlift.evaluation.surprise import WordSurprise, word_surprises
-from langlift.hub_folders import run_in_repository
+from langlift.hub_folders import refuse_path, run_in_repository
 from langlift.studies.folder import read_recipe
 from langlift.tasks.dependencies import Parse
 from langlift.tasks.ner import FoundEntities
@@ -53,7 +54,7 @@ class Adapted:
         ``BaseName(trust_remote_code=True)`` keeps the recorded one and allows it to run its own code.
 
         Raises:
-            InputError: the run in the folder is not finished.
+            InputError: there is no such folder, it contains neither a run nor a model, or its run is not finished.
         """
         name = BaseName(str(run_in_repository(path) or path)).name
         folder = Path(name)
@@ -61,6 +62,10 @@ class Adapted:
             raise InputError(
                 f"{folder}: the run is not finished", "run the same command with --resume to continue"
             )
+        refuse_path(name, "run or model", "give the folder that --out named, a bundled model or a hub id")
+        marks = (RECIPE, CONFIG_FILE, "config.json", "model")
+        if folder.exists() and not is_task_run(folder) and not any((folder / one).exists() for one in marks):
+            raise InputError(f"{folder}: neither a run nor a model", "give the folder that --out named")
         return cls(name, BaseName.of(base))
 
     def __repr__(self) -> str:

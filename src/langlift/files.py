@@ -212,6 +212,7 @@ def new_folder(target: Path) -> Iterator[Path]:
             staging.mkdir()
             yield staging
             settle(*files_in(staging))
+            check_new_folder(target)  # another process may have filled it since
             staging.replace(final)
 
 

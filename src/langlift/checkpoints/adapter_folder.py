@@ -142,7 +142,10 @@ def read_description(folder: Path) -> dict[str, Any]:
             f"give one of them: {folder / inner[0]}",
         )
     if (folder / "config.json").exists():
-        raise InputError(f"{folder}: contains a whole model, not an adapter", "pass a model with --base")
+        raise InputError(
+            f"{folder}: contains a whole model, not an adapter",
+            "pass a model with --base; export it with --to transformers or --to onnx",
+        )
     raise InputError(
         f"{folder}: not an adapter folder (no {layouts.CONFIG_FILE})",
         "give the folder that 'langlift adapt --out' wrote",

@@ -64,7 +64,9 @@ def file_sizes(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
 
 
-def export_adapter(source: Path, layout: str, out: Path, base: BaseName | str | None = None) -> Exported:
+def export_adapter(
+    source: Path | str, layout: str, out: Path | str, base: BaseName | str | None = None
+) -> Exported:
     """Write the adapter in ``source`` for ``adapterhub`` (adapters 1.3.0) or ``peft`` into the new folder ``out``.
 
     ``base`` is needed for folders written by PEFT, which do not state the architecture. If given, the adapter
@@ -76,6 +78,7 @@ def export_adapter(source: Path, layout: str, out: Path, base: BaseName | str | 
     """
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout '{layout}'", f"one of {', '.join(LAYOUTS)}")
+    source, out = Path(source), Path(out)
     check_new_folder(out)
     in_peft = "peft_type" in read_description(source)
     refuse_part_of_fusion(source)

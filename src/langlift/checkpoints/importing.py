@@ -51,8 +51,8 @@ class ImportResult:
 
 
 def import_adapters(
-    source: Path,
-    out: Path,
+    source: Path | str,
+    out: Path | str,
     base: BaseName | str | None = None,
     inverse_at_head: bool = True,
     name: str | None = None,
@@ -68,6 +68,7 @@ def import_adapters(
         InputError: there is no adapter, or it is damaged or not supported by langlift.
         LangliftError: ``out`` cannot be written.
     """
+    source, out = Path(source), Path(out)
     check_new_folder(out)
     members = _members(source)
     if name is not None and len(members) > 1:

@@ -74,7 +74,8 @@ def export(
 
     result = write(run, layout, out, base, int8, data)
     yield result
-    files = ", ".join(f"{name} ({size / 1e6:,.1f} MB)" for name, size in result.sizes.items())
+    sizes = {name: f" ({size / 1e6:,.1f} MB)" if size > 5e4 else "" for name, size in result.sizes.items()}
+    files = ", ".join(f"{name}{size}" for name, size in sizes.items())
     rows = [("name", result.name), ("layout", result.layout), ("files", files)]
     if result.difference is not None and result.agreement is not None:
         rows += [

@@ -139,8 +139,10 @@ def most_likely_words(
     the tokenizer's ``canonical_tokens``.
 
     Raises:
-        InputError: the text has no gap or several, or is too long for the model.
+        InputError: the text has no gap or several, or is too long for the model, or ``top`` is below 1.
     """
+    if top < 1:
+        raise InputError(f"{top} words cannot be found", "ask for at least one")
     before, after = around_gap(text)
     allowed = _allowed(forms, len(tokenizer), between=not before or before[-1].isspace())
     found: dict[str, WordGuess] = {}

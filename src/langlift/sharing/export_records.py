@@ -12,6 +12,7 @@ from langlift.checkpoints.layouts import CONFIG_FILE
 from langlift.files import write_json
 from langlift.model_cards import render_card, split_front_matter
 from langlift.sharing.reference import LIMIT, Parity
+from langlift.tasks.prediction import is_task_run, seed_folder
 from langlift.training import run_folder
 
 EXPORT_FILE, README = "export.json", "README.md"
@@ -65,7 +66,7 @@ def finish_export(
         "base": base or recorded,
     }
     measured = asdict(parity)
-    front, text = split_front_matter(read_readme(source))
+    front, text = split_front_matter(read_readme(seed_folder(source) if is_task_run(source) else source))
     front = {key: front[key] for key in KEPT_FACTS if front.get(key)}
     if origin["base"]:
         front.setdefault("base_model", origin["base"])

@@ -17,9 +17,9 @@ LAYOUTS = (*ADAPTER_LAYOUTS, "transformers", "onnx")
 
 
 def export(
-    source: Path,
+    source: Path | str,
     layout: str,
-    out: Path,
+    out: Path | str,
     base: BaseName | str | None = None,
     int8: bool = False,
     data: str | None = None,
@@ -41,7 +41,7 @@ def export(
         raise InputError(f"--int8: not for --to {layout}", "8 bits are for --to onnx")
     if data is not None and layout in ADAPTER_LAYOUTS:
         raise InputError(f"--data: not for --to {layout}", "adapters are written as they are")
-    name, base = BaseName(str(source)).name, BaseName.of(base)
+    name, out, base = BaseName(str(source)).name, Path(out), BaseName.of(base)
     folder = Path(model_location(name)) if name in BUNDLED else local_folder(name)
     if layout == "onnx":
         return export_onnx(folder, out, base, int8, data)

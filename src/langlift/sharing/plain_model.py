@@ -30,7 +30,7 @@ from langlift.checkpoints.adapter_folder import read_description
 from langlift.checkpoints.exporting import Exported
 from langlift.checkpoints.layouts import CONFIG_FILE, FUSION_CONFIG
 from langlift.errors import InputError, LangliftError
-from langlift.files import check_new_folder, new_folder, read_json
+from langlift.files import check_new_folder, new_folder, read_json, write_json
 from langlift.sharing.export_records import MODEL_FILES, finish_export
 from langlift.sharing.reference import (
     Reference,
@@ -101,6 +101,7 @@ def export_transformers(source: Path, out: Path, base: BaseName, data: str | Non
     with new_folder(out) as staging, quiet_transformers():
         expected = logits_on(run.batches, run.compute)
         auto_class = _write_model(run, source, staging)
+        _load_alike(staging)
         written = auto_class.from_pretrained(staging, dtype=torch.float32).eval()
         parity = compared(expected, logits_on(run.batches, partial(plain_logits, written)))
         require_parity(parity, f"{source} as a plain model")
@@ -157,6 +158,17 @@ def _write_model(run: Reference, source: Path, staging: Path) -> Any:
     model.save_pretrained(staging)
     run.tokenizer.save_pretrained(staging)
     return auto_class
+
+
+def _load_alike(staging: Path) -> None:
+    """Have transformers 4 and 5 load the files without options, and compute in float32, as they are compared."""
+    for name, key, found, wanted in (
+        ("config.json", "dtype", "float16", "float32"),  # 16 bits save space in bundled and pre-trained models
+        ("tokenizer_config.json", "tokenizer_class", "TokenizersBackend", "PreTrainedTokenizerFast"),
+    ):
+        settings = read_json(staging / name)
+        if settings.get(key) == found:
+            write_json(staging / name, {**settings, key: wanted})
 
 
 def _classifier(trained: TrainedTask, source: Path) -> tuple[Any, PreTrainedModel]:

@@ -43,7 +43,7 @@ class Pushed:
 
 
 def push(
-    source: Path,
+    source: Path | str,
     repository: str,
     *,
     private: bool = False,
@@ -66,7 +66,7 @@ def push(
     """
     if not REPOSITORY.fullmatch(repository):
         raise InputError(f"{repository}: not a repository's name", "it is owner/name, such as anna/welsh-xlmr")
-    publication = find_publication(source)
+    publication = find_publication(Path(source))
     remarks: list[str] = []
     new_base = _published_base(publication, base, remarks)
     public = new_base is not None and new_base not in BUNDLED and (base is not None or on_hub(new_base))
