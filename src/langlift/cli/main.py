@@ -100,9 +100,7 @@ app.command("push")(sharing.push)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad usage or bad input, 130 interrupted."""
-    if (
-        arguments is None
-    ):  # a process of its own: SIGTERM ends it like Ctrl-C, and half-written folders are removed
+    if arguments is None:  # a process of its own: SIGTERM ends it like Ctrl-C, so that nothing half-written stays
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments and "_LANGLIFT_COMPLETE" not in os.environ:  # by which a shell asks for completions
