@@ -130,9 +130,13 @@ def test_what_cannot_be_answered_is_said_and_the_rest_is(adapted_runs: Path, tmp
     assert "Type a sentence" in answer_html(playground, " \n ")
     assert f"at most {MAX_CHARACTERS:,}" in answer_html(playground, "x" * (MAX_CHARACTERS + 1))
     assert "None of these runs can fill gaps" in answer_html(playground, "Il-qattus ___")
-    playground = read_playground([adapted_runs / "seq_bn_inv", adapted_runs / "topic"], base=str(tmp_path))
+    runs = [adapted_runs / "seq_bn_inv", adapted_runs / "topic"]
+    with pytest.raises(InputError, match="neither a run nor a model"):
+        read_playground(runs, base=str(tmp_path))
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    playground = read_playground(runs, base=str(tmp_path))
     answer = answer_html(playground, "Il-qattus raqad.")
-    assert answer.count("not a model folder") == 3, "base, adapted and topic, each on its own"
+    assert answer.count(f"{tmp_path}: cannot be loaded") == 3, "base, adapted and topic, each on its own"
     broken = replace(playground.runs[0], run=SimpleNamespace(can=("fill", "surprise"), surprise=lambda _: 1 / 0))
     assert "ZeroDivisionError" in answer_html(replace(playground, runs=[broken]), "Il-qattus raqad.")
     working = read_playground([adapted_runs / "topic"])
