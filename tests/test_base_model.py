@@ -86,7 +86,7 @@ def test_of_a_right_name_that_the_hub_does_not_give_nothing_else_is_meant():
     for name in ("xlm-r", "somebody/something-else"):
         with pytest.raises(InputError) as refusal:
             load_tokenizer(name)
-        assert refusal.value.hint.startswith("give 'langlift-mini'")
+        assert "did you mean" not in refusal.value.hint and "give " in refusal.value.hint
 
 
 def test_runs_record_what_an_alias_stands_for(
@@ -210,7 +210,7 @@ def test_a_tokenizer_with_an_unusable_pattern_is_refused_in_one_line(
         with pytest.raises(SystemExit) as exit_:
             main([*map(str, command), "--json"])
         *before, line = capfd.readouterr().err.strip().splitlines()
-        assert before == [f"measuring {base}"][: len(before)], "not the library's own report"
+        assert before == [f"Loading {base} ...", f"measuring {base}"][: len(before)], "not the library's own report"
         error = json.loads(line)["error"]
         assert exit_.value.code == 2 and "unmatched parenthesis" in error and str(base) in error, command
         assert not (tmp_path / "out").exists()
