@@ -210,7 +210,8 @@ def test_a_tokenizer_with_an_unusable_pattern_is_refused_in_one_line(
         with pytest.raises(SystemExit) as exit_:
             main([*map(str, command), "--json"])
         *before, line = capfd.readouterr().err.strip().splitlines()
-        assert before == [f"Loading {base} ...", f"measuring {base}"][: len(before)], "not the library's own report"
+        said = [f"Loading {base} ...", f"measuring {base}"]
+        assert before == said[: len(before)], "not the library's own report"
         error = json.loads(line)["error"]
         assert exit_.value.code == 2 and "unmatched parenthesis" in error and str(base) in error, command
         assert not (tmp_path / "out").exists()
