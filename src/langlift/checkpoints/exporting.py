@@ -31,6 +31,7 @@ from langlift.config.yaml_reader import load_yaml
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder
 from langlift.model_cards import render_card
+from langlift.notebook import Shown
 from langlift.progress import say
 
 LAYOUTS = ("adapterhub", "peft")
@@ -39,7 +40,7 @@ CHECKED = "checked"
 
 
 @dataclass(frozen=True)
-class Exported:
+class Exported(Shown):
     """The result of ``langlift export``.
 
     ``sizes`` are the file sizes in bytes. Plain models and ONNX are compared with the run before they are kept: on

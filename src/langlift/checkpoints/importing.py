@@ -23,6 +23,7 @@ from langlift.checkpoints.weight_files import read_either
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder, read_json
 from langlift.model_cards import render_card, split_front_matter
+from langlift.notebook import Shown
 
 NOT_IMPORTED = (*layouts.ADAPTERHUB_HEADS, *layouts.ADAPTERHUB_FUSIONS, *layouts.ADAPTERHUB_EMBEDDINGS)
 KEPT_FACTS = ("license", "language", "datasets")
@@ -43,7 +44,7 @@ class ImportedAdapter:
 
 
 @dataclass(frozen=True)
-class ImportResult:
+class ImportResult(Shown):
     """The result of ``langlift import``; ``not_imported`` are files with other content, such as heads."""
 
     adapters: list[ImportedAdapter]

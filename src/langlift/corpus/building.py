@@ -24,6 +24,7 @@ from langlift.data_folder import MANIFEST, MEGABYTE, SPLITS, write_dropped
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes, write_json
 from langlift.languages import Language
+from langlift.notebook import Shown
 from langlift.progress import ProgressBar
 
 MAX_BYTES = 10**9
@@ -39,7 +40,7 @@ encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True)
-class CorpusResult:
+class CorpusResult(Shown):
     """The result of ``langlift corpus build``, which is also the content of the folder's ``manifest.json``.
 
     ``purpose`` is ``training`` or ``scoring``. Each source, ``read`` and ``kept`` have documents, lines that are

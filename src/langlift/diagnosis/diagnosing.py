@@ -23,6 +23,7 @@ from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import WITHIN_WORD, score_sentences
 from langlift.language_facts import DataSize, exposure
 from langlift.languages import Language
+from langlift.notebook import Shown
 from langlift.progress import say
 from langlift.training.cost import step_time
 from langlift.vocab.diagnosis import vocabulary_fit
@@ -53,7 +54,7 @@ class LanguageDiagnosis:
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(Shown):
     """The result of ``langlift diagnose``.
 
     ``ranking``: the base models, best first, with their within-word pseudo-perplexity per character (geometric

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from langlift.backbones.loading import longest_input
 from langlift.errors import InputError, LangliftError
 from langlift.masking import Offsets
+from langlift.notebook import Shown
 from langlift.training.cost import peak_memory_bytes
 from langlift.training.precision import precision_name, use_bf16
 from langlift.training.recipes import PATHS, PRECISIONS
@@ -36,7 +37,7 @@ class SentenceScore:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextScore:
+class TextScore(Shown):
     """The scores of a text other than the perplexity itself; ``Score`` describes the fields."""
 
     variant: str

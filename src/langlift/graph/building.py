@@ -21,6 +21,7 @@ from langlift.graph.source_files import SourceFile
 from langlift.graph.tally import Counts, Tally
 from langlift.graph.triples import read_triples
 from langlift.languages import Language, find_language
+from langlift.notebook import Shown
 
 if TYPE_CHECKING:
     from pyarrow import Buffer
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class GraphResult:
+class GraphResult(Shown):
     """The result of ``langlift graph build``, also written to the folder's ``manifest.json``.
 
     ``rows`` is the number of rows of all sources; each is kept as one sentence, dropped for one reason, or

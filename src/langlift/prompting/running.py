@@ -12,6 +12,7 @@ from langlift.backbones.base_name import BaseName
 from langlift.config.loading import recorded
 from langlift.errors import InputError, LangliftError
 from langlift.model_cards import render_card
+from langlift.notebook import Shown
 from langlift.progress import ProgressBar, say
 from langlift.prompting.answer_parsing import without_thinking
 from langlift.prompting.asking import ANSWERS, Answer, AnswerStore, Outcome, Prompt, open_answers
@@ -34,7 +35,7 @@ EXAMPLES = 5
 
 
 @dataclass(frozen=True)
-class PromptResult:
+class PromptResult(Shown):
     """The result of ``langlift prompt`` on the test split: ``metric``, 0 to 100, over the seeds.
 
     ``published`` has the same without unreadable answers, as the published script counted. ``unparsed``, ``cut``

@@ -12,6 +12,7 @@ from typing import Any
 
 from langlift.errors import InputError, LangliftError
 from langlift.files import read_json, write_text
+from langlift.notebook import Shown
 from langlift.processes import require_single_process
 from langlift.progress import progress_to, say
 from langlift.studies.cutting import larger_than_data
@@ -50,7 +51,7 @@ class Watcher:
 
 
 @dataclass(frozen=True)
-class StudyResult:
+class StudyResult(Shown):
     """The result of ``langlift study run``: the number of runs, of runs finished before and now, and the
     failures. ``remarks`` are cells that are larger than their data.
     """

@@ -23,6 +23,7 @@ from langlift.errors import InputError
 from langlift.files import read_json, writing
 from langlift.heads.classification import TaskModel
 from langlift.hub_folders import missing
+from langlift.notebook import Shown
 from langlift.progress import ProgressBar, say
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import HEAD, HEAD_WEIGHTS
@@ -141,7 +142,7 @@ def seed_folder(run: Path, seed: int | None = None) -> Path:
 
 
 @dataclass(frozen=True)
-class PredictResult:
+class PredictResult(Shown):
     """The result of ``langlift predict``: ``run`` is the folder of the seed used.
 
     ``counts``: rows by predicted label; words, if words are labelled; for named entities, entities by type.

@@ -25,6 +25,7 @@ from langlift.errors import InputError
 from langlift.files import atomic_files, write_text
 from langlift.heads.classification import TaskModel, fit_head
 from langlift.model_cards import render_card
+from langlift.notebook import Shown
 from langlift.processes import require_single_process
 from langlift.tasks.learner import PREDICTION_BATCH, Split, TaskData
 from langlift.tasks.recipe import TaskRecipe
@@ -42,7 +43,7 @@ DEV_SEED = 0
 
 
 @dataclass(frozen=True)
-class TaskResult:
+class TaskResult(Shown):
     """The result of ``langlift task`` on the test split: ``metric``, 0 to 100.
 
     ``seeds`` has a value for each seed, ``std`` is their sample standard deviation (None for one seed).

@@ -19,6 +19,7 @@ from langlift.errors import InputError
 from langlift.files import sha256_of
 from langlift.languages import Language
 from langlift.model_cards import render_card
+from langlift.notebook import Shown
 from langlift.training.language_model_training import Adaptation, trained_head
 from langlift.training.preview import show_preview
 from langlift.training.recipes import CAUSAL, AdaptRecipe
@@ -28,7 +29,7 @@ from langlift.training.training_data import Source, encode_sources, read_sources
 
 
 @dataclass(frozen=True)
-class AdaptResult:
+class AdaptResult(Shown):
     """The result of ``langlift adapt``. Losses are in nats per predicted token of the dev split.
 
     For every masked objective they are those of plain masked language modelling, so that objectives can be

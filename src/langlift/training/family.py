@@ -21,6 +21,7 @@ from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.files import sha256_of
 from langlift.model_cards import render_card
+from langlift.notebook import Shown
 from langlift.progress import say
 from langlift.training.cost import flops_per_token
 from langlift.training.family_file import SECTION, Family
@@ -57,7 +58,7 @@ class LanguageShare:
 
 
 @dataclass(frozen=True)
-class FamilyResult:
+class FamilyResult(Shown):
     """The result of ``langlift adapt-family``. The validation losses are means over languages, each counting once.
 
     ``languages`` has the data and losses of each language by its code. ``flops`` are the floating point operations

@@ -15,6 +15,7 @@ from langlift.corpus.text_files import Document
 from langlift.files import atomic_folder, sha256_of
 from langlift.languages import FLORES_CODE
 from langlift.model_cards import render_card
+from langlift.notebook import Shown
 from langlift.processes import require_single_process
 from langlift.progress import ProgressBar
 from langlift.training.decoder_bias import piece_counts
@@ -48,7 +49,7 @@ MODEL = "model"
 
 
 @dataclass(frozen=True)
-class PretrainResult:
+class PretrainResult(Shown):
     """The result of ``langlift pretrain``. Losses are in nats per predicted token, rates in tokens per second.
 
     ``validation_losses`` has the loss of each text file, ``validation_loss`` is their mean. ``base`` is the model

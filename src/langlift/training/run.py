@@ -100,7 +100,10 @@ class Run:
             trainer.resume_or_start()
         best = best_of(self.folder / CHECKPOINTS)
         if best["step"] == 0:
-            say(f"{title}: nothing was better than the weights before training, which are kept; try a lower --lr")
+            say(
+                f"{title}: nothing was better than the weights before training, which are kept; "
+                "train longer, or with a lower --lr"
+            )
         return Trained(
             steps=trainer.state.global_step,
             best_step=best["step"],

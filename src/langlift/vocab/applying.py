@@ -9,6 +9,7 @@ import torch
 from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.errors import InputError
 from langlift.files import check_new_folder
+from langlift.notebook import Shown
 from langlift.vocab.corpora import read_corpora
 from langlift.vocab.initialisation import Vectors, plan_rows
 from langlift.vocab.model_rows import parameter_count, save_model, with_vocabulary
@@ -19,7 +20,7 @@ from langlift.vocab.vectors import read_vectors, train_vectors
 
 
 @dataclass(frozen=True)
-class ApplyResult:
+class ApplyResult(Shown):
     """The result of ``langlift vocab apply``.
 
     ``overlap``: the number of tokens in both vocabularies. ``copied``, ``combined`` and ``drawn``: the number of

@@ -10,6 +10,7 @@ from langlift.backbones.loading import load_tokenizer
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder, write_json
 from langlift.languages import find_language
+from langlift.notebook import Shown
 from langlift.progress import ProgressBar
 from langlift.vocab.corpora import read_corpora
 from langlift.vocab.extension import extended
@@ -19,7 +20,7 @@ from langlift.vocab.tokenizer_training import train_tokenizer
 
 
 @dataclass(frozen=True)
-class BuildResult:
+class BuildResult(Shown):
     """The result of ``langlift vocab build``.
 
     ``size``: the number of entries. ``new_characters`` and ``new_joined``: the number of characters and merged

@@ -11,6 +11,7 @@ import torch
 from langlift.backbones.base_model import BaseModel, BaseName
 from langlift.errors import InputError, LangliftError
 from langlift.files import check_new_folder
+from langlift.notebook import Shown
 from langlift.progress import ProgressBar
 from langlift.vocab.corpora import read_whole_corpora
 from langlift.vocab.model_rows import parameter_count, save_model, with_vocabulary
@@ -32,7 +33,7 @@ from langlift.vocab.parts import (
 
 
 @dataclass(frozen=True)
-class TrimResult:
+class TrimResult(Shown):
     """The result of ``langlift vocab trim``. ``used``: the number of tokens that occur in the corpus.
 
     ``lines_changed``: the share of lines that are tokenised differently (0 without a ``size``). ``before`` and
