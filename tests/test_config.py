@@ -114,7 +114,7 @@ def test_lists_are_given_in_yaml_or_between_commas(tmp_path):
 def test_a_mistake_is_told_with_its_source(assignment, said):
     refusal = refusal_of(assignment)
     assert refusal.message == f"--set: {said}"
-    known = "see langlift adapt --help"
+    known = "docs/cli.md describes all settings"
     assert refusal.hint.startswith("settings of adapt: method, ") if "unknown" in said else refusal.hint == known
     assert refusal.exit_code == 2
 

@@ -58,7 +58,8 @@ def diagnose(
         if text is None:
             raise InputError("no text is given", "give a text file in the language with --text")
         data, bases = {find_language(subject): (text,)}, list(filter(None, bases))
-    say(f"Loading {' and '.join(map(str, bases))} ...")
+    if bases:
+        say(f"Loading {', '.join(map(str, bases))} ...")
     from langlift.evaluation.scores import require_known
     from langlift.reports.diagnosis_page import check_picture, write_diagnosis
 
@@ -103,13 +104,15 @@ def _show(result: "Diagnosis") -> None:
         if result.ranking[base] is None:
             print_rich(f"\n{_short(base)} has no MLM head: {head_hint(base)}")
     advice, lead, title = result.advice, "", "Next:"
-    if advice.alternative:
+    if advice.alternative and len(result.languages) == 1:
         seconds = advice.alternative_seconds
-        most = "" if seconds is None else f" (at most {readable_seconds(seconds)} on this machine)"
-        _show_commands(f"Next: the quick way, an adapter on the current vocabulary{most}", advice.alternative)
+        about = "" if seconds is None else f" (about {readable_seconds(seconds)} on this machine)"
+        _show_commands(f"Next: the quick way, an adapter on the current vocabulary{about}", advice.alternative)
         lead, title = "What is recommended takes longer. ", "In commands:"
     print_rich(f"\n{lead}{advice.text}")
     _show_commands(title, advice.commands)
+    if advice.alternative and len(result.languages) > 1:
+        _show_commands("Or, on the current vocabulary:", advice.alternative)
     if result.picture is not None:
         note(f"Chart: {result.picture}")
 

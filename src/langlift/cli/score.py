@@ -79,5 +79,5 @@ def score(
         typer.echo(f"{sentence[key]:.2f}\t{sentence['text']}")
     if result.truncated:
         note(f"{result.truncated} sentences were longer than the model's maximum input and were cut")
-    if adapter:
+    if adapter and (Path(adapter) / "metrics.json").is_file() and "pseudo_perplexity" in record:
         note(f"Next: langlift playground {shlex.quote(str(adapter))} --text {shlex.quote(str(text))}")

@@ -98,7 +98,7 @@ def run(
         done = result.finished_before + result.finished_now
         note(f"{done} of {result.runs} runs are finished ({result.finished_now} now).")
         if not result.failures:
-            note(f"next: langlift report {quote(str(folder))} --out report.html")
+            note(f"Next: langlift report {quote(str(folder))} --out report.html")
     if result.failures:
         raise typer.Exit(1)
 

@@ -46,8 +46,8 @@ def _print_summary(title: str, price: PlanPrice) -> None:
                 "?" if one.disk_bytes is None else f"{one.disk_bytes / 1e9:,.2f}",
             )
         )
-    gpus = (f"on {name}" for name in price.total.gpu_seconds)
-    headings = ("kind", "language", "method", "runs", "finished", "requests", "here", *gpus, "GB")
+    gpus = (f"time on {name}" for name in price.total.gpu_seconds)
+    headings = ("kind", "language", "method", "runs", "finished", "requests", "time here", *gpus, "GB")
     used = [number for number in range(len(headings)) if any(row[number] for row in rows)]
     shown = [tuple(row[number] for number in used) for row in rows]
     print_table(title, [headings[number] for number in used], [*shown[:-1], (), shown[-1]])

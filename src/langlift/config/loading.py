@@ -101,7 +101,7 @@ def resolve(
         if not problems:
             return recipe
     known = all(key in settings for _, key, _ in given_settings)
-    hint = f"see langlift {section} --help" if known else f"settings of {section}: {', '.join(settings)}"
+    hint = "docs/cli.md describes all settings" if known else f"settings of {section}: {', '.join(settings)}"
     raise InputError("; ".join(problems), hint)
 
 

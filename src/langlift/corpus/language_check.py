@@ -73,7 +73,8 @@ def warn_of_other_language(language: Language, lines: Iterable[str]) -> None:
 def foreign_letters(language: Language, lines: Iterable[str]) -> tuple[float, list[str]]:
     """The share of letters that the language does not use, and these letters, the most frequent first.
 
-    Letters of ASCII are taken as used everywhere. The share is 0 for a language whose alphabet is not known.
+    Letters of ASCII, and letters composed of known parts, are taken as used. The share is 0 for a language whose
+    alphabet is not known.
     """
     rows = (row.split("\t") for row in (FACTS / "alphabets.tsv").read_text(encoding="utf-8").splitlines())
     alphabet = dict(rows).get(str(language))
@@ -81,9 +82,14 @@ def foreign_letters(language: Language, lines: Iterable[str]) -> tuple[float, li
         return 0.0, []
     known = set(alphabet + normalize("NFD", alphabet))
     characters = Counter(normalize("NFC", " ".join(lines)).lower())
-    letters = Counter({one: count for one, count in characters.items() if category(one)[0] in "LM"})
-    foreign = Counter({one: count for one, count in letters.items() if not one.isascii() and one not in known})
-    return foreign.total() / max(letters.total(), 1), [one for one, _ in foreign.most_common()]
+    letters = {
+        one: count for one, count in characters.items() if category(one)[0] in "LM" and category(one) != "Lm"
+    }
+    unknown = (
+        one for one in letters if not all(part.isascii() or part in known for part in normalize("NFD", one))
+    )
+    foreign = Counter({one: letters[one] for one in unknown if one not in known})
+    return foreign.total() / max(sum(letters.values()), 1), [one for one, _ in foreign.most_common()]
 
 
 def _warn_of_unlike_lines(language: Language, lines: list[str]) -> None:

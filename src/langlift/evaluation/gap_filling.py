@@ -142,7 +142,7 @@ def most_likely_words(
         InputError: the text has no gap or several, or is too long for the model, or ``top`` is below 1.
     """
     if top < 1:
-        raise InputError(f"{top} words cannot be found", "ask for at least one")
+        raise InputError(f"top must be at least 1, not {top}", "ask for one or more words")
     before, after = around_gap(text)
     allowed = _allowed(forms, len(tokenizer), between=not before or before[-1].isspace())
     found: dict[str, WordGuess] = {}

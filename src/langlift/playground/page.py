@@ -144,8 +144,8 @@ def launch(page: "Blocks", port: int, open_browser: bool, host: str = LOOPBACK[0
             css=files("langlift.playground").joinpath("page.css").read_text(encoding="utf-8"),
         )
     except OSError as error:
-        hint = "stop the program that has it, perhaps another playground, or choose another with --port"
-        raise LangliftError(f"port {port} on {host} is not free", hint) from error
+        hint = "another program may have it, such as another playground: choose another with --port"
+        raise LangliftError(f"port {port} on {host} cannot be used", hint) from error
     return Served(str(address))
 
 

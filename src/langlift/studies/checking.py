@@ -50,6 +50,8 @@ def check_bases(steps: Iterable[Step]) -> None:
 
 def _run(checks: Checks, what: str, unit: str) -> None:
     errors: list[InputError] = []
+    if not checks:
+        return
     with ProgressBar(what, len(checks), unit) as bar:
         for check in checks.values():
             try:

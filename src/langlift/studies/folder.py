@@ -6,7 +6,7 @@ Runs of adapt, task, prompt, fuse, adapt-family and pretrain are read as those o
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -80,9 +80,10 @@ def is_study(folder: Path) -> bool:
 
 def name_of(folder: Path) -> str:
     """The name of a study, from its file; of other folders, the folder's."""
-    file = folder / STUDY
-    name = yaml.safe_load(file.read_text(encoding="utf-8")).get("name") if file.exists() else None
-    return str(name or folder.resolve().name)
+    with suppress(OSError, yaml.YAMLError, AttributeError):  # it may be damaged
+        if name := yaml.safe_load((folder / STUDY).read_text(encoding="utf-8")).get("name"):
+            return str(name)
+    return folder.resolve().name
 
 
 def read_run(folder: Path) -> StudyRun:

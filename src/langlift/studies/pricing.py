@@ -195,8 +195,8 @@ def price_plan(
         remarks.append("? is unknown: downloading and building of corpora, graphs and vocabularies have no price")
     if busy and any(cost and cost.token_seconds for cost in costs.values()):
         remarks.append(
-            f"timed on one core, as the machine was busy (load {load:.1f}, cores {cores}): times here are for one "
-            "that does nothing else, on which several cores may be faster"
+            f"timed on one core, as the machine was busy (load {load:.1f}, cores {cores}): times are for an "
+            "idle machine using one core; with several it may be faster"
         )
     if gpus:
         remarks.append(

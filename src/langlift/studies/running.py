@@ -47,7 +47,7 @@ class Watcher:
     def ended(self, step: Step, outcome: RunOutcome) -> None:
         """It is finished, has failed, or is skipped because a run it needs failed."""
         how = "finished" if outcome.ok else "skipped" if outcome.skipped else "failed"
-        say(f"{how} {step.name} {outcome.error}".rstrip())
+        say(f"{how} {step.name}{f': {outcome.error}' if outcome.error else ''}")
 
 
 @dataclass(frozen=True)
