@@ -184,7 +184,7 @@ def test_what_cannot_be_asked_is_refused(adapted_runs: Path, tmp_path: Path, tin
     with pytest.raises(InputError, match="text 2 is empty"):
         model.surprise(["Illum", " "])
     for top in (0, -3):
-        with pytest.raises(InputError, match="cannot be found"):
+        with pytest.raises(InputError, match="at least 1"):
             model.fill("Il-qattus ___ fuq.", top)
     with pytest.raises(InputError, match="no such run or model"):
         Adapted.load("./nowhere")
