@@ -7,7 +7,7 @@ python tools/kept_results.py tables          write the tables and the picture ag
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
@@ -156,52 +156,42 @@ def tags(runs: Sequence[Run]) -> str:
     return table(("language", "baseline", "task adapter alone", "on a Seq_bn", "difference by seed"), rows)
 
 
+GRAPHS = ("Graph size", "Noise in graphs")
+"""Two studies with the same scores of the base."""
+
+
 def graph_sizes(runs: Sequence[Run]) -> str:
-    """Pseudo-perplexity per character with an adapter on a part of a graph."""
+    """Pseudo-perplexity per character with an adapter on a part of a graph, and on all of it."""
     sizes = sorted(
-        {run["cell"]["max_bytes"] for run in runs if of_study(run, "Graph size") and "max_bytes" in run["cell"]}
+        {run["cell"]["max_bytes"] for run in runs if of_study(run, GRAPHS) and "max_bytes" in run["cell"]}
     )
-    whole = [run for run in runs if of_study(run, "Noise in graphs") and run["cell"].get("noise") == 0]
-    heads = [f"{size // 1000} KB" for size in sizes] + ["all"]
-    return _per_character(runs, "Graph size", "max_bytes", sizes, heads, whole)
+    columns = {f"{size // 1000} KB": {"max_bytes": size} for size in sizes}
+    return _per_character(runs, GRAPHS, {**columns, "all": {"noise": 0}})
 
 
 def graph_noise(runs: Sequence[Run]) -> str:
     """Pseudo-perplexity per character with an adapter on a graph of which a share is corrupted."""
-    shares = sorted(
-        {run["cell"]["noise"] for run in runs if of_study(run, "Noise in graphs") and "noise" in run["cell"]}
-    )
-    return _per_character(runs, "Noise in graphs", "noise", shares, [f"{share:.0%} noise" for share in shares])
+    shares = sorted({run["cell"]["noise"] for run in runs if of_study(run, GRAPHS) and "noise" in run["cell"]})
+    return _per_character(runs, GRAPHS, {f"{share:.0%} noise": {"noise": share} for share in shares})
 
 
 def initialisation(runs: Sequence[Run]) -> str:
     """Pseudo-perplexity per character by the initialisation of a new vocabulary."""
-    ways = ["focus", "script", "mean", "random"]
-    return _per_character(runs, "Initialisation", "vocabulary_init", ways, ways)
+    ways = ("focus", "script", "mean", "random")
+    return _per_character(runs, "Initialisation", {way: {"vocabulary_init": way} for way in ways})
 
 
-def _per_character(
-    runs: Sequence[Run],
-    study: str,
-    axis: str,
-    settings: Sequence[Any],
-    heads: Sequence[str],
-    last: Sequence[Run] = (),
-) -> str:
-    """A column for the base, one for each setting of an axis, and one for further runs."""
+def _per_character(runs: Sequence[Run], study: str | tuple[str, ...], columns: Mapping[str, Run]) -> str:
+    """A column for the base, and one for the runs with each of these cells."""
     own = [run for run in runs if of_study(run, study) and run["cell"].get("metric") == "per_character"]
     rows = []
     for code in sorted({run["cell"]["language"] for run in own}):
         here = [run for run in own if run["cell"]["language"] == code]
-        base = [run["result"]["value"] for run in here if axis not in run["cell"]]
-        further = [
-            run["result"]["value"]
-            for run in last
-            if run["cell"].get("metric") == "per_character" and run["cell"]["language"] == code
-        ]
-        columns = [base, *(values(here, **{axis: setting}) for setting in settings), *([further] if last else [])]
-        rows.append([find_language(code).name, *map(spread, columns)])
-    return table(("language", "base", *heads), rows)
+        base = values(run for run in here if "method" not in run["cell"])
+        rows.append(
+            [find_language(code).name, spread(base), *(spread(values(here, **cell)) for cell in columns.values())]
+        )
+    return table(("language", "base", *columns), rows)
 
 
 def picture(runs: Sequence[Run]) -> dict[str, Any]:
@@ -256,8 +246,8 @@ TABLES = {
 }
 
 
-def of_study(run: Run, name: str) -> bool:
-    """Whether a run is of the study whose name begins so."""
+def of_study(run: Run, name: str | tuple[str, ...]) -> bool:
+    """Whether a run is of a study whose name begins so."""
     return str(run["study"]).startswith(name)
 
 
