@@ -1,5 +1,6 @@
 """Run both sides turn by turn and compare speed, memory and numbers."""
 
+import shutil
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -184,7 +185,8 @@ def _sides(
             command,
             {
                 "what": what,
-                "base": str(base),
+                # One each: no process can give back the memory of a file that another has mapped.
+                "base": str(shutil.copytree(base, folder / name)),
                 "adapter": str(adapter),
                 "name": ADAPTER,
                 "workload": str(folder / "workload.safetensors"),
