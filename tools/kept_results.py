@@ -7,10 +7,10 @@ python tools/kept_results.py tables          write the tables and the picture ag
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from math import sqrt
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import expm1, log, sqrt
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import geometric_mean, mean, stdev
 from typing import Any
 
 import yaml
@@ -166,31 +166,37 @@ def graph_sizes(runs: Sequence[Run]) -> str:
         {run["cell"]["max_bytes"] for run in runs if of_study(run, GRAPHS) and "max_bytes" in run["cell"]}
     )
     columns = {f"{size // 1000} KB": {"max_bytes": size} for size in sizes}
-    return _per_character(runs, GRAPHS, {**columns, "all": {"noise": 0}})
+    return _per_character(runs, GRAPHS, {**columns, "all": {"noise": 0}}, "all")
 
 
 def graph_noise(runs: Sequence[Run]) -> str:
     """Pseudo-perplexity per character with an adapter on a graph of which a share is corrupted."""
     shares = sorted({run["cell"]["noise"] for run in runs if of_study(run, GRAPHS) and "noise" in run["cell"]})
-    return _per_character(runs, GRAPHS, {f"{share:.0%} noise": {"noise": share} for share in shares})
+    return _per_character(runs, GRAPHS, {f"{share:.0%} noise": {"noise": share} for share in shares}, "0% noise")
 
 
 def initialisation(runs: Sequence[Run]) -> str:
     """Pseudo-perplexity per character by the initialisation of a new vocabulary."""
     ways = ("focus", "script", "mean", "random")
-    return _per_character(runs, "Initialisation", {way: {"vocabulary_init": way} for way in ways})
+    return _per_character(runs, "Initialisation", {way: {"vocabulary_init": way} for way in ways}, "focus")
 
 
-def _per_character(runs: Sequence[Run], study: str | tuple[str, ...], columns: Mapping[str, Run]) -> str:
-    """A column for the base, and one for the runs with each of these cells."""
+def _per_character(
+    runs: Sequence[Run], study: str | tuple[str, ...], columns: Mapping[str, Run], reference: str
+) -> str:
+    """A column for the base, and one for the runs with each of these cells, compared with one of them."""
     own = [run for run in runs if of_study(run, study) and run["cell"].get("metric") == "per_character"]
     rows = []
+    ratios: dict[str, list[float]] = {name: [] for name in columns}
     for code in sorted({run["cell"]["language"] for run in own}):
         here = [run for run in own if run["cell"]["language"] == code]
         base = values(run for run in here if "method" not in run["cell"])
-        rows.append(
-            [find_language(code).name, spread(base), *(spread(values(here, **cell)) for cell in columns.values())]
-        )
+        found = {name: values(here, **cell) for name, cell in columns.items()}
+        for name, of_column in found.items():
+            ratios[name].append(log(geometric_mean(of_column) / geometric_mean(found[reference])))
+        rows.append([find_language(code).name, spread(base), *map(spread, found.values())])
+    compared = ("" if name == reference else with_interval(found, percent) for name, found in ratios.items())
+    rows.append([f"compared with {reference}, % (95 % interval)", "", *compared])
     return table(("language", "base", *columns), rows)
 
 
@@ -263,10 +269,16 @@ def by_seed(runs: Iterable[Run], use: str = "stacked") -> list[float]:
     return [scores[use, seed] - scores["alone", seed] for seed in seeds if ("alone", seed) in scores]
 
 
-def with_interval(found: Sequence[float]) -> str:
+def with_interval(found: Sequence[float], shown: Callable[[float], float] = float) -> str:
     """The mean over languages with its 95 % interval (Student's t)."""
     half = t.ppf(0.975, len(found) - 1) * stdev(found) / sqrt(len(found))
-    return f"{signed([mean(found)])} ({signed([mean(found) - half])} to {signed([mean(found) + half])})"
+    middle, low, high = (signed([shown(mean(found) + part)]) for part in (0, -half, half))
+    return f"{middle} ({low} to {high})"
+
+
+def percent(difference: float) -> float:
+    """A difference of logarithms in percent."""
+    return 100 * expm1(difference)
 
 
 def signed(found: Iterable[float]) -> str:
