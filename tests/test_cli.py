@@ -256,6 +256,8 @@ def test_options_come_from_the_recipe(langlift) -> None:
         ("--epoch", " (did you mean --epochs?)"),
         ("--learning-rat", " (did you mean --learning-rate?)"),
         ("--weight-decay", " (did you mean --set weight_decay=VALUE?)"),
+        ("--text", " (did you mean --data?)"),
+        ("--model_name_or_path", " (did you mean --base?)"),
         ("--xyzzy", ""),
     ],
 )

@@ -38,6 +38,15 @@ from langlift.progress import progress_to
 INTERRUPTED = 130
 RESUMABLE = ("adapt", "adapt-family", "fuse", "pretrain", "prompt", "task")
 """The commands with --resume."""
+SYNONYMS = (
+    ("--data", "--text", "--corpus", "--source", "--input", "--train-file"),
+    ("--base", "--model", "--model-name-or-path"),
+    ("--out", "--output-dir"),
+    ("--steps", "--max-steps"),
+    ("--epochs", "--num-train-epochs"),
+    ("--batch-size", "--per-device-train-batch-size"),
+)
+"""Options with the same meaning, in different commands or in the scripts of Hugging Face."""
 FIRST_STEPS = f"""langlift adapts small multilingual language models to low-resource languages. To start:
 
   langlift demo                 adapt the bundled model to Maltese: offline, a few minutes
@@ -158,7 +167,9 @@ def _similar_option(option: str, context: Any) -> str:
     known = {name: name for parameter in context.command.params for name in parameter.opts}
     settings = getattr(getattr(context.command.callback, "recipe", None), "__dataclass_fields__", {})
     known = {f"--{name.replace('_', '-')}": f"--set {name}=VALUE" for name in settings} | known
-    near = get_close_matches(option, known, n=1)
+    option = option.replace("_", "-")
+    same = {name for names in SYNONYMS if option in names for name in names}
+    near = [name for name in known if name in same] or get_close_matches(option, known, n=1)
     return f" (did you mean {known[near[0]]}?)" if near else ""
 
 
