@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from langlift.cli.options import command, show
+from langlift.errors import InputError
 
 app = typer.Typer(
     help="Measure speed, memory and exactness side by side with the reference.", rich_markup_mode=None
@@ -147,6 +148,32 @@ def growth(
             for axis, found in result.seconds.items()
         ],
     )
+
+
+@app.command("data-growth")
+@command("benchmarks.data_growth:DataGrowthBench")
+def data_growth(
+    what: Annotated[
+        list[str] | None, typer.Option("--what", help="corpus, graph or study; can be repeated (default: all).")
+    ] = None,
+    largest: Annotated[
+        int | None, typer.Option("--largest", min=1, help="Leave out larger sizes (MB, rows or runs).")
+    ] = None,
+) -> Iterator[Any]:
+    """How building a corpus of up to 1 GB, graphs from 34 million rows, and studies of 10,000 runs grow."""
+    from benchmarks.data_growth import SIZES, bench_data_growth
+
+    if unknown := set(what or ()) - set(SIZES):
+        raise InputError(f"--what {unknown.pop()}: unknown", f"one of {', '.join(SIZES)}")
+    result = bench_data_growth(what or list(SIZES), largest)
+    yield result
+    rows = []
+    for name, found in result.seconds.items():
+        sizes = ", ".join(f"{size:,}: {seconds:,.1f} s" for size, seconds in found.items())
+        peaks = ", ".join(f"{peak >> 20:,} MiB" for peak in result.peak_memory_bytes.get(name, {}).values())
+        slope = f" (slope {result.slopes[name]:.2f})" if name in result.slopes else ""
+        rows.append((f"{name}{slope}", sizes + (f"; peak memory {peaks}" if peaks else "")))
+    show("bench data-growth", rows)
 
 
 @app.command("startup")

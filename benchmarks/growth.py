@@ -54,7 +54,7 @@ def bench_growth(steps: int = STEPS) -> GrowthBench:
                 shape = _shape(axis, value)
                 seconds[axis][value] = _step(shape, value if axis == "length" else LENGTH, bf16, steps)
                 bar.advance()
-    slopes = {axis: _slope(found) for axis, found in seconds.items()}
+    slopes = {axis: slope(found) for axis, found in seconds.items()}
     return GrowthBench(torch.get_num_threads(), "bf16" if bf16 else "float32", TOKENS, seconds, slopes)
 
 
@@ -99,7 +99,8 @@ def _example(vocabulary: int, length: int) -> Example:
     return {"input_ids": ids.numpy(), "labels": labels.numpy()}
 
 
-def _slope(seconds: dict[int, float]) -> float:
+def slope(seconds: dict[int, float]) -> float:
+    """The slope of the logarithms, by least squares: 1 is linear."""
     x, y = ([log(value) for value in values] for values in (seconds.keys(), seconds.values()))
     mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
     spread = sum((one - mean_x) ** 2 for one in x)

@@ -13,7 +13,7 @@ from conftest import MALTESE
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForMaskedLM
 
-from benchmarks import growth
+from benchmarks import data_growth, growth
 from benchmarks.reference_environment import VARIABLE, reference_python
 from benchmarks.running import ScoreBench, TrainBench, _compared_scores, _speed, _take_turns, bench
 from benchmarks.shapes import SHAPES
@@ -208,8 +208,25 @@ def test_growth_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     result = growth.bench_growth(steps=1)
     assert {axis: list(found) for axis, found in result.seconds.items()} == {"length": [16, 32], "layers": [1, 4]}
     assert all(seconds > 0 for found in result.seconds.values() for seconds in found.values())
-    assert growth._slope({1: 2.0, 10: 20.0, 100: 200.0}) == pytest.approx(1.0)
-    assert growth._slope({1: 2.0, 10: 200.0}) == pytest.approx(2.0)
+    assert growth.slope({1: 2.0, 10: 20.0, 100: 200.0}) == pytest.approx(1.0)
+    assert growth.slope({1: 2.0, 10: 200.0}) == pytest.approx(2.0)
+
+
+def test_growth_of_studies_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(data_growth.SIZES, "study", (5, 9, 13, 1000))
+    result = data_growth.bench_data_growth(["study"], largest=13)
+    assert list(result.seconds) == list(result.slopes) == ["planning", "status"]
+    assert list(result.seconds["planning"]) == list(result.seconds["status"]) == [5, 9, 13]
+    assert result.peak_memory_bytes == {}
+
+
+@pytest.mark.slow
+def test_growth_of_corpora_and_graphs_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(data_growth.SIZES, "corpus", (1,))
+    monkeypatch.setitem(data_growth.SIZES, "graph", (20_000,))
+    result = data_growth.bench_data_growth(["corpus", "graph"])
+    assert list(result.seconds) == list(result.peak_memory_bytes) == ["corpus", "graph"]
+    assert result.peak_memory_bytes["graph"][20_000] > 1 << 20
 
 
 def test_startup_is_measured_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
