@@ -207,7 +207,7 @@ def test_a_model_stored_in_16_bits_loads_in_32_with_transformers_4_and_5(tmp_pat
 def test_an_export_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
     begun = (  # SIGTERM, as from `docker stop`, once the folder is begun
         "import os, signal, sys; from langlift.cli.main import main; import langlift.sharing.plain_model as plain;"
-        "plain.logits_on = lambda *_: os.kill(os.getpid(), signal.SIGTERM); sys.argv[1:] ="
+        "plain.compared = lambda *_: os.kill(os.getpid(), signal.SIGTERM); sys.argv[1:] ="
         f" ['export', 'langlift-nano', '--to', 'transformers', '--out', {str(tmp_path / 'out')!r}]; main()"
     )
     done = subprocess.run([sys.executable, "-c", begun], capture_output=True, text=True)

@@ -26,16 +26,7 @@ from langlift.heads.classification import ClassificationHead
 from langlift.masking import IGNORED
 from langlift.progress import say
 from langlift.sharing.export_records import finish_export
-from langlift.sharing.reference import (
-    Reference,
-    compared,
-    items_of,
-    load_reference,
-    logits_on,
-    parser_scores,
-    require_parity,
-    require_same_tokens,
-)
+from langlift.sharing.reference import Reference, compared, items_of, load_reference, parser_scores, require_parity
 from langlift.training.trainer import Batch
 
 MODEL_FILE, WEIGHTS_FILE, INT8_FILE = "model.onnx", "model.onnx.data", "model_int8.onnx"
@@ -279,10 +270,10 @@ def export_onnx(source: Path, out: Path, base: BaseName, int8: bool, data: str |
     with new_folder(out) as staging:
         say(f"writing the graph and comparing it on {len(run.sentences)} sentences")
         _write_tokenizer(run, staging)
-        expected = logits_on(run.batches, run.compute)
+        expected = run.logits(run.compute)
         write_graph(graph, staging, run.tokenizer.pad_token_id)
         written = as_model(staging / MODEL_FILE)
-        parity = compared(expected, logits_on(run.batches, written))
+        parity = compared(expected, run.logits(written))
         require_parity(parity, f"{source} as ONNX")
         described, loss = _description(run), None
         write_json(staging / "labels.json", described)
@@ -292,7 +283,6 @@ def export_onnx(source: Path, out: Path, base: BaseName, int8: bool, data: str |
             sizes = [sum(p.stat().st_size for p in staging.glob(f"{name}*")) for name in (MODEL_FILE, INT8_FILE)]
             loss = _int8_loss(run, written, as_model(staging / INT8_FILE))
             loss |= {"bytes_float32": sizes[0], "bytes_int8": sizes[1]}
-        task = run.trained.task if run.trained else None
         return finish_export(
             out,
             staging,
@@ -301,8 +291,8 @@ def export_onnx(source: Path, out: Path, base: BaseName, int8: bool, data: str |
             parity,
             "onnx",
             {"int8": loss},
-            TEMPLATES[task.verb] if task else "onnx_language_model.md",
-            task.pipeline_tag if task else described["task"],
+            TEMPLATES[run.trained.task.verb] if run.trained else "onnx_language_model.md",
+            run.pipeline_tag,
             described=described,
         )
 
@@ -317,14 +307,13 @@ def _write_tokenizer(run: Reference, folder: Path) -> None:
     path = str(folder / "tokenizer.json")
     tokenizer.save(path)
     written = Tokenizer.from_file(path)
-    require_same_tokens(run, lambda text: written.encode(text).ids, longest)
+    run.require_same_tokens(lambda text: written.encode(text).ids, longest)
 
 
 def _description(run: Reference) -> dict[str, Any]:
     trained = run.trained
     if trained is None:
-        kind = "text-generation" if backbone_of(run.body).causal else "fill-mask"
-        return {"task": kind, "mask_token": run.tokenizer.mask_token}
+        return {"task": run.pipeline_tag, "mask_token": run.tokenizer.mask_token}
     return {
         "task": trained.task.name,
         "labels": trained.labels,
@@ -339,7 +328,7 @@ def _int8_loss(run: Reference, *models: nn.Module) -> dict[str, Any]:
     trained, test = run.trained, run.test
     found: tuple[Any, ...]
     if trained is None or test is None:
-        parity = compared(*(logits_on(run.batches, model) for model in models))
+        parity = compared(*(run.logits(model) for model in models))
         found = (parity.items, parity.agreement, None, None, None, 0)
     else:
         learner, metric = trained.task.learner, trained.task.metric.name

@@ -36,6 +36,8 @@ SAMPLE = 50
 GAPS = 100
 LIMIT = 1e-3
 """The largest difference between two logits that rounding may cause."""
+LANGUAGE_MODEL = {False: "fill-mask", True: "text-generation"}
+"""Whether it is a decoder -> the hub's name for the kind of model."""
 NEUTRAL = (
     "Anna, Maria, Ali: 3.",
     "Malta 2024",
@@ -61,12 +63,6 @@ class Parity:
     items: int
     difference: float
     agreement: float
-
-
-@torch.inference_mode()
-def logits_on(batches: Sequence[Batch], compute: Compute) -> list[Tensor]:
-    """The logits of each batch's items."""
-    return [compute(batch).float().cpu() for batch in batches]
 
 
 def compared(expected: Sequence[Tensor], found: Sequence[Tensor]) -> Parity:
@@ -117,19 +113,28 @@ class Reference:
         return self.trained.model.head if self.trained else None
 
     @property
+    def pipeline_tag(self) -> str:
+        """The hub's name for the kind of model."""
+        return self.trained.task.pipeline_tag if self.trained else LANGUAGE_MODEL[backbone_of(self.body).causal]
+
+    @property
     def is_parser(self) -> bool:
         """Whether it is a dependency parser."""
         return isinstance(self.model, DependencyParser)
 
+    @torch.inference_mode()
+    def logits(self, compute: Compute) -> list[Tensor]:
+        """The logits that ``compute`` gives for each batch's items."""
+        return [compute(batch).float().cpu() for batch in self.batches]
 
-def require_same_tokens(run: Reference, ids: Callable[[str], list[int]], longest: int | None = None) -> None:
-    """Raise a LangliftError if a tokenizer that was written gives other token ids than the run's."""
-    for text in run.sentences:
-        if ids(text) != run.tokenizer(text, truncation=longest is not None, max_length=longest)["input_ids"]:
-            raise LangliftError(
-                "the tokenizer that was written splits text differently than the run's",
-                "nothing was written; please report this with the name of the base model",
-            )
+    def require_same_tokens(self, ids: Callable[[str], list[int]], longest: int | None = None) -> None:
+        """Raise a LangliftError if a tokenizer that was written gives other token ids than the run's."""
+        for text in self.sentences:
+            if ids(text) != self.tokenizer(text, truncation=longest is not None, max_length=longest)["input_ids"]:
+                raise LangliftError(
+                    "the tokenizer that was written splits text differently than the run's",
+                    "nothing was written; please report this with the name of the base model",
+                )
 
 
 def load_reference(run: Path, base: BaseName, data: str | None) -> Reference:
