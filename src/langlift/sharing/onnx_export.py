@@ -25,8 +25,7 @@ from langlift.heads.biaffine import NO_ARC
 from langlift.heads.classification import ClassificationHead
 from langlift.masking import IGNORED
 from langlift.progress import say
-from langlift.sharing.export_records import finish_export
-from langlift.sharing.reference import Reference, compared, items_of, load_reference, parser_scores, require_parity
+from langlift.sharing.reference import Reference, compared, items_of, load_reference, parser_scores
 from langlift.training.trainer import Batch
 
 MODEL_FILE, WEIGHTS_FILE, INT8_FILE = "model.onnx", "model.onnx.data", "model_int8.onnx"
@@ -274,7 +273,7 @@ def export_onnx(source: Path, out: Path, base: BaseName, int8: bool, data: str |
         write_graph(graph, staging, run.tokenizer.pad_token_id)
         written = as_model(staging / MODEL_FILE)
         parity = compared(expected, run.logits(written))
-        require_parity(parity, f"{source} as ONNX")
+        parity.require(f"{source} as ONNX")
         described, loss = _description(run), None
         write_json(staging / "labels.json", described)
         if int8:
@@ -283,18 +282,8 @@ def export_onnx(source: Path, out: Path, base: BaseName, int8: bool, data: str |
             sizes = [sum(p.stat().st_size for p in staging.glob(f"{name}*")) for name in (MODEL_FILE, INT8_FILE)]
             loss = _int8_loss(run, written, as_model(staging / INT8_FILE))
             loss |= {"bytes_float32": sizes[0], "bytes_int8": sizes[1]}
-        return finish_export(
-            out,
-            staging,
-            source,
-            base.name,
-            parity,
-            "onnx",
-            {"int8": loss},
-            TEMPLATES[run.trained.task.verb] if run.trained else "onnx_language_model.md",
-            run.pipeline_tag,
-            described=described,
-        )
+        template = TEMPLATES[run.trained.task.verb] if run.trained else "onnx_language_model.md"
+        return run.finish(out, staging, parity, "onnx", {"int8": loss}, template, described=described)
 
 
 def _write_tokenizer(run: Reference, folder: Path) -> None:

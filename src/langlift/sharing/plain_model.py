@@ -23,8 +23,7 @@ from langlift.checkpoints.exporting import Exported
 from langlift.checkpoints.layouts import CONFIG_FILE, FUSION_CONFIG
 from langlift.errors import InputError, LangliftError
 from langlift.files import check_new_folder, new_folder, read_json, write_json
-from langlift.sharing.export_records import MODEL_FILES, finish_export
-from langlift.sharing.reference import Reference, compared, load_reference, plain_logits, require_parity
+from langlift.sharing.reference import MODEL_FILES, Reference, compared, load_reference, plain_logits
 from langlift.tasks.prediction import TrainedTask, is_task_run, seed_folder
 from langlift.tasks.runner import HEAD
 from langlift.tasks.task import TASKS
@@ -88,26 +87,16 @@ def export_transformers(source: Path, out: Path, base: BaseName, data: str | Non
         _load_alike(staging)
         written = auto_class.from_pretrained(staging, dtype=torch.float32).eval()
         parity = compared(expected, run.logits(partial(plain_logits, written)))
-        require_parity(parity, f"{source} as a plain model")
+        parity.require(f"{source} as a plain model")
         tokenizer = transformers.AutoTokenizer.from_pretrained(staging)
         run.require_same_tokens(lambda text: tokenizer(text)["input_ids"])
         words = None
         if run.trained and task and task.verb == "tag":  # the token of a word that has its label
             every = run.trained.settings["label_subwords"] == "every"
             words = "every" if every else run.trained.settings["pooling"]
-        return finish_export(
-            out,
-            staging,
-            source,
-            base.name,
-            parity,
-            "transformers",
-            {"model_class": type(written).__name__},
-            "export_transformers.md",
-            run.pipeline_tag,
-            kind=auto_class.__name__,
-            words=words,
-        )
+        facts, template = {"model_class": type(written).__name__}, "export_transformers.md"
+        card = {"kind": auto_class.__name__, "words": words}
+        return run.finish(out, staging, parity, "transformers", facts, template, **card)
 
 
 def _require_mergeable(folder: Path, source: Path) -> None:

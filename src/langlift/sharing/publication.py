@@ -30,15 +30,15 @@ from langlift.files import read_json
 from langlift.hub_folders import REPOSITORY
 from langlift.languages import FLORES_CODE, Language, find_language
 from langlift.model_cards import render_card, split_front_matter
-from langlift.sharing.export_records import (
+from langlift.sharing.reference import (
     EXPORT_FILE,
+    LANGUAGE_MODEL,
     MODEL_FILES,
     inputs_in,
     read_readme,
     read_recipe,
     settings_in,
 )
-from langlift.sharing.reference import LANGUAGE_MODEL
 from langlift.studies.published import BASES
 from langlift.tasks.prediction import is_task_run, seed_folder
 from langlift.tasks.runner import HEAD, HEAD_WEIGHTS

@@ -15,7 +15,6 @@ from langlift.errors import InputError, LangliftError
 from langlift.hub_folders import REPOSITORY
 from langlift.languages import Language
 from langlift.progress import say
-from langlift.sharing.export_records import README
 from langlift.sharing.publication import (
     Content,
     Publication,
@@ -24,6 +23,7 @@ from langlift.sharing.publication import (
     on_hub,
     published_card,
 )
+from langlift.sharing.reference import README
 
 TOKENS = "make one that may write at https://huggingface.co/settings/tokens, then 'hf auth login' or HF_TOKEN=..."
 

@@ -91,7 +91,7 @@ def _run(step: Step, runs: Path, folder: Path) -> None:
     reset_peak_memory()
     started = time.monotonic()
     with one_precision(runs.parent / PRECISION):
-        result, metrics = KINDS[step.kind](step, runs, folder)
+        result, metrics = KINDS[step.kind](step, runs)
     if metrics is not None:
         write_json(folder / METRICS, metrics)
     seconds = time.monotonic() - started
@@ -131,7 +131,7 @@ def _recipe(step: Step, kind: type) -> Any:
     return kind(**{name: value for name, value in step.settings.items() if name not in others})
 
 
-def _corpus(step: Step, runs: Path, folder: Path) -> Result:
+def _corpus(step: Step, runs: Path) -> Result:
     language, sources = find_language(step.settings["language"]), list(map(str, step.paths("sources")))
     exclude = [*(one.output_in(runs) / "test.jsonl" for one in step.needs), *step.paths("exclude")]
     max_bytes = step.settings.get("max_bytes", MAX_BYTES)
@@ -140,36 +140,37 @@ def _corpus(step: Step, runs: Path, folder: Path) -> Result:
     return found, asdict(result)
 
 
-def _graph(step: Step, runs: Path, folder: Path) -> Result:
+def _graph(step: Step, runs: Path) -> Result:
     language, sources = find_language(step.settings["language"]), list(map(str, step.paths("sources")))
     result = build_graph(language, sources, step.output_in(runs), _recipe(step, GraphRecipe))
     return {"value": result.kept, "before": result.rows, "seconds": result.seconds}, asdict(result)
 
 
-def _cut(step: Step, runs: Path, folder: Path) -> Result:
+def _cut(step: Step, runs: Path) -> Result:
     (data,) = _paths(step, runs, "of")
     result = cut_data(data, step.output_in(runs), step.settings["max_bytes"])
     return {"value": result.bytes, "before": result.of_bytes}, asdict(result)
 
 
-def _vocab(step: Step, runs: Path, folder: Path) -> Result:
+def _vocab(step: Step, runs: Path) -> Result:
     corpora, recipe = _paths(step, runs, "corpora"), _recipe(step, VocabRecipe)
     result = build_vocabulary(step.settings["family"], step.base(), corpora, step.output_in(runs), recipe)
     return {"value": result.size, "before": None}, asdict(result)
 
 
-def _adapt(step: Step, runs: Path, folder: Path) -> Result:
+def _adapt(step: Step, runs: Path) -> Result:
     language = step.settings["language"]
     data, recipe = _paths(step, runs, f"data:{language}"), _recipe(step, AdaptRecipe)
-    return _trained_result(adapt(find_language(language), step.base(), data, folder, recipe, resume=True))
+    result = adapt(find_language(language), step.base(), data, step.output_in(runs), recipe, resume=True)
+    return _trained_result(result)
 
 
-def _family(step: Step, runs: Path, folder: Path) -> Result:
+def _family(step: Step, runs: Path) -> Result:
     names = [name for name in step.inputs if name.startswith("data:")]
     data = {find_language(name.removeprefix("data:")): tuple(_paths(step, runs, name)) for name in names}
     vocabulary = next((str(path) for path in _paths(step, runs, "vocabulary")), None)
     family = Family(step.settings["family"], BaseName(step.base()), data, vocabulary)
-    return _trained_result(adapt_family(family, folder, _recipe(step, FamilyRecipe), resume=True))
+    return _trained_result(adapt_family(family, step.output_in(runs), _recipe(step, FamilyRecipe), resume=True))
 
 
 def _trained_result(result: Any, **found: Any) -> Result:
@@ -177,7 +178,7 @@ def _trained_result(result: Any, **found: Any) -> Result:
     return found | {name: getattr(result, name) for name in COSTS if hasattr(result, name)}, None
 
 
-def _score(step: Step, runs: Path, folder: Path) -> Result:
+def _score(step: Step, runs: Path) -> Result:
     (base, adapter), settings = _model(step, runs), step.settings
     (text,) = _paths(step, runs, "text")
     texts = texts_to_score(text, settings["split"] if text.is_file() else None, settings["sentences"])
@@ -190,13 +191,13 @@ def _score(step: Step, runs: Path, folder: Path) -> Result:
     metrics = asdict(result)
     kept = ("tokens", "characters", "log_probability")
     each = [{key: one[key] for key in kept if key in one} for one in metrics.pop("per_sentence")]
-    write_text(folder / SENTENCES, "".join(json.dumps(one) + "\n" for one in each))
+    write_text(step.output_in(runs) / SENTENCES, "".join(json.dumps(one) + "\n" for one in each))
     names = ("perplexity", "per_character", "per_byte", "unknown_share", "byte_share", "sentences")
     found = {"value": value, "before": None, **{name: metrics[name] for name in names if name in metrics}}
     return found | {"tokens": result.tokens, "seconds": result.seconds}, metrics
 
 
-def _alignment(step: Step, runs: Path, folder: Path) -> Result:
+def _alignment(step: Step, runs: Path) -> Result:
     base, adapter = _model(step, runs)
     layers, texts = step.settings["layers"], step.paths("text", "other")
     pairs = parallel_sentences(texts[0], texts[-1])[: step.settings["sentences"]]
@@ -211,13 +212,13 @@ def _alignment(step: Step, runs: Path, folder: Path) -> Result:
     return {"value": last["cka"], "before": None, **last}, {**last, "by_layer": by_layer}
 
 
-def _task(step: Step, runs: Path, folder: Path) -> Result:
+def _task(step: Step, runs: Path) -> Result:
     base, adapter = _model(step, runs)
     result = train_task(
         step.settings["task"],
         base,
         _paths(step, runs, "data")[0],
-        folder,
+        step.output_in(runs),
         _recipe(step, TaskRecipe),
         _paths(step, runs, "adapters") or adapter,
         _paths(step, runs, "train_data"),
@@ -227,7 +228,7 @@ def _task(step: Step, runs: Path, folder: Path) -> Result:
     return _trained_result(result, value=result.mean, before=None, **further, baseline=result.baseline)
 
 
-def _prompt(step: Step, runs: Path, folder: Path) -> Result:
+def _prompt(step: Step, runs: Path) -> Result:
     call: Any = step.call
     # The answers of all runs of the same model, task and language are kept in one file.
     name = "-".join((Path(call.model.name).name, step.settings["task"], step.settings["language"]))
@@ -236,7 +237,7 @@ def _prompt(step: Step, runs: Path, folder: Path) -> Result:
         step.settings["task"],
         _paths(step, runs, "data")[0],
         call.model.model,
-        folder,
+        step.output_in(runs),
         call.recipe,
         call.model.model_name,
         call.template,
@@ -251,7 +252,7 @@ def _prompt(step: Step, runs: Path, folder: Path) -> Result:
     return {"value": result.mean, "before": None, **found, "price": result.cost}, None
 
 
-KINDS: dict[str, Callable[[Step, Path, Path], Result]] = {
+KINDS: dict[str, Callable[[Step, Path], Result]] = {
     "corpus": _corpus,
     "graph": _graph,
     "cut": _cut,
