@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from itertools import chain, product
+from itertools import chain
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -229,10 +229,9 @@ def _alignment(analysis: Analysis) -> list[Part]:
     parts = []
     for found in analysis.alignments:
         cka, other = found.results["cka"], tables.language_name(found.compared_with)
-        shares: dict[str, dict[str, float]] = {}
-        for condition, language in product(cka.conditions, cka.languages):
-            if values := cka.values(language, condition):
-                shares.setdefault(condition.label, {})[language] = mean(values)
+        shares: dict[str, dict[str, float]] = {condition.label: {} for condition in cka.conditions}
+        for language, condition in cka.filled:
+            shares[condition.label][language] = mean(cka.values(language, condition))
         name = f"alignment-{found.compared_with}"
         figures = [_heat_map(name, f"Linear CKA with {other}", shares, "language")]
         if found.layers:

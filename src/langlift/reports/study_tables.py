@@ -95,13 +95,12 @@ def per_unit_table(results: Results) -> Table:
     """
     units = {"perplexity": "per token", "per_character": "per character", "per_byte": "per byte"}
     rows = []
-    for language in results.languages:
-        for condition in results.conditions:
-            runs = results.runs(language, condition)
-            values = [[float(run.result[unit]) for run in runs if unit in run.result] for unit in units]
-            if all(values):
-                cells = [spread_cell(spread(some), results.measure) for some in values]
-                rows.append([_language(language), *words(condition.label), *cells])
+    for language, condition in results.filled:
+        runs = results.runs(language, condition)
+        values = [[float(run.result[unit]) for run in runs if unit in run.result] for unit in units]
+        if all(values):
+            cells = [spread_cell(spread(some), results.measure) for some in values]
+            rows.append([_language(language), *words(condition.label), *cells])
     caption = "Perplexity of decoders by unit: mean ± standard deviation"
     notes = ["To compare bases with different tokenizers, use characters or bytes, not tokens."]
     columns = ["language", "condition", *units.values()]
@@ -158,10 +157,8 @@ def published_table(results: Results, differs: Sequence[str]) -> Table | None:
     """Our figures and the published ones, with how the experiments differ."""
     found = [
         (language, condition, figures)
-        for language in results.languages
-        for condition in results.conditions
-        if results.values(language, condition)
-        and (figures := published_figures(results.measure, condition, language))
+        for language, condition in results.filled
+        if (figures := published_figures(results.measure, condition, language))
     ]
     if not found:
         return None
@@ -295,9 +292,7 @@ def alignment_table(similarity: Similarity) -> Table:
             *words(condition.label),
             *(spread_cell(r.spread(language, condition), r.measure) for r in similarity.results.values()),
         ]
-        for language in cka.languages
-        for condition in cka.conditions
-        if cka.values(language, condition)
+        for language, condition in cka.filled
     ]
     counts = sorted({run.result["sentences"] for run in cka.all_runs})
     notes = [

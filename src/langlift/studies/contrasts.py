@@ -30,7 +30,11 @@ NONE, FULL = "base", "glot_fft"
 ADAPTERS = {"seq_bn": "Seq_bn", "lora": "LoRA", "seq_bn_inv": "Seq_bn_inv"}
 GRAPH, TEXT, FUSED = ([f"{kind}_{method}" for method in ADAPTERS] for kind in ("cn", "glot", "fusion"))
 LARGE_MODELS = [name for name in next(iter(published_rows("llm_tc").values())) if name != "language"]
-QUESTIONS: Mapping[str, tuple[str, Sequence[tuple[str, str]]]] = {
+Columns = tuple[str, str]
+"""Two columns of the tables, compared with each other."""
+Gain = tuple[bool, float]
+"""Whether the base has seen a language, and the gain in it."""
+QUESTIONS: Mapping[str, tuple[str, Sequence[Columns]]] = {
     "text": ("Does adaptation on text help?", [(column, NONE) for column in [*TEXT, FULL]]),
     "graph": ("Does adaptation on a knowledge graph help?", [(column, NONE) for column in GRAPH]),
     "full": ("Is full fine-tuning better than adapters?", [(FULL, column) for column in TEXT]),
@@ -88,8 +92,8 @@ def published_contrasts() -> list[Contrast]:
     return found
 
 
-def _gains(table: str, base: str, better: str, than: str) -> list[tuple[bool, float]]:
-    """For each language that has both figures, whether the base has seen it, and the gain."""
+def _gains(table: str, base: str, better: str, than: str) -> list[Gain]:
+    """In each language that has both figures."""
     found = []
     for (model, language), row in published_rows(table).items():
         figures = {**published_rows(f"llm_{table}").get((None, language), {}), **row}
@@ -100,14 +104,7 @@ def _gains(table: str, base: str, better: str, than: str) -> list[tuple[bool, fl
     return found
 
 
-def _contrast(
-    question: str,
-    base: str,
-    table: str,
-    names: tuple[str, str],
-    language: str,
-    gains: Sequence[tuple[bool, float]],
-) -> Contrast:
+def _contrast(question: str, base: str, table: str, names: Columns, language: str, gains: list[Gain]) -> Contrast:
     seen, unseen = ([gain for known, gain in gains if known is one] for one in (True, False))
     groups = {ALL: [[*seen, *unseen]], SEEN: [seen], UNSEEN: [unseen], BOTH: [unseen, seen]}[language]
     means = [

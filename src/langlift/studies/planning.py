@@ -41,8 +41,8 @@ WHOLE_MODEL = next(name for name, method in METHODS.items() if method.whole_mode
 LANGUAGES_SHOWN = 3
 OF_SERVERS, OF_LOCAL = ("structured",), ("precision",)
 """Settings of prompting that only servers read, and only local models."""
-Choice = Mapping[str, Any]
-"""One combination of axes: name -> value."""
+Values = Mapping[str, Any]
+"""Settings, one combination of axes, or a cell: name -> value."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class _Planner:
             for adapters in differ_in_data.values():
                 self._fuse(language, adapters)
 
-    def _train(self, language: Language | None, choice: Choice) -> Step | None:
+    def _train(self, language: Language | None, choice: Values) -> Step | None:
         """The run that trains an adapter, or the family's model."""
         study, section, data = self.study, self.study.training, choice["data"]
         own = study.settings.get(section, ())
@@ -180,7 +180,7 @@ class _Planner:
             inputs["vocabulary"] = (vocabulary,)
         return self._add("family", settings | {"family": study.family}, inputs, cell)
 
-    def _vocabulary(self, choice: Choice, inputs: Inputs) -> Step | None:
+    def _vocabulary(self, choice: Values, inputs: Inputs) -> Step | None:
         """The run that builds the family's vocabulary, if it has one of its own."""
         given, cell = self._given(choice, "vocab"), self._cell(choice, "vocab")
         if not cell and "vocab" not in self.study.settings:
@@ -229,7 +229,7 @@ class _Planner:
             self._leave_out(language, f"no data for {task}")
         return found
 
-    def _score(self, language: Language, inputs: Inputs, cell: Mapping[str, Any]) -> None:
+    def _score(self, language: Language, inputs: Inputs, cell: Values) -> None:
         """Pseudo-perplexity in every variant; for a decoder, perplexity."""
         score, split = self.study.score, None
         if score is None:
@@ -265,7 +265,7 @@ class _Planner:
                 own["variant"] = variant["variant"]
             self._add("score", settings, {**inputs, "text": (text,)}, {**cell, **own})
 
-    def _align(self, language: Language, inputs: Inputs, cell: Mapping[str, Any]) -> None:
+    def _align(self, language: Language, inputs: Inputs, cell: Values) -> None:
         """The model's vectors compared with its own for a translation, or with those of another base."""
         alignment = self.study.alignment
         if alignment is None:
@@ -285,7 +285,7 @@ class _Planner:
             all_inputs = {**inputs, "text": (texts[str(language)],), **compared}
             self._add("alignment", settings, all_inputs, {**cell, **own})
 
-    def _task(self, language: Language, name: str, use: str, inputs: Inputs, cell: Mapping[str, Any]) -> None:
+    def _task(self, language: Language, name: str, use: str, inputs: Inputs, cell: Values) -> None:
         """A task on a model, for every combination of its settings."""
         on_adapter = use in ("stacked", "fused") and not is_whole_model(cell["method"])
         given: list[Given] = [("use", "method", WHOLE_MODEL)] if use == "full" else []
@@ -357,16 +357,16 @@ class _Planner:
     def _leave_out(self, language: Language, reason: str) -> None:
         self.left_out.setdefault(reason, {})[str(language)] = None
 
-    def _choices(self, sections: Sequence[str], names: Sequence[str] = ()) -> Iterator[Choice]:
+    def _choices(self, sections: Sequence[str], names: Sequence[str] = ()) -> Iterator[Values]:
         """Every combination of the axes of some sections, and of axes given by name."""
         keys = [*(axis.name for section in sections for axis in self.study.axes_of(section)), *names]
         for values in product(*map(self.study.values, keys)):
             yield dict(zip(keys, values, strict=True))
 
-    def _given(self, choice: Choice, section: str) -> list[Given]:
+    def _given(self, choice: Values, section: str) -> list[Given]:
         return [(axis.line, axis.setting, choice[axis.name]) for axis in self.study.axes_of(section)]
 
-    def _cell(self, choice: Choice, section: str, recipe: Any = None) -> dict[str, Any]:
+    def _cell(self, choice: Values, section: str, recipe: Any = None) -> dict[str, Any]:
         """The values of a section's axes for tables; None where the recipe's method does not read the setting."""
         return {
             axis.name: None if recipe and is_unread(recipe, axis.setting) else _shown(choice[axis.name])
@@ -374,12 +374,7 @@ class _Planner:
         }
 
     def _add(
-        self,
-        kind: str,
-        settings: Mapping[str, Any],
-        inputs: Inputs,
-        cell: Mapping[str, Any],
-        call: PromptCall | None = None,
+        self, kind: str, settings: Values, inputs: Inputs, cell: Values, call: PromptCall | None = None
     ) -> Step:
         published = "published" in (self.behaviour, self.study.preset) or None
         if "behaviour" in self.study.axes:
@@ -408,7 +403,7 @@ class _Planner:
             self.errors.append(error.message)
             return None
 
-    def _data(self, language: Language, name: str, choice: Choice) -> Dependency | None:
+    def _data(self, language: Language, name: str, choice: Values) -> Dependency | None:
         """The data of one name for a language: as it is, built by a run, or reduced by one."""
         source = self.study.data[name].get(language)
         if source is None:

@@ -90,13 +90,10 @@ class Differences:
 
 def compare(results: Results) -> Differences:
     """Compare every two conditions of a measure (if there are many, all with the reference or the first)."""
-    items = {
-        (language, condition.label): read_items(
-            sorted(results.runs(language, condition), key=lambda run: str(run.cell.get("seed")))
-        )
-        for language in results.languages
-        for condition in results.conditions
-    }
+    items = {}
+    for language, condition in results.filled:
+        by_seed = sorted(results.runs(language, condition), key=lambda run: str(run.cell.get("seed")))
+        items[language, condition.label] = read_items(by_seed)
     overall, by_language = [], []
     for than, better in _pairs_to_compare(results):
         names = (better.label, than.label)
