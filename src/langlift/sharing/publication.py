@@ -63,9 +63,7 @@ ONNX_FILES = (ONNX_GRAPH, "model.onnx.data", "model_int8*.onnx*", "labels.json",
 BELOW = (LANGUAGE_ADAPTER, FUSED_ADAPTERS)
 REWRITTEN = (RECIPE, METRICS, EXPORT_FILE, layouts.CONFIG_FILE, layouts.FUSION_CONFIG)
 """The files that may name local paths or the base model."""
-
 NOT_STATED = "not stated"
-
 SCORES = (
     ("validation_loss_before", "loss on held-out text before, nats"),
     ("validation_loss", "loss on held-out text after, nats"),
