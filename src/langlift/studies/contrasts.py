@@ -6,15 +6,8 @@ from math import log
 
 import numpy as np
 
-from langlift.studies.analysis.bootstrap import (
-    ALL,
-    LANGUAGES,
-    Difference,
-    corrected,
-    drawn_times,
-    permutation_p,
-    randomisation_p,
-)
+from langlift.studies.analysis import bootstrap
+from langlift.studies.analysis.bootstrap import ALL, Difference
 from langlift.studies.analysis.measures import AS_PUBLISHED, Measure
 from langlift.studies.published import MODELS, PERPLEXITIES, published_rows
 from langlift.tasks.task import TASKS
@@ -88,7 +81,7 @@ def published_contrasts() -> list[Contrast]:
                 for pair in pairs
                 if (gains := _gains(table, base, *pair))
             ]
-            found += corrected(family)
+            found += bootstrap.corrected(family)
     return found
 
 
@@ -108,12 +101,11 @@ def _contrast(question: str, base: str, table: str, names: Columns, language: st
     seen, unseen = ([gain for known, gain in gains if known is one] for one in (True, False))
     groups = {ALL: [[*seen, *unseen]], SEEN: [seen], UNSEEN: [unseen], BOTH: [unseen, seen]}[language]
     means = [
-        drawn_times(len(group), RESAMPLES, stream) @ np.asarray(group) / len(group)
+        bootstrap.drawn_times(len(group), RESAMPLES, stream) @ np.asarray(group) / len(group)
         for stream, group in enumerate(groups)
     ]
     observed = float(np.mean(groups[0])) - sum(float(np.mean(group)) for group in groups[1:])
-    edges = np.percentile(means[0] - sum(means[1:]), [2.5, 97.5])
-    p = permutation_p(*groups) if len(groups) > 1 else randomisation_p(groups[0])
-    low, high = map(float, edges)
+    low, high = map(float, np.percentile(means[0] - sum(means[1:]), [2.5, 97.5]))
+    p = bootstrap.permutation_p(*groups) if len(groups) > 1 else bootstrap.randomisation_p(groups[0])
     units = sum(map(len, groups))
-    return Contrast(language, *names, observed, low, high, p, p, LANGUAGES, units, question, base, table)
+    return Contrast(language, *names, observed, low, high, p, p, bootstrap.LANGUAGES, units, question, base, table)
