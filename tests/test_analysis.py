@@ -28,9 +28,8 @@ from langlift.studies.analysis.bootstrap import (
     two_sided_p,
 )
 from langlift.studies.analysis.correlations import ADAPTATION, PRE_TRAINING, correlation, data_megabytes
-from langlift.studies.analysis.curves import curves_of
+from langlift.studies.analysis.effects import curves_of, mixed_model
 from langlift.studies.analysis.measures import Measure, sort_results, spread
-from langlift.studies.analysis.regression import mixed_model
 from langlift.studies.folder import data_kind, read_runs
 
 # Student's sleep data (1908): hours of sleep gained with drug 1 and drug 2 by ten patients.

@@ -20,7 +20,7 @@ from langlift.reports import study_tables as tables
 from langlift.reports.contrast_tables import contrast_tables
 from langlift.reports.tables import Table, as_csv, as_latex, capital, render
 from langlift.studies.analysis.analysing import Analysis, analyse
-from langlift.studies.analysis.curves import MEAN, AxisCurves, Curve
+from langlift.studies.analysis.effects import MEAN, AxisCurves, Curve
 from langlift.studies.analysis.measures import Results, Spread, language_of, sort_results
 from langlift.studies.contrasts import Contrast, published_contrasts
 from langlift.studies.folder import StudyRun, name_of

@@ -10,9 +10,8 @@ from langlift.reports.tables import NONE, Cell, Table, capital, interval, number
 from langlift.studies.analysis.analysing import Similarity
 from langlift.studies.analysis.bootstrap import TEST_ITEMS, Difference, Differences
 from langlift.studies.analysis.correlations import Correlation
-from langlift.studies.analysis.curves import AxisCurves
+from langlift.studies.analysis.effects import FEW_LANGUAGES, AxisCurves, Regression
 from langlift.studies.analysis.measures import SHARES, Measure, Results, Spread, label, settings_of, spread
-from langlift.studies.analysis.regression import FEW_LANGUAGES, Regression
 from langlift.studies.folder import StudyRun
 from langlift.studies.published import LARGE_MODELS_TABLE, large_figures, published_figures, shots_of
 from langlift.studies.study import PROMPTED_USE
