@@ -321,7 +321,7 @@ def _attention(run: StudyRun) -> list[Mapping[str, Sequence[float]]]:
 
 def _training(analysis: Analysis) -> list[Part]:
     parts = []
-    for results in sort_results([run for run in analysis.runs if _progress(run)]):
+    for results in sort_results([run for run in analysis.runs if run.files(PROGRESS)]):
         measure = results.measure
         what = "validation loss (nats)" if measure.is_loss else f"{measure.title} on dev"
         figures = []
@@ -344,16 +344,11 @@ def _training(analysis: Analysis) -> list[Part]:
     return parts
 
 
-def _progress(run: StudyRun) -> list[Path]:
-    own = run.folder / PROGRESS
-    return [own] if own.exists() else sorted(run.folder.glob(f"seed-*/{PROGRESS}"))
-
-
 def _mean_curve(runs: Iterable[StudyRun], metric: str) -> dict[float, Spread]:
     """Step -> the mean over runs of the validated measure, for the steps that all runs have."""
     key = metric if metric.startswith("validation_") else f"validation_{metric}"
     curves = []
-    for path in (path for run in runs for path in _progress(run)):
+    for path in (path for run in runs for path in run.files(PROGRESS)):
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
         curves.append({record["step"]: record[key] for record in records if key in record})
     steps = set(curves[0]).intersection(*curves) if curves else set()

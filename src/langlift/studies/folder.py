@@ -66,6 +66,11 @@ class StudyRun:
         value = self.result.get("value")
         return None if value is None else float(value)
 
+    def files(self, name: str) -> list[Path]:
+        """The run's file of this name, or those of its seeds."""
+        own = self.folder / name
+        return [own] if own.exists() else sorted(self.folder.glob(f"seed-*/{name}"))
+
     @cached_property
     def precisions(self) -> set[str]:
         """What it was computed in, by its metrics or those of its seeds."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import combinations, product
 from math import comb
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -220,25 +219,18 @@ def read_items(runs: Sequence[StudyRun]) -> list[Items] | None:
     """The test items of a cell's seeds; None if some are missing or do not reproduce the recorded value."""
     found = []
     for run in runs:
-        metric, path = measure_of(run).metric, _items_file(run)
+        metric, files = measure_of(run).metric, run.files(SENTENCES if run.kind == "score" else PREDICTIONS)
         if run.kind == "score" and metric == PERPLEXITY and run.published:
             metric = AS_PUBLISHED
-        if metric not in COUNTING or path is None or run.value is None:
+        if metric not in COUNTING or len(files) != 1 or run.value is None:
             return None
         # Not splitlines: a text may contain other line separators of Unicode.
-        items = COUNTING[metric](
-            [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-        )
+        lines = files[0].read_text(encoding="utf-8").split("\n")
+        items = COUNTING[metric]([json.loads(line) for line in lines if line])
         if not abs(items.total() - run.value) <= TOLERANCE * max(100.0, run.value):
             return None
         found.append(items)
     return found or None
-
-
-def _items_file(run: StudyRun) -> Path | None:
-    direct = run.folder / (SENTENCES if run.kind == "score" else PREDICTIONS)
-    found = [direct] if direct.exists() else list(run.folder.glob(f"seed-*/{PREDICTIONS}"))
-    return found[0] if len(found) == 1 else None
 
 
 def labels_counted(rows: Sequence[Row]) -> Items:
