@@ -172,36 +172,6 @@ def heat_map(shares: Mapping[str, Mapping[str, float]], across: str) -> Spec:
     return _spec(alt.layer(cells, numbers, names).properties(width=width, height=46 * len(shares)))
 
 
-def _log_axis(rows: Sequence[Mapping[str, Any]]) -> alt.Axis:
-    """Ticks at 1, 2 and 5 times powers of ten, fewer over a wide range."""
-    low, high = min(row["x"] for row in rows), max(row["x"] for row in rows)
-    steps = (1, 2, 5) if high / low < 200 else (1,)
-    ticks = [m * 10.0**e for e in range(-9, 16) for m in steps if low * 0.9 <= m * 10.0**e <= high * 1.1]
-    form = "~s" if high >= 10_000 else "~g"
-    return alt.Axis(values=ticks, format=form) if len(ticks) > 1 else alt.Axis(format=form, tickCount=4)
-
-
-def _colours(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> alt.Color:
-    here = [name for name in names if any(row["name"] == name for row in rows)]
-    colours = [SERIES[names.index(name) % len(SERIES)] for name in here]
-    legend = alt.Legend(orient="bottom", columns=1, labelLimit=300) if len(here) > 1 else None
-    return alt.Color("name:N", sort=None, title=None, legend=legend, scale=alt.Scale(domain=here, range=colours))
-
-
-def _chart(rows: Any) -> alt.Chart:
-    return alt.Chart(alt.Data(values=list(rows)))
-
-
-def _spec(chart: Any) -> Spec:
-    chart = chart.configure(font=FONT, background="transparent").configure_view(stroke=None)
-    chart = chart.configure_axis(
-        labelFontSize=12, titleFontSize=12, titleFontWeight="normal", gridColor=GRID, labelColor=TEXT,
-        titleColor=TEXT, domainColor=GREY, tickColor=GREY, titleLimit=280,
-    )  # fmt: skip
-    spec: Spec = chart.configure_legend(labelFontSize=12, labelColor=TEXT, symbolStrokeWidth=3).to_dict()
-    return spec
-
-
 def write_fusion_map(out: Path, report: Mapping[str, Any]) -> Path:
     """Write a heat map of the attention by layer and adapter, mean and seeds, to the run's folder.
 
@@ -240,3 +210,33 @@ def write_learning_curves(out: Path, names: Mapping[str, str]) -> Path:
     return write_picture(
         out / LEARNING_CURVES, line_chart(curves, list(curves), "step", "held-out masked loss (nats)")
     )
+
+
+def _log_axis(rows: Sequence[Mapping[str, Any]]) -> alt.Axis:
+    """Ticks at 1, 2 and 5 times powers of ten, fewer over a wide range."""
+    low, high = min(row["x"] for row in rows), max(row["x"] for row in rows)
+    steps = (1, 2, 5) if high / low < 200 else (1,)
+    ticks = [m * 10.0**e for e in range(-9, 16) for m in steps if low * 0.9 <= m * 10.0**e <= high * 1.1]
+    form = "~s" if high >= 10_000 else "~g"
+    return alt.Axis(values=ticks, format=form) if len(ticks) > 1 else alt.Axis(format=form, tickCount=4)
+
+
+def _colours(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> alt.Color:
+    here = [name for name in names if any(row["name"] == name for row in rows)]
+    colours = [SERIES[names.index(name) % len(SERIES)] for name in here]
+    legend = alt.Legend(orient="bottom", columns=1, labelLimit=300) if len(here) > 1 else None
+    return alt.Color("name:N", sort=None, title=None, legend=legend, scale=alt.Scale(domain=here, range=colours))
+
+
+def _chart(rows: Any) -> alt.Chart:
+    return alt.Chart(alt.Data(values=list(rows)))
+
+
+def _spec(chart: Any) -> Spec:
+    chart = chart.configure(font=FONT, background="transparent").configure_view(stroke=None)
+    chart = chart.configure_axis(
+        labelFontSize=12, titleFontSize=12, titleFontWeight="normal", gridColor=GRID, labelColor=TEXT,
+        titleColor=TEXT, domainColor=GREY, tickColor=GREY, titleLimit=280,
+    )  # fmt: skip
+    spec: Spec = chart.configure_legend(labelFontSize=12, labelColor=TEXT, symbolStrokeWidth=3).to_dict()
+    return spec

@@ -25,6 +25,9 @@ from langlift.tasks.recipe import TaskRecipe
 from langlift.training import run_folder
 from langlift.training.run_folder import METRICS, RECIPE, is_finished, read_metrics
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 RUNS, RUN, FAILED = "runs", "run.json", "failed.json"
 SENTENCES = "sentences.jsonl"
 """In a score run: tokens, characters and log probability of each sentence."""
@@ -172,6 +175,29 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[StudyRun], list[str]]:
     return finished, unfinished
 
 
+def runs_frame(*folders: str | Path) -> "DataFrame":
+    """All finished runs of study folders and run folders as a table, one row each (each seed of a task).
+
+    Columns: ``name`` and ``kind``; the run's value on each axis, such as ``language``, ``method``, ``task`` and
+    ``seed``; ``value`` (the main number, in the unit of ``metric``) and ``before``; each trivial baseline as
+    ``baseline_NAME``; the costs ``tokens``, ``flops``, ``seconds`` and ``peak_memory_bytes``; and ``folder``.
+
+    Raises:
+        InputError: a folder contains neither a study nor a run.
+    """
+    from pandas import DataFrame
+
+    rows: list[dict[str, Any]] = []
+    for run in read_runs([Path(folder) for folder in folders])[0]:
+        numbers = {name: value for name, value in run.result.items() if not isinstance(value, dict)}
+        baselines = {f"baseline_{name}": value for name, value in (run.result.get("baseline") or {}).items()}
+        rows.append(
+            {"name": run.name, "kind": run.kind, **run.cell, **numbers, **baselines, **run.cost}
+            | {"folder": str(run.folder)}
+        )
+    return DataFrame(rows)
+
+
 def read_single(folder: Path) -> list[StudyRun]:
     """The run of a finished run folder; for a task or prompt run, one for each seed."""
     recipe, metrics = read_recipe(folder), read_metrics(folder)
@@ -275,30 +301,3 @@ def _language_of(data: Any) -> str:
         return str(find_language(found[0] if found else Path(str(data)).name))
     except InputError:
         return str(data)
-
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-
-def runs_frame(*folders: str | Path) -> "DataFrame":
-    """All finished runs of study folders and run folders as a table, one row each (each seed of a task).
-
-    Columns: ``name`` and ``kind``; the run's value on each axis, such as ``language``, ``method``, ``task`` and
-    ``seed``; ``value`` (the main number, in the unit of ``metric``) and ``before``; each trivial baseline as
-    ``baseline_NAME``; the costs ``tokens``, ``flops``, ``seconds`` and ``peak_memory_bytes``; and ``folder``.
-
-    Raises:
-        InputError: a folder contains neither a study nor a run.
-    """
-    from pandas import DataFrame
-
-    rows: list[dict[str, Any]] = []
-    for run in read_runs([Path(folder) for folder in folders])[0]:
-        numbers = {name: value for name, value in run.result.items() if not isinstance(value, dict)}
-        baselines = {f"baseline_{name}": value for name, value in (run.result.get("baseline") or {}).items()}
-        rows.append(
-            {"name": run.name, "kind": run.kind, **run.cell, **numbers, **baselines, **run.cost}
-            | {"folder": str(run.folder)}
-        )
-    return DataFrame(rows)
