@@ -182,12 +182,8 @@ def write_fusion_map(out: Path, report: Mapping[str, Any]) -> Path:
     """
     seeds = {f"seed {seed}": shares for seed, shares in report[f"{ATTENTION}_by_seed"].items()}
     maps = {"mean": report[ATTENTION], **seeds} if len(seeds) > 1 else seeds
-    rows = {
-        f"{adapter}, {which}": {str(layer): share for layer, share in enumerate(layers, start=1)}
-        for which, shares in maps.items()
-        for adapter, layers in shares.items()
-    }
-    return write_picture(out / "fusion_attention.svg", heat_map(rows, "layer"))
+    layers = {f"{name}, {which}": one for which, shares in maps.items() for name, one in shares.items()}
+    return write_picture(out / "fusion_attention.svg", heat_map(by_layer(layers), "layer"))
 
 
 def write_learning_curves(out: Path, names: Mapping[str, str]) -> Path:
@@ -210,6 +206,11 @@ def write_learning_curves(out: Path, names: Mapping[str, str]) -> Path:
     return write_picture(
         out / LEARNING_CURVES, line_chart(curves, list(curves), "step", "held-out masked loss (nats)")
     )
+
+
+def by_layer(values: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
+    """The values of each name by the number of the layer, from 1, for a heat map."""
+    return {name: {str(layer): one for layer, one in enumerate(some, start=1)} for name, some in values.items()}
 
 
 def _log_axis(rows: Sequence[Mapping[str, Any]]) -> alt.Axis:

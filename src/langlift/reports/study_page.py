@@ -236,13 +236,9 @@ def _alignment(analysis: Analysis) -> list[Part]:
         figures = [_heat_map(name, f"Linear CKA with {other}", shares, "language")]
         if found.layers:
             title = f"By layer, mean of {len(cka.languages)} languages"
-            figures.append(_heat_map(f"{name}-layers", title, _by_layer(found.layers), "layer"))
+            figures.append(_heat_map(f"{name}-layers", title, charts.by_layer(found.layers), "layer"))
         parts.append(Part([tables.alignment_table(found)], figures, title=f"With {other}"))
     return parts
-
-
-def _by_layer(values: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
-    return {who: {str(layer): one for layer, one in enumerate(some, start=1)} for who, some in values.items()}
 
 
 def _heat_map(
@@ -307,7 +303,7 @@ def _fusion(analysis: Analysis) -> list[Part]:
             name: [mean(layer) for layer in zip(*(one[name] for one in same), strict=True)] for name in same[0]
         }
         note = f"mean of {len(same)} seed{'s' if len(same) > 1 else ''}"
-        figures.append(_heat_map(f"fusion-{len(figures)}", title, _by_layer(maps[title]), "layer", note))
+        figures.append(_heat_map(f"fusion-{len(figures)}", title, charts.by_layer(maps[title]), "layer", note))
     return [Part([tables.attention_table(maps)], figures)] if maps else []
 
 
