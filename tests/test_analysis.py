@@ -16,18 +16,20 @@ from langlift.reports.study_tables import results_table
 from langlift.studies.analysis.analysing import analyse
 from langlift.studies.analysis.bootstrap import (
     Difference,
+    attachments_counted,
     compare,
     corrected,
     drawn_times,
+    entities_counted,
+    labels_counted,
     permutation_p,
     randomisation_p,
+    read_items,
     two_sided_p,
 )
 from langlift.studies.analysis.correlations import ADAPTATION, PRE_TRAINING, correlation, data_megabytes
-from langlift.studies.analysis.curves import curves_of
-from langlift.studies.analysis.item_counts import attachments_counted, entities_counted, labels_counted, read_items
+from langlift.studies.analysis.effects import curves_of, mixed_model
 from langlift.studies.analysis.measures import Measure, sort_results, spread
-from langlift.studies.analysis.regression import mixed_model
 from langlift.studies.folder import data_kind, read_runs
 
 # Student's sleep data (1908): hours of sleep gained with drug 1 and drug 2 by ten patients.

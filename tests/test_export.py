@@ -34,7 +34,7 @@ from langlift.checkpoints.exporting import export_adapter
 from langlift.checkpoints.importing import import_adapters
 from langlift.errors import InputError
 from langlift.model_cards import split_front_matter
-from langlift.sharing import onnx_graph, reference
+from langlift.sharing import onnx_export, reference
 from langlift.sharing.exporting import export
 from langlift.sharing.plain_model import SENTENCE_HEADS, TOKEN_HEADS, export_transformers, head_parts
 from langlift.sharing.pushing import push
@@ -207,7 +207,7 @@ def test_a_model_stored_in_16_bits_loads_in_32_with_transformers_4_and_5(tmp_pat
 def test_an_export_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
     begun = (  # SIGTERM, as from `docker stop`, once the folder is begun
         "import os, signal, sys; from langlift.cli.main import main; import langlift.sharing.plain_model as plain;"
-        "plain.logits_on = lambda *_: os.kill(os.getpid(), signal.SIGTERM); sys.argv[1:] ="
+        "plain.compared = lambda *_: os.kill(os.getpid(), signal.SIGTERM); sys.argv[1:] ="
         f" ['export', 'langlift-nano', '--to', 'transformers', '--out', {str(tmp_path / 'out')!r}]; main()"
     )
     done = subprocess.run([sys.executable, "-c", begun], capture_output=True, text=True)
@@ -326,8 +326,10 @@ def test_a_graph_that_computes_something_else_is_not_kept(
     adapted_runs: Path, langlift: Callable[..., CommandResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    monkeypatch.setattr(onnx_graph, "write_graph", lambda graph, folder, pad: (folder / "model.onnx").touch())
-    monkeypatch.setattr(onnx_graph, "OnnxModel", lambda path: lambda batch: torch.ones(len(batch["input_ids"]), 2))
+    monkeypatch.setattr(onnx_export, "write_graph", lambda graph, folder, pad: (folder / "model.onnx").touch())
+    monkeypatch.setattr(
+        onnx_export, "OnnxModel", lambda path: lambda batch: torch.ones(len(batch["input_ids"]), 2)
+    )
     result = langlift("export", adapted_runs / "topic", "--to", "onnx", "--out", tmp_path / "out", "--json")
     assert result.code == 1 and "does not compute what the run computes" in result.error["error"], result.err
     assert not list(tmp_path.iterdir()), "nothing is left behind"
@@ -354,7 +356,7 @@ def test_usage(
     # Of a task's run the adapter of the best seed, not an error that it has subfolders.
     result = langlift("export", run, "--to", "adapterhub", "--out", tmp_path / "hub", "--json")
     assert result.code == 0 and "adapter_config.json" in result.json["files"], result.err
-    monkeypatch.setattr(onnx_graph, "find_spec", lambda name: None if name == "onnxscript" else name)
+    monkeypatch.setattr(onnx_export, "find_spec", lambda name: None if name == "onnxscript" else name)
     result = langlift("export", run, "--to", "onnx", *out)
     assert result.code == 2 and "onnxscript" in result.error["error"]
     assert result.error["hint"] == "pip install 'langlift[onnx]'"
@@ -368,7 +370,7 @@ def test_differences_are_measured() -> None:
     broken = reference.compared([same], [same * float("nan")])
     assert broken.difference == float("inf")
     with pytest.raises(Exception, match="does not compute"):
-        reference.require_parity(broken, "it")
+        broken.require("it")
 
 
 # Every architecture, and what is slow.

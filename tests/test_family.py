@@ -22,7 +22,7 @@ from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.corpus.sampling import sampling_shares
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import score_model
-from langlift.reports.run_charts import write_learning_curves
+from langlift.reports.charts import write_learning_curves
 from langlift.training import family as training
 from langlift.training.encoding import EncodedRow
 from langlift.training.family import adapt_family, encoder_parameters

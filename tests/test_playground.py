@@ -31,8 +31,7 @@ from langlift.playground.drawing import (
     surprise_html,
     tags_html,
 )
-from langlift.playground.page import MAX_CHARACTERS, Served, answer_html, launch, new_page
-from langlift.playground.runs import read_playground
+from langlift.playground.page import MAX_CHARACTERS, Served, answer_html, launch, new_page, read_playground
 from langlift.tasks.conllu import sentence_of
 from langlift.tasks.dependencies import Parse
 from langlift.tasks.ner import FoundEntities

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from langlift.evaluation.metrics import entity_spans, macro_f1
 from langlift.prompting.answer_parsing import read_entities, read_label, tags_of, without_thinking
-from langlift.studies.analysis.item_counts import labels_counted
+from langlift.studies.analysis.bootstrap import labels_counted
 
 TOPICS = ["entertainment", "geography", "health", "politics", "science/technology", "sports", "travel"]
 TYPES = ["DATE", "LOC", "ORG", "PER"]

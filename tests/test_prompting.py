@@ -29,7 +29,7 @@ from langlift.prompting.recipe import PromptRecipe
 from langlift.prompting.running import PromptedTask, prompt
 from langlift.prompting.server import _retry_after
 from langlift.prompting.template import load_template
-from langlift.studies.analysis.item_counts import read_items
+from langlift.studies.analysis.bootstrap import read_items
 from langlift.studies.folder import read_single
 from langlift.tasks.task import TASKS
 

@@ -17,7 +17,7 @@ from huggingface_hub import constants
 from langlift.adapted import Adapted
 from langlift.errors import InputError
 from langlift.model_cards import split_front_matter
-from langlift.sharing.published_files import find_publication
+from langlift.sharing.publication import find_publication
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from langlift.backbones.loading import load_tokenizer
 from langlift.config import loading
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
-from langlift.studies import draft, pricing
+from langlift.studies import planning, pricing
 from langlift.studies.checking import check_data, hub_remarks
 from langlift.studies.cutting import cut_data, larger_than_data
 from langlift.studies.execution import execute
@@ -458,7 +458,7 @@ def test_a_corpus_is_built_large_enough_for_the_largest_cell(write, tmp_path, mo
         steps = planned(write(axes={"max_bytes": sizes}, **changes)).steps
         budgets += [one.settings.get("max_bytes") for one in steps if one.kind == "corpus"]
     assert budgets == [None, 12_750_000_000], "train is 80 % of it; the usual size is enough for 700 MB"
-    monkeypatch.setattr(draft, "MAX_BYTES", 2_000)
+    monkeypatch.setattr(planning, "MAX_BYTES", 2_000)
     plan = planned(write(axes={"max_bytes": [10_000, 20_000, 10**9]}, **changes))
     (remark,) = larger_than_data(plan.steps)
     assert f"max_bytes 1,000,000,000 is larger than the data (at most {text.stat().st_size:,} bytes" in remark

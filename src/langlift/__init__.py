@@ -46,13 +46,13 @@ _PLACES = {
     "read_study": "langlift.studies.study_file",
     "resolve": "langlift.config.loading",
     "run_study": "langlift.studies.running",
-    "runs_frame": "langlift.studies.frames",
+    "runs_frame": "langlift.studies.folder",
     "score_model": "langlift.evaluation.pseudo_perplexity",
     "score_sentences": "langlift.evaluation.pseudo_perplexity",
     "task_recipe": "langlift.tasks.task",
     "train_task": "langlift.tasks.runner",
     "trim_vocabulary": "langlift.vocab.trimming",
-    "write_fusion_map": "langlift.reports.run_charts",
+    "write_fusion_map": "langlift.reports.charts",
     "write_report": "langlift.reports.study_page",
 }
 __all__ = list(_PLACES)

@@ -101,8 +101,7 @@ def playground(
 ) -> None:
     """Try runs on a local web page: fill gaps, compare base and adapted model, label text."""
     say(f"Loading {' and '.join(map(str, runs))} ...")
-    from langlift.playground.page import answer_html, launch, new_page
-    from langlift.playground.runs import read_playground
+    from langlift.playground.page import answer_html, launch, new_page, read_playground
 
     shown = read_playground(runs, text, base)
     page = new_page(shown)

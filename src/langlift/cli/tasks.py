@@ -85,7 +85,7 @@ def _train(
 ) -> Iterator[Any]:
     recipe = task_recipe(task.name, base=base.name, **settings)
     say(f"Loading {base} ...")
-    from langlift.reports.run_charts import write_fusion_map
+    from langlift.reports.charts import write_fusion_map
     from langlift.tasks.runner import train_task
     from langlift.tasks.setups import ATTENTION
 

@@ -105,7 +105,7 @@ def adapt_family(
     if settings["flags"]["steps"] is not None and settings["flags"]["tokens"] is not None:
         raise InputError("--steps and --tokens are both given", "give one of them")
     languages, recipe = read_family(family, base=base, vocabulary=vocabulary, **settings)
-    from langlift.reports.run_charts import write_learning_curves
+    from langlift.reports.charts import write_learning_curves
     from langlift.training import family as training
 
     result = training.adapt_family(languages, out, recipe, resume)

@@ -9,7 +9,6 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.resources import files
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from langlift.adapters.method import METHODS
 from langlift.bundled_models import BUNDLED
 from langlift.config.loading import resolve
 from langlift.diagnosis.measures import BaseMeasures, LanguageText
+from langlift.language_facts import FACTS
 from langlift.languages import find_language
 from langlift.progress import readable_seconds
 from langlift.training.cost import StepTime
@@ -38,10 +38,10 @@ class Threshold:
     origin: str
 
 
-_TABLE = yaml.safe_load((files("langlift") / "facts" / "diagnosis_limits.yaml").read_text(encoding="utf-8"))
+_TABLE = yaml.safe_load((FACTS / "diagnosis_limits.yaml").read_text(encoding="utf-8"))
 THRESHOLDS = [Threshold(name, **limit) for name, limit in _TABLE.items()]
 LIMITS = {limit.name: limit.value for limit in THRESHOLDS}
-REGRET = yaml.safe_load((files("langlift") / "facts" / "advice_regret.yaml").read_text(encoding="utf-8"))
+REGRET = yaml.safe_load((FACTS / "advice_regret.yaml").read_text(encoding="utf-8"))
 """How far the advice for small models was from the best, in percent (docs/reproduce_advice.sh)."""
 
 KEEP, EXTEND, SPECIALISE = "keep", "extend", "specialise"
@@ -120,11 +120,7 @@ def _adapter_plan(text: LanguageText, base: BaseMeasures, problems: list[str]) -
         method = "lora" if text.size.bytes < LIMITS["small_text"] else "seq_bn"
     else:
         method = "seq_bn_inv"
-    return Plan(KEEP, 0, method, _objective(text), problems)
-
-
-def _objective(text: LanguageText) -> str:
-    return "targeted" if _has_graph(text) else "mlm"
+    return Plan(KEEP, 0, method, "targeted" if _has_graph(text) else "mlm", problems)
 
 
 def _is_small(base: BaseMeasures) -> bool:

@@ -1,6 +1,8 @@
-"""Vega-Lite charts made with Altair, and their rendering as SVG, which needs neither a network nor scripts."""
+"""Vega-Lite charts made with Altair, rendered as SVG without a network or scripts; the charts of single runs."""
 
+import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -13,6 +15,8 @@ import vl_convert
 from langlift.files import write_text
 from langlift.studies.analysis.correlations import Correlation
 from langlift.studies.analysis.measures import Spread
+from langlift.tasks.setups import ATTENTION
+from langlift.training.run_folder import LEARNING_CURVES, PROGRESS
 
 WIDTH = 250
 """Width of charts in pixels, narrow enough for a phone."""
@@ -166,6 +170,47 @@ def heat_map(shares: Mapping[str, Mapping[str, float]], across: str) -> Spec:
     names = names.mark_text(align="left", dy=-13, fontSize=12, color=TEXT)
     width = max(WIDTH, 34 * len(columns))
     return _spec(alt.layer(cells, numbers, names).properties(width=width, height=46 * len(shares)))
+
+
+def write_fusion_map(out: Path, report: Mapping[str, Any]) -> Path:
+    """Write a heat map of the attention by layer and adapter, mean and seeds, to the run's folder.
+
+    ``report`` is that of the ``TaskResult`` of a task on several language adapters. Returns the file.
+
+    Raises:
+        LangliftError: the file cannot be written.
+    """
+    seeds = {f"seed {seed}": shares for seed, shares in report[f"{ATTENTION}_by_seed"].items()}
+    maps = {"mean": report[ATTENTION], **seeds} if len(seeds) > 1 else seeds
+    layers = {f"{name}, {which}": one for which, shares in maps.items() for name, one in shares.items()}
+    return write_picture(out / "fusion_attention.svg", heat_map(by_layer(layers), "layer"))
+
+
+def write_learning_curves(out: Path, names: Mapping[str, str]) -> Path:
+    """Write the validation losses by step, of each language and their mean, to the run's folder.
+
+    ``names`` are the languages' names by code; those that occur twice are shown with their code. Returns the file.
+
+    Raises:
+        LangliftError: the file cannot be written.
+    """
+    lines = (out / PROGRESS).read_text(encoding="utf-8").splitlines()
+    records = [record for record in map(json.loads, lines) if "validation_loss" in record]
+    counts = Counter(names.values())
+    fields = {"mean of the languages": "validation_loss"}
+    for code, name in names.items():
+        fields[f"{name} ({code})" if counts[name] > 1 else name] = f"validation_loss_{code}"
+    curves = {
+        name: {record["step"]: Spread(1, record[field]) for record in records} for name, field in fields.items()
+    }
+    return write_picture(
+        out / LEARNING_CURVES, line_chart(curves, list(curves), "step", "held-out masked loss (nats)")
+    )
+
+
+def by_layer(values: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
+    """The values of each name by the number of the layer, from 1, for a heat map."""
+    return {name: {str(layer): one for layer, one in enumerate(some, start=1)} for name, some in values.items()}
 
 
 def _log_axis(rows: Sequence[Mapping[str, Any]]) -> alt.Axis:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from itertools import chain, product
+from itertools import chain
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -20,7 +20,7 @@ from langlift.reports import study_tables as tables
 from langlift.reports.contrast_tables import contrast_tables
 from langlift.reports.tables import Table, as_csv, as_latex, capital, render
 from langlift.studies.analysis.analysing import Analysis, analyse
-from langlift.studies.analysis.curves import MEAN, AxisCurves, Curve
+from langlift.studies.analysis.effects import MEAN, AxisCurves, Curve
 from langlift.studies.analysis.measures import Results, Spread, language_of, sort_results
 from langlift.studies.contrasts import Contrast, published_contrasts
 from langlift.studies.folder import StudyRun, name_of
@@ -229,21 +229,16 @@ def _alignment(analysis: Analysis) -> list[Part]:
     parts = []
     for found in analysis.alignments:
         cka, other = found.results["cka"], tables.language_name(found.compared_with)
-        shares: dict[str, dict[str, float]] = {}
-        for condition, language in product(cka.conditions, cka.languages):
-            if values := cka.values(language, condition):
-                shares.setdefault(condition.label, {})[language] = mean(values)
+        shares: dict[str, dict[str, float]] = {condition.label: {} for condition in cka.conditions}
+        for language, condition in cka.filled:
+            shares[condition.label][language] = mean(cka.values(language, condition))
         name = f"alignment-{found.compared_with}"
         figures = [_heat_map(name, f"Linear CKA with {other}", shares, "language")]
         if found.layers:
             title = f"By layer, mean of {len(cka.languages)} languages"
-            figures.append(_heat_map(f"{name}-layers", title, _by_layer(found.layers), "layer"))
+            figures.append(_heat_map(f"{name}-layers", title, charts.by_layer(found.layers), "layer"))
         parts.append(Part([tables.alignment_table(found)], figures, title=f"With {other}"))
     return parts
-
-
-def _by_layer(values: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
-    return {who: {str(layer): one for layer, one in enumerate(some, start=1)} for who, some in values.items()}
 
 
 def _heat_map(
@@ -308,7 +303,7 @@ def _fusion(analysis: Analysis) -> list[Part]:
             name: [mean(layer) for layer in zip(*(one[name] for one in same), strict=True)] for name in same[0]
         }
         note = f"mean of {len(same)} seed{'s' if len(same) > 1 else ''}"
-        figures.append(_heat_map(f"fusion-{len(figures)}", title, _by_layer(maps[title]), "layer", note))
+        figures.append(_heat_map(f"fusion-{len(figures)}", title, charts.by_layer(maps[title]), "layer", note))
     return [Part([tables.attention_table(maps)], figures)] if maps else []
 
 
@@ -322,7 +317,7 @@ def _attention(run: StudyRun) -> list[Mapping[str, Sequence[float]]]:
 
 def _training(analysis: Analysis) -> list[Part]:
     parts = []
-    for results in sort_results([run for run in analysis.runs if _progress(run)]):
+    for results in sort_results([run for run in analysis.runs if run.files(PROGRESS)]):
         measure = results.measure
         what = "validation loss (nats)" if measure.is_loss else f"{measure.title} on dev"
         figures = []
@@ -345,16 +340,11 @@ def _training(analysis: Analysis) -> list[Part]:
     return parts
 
 
-def _progress(run: StudyRun) -> list[Path]:
-    own = run.folder / PROGRESS
-    return [own] if own.exists() else sorted(run.folder.glob(f"seed-*/{PROGRESS}"))
-
-
 def _mean_curve(runs: Iterable[StudyRun], metric: str) -> dict[float, Spread]:
     """Step -> the mean over runs of the validated measure, for the steps that all runs have."""
     key = metric if metric.startswith("validation_") else f"validation_{metric}"
     curves = []
-    for path in (path for run in runs for path in _progress(run)):
+    for path in (path for run in runs for path in run.files(PROGRESS)):
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
         curves.append({record["step"]: record[key] for record in records if key in record})
     steps = set(curves[0]).intersection(*curves) if curves else set()

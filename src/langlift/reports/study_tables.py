@@ -10,9 +10,8 @@ from langlift.reports.tables import NONE, Cell, Table, capital, interval, number
 from langlift.studies.analysis.analysing import Similarity
 from langlift.studies.analysis.bootstrap import TEST_ITEMS, Difference, Differences
 from langlift.studies.analysis.correlations import Correlation
-from langlift.studies.analysis.curves import AxisCurves
+from langlift.studies.analysis.effects import FEW_LANGUAGES, AxisCurves, Regression
 from langlift.studies.analysis.measures import SHARES, Measure, Results, Spread, label, settings_of, spread
-from langlift.studies.analysis.regression import FEW_LANGUAGES, Regression
 from langlift.studies.folder import StudyRun
 from langlift.studies.published import LARGE_MODELS_TABLE, large_figures, published_figures, shots_of
 from langlift.studies.study import PROMPTED_USE
@@ -95,13 +94,12 @@ def per_unit_table(results: Results) -> Table:
     """
     units = {"perplexity": "per token", "per_character": "per character", "per_byte": "per byte"}
     rows = []
-    for language in results.languages:
-        for condition in results.conditions:
-            runs = results.runs(language, condition)
-            values = [[float(run.result[unit]) for run in runs if unit in run.result] for unit in units]
-            if all(values):
-                cells = [spread_cell(spread(some), results.measure) for some in values]
-                rows.append([_language(language), *words(condition.label), *cells])
+    for language, condition in results.filled:
+        runs = results.runs(language, condition)
+        values = [[float(run.result[unit]) for run in runs if unit in run.result] for unit in units]
+        if all(values):
+            cells = [spread_cell(spread(some), results.measure) for some in values]
+            rows.append([_language(language), *words(condition.label), *cells])
     caption = "Perplexity of decoders by unit: mean ± standard deviation"
     notes = ["To compare bases with different tokenizers, use characters or bytes, not tokens."]
     columns = ["language", "condition", *units.values()]
@@ -158,10 +156,8 @@ def published_table(results: Results, differs: Sequence[str]) -> Table | None:
     """Our figures and the published ones, with how the experiments differ."""
     found = [
         (language, condition, figures)
-        for language in results.languages
-        for condition in results.conditions
-        if results.values(language, condition)
-        and (figures := published_figures(results.measure, condition, language))
+        for language, condition in results.filled
+        if (figures := published_figures(results.measure, condition, language))
     ]
     if not found:
         return None
@@ -295,9 +291,7 @@ def alignment_table(similarity: Similarity) -> Table:
             *words(condition.label),
             *(spread_cell(r.spread(language, condition), r.measure) for r in similarity.results.values()),
         ]
-        for language in cka.languages
-        for condition in cka.conditions
-        if cka.values(language, condition)
+        for language, condition in cka.filled
     ]
     counts = sorted({run.result["sentences"] for run in cka.all_runs})
     notes = [

@@ -9,15 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-)
+import transformers
 
 from langlift.adapters.composition import attached
 from langlift.adapters.method import exported_to, one_of
@@ -31,16 +23,7 @@ from langlift.checkpoints.exporting import Exported
 from langlift.checkpoints.layouts import CONFIG_FILE, FUSION_CONFIG
 from langlift.errors import InputError, LangliftError
 from langlift.files import check_new_folder, new_folder, read_json, write_json
-from langlift.sharing.export_records import MODEL_FILES, finish_export
-from langlift.sharing.reference import (
-    Reference,
-    compared,
-    load_reference,
-    logits_on,
-    plain_logits,
-    require_parity,
-    require_same_tokens,
-)
+from langlift.sharing.reference import MODEL_FILES, Reference, compared, load_reference, plain_logits
 from langlift.tasks.prediction import TrainedTask, is_task_run, seed_folder
 from langlift.tasks.runner import HEAD
 from langlift.tasks.task import TASKS
@@ -99,32 +82,21 @@ def export_transformers(source: Path, out: Path, base: BaseName, data: str | Non
         head_parts(str(model_type), task.verb, str(head["pooling"]), source)
     run = load_reference(source, base, data)
     with new_folder(out) as staging, quiet_transformers():
-        expected = logits_on(run.batches, run.compute)
+        expected = run.logits(run.compute)
         auto_class = _write_model(run, source, staging)
         _load_alike(staging)
         written = auto_class.from_pretrained(staging, dtype=torch.float32).eval()
-        parity = compared(expected, logits_on(run.batches, partial(plain_logits, written)))
-        require_parity(parity, f"{source} as a plain model")
-        tokenizer = AutoTokenizer.from_pretrained(staging)
-        require_same_tokens(run, lambda text: tokenizer(text)["input_ids"])
+        parity = compared(expected, run.logits(partial(plain_logits, written)))
+        parity.require(f"{source} as a plain model")
+        tokenizer = transformers.AutoTokenizer.from_pretrained(staging)
+        run.require_same_tokens(lambda text: tokenizer(text)["input_ids"])
         words = None
         if run.trained and task and task.verb == "tag":  # the token of a word that has its label
             every = run.trained.settings["label_subwords"] == "every"
             words = "every" if every else run.trained.settings["pooling"]
-        language_model = "text-generation" if auto_class is AutoModelForCausalLM else "fill-mask"
-        return finish_export(
-            out,
-            staging,
-            source,
-            base.name,
-            parity,
-            "transformers",
-            {"model_class": type(written).__name__},
-            "export_transformers.md",
-            task.pipeline_tag if task else language_model,
-            kind=auto_class.__name__,
-            words=words,
-        )
+        facts, template = {"model_class": type(written).__name__}, "export_transformers.md"
+        card = {"kind": auto_class.__name__, "words": words}
+        return run.finish(out, staging, parity, "transformers", facts, template, **card)
 
 
 def _require_mergeable(folder: Path, source: Path) -> None:
@@ -146,7 +118,9 @@ def _write_model(run: Reference, source: Path, staging: Path) -> Any:
         auto_class, model = _classifier(run.trained, source)
     else:
         model = run.body
-        auto_class = AutoModelForCausalLM if backbone_of(model).causal else AutoModelForMaskedLM
+        auto_class = (
+            transformers.AutoModelForCausalLM if backbone_of(model).causal else transformers.AutoModelForMaskedLM
+        )
         folder = source if (source / "config.json").is_file() else source / "model"
         if attached(model):
             merge(model)
@@ -171,33 +145,27 @@ def _load_alike(staging: Path) -> None:
             write_json(staging / name, {**settings, key: wanted})
 
 
-def _classifier(trained: TrainedTask, source: Path) -> tuple[Any, PreTrainedModel]:
+def _classifier(trained: TrainedTask, source: Path) -> tuple[Any, transformers.PreTrainedModel]:
+    """transformers' classifier with the weights of the run's body and head, and the class that loads it."""
     body, head = trained.model.body, trained.model.head
     model_type = str(body.config.model_type)
     config: Any = deepcopy(body.config)
     config.id2label = dict(enumerate(trained.labels))
     config.label2id = {label: number for number, label in enumerate(trained.labels)}
     parts = head_parts(model_type, trained.task.verb, trained.settings["pooling"], source)
-    auto_class: Any = AutoModelForTokenClassification
+    auto_class: Any = transformers.AutoModelForTokenClassification
     if trained.task.verb == "classify":
-        auto_class = AutoModelForSequenceClassification
+        auto_class = transformers.AutoModelForSequenceClassification
         config.problem_type = "single_label_classification"
-    model: PreTrainedModel = auto_class.from_config(config, dtype=torch.float32)
-    _fill(model, body, head, parts)
-    return auto_class, model.eval()
-
-
-def _fill(model: PreTrainedModel, body: PreTrainedModel, head: nn.Module, parts: Mapping[str, str]) -> None:
-    """Copy the body and the parts of the head; every weight of the model must be filled."""
+    model: transformers.PreTrainedModel = auto_class.from_config(config, dtype=torch.float32)
     prefix = model.base_model_prefix
-    weights = {
-        f"{prefix}.{key}": value for key, value in body.state_dict().items() if not key.startswith("pooler.")
-    }
+    weights = {f"{prefix}.{key}": one for key, one in body.state_dict().items() if not key.startswith("pooler.")}
     for theirs, ours in parts.items():
-        weights |= {f"{theirs}.{key}": value for key, value in head.get_submodule(ours).state_dict().items()}
+        weights |= {f"{theirs}.{key}": one for key, one in head.get_submodule(ours).state_dict().items()}
     found = model.load_state_dict(weights, strict=False)
     if different := [*found.missing_keys, *found.unexpected_keys]:
         raise LangliftError(
             f"{type(model).__name__} has a different body than the run ({different[0]})",
             "please report this with the name of the base model",
         )
+    return auto_class, model.eval()

@@ -15,9 +15,15 @@ from langlift.errors import InputError, LangliftError
 from langlift.hub_folders import REPOSITORY
 from langlift.languages import Language
 from langlift.progress import say
-from langlift.sharing.export_records import README
-from langlift.sharing.published_cards import published_card
-from langlift.sharing.published_files import Content, Publication, find_publication, made_portable, on_hub, size_of
+from langlift.sharing.publication import (
+    Content,
+    Publication,
+    find_publication,
+    made_portable,
+    on_hub,
+    published_card,
+)
+from langlift.sharing.reference import README
 
 TOKENS = "make one that may write at https://huggingface.co/settings/tokens, then 'hf auth login' or HF_TOKEN=..."
 
@@ -72,7 +78,7 @@ def push(
     public = new_base is not None and new_base not in BUNDLED and (base is not None or on_hub(new_base))
     card = published_card(publication, repository, new_base, public, language, licence, data, remarks)
     files = dict(sorted({**made_portable(publication, new_base), README: card.encode()}.items()))
-    sizes = {name: size_of(content) for name, content in files.items()}
+    sizes = {name: len(one) if isinstance(one, bytes) else one.stat().st_size for name, one in files.items()}
     result = Pushed(
         repository=repository,
         kind=publication.kind,

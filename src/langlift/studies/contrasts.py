@@ -6,15 +6,8 @@ from math import log
 
 import numpy as np
 
-from langlift.studies.analysis.bootstrap import (
-    ALL,
-    LANGUAGES,
-    Difference,
-    corrected,
-    drawn_times,
-    permutation_p,
-    randomisation_p,
-)
+from langlift.studies.analysis import bootstrap
+from langlift.studies.analysis.bootstrap import ALL, Difference
 from langlift.studies.analysis.measures import AS_PUBLISHED, Measure
 from langlift.studies.published import MODELS, PERPLEXITIES, published_rows
 from langlift.tasks.task import TASKS
@@ -30,7 +23,11 @@ NONE, FULL = "base", "glot_fft"
 ADAPTERS = {"seq_bn": "Seq_bn", "lora": "LoRA", "seq_bn_inv": "Seq_bn_inv"}
 GRAPH, TEXT, FUSED = ([f"{kind}_{method}" for method in ADAPTERS] for kind in ("cn", "glot", "fusion"))
 LARGE_MODELS = [name for name in next(iter(published_rows("llm_tc").values())) if name != "language"]
-QUESTIONS: Mapping[str, tuple[str, Sequence[tuple[str, str]]]] = {
+Columns = tuple[str, str]
+"""Two columns of the tables, compared with each other."""
+Gain = tuple[bool, float]
+"""Whether the base has seen a language, and the gain in it."""
+QUESTIONS: Mapping[str, tuple[str, Sequence[Columns]]] = {
     "text": ("Does adaptation on text help?", [(column, NONE) for column in [*TEXT, FULL]]),
     "graph": ("Does adaptation on a knowledge graph help?", [(column, NONE) for column in GRAPH]),
     "full": ("Is full fine-tuning better than adapters?", [(FULL, column) for column in TEXT]),
@@ -84,12 +81,12 @@ def published_contrasts() -> list[Contrast]:
                 for pair in pairs
                 if (gains := _gains(table, base, *pair))
             ]
-            found += corrected(family)
+            found += bootstrap.corrected(family)
     return found
 
 
-def _gains(table: str, base: str, better: str, than: str) -> list[tuple[bool, float]]:
-    """For each language that has both figures, whether the base has seen it, and the gain."""
+def _gains(table: str, base: str, better: str, than: str) -> list[Gain]:
+    """In each language that has both figures."""
     found = []
     for (model, language), row in published_rows(table).items():
         figures = {**published_rows(f"llm_{table}").get((None, language), {}), **row}
@@ -100,23 +97,15 @@ def _gains(table: str, base: str, better: str, than: str) -> list[tuple[bool, fl
     return found
 
 
-def _contrast(
-    question: str,
-    base: str,
-    table: str,
-    names: tuple[str, str],
-    language: str,
-    gains: Sequence[tuple[bool, float]],
-) -> Contrast:
+def _contrast(question: str, base: str, table: str, names: Columns, language: str, gains: list[Gain]) -> Contrast:
     seen, unseen = ([gain for known, gain in gains if known is one] for one in (True, False))
     groups = {ALL: [[*seen, *unseen]], SEEN: [seen], UNSEEN: [unseen], BOTH: [unseen, seen]}[language]
     means = [
-        drawn_times(len(group), RESAMPLES, stream) @ np.asarray(group) / len(group)
+        bootstrap.drawn_times(len(group), RESAMPLES, stream) @ np.asarray(group) / len(group)
         for stream, group in enumerate(groups)
     ]
     observed = float(np.mean(groups[0])) - sum(float(np.mean(group)) for group in groups[1:])
-    edges = np.percentile(means[0] - sum(means[1:]), [2.5, 97.5])
-    p = permutation_p(*groups) if len(groups) > 1 else randomisation_p(groups[0])
-    low, high = map(float, edges)
+    low, high = map(float, np.percentile(means[0] - sum(means[1:]), [2.5, 97.5]))
+    p = bootstrap.permutation_p(*groups) if len(groups) > 1 else bootstrap.randomisation_p(groups[0])
     units = sum(map(len, groups))
-    return Contrast(language, *names, observed, low, high, p, p, LANGUAGES, units, question, base, table)
+    return Contrast(language, *names, observed, low, high, p, p, bootstrap.LANGUAGES, units, question, base, table)

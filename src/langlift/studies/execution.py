@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -91,7 +91,7 @@ def _run(step: Step, runs: Path, folder: Path) -> None:
     reset_peak_memory()
     started = time.monotonic()
     with one_precision(runs.parent / PRECISION):
-        result, metrics = KINDS[step.kind](step, runs, folder)
+        result, metrics = getattr(_Verbs(step, runs), step.kind)()
     if metrics is not None:
         write_json(folder / METRICS, metrics)
     seconds = time.monotonic() - started
@@ -115,152 +115,133 @@ Result = tuple[dict[str, Any], Mapping[str, Any] | None]
 """The main numbers and costs, and the content of metrics.json unless the verb writes it."""
 
 
-def _paths(step: Step, runs: Path, name: str) -> list[Path]:
-    return [one.output_in(runs) if isinstance(one, Step) else Path(one.path) for one in step.inputs.get(name, ())]
+class _Verbs:
+    """A method for each kind of run."""
 
+    def __init__(self, step: Step, runs: Path) -> None:
+        self.step, self.runs, self.out = step, runs, step.output_in(runs)
+        self.settings: Mapping[str, Any] = step.settings
 
-def _model(step: Step, runs: Path) -> tuple[str, Path | None]:
-    """The base and the adapter on it; a whole trained model is itself the base."""
-    for trained in _paths(step, runs, "trained"):
-        return (str(trained), None) if is_whole_model(step.cell["method"]) else (step.base(), trained)
-    return step.base(), None
+    def paths(self, name: str) -> list[Path]:
+        """The paths of an input: what exists, and the results of other runs."""
+        inputs = self.step.inputs.get(name, ())
+        return [one.output_in(self.runs) if isinstance(one, Step) else Path(one.path) for one in inputs]
 
+    def recipe(self, kind: type) -> Any:
+        """The settings as a recipe."""
+        others = ("language", "family", "task", "sources")
+        return kind(**{name: value for name, value in self.settings.items() if name not in others})
 
-def _recipe(step: Step, kind: type) -> Any:
-    others = ("language", "family", "task", "sources")
-    return kind(**{name: value for name, value in step.settings.items() if name not in others})
+    def model(self) -> tuple[str, Path | None]:
+        """The base and the adapter on it; a whole trained model is itself the base."""
+        base = self.step.base()
+        for trained in self.paths("trained"):
+            return (str(trained), None) if is_whole_model(self.step.cell["method"]) else (base, trained)
+        return base, None
 
+    def corpus(self) -> Result:
+        language, sources = find_language(self.settings["language"]), list(map(str, self.step.paths("sources")))
+        scored = [one.output_in(self.runs) / "test.jsonl" for one in self.step.needs]
+        exclude = [*scored, *self.step.paths("exclude")]
+        max_bytes = self.settings.get("max_bytes", MAX_BYTES)
+        result = build_corpus(language, sources, self.out, max_bytes=max_bytes, exclude=exclude)
+        found = {"value": result.kept["bytes"], "before": result.read["bytes"], "seconds": result.seconds}
+        return found, asdict(result)
 
-def _corpus(step: Step, runs: Path, folder: Path) -> Result:
-    language, sources = find_language(step.settings["language"]), list(map(str, step.paths("sources")))
-    exclude = [*(one.output_in(runs) / "test.jsonl" for one in step.needs), *step.paths("exclude")]
-    max_bytes = step.settings.get("max_bytes", MAX_BYTES)
-    result = build_corpus(language, sources, step.output_in(runs), max_bytes=max_bytes, exclude=exclude)
-    found = {"value": result.kept["bytes"], "before": result.read["bytes"], "seconds": result.seconds}
-    return found, asdict(result)
+    def graph(self) -> Result:
+        language, sources = find_language(self.settings["language"]), list(map(str, self.step.paths("sources")))
+        result = build_graph(language, sources, self.out, self.recipe(GraphRecipe))
+        return {"value": result.kept, "before": result.rows, "seconds": result.seconds}, asdict(result)
 
+    def cut(self) -> Result:
+        result = cut_data(self.paths("of")[0], self.out, self.settings["max_bytes"])
+        return {"value": result.bytes, "before": result.of_bytes}, asdict(result)
 
-def _graph(step: Step, runs: Path, folder: Path) -> Result:
-    language, sources = find_language(step.settings["language"]), list(map(str, step.paths("sources")))
-    result = build_graph(language, sources, step.output_in(runs), _recipe(step, GraphRecipe))
-    return {"value": result.kept, "before": result.rows, "seconds": result.seconds}, asdict(result)
+    def vocab(self) -> Result:
+        corpora, recipe = self.paths("corpora"), self.recipe(VocabRecipe)
+        result = build_vocabulary(self.settings["family"], self.step.base(), corpora, self.out, recipe)
+        return {"value": result.size, "before": None}, asdict(result)
 
+    def adapt(self) -> Result:
+        language, recipe = self.settings["language"], self.recipe(AdaptRecipe)
+        data = self.paths(f"data:{language}")
+        result = adapt(find_language(language), self.step.base(), data, self.out, recipe, resume=True)
+        return _trained_result(result)
 
-def _cut(step: Step, runs: Path, folder: Path) -> Result:
-    (data,) = _paths(step, runs, "of")
-    result = cut_data(data, step.output_in(runs), step.settings["max_bytes"])
-    return {"value": result.bytes, "before": result.of_bytes}, asdict(result)
+    def family(self) -> Result:
+        names = [name for name in self.step.inputs if name.startswith("data:")]
+        data = {find_language(name.removeprefix("data:")): tuple(self.paths(name)) for name in names}
+        vocabulary = next((str(path) for path in self.paths("vocabulary")), None)
+        family = Family(self.settings["family"], BaseName(self.step.base()), data, vocabulary)
+        return _trained_result(adapt_family(family, self.out, self.recipe(FamilyRecipe), resume=True))
 
+    def score(self) -> Result:
+        (base, adapter), settings = self.model(), self.settings
+        (text,) = self.paths("text")
+        texts = texts_to_score(text, settings["split"] if text.is_file() else None, settings["sentences"])
+        variant = "default" if settings["variant"] == CAUSAL else settings["variant"]
+        result: Any = score_model(base, texts, adapter, variant, precision=settings["precision"])
+        if settings["variant"] == CAUSAL:
+            value = result.perplexity if settings["unit"] == "token" else result.per_character
+        else:
+            value = result.per_character if variant == WITHIN_WORD else result.pseudo_perplexity
+        metrics = asdict(result)
+        kept = ("tokens", "characters", "log_probability")
+        each = [{key: one[key] for key in kept if key in one} for one in metrics.pop("per_sentence")]
+        write_text(self.out / SENTENCES, "".join(json.dumps(one) + "\n" for one in each))
+        names = ("perplexity", "per_character", "per_byte", "unknown_share", "byte_share", "sentences")
+        found = {"value": value, "before": None, **{name: metrics[name] for name in names if name in metrics}}
+        return found | {"tokens": result.tokens, "seconds": result.seconds}, metrics
 
-def _vocab(step: Step, runs: Path, folder: Path) -> Result:
-    corpora, recipe = _paths(step, runs, "corpora"), _recipe(step, VocabRecipe)
-    result = build_vocabulary(step.settings["family"], step.base(), corpora, step.output_in(runs), recipe)
-    return {"value": result.size, "before": None}, asdict(result)
+    def alignment(self) -> Result:
+        base, adapter = self.model()
+        layers, texts = self.settings["layers"], self.step.paths("text", "other")
+        pairs = parallel_sentences(texts[0], texts[-1])[: self.settings["sentences"]]
+        ours, theirs = ([pair[side] for pair in pairs] for side in (0, 1))
+        first = sentence_vectors(base, ours, adapter, layers)
+        if "other_base" in self.step.inputs:
+            base, adapter = self.step.base("other_base"), None
+        second = sentence_vectors(base, theirs, adapter, layers)
+        if len(first) != len(second):  # only the outputs of models of different depth correspond
+            first, second = first[-1:], second[-1:]
+        by_layer = [asdict(compare_vectors(one, two)) for one, two in zip(first, second, strict=True)]
+        last = by_layer[-1]
+        return {"value": last["cka"], "before": None, **last}, {**last, "by_layer": by_layer}
 
+    def task(self) -> Result:
+        base, adapter = self.model()
+        data, train = self.paths("data")[0], self.paths("train_data")
+        recipe, adapters = self.recipe(TaskRecipe), self.paths("adapters") or adapter
+        result = train_task(self.settings["task"], base, data, self.out, recipe, adapters, train, resume=True)
+        further = {name: measured["mean"] for name, measured in result.further.items()}
+        return _trained_result(result, value=result.mean, before=None, **further, baseline=result.baseline)
 
-def _adapt(step: Step, runs: Path, folder: Path) -> Result:
-    language = step.settings["language"]
-    data, recipe = _paths(step, runs, f"data:{language}"), _recipe(step, AdaptRecipe)
-    return _trained_result(adapt(find_language(language), step.base(), data, folder, recipe, resume=True))
+    fuse = task
 
-
-def _family(step: Step, runs: Path, folder: Path) -> Result:
-    names = [name for name in step.inputs if name.startswith("data:")]
-    data = {find_language(name.removeprefix("data:")): tuple(_paths(step, runs, name)) for name in names}
-    vocabulary = next((str(path) for path in _paths(step, runs, "vocabulary")), None)
-    family = Family(step.settings["family"], BaseName(step.base()), data, vocabulary)
-    return _trained_result(adapt_family(family, folder, _recipe(step, FamilyRecipe), resume=True))
+    def prompt(self) -> Result:
+        call: Any = self.step.call
+        # The answers of all runs of the same model, task and language are kept in one file.
+        name = "-".join((Path(call.model.name).name, self.settings["task"], self.settings["language"]))
+        digest = next(one.sha256 for one in self.step.inputs["model"] if isinstance(one, Input))
+        result = prompt(
+            self.settings["task"],
+            self.paths("data")[0],
+            call.model.model,
+            self.out,
+            call.recipe,
+            call.model.model_name,
+            call.template,
+            self.paths("train_data"),
+            self.runs.parent / ANSWERS / f"{UNSAFE.sub('_', name)}-{digest[:8]}.jsonl",
+            call.model.key_variable,
+            resume=True,
+            wait=True,
+        )
+        names = "baseline unparsed cut failed misplaced asked kept prompt_tokens answer_tokens seconds"
+        found: dict[str, Any] = {name: getattr(result, name) for name in names.split()}
+        return {"value": result.mean, "before": None, **found, "price": result.cost}, None
 
 
 def _trained_result(result: Any, **found: Any) -> Result:
     found = found or {"value": result.validation_loss, "before": result.validation_loss_before}
     return found | {name: getattr(result, name) for name in COSTS if hasattr(result, name)}, None
-
-
-def _score(step: Step, runs: Path, folder: Path) -> Result:
-    (base, adapter), settings = _model(step, runs), step.settings
-    (text,) = _paths(step, runs, "text")
-    texts = texts_to_score(text, settings["split"] if text.is_file() else None, settings["sentences"])
-    variant = "default" if settings["variant"] == CAUSAL else settings["variant"]
-    result: Any = score_model(base, texts, adapter, variant, precision=settings["precision"])
-    if settings["variant"] == CAUSAL:
-        value = result.perplexity if settings["unit"] == "token" else result.per_character
-    else:
-        value = result.per_character if variant == WITHIN_WORD else result.pseudo_perplexity
-    metrics = asdict(result)
-    kept = ("tokens", "characters", "log_probability")
-    each = [{key: one[key] for key in kept if key in one} for one in metrics.pop("per_sentence")]
-    write_text(folder / SENTENCES, "".join(json.dumps(one) + "\n" for one in each))
-    names = ("perplexity", "per_character", "per_byte", "unknown_share", "byte_share", "sentences")
-    found = {"value": value, "before": None, **{name: metrics[name] for name in names if name in metrics}}
-    return found | {"tokens": result.tokens, "seconds": result.seconds}, metrics
-
-
-def _alignment(step: Step, runs: Path, folder: Path) -> Result:
-    base, adapter = _model(step, runs)
-    layers, texts = step.settings["layers"], step.paths("text", "other")
-    pairs = parallel_sentences(texts[0], texts[-1])[: step.settings["sentences"]]
-    ours, theirs = ([pair[side] for pair in pairs] for side in (0, 1))
-    first = sentence_vectors(base, ours, adapter, layers)
-    (other, its_adapter) = (step.base("other_base"), None) if "other_base" in step.inputs else (base, adapter)
-    second = sentence_vectors(other, theirs, its_adapter, layers)
-    if len(first) != len(second):  # only the outputs of models of different depth correspond
-        first, second = first[-1:], second[-1:]
-    by_layer = [asdict(compare_vectors(one, two)) for one, two in zip(first, second, strict=True)]
-    last = by_layer[-1]
-    return {"value": last["cka"], "before": None, **last}, {**last, "by_layer": by_layer}
-
-
-def _task(step: Step, runs: Path, folder: Path) -> Result:
-    base, adapter = _model(step, runs)
-    result = train_task(
-        step.settings["task"],
-        base,
-        _paths(step, runs, "data")[0],
-        folder,
-        _recipe(step, TaskRecipe),
-        _paths(step, runs, "adapters") or adapter,
-        _paths(step, runs, "train_data"),
-        resume=True,
-    )
-    further = {name: measured["mean"] for name, measured in result.further.items()}
-    return _trained_result(result, value=result.mean, before=None, **further, baseline=result.baseline)
-
-
-def _prompt(step: Step, runs: Path, folder: Path) -> Result:
-    call: Any = step.call
-    # The answers of all runs of the same model, task and language are kept in one file.
-    name = "-".join((Path(call.model.name).name, step.settings["task"], step.settings["language"]))
-    digest = next(one.sha256 for one in step.inputs["model"] if isinstance(one, Input))
-    result = prompt(
-        step.settings["task"],
-        _paths(step, runs, "data")[0],
-        call.model.model,
-        folder,
-        call.recipe,
-        call.model.model_name,
-        call.template,
-        _paths(step, runs, "train_data"),
-        runs.parent / ANSWERS / f"{UNSAFE.sub('_', name)}-{digest[:8]}.jsonl",
-        call.model.key_variable,
-        resume=True,
-        wait=True,
-    )
-    names = "baseline unparsed cut failed misplaced asked kept prompt_tokens answer_tokens seconds"
-    found: dict[str, Any] = {name: getattr(result, name) for name in names.split()}
-    return {"value": result.mean, "before": None, **found, "price": result.cost}, None
-
-
-KINDS: dict[str, Callable[[Step, Path, Path], Result]] = {
-    "corpus": _corpus,
-    "graph": _graph,
-    "cut": _cut,
-    "vocab": _vocab,
-    "adapt": _adapt,
-    "family": _family,
-    "score": _score,
-    "alignment": _alignment,
-    "task": _task,
-    "fuse": _task,
-    "prompt": _prompt,
-}

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -24,6 +24,9 @@ from langlift.studies.study_file import STUDY
 from langlift.tasks.recipe import TaskRecipe
 from langlift.training import run_folder
 from langlift.training.run_folder import METRICS, RECIPE, is_finished, read_metrics
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 RUNS, RUN, FAILED = "runs", "run.json", "failed.json"
 SENTENCES = "sentences.jsonl"
@@ -65,6 +68,11 @@ class StudyRun:
         """The main number; None if there is none, which no run of a ``Results`` has."""
         value = self.result.get("value")
         return None if value is None else float(value)
+
+    def files(self, name: str) -> list[Path]:
+        """The run's file of this name, or those of its seeds."""
+        own = self.folder / name
+        return [own] if own.exists() else sorted(self.folder.glob(f"seed-*/{name}"))
 
     @cached_property
     def precisions(self) -> set[str]:
@@ -165,6 +173,29 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[StudyRun], list[str]]:
             "; ".join(errors), "name folders of langlift study, adapt, task, prompt, fuse or pretrain"
         )
     return finished, unfinished
+
+
+def runs_frame(*folders: str | Path) -> "DataFrame":
+    """All finished runs of study folders and run folders as a table, one row each (each seed of a task).
+
+    Columns: ``name`` and ``kind``; the run's value on each axis, such as ``language``, ``method``, ``task`` and
+    ``seed``; ``value`` (the main number, in the unit of ``metric``) and ``before``; each trivial baseline as
+    ``baseline_NAME``; the costs ``tokens``, ``flops``, ``seconds`` and ``peak_memory_bytes``; and ``folder``.
+
+    Raises:
+        InputError: a folder contains neither a study nor a run.
+    """
+    from pandas import DataFrame
+
+    rows: list[dict[str, Any]] = []
+    for run in read_runs([Path(folder) for folder in folders])[0]:
+        numbers = {name: value for name, value in run.result.items() if not isinstance(value, dict)}
+        baselines = {f"baseline_{name}": value for name, value in (run.result.get("baseline") or {}).items()}
+        rows.append(
+            {"name": run.name, "kind": run.kind, **run.cell, **numbers, **baselines, **run.cost}
+            | {"folder": str(run.folder)}
+        )
+    return DataFrame(rows)
 
 
 def read_single(folder: Path) -> list[StudyRun]:

@@ -1,30 +1,48 @@
 """Plan the runs of a study: every combination of the axes, with shared runs only once."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from langlift.adapters.method import FUSIBLE, METHODS, is_whole_model
-from langlift.config.loading import Given
+from langlift.config.loading import Given, preset_settings, resolve
+from langlift.corpus.building import MAX_BYTES
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import WITHIN_WORD
 from langlift.languages import Language
 from langlift.prompting.recipe import PromptRecipe
 from langlift.prompting.running import MAY_CHANGE
 from langlift.prompting.template import load_template
-from langlift.studies.draft import Choice, Draft
-from langlift.studies.step import Dependency, Inputs, PromptCall, Step, base_model, existing, read_settings
-from langlift.studies.study import PROMPTED_USE, PromptedModel, Prompting, Study, is_decoder
-from langlift.studies.study_file import HINT
-from langlift.tasks.task import TASKS
+from langlift.studies.step import (
+    SCORED,
+    Dependency,
+    Inputs,
+    PromptCall,
+    Step,
+    base_model,
+    data_source,
+    existing,
+    is_unread,
+    read_settings,
+)
+from langlift.studies.study import PROMPTED_USE, DataSource, PromptedModel, Prompting, Study, is_decoder
+from langlift.studies.study_file import HINT, SECTIONS
+from langlift.tasks.task import TASKS, task_recipe
 from langlift.training.recipes import CAUSAL
 
+NOT_FOR_DECODERS = ("train_head",)
+"""Published settings that the training of a decoder does not have."""
+CORPUS_FOR_TRAIN = 1.02 / 0.8
+"""Bytes of a corpus for each byte of its train split, which is a random 80 % of the documents."""
 WHOLE_MODEL = next(name for name, method in METHODS.items() if method.whole_model)
 LANGUAGES_SHOWN = 3
 OF_SERVERS, OF_LOCAL = ("structured",), ("precision",)
 """Settings of prompting that only servers read, and only local models."""
+Values = Mapping[str, Any]
+"""Settings, one combination of axes, or a cell: name -> value."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +78,25 @@ def plan_study(study: Study) -> StudyPlan:
     return StudyPlan(study, tuple(plan.steps.values()), tuple(left_out))
 
 
-class _Planner(Draft):
-    """Adds everything that is trained and evaluated with its base (or prompted model), behaviour and seed."""
+@dataclass
+class _Planner:
+    """A plan under construction, for one base (or prompted model), behaviour and seed.
+
+    ``steps`` are by hash; ``left_out`` has the languages for each reason. They and ``errors`` are common to all.
+    """
+
+    study: Study
+    base: str = ""
+    behaviour: str | None = None
+    seed: int = 0
+    steps: dict[str, Step] = field(default_factory=dict)
+    left_out: dict[str, dict[str, None]] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+    @cached_property
+    def is_decoder(self) -> bool:
+        """Whether the base is a decoder."""
+        return is_decoder(self.base, self.study)
 
     def add_runs(self) -> None:
         """Add the runs of a base."""
@@ -91,7 +126,7 @@ class _Planner(Draft):
             for adapters in differ_in_data.values():
                 self._fuse(language, adapters)
 
-    def _train(self, language: Language | None, choice: Choice) -> Step | None:
+    def _train(self, language: Language | None, choice: Values) -> Step | None:
         """The run that trains an adapter, or the family's model."""
         study, section, data = self.study, self.study.training, choice["data"]
         own = study.settings.get(section, ())
@@ -145,7 +180,7 @@ class _Planner(Draft):
             inputs["vocabulary"] = (vocabulary,)
         return self._add("family", settings | {"family": study.family}, inputs, cell)
 
-    def _vocabulary(self, choice: Choice, inputs: Inputs) -> Step | None:
+    def _vocabulary(self, choice: Values, inputs: Inputs) -> Step | None:
         """The run that builds the family's vocabulary, if it has one of its own."""
         given, cell = self._given(choice, "vocab"), self._cell(choice, "vocab")
         if not cell and "vocab" not in self.study.settings:
@@ -194,7 +229,7 @@ class _Planner(Draft):
             self._leave_out(language, f"no data for {task}")
         return found
 
-    def _score(self, language: Language, inputs: Inputs, cell: Mapping[str, Any]) -> None:
+    def _score(self, language: Language, inputs: Inputs, cell: Values) -> None:
         """Pseudo-perplexity in every variant; for a decoder, perplexity."""
         score, split = self.study.score, None
         if score is None:
@@ -230,7 +265,7 @@ class _Planner(Draft):
                 own["variant"] = variant["variant"]
             self._add("score", settings, {**inputs, "text": (text,)}, {**cell, **own})
 
-    def _align(self, language: Language, inputs: Inputs, cell: Mapping[str, Any]) -> None:
+    def _align(self, language: Language, inputs: Inputs, cell: Values) -> None:
         """The model's vectors compared with its own for a translation, or with those of another base."""
         alignment = self.study.alignment
         if alignment is None:
@@ -250,7 +285,7 @@ class _Planner(Draft):
             all_inputs = {**inputs, "text": (texts[str(language)],), **compared}
             self._add("alignment", settings, all_inputs, {**cell, **own})
 
-    def _task(self, language: Language, name: str, use: str, inputs: Inputs, cell: Mapping[str, Any]) -> None:
+    def _task(self, language: Language, name: str, use: str, inputs: Inputs, cell: Values) -> None:
         """A task on a model, for every combination of its settings."""
         on_adapter = use in ("stacked", "fused") and not is_whole_model(cell["method"])
         given: list[Given] = [("use", "method", WHOLE_MODEL)] if use == "full" else []
@@ -318,6 +353,113 @@ class _Planner(Draft):
             }
             call = PromptCall(model, PromptRecipe(**read), template)
             self._add("prompt", settings, {**inputs, **self._task_data(language, task)}, cell, call)
+
+    def _leave_out(self, language: Language, reason: str) -> None:
+        self.left_out.setdefault(reason, {})[str(language)] = None
+
+    def _choices(self, sections: Sequence[str], names: Sequence[str] = ()) -> Iterator[Values]:
+        """Every combination of the axes of some sections, and of axes given by name."""
+        keys = [*(axis.name for section in sections for axis in self.study.axes_of(section)), *names]
+        for values in product(*map(self.study.values, keys)):
+            yield dict(zip(keys, values, strict=True))
+
+    def _given(self, choice: Values, section: str) -> list[Given]:
+        return [(axis.line, axis.setting, choice[axis.name]) for axis in self.study.axes_of(section)]
+
+    def _cell(self, choice: Values, section: str, recipe: Any = None) -> dict[str, Any]:
+        """The values of a section's axes for tables; None where the recipe's method does not read the setting."""
+        return {
+            axis.name: None if recipe and is_unread(recipe, axis.setting) else _shown(choice[axis.name])
+            for axis in self.study.axes_of(section)
+        }
+
+    def _add(
+        self, kind: str, settings: Values, inputs: Inputs, cell: Values, call: PromptCall | None = None
+    ) -> Step:
+        published = "published" in (self.behaviour, self.study.preset) or None
+        if "behaviour" in self.study.axes:
+            cell = {**cell, "behaviour": self.behaviour}
+        several = len(self.study.bases) > 1 or kind == "prompt"
+        step = Step(kind, settings, inputs, cell, published, several, call)
+        return self.steps.setdefault(step.hash, step)
+
+    def _recipe(self, section: str, given: Sequence[Given], task: str | None = None) -> Any | None:
+        """A recipe from the study's settings; errors are collected."""
+        published = preset_settings("published", section) if self.behaviour == "published" else []
+        settings = [one for one in self.study.settings.get(section, ()) if one[1] not in self.study.data]
+        if section == "adapt" and self.is_decoder:
+            published = [one for one in published if one[1] not in NOT_FOR_DECODERS]
+            settings = [("the base", "objective", CAUSAL), *settings]  # unless the study overrides it
+        sources: dict[str, Any] = {
+            "base": self.base,
+            "preset": self.study.preset,
+            "given": [*published, *settings, *given],
+        }
+        try:
+            if task is not None:
+                return task_recipe(task, **sources)
+            return resolve(SECTIONS[section], section, **sources)
+        except InputError as error:
+            self.errors.append(error.message)
+            return None
+
+    def _data(self, language: Language, name: str, choice: Values) -> Dependency | None:
+        """The data of one name for a language: as it is, built by a run, or reduced by one."""
+        source = self.study.data[name].get(language)
+        if source is None:
+            self._leave_out(language, f"no data '{name}'")
+            return None
+        cell = {"base": None, "language": str(language), "data": name}
+        found: Dependency
+        if source.kind == "path":
+            found = existing(source.paths[0])
+        else:
+            settings, inputs = _to_build(language, source)
+            if source.kind == "corpus":
+                inputs = {**inputs, "exclude": self._evaluation_data(language)}
+                largest = max((size for size in self.study.values("max_bytes") if size), default=0)
+                if (budget := round(largest * CORPUS_FOR_TRAIN)) > MAX_BYTES:
+                    settings["max_bytes"] = budget
+                found = self._add("corpus", settings, inputs, cell)
+            elif (recipe := self._recipe("graph", self._given(choice, "graph"))) is None:
+                return None
+            else:
+                cell_of_graph = cell | self._cell(choice, "graph")
+                found = self._add("graph", settings | asdict(recipe), inputs, cell_of_graph)
+        if (max_bytes := choice.get("max_bytes")) is None:
+            return found
+        return self._add("cut", {"max_bytes": max_bytes}, {"of": (found,)}, cell | {"max_bytes": max_bytes})
+
+    def _scored(self, language: Language) -> Dependency | None:
+        """The sentences to score: a file or folder, or FLORES, which a run downloads; None if they are in data."""
+        score = self.study.score
+        if score is None or isinstance(score.text, str):
+            return None
+        source = score.text[language]
+        if source.kind == "path":
+            return existing(source.paths[0])
+        cell = {"base": None, "language": str(language), "data": SCORED}
+        return self._add("corpus", *_to_build(language, source), cell)
+
+    def _evaluation_data(self, language: Language) -> tuple[Dependency, ...]:
+        """The data of scores, and of tasks on this machine, which corpora must not contain."""
+        scored = self._scored(language)
+        sources = [task.data.get(language) for task in self.study.tasks.values()]
+        paths = [path for source in sources if source is not None for path in source.paths]
+        found = [existing(path) for path in dict.fromkeys(paths) if Path(path).exists()]
+        return (*([] if scored is None else [scored]), *(one for one in found if one != scored))
+
+
+def _shown(value: Any) -> Any:
+    """An axis value in a cell: a list as one text."""
+    return ",".join(map(str, value)) or "none" if isinstance(value, list) else value
+
+
+def _to_build(language: Language, source: DataSource) -> tuple[dict[str, Any], Inputs]:
+    """Settings, with only the names of files (which may determine how they are read), and inputs."""
+    parts = [(text, *text.partition(":")[::2]) for text in source.paths]
+    names = [f"{kind}:{Path(path).name}" if Path(path).is_absolute() else text for text, kind, path in parts]
+    return {"language": str(language), "sources": names}, {"sources": tuple(map(data_source, source.paths))}
 
 
 def _has_triples(source: Dependency | None) -> bool:

@@ -321,15 +321,9 @@ def _matrix_weights(module: nn.Module) -> int:
 def _priced(
     step: Step, finished: bool, costs: Mapping[Training | None, TrainingCost | None], remarks: list[str]
 ) -> RunPrice:
-    cell = step.cell
-    price = RunPrice(
-        step.name,
-        step.kind,
-        finished,
-        language=cell.get("language"),
-        method=cell.get("method") or step.settings.get("method"),
-        task=cell.get("task"),
-    )
+    method = step.cell.get("method") or step.settings.get("method")
+    what = {"language": step.cell.get("language"), "method": method, "task": step.cell.get("task")}
+    price = RunPrice(step.name, step.kind, finished, **what)
     if finished:
         return price
     if step.call is not None:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from langlift.adapters.method import is_whole_model, readers
-from langlift.errors import InputError
 from langlift.language_facts import FACTS, fact_rows, seed_language_codes
 from langlift.studies.analysis.measures import AS_PUBLISHED, PERPLEXITY, Condition, Measure, Results
-from langlift.studies.folder import StudyRun, read_recipe
+from langlift.studies.folder import StudyRun
 from langlift.studies.step import DEFAULT_OBJECTIVE
 from langlift.studies.study import PROMPTED_USE
 from langlift.tasks.task import TASKS, Published
 from langlift.training.recipes import AdaptRecipe
+from langlift.training.run_folder import read_recipe
 
 SOURCE = "arXiv 2502.10140"
 MODELS = {"mbert": "mBERT", "xlmr": "XLM-R"}
@@ -155,19 +155,12 @@ def what_differs(results: Results, runs: Sequence[StudyRun]) -> list[str]:
 
 
 def _settings_differ(who: str, runs: Sequence[StudyRun], section: str, there: Mapping[str, Any]) -> list[str]:
-    here: dict[str, set[Any]] = {}
-    for run in runs:
-        try:
-            settings = read_recipe(run.folder).get(section) or {}
-        except InputError:
-            continue
-        for key in there:
-            if settings.get(key) is not None:
-                here.setdefault(key, set()).add(settings[key])
+    recipes = [read_recipe(run.folder).get(section) or {} for run in runs]
+    here = {key: {one[key] for one in recipes if one.get(key) is not None} for key in there}
     return [
         f"{who}: {key.replace('_', ' ')} {_either(values)} here; {there[key]:,g} there."
         for key, values in here.items()
-        if {float(value) for value in values} != {float(there[key])}
+        if values and {float(value) for value in values} != {float(there[key])}
     ]
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -189,17 +189,17 @@ class _StudyReader(SourceReader):
             value = self._value(node)
             if not (values := value if isinstance(value, list) else [value]):
                 self._error(place, f"the axis '{name}' is empty")
-            elif (target := self._axis_target(place, name, training)) is not None:
-                checked = [self._axis_value(place, name, *target, value, data) for value in values]
+            elif (axis := self._axis(place, name, training)) is not None:
+                checked = [self._axis_value(axis, value, data) for value in values]
                 if len({str(value) for value in checked}) < len(checked):
                     self._error(place, f"the axis '{name}' has the same value twice")
-                axes[name] = Axis(name, *target, tuple(checked), place)
+                axes[name] = replace(axis, values=tuple(checked))
         return axes
 
-    def _axis_target(self, place: str, name: str, training: str) -> tuple[str, str] | None:
-        """The section and setting that an axis sets (both empty for an axis of its own), or an error."""
+    def _axis(self, place: str, name: str, training: str) -> Axis | None:
+        """The axis of this name, without its values; None after an error."""
         if name in OWN_AXES:
-            return "", ""
+            return Axis(name, "", "", (), place)
         sections = {"adapt": training, "task": "task", "graph": "graph", "vocab": "vocab"}
         targets = {
             f"{h}.{one}": (s, one) for h, s in sections.items() for one in SETTINGS[s] if one not in NOT_AXES
@@ -209,7 +209,7 @@ class _StudyReader(SourceReader):
         targets["task.method"] = ("task", "method")
         found = [name] if name in targets else [full for full, one in alone.items() if one == name]
         if len(found) == 1:
-            return targets[found[0]]
+            return Axis(name, *targets[found[0]], (), place)
         if found:
             self._error(place, f"several steps have a setting '{name}': write {' or '.join(found)}")
             return None
@@ -218,13 +218,12 @@ class _StudyReader(SourceReader):
         self._error(place, f"unknown axis '{name}' ({hint})")
         return None
 
-    def _axis_value(
-        self, place: str, name: str, section: str, setting: str, value: Any, data: Mapping[str, Any]
-    ) -> Any:
-        if section == "vocab" and setting == "size" and value in (None, "none"):
+    def _axis_value(self, axis: Axis, value: Any, data: Mapping[str, Any]) -> Any:
+        place, name = axis.line, axis.name
+        if (axis.section, axis.setting) == ("vocab", "size") and value in (None, "none"):
             return "none"
-        if section:
-            return self._setting(section, place, setting, value)
+        if axis.section:
+            return self._setting(axis.section, place, axis.setting, value)
         if name == "data":
             parts = str(value).split("+")
             if len(set(parts)) < len(parts):

@@ -9,9 +9,8 @@ from langlift.errors import InputError
 from langlift.progress import ProgressBar
 from langlift.studies.analysis.bootstrap import Differences, compare
 from langlift.studies.analysis.correlations import Correlation, correlate
-from langlift.studies.analysis.curves import AxisCurves, curves_of, numeric_axes
+from langlift.studies.analysis.effects import AxisCurves, Regression, curves_of, numeric_axes, regress
 from langlift.studies.analysis.measures import ALIGNMENT, SHARES, Measure, Results, results_of, sort_results
-from langlift.studies.analysis.regression import Regression, regress
 from langlift.studies.folder import StudyRun, read_runs
 from langlift.training.run_folder import read_metrics
 

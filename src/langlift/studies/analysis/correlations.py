@@ -107,25 +107,15 @@ def correlation(
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # near-constant input
-        r, rho = pearsonr(logs, values), spearmanr(logs, values)
-    count = len(points)
-    few = count < FEWEST_FOR_T
-    return Correlation(
-        measure,
-        condition,
-        x,
-        y,
-        points,
-        pearson=float(r.statistic),
-        pearson_p=_exact_p(logs, values) if few else float(r.pvalue),
-        pearson_interval=_fisher_interval(float(r.statistic), 1 / (count - 3), 1 - 1e-9),
-        spearman=float(rho.statistic),
-        spearman_p=_exact_p(rankdata(logs), rankdata(values)) if few else float(rho.pvalue),
-        # Variance: Fieller et al. (1957). A perfect correlation counts as halfway to the next possible value.
-        spearman_interval=_fisher_interval(
-            float(rho.statistic), 1.06 / (count - 3), 1 - 6 / (count * (count**2 - 1))
-        ),
-    )
+        linear, ranked = pearsonr(logs, values), spearmanr(logs, values)
+    r, rho, count = float(linear.statistic), float(ranked.statistic), len(points)
+    p, rho_p = float(linear.pvalue), float(ranked.pvalue)
+    if count < FEWEST_FOR_T:
+        p, rho_p = _exact_p(logs, values), _exact_p(rankdata(logs), rankdata(values))
+    interval = _fisher_interval(r, 1 / (count - 3), 1 - 1e-9)
+    # Variance: Fieller et al. (1957). A perfect correlation counts as halfway to the next possible value.
+    rho_interval = _fisher_interval(rho, 1.06 / (count - 3), 1 - 6 / (count * (count**2 - 1)))
+    return Correlation(measure, condition, x, y, points, r, p, interval, rho, rho_p, rho_interval)
 
 
 def _exact_p(x: npt.ArrayLike, y: npt.ArrayLike) -> float:

@@ -189,6 +189,13 @@ class Results:
         """The runs of all cells."""
         return [run for cell in self.cells.values() for run in cell.values()]
 
+    @property
+    def filled(self) -> list[tuple[str, Condition]]:
+        """Each language and condition with runs, language by language."""
+        return [
+            (name, one) for name in self.languages for one in self.conditions if (name, one.label) in self.cells
+        ]
+
     def runs(self, language: str, condition: Condition) -> list[StudyRun]:
         """The runs of a cell, one for each seed."""
         return list(self.cells.get((language, condition.label), {}).values())

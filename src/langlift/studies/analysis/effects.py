@@ -1,4 +1,4 @@
-"""Effects of settings: linear mixed-effects regression, language as random intercept (as in arXiv 2405.12413)."""
+"""How a measure depends on settings: curves over numbers, and mixed-effects regression (arXiv 2405.12413)."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -9,16 +9,90 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from langlift.studies.analysis.curves import is_number
-from langlift.studies.analysis.measures import WITHOUT, Results, language_of, settings_of
+from langlift.studies.analysis.measures import (
+    WITHOUT,
+    Measure,
+    Results,
+    Spread,
+    label,
+    language_of,
+    settings_of,
+    spread,
+)
 from langlift.studies.study import PROMPTED_USE
 
+MEAN = "mean of the languages"
 FEWEST_LANGUAGES = 3
 FEW_LANGUAGES = 10
 """With fewer, the spread between languages is badly known: the report says so."""
 WIDE = 8
-"""A positive setting whose largest value is at least this many times the smallest enters as doublings."""
+"""The axis of a positive setting whose largest value is at least this many times the smallest is logarithmic."""
 MOST_SETTINGS = 8
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The measure at each value of the axis: of a language (or the mean of all) under one condition."""
+
+    language: str
+    condition: str
+    points: Mapping[float, Spread]
+
+
+@dataclass(frozen=True)
+class AxisCurves:
+    """All curves of a measure over ``axis``; ``wide`` if a logarithmic axis is better."""
+
+    measure: Measure
+    axis: str
+    curves: list[Curve]
+    wide: bool
+
+
+def curves_of(results: Results, axis: str) -> AxisCurves | None:
+    """Curves over a setting, one for each language and combination of the other settings, if there are any."""
+    rest = [key for key in results.varied if key != axis]
+    lines: dict[tuple[str, str], dict[float, list[float]]] = {}
+    for run in results.all_runs:
+        if is_number(run.cell.get(axis)):
+            name = label({k: v for k, v in settings_of(run).items() if k != axis}, rest)
+            by_x = lines.setdefault((name, language_of(run)), {})
+            by_x.setdefault(float(run.cell[axis]), []).append(run.value)
+    curves = [
+        Curve(language, condition, {x: spread(by_x[x]) for x in sorted(by_x)})
+        for (condition, language), by_x in sorted(lines.items())
+        if len(by_x) > 1
+    ]
+    curves = [*_means(curves), *curves]
+    if not curves:
+        return None
+    return AxisCurves(results.measure, axis, curves, _is_wide([x for curve in curves for x in curve.points]))
+
+
+def numeric_axes(results: Results) -> list[str]:
+    """The settings that are numbers and have several values in a measure's runs."""
+    values = {key: {run.cell.get(key) for run in results.all_runs} for key in results.varied}
+    return [key for key, some in values.items() if len(set(filter(is_number, some))) > 1]
+
+
+def is_number(value: Any) -> bool:
+    """Whether a setting is a number (true and false are not)."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_wide(values: Sequence[float]) -> bool:
+    return min(values) > 0 and max(values) >= WIDE * min(values)
+
+
+def _means(curves: Sequence[Curve]) -> list[Curve]:
+    """The mean over languages of each condition with several languages that were all run at every point."""
+    found = []
+    for condition in dict.fromkeys(curve.condition for curve in curves):
+        same = [curve for curve in curves if curve.condition == condition]
+        if len(same) > 1 and len({tuple(curve.points) for curve in same}) == 1:
+            points = {x: spread([curve.points[x].mean for curve in same]) for x in same[0].points}
+            found.append(Curve(MEAN, condition, points))
+    return found
 
 
 @dataclass(frozen=True)
@@ -140,7 +214,7 @@ def _coded(key: str, values: Sequence[Any]) -> dict[str, list[float]]:
     """A setting as columns: a number, or its doublings; for categories 0 and 1, compared with the first."""
     name = key.replace("_", " ")
     if all(map(is_number, values)):
-        if min(values) > 0 and max(values) >= WIDE * min(values):
+        if _is_wide(values):
             return {f"{name}, doubled": [log2(value) for value in values]}
         return {f"{name}, +1": [float(value) for value in values]}
     texts = [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
