@@ -17,7 +17,7 @@ from langlift.adapters.fusion import fusions_of
 from langlift.adapters.lora import LoraConfig
 from langlift.adapters.method import AdapterConfig
 from langlift.adapters.peft_adapter import PeftAdapterConfig
-from langlift.backbones.base_model import BaseModel, BaseName
+from langlift.backbones.loading import BaseModel, BaseName
 from langlift.backbones.registry import Backbone, backbone_of, backbone_of_type, decoder_bias, head_parameters
 from langlift.checkpoints import layouts
 from langlift.checkpoints.configurations import adapterhub_config, config_from_adapterhub, config_from_peft

@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from langlift.backbones.base_model import BaseModel
-from langlift.backbones.loading import default_device
+from langlift.backbones.loading import BaseModel, default_device
 from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.corpus.text_files import read_lines

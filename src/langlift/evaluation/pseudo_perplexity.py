@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from langlift.backbones.base_model import BaseModel, BaseName
-from langlift.backbones.loading import default_device, is_causal
+from langlift.backbones.loading import BaseModel, BaseName, default_device, is_causal
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.errors import InputError
 from langlift.evaluation.masked_copies import MaskedCopies, scoring_path

@@ -10,8 +10,7 @@ from typing import Any
 from transformers import PreTrainedModel, set_seed
 
 from langlift.adapters.method import METHODS, AdapterConfig
-from langlift.backbones.base_model import BaseModel, BaseName
-from langlift.backbones.loading import is_causal
+from langlift.backbones.loading import BaseModel, BaseName, is_causal
 from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.adapter_folder import MLM_HEAD, load_adapter, read_config, stored_head
 from langlift.config.loading import recorded

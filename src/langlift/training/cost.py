@@ -13,8 +13,7 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sd
 
 from langlift.adapters.composition import attach, train_only
 from langlift.adapters.method import METHODS
-from langlift.backbones.base_model import BaseModel, BaseName
-from langlift.backbones.loading import default_device
+from langlift.backbones.loading import BaseModel, BaseName, default_device
 from langlift.files import process_peak_memory_bytes, reset_process_peak
 from langlift.progress import ProgressBar
 from langlift.training.encoding import encode

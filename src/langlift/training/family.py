@@ -14,7 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel, TrainerCallback, TrainerState, set_seed
 
 from langlift.adapters.method import METHODS
-from langlift.backbones.base_model import BaseModel
+from langlift.backbones.loading import BaseModel
 from langlift.backbones.registry import backbone_of
 from langlift.config.loading import recorded
 from langlift.corpus.text_data import load_text_data

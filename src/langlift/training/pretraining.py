@@ -8,8 +8,7 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from langlift.backbones.base_model import BaseModel, BaseName
-from langlift.backbones.loading import default_device, quiet_transformers
+from langlift.backbones.loading import BaseModel, BaseName, default_device, quiet_transformers
 from langlift.config.loading import recorded
 from langlift.corpus.text_files import Document
 from langlift.files import atomic_folder, sha256_of
@@ -108,7 +107,7 @@ def pretrain(
     if isinstance(recipe, FurtherRecipe):
         inputs["base"] = base.name
         loaded = BaseModel.load(base, masked_only=True, head_needed=False)
-        require_row(loaded.model, loaded.tokenizer, recipe.row_tokens)
+        require_row(loaded, recipe.row_tokens)
     may_change = frozenset({"steps", "decay_share", "path"})
     with open_run(out, recorded("pretrain", inputs, recipe), resume, may_change) as run:
         if run.finished:
@@ -127,7 +126,7 @@ def pretrain(
         else:
             model = loaded.model.to(default_device())
             counts = piece_counts(train_rows, model, tokenizer)
-            prepare_further(model, loaded.head is not None, counts, recipe)
+            prepare_further(loaded, counts, recipe)
         trained = run.train(_trainer(out, model, tokenizer, train_rows, held_out, recipe), "pre-training")
         result = PretrainResult(
             model=str(out / MODEL),

@@ -3,7 +3,6 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from langlift.backbones.loading import longest_input
+from langlift.backbones.loading import BaseModel
 from langlift.backbones.registry import backbone_of
 from langlift.errors import InputError
 from langlift.training.language_model_loss import decoder_of
@@ -30,16 +29,15 @@ UNSEEN_COUNT = 0.5
 """Count of a token that does not occur, whose logarithm must be finite."""
 
 
-def prepare_further(
-    model: PreTrainedModel, has_head: bool, counts: npt.NDArray[np.int64], recipe: FurtherRecipe
-) -> None:
+def prepare_further(base: BaseModel, counts: npt.NDArray[np.int64], recipe: FurtherRecipe) -> None:
     """Create a missing head, turn off dropout (a few epochs do not overfit) and set which parameters are trained,
     in place.
     """
-    if not has_head:
+    model, backbone = base.model, base.backbone
+    if base.head is None:
         make_head(model, counts, recipe.head_init)
     without_dropout(model)
-    body, backbone = model.base_model, backbone_of(model)
+    body = model.base_model
     if recipe.train_layers >= 0:
         body.requires_grad_(False)
         layers = list(body.get_submodule(backbone.rows_from.partition(".{layer}")[0]))
@@ -84,9 +82,9 @@ def without_dropout(model: PreTrainedModel) -> None:
             module.attention_dropout = 0.0  # ModernBERT's attention has a number instead of a module
 
 
-def require_row(model: PreTrainedModel, tokenizer: Any, row_tokens: int) -> None:
+def require_row(base: BaseModel, row_tokens: int) -> None:
     """Raise an InputError if rows of ``row_tokens`` tokens are too long for the model."""
-    longest = longest_input(model, tokenizer)
+    longest = base.longest_input
     if row_tokens > longest:
         raise InputError(
             f"row_tokens {row_tokens}: the model takes at most {longest} tokens", f"--set row_tokens={longest}"
