@@ -27,10 +27,10 @@ from langlift.backbones.registry import backbone_of, first_position
 from langlift.backbones.segmented_attention import (
     Attention,
     SegmentedAttention,
+    Segments,
     _fused_by_run,
     _fused_padded,
 )
-from langlift.backbones.segments import Segments
 from langlift.config.loading import resolve
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import score_sentences

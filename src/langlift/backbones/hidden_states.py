@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from langlift.backbones.registry import backbone_of
-from langlift.backbones.segments import Segments
+from langlift.backbones.segmented_attention import Segments
 
 
 def hidden_states(model: PreTrainedModel, batch: Mapping[str, Tensor], rows: Tensor | None = None) -> Tensor:

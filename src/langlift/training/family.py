@@ -24,12 +24,12 @@ from langlift.model_cards import render_card
 from langlift.notebook import Shown
 from langlift.progress import say
 from langlift.training.cost import flops_per_token
+from langlift.training.encoding import disk_of
 from langlift.training.family_file import SECTION, Family
 from langlift.training.language_model_training import Adaptation, example_order, trained_head
 from langlift.training.recipes import FamilyRecipe
 from langlift.training.run import Trained, open_run
 from langlift.training.run_folder import LEARNING_CURVES
-from langlift.training.stored_rows import disk_of
 from langlift.training.training_data import Source, TrainingData, encode_sources
 from langlift.vocab.applying import apply_vocabulary
 from langlift.vocab.parts import load_vocabulary

@@ -31,13 +31,12 @@ from langlift.training.examples import (
     objective_examples,
     one_pass,
 )
-from langlift.training.language_model_loss import loss_path
+from langlift.training.language_model_loss import loss_path, validation_losses
 from langlift.training.loss_terms import DrawExperts, consistent_loss, with_contrast
 from langlift.training.precision import use_bf16
 from langlift.training.recipes import CAUSAL, AdaptRecipe
 from langlift.training.trainer import LiftTrainer, on_device, training_arguments
 from langlift.training.training_data import DEV_SEED, TrainingData
-from langlift.training.validation import validation_losses
 
 CHECKED_EXAMPLES = 16
 """Number of dev examples, short and long ones, in the batch that bf16 is checked on."""

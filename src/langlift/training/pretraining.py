@@ -28,7 +28,7 @@ from langlift.training.examples import (
     masking_for,
     one_pass,
 )
-from langlift.training.language_model_loss import loss_path
+from langlift.training.language_model_loss import loss_path, validation_losses
 from langlift.training.loss_terms import frozen_copy, state_keeping_loss
 from langlift.training.optimizers import MuonWithAdamW
 from langlift.training.precision import use_bf16
@@ -37,7 +37,6 @@ from langlift.training.recipes import CAUSAL, FurtherRecipe, PretrainRecipe
 from langlift.training.run import open_run
 from langlift.training.starting_models import lineage, new_model, prepare_further, require_row
 from langlift.training.trainer import LiftTrainer, on_device, training_arguments
-from langlift.training.validation import validation_losses
 from langlift.vocab.tokenizer_training import train_unigram_tokenizer
 
 SHIPPED_DROPOUT = 0.1

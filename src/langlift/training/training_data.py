@@ -15,6 +15,7 @@ from langlift.errors import InputError
 from langlift.progress import say
 from langlift.training.encoding import (
     EncodedRow,
+    StoredRows,
     TargetedRows,
     encode_in_stream,
     encode_triples,
@@ -22,7 +23,6 @@ from langlift.training.encoding import (
 )
 from langlift.training.examples import LEAST_HALVED
 from langlift.training.recipes import CAUSAL, AdaptRecipe, FamilyRecipe
-from langlift.training.stored_rows import StoredRows
 
 DEV_SEED = 0
 """Dev rows and their masks are the same for every seed, so that runs can be compared."""
