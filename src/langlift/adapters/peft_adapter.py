@@ -15,15 +15,8 @@ from langlift.errors import InputError
 WITHOUT_EFFECT = frozenset(
     {
         *("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_type", "peft_version", "revision"),
-        *(
-            "fan_in_fan_out",
-            "init_ia3_weights",
-            "init_lora_weights",
-            "init_weights",
-            "layers_pattern",
-            "task_type",
-        ),
-        *("lora_dropout", "module_dropout", "rank_dropout"),
+        *("fan_in_fan_out", "init_ia3_weights", "init_lora_weights", "init_weights", "layers_pattern"),
+        *("lora_dropout", "module_dropout", "rank_dropout", "task_type"),
     }
 )
 """Fields of PEFT's configurations that do not affect the output of a trained adapter."""
@@ -40,14 +33,12 @@ class PeftAdapterConfig(AdapterConfig):
         """The equivalent PEFT configuration, for the backbone's modules."""
 
     @classmethod
-    @abstractmethod
     def read(cls, description: Mapping[str, Any], path: Path) -> Self:
-        """The configuration in PEFT's ``adapter_config.json``, without checking fixed settings; ``path`` is for
-        errors.
+        """The settings in PEFT's ``adapter_config.json``, by default none; ``path`` is for errors.
 
-        Raises:
-            InputError: a setting has an invalid or unsupported value.
+        InputError if one has an invalid or unsupported value. Fixed settings are not checked.
         """
+        return cls()
 
     @classmethod
     def from_peft(cls, description: Mapping[str, Any], backbone: Backbone, path: Path) -> Self:
@@ -94,8 +85,7 @@ def merge(model: nn.Module) -> None:
     for path, module in list(model.named_modules()):
         if isinstance(module, BaseTunerLayer):
             module.merge(safe_merge=True)
-            parent, _, leaf = path.rpartition(".")
-            setattr(model.get_submodule(parent), leaf, module.get_base_layer())
+            model.set_submodule(path, module.get_base_layer())
 
 
 def rank_and_alpha(rank: Any, alpha: Any, path: Path) -> tuple[int, float]:
