@@ -1,16 +1,14 @@
 """Perplexity of texts under causal language models: per token, per character and per byte."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
-from langlift.backbones.hidden_states import hidden_states
 from langlift.errors import InputError
 from langlift.evaluation.scores import (
     EncodedText,
@@ -18,15 +16,16 @@ from langlift.evaluation.scores import (
     TextScore,
     batches_by_length,
     encoded_texts,
+    fast_log_probabilities,
     in_bf16,
+    naive_log_probabilities,
     require_known,
     summarised,
 )
 from langlift.masking import IGNORED
 from langlift.progress import ProgressBar
-from langlift.training.decoder_loss import log_probabilities
 from langlift.training.examples import Example
-from langlift.training.language_model_loss import before_decoder, collate_for, decoder_of, logit_cap, logits_at
+from langlift.training.language_model_loss import collate_for
 from langlift.training.trainer import on_device
 
 
@@ -64,7 +63,7 @@ def score_texts(
     if not chosen:
         raise InputError("no text contains a token to score", "give a text that contains words")
     collate = collate_for(path, model, tokenizer.pad_token_id)
-    log_probabilities_of = _naive if path == "naive" else _fast
+    log_probabilities_of = naive_log_probabilities if path == "naive" else fast_log_probabilities
     batches = [[chosen[i] for i in some] for some in batches_by_length([len(encoded[n].ids) for n in chosen])]
     in_order = [number for batch in batches for number in batch]
     sample = collate([_example(encoded[in_order[len(in_order) // 2]])])
@@ -87,18 +86,3 @@ def _example(text: EncodedText) -> Example:
     ids, labels = np.asarray(text.ids, dtype=np.int64), np.full(len(text.ids), IGNORED, dtype=np.int64)
     labels[np.asarray(text.positions) - 1] = ids[text.positions]
     return {"input_ids": ids, "labels": labels}
-
-
-def _naive(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
-    """The log-probability of every labelled token of a padded batch, in order: float32 [labelled]."""
-    rows = batch["labels"] != IGNORED
-    logits = logits_at(model, {name: value for name, value in batch.items() if name != "labels"}, rows)
-    return logits.log_softmax(dim=-1).gather(1, batch["labels"][rows][:, None]).squeeze(1)
-
-
-def _fast(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
-    """The same for a flat or a padded batch, in chunks of the vocabulary's logits."""
-    rows = batch["labels"] != IGNORED
-    before = before_decoder(model, hidden_states(model, batch, rows))
-    decoder = decoder_of(model)
-    return log_probabilities(before, decoder.weight, decoder.bias, batch["labels"][rows], logit_cap(model))
