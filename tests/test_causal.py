@@ -20,7 +20,7 @@ from langlift.backbones.loading import load_masked_model, load_model, load_token
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
 from langlift.config.loading import resolve
 from langlift.errors import InputError
-from langlift.evaluation.perplexity import score_texts
+from langlift.evaluation.pseudo_perplexity import score_texts
 from langlift.languages import find_language
 from langlift.tasks.prediction import load_trained_task
 from langlift.tasks.recipe import TaskRecipe

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from langlift.backbones.eight_bits import has_eight_bits
 from langlift.checkpoints import layouts
 from langlift.checkpoints.adapter_folder import METADATA, MLM_HEAD, read_identity
-from langlift.checkpoints.weight_files import read_metadata, read_safetensors
+from langlift.checkpoints.layouts import read_metadata, read_safetensors
 from langlift.config.yaml_reader import load_yaml
 from langlift.errors import InputError
 from langlift.files import read_json

@@ -148,13 +148,28 @@ def attend_to_neighbours(body: XLMRobertaModel) -> None:
 
 def new_model(tokenizer: PreTrainedTokenizerBase, recipe: PretrainRecipe) -> PreTrainedModel:
     """A newly initialised model of the recipe's shape, without dropout: a few epochs do not overfit."""
+    # On a CPU, plain products in bf16 are faster than the fused attention kernel; the fast path has its own.
+    how = {"attn_implementation": "eager", "dtype": torch.float32}
+    shape = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": recipe.hidden_size,
+        "num_hidden_layers": recipe.layers,
+        "num_attention_heads": recipe.attention_heads,
+        "bos_token_id": tokenizer.bos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
     if recipe.objective == CAUSAL:
-        return _new_llama(tokenizer, recipe)
+        # RoPE, RMSNorm and SwiGLU; input and output embeddings are tied, as in small Llama 3 models.
+        llama = LlamaConfig(
+            **shape,
+            intermediate_size=max(8, round(recipe.feed_forward_size * 2 / 3 / 8) * 8),
+            max_position_embeddings=recipe.max_tokens,
+            tie_word_embeddings=True,
+        )
+        return LlamaForCausalLM._from_config(llama, **how)
     config = XLMRobertaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=recipe.hidden_size,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.attention_heads,
+        **shape,
         intermediate_size=recipe.feed_forward_size,
         # XLM-R numbers positions from pad_token_id + 1.
         max_position_embeddings=recipe.max_tokens + tokenizer.pad_token_id + 1,
@@ -162,28 +177,7 @@ def new_model(tokenizer: PreTrainedTokenizerBase, recipe: PretrainRecipe) -> Pre
         layer_norm_eps=1e-5,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
-        bos_token_id=tokenizer.bos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
     )
-    # On a CPU, plain products in bf16 are faster than the fused attention kernel; the fast path has its own.
-    model = XLMRobertaForMaskedLM._from_config(config, attn_implementation="eager", dtype=torch.float32)
+    model = XLMRobertaForMaskedLM._from_config(config, **how)
     attend_to_neighbours(model.base_model)
     return model
-
-
-def _new_llama(tokenizer: PreTrainedTokenizerBase, recipe: PretrainRecipe) -> LlamaForCausalLM:
-    """RoPE, RMSNorm and SwiGLU; input and output embeddings are tied, as in small Llama 3 models."""
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=recipe.hidden_size,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.attention_heads,
-        intermediate_size=max(8, round(recipe.feed_forward_size * 2 / 3 / 8) * 8),
-        max_position_embeddings=recipe.max_tokens,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    return LlamaForCausalLM._from_config(config, attn_implementation="eager", dtype=torch.float32)
