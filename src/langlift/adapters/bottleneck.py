@@ -53,9 +53,8 @@ class SeqBnConfig(AdapterConfig):
         """Add a bottleneck to every layer that is not left out; only the ``first`` adapter gets an invertible
         block.
 
-        Raises:
-            InputError: ``leave_out`` names a layer that does not exist, or all layers; also as
-            ``bottleneck_places`` and ``attach_invertible``.
+        InputError if ``leave_out`` names a layer that does not exist, or all layers; also as ``bottleneck_places``
+        and ``attach_invertible``.
         """
         places = bottleneck_places(model)
         left = set(self.leave_out)
@@ -165,8 +164,7 @@ Place = AdaptedLayerNorm | AdaptedOutput
 def bottleneck_places(model: PreTrainedModel) -> list[Place]:
     """The modules that hold the bottleneck adapters, one per layer; created in place if missing.
 
-    Raises:
-        InputError: layers share their weights.
+    InputError if layers share their weights.
     """
     backbone, body = backbone_of(model), model.base_model
     paths = [backbone.bottleneck.format(layer=layer) for layer in range(model.config.num_hidden_layers)]

@@ -60,8 +60,7 @@ class LoraConfig(PeftAdapterConfig):
     def read(cls, description: Mapping[str, Any], path: Path) -> Self:
         """Rank, alpha and variant of PEFT's ``adapter_config.json``.
 
-        Raises:
-            InputError: both variants at once, invalid numbers, or an initialisation that changes the base model.
+        InputError for both variants at once, invalid numbers, or an initialisation that changes the base model.
         """
         if (start := description.get("init_lora_weights", True)) not in PLAIN_STARTS:
             # PiSSA, OLoRA, CorDA and LoftQ change the base model's weights, which are not in the folder.

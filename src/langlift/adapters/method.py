@@ -38,10 +38,7 @@ class AdapterConfig(ABC):
     def attach(self, model: "PreTrainedModel", name: str, first: bool) -> None:
         """Add an adapter with fresh weights on top of those of the model, in place.
 
-        ``first``: the model has no adapter yet.
-
-        Raises:
-            InputError: the model does not support such an adapter.
+        ``first``: the model has no adapter yet. InputError if the model does not support such an adapter.
         """
 
 

@@ -44,8 +44,7 @@ class PeftAdapterConfig(AdapterConfig):
     def from_peft(cls, description: Mapping[str, Any], backbone: Backbone, path: Path) -> Self:
         """The configuration of PEFT's ``adapter_config.json``, which must be as ``peft_config`` writes it.
 
-        Raises:
-            InputError: it targets other modules, or has a setting that langlift does not support.
+        InputError if it targets other modules, or has a setting that langlift does not support.
         """
         config = cls.read(description, path)
         ours = config.peft_config(backbone).to_dict()
@@ -61,8 +60,7 @@ class PeftAdapterConfig(AdapterConfig):
     def attach(self, model: PreTrainedModel, name: str, first: bool) -> None:
         """Inject the adapter into every module that it adapts.
 
-        Raises:
-            InputError: the model already has a PEFT adapter; only the last one would be active.
+        InputError if the model already has a PEFT adapter; only the last one would be active.
         """
         from peft import inject_adapter_in_model
 
@@ -77,8 +75,7 @@ class PeftAdapterConfig(AdapterConfig):
 def merge(model: nn.Module) -> None:
     """Merge every PEFT adapter into the weights of its module, such as ``W + (alpha / rank) B A``, in place.
 
-    Raises:
-        ValueError: the result is not finite.
+    ValueError if the result is not finite.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -89,11 +86,7 @@ def merge(model: nn.Module) -> None:
 
 
 def rank_and_alpha(rank: Any, alpha: Any, path: Path) -> tuple[int, float]:
-    """The rank and the alpha that a configuration file gives.
-
-    Raises:
-        InputError: they are not numbers above 0.
-    """
+    """The rank and the alpha that a configuration file gives; InputError if they are not numbers above 0."""
     numbers = isinstance(rank, int) and not isinstance(rank, bool) and isinstance(alpha, int | float)
     if not numbers or rank < 1 or isinstance(alpha, bool) or not 0 < alpha < float("inf"):
         raise InputError(

@@ -135,10 +135,8 @@ def score_texts(
 
     The first token is scored if the tokenizer adds a beginning-of-text token; otherwise, as in Qwen, there is
     nothing to predict it from, and neither it nor its characters count. Special tokens are not scored.
-    ``precision`` bf16, or auto if it selects bf16, casts the model, in place.
-
-    Raises:
-        InputError: unknown path or precision, or no text has a token to score.
+    ``precision`` bf16, or auto if it selects bf16, casts the model, in place. InputError for an unknown path or
+    precision, or if no text has a token to score.
     """
     require_known(path, precision)
     started = time.monotonic()

@@ -136,10 +136,8 @@ def summarised(
 ) -> tuple[float, list[tuple[float, dict[str, Any]]], dict[str, Any]]:
     """The perplexity; of each text with scored tokens its own and its ``SentenceScore``; and the ``TextScore``.
 
-    ``sums`` are the summed log-probabilities of the texts' scored tokens.
-
-    Raises:
-        LangliftError: the model's probabilities are not finite.
+    ``sums`` are the summed log-probabilities of the texts' scored tokens. LangliftError if the model's
+    probabilities are not finite.
     """
     total, seconds = sum(sums), time.monotonic() - started
     if not isfinite(total):

@@ -133,9 +133,7 @@ def step_time(
 
     The first step, which allocates memory and counts operations, is not measured. Masks are those of masked
     language modelling, which costs as much as the other masked objectives. A base without a head gets a new one.
-
-    Raises:
-        InputError: the base cannot be used, or no text contains a token that it knows.
+    InputError if the base cannot be used, or no text contains a token that it knows.
     """
     device = default_device()
     loading = _Stopwatch(device)

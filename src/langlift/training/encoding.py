@@ -64,10 +64,7 @@ def encode_in_stream(
 ) -> Iterator[EncodedRow]:
     """Rows of each text that has an ordinary token; a text of more than ``max_tokens`` becomes several rows.
 
-    A word that is cut at ``max_tokens`` counts as two.
-
-    Raises:
-        InputError: no text has one (after the last text).
+    A word that is cut at ``max_tokens`` counts as two. InputError, after the last text, if none has one.
     """
     rows = (
         EncodedRow(_ids(encoding), word_numbers(text, encoding.offsets, encoding.word_ids) if with_words else None)
@@ -82,8 +79,7 @@ def encode_triples(
 ) -> TargetedRows:
     """As ``encode``, with arguments; only rows with at least one whole argument are kept.
 
-    Raises:
-        InputError: there are none.
+    InputError if there are none.
     """
     special = list(tokenizer.all_special_ids)
 
@@ -199,11 +195,7 @@ class StoredRows(Sequence[EncodedRow]):
         self.close = finalize(self, self._file.close)
 
     def extend(self, rows: Iterable[EncodedRow]) -> None:
-        """Append rows, one after another.
-
-        Raises:
-            LangliftError: the disk is full.
-        """
+        """Append rows, one after another; LangliftError if the disk is full."""
         with writing(self._place), open(self._file.fileno(), "ab", closefd=False) as file:
             for row in rows:
                 tokens = np.empty(len(row.ids), self._token)

@@ -92,8 +92,7 @@ class Run:
     def train(self, trainer: LiftTrainer, title: str) -> Trained:
         """Train to the end, from the last checkpoint if there is one, and load the best weights.
 
-        Raises:
-            KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint.
+        KeyboardInterrupt on Ctrl-C or SIGTERM, after a checkpoint.
         """
         report, stop = TrainingReport(self.folder / PROGRESS, title), StopWhenAsked()
         trainer.add_callback(report)
@@ -238,10 +237,7 @@ class StopWhenAsked(TrainerCallback):
         """Handle the signals within this context.
 
         Several processes of one run would stop at different steps, and only the main thread can have handlers:
-        there, the signals keep their usual effect.
-
-        Raises:
-            KeyboardInterrupt: training was stopped.
+        there, the signals keep their usual effect. KeyboardInterrupt if training was stopped.
         """
         if count() > 1 or current_thread() is not main_thread():
             yield
@@ -279,11 +275,8 @@ def open_run(
 
     Settings named in ``may_change`` may differ when an unfinished run is resumed; the recipe is then recorded
     again. The folder of an unfinished run is locked. With several processes the writer does this, and the others
-    wait for it.
-
-    Raises:
-        InputError: the folder contains another run or other files, or the recorded recipe differs.
-        LangliftError: another process has opened the run, or the folder cannot be written.
+    wait for it. InputError if the folder contains another run or other files, or the recorded recipe differs;
+    LangliftError if another process has opened the run, or the folder cannot be written.
     """
     with ExitStack() as stack:
         if is_writer():
