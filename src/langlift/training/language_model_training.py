@@ -44,7 +44,7 @@ FITTED_SENTENCES = 640
 """Number of training sentences, spread over all, on which ``fit_bias`` measures the mean prediction."""
 
 ExamplesOf = Callable[[Sequence[EncodedRow], int], ExampleOf]
-"""(rows, seed) -> the rows as training examples of the objective."""
+"""(rows, seed) -> the rows as training examples of an objective."""
 
 
 class Adaptation:
@@ -176,8 +176,8 @@ def example_order(data: TrainingData, recipe: AdaptRecipe) -> Shuffled | LengthG
     return LengthGroups(data.train.lengths, recipe.batch_size, recipe.seed)
 
 
-def examples_for(tokenizer: Any, recipe: AdaptRecipe) -> Callable[[Sequence[EncodedRow], int], ExampleOf]:
-    """(rows, seed) -> the rows as training examples of a recipe's objective."""
+def examples_for(tokenizer: Any, recipe: AdaptRecipe) -> ExamplesOf:
+    """How rows become training examples of a recipe's objective."""
     if recipe.objective == CAUSAL:
         return lambda rows, seed: lambda index, epoch: causal_example(rows[index].ids)
     masking = masking_for(tokenizer, recipe.masking_share)
