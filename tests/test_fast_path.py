@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, train_only
-from langlift.adapters.lora import LoraConfig
+from langlift.adapters.peft_adapter import LoraConfig
 from langlift.backbones import segmented_attention
 from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.loading import NANO, default_device, load_masked_model, load_tokenizer

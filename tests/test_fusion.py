@@ -19,7 +19,7 @@ from torch.nn.functional import softmax
 from langlift.adapters.bottleneck import Bottleneck, SeqBnConfig
 from langlift.adapters.composition import attach, attached, fuse, train_only
 from langlift.adapters.fusion import AdapterFusion, fusion_penalty, fusions_of, watched_attention
-from langlift.adapters.lora import LoraConfig
+from langlift.adapters.peft_adapter import LoraConfig
 from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.checkpoints.adapter_folder import (
     copy_member,

@@ -14,9 +14,8 @@ from transformers import PreTrainedModel
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import HOW_TO_FUSE, attach, attached, fuse
 from langlift.adapters.fusion import fusions_of
-from langlift.adapters.lora import LoraConfig
 from langlift.adapters.method import METHODS, AdapterConfig
-from langlift.adapters.peft_adapter import PeftAdapterConfig
+from langlift.adapters.peft_adapter import LoraConfig, PeftAdapterConfig
 from langlift.backbones.loading import BaseModel, BaseName
 from langlift.backbones.registry import Backbone, backbone_of, backbone_of_type, decoder_bias, head_parameters
 from langlift.checkpoints import layouts
