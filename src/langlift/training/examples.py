@@ -203,10 +203,11 @@ class PadBatch:
         """The examples as one batch."""
         lengths = torch.tensor([len(example["input_ids"]) for example in examples])
         ids, labels = ([torch.from_numpy(e[key]) for e in examples] for key in ("input_ids", "labels"))
-        batch = {
-            "input_ids": pad_sequence(ids, batch_first=True, padding_value=self.pad_token_id),
-            "labels": pad_sequence(labels, True, IGNORED) if labels[0].ndim else torch.stack(labels),
-        }
+        batch = {"input_ids": pad_sequence(ids, batch_first=True, padding_value=self.pad_token_id)}
+        if labels[0].ndim:
+            batch["labels"] = pad_sequence(labels, batch_first=True, padding_value=IGNORED)
+        else:
+            batch["labels"] = torch.stack(labels)
         if lengths.min() < lengths.max():
             batch["attention_mask"] = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
         return batch
