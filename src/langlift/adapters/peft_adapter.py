@@ -102,6 +102,11 @@ class LoraConfig(PeftAdapterConfig):
         """The variant."""
         return self.variant
 
+    @property
+    def rank_stabilised(self) -> bool:
+        """Whether alpha is divided by the root of the rank."""
+        return self.variant == "rslora"
+
     def settings(self) -> dict[str, Any]:
         """The configuration as settings of a recipe."""
         return {"lora_rank": self.rank, "lora_alpha": self.alpha}
@@ -116,7 +121,7 @@ class LoraConfig(PeftAdapterConfig):
             lora_dropout=0.0,
             target_modules=list(backbone.lora_targets),
             bias="none",
-            use_rslora=self.variant == "rslora",
+            use_rslora=self.rank_stabilised,
             use_dora=self.variant == "dora",
         )
 

@@ -107,7 +107,7 @@ def adapterhub_config(config: AdapterConfig, backbone: Backbone) -> dict[str, An
     """AdapterHub's ``config`` object for a bottleneck adapter or LoRA."""
     if isinstance(config, LoraConfig):
         # The library always divides by the rank.
-        alpha = config.alpha * sqrt(config.rank) if config.variant == "rslora" else config.alpha
+        alpha = config.alpha * sqrt(config.rank) if config.rank_stabilised else config.alpha
         return {**ADAPTERHUB_LORA, "r": config.rank, "alpha": alpha}
     if not isinstance(config, SeqBnConfig):
         raise TypeError(f"AdapterHub's layout does not support {config.method}")
