@@ -23,7 +23,7 @@ from langlift.backbones.loading import load_masked_model
 from langlift.backbones.registry import head_parameters
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.checkpoints.layouts import adapterhub_keys
-from langlift.evaluation.masked_copies import MaskedCopies, scoring_path
+from langlift.evaluation.pseudo_perplexity import MaskedCopies, scoring_path
 from langlift.evaluation.scores import EncodedText
 from langlift.files import process_peak_memory_bytes
 from langlift.training.language_model_loss import loss_path

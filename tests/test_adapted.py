@@ -11,8 +11,7 @@ from tiny_llama import make_tiny_llama
 from langlift import Adapted, InputError, adapted
 from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.evaluation.gap_filling import PART, WORD, _allowed, _beams, most_likely_words
-from langlift.evaluation.pseudo_perplexity import score_sentences
-from langlift.evaluation.surprise import word_surprises
+from langlift.evaluation.pseudo_perplexity import score_sentences, word_surprises
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
 from langlift.vocab.overlap import canonical_tokens

@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelF
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import AdapterConfig, attach
-from langlift.adapters.lora import LoraConfig
+from langlift.adapters.peft_adapter import LoraConfig
 from langlift.backbones.loading import load_model
 from langlift.backbones.registry import BACKBONES
 from langlift.checkpoints.adapter_folder import (

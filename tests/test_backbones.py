@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM,
 
 from langlift.adapters.bottleneck import SeqBnConfig, bottleneck_places
 from langlift.adapters.composition import attach, attached, train_only
-from langlift.adapters.lora import LoraConfig
+from langlift.adapters.peft_adapter import LoraConfig
 from langlift.backbones.loading import load_masked_model, load_tokenizer, longest_input, weightless_model
 from langlift.backbones.registry import BACKBONES, backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter

@@ -11,9 +11,8 @@ import pytest
 import yaml
 
 from langlift.adapted import Adapted
-from langlift.backbones.base_model import BaseModel
 from langlift.backbones.base_name import ALIASES, BaseName
-from langlift.backbones.loading import load_tokenizer
+from langlift.backbones.loading import BaseModel, load_tokenizer
 from langlift.cli.main import main
 from langlift.errors import InputError
 from langlift.studies.planning import plan_study

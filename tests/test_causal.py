@@ -15,12 +15,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, train_only
-from langlift.adapters.lora import LoraConfig
+from langlift.adapters.peft_adapter import LoraConfig
 from langlift.backbones.loading import load_masked_model, load_model, load_tokenizer
 from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
 from langlift.config.loading import resolve
 from langlift.errors import InputError
-from langlift.evaluation.perplexity import score_texts
+from langlift.evaluation.pseudo_perplexity import score_texts
 from langlift.languages import find_language
 from langlift.tasks.prediction import load_trained_task
 from langlift.tasks.recipe import TaskRecipe

@@ -31,9 +31,9 @@ from langlift.graph.tally import Edge
 from langlift.languages import find_language
 from langlift.training.adaptation import AdaptResult, adapt
 from langlift.training.examples import Rounds, Schedule
+from langlift.training.language_model_loss import validation_losses
 from langlift.training.recipes import AdaptRecipe
 from langlift.training.training_data import encode_sources, read_sources
-from langlift.training.validation import validation_losses
 
 LANGUAGE = find_language("mlt")
 QUICK = AdaptRecipe(
@@ -59,7 +59,7 @@ def test_the_language_of_running_text_is_checked_not_that_of_a_graph(
     tiny_xlm_roberta: Path, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check = mock.Mock()
-    monkeypatch.setattr("langlift.training.preview.warn_of_other_language", check)
+    monkeypatch.setattr("langlift.training.adaptation.warn_of_other_language", check)
     recipe = dataclasses.replace(QUICK, steps=1)
     adapt(LANGUAGE, str(tiny_xlm_roberta), [graph, MALTESE], tmp_path / "both", recipe)
     adapt(LANGUAGE, str(tiny_xlm_roberta), graph, tmp_path / "graph", recipe)

@@ -13,11 +13,11 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from langlift.adapted import Adapted
 from langlift.backbones.eight_bits import EIGHT_BITS, FORMAT, SCALES, read_eight_bits, write_eight_bits
 from langlift.backbones.loading import (
+    BaseModel,
     is_causal,
     load_masked_model,
     load_model,
     load_tokenizer,
-    read_model,
     weightless_model,
 )
 from langlift.bundled_models import BUNDLED, MINI, NANO, BundledModel
@@ -147,7 +147,7 @@ def test_a_model_without_head_is_found_to_have_none(tiny_bert: Path, tmp_path: P
     stored = load_file(folder / EIGHT_BITS)
     body = {name: tensor for name, tensor in stored.items() if name.startswith("bert.")}
     save_file(body, folder / EIGHT_BITS, metadata={"format": FORMAT})
-    assert read_model(str(folder), head_needed=False)[1] is False
+    assert BaseModel.load(str(folder), head_needed=False).head is None
     with pytest.raises(InputError, match="has no MLM head"):
         load_masked_model(str(folder))
 

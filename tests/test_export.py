@@ -25,7 +25,7 @@ from transformers import (
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach
-from langlift.adapters.lora import LoraConfig
+from langlift.adapters.peft_adapter import LoraConfig
 from langlift.backbones.base_name import BaseName
 from langlift.backbones.loading import load_model, load_tokenizer
 from langlift.backbones.registry import BACKBONES

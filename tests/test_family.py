@@ -24,11 +24,10 @@ from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import score_model
 from langlift.reports.charts import write_learning_curves
 from langlift.training import family as training
-from langlift.training.encoding import EncodedRow
+from langlift.training.encoding import EncodedRow, StoredRows
 from langlift.training.family import adapt_family, encoder_parameters
 from langlift.training.family_file import read_family
 from langlift.training.recipes import FamilyRecipe
-from langlift.training.stored_rows import StoredRows
 from langlift.training.trainer import LiftTrainer
 from langlift.training.training_data import TrainingData
 from langlift.vocab.tokenizer_training import train_unigram_tokenizer

@@ -17,9 +17,8 @@ from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, train_only
-from langlift.adapters.lora import LoraConfig
+from langlift.adapters.peft_adapter import LoraConfig
 from langlift.backbones import segmented_attention
-from langlift.backbones import segments as sentence_groups
 from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.loading import NANO, default_device, load_masked_model, load_tokenizer
 from langlift.backbones.quick_dropout import QuickDropout, dropout_noise, use_quick_dropout
@@ -27,10 +26,10 @@ from langlift.backbones.registry import backbone_of, first_position
 from langlift.backbones.segmented_attention import (
     Attention,
     SegmentedAttention,
+    Segments,
     _fused_by_run,
     _fused_padded,
 )
-from langlift.backbones.segments import Segments
 from langlift.config.loading import resolve
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import score_sentences
@@ -125,7 +124,7 @@ def test_segmented_attention_is_attention_in_each_sentence(lengths, how, cost):
     inputs = [x.requires_grad_() for x in (q, k, v)]
     segments = Segments(tuple(lengths))
     assert sum(count for _, count, _ in segments.runs) == len(lengths)
-    with patch.object(sentence_groups, "GROUP_COST", cost):
+    with patch.object(segmented_attention, "GROUP_COST", cost):
         groups = segments.groups
         segmented_attention._layout.cache_clear()
         ours = SegmentedAttention.apply(*inputs, segments, how)

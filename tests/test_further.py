@@ -14,7 +14,7 @@ from interrupted import interrupted_at
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from langlift.backbones.hidden_states import hidden_states
-from langlift.backbones.loading import load_masked_model, load_tokenizer, read_model
+from langlift.backbones.loading import BaseModel, load_masked_model, load_tokenizer
 from langlift.backbones.registry import head_parameters
 from langlift.config.loading import resolve
 from langlift.errors import InputError
@@ -87,9 +87,10 @@ def test_frozen_layers_above_trained_embeddings_work_in_bf16(tiny_bert: Path, tm
 
 @pytest.mark.parametrize(("layers", "embeddings"), [(0, False), (1, False), (-1, False), (1, True), (9, True)])
 def test_what_trains_is_a_setting(headless: Path, layers: int, embeddings: bool):
-    model, has_head = read_model(str(headless), head_needed=False)
+    base = BaseModel.load(str(headless), head_needed=False)
+    model = base.model
     counts = np.ones(model.config.vocab_size, dtype=np.int64)
-    prepare_further(model, has_head, counts, FurtherRecipe(train_layers=layers, train_embeddings=embeddings))
+    prepare_further(base, counts, FurtherRecipe(train_layers=layers, train_embeddings=embeddings))
     trains = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     in_layer = [{t for n, t in trains.items() if f"layer.{i}." in n or f"layers.{i}." in n} for i in range(2)]
     assert in_layer == [{layers not in (0, 1)}, {layers != 0}]
@@ -100,7 +101,7 @@ def test_what_trains_is_a_setting(headless: Path, layers: int, embeddings: bool)
 
 @pytest.mark.parametrize("init", ["normal", "identity"])
 def test_a_made_head_guesses_by_frequency_first(headless: Path, init: str):
-    model, _ = read_model(str(headless), head_needed=False)
+    model = BaseModel.load(str(headless), head_needed=False).model
     counts = np.arange(model.config.vocab_size)
     make_head(model, counts, init)
     bias = decoder_of(model).bias.detach().numpy()
@@ -129,15 +130,16 @@ def test_states_that_are_kept(headless: Path, maltese_lines: list[str]):
     lines = sorted(maltese_lines[:6], key=lambda line: len(tokenizer(line)["input_ids"][:40]))
     losses = {}
     for way in ("naive", "fast"):
-        model, has_head = read_model(str(headless), head_needed=False)
-        prepare_further(model, has_head, np.ones(len(tokenizer), dtype=np.int64), QUICK)
+        base = BaseModel.load(str(headless), head_needed=False)
+        model = base.model
+        prepare_further(base, np.ones(len(tokenizer), dtype=np.int64), QUICK)
         batch = batch_of(model, tokenizer, way, lines)
         plain, items = loss_path(way, model, tokenizer.pad_token_id).loss(model, batch)
         total, same_items = state_keeping_loss(frozen_copy(model), weight=2e4)(model, batch)
         assert items == same_items
         losses[way] = float(total.detach().double() - plain.detach().double()) / (2e4 * int(items))
     whole = [tokenizer(line)["input_ids"][:40] for line in lines]
-    model, _ = read_model(str(headless), head_needed=False)
+    model = BaseModel.load(str(headless), head_needed=False).model
     batch = batch_of(model, tokenizer, "naive", lines)
     now, then = [], []
     with torch.no_grad():
@@ -158,9 +160,10 @@ def test_kept_states_hold_the_encoder_back(headless: Path, maltese_lines: list[s
     whole = {"input_ids": torch.tensor([tokenizer(" ".join(maltese_lines[:9]))["input_ids"][:40]])}
 
     def moved(weight: float) -> float:
-        model, has_head = read_model(str(headless), head_needed=False)
+        base = BaseModel.load(str(headless), head_needed=False)
+        model = base.model
         torch.manual_seed(0)
-        prepare_further(model, has_head, np.ones(len(tokenizer), dtype=np.int64), QUICK)
+        prepare_further(base, np.ones(len(tokenizer), dtype=np.int64), QUICK)
         with torch.no_grad():
             then = hidden_states(model, whole)
         loss = state_keeping_loss(frozen_copy(model), weight)

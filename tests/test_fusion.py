@@ -19,10 +19,17 @@ from torch.nn.functional import softmax
 from langlift.adapters.bottleneck import Bottleneck, SeqBnConfig
 from langlift.adapters.composition import attach, attached, fuse, train_only
 from langlift.adapters.fusion import AdapterFusion, fusion_penalty, fusions_of, watched_attention
-from langlift.adapters.lora import LoraConfig
+from langlift.adapters.peft_adapter import LoraConfig
 from langlift.backbones.loading import load_masked_model, load_tokenizer
-from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
-from langlift.checkpoints.fusion_folder import copy_member, load_fusion, load_members, member_names, save_fusion
+from langlift.checkpoints.adapter_folder import (
+    copy_member,
+    load_adapter,
+    load_fusion,
+    load_members,
+    member_names,
+    save_adapter,
+    save_fusion,
+)
 from langlift.checkpoints.layouts import adapterhub_keys, fusion_keys
 from langlift.errors import InputError
 from langlift.languages import find_language

@@ -14,7 +14,7 @@ from transformers import AutoModelForMaskedLM, BertConfig, XLMRobertaConfig
 
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, attached, train_only
-from langlift.adapters.lora import LoraConfig
+from langlift.adapters.peft_adapter import LoraConfig
 from langlift.backbones.loading import load_model
 from langlift.backbones.registry import BACKBONES
 from langlift.checkpoints.adapter_folder import load_adapter, read_description, save_adapter

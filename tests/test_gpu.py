@@ -15,8 +15,7 @@ from test_training import masked_batch
 
 from langlift.backbones import segmented_attention
 from langlift.backbones.loading import load_masked_model, load_tokenizer
-from langlift.backbones.segmented_attention import Attention
-from langlift.backbones.segments import Segments
+from langlift.backbones.segmented_attention import Attention, Segments
 from langlift.training.language_model_loss import loss_path
 from langlift.training.precision import autocast, cast_frozen
 from langlift.training.trainer import on_device

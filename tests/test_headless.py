@@ -13,8 +13,7 @@ from safetensors.torch import load_file, save_file
 from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach
 from langlift.backbones import loading
-from langlift.backbones.base_model import BaseModel
-from langlift.backbones.loading import check_head, load_masked_model, load_model, load_tokenizer
+from langlift.backbones.loading import BaseModel, check_head, load_masked_model, load_model, load_tokenizer
 from langlift.errors import InputError
 from langlift.studies.checking import check_data
 from langlift.studies.planning import plan_study

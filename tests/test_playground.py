@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from langlift import adapted
 from langlift.errors import InputError
 from langlift.evaluation.gap_filling import WordGuess
-from langlift.evaluation.surprise import WordSurprise
+from langlift.evaluation.pseudo_perplexity import WordSurprise
 from langlift.playground.drawing import (
     entities_html,
     guesses_html,

@@ -8,7 +8,7 @@ import torch
 
 from langlift.backbones.loading import load_masked_model, load_tokenizer, longest_input
 from langlift.errors import InputError, LangliftError
-from langlift.evaluation import masked_copies
+from langlift.evaluation import pseudo_perplexity
 from langlift.evaluation.gap_filling import SentenceGap, fill_gap, frequent_words, gaps_in
 from langlift.evaluation.pseudo_perplexity import score_sentences
 
@@ -106,7 +106,7 @@ def test_within_words_each_piece_is_predicted_without_those_to_its_right(loaded)
 def test_the_score_does_not_depend_on_the_batching(loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     model, tokenizer = loaded
     whole = score_sentences(model, tokenizer, SENTENCES)
-    monkeypatch.setattr(masked_copies, "TOKENS_AT_ONCE", 7)
+    monkeypatch.setattr(pseudo_perplexity, "TOKENS_AT_ONCE", 7)
     assert score_sentences(model, tokenizer, SENTENCES).pseudo_perplexity == pytest.approx(
         whole.pseudo_perplexity, rel=1e-6
     )

@@ -19,10 +19,9 @@ from langlift.errors import InputError, LangliftError
 from langlift.masking import word_numbers
 from langlift.progress import progress_to
 from langlift.studies.cutting import cut_data
-from langlift.training.encoding import EncodedRow, encode
+from langlift.training.encoding import EncodedRow, StoredRows, disk_of, encode
 from langlift.training.language_model_training import example_order
 from langlift.training.recipes import AdaptRecipe
-from langlift.training.stored_rows import StoredRows, disk_of
 from langlift.training.training_data import DEV_SEED, encode_sources, read_sources
 
 WORDS = ("qattus", "xemx", "baħar,", "kien", "raqad.", "ħolom", "u", "fil-għodu", "missieru", "ⴰⵣⵓⵍ")

@@ -30,17 +30,15 @@ from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError, LangliftError
 from langlift.languages import find_language
 from langlift.masking import MaskedLanguageModel
-from langlift.training.adaptation import adapt
-from langlift.training.encoding import EncodedRow, encode
+from langlift.training.adaptation import adapt, script_share
+from langlift.training.encoding import EncodedRow, StoredRows, encode
 from langlift.training.examples import PadBatch, masked_examples
 from langlift.training.language_model_loss import summed_loss
 from langlift.training.language_model_training import Adaptation
 from langlift.training.optimizers import Float32Muon, MuonWithAdamW
 from langlift.training.pretraining import pretrain
 from langlift.training.pretraining_text import corpus_files, split_by_budget
-from langlift.training.preview import script_share
 from langlift.training.recipes import AdaptRecipe, PretrainRecipe
-from langlift.training.stored_rows import StoredRows
 from langlift.training.trainer import LiftTrainer, training_arguments
 from langlift.training.training_data import TrainingData
 

@@ -13,7 +13,7 @@ from langlift.cli.main import app
 from langlift.cli.options import shown_value
 from langlift.config.loading import SECTIONS
 from langlift.config.settings import LIMITS
-from langlift.evaluation.perplexity import Perplexity
+from langlift.evaluation.pseudo_perplexity import Perplexity
 from langlift.tasks.task import TASKS
 from langlift.training.recipes import FurtherRecipe
 

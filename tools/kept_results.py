@@ -156,6 +156,39 @@ def tags(runs: Sequence[Run]) -> str:
     return table(("language", "baseline", "task adapter alone", "on a Seq_bn", "difference by seed"), rows)
 
 
+KNOWLEDGE: Mapping[str, tuple[str, Run]] = {
+    "on text": ("Fusion", {"use": "stacked", "data": "text"}),
+    "on text, of fusion's size": ("Task adapters of fusion's size", {"use": "stacked"}),
+    "on the graph": ("Fusion", {"use": "stacked", "data": "graph"}),
+    "on the graph, full words": ("Objectives", {"objective": "full_word"}),
+    "on the graph, targeted": ("Objectives", {"objective": "targeted"}),
+    "on the fusion": ("Fusion", {"use": "fused"}),
+}
+"""Where a task adapter stands -> its study and what its runs' cells have."""
+
+
+def knowledge(runs: Sequence[Run]) -> str:
+    """Entities from few labels on adapters of text, of a graph by objective, and on their fusion."""
+    own = [run for run in runs if run["cell"].get("task") == "ner"]
+    languages = sorted({run["cell"]["language"] for run in own if of_study(run, "Fusion")})
+    rows, found = [], {name: list[float]() for name in KNOWLEDGE}
+    for code in languages:
+        here = [run for run in own if run["cell"]["language"] == code]
+        scores = {
+            name: values([run for run in here if of_study(run, study)], **cell)
+            for name, (study, cell) in KNOWLEDGE.items()
+        }
+        baseline = {max(run["result"]["baseline"].values()) for run in here if of_study(run, "Fusion")}
+        for name, of_seeds in scores.items():
+            found[name].append(mean(of_seeds))
+        rows.append([find_language(code).name, spread(sorted(baseline)), *map(spread, scores.values())])
+    for reference in ("on text", "on text, of fusion's size", "on the graph"):
+        gaps = {name: [a - b for a, b in zip(found[name], found[reference], strict=True)] for name in KNOWLEDGE}
+        compared = ("" if name == reference else with_interval(gap) for name, gap in gaps.items())
+        rows.append([f"compared with {reference}", "", *compared])
+    return table(("language", "baseline", *KNOWLEDGE), rows)
+
+
 GRAPHS = ("Graph size", "Noise in graphs")
 """Two studies with the same scores of the base."""
 
@@ -246,6 +279,7 @@ TABLES = {
     "tokens": tokens,
     "few": few,
     "tags": tags,
+    "knowledge": knowledge,
     "graph_sizes": graph_sizes,
     "graph_noise": graph_noise,
     "initialisation": initialisation,

@@ -16,7 +16,7 @@ from langlift.checkpoints.adapter_folder import load_language_model
 from langlift.checkpoints.layouts import CONFIG_FILE
 from langlift.errors import InputError
 from langlift.evaluation.gap_filling import WordGuess, most_likely_words
-from langlift.evaluation.surprise import WordSurprise, word_surprises
+from langlift.evaluation.pseudo_perplexity import WordSurprise, word_surprises
 from langlift.hub_folders import refuse_path, run_in_repository
 from langlift.studies.folder import read_recipe
 from langlift.tasks.dependencies import Parse

@@ -53,9 +53,8 @@ class SeqBnConfig(AdapterConfig):
         """Add a bottleneck to every layer that is not left out; only the ``first`` adapter gets an invertible
         block.
 
-        Raises:
-            InputError: ``leave_out`` names a layer that does not exist, or all layers; also as
-            ``bottleneck_places`` and ``attach_invertible``.
+        InputError if ``leave_out`` names a layer that does not exist, or all layers; also as ``bottleneck_places``
+        and ``attach_invertible``.
         """
         places = bottleneck_places(model)
         left = set(self.leave_out)
@@ -105,11 +104,17 @@ class AdaptedLayerNorm(nn.LayerNorm):
     adapters: nn.ModuleDict
 
     @classmethod
-    def replacing(cls, norm: nn.LayerNorm) -> "AdaptedLayerNorm":
-        """A replacement for ``norm`` that shares its parameters."""
+    def at(cls, body: nn.Module, path: str) -> Self:
+        """The one in place of the LayerNorm at ``path``; it is replaced if it is still an ordinary one."""
+        norm = body.get_submodule(path)
+        if isinstance(norm, cls):
+            return norm
+        if not isinstance(norm, nn.LayerNorm):
+            raise TypeError(f"{path} is a {type(norm).__name__}, not a LayerNorm")
         adapted = cls(norm.normalized_shape, eps=norm.eps, device="meta")
         adapted.weight, adapted.bias = norm.weight, norm.bias
         adapted.adapters = nn.ModuleDict()
+        body.set_submodule(path, adapted)
         return adapted
 
     def forward(self, s: Tensor) -> Tensor:
@@ -132,13 +137,13 @@ class AdaptedOutput(nn.Module):
         self.adapters = nn.ModuleDict()
 
     @classmethod
-    def hooked_to(cls, layer: nn.Module) -> "AdaptedOutput":
-        """Register it as a forward hook of ``layer`` and its child ``adapted_output``; the layer's code is
-        unchanged.
-        """
-        place = cls()
-        layer.adapted_output = place
-        layer.register_forward_hook(place.after_layer)
+    def at(cls, body: nn.Module, path: str) -> Self:
+        """The one after the layer at ``path``: its child ``adapted_output``, called by a forward hook."""
+        layer: Any = body.get_submodule(path)
+        if not hasattr(layer, "adapted_output"):
+            layer.adapted_output = cls()
+            layer.register_forward_hook(layer.adapted_output.after_layer)
+        place: Self = layer.adapted_output
         return place
 
     def forward(self, s: Tensor) -> Tensor:
@@ -159,31 +164,14 @@ Place = AdaptedLayerNorm | AdaptedOutput
 def bottleneck_places(model: PreTrainedModel) -> list[Place]:
     """The modules that hold the bottleneck adapters, one per layer; created in place if missing.
 
-    Raises:
-        InputError: layers share their weights.
+    InputError if layers share their weights.
     """
     backbone, body = backbone_of(model), model.base_model
     paths = [backbone.bottleneck.format(layer=layer) for layer in range(model.config.num_hidden_layers)]
-    modules = [body.get_submodule(path) for path in paths]
-    if len(set(map(id, modules))) < len(modules):
+    if len({id(body.get_submodule(path)) for path in paths}) < len(paths):
         raise InputError(
             f"{backbone.model_type}: its layers share weights, but each layer needs its own adapter",
             "choose a base model whose layers do not share weights",
         )
-    place = _behind if backbone.pre_layer_norm else _inside
-    return [place(body, path, module) for path, module in zip(paths, modules, strict=True)]
-
-
-def _behind(body: nn.Module, path: str, layer: nn.Module) -> AdaptedOutput:
-    return getattr(layer, "adapted_output", None) or AdaptedOutput.hooked_to(layer)
-
-
-def _inside(body: nn.Module, path: str, module: nn.Module) -> AdaptedLayerNorm:
-    if isinstance(module, AdaptedLayerNorm):
-        return module
-    if not isinstance(module, nn.LayerNorm):
-        raise TypeError(f"{path} is a {type(module).__name__}, not a LayerNorm")
-    adapted = AdaptedLayerNorm.replacing(module)
-    parent, _, leaf = path.rpartition(".")
-    setattr(body.get_submodule(parent), leaf, adapted)
-    return adapted
+    kind: type[Place] = AdaptedOutput if backbone.pre_layer_norm else AdaptedLayerNorm
+    return [kind.at(body, path) for path in paths]

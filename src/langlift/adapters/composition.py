@@ -35,11 +35,9 @@ def attach(model: PreTrainedModel, name: str, config: AdapterConfig) -> None:
 def fuse(model: PreTrainedModel) -> str:
     """Add a new AdapterFusion over all adapters of the model, in place: Stack(a, b) becomes Stack(Fuse(a, b)).
 
-    Returns the fusion's name in the stack, ``a,b`` as AdapterHub calls it. An adapter attached afterwards
-    is stacked on top of the fusion. As in ``attach``, only the first adapter contributes its invertible block.
-
-    Raises:
-        InputError: there are fewer than two adapters, or one of them cannot be fused.
+    Returns the fusion's name in the stack, ``a,b`` as AdapterHub calls it. An adapter attached afterwards is
+    stacked on top of the fusion. As in ``attach``, only the first adapter contributes its invertible block.
+    InputError if there are fewer than two adapters, or one of them cannot be fused.
     """
     names = attached(model)
     places = bottleneck_places(model)

@@ -54,8 +54,7 @@ def _coupling(half: int) -> nn.Sequential:
 def attach_invertible(model: PreTrainedModel, name: str, inverse_at_head: bool) -> None:
     """Add a new block after the embeddings and, if there is an MLM head, its inverse before the decoder.
 
-    Raises:
-        InputError: the embeddings and the layers differ in width.
+    InputError if the embeddings and the layers differ in width.
     """
     backbone, hidden_size = backbone_of(model), model.config.hidden_size
     width = model.get_input_embeddings().weight.shape[1]

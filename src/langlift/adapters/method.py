@@ -7,7 +7,7 @@ which is imported when it is needed.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,27 +21,24 @@ class AdapterConfig(ABC):
     """An adapter's configuration, as its folder records it."""
 
     @classmethod
-    @abstractmethod
     def from_settings(cls, method: "Method", settings: "MethodSettings") -> Self:
-        """The configuration for a recipe's settings."""
+        """The configuration for a recipe's settings; by default there are none."""
+        return cls()
 
     @property
     @abstractmethod
     def method(self) -> str:
         """The name of the adapter's method."""
 
-    @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """The configuration as settings of a recipe, without the method."""
+        """The configuration as settings of a recipe, without the method; by default there are none."""
+        return {}
 
     @abstractmethod
     def attach(self, model: "PreTrainedModel", name: str, first: bool) -> None:
         """Add an adapter with fresh weights on top of those of the model, in place.
 
-        ``first``: the model has no adapter yet.
-
-        Raises:
-            InputError: the model does not support such an adapter.
+        ``first``: the model has no adapter yet. InputError if the model does not support such an adapter.
         """
 
 
@@ -134,86 +131,66 @@ def _whole(settings: "MethodSettings", shape: Shape) -> float:
     return 12 * shape.layers * shape.hidden_size**2 + shape.hidden_size * shape.vocabulary_size
 
 
-_SEQ_BN = "langlift.adapters.bottleneck:SeqBnConfig"
-_LORA = "langlift.adapters.lora:LoraConfig"
 _SIZE = ("reduction_factor", "leave_out")
-_RANK = ("lora_rank", "lora_alpha")
+_SEQ_BN = Method(
+    "seq_bn",
+    "sequential bottleneck adapter (Seq_bn)",
+    _bottlenecks,
+    "langlift.adapters.bottleneck:SeqBnConfig",
+    settings=_SIZE,
+    sized_by=_SIZE,
+    layout="adapterhub",
+    exports=("adapterhub",),
+    task_label="task adapter (Seq_bn)",
+    fusible=True,
+)
+_LORA = Method(
+    "lora",
+    "LoRA adapter",
+    _low_rank,
+    "langlift.adapters.peft_adapter:LoraConfig",
+    settings=("lora_rank", "lora_alpha"),
+    sized_by=("lora_rank",),
+    layout="peft",
+    exports=("adapterhub", "peft", "transformers"),
+)
 
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method(
-            "seq_bn",
-            "sequential bottleneck adapter (Seq_bn)",
-            _bottlenecks,
+        _SEQ_BN,
+        replace(
             _SEQ_BN,
-            settings=_SIZE,
-            sized_by=_SIZE,
-            layout="adapterhub",
-            exports=("adapterhub",),
-            task_label="task adapter (Seq_bn)",
-            fusible=True,
-        ),
-        Method(
-            "seq_bn_inv",
-            "sequential bottleneck adapter with an invertible adapter (Seq_bn_inv)",
-            _with_invertible,
-            _SEQ_BN,
+            name="seq_bn_inv",
+            label="sequential bottleneck adapter with an invertible adapter (Seq_bn_inv)",
+            parameters=_with_invertible,
             settings=(*_SIZE, "inverse_at_head"),
-            sized_by=_SIZE,
-            layout="adapterhub",
-            exports=("adapterhub",),
-            fusible=True,
+            task_label="",
         ),
-        Method(
-            "lora",
-            "LoRA adapter",
-            _low_rank,
+        _LORA,
+        replace(_LORA, name="rslora", label="rank-stabilised LoRA adapter (rsLoRA)"),
+        replace(
             _LORA,
-            settings=_RANK,
-            sized_by=("lora_rank",),
-            layout="peft",
-            exports=("adapterhub", "peft", "transformers"),
-        ),
-        Method(
-            "rslora",
-            "rank-stabilised LoRA adapter (rsLoRA)",
-            _low_rank,
-            _LORA,
-            settings=_RANK,
-            sized_by=("lora_rank",),
-            layout="peft",
-            exports=("adapterhub", "peft", "transformers"),
-        ),
-        Method(
-            "dora",
-            "weight-decomposed LoRA adapter (DoRA)",
-            _low_rank_and_lengths,
-            _LORA,
-            settings=_RANK,
-            sized_by=("lora_rank",),
-            layout="peft",
+            name="dora",
+            label="weight-decomposed LoRA adapter (DoRA)",
+            parameters=_low_rank_and_lengths,
             exports=("peft", "transformers"),
         ),
         Method(
             "ia3",
             "IA3 adapter",
             _scales,
-            "langlift.adapters.ia3:Ia3Config",
+            "langlift.adapters.peft_adapter:Ia3Config",
             layout="peft",
             exports=("peft", "transformers"),
         ),
-        Method(
-            "mosa",
-            "sequential bottleneck adapter (Seq_bn) trained as a mixture of sparse adapters (MoSA)",
-            _bottlenecks,
+        replace(
             _SEQ_BN,
+            name="mosa",
+            label="sequential bottleneck adapter (Seq_bn) trained as a mixture of sparse adapters (MoSA)",
             settings=(*_SIZE, "experts", "share", "merge", "consistency"),
             sized_by=(*_SIZE, "experts", "share"),
-            layout="adapterhub",
-            exports=("adapterhub",),
             task_label="task adapter (Seq_bn, trained as a mixture of sparse adapters)",
-            fusible=True,
             mixture=True,
         ),
         Method(

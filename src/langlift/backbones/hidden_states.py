@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from langlift.backbones.registry import backbone_of
-from langlift.backbones.segments import Segments
+from langlift.backbones.segmented_attention import Segments
 
 
 def hidden_states(model: PreTrainedModel, batch: Mapping[str, Tensor], rows: Tensor | None = None) -> Tensor:
@@ -20,11 +20,9 @@ def hidden_states(model: PreTrainedModel, batch: Mapping[str, Tensor], rows: Ten
     shape of ``input_ids``. In the last layer, computation for other rows is skipped where possible.
     """
     body = model.base_model
-    kept: dict[str, Any] = {"use_cache": False} if backbone_of(model).causal else {}
-    inputs: dict[str, Any] = {
-        "input_ids": batch["input_ids"],
-        "attention_mask": batch.get("attention_mask"),
-    } | kept
+    inputs: dict[str, Any] = {"input_ids": batch["input_ids"], "attention_mask": batch.get("attention_mask")}
+    if backbone_of(model).causal:
+        inputs["use_cache"] = False
     if "lengths" in batch:
         inputs["position_ids"] = batch["position_ids"]
         inputs["segments"] = Segments(tuple(batch["lengths"].tolist()))
@@ -73,7 +71,10 @@ def only_rows(model: PreTrainedModel, places: Tensor) -> Iterator[bool]:
         return
     first_module = model.base_model.get_submodule(backbone.rows_from.format(layer=last))
 
+    shape: list[int] = []
+
     def narrow(module: Any, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        shape[:] = arguments[0].shape[:2]
         return tuple(x.reshape(-1, x.shape[-1]).index_select(0, places)[None] for x in arguments)
 
     handles = [first_module.register_forward_pre_hook(narrow)]
@@ -83,12 +84,7 @@ def only_rows(model: PreTrainedModel, places: Tensor) -> Iterator[bool]:
             everywhere = output.new_zeros(shape[0] * shape[1], output.shape[-1])
             return everywhere.index_copy(0, places, output[0]).view(*shape, -1)
 
-        def measure(module: Any, arguments: tuple[Tensor, ...]) -> None:
-            shape[:] = arguments[0].shape[:2]
-
-        shape: list[int] = []
         last_module = model.base_model.get_submodule(backbone.rows_until.format(layer=last))
-        handles.append(first_module.register_forward_pre_hook(measure, prepend=True))
         handles.append(last_module.register_forward_hook(widen))
     try:
         yield backbone.rows_until is None

@@ -3,16 +3,19 @@
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import torch
 from transformers import PreTrainedModel
 
-from langlift.backbones.base_name import BaseName, model_hint, similar_name
+from langlift.backbones.base_name import BaseName as BaseName
+from langlift.backbones.base_name import model_hint, similar_name
 from langlift.backbones.base_name import model_location as model_location
 from langlift.backbones.eight_bits import has_eight_bits, read_eight_bits
-from langlift.backbones.registry import backbone_of_type, first_position
+from langlift.backbones.registry import Backbone, backbone_of, backbone_of_type, first_position
 from langlift.backbones.segmented_attention import caps_attention
 from langlift.bundled_models import BUNDLED
 from langlift.bundled_models import NANO as NANO
@@ -46,32 +49,73 @@ def load_tokenizer(base: BaseName | str, location: str | None = None) -> Any:
     return tokenizer
 
 
+@dataclass(frozen=True)
+class BaseModel:
+    """A loaded base model, in float32 and evaluation mode.
+
+    ``head`` is the kind of the language modelling head in its checkpoint. If ``None``, the head of ``model`` is
+    newly initialised.
+    """
+
+    source: BaseName
+    model: PreTrainedModel
+    head: Literal["masked", "causal"] | None
+
+    @classmethod
+    def load(
+        cls, base: BaseName | str, *, masked_only: bool = False, head_needed: bool = True, quantised: bool = False
+    ) -> Self:
+        """Load the weights; the tokenizer is loaded on first use.
+
+        ``masked_only`` rejects decoders. ``head_needed=False`` also accepts checkpoints without a language
+        modelling head. ``quantised`` loads the layers in 4 bits onto the GPU. InputError if it cannot be found or
+        read, its architecture is not in the table of backbones, or weights that are needed are missing; for
+        ``quantised`` also without GPU or bitsandbytes.
+        """
+        base = BaseName.of(base)
+        config = read_config(base)
+        causal = backbone_of_type(config.model_type).causal
+        if causal and masked_only:
+            raise InputError(
+                f"{base}: a causal model ({config.model_type}); only masked language models are supported here",
+                "docs/causal.md lists what supports causal models: adapt, score, task and predict",
+            )
+        model, headed = _loaded(base, config, _four_bits(base.name) if quantised else {})
+        if head_needed and not headed:
+            raise _headless(base.name, causal)
+        if not headed:
+            return cls(base, model, None)
+        return cls(base, model, "causal" if causal else "masked")
+
+    @property
+    def name(self) -> str:
+        """The folder, hub id or bundled model; aliases are resolved."""
+        return self.source.name
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """Its fast tokenizer."""
+        return load_tokenizer(self.source)
+
+    @property
+    def backbone(self) -> Backbone:
+        """Where the parts of its architecture are."""
+        return backbone_of(self.model)
+
+    @property
+    def longest_input(self) -> int:
+        """The maximum input length in tokens, including special tokens."""
+        return longest_input(self.model, self.tokenizer)
+
+
 def load_masked_model(base: BaseName | str, head_needed: bool = True) -> PreTrainedModel:
     """The model of ``BaseModel.load``, which must not be a decoder."""
-    return read_model(base, masked_only=True, head_needed=head_needed)[0]
+    return BaseModel.load(base, masked_only=True, head_needed=head_needed).model
 
 
 def load_model(base: BaseName | str, head_needed: bool = True) -> PreTrainedModel:
     """The model of ``BaseModel.load``."""
-    return read_model(base, head_needed=head_needed)[0]
-
-
-def read_model(
-    base: BaseName | str, masked_only: bool = False, head_needed: bool = True, quantised: bool = False
-) -> tuple[PreTrainedModel, bool]:
-    """The model of ``BaseModel.load``, and whether its checkpoint has the language modelling head."""
-    base = BaseName.of(base)
-    config = read_config(base)
-    causal = backbone_of_type(config.model_type).causal
-    if causal and masked_only:
-        raise InputError(
-            f"{base}: a causal model ({config.model_type}); only masked language models are supported here",
-            "docs/causal.md lists what supports causal models: adapt, score, task and predict",
-        )
-    model, headed = _loaded(base, config, _four_bits(base.name) if quantised else {})
-    if head_needed and not headed:
-        raise _headless(base.name, causal)
-    return model, headed
+    return BaseModel.load(base, head_needed=head_needed).model
 
 
 def check_head(base: BaseName | str) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from langlift.adapters.bottleneck import SeqBnConfig
-from langlift.adapters.lora import LoraConfig
 from langlift.adapters.method import METHODS, AdapterConfig
-from langlift.adapters.peft_adapter import PeftAdapterConfig, rank_and_alpha
+from langlift.adapters.peft_adapter import LoraConfig, PeftAdapterConfig, rank_and_alpha
 from langlift.backbones.registry import Backbone
 from langlift.errors import InputError
 

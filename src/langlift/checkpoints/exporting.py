@@ -26,7 +26,6 @@ from langlift.checkpoints.adapter_folder import (
     write_adapterhub,
 )
 from langlift.checkpoints.configurations import adapterhub_config
-from langlift.checkpoints.weight_files import read_safetensors
 from langlift.config.yaml_reader import load_yaml
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder
@@ -88,7 +87,7 @@ def export_adapter(
         raise InputError(f"{source}: does not state its architecture", "give the base model with --base")
     stored = str(identity.get("name") or source.resolve().name)
     name = layouts.usable_name(stored)
-    weights = read_safetensors(source / (layouts.PEFT_WEIGHTS if in_peft else layouts.ADAPTERHUB_WEIGHTS))
+    weights = layouts.read_safetensors(source / (layouts.PEFT_WEIGHTS if in_peft else layouts.ADAPTERHUB_WEIGHTS))
     if base:
         model = weightless_model(base)
         with torch.device("meta"):

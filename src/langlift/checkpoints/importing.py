@@ -19,7 +19,6 @@ from langlift.backbones.registry import backbone_of_type
 from langlift.checkpoints import layouts
 from langlift.checkpoints.adapter_folder import fill, identity_of, read_description, require_base, write_adapter
 from langlift.checkpoints.configurations import config_from_adapterhub, config_from_peft
-from langlift.checkpoints.weight_files import read_either
 from langlift.errors import InputError
 from langlift.files import check_new_folder, new_folder, read_json
 from langlift.model_cards import render_card, split_front_matter
@@ -201,7 +200,7 @@ def _weights(folder: Path, pickle: str) -> dict[str, Tensor]:
     if not any((folder / name).exists() for name in (layouts.ADAPTERHUB_WEIGHTS, pickle)):
         other = layouts.PEFT_WEIGHTS if pickle == layouts.PEFT_PICKLE else layouts.ADAPTERHUB_WEIGHTS
         raise InputError(f"{folder}: has no weights ({other} or {pickle})", "download the adapter again")
-    path, weights = read_either(folder, layouts.ADAPTERHUB_WEIGHTS, pickle)
+    path, weights = layouts.read_either(folder, layouts.ADAPTERHUB_WEIGHTS, pickle)
     for key, value in weights.items():
         if not value.is_floating_point() or not torch.isfinite(value).all():
             raise InputError(

@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import geometric_mean
 
-from langlift.backbones.base_model import BaseModel, BaseName
-from langlift.backbones.loading import default_device
+from langlift.backbones.loading import BaseModel, BaseName, default_device
 from langlift.diagnosis.advice import (
     LIMITS,
     THRESHOLDS,

@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from langlift.backbones.base_model import BaseModel
-from langlift.backbones.loading import default_device
+from langlift.backbones.loading import BaseModel, default_device
 from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.adapter_folder import load_adapter
 from langlift.corpus.text_files import read_lines
@@ -53,8 +52,7 @@ class Alignment:
 def compare_vectors(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Alignment:
     """All measures of two sets of vectors; the narrower ones are padded with zeros.
 
-    Raises:
-        InputError: fewer than four sentences, or sentences that all have the same vector.
+    InputError for fewer than four sentences, or sentences that all have the same vector.
     """
     if len(first) < FEWEST:
         raise InputError(f"{len(first)} sentences to compare", f"at least {FEWEST} are needed")
@@ -121,8 +119,7 @@ def _scaled(vectors: Vectors) -> Vectors:
 def parallel_sentences(first: Path, second: Path) -> list[tuple[str, str]]:
     """The pairs of sentences of two files that are parallel line by line; pairs with a blank side are skipped.
 
-    Raises:
-        InputError: a file cannot be read, the numbers of lines differ, or no pair is left.
+    InputError if a file cannot be read, the numbers of lines differ, or no pair is left.
     """
     ours, theirs = _lines(first), _lines(second)
     if len(ours) != len(theirs):
@@ -142,10 +139,8 @@ def sentence_vectors(
     """The mean hidden state of each sentence's tokens, without special tokens: [layers, sentences, width].
 
     ``layers``: ``last`` is the model's output; ``every`` is the output of each layer (with its adapter), lowest
-    first, with the model's output as the last one. Computed in float32.
-
-    Raises:
-        InputError: an unusable model or adapter, or a sentence without a token.
+    first, with the model's output as the last one. Computed in float32. InputError for an unusable model or
+    adapter, or a sentence without a token.
     """
     loaded = BaseModel.load(base, masked_only=True, head_needed=False)
     model, tokenizer = loaded.model, loaded.tokenizer

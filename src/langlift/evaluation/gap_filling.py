@@ -136,10 +136,8 @@ def most_likely_words(
     to the right masked. Between spaces, the first token must begin a word, and the others must continue it. The
     summed log-probability would favour short words, its mean long ones, whose ends are easy to guess; so words are
     compared by the sum divided by the length penalty (5 + tokens) / 6 (Wu et al. 2016, equation 14). ``forms`` are
-    the tokenizer's ``canonical_tokens``.
-
-    Raises:
-        InputError: the text has no gap or several, or is too long for the model, or ``top`` is below 1.
+    the tokenizer's ``canonical_tokens``. InputError if the text has no gap or several, or is too long for the
+    model, or ``top`` is below 1.
     """
     if top < 1:
         raise InputError(f"top must be at least 1, not {top}", "ask for one or more words")

@@ -11,11 +11,14 @@ import numpy as np
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.loading import longest_input
 from langlift.errors import InputError, LangliftError
-from langlift.masking import Offsets
+from langlift.masking import IGNORED, Offsets
 from langlift.notebook import Shown
 from langlift.training.cost import peak_memory_bytes
+from langlift.training.decoder_loss import log_probabilities
+from langlift.training.language_model_loss import before_decoder, decoder_of, logit_cap, logits_at
 from langlift.training.precision import precision_name, use_bf16
 from langlift.training.recipes import PATHS, PRECISIONS
 from langlift.training.trainer import Batch, on_device
@@ -95,6 +98,24 @@ def encoded_texts(
     return encoded
 
 
+def naive_log_probabilities(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+    """The log-probability of every labelled token of a padded batch, in order: float32 [labelled]."""
+    rows = batch["labels"] != IGNORED
+    logits = logits_at(model, {name: value for name, value in batch.items() if name != "labels"}, rows)
+    return logits.log_softmax(dim=-1).gather(1, batch["labels"][rows][:, None]).squeeze(1)
+
+
+def fast_log_probabilities(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+    """The same for a flat or a padded batch.
+
+    The end of the last layer and the head are computed only for the labelled tokens, in chunks of the logits.
+    """
+    rows = batch["labels"] != IGNORED
+    before = before_decoder(model, hidden_states(model, batch, rows))
+    decoder = decoder_of(model)
+    return log_probabilities(before, decoder.weight, decoder.bias, batch["labels"][rows], logit_cap(model))
+
+
 def in_bf16(precision: str, model: PreTrainedModel, log_probabilities: LogProbabilities, sample: Batch) -> bool:
     """Whether to score in bf16; if so, the whole model is cast to it, in place. ``sample`` is a batch to try."""
     if precision != "float32":
@@ -115,10 +136,8 @@ def summarised(
 ) -> tuple[float, list[tuple[float, dict[str, Any]]], dict[str, Any]]:
     """The perplexity; of each text with scored tokens its own and its ``SentenceScore``; and the ``TextScore``.
 
-    ``sums`` are the summed log-probabilities of the texts' scored tokens.
-
-    Raises:
-        LangliftError: the model's probabilities are not finite.
+    ``sums`` are the summed log-probabilities of the texts' scored tokens. LangliftError if the model's
+    probabilities are not finite.
     """
     total, seconds = sum(sums), time.monotonic() - started
     if not isfinite(total):

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from langlift.evaluation.gap_filling import WordGuess, around_gap
-from langlift.evaluation.surprise import WordSurprise
+from langlift.evaluation.pseudo_perplexity import WordSurprise
 from langlift.tasks.dependencies import Parse
 from langlift.tasks.ner import FoundEntities
 from langlift.tasks.pos import TaggedSentence

@@ -21,7 +21,7 @@ from langlift.backbones.loading import is_causal
 from langlift.bundled_models import BUNDLED
 from langlift.checkpoints import layouts
 from langlift.checkpoints.adapter_folder import METADATA, MLM_HEAD, read_identity
-from langlift.checkpoints.weight_files import read_metadata, read_safetensors
+from langlift.checkpoints.layouts import read_metadata, read_safetensors
 from langlift.config.yaml_reader import load_yaml
 from langlift.corpus.text_data import load_text_data
 from langlift.data_folder import MANIFEST

@@ -16,8 +16,7 @@ from safetensors.torch import load_file
 
 from langlift.adapters.composition import train_only
 from langlift.adapters.method import is_whole_model
-from langlift.backbones.base_model import BaseModel, BaseName
-from langlift.backbones.loading import default_device
+from langlift.backbones.loading import BaseModel, BaseName, default_device
 from langlift.corpus.text_files import STANDARD
 from langlift.errors import InputError
 from langlift.files import read_json, writing

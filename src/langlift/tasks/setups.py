@@ -16,12 +16,13 @@ from langlift.adapters.fusion import fusion_penalty, watched_attention
 from langlift.adapters.method import METHODS, AdapterConfig, MethodSettings
 from langlift.adapters.mosa import Mixture, MosaConfig, mix
 from langlift.backbones.hidden_states import hidden_states
-from langlift.checkpoints.adapter_folder import load_adapter, save_adapter
-from langlift.checkpoints.fusion_folder import (
+from langlift.checkpoints.adapter_folder import (
     copy_member,
+    load_adapter,
     load_fusion,
     load_members,
     member_names,
+    save_adapter,
     save_fusion,
     with_invertible_block,
 )

@@ -1,31 +1,38 @@
 """Adapt a base model to a language: train an adapter, or the whole model, on its text."""
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, set_seed
 
 from langlift.adapters.method import METHODS, AdapterConfig
-from langlift.backbones.base_model import BaseModel, BaseName
-from langlift.backbones.loading import is_causal
+from langlift.backbones.loading import BaseModel, BaseName, is_causal
 from langlift.backbones.registry import backbone_of
 from langlift.checkpoints.adapter_folder import MLM_HEAD, load_adapter, read_config, stored_head
 from langlift.config.loading import recorded
+from langlift.corpus.characters import LETTER, LIMIT, OTHER_LETTER, kinds
+from langlift.corpus.language_check import warn_of_other_language
 from langlift.errors import InputError
 from langlift.files import sha256_of
 from langlift.languages import Language
 from langlift.model_cards import render_card
 from langlift.notebook import Shown
+from langlift.progress import say
+from langlift.training.encoding import disk_of
+from langlift.training.examples import evenly_spread
 from langlift.training.language_model_training import Adaptation, trained_head
-from langlift.training.preview import show_preview
 from langlift.training.recipes import CAUSAL, AdaptRecipe
 from langlift.training.run import open_run
-from langlift.training.stored_rows import disk_of
-from langlift.training.training_data import Source, encode_sources, read_sources
+from langlift.training.training_data import Source, TrainingData, encode_sources, read_sources
+
+SHOWN_ROWS, SHOWN_WIDTH, SAMPLED_TEXTS = 10, 78, 300
+"""How many rows are shown before a run, of how many characters, and how many texts are examined for script."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +178,43 @@ def adapt(
         )
         run.finish(asdict(result), card)
     return result
+
+
+def show_preview(
+    language: Language, texts: Collection[str], data: TrainingData, tokenizer: Any, recipe: AdaptRecipe
+) -> None:
+    """Print the size of the data, a few rows as tokens, and a warning if its letters are not the language's."""
+    rows, tokens = len(data.train), int(data.train.lengths.sum())
+    times = recipe.steps * recipe.batch_size / rows
+    say(
+        f"data: {rows:,} rows with {tokens:,} tokens to train on, each seen about {times:.1f} times in "
+        f"{recipe.steps:,} steps; the model reads them as"
+    )
+    for number in evenly_spread(rows, SHOWN_ROWS):
+        line = " ".join(tokenizer.convert_ids_to_tokens(data.train[number].ids.tolist(), skip_special_tokens=True))
+        say(f"  {line if len(line) <= SHOWN_WIDTH else line[: SHOWN_WIDTH - 1] + '…'}")
+    share = script_share(language.script, islice(texts, SAMPLED_TEXTS))
+    if share is not None and share < 0.5:
+        say(
+            f"warning: only {share:.0%} of the letters are in the script of {language}; if this is the right "
+            "text, name the language with the text's script, as in srp_Latn"
+        )
+    else:
+        warn_of_other_language(language, texts)
+
+
+def script_share(script: str, texts: Collection[str] | islice) -> float | None:
+    """The share of a script (ISO 15924) among the letters that belong to any.
+
+    ``None`` without letters, and for a script that Unicode does not have.
+    """
+    try:
+        table = kinds(script)
+    except InputError:
+        return None
+    found = Counter(int(table[min(ord(character), LIMIT)]) for text in texts for character in text)
+    letters = found[LETTER] + found[OTHER_LETTER]
+    return found[LETTER] / letters if letters else None
 
 
 def _inputs(sources: Sequence[Source], weights: Sequence[float] | None, init: Path | None) -> dict[str, Any]:

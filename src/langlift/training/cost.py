@@ -13,8 +13,7 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sd
 
 from langlift.adapters.composition import attach, train_only
 from langlift.adapters.method import METHODS
-from langlift.backbones.base_model import BaseModel, BaseName
-from langlift.backbones.loading import default_device
+from langlift.backbones.loading import BaseModel, BaseName, default_device
 from langlift.files import process_peak_memory_bytes, reset_process_peak
 from langlift.progress import ProgressBar
 from langlift.training.encoding import encode
@@ -134,9 +133,7 @@ def step_time(
 
     The first step, which allocates memory and counts operations, is not measured. Masks are those of masked
     language modelling, which costs as much as the other masked objectives. A base without a head gets a new one.
-
-    Raises:
-        InputError: the base cannot be used, or no text contains a token that it knows.
+    InputError if the base cannot be used, or no text contains a token that it knows.
     """
     device = default_device()
     loading = _Stopwatch(device)

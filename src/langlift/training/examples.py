@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from langlift.masking import IGNORED, FullWordMasking, MaskedLanguageModel, TargetedMasking
@@ -201,13 +202,14 @@ class PadBatch:
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """The examples as one batch."""
         lengths = torch.tensor([len(example["input_ids"]) for example in examples])
-        longest = int(lengths.max())
-        batch = {
-            "input_ids": _padded([e["input_ids"] for e in examples], longest, self.pad_token_id),
-            "labels": _padded([e["labels"] for e in examples], longest, IGNORED),
-        }
-        if int(lengths.min()) < longest:
-            batch["attention_mask"] = (torch.arange(longest) < lengths[:, None]).long()
+        ids, labels = ([torch.from_numpy(e[key]) for e in examples] for key in ("input_ids", "labels"))
+        batch = {"input_ids": pad_sequence(ids, batch_first=True, padding_value=self.pad_token_id)}
+        if labels[0].ndim:
+            batch["labels"] = pad_sequence(labels, batch_first=True, padding_value=IGNORED)
+        else:
+            batch["labels"] = torch.stack(labels)
+        if lengths.min() < lengths.max():
+            batch["attention_mask"] = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
         return batch
 
 
@@ -271,10 +273,3 @@ class HalvingBatch:
         places = np.argsort(order)
         halves = places[np.array(pairs, dtype=np.int64).reshape(-1, 2).T]
         return {**self.collate([parts[i] for i in order]), "halves": torch.from_numpy(halves)}
-
-
-def _padded(arrays: Sequence[npt.NDArray[np.int64]], longest: int, value: int) -> Tensor:
-    tensors = [torch.from_numpy(array) for array in arrays]
-    if tensors[0].ndim:
-        tensors = [torch.nn.functional.pad(t, (0, longest - len(t)), value=value) for t in tensors]
-    return torch.stack(tensors)

@@ -1,6 +1,5 @@
 """Adapt a base model to a family of languages: one model, or one adapter, trained on the text of all of them."""
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -14,8 +13,9 @@ from torch import nn
 from transformers import PreTrainedModel, TrainerCallback, TrainerState, set_seed
 
 from langlift.adapters.method import METHODS
-from langlift.backbones.base_model import BaseModel
+from langlift.backbones.loading import BaseModel
 from langlift.backbones.registry import backbone_of
+from langlift.checkpoints.layouts import usable_name
 from langlift.config.loading import recorded
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
@@ -24,12 +24,12 @@ from langlift.model_cards import render_card
 from langlift.notebook import Shown
 from langlift.progress import say
 from langlift.training.cost import flops_per_token
+from langlift.training.encoding import disk_of
 from langlift.training.family_file import SECTION, Family
 from langlift.training.language_model_training import Adaptation, example_order, trained_head
 from langlift.training.recipes import FamilyRecipe
 from langlift.training.run import Trained, open_run
 from langlift.training.run_folder import LEARNING_CURVES
-from langlift.training.stored_rows import disk_of
 from langlift.training.training_data import Source, TrainingData, encode_sources
 from langlift.vocab.applying import apply_vocabulary
 from langlift.vocab.parts import load_vocabulary
@@ -111,7 +111,7 @@ def adapt_family(family: Family, out: Path, recipe: FamilyRecipe, resume: bool =
             base = BaseModel.load(str(_with_vocabulary(family, family.vocabulary, out / BASE, recipe)))
         model, steps, method = base.model, _steps(data, recipe), METHODS[recipe.method]
         set_seed(recipe.seed)
-        adaptation = Adaptation(model, base.tokenizer, _adapter_name(family.name), recipe)
+        adaptation = Adaptation(model, base.tokenizer, usable_name(family.name, "family"), recipe)
         encoder = encoder_parameters(model) if method.whole_model else []
         frozen_steps = round(recipe.freeze_share * steps) if encoder else 0
         freeze = FreezeAtStart(encoder, frozen_steps)
@@ -249,12 +249,6 @@ def _order(rows: TrainingData, recipe: FamilyRecipe, total: int) -> Iterator[npt
     order = example_order(rows, recipe)
     for start in range(0, total, order.count):
         yield order.epoch(start // order.count)[0][: total - start]
-
-
-def _adapter_name(family: str) -> str:
-    """The family's name as an adapter name: letters, digits and _."""
-    name = re.sub(r"\W", "_", family)
-    return name if name.isidentifier() else f"family_{name}"
 
 
 def encoder_parameters(model: PreTrainedModel) -> list[nn.Parameter]:

@@ -31,13 +31,12 @@ from langlift.training.examples import (
     objective_examples,
     one_pass,
 )
-from langlift.training.language_model_loss import loss_path
+from langlift.training.language_model_loss import loss_path, validation_losses
 from langlift.training.loss_terms import DrawExperts, consistent_loss, with_contrast
 from langlift.training.precision import use_bf16
 from langlift.training.recipes import CAUSAL, AdaptRecipe
 from langlift.training.trainer import LiftTrainer, on_device, training_arguments
 from langlift.training.training_data import DEV_SEED, TrainingData
-from langlift.training.validation import validation_losses
 
 CHECKED_EXAMPLES = 16
 """Number of dev examples, short and long ones, in the batch that bf16 is checked on."""
@@ -45,7 +44,7 @@ FITTED_SENTENCES = 640
 """Number of training sentences, spread over all, on which ``fit_bias`` measures the mean prediction."""
 
 ExamplesOf = Callable[[Sequence[EncodedRow], int], ExampleOf]
-"""(rows, seed) -> the rows as training examples of the objective."""
+"""(rows, seed) -> the rows as training examples of an objective."""
 
 
 class Adaptation:
@@ -177,8 +176,8 @@ def example_order(data: TrainingData, recipe: AdaptRecipe) -> Shuffled | LengthG
     return LengthGroups(data.train.lengths, recipe.batch_size, recipe.seed)
 
 
-def examples_for(tokenizer: Any, recipe: AdaptRecipe) -> Callable[[Sequence[EncodedRow], int], ExampleOf]:
-    """(rows, seed) -> the rows as training examples of a recipe's objective."""
+def examples_for(tokenizer: Any, recipe: AdaptRecipe) -> ExamplesOf:
+    """How rows become training examples of a recipe's objective."""
     if recipe.objective == CAUSAL:
         return lambda rows, seed: lambda index, epoch: causal_example(rows[index].ids)
     masking = masking_for(tokenizer, recipe.masking_share)

@@ -8,8 +8,7 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from langlift.backbones.base_model import BaseModel, BaseName
-from langlift.backbones.loading import default_device, quiet_transformers
+from langlift.backbones.loading import BaseModel, BaseName, default_device, quiet_transformers
 from langlift.config.loading import recorded
 from langlift.corpus.text_files import Document
 from langlift.files import atomic_folder, sha256_of
@@ -29,7 +28,7 @@ from langlift.training.examples import (
     masking_for,
     one_pass,
 )
-from langlift.training.language_model_loss import loss_path
+from langlift.training.language_model_loss import loss_path, validation_losses
 from langlift.training.loss_terms import frozen_copy, state_keeping_loss
 from langlift.training.optimizers import MuonWithAdamW
 from langlift.training.precision import use_bf16
@@ -38,7 +37,6 @@ from langlift.training.recipes import CAUSAL, FurtherRecipe, PretrainRecipe
 from langlift.training.run import open_run
 from langlift.training.starting_models import lineage, new_model, prepare_further, require_row
 from langlift.training.trainer import LiftTrainer, on_device, training_arguments
-from langlift.training.validation import validation_losses
 from langlift.vocab.tokenizer_training import train_unigram_tokenizer
 
 SHIPPED_DROPOUT = 0.1
@@ -108,7 +106,7 @@ def pretrain(
     if isinstance(recipe, FurtherRecipe):
         inputs["base"] = base.name
         loaded = BaseModel.load(base, masked_only=True, head_needed=False)
-        require_row(loaded.model, loaded.tokenizer, recipe.row_tokens)
+        require_row(loaded, recipe.row_tokens)
     may_change = frozenset({"steps", "decay_share", "path"})
     with open_run(out, recorded("pretrain", inputs, recipe), resume, may_change) as run:
         if run.finished:
@@ -127,7 +125,7 @@ def pretrain(
         else:
             model = loaded.model.to(default_device())
             counts = piece_counts(train_rows, model, tokenizer)
-            prepare_further(model, loaded.head is not None, counts, recipe)
+            prepare_further(loaded, counts, recipe)
         trained = run.train(_trainer(out, model, tokenizer, train_rows, held_out, recipe), "pre-training")
         result = PretrainResult(
             model=str(out / MODEL),

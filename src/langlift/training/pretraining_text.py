@@ -20,8 +20,7 @@ from langlift.training.recipes import FurtherRecipe, PretrainRecipe
 def corpus_files(corpus: Sequence[Path], languages: Sequence[str]) -> list[Path]:
     """The text files named, and those in the folders named (only ``languages``, when given).
 
-    Raises:
-        InputError: nothing is found.
+    InputError if nothing is found.
     """
     files: list[Path] = []
     for place in corpus:
@@ -44,10 +43,8 @@ def split_by_budget(
     They depend only on files, share and seed. Each file is split separately, so that text is reserved from each
     language in proportion and the reserved part of one language can be read without the others. Training text is
     limited to the file's ``language_bytes``: the text of a smaller budget is part of a larger one's, and the
-    reserved documents do not depend on budgets.
-
-    Raises:
-        InputError: a budget is for no file, or larger than the file's training text.
+    reserved documents do not depend on budgets. InputError if a budget is for no file, or larger than the file's
+    training text.
     """
     train: list[Document] = []
     reserved: dict[str, list[Document]] = {}
@@ -100,10 +97,8 @@ def token_rows(
     """Token rows of shape [rows, length]: `<s>`, then running text in which `</s>` ends each line.
 
     Documents are concatenated; a row may begin in the middle of a sentence, and there is no padding. The rows are
-    stored in ``cache``, so that a resumed run need not tokenise again.
-
-    Raises:
-        InputError: the text is too short for one row.
+    stored in ``cache``, so that a resumed run need not tokenise again. InputError if the text is too short for one
+    row.
     """
     if not cache.exists():
         rows = _cut(tokenizer, documents, length, f"tokenising {cache.stem.replace('_', ' ')}")
@@ -126,8 +121,7 @@ def reserved_rows(
 ) -> dict[str, TokenMatrix]:
     """The validation rows by file name: ``limit`` in total, equally many of each file; stored in ``cache``.
 
-    Raises:
-        InputError: the reserved text of every file is too short for one row.
+    InputError if the reserved text of every file is too short for one row.
     """
     if not cache.exists():
         share = max(1, limit // len(reserved))

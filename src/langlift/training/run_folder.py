@@ -32,11 +32,7 @@ def read_recipe(folder: Path) -> dict[str, Any]:
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """The metrics of a finished run.
-
-    Raises:
-        InputError: the file is damaged.
-    """
+    """The metrics of a finished run; InputError if the file is damaged."""
     try:
         metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -3,7 +3,6 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from langlift.backbones.loading import longest_input
+from langlift.backbones.loading import BaseModel
 from langlift.backbones.registry import backbone_of
 from langlift.errors import InputError
 from langlift.training.language_model_loss import decoder_of
@@ -30,16 +29,15 @@ UNSEEN_COUNT = 0.5
 """Count of a token that does not occur, whose logarithm must be finite."""
 
 
-def prepare_further(
-    model: PreTrainedModel, has_head: bool, counts: npt.NDArray[np.int64], recipe: FurtherRecipe
-) -> None:
+def prepare_further(base: BaseModel, counts: npt.NDArray[np.int64], recipe: FurtherRecipe) -> None:
     """Create a missing head, turn off dropout (a few epochs do not overfit) and set which parameters are trained,
     in place.
     """
-    if not has_head:
+    model, backbone = base.model, base.backbone
+    if base.head is None:
         make_head(model, counts, recipe.head_init)
     without_dropout(model)
-    body, backbone = model.base_model, backbone_of(model)
+    body = model.base_model
     if recipe.train_layers >= 0:
         body.requires_grad_(False)
         layers = list(body.get_submodule(backbone.rows_from.partition(".{layer}")[0]))
@@ -84,9 +82,9 @@ def without_dropout(model: PreTrainedModel) -> None:
             module.attention_dropout = 0.0  # ModernBERT's attention has a number instead of a module
 
 
-def require_row(model: PreTrainedModel, tokenizer: Any, row_tokens: int) -> None:
+def require_row(base: BaseModel, row_tokens: int) -> None:
     """Raise an InputError if rows of ``row_tokens`` tokens are too long for the model."""
-    longest = longest_input(model, tokenizer)
+    longest = base.longest_input
     if row_tokens > longest:
         raise InputError(
             f"row_tokens {row_tokens}: the model takes at most {longest} tokens", f"--set row_tokens={longest}"
@@ -150,13 +148,28 @@ def attend_to_neighbours(body: XLMRobertaModel) -> None:
 
 def new_model(tokenizer: PreTrainedTokenizerBase, recipe: PretrainRecipe) -> PreTrainedModel:
     """A newly initialised model of the recipe's shape, without dropout: a few epochs do not overfit."""
+    # On a CPU, plain products in bf16 are faster than the fused attention kernel; the fast path has its own.
+    how = {"attn_implementation": "eager", "dtype": torch.float32}
+    shape = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": recipe.hidden_size,
+        "num_hidden_layers": recipe.layers,
+        "num_attention_heads": recipe.attention_heads,
+        "bos_token_id": tokenizer.bos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
     if recipe.objective == CAUSAL:
-        return _new_llama(tokenizer, recipe)
+        # RoPE, RMSNorm and SwiGLU; input and output embeddings are tied, as in small Llama 3 models.
+        llama = LlamaConfig(
+            **shape,
+            intermediate_size=max(8, round(recipe.feed_forward_size * 2 / 3 / 8) * 8),
+            max_position_embeddings=recipe.max_tokens,
+            tie_word_embeddings=True,
+        )
+        return LlamaForCausalLM._from_config(llama, **how)
     config = XLMRobertaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=recipe.hidden_size,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.attention_heads,
+        **shape,
         intermediate_size=recipe.feed_forward_size,
         # XLM-R numbers positions from pad_token_id + 1.
         max_position_embeddings=recipe.max_tokens + tokenizer.pad_token_id + 1,
@@ -164,28 +177,7 @@ def new_model(tokenizer: PreTrainedTokenizerBase, recipe: PretrainRecipe) -> Pre
         layer_norm_eps=1e-5,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
-        bos_token_id=tokenizer.bos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
     )
-    # On a CPU, plain products in bf16 are faster than the fused attention kernel; the fast path has its own.
-    model = XLMRobertaForMaskedLM._from_config(config, attn_implementation="eager", dtype=torch.float32)
+    model = XLMRobertaForMaskedLM._from_config(config, **how)
     attend_to_neighbours(model.base_model)
     return model
-
-
-def _new_llama(tokenizer: PreTrainedTokenizerBase, recipe: PretrainRecipe) -> LlamaForCausalLM:
-    """RoPE, RMSNorm and SwiGLU; input and output embeddings are tied, as in small Llama 3 models."""
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=recipe.hidden_size,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.attention_heads,
-        intermediate_size=max(8, round(recipe.feed_forward_size * 2 / 3 / 8) * 8),
-        max_position_embeddings=recipe.max_tokens,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    return LlamaForCausalLM._from_config(config, attn_implementation="eager", dtype=torch.float32)

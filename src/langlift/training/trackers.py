@@ -15,8 +15,7 @@ VARIABLE = "LANGLIFT_REPORT_TO"
 def use_trackers(names: str | None) -> None:
     """Set the trackers of this process; ``None`` leaves those of the environment.
 
-    Raises:
-        InputError: a tracker is unknown or not installed.
+    InputError if a tracker is unknown or not installed.
     """
     if names is not None:
         os.environ[VARIABLE] = names

@@ -141,8 +141,7 @@ class LiftTrainer(Trainer):
     ) -> Tensor:
         """As the Trainer's; with several processes loss and gradients are those of all of them.
 
-        Raises:
-            LangliftError: the GPU ran out of memory, and the batch cannot be divided.
+        LangliftError if the GPU ran out of memory, and the batch cannot be divided.
         """
         try:
             loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
@@ -302,9 +301,7 @@ def training_arguments(
 
     The batch size is the total over all processes, so that their number changes no step. The learning rate falls
     linearly after the warm-up, or only in the last ``decay_steps`` steps. Nothing is reported to online services.
-
-    Raises:
-        InputError: the batch cannot be divided evenly among the processes.
+    InputError if the batch cannot be divided evenly among the processes.
     """
     processes = count()
     if recipe.batch_size % processes:
@@ -362,8 +359,7 @@ def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
 def load_trainable(model: nn.Module, path: Path) -> None:
     """Load parameters into a model whose trainable parameters are exactly these.
 
-    Raises:
-        LangliftError: the file is damaged, or its names are not those of the model's trainable parameters.
+    LangliftError if the file is damaged, or its names are not those of the model's trainable parameters.
     """
     try:
         stored = load_file(path)

@@ -15,6 +15,7 @@ from langlift.errors import InputError
 from langlift.progress import say
 from langlift.training.encoding import (
     EncodedRow,
+    StoredRows,
     TargetedRows,
     encode_in_stream,
     encode_triples,
@@ -22,7 +23,6 @@ from langlift.training.encoding import (
 )
 from langlift.training.examples import LEAST_HALVED
 from langlift.training.recipes import CAUSAL, AdaptRecipe, FamilyRecipe
-from langlift.training.stored_rows import StoredRows
 
 DEV_SEED = 0
 """Dev rows and their masks are the same for every seed, so that runs can be compared."""
@@ -62,8 +62,7 @@ class TrainingData:
 def read_sources(paths: Sequence[Path], weights: Sequence[float] | None, objective: str) -> list[Source]:
     """Read data sets: text files or built folders.
 
-    Raises:
-        InputError: data is damaged, given twice or lacks triples for the objective, or the weights are invalid.
+    InputError if data is damaged, given twice or lacks triples for the objective, or the weights are invalid.
     """
     if not paths:
         raise InputError("no data given", "name a text file or a built folder with --data")
@@ -105,10 +104,8 @@ def encode_sources(
 
     They are mixed by ``weights``, by size, or for a family by its ``alpha``. How many sentences a targeted
     objective left out is printed on stderr. The rows are stored on the disk of ``folder``, as in ``StoredRows``.
-
-    Raises:
-        InputError: a split has no token that the tokenizer knows, or no triple that can be predicted.
-        LangliftError: the disk is full.
+    InputError if a split has no token that the tokenizer knows, or no triple that can be predicted; LangliftError
+    if the disk is full.
     """
     encoder = _Encoder(tokenizer, max_tokens, recipe, folder)
     numbers: dict[str, tuple[range, ...]] = {}

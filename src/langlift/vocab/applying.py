@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from langlift.backbones.base_model import BaseModel, BaseName
+from langlift.backbones.loading import BaseModel, BaseName
 from langlift.errors import InputError
 from langlift.files import check_new_folder
 from langlift.notebook import Shown

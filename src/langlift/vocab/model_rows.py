@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, PreTrainedModel
 
-from langlift.backbones.base_model import BaseModel
-from langlift.backbones.loading import model_location, quiet_transformers, read_config
+from langlift.backbones.loading import BaseModel, model_location, quiet_transformers, read_config
 from langlift.backbones.registry import backbone_of
 from langlift.files import new_folder, write_json
 from langlift.vocab.parts import RECORD, special_ids

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from langlift.backbones.base_model import BaseModel, BaseName
+from langlift.backbones.loading import BaseModel, BaseName
 from langlift.errors import InputError, LangliftError
 from langlift.files import check_new_folder
 from langlift.notebook import Shown
