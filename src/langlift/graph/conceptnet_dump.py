@@ -21,18 +21,9 @@ from langlift.graph.tally import Counts, Damage, Edge, Tally
 COLUMNS = 5
 NOT_SEPARATORS = bytes(byte for byte in range(256) if byte not in b"\t\n\0")
 FORM = b"\t\t\t\t"
-NOT_CLEAN = (
-    r"^ |  | $|[\t-\r\x1c-\x1f\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
-)
-"""White space that ``clean_term`` would change."""
-PLAIN_CHARACTERS = (
-    r"!-.0-^`-~\x{c0}-\x{2ff}\x{388}-\x{3ff}\x{400}-\x{482}\x{48a}-\x{52f}\x{531}-\x{587}\x{5d0}-\x{5ea}"
-    r"\x{620}-\x{64a}\x{671}-\x{6d3}\x{10a0}-\x{10ff}\x{1200}-\x{135a}\x{3041}-\x{3096}\x{30a1}-\x{30fc}"
-    r"\x{3400}-\x{9fff}\x{ac00}-\x{d7a3}"
-)
-"""Characters that are NFC in any context: Latin, Greek, Arabic, Chinese and more; not ``/`` and ``_``."""
-PLAIN_NODE = f"/c/[a-z]{{2,3}}(/[{PLAIN_CHARACTERS}]+(_[{PLAIN_CHARACTERS}]+)*)+"
-"""A node that is plain, whichever segment is the term: most are, and the check is faster than normalisation."""
+PLAIN_NODE = r"/c/[a-z]{2,3}(?:/[^/_\pZ\p{Cc}]+(?:_[^/_\pZ\p{Cc}]+)*)+"
+"""A node whose white space ``clean_term`` would not change, whichever segment is the term."""
+PLAIN_ROW = rf"^/a/[^\t]*\t/r/[^\t]+\t{PLAIN_NODE}\t{PLAIN_NODE}\t"
 
 
 def read_conceptnet(
@@ -141,13 +132,6 @@ def _query(codes: Sequence[str] | None, either_end: bool, term: str) -> str:
             f"AS {name}_language, replace(split_part({column}, '/', {segment}), '_', ' ') AS {name}"
         )
 
-    def is_plain(column: str, name: str) -> str:
-        return (
-            f"strlen({column}) <= {LONGEST_TERM} AND (regexp_full_match({column}, '{PLAIN_NODE}') OR ("
-            f"regexp_full_match({column}, '/c/[a-z]{{2,3}}/[^/]+(/.*)?') AND {name} <> '' "
-            f"AND NOT regexp_matches({name}, '{NOT_CLEAN}') AND nfc_normalize({name}) = {name}))"
-        )
-
     return f"""
         WITH fields AS (
             SELECT line, row, string_split(row, '\t') AS field FROM dump WHERE {named}
@@ -163,7 +147,8 @@ def _query(codes: Sequence[str] | None, either_end: bool, term: str) -> str:
             if(external, field[4], tail) AS tail, if(external, '', tail_language) AS tail_language,
             if(external, 1.0, TRY_CAST(fact[2] AS DOUBLE)) AS weight,
             if(external, NULL, left(coalesce(fact[1], '{NOT_STATED}'), {LONGEST_LICENCE})) AS licence,
-            CASE WHEN external THEN NULL WHEN starts_with(field[1], '/a/') AND starts_with(field[2], '/r/')
-                AND field[2] NOT IN ('/r/', '/r/{EXTERNAL}') AND isfinite(weight)
-                AND {is_plain("field[3]", "head")} AND {is_plain("field[4]", "tail")} THEN NULL ELSE row END AS row
+            CASE WHEN external THEN NULL WHEN regexp_matches(row, '{PLAIN_ROW}')
+                AND strlen(field[3]) <= {LONGEST_TERM} AND strlen(field[4]) <= {LONGEST_TERM}
+                AND nfc_normalize(head) = head AND nfc_normalize(tail) = tail
+                AND field[2] <> '/r/{EXTERNAL}' AND isfinite(weight) THEN NULL ELSE row END AS row
         FROM facts"""
