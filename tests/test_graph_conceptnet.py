@@ -18,8 +18,7 @@ from langlift.graph.conceptnet import concept, conceptnet_codes, edge_of_row, la
 from langlift.graph.conceptnet_dump import read_conceptnet
 from langlift.graph.edge_store import open_store
 from langlift.graph.plan import make_plan
-from langlift.graph.source_files import SourceFile
-from langlift.graph.tally import Edge, Tally
+from langlift.graph.source_files import Edge, SourceFile, Tally
 from langlift.languages import find_language
 
 METADATA = '{"dataset": "/d/test", "license": "cc:by/4.0", "sources": [], "weight": 2.0}'

@@ -15,8 +15,7 @@ import pyarrow as pa
 from langlift.data_folder import SAMPLE
 from langlift.graph.conceptnet import EXTERNAL, LONGEST_LICENCE, LONGEST_TERM, NOT_STATED, edge_of_row
 from langlift.graph.edge_store import EdgeStore, edge_table
-from langlift.graph.source_files import SourceFile
-from langlift.graph.tally import Counts, Damage, Edge, Tally
+from langlift.graph.source_files import Counts, Damage, Edge, SourceFile, Tally
 
 COLUMNS = 5
 NOT_SEPARATORS = bytes(byte for byte in range(256) if byte not in b"\t\n\0")

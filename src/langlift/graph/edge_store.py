@@ -23,7 +23,7 @@ from langlift.errors import LangliftError, printable
 from langlift.graph.conceptnet import EXTERNAL
 from langlift.graph.plan import Plan
 from langlift.graph.sentence_templates import Template, own_words
-from langlift.graph.tally import Counts, Damage, Edge
+from langlift.graph.source_files import Counts, Damage, Edge
 
 NUMBERS = {"line": pa.int64(), "weight": pa.float64()}
 SCHEMA = pa.schema({name: NUMBERS.get(name, pa.string()) for name in Edge._fields})
