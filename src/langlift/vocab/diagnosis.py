@@ -8,7 +8,7 @@ from typing import Any
 import regex
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from langlift.vocab.parts import BYTE_PIECE, META, byte_characters, is_byte_level, state_of
+from langlift.vocab.parts import BYTE_PIECE, META, State, byte_characters
 
 WORD = regex.compile(r"[\p{L}\p{M}\p{N}\u200c\u200d]+")
 """A word is a run of letters, marks and digits; apostrophes and hyphens end it, regardless of the tokenizer."""
@@ -69,7 +69,7 @@ def vocabulary_fit(
     """
     tokens = unknown = byte_tokens = words = in_words = whole = damaged = 0
     spelled: set[str] = set()
-    unk, vocabulary, byte_level = tokenizer.unk_token_id, tokenizer.get_vocab(), is_byte_level(state_of(tokenizer))
+    unk, vocabulary, byte_level = tokenizer.unk_token_id, tokenizer.get_vocab(), State.of(tokenizer).is_byte_level
     byte_ids = {
         number
         for token, number in vocabulary.items()
