@@ -7,6 +7,7 @@ JSON); all others go to ``conceptnet.edge_of_row``, which defines what a row mea
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 import duckdb
 import numpy as np
@@ -15,11 +16,9 @@ import pyarrow as pa
 from langlift.data_folder import SAMPLE
 from langlift.graph.conceptnet import EXTERNAL, LONGEST_LICENCE, LONGEST_TERM, NOT_STATED, edge_of_row
 from langlift.graph.edge_store import EdgeStore, edge_table
-from langlift.graph.source_files import Counts, Damage, Edge, SourceFile, Tally
+from langlift.graph.source_files import Counts, Edge, SourceFile, Tally
 
 COLUMNS = 5
-NOT_SEPARATORS = bytes(byte for byte in range(256) if byte not in b"\t\n\0")
-FORM = b"\t\t\t\t"
 PLAIN_NODE = r"/c/[a-z]{2,3}(?:/[^/_\pZ\p{Cc}]+(?:_[^/_\pZ\p{Cc}]+)*)+"
 """A node whose white space ``clean_term`` would not change, whichever segment is the term."""
 PLAIN_ROW = rf"^/a/[^\t]*\t/r/[^\t]+\t{PLAIN_NODE}\t{PLAIN_NODE}\t"
@@ -74,32 +73,33 @@ def _read_block(
         try:
             edges.append(edge_of_row(line, row.removesuffix("\n").split("\t"), term))
         except ValueError as error:
-            damaged.append(Damage(line, str(error)))
+            damaged.append((line, str(error)))
     table = pa.concat_tables([found.filter(plain).drop_columns("row"), edge_table(edges)])
     return table, Counts(count, len(damaged), sorted(damaged)[:SAMPLE])
 
 
-def _rows(first: int, block: bytes) -> tuple[pa.Table, int, list[Damage]]:
-    """The rows of a block, null where the form is wrong; their number, without empty lines; the damaged ones."""
+def _rows(first: int, block: bytes) -> tuple[pa.Table, int, list[tuple[int, str]]]:
+    """The rows of a block whose form is right; the number of all, without empty lines; the damaged ones."""
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n")
-    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
+    characters = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(characters == ord("\n")) + 1
     begins = np.concatenate(([0], ends)).astype(np.int32)
-    buffers = [pa.py_buffer(begins), pa.py_buffer(block)]  # the rows stay where they are: nothing is copied
-    forms = block.translate(None, NOT_SEPARATORS).split(b"\n")[:-1]
-    suspects: Iterable[int] = (row for row, form in enumerate(forms) if form != FORM)
-    try:
-        pa.Array.from_buffers(pa.string(), len(ends), [None, *buffers]).validate(full=True)
-    except pa.ArrowInvalid:  # not UTF-8
-        suspects = range(len(ends))
+    # The rows stay where they are: nothing is copied.
+    rows = pa.Array.from_buffers(pa.string(), len(ends), [None, pa.py_buffer(begins), pa.py_buffer(block)])
+    suspects: Iterable[int] = range(len(ends))
+    with suppress(pa.ArrowInvalid):  # not UTF-8
+        rows.validate(full=True)
+        if b"\0" not in block:
+            tabs = np.searchsorted(np.flatnonzero(characters == ord("\t")), begins)
+            suspects = np.flatnonzero(np.diff(tabs) != COLUMNS - 1).tolist()
     reasons = {row: _damage(block[begins[row] : ends[row] - 1]) for row in suspects}
-    damaged = [Damage(first + row, reason) for row, reason in reasons.items() if reason]
-    valid = np.ones(len(ends), bool)
-    valid[[row for row, reason in reasons.items() if reason is not None]] = False
-    packed = pa.py_buffer(np.packbits(valid, bitorder="little"))
-    rows = pa.Array.from_buffers(pa.string(), len(ends), [packed, *buffers])
-    lines = np.arange(first, first + len(ends))
-    return pa.table({"line": lines, "row": rows}), len(ends) - list(reasons.values()).count(""), damaged
+    wrong = [row for row, reason in reasons.items() if reason is not None]
+    table = pa.table({"line": np.arange(first, first + len(ends)), "row": rows})
+    if wrong:
+        table = table.filter(pa.array(~np.isin(np.arange(len(ends)), wrong)))
+    damaged = [(first + row, reason) for row, reason in reasons.items() if reason]
+    return table, len(ends) - list(reasons.values()).count(""), damaged
 
 
 def _damage(row: bytes) -> str | None:
@@ -119,7 +119,7 @@ def _damage(row: bytes) -> str | None:
 def _query(codes: Sequence[str] | None, either_end: bool, term: str) -> str:
     """SQL over ``dump``: the columns of an edge, and ``row`` where the row is not plain and they mean nothing."""
     segment = 4 if term == "third_segment" else -1
-    named, wanted = "row IS NOT NULL", "true"
+    named = wanted = "true"
     if codes is not None:
         named = " OR ".join(f"contains(row, '\t/c/{code}')" for code in codes)  # cheaper than to split all rows
         names = ", ".join(f"'{code}'" for code in codes)

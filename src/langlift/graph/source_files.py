@@ -106,19 +106,12 @@ class Edge(NamedTuple):
     licence: str | None = None
 
 
-class Damage(NamedTuple):
-    """A row that cannot be read, and why."""
-
-    line: int
-    reason: str
-
-
 class Counts(NamedTuple):
-    """The number of rows in a block, the number of damaged ones, and the first 20 of these."""
+    """The number of rows in a block, the number of damaged ones, and line and reason of the first 20 of these."""
 
     rows: int
     damaged: int = 0
-    first: Sequence[Damage] = ()
+    first: Sequence[tuple[int, str]] = ()
 
 
 class Tally:
@@ -144,7 +137,7 @@ class Tally:
 
     def damage(self, source: Path, line: int, reason: str) -> None:
         """Count a damaged row; raises as ``add`` does."""
-        self.add(source, Counts(1, 1, [Damage(line, reason)]))
+        self.add(source, Counts(1, 1, [(line, reason)]))
 
     def first_damage(self) -> str:
         """The first damaged row in brackets, for a message; empty if there is none."""
