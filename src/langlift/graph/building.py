@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from langlift.data_folder import MANIFEST, SPLITS, write_dropped
 from langlift.errors import InputError, printable
-from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes, write_json, writing
+from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes, read_json, write_json, writing
 from langlift.graph.cldr import cldr_locales, locale_of, read_cldr
 from langlift.graph.conceptnet import conceptnet_codes, language_of_code
 from langlift.graph.plan import Plan, make_plan
@@ -194,7 +194,7 @@ def build_graphs(
         edges = store.codes()
         wanted, unknown = _named(languages, edges)
         built = [name for name in sorted(wanted) if (out / name / MANIFEST).exists()]
-        done = {name: json.loads((out / name / MANIFEST).read_text(encoding="utf-8"))["kept"] for name in built}
+        done = {name: read_json(out / name / MANIFEST)["kept"] for name in built}
         small: dict[str, str] = {}
         with ProgressBar("languages", len(wanted) - len(built), "languages") as progress:
             for batch in _batches({name: wanted[name] for name in wanted if name not in done}, edges):
@@ -404,13 +404,12 @@ def _asked(plan: Plan, languages: Sequence[Language] | None) -> dict[str, Any]:
 
 
 def _finished(out: Path, asked: Mapping[str, Any]) -> GraphsResult | None:
-    path = out / MANIFEST
-    if not path.is_file():
+    if not (out / MANIFEST).is_file():
         return None
+    stored = read_json(out / MANIFEST)
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
         finished = GraphsResult(**stored | {"already_built": sorted(stored["languages"])})
-    except (ValueError, KeyError, TypeError, OSError):
+    except (KeyError, TypeError):
         raise InputError(f"{out}: contains something else", "choose a new --out") from None
     if finished.asked != asked:
         raise InputError(f"{out}: contains a finished build with other settings or sources", "choose a new --out")
@@ -423,7 +422,7 @@ def _open(out: Path, asked: Mapping[str, Any]) -> Path:
     work = out / WORK
     state = work / "asked.json"
     if state.exists():
-        if json.loads(state.read_text(encoding="utf-8")) != asked:
+        if read_json(state) != asked:
             raise InputError(
                 f"{out}: contains an unfinished build with other settings or sources",
                 "choose a new --out, or delete it",

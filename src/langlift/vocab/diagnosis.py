@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import regex
@@ -120,9 +121,7 @@ def vocabulary_fit(
 
 def count_letters(lines: Sequence[str]) -> Counter[str]:
     """The frequency of each letter and mark; case matters."""
-    counts: Counter[str] = Counter()
-    for line in lines:
-        counts.update(line)
+    counts = Counter(chain.from_iterable(lines))
     return Counter({character: n for character, n in counts.items() if LETTER.match(character)})
 
 
