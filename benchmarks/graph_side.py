@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from langlift.graph.building_many import build_graphs
+from langlift.graph.building import build_graphs
 
 
 def main(dump: str, out: str, threads: int) -> None:

@@ -27,7 +27,7 @@ from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError
 from langlift.evaluation.pseudo_perplexity import score_model
 from langlift.graph.recipe import GraphRecipe
-from langlift.graph.tally import Edge
+from langlift.graph.source_files import Edge
 from langlift.languages import find_language
 from langlift.training.adaptation import AdaptResult, adapt
 from langlift.training.examples import Rounds, Schedule

@@ -26,8 +26,7 @@ from langlift.graph.edge_store import open_store
 from langlift.graph.plan import make_plan
 from langlift.graph.recipe import GraphRecipe
 from langlift.graph.sentence_templates import load_predicates
-from langlift.graph.source_files import SourceFile
-from langlift.graph.tally import Edge, Tally
+from langlift.graph.source_files import Edge, SourceFile, Tally
 from langlift.languages import find_language
 from langlift.progress import ProgressBar
 

@@ -10,8 +10,7 @@ from babel.localedata import locale_identifiers
 
 from langlift.data_folder import SPLITS
 from langlift.errors import InputError
-from langlift.graph.building import build_graph
-from langlift.graph.building_many import build_graphs
+from langlift.graph.building import build_graph, build_graphs
 from langlift.graph.cldr import KINDS, PREDICATES, cldr_locales, locale_of, read_cldr
 from langlift.languages import find_language
 

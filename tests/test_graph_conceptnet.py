@@ -2,13 +2,11 @@
 
 import csv
 import gzip
-import re
-import sys
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from unicodedata import combining, decomposition, normalize
+from unicodedata import normalize
 
 import pytest
 from hypothesis import example, given, settings
@@ -17,11 +15,10 @@ from hypothesis import strategies as st
 from langlift.errors import InputError
 from langlift.graph import source_files
 from langlift.graph.conceptnet import concept, conceptnet_codes, edge_of_row, language_of_code
-from langlift.graph.conceptnet_dump import PLAIN_CHARACTERS, read_conceptnet
+from langlift.graph.conceptnet_dump import read_conceptnet
 from langlift.graph.edge_store import open_store
 from langlift.graph.plan import make_plan
-from langlift.graph.source_files import SourceFile
-from langlift.graph.tally import Edge, Tally
+from langlift.graph.source_files import Edge, SourceFile, Tally
 from langlift.languages import find_language
 
 METADATA = '{"dataset": "/d/test", "license": "cc:by/4.0", "sources": [], "weight": 2.0}'
@@ -327,24 +324,6 @@ def test_columns_are_read_as_rows_are(rows: list[str], end: str, tmp_path_factor
     assert edges == expected
     assert [row["line"] for row in tally.damaged_rows] == damaged[:20]
     assert tally.damaged == len(damaged)
-
-
-def test_plain_characters_are_nfc_in_any_company() -> None:
-    """Each is a starter, stays itself, and is never the second half of a composition."""
-    plain = re.compile("[" + re.sub(r"\\x\{(\w+)\}", lambda match: chr(int(match[1], 16)), PLAIN_CHARACTERS) + "]")
-    seconds = set()
-    for code in range(sys.maxunicode + 1):
-        parts = decomposition(chr(code)).split()
-        if len(parts) == 2 and not parts[0].startswith("<"):
-            seconds.add(chr(int(parts[1], 16)))
-    seconds |= {chr(code) for code in [*range(0x1161, 0x1176), *range(0x11A7, 0x11C3)]}  # Hangul, by rule
-    chosen = plain.findall("".join(map(chr, range(sys.maxunicode + 1))))
-    assert len(chosen) > 40_000
-    for character in chosen:
-        assert not combining(character) and not character.isspace()
-        assert normalize("NFC", character) == character
-    assert not seconds & set(chosen)
-    assert not set("/_\t\n\r ") & set(chosen)
 
 
 def test_one_thread_and_several_read_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

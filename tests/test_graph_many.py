@@ -18,8 +18,7 @@ from benchmarks.graph_running import _digest
 from langlift.data_folder import SPLITS
 from langlift.errors import InputError
 from langlift.graph import building, conceptnet_dump, source_files
-from langlift.graph.building import build_graph
-from langlift.graph.building_many import build_graphs
+from langlift.graph.building import build_graph, build_graphs
 from langlift.graph.sentence_templates import load_predicates
 from langlift.languages import find_language
 

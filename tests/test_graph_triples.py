@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from langlift.errors import InputError
 from langlift.graph.sentence_templates import load_predicates, own_words
-from langlift.graph.source_files import SourceFile
-from langlift.graph.tally import Edge, Tally
+from langlift.graph.source_files import Edge, SourceFile, Tally
 from langlift.graph.triples import column_names, read_triples
 
 ROWS = [("Il-Belt Valletta", "locatedIn", "Malta", "2.5"), ("qattus", "IsA", 'annimal "domestiku", żgħir', "1")]

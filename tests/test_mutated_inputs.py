@@ -19,8 +19,7 @@ from langlift.corpus.pipeline import DroppedText, Pipeline, in_batches
 from langlift.corpus.text_data import texts_to_score
 from langlift.corpus.text_files import iterate_lines, stream_documents
 from langlift.errors import InputError
-from langlift.graph.source_files import SourceFile
-from langlift.graph.tally import Tally
+from langlift.graph.source_files import SourceFile, Tally
 from langlift.graph.triples import column_names, read_triples
 from langlift.languages import find_language
 from langlift.progress import progress_to

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from langlift.corpus.text_data import Triple, load_text_data
 from langlift.errors import InputError
 from langlift.graph.sentence_templates import load_predicates
-from langlift.graph.tally import Edge
+from langlift.graph.source_files import Edge
 from langlift.masking import (
     IGNORED,
     PUBLISHED_RELATIONS,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langlift.evaluation.metrics import entity_spans, macro_f1
-from langlift.prompting.answer_parsing import read_entities, read_label, tags_of, without_thinking
+from langlift.prompting.formats import read_entities, read_label, tags_of, without_thinking
 from langlift.studies.analysis.bootstrap import labels_counted
 
 TOPICS = ["entertainment", "geography", "health", "politics", "science/technology", "sports", "travel"]

@@ -32,7 +32,7 @@ from langlift.vocab.applying import apply_vocabulary
 from langlift.vocab.building import build_vocabulary
 from langlift.vocab.corpora import MEASURED_LINES, evenly, read_corpora
 from langlift.vocab.extension import extended
-from langlift.vocab.parts import assembled, kind_of, load_vocabulary, pieces_of, special_ids, state_of, token_ids
+from langlift.vocab.parts import State, load_vocabulary, special_ids, token_ids
 from langlift.vocab.recipe import VocabRecipe
 from langlift.vocab.tokenizer_training import train_tokenizer, train_unigram_tokenizer
 from langlift.vocab.trimming import kept_ids, most_used_ids, trim_vocabulary, trimmed_state, unknown_words
@@ -132,7 +132,7 @@ def test_a_new_vocabulary_is_in_the_bases_manner(kind, tokenizers, maltese_lines
     assert made.backend_tokenizer.to_str() == again.backend_tokenizer.to_str()
     made = reloaded(made, tmp_path)
     assert len(made) == 800
-    assert kind_of(state_of(made)) == kind_of(state_of(base))
+    assert State.of(made).kind == State.of(base).kind
     roles = {role: base.convert_ids_to_tokens(number) for role, number in special_ids(base).items()}
     assert {role: made.convert_ids_to_tokens(number) for role, number in special_ids(made).items()} == roles
     assert max(special_ids(made).values()) < len(set(roles.values()))  # they come first
@@ -163,7 +163,7 @@ def around(encoding):
 def test_another_kind_than_the_bases(kind, tokenizers, maltese_lines, tmp_path):
     for base in (tokenizers["unigram"], tokenizers["wordpiece"]):
         made = reloaded(train_tokenizer(maltese_lines, kind, 700, base), tmp_path / base.pad_token)
-        assert kind_of(state_of(made)) == kind
+        assert State.of(made).kind == kind
         assert made.pad_token == base.pad_token
         ids = made(maltese_lines[5])["input_ids"]
         assert made.unk_token_id not in ids
@@ -284,10 +284,10 @@ def test_trimmed_tokenizers_cut_the_corpus_as_before(kind, tokenizers, maltese_l
     """Also what is unknown: a trimmed WordPiece must not find another way through a word."""
     base = tokenizers[kind]
     for lines in (maltese_lines[:40], [*ENGLISH, *UNSEEN], ["Il-qattusħħ abjaḍ", *maltese_lines[7:9]]):
-        state = state_of(base)
+        state = State.of(base)
         used = {number for line in lines for number in base(line)["input_ids"]}
         keep = kept_ids(state, used, unknown_words(base, lines))
-        trimmed = reloaded(assembled(trimmed_state(state, keep), base), tmp_path / str(len(keep)))
+        trimmed = reloaded(trimmed_state(state, keep).tokenizer(base), tmp_path / str(len(keep)))
         assert len(trimmed) == len(keep) < len(base)
         assert sorted(trimmed.get_vocab().values()) == list(range(len(keep)))
         for line in lines:
@@ -305,30 +305,30 @@ def test_a_trimmed_wordpiece_keeps_unknown_words_unknown():
     )
     lines = ["abx", "a abc".replace("abc", "ac"), "cbx"]
     assert tokens(base, "abx") == ["[UNK]"]
-    state = state_of(base)
+    state = State.of(base)
     state["model"]["vocab"] = {**state["model"]["vocab"]}
     used = {number for line in [*lines, "abx"] for number in base(line)["input_ids"]} | {vocabulary.index("##bx")}
     without = [number for number in kept_ids(state, used, []) if vocabulary[number] != "ab"]
-    assert tokens(assembled(trimmed_state(state, without), base), "abx") == ["a", "##bx"]
+    assert tokens(trimmed_state(state, without).tokenizer(base), "abx") == ["a", "##bx"]
     keep = kept_ids(state, used, unknown_words(base, ["abx"]))
-    assert tokens(assembled(trimmed_state(state, keep), base), "abx") == ["[UNK]"]
+    assert tokens(trimmed_state(state, keep).tokenizer(base), "abx") == ["[UNK]"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_size_keeps_characters_and_the_pieces_in_most_use(kind, tokenizers, maltese_lines):
     base = tokenizers[kind]
-    state = state_of(base)
+    state = State.of(base)
     use = Counter(number for ids in token_ids(base, maltese_lines) for number in ids)
     always = set(most_used_ids(state, {}, len(base)))
     least = len(always)
     size = (least + len(base)) // 2
     keep = most_used_ids(state, use, size)
-    trimmed = assembled(trimmed_state(state, keep), base)
+    trimmed = trimmed_state(state, keep).tokenizer(base)
     assert size - 3 <= len(keep) <= size and len(trimmed) == len(keep)
-    names = {number: piece for piece, number in pieces_of(state).items()}
+    names = {number: piece for piece, number in state.pieces.items()}
     dropped = [number for number in use if number in names and number not in keep]
     assert dropped and always < set(keep)
-    if kind_of(state) != "bpe":  # which keeps what its pieces are made with, too
+    if state.kind != "bpe":  # which keeps what its pieces are made with, too
         assert max(use[number] for number in dropped) <= min(use[number] for number in {*keep} - always)
     for line in maltese_lines[:100]:
         ids = trimmed(line, add_special_tokens=False)["input_ids"]
@@ -542,14 +542,14 @@ def test_positions_move_with_the_pad_token(tiny_xlm_roberta, maltese_lines, tmp_
     """The vocabulary of a BERT in an XLM-R: the pad token's id is another, and positions count from it."""
     source = load_tokenizer(str(tiny_xlm_roberta))
     made = train_tokenizer(maltese_lines, "auto", 600, source)
-    state = state_of(made)
+    state = State.of(made)
     order = ["<pad>", "<s>", "</s>", "<unk>", "<mask>"]  # pad first
     state["model"]["vocab"][:5] = [[token, 0.0] for token in order]
     state["added_tokens"] = [entry | {"id": order.index(entry["content"])} for entry in state["added_tokens"]]
     state["added_tokens"].sort(key=lambda entry: entry["id"])
     for token, entry in state["post_processor"]["special_tokens"].items():
         entry["ids"] = [order.index(token)]
-    assembled(state, made).save_pretrained(tmp_path / "vocabulary")
+    state.tokenizer(made).save_pretrained(tmp_path / "vocabulary")
     apply_vocabulary(
         str(tiny_xlm_roberta), str(tmp_path / "vocabulary"), tmp_path / "out", VocabRecipe(init="mean")
     )

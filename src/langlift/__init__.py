@@ -27,7 +27,7 @@ _PLACES = {
     "attach": "langlift.adapters.composition",
     "build_corpus": "langlift.corpus.building",
     "build_graph": "langlift.graph.building",
-    "build_graphs": "langlift.graph.building_many",
+    "build_graphs": "langlift.graph.building",
     "build_vocabulary": "langlift.vocab.building",
     "cost_table": "langlift.reports.costs",
     "demo": "langlift.demonstration",

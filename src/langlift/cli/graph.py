@@ -13,8 +13,7 @@ from langlift.errors import InputError
 from langlift.graph.recipe import GraphRecipe
 
 if TYPE_CHECKING:
-    from langlift.graph.building import GraphResult
-    from langlift.graph.building_many import GraphsResult
+    from langlift.graph.building import GraphResult, GraphsResult
 
 SHOWN = 20
 """Number of relations or languages shown in a table."""
@@ -56,8 +55,7 @@ def build(
     """Turn ConceptNet or other triples into sentences with argument spans, split by concept."""
     from langlift.config.loading import resolve
     from langlift.data_folder import excerpt, read_dropped
-    from langlift.graph.building import build_graph
-    from langlift.graph.building_many import build_graphs
+    from langlift.graph.building import build_graph, build_graphs
     from langlift.languages import find_language
 
     if either_end:
@@ -90,7 +88,7 @@ def build(
 
 def _show(result: "GraphResult | GraphsResult", out: Path) -> None:
     """The counts of one graph with the command that comes next, or of the graphs of many languages."""
-    from langlift.graph.building_many import GraphsResult
+    from langlift.graph.building import GraphsResult
     from langlift.languages import find_language
 
     rows: list[tuple[str, str | None]] = []

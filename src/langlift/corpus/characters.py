@@ -14,9 +14,6 @@ LETTER, OTHER_LETTER, COMMON_LETTER, DIGIT, MARK, SPACE, SYMBOL, DAMAGED = range
 LIMIT = 0x40000
 """There are no letters, marks or digits from this code point on, except variation selectors."""
 
-SEPARATORS = " \n\u1361"
-"""Characters between words, including the Ethiopic wordspace."""
-
 SCRIPT_PARTS = {
     "Aran": ("Arab",),
     "Cyrs": ("Cyrl",),
@@ -60,7 +57,7 @@ def kinds(script: str) -> np.ndarray:
             LETTER: rf"[\p{{L}}&&[{own}]]",
             DIGIT: r"\p{N}",
             MARK: r"\p{M}",
-            SPACE: f"[{SEPARATORS}]",
+            SPACE: "[ \n\u1361]",  # between words, including the Ethiopic wordspace
             DAMAGED: "\ufffd",
         }
         for kind, pattern in patterns.items():

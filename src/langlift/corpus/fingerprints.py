@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from langlift.corpus.characters import LIMIT, SEPARATORS, characters_per_word, folded
+from langlift.corpus.characters import LIMIT, SPACE, characters_per_word, folded, kinds
 
 BASE = 0x9E3779B97F4A7C15
 INVERSE = pow(BASE, -1, 2**64)
@@ -67,7 +67,7 @@ def fingerprint(lines: Lines, script: str, split_at_punctuation: bool = False) -
     With ``split_at_punctuation``, all characters but letters, digits and marks separate words, not only spaces.
     """
     hashes = _character_hashes()[lines.codes]
-    separators = hashes == 0 if split_at_punctuation else _separators()[lines.codes]
+    separators = hashes == 0 if split_at_punctuation else kinds(script)[lines.codes] == SPACE
     kept = np.flatnonzero(hashes)
     hashes, line_of = hashes[kept], lines.line_of[kept]
     sums = _prefix_sums(hashes)
@@ -134,11 +134,3 @@ def _character_hashes() -> np.ndarray:
     """A hash for each code point; 0 for all but letters, digits and marks."""
     codes = folded()
     return np.where(codes == 0, np.uint64(0), mix(codes + np.uint64(BASE)))
-
-
-@cache
-def _separators() -> np.ndarray:
-    """Whether each code point is a separator of words."""
-    table = np.zeros(LIMIT + 1, dtype=np.bool_)
-    table[[ord(character) for character in SEPARATORS]] = True
-    return table

@@ -91,6 +91,7 @@ class DroppedText:
         return f"{dropped:,} of {read:,} lines were dropped ({by_filter or 'by no filter'})"
 
 
+@dataclass
 class Pipeline:
     """Reduces documents to the lines to keep, at most ``max_bytes`` in all, and counts what is dropped.
 
@@ -99,26 +100,23 @@ class Pipeline:
     if known.
     """
 
-    def __init__(
-        self,
-        language: Language,
-        max_bytes: int,
-        dropped: DroppedText,
-        evaluation: EvaluationSets | None = None,
-        identifier: LanguageIdentifier | None = None,
-        keep_all: bool = False,
-        available: int | None = None,
-    ) -> None:
-        self.dropped, self.full = dropped, False
+    language: Language
+    max_bytes: int
+    dropped: DroppedText
+    evaluation: EvaluationSets | None = None
+    identifier: LanguageIdentifier | None = None
+    keep_all: bool = False
+    available: int | None = None
+
+    def __post_init__(self) -> None:
+        self.full, self.lines_changed = False, 0
         self.read, self.kept = TextSize(), TextSize()
-        self.lines_changed = 0
         self._owners: list[int] = []
         self._left: list[int] = []
         self.leaks: Counter[str] = Counter()
-        self.deduplication = Deduplication(max_bytes if available is None else min(max_bytes, available))
-        kinds(language.script)  # an unknown script is an error before anything is read
-        self._script, self._max_bytes = language.script, max_bytes
-        self._evaluation, self._identifier, self._keep_all = evaluation, identifier, keep_all
+        limits = (self.max_bytes, self.available)
+        self.deduplication = Deduplication(min(limit for limit in limits if limit is not None))
+        kinds(self.language.script)  # an unknown script is an error before anything is read
 
     def process(self, texts: list[str]) -> Iterator[list[str]]:
         """The documents of a batch that are kept, in order, as lists of their kept lines."""
@@ -144,27 +142,27 @@ class Pipeline:
         owner = np.array(owners, dtype=np.int64)
         self._owners, self._left = owners, np.bincount(owner).tolist()
         kept = np.ones(len(cleaned), dtype=np.bool_)
-        if self._keep_all:
+        if self.keep_all:
             for indices in _by_document(kept, owner):
                 if self._fits(lines, indices):
                     yield [cleaned[i] for i in indices]
             return
-        prints = fingerprint(lines, self._script)
-        for name, reason, drops in line_filters(lines, prints, self._script):
+        prints = fingerprint(lines, self.language.script)
+        for name, reason, drops in line_filters(lines, prints, self.language.script):
             self.dropped.by(name)
             self._drop(name, reason, lines, np.flatnonzero(kept & drops).tolist())
             kept &= ~drops
-        if self._identifier is not None:
+        if self.identifier is not None:
             self.dropped.by(LANGUAGE)
             for indices in _by_document(kept, owner):
-                if other := self._identifier.other_language([cleaned[i] for i in indices]):
+                if other := self.identifier.other_language([cleaned[i] for i in indices]):
                     self._drop(LANGUAGE, other, lines, indices)
                     kept[indices] = False
-        if self._evaluation is not None:
+        if self.evaluation is not None:
             self.dropped.by(LEAK)
-            files = self._evaluation.leaks(lines)
+            files = self.evaluation.leaks(lines)
             for line in np.flatnonzero(kept & (files >= 0)).tolist():
-                file = str(self._evaluation.files[files[line]])
+                file = str(self.evaluation.files[files[line]])
                 self.leaks[file] += 1
                 self._drop(LEAK, f"also in {file}", lines, [line])
             kept &= files < 0
@@ -193,7 +191,7 @@ class Pipeline:
     def _fits(self, lines: Lines, indices: list[int]) -> bool:
         """Count a document as kept, or as dropped if it or an earlier one exceeds the budget."""
         size = int(lines.sizes[indices].sum())
-        if self.full or self.kept.bytes + size > self._max_bytes:
+        if self.full or self.kept.bytes + size > self.max_bytes:
             self.full = True
             self._drop(BUDGET, "did not fit into the byte budget", lines, indices)
             return False

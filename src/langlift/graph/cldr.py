@@ -9,7 +9,7 @@ from functools import cache
 
 from langlift.errors import InputError
 from langlift.graph.conceptnet import clean_term
-from langlift.graph.tally import Edge
+from langlift.graph.source_files import Edge
 from langlift.languages import Language, find_language
 
 PREDICATES = {

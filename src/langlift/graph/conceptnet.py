@@ -11,7 +11,7 @@ from functools import cache
 from unicodedata import normalize
 
 from langlift.errors import InputError, printable
-from langlift.graph.tally import Edge
+from langlift.graph.source_files import Edge
 from langlift.languages import INDIVIDUAL, Language, find_language
 
 MERGED = {

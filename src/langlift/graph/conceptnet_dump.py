@@ -7,6 +7,7 @@ JSON); all others go to ``conceptnet.edge_of_row``, which defines what a row mea
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 import duckdb
 import numpy as np
@@ -15,24 +16,12 @@ import pyarrow as pa
 from langlift.data_folder import SAMPLE
 from langlift.graph.conceptnet import EXTERNAL, LONGEST_LICENCE, LONGEST_TERM, NOT_STATED, edge_of_row
 from langlift.graph.edge_store import EdgeStore, edge_table
-from langlift.graph.source_files import SourceFile
-from langlift.graph.tally import Counts, Damage, Edge, Tally
+from langlift.graph.source_files import Counts, Edge, SourceFile, Tally
 
 COLUMNS = 5
-NOT_SEPARATORS = bytes(byte for byte in range(256) if byte not in b"\t\n\0")
-FORM = b"\t\t\t\t"
-NOT_CLEAN = (
-    r"^ |  | $|[\t-\r\x1c-\x1f\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
-)
-"""White space that ``clean_term`` would change."""
-PLAIN_CHARACTERS = (
-    r"!-.0-^`-~\x{c0}-\x{2ff}\x{388}-\x{3ff}\x{400}-\x{482}\x{48a}-\x{52f}\x{531}-\x{587}\x{5d0}-\x{5ea}"
-    r"\x{620}-\x{64a}\x{671}-\x{6d3}\x{10a0}-\x{10ff}\x{1200}-\x{135a}\x{3041}-\x{3096}\x{30a1}-\x{30fc}"
-    r"\x{3400}-\x{9fff}\x{ac00}-\x{d7a3}"
-)
-"""Characters that are NFC in any context: Latin, Greek, Arabic, Chinese and more; not ``/`` and ``_``."""
-PLAIN_NODE = f"/c/[a-z]{{2,3}}(/[{PLAIN_CHARACTERS}]+(_[{PLAIN_CHARACTERS}]+)*)+"
-"""A node that is plain, whichever segment is the term: most are, and the check is faster than normalisation."""
+PLAIN_NODE = r"/c/[a-z]{2,3}(?:/[^/_\pZ\p{Cc}]+(?:_[^/_\pZ\p{Cc}]+)*)+"
+"""A node whose white space ``clean_term`` would not change, whichever segment is the term."""
+PLAIN_ROW = rf"^/a/[^\t]*\t/r/[^\t]+\t{PLAIN_NODE}\t{PLAIN_NODE}\t"
 
 
 def read_conceptnet(
@@ -84,32 +73,33 @@ def _read_block(
         try:
             edges.append(edge_of_row(line, row.removesuffix("\n").split("\t"), term))
         except ValueError as error:
-            damaged.append(Damage(line, str(error)))
+            damaged.append((line, str(error)))
     table = pa.concat_tables([found.filter(plain).drop_columns("row"), edge_table(edges)])
     return table, Counts(count, len(damaged), sorted(damaged)[:SAMPLE])
 
 
-def _rows(first: int, block: bytes) -> tuple[pa.Table, int, list[Damage]]:
-    """The rows of a block, null where the form is wrong; their number, without empty lines; the damaged ones."""
+def _rows(first: int, block: bytes) -> tuple[pa.Table, int, list[tuple[int, str]]]:
+    """The rows of a block whose form is right; the number of all, without empty lines; the damaged ones."""
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n")
-    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
+    characters = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(characters == ord("\n")) + 1
     begins = np.concatenate(([0], ends)).astype(np.int32)
-    buffers = [pa.py_buffer(begins), pa.py_buffer(block)]  # the rows stay where they are: nothing is copied
-    forms = block.translate(None, NOT_SEPARATORS).split(b"\n")[:-1]
-    suspects: Iterable[int] = (row for row, form in enumerate(forms) if form != FORM)
-    try:
-        pa.Array.from_buffers(pa.string(), len(ends), [None, *buffers]).validate(full=True)
-    except pa.ArrowInvalid:  # not UTF-8
-        suspects = range(len(ends))
+    # The rows stay where they are: nothing is copied.
+    rows = pa.Array.from_buffers(pa.string(), len(ends), [None, pa.py_buffer(begins), pa.py_buffer(block)])
+    suspects: Iterable[int] = range(len(ends))
+    with suppress(pa.ArrowInvalid):  # not UTF-8
+        rows.validate(full=True)
+        if b"\0" not in block:
+            tabs = np.searchsorted(np.flatnonzero(characters == ord("\t")), begins)
+            suspects = np.flatnonzero(np.diff(tabs) != COLUMNS - 1).tolist()
     reasons = {row: _damage(block[begins[row] : ends[row] - 1]) for row in suspects}
-    damaged = [Damage(first + row, reason) for row, reason in reasons.items() if reason]
-    valid = np.ones(len(ends), bool)
-    valid[[row for row, reason in reasons.items() if reason is not None]] = False
-    packed = pa.py_buffer(np.packbits(valid, bitorder="little"))
-    rows = pa.Array.from_buffers(pa.string(), len(ends), [packed, *buffers])
-    lines = np.arange(first, first + len(ends))
-    return pa.table({"line": lines, "row": rows}), len(ends) - list(reasons.values()).count(""), damaged
+    wrong = [row for row, reason in reasons.items() if reason is not None]
+    table = pa.table({"line": np.arange(first, first + len(ends)), "row": rows})
+    if wrong:
+        table = table.filter(pa.array(~np.isin(np.arange(len(ends)), wrong)))
+    damaged = [(first + row, reason) for row, reason in reasons.items() if reason]
+    return table, len(ends) - list(reasons.values()).count(""), damaged
 
 
 def _damage(row: bytes) -> str | None:
@@ -129,7 +119,7 @@ def _damage(row: bytes) -> str | None:
 def _query(codes: Sequence[str] | None, either_end: bool, term: str) -> str:
     """SQL over ``dump``: the columns of an edge, and ``row`` where the row is not plain and they mean nothing."""
     segment = 4 if term == "third_segment" else -1
-    named, wanted = "row IS NOT NULL", "true"
+    named = wanted = "true"
     if codes is not None:
         named = " OR ".join(f"contains(row, '\t/c/{code}')" for code in codes)  # cheaper than to split all rows
         names = ", ".join(f"'{code}'" for code in codes)
@@ -139,13 +129,6 @@ def _query(codes: Sequence[str] | None, either_end: bool, term: str) -> str:
         return (
             f"CASE WHEN starts_with({column}, '/c/') THEN split_part({column}, '/', 3) ELSE '' END "
             f"AS {name}_language, replace(split_part({column}, '/', {segment}), '_', ' ') AS {name}"
-        )
-
-    def is_plain(column: str, name: str) -> str:
-        return (
-            f"strlen({column}) <= {LONGEST_TERM} AND (regexp_full_match({column}, '{PLAIN_NODE}') OR ("
-            f"regexp_full_match({column}, '/c/[a-z]{{2,3}}/[^/]+(/.*)?') AND {name} <> '' "
-            f"AND NOT regexp_matches({name}, '{NOT_CLEAN}') AND nfc_normalize({name}) = {name}))"
         )
 
     return f"""
@@ -163,7 +146,8 @@ def _query(codes: Sequence[str] | None, either_end: bool, term: str) -> str:
             if(external, field[4], tail) AS tail, if(external, '', tail_language) AS tail_language,
             if(external, 1.0, TRY_CAST(fact[2] AS DOUBLE)) AS weight,
             if(external, NULL, left(coalesce(fact[1], '{NOT_STATED}'), {LONGEST_LICENCE})) AS licence,
-            CASE WHEN external THEN NULL WHEN starts_with(field[1], '/a/') AND starts_with(field[2], '/r/')
-                AND field[2] NOT IN ('/r/', '/r/{EXTERNAL}') AND isfinite(weight)
-                AND {is_plain("field[3]", "head")} AND {is_plain("field[4]", "tail")} THEN NULL ELSE row END AS row
+            CASE WHEN external THEN NULL WHEN regexp_matches(row, '{PLAIN_ROW}')
+                AND strlen(field[3]) <= {LONGEST_TERM} AND strlen(field[4]) <= {LONGEST_TERM}
+                AND nfc_normalize(head) = head AND nfc_normalize(tail) = tail
+                AND field[2] <> '/r/{EXTERNAL}' AND isfinite(weight) THEN NULL ELSE row END AS row
         FROM facts"""

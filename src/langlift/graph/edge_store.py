@@ -23,7 +23,7 @@ from langlift.errors import LangliftError, printable
 from langlift.graph.conceptnet import EXTERNAL
 from langlift.graph.plan import Plan
 from langlift.graph.sentence_templates import Template, own_words
-from langlift.graph.tally import Counts, Damage, Edge
+from langlift.graph.source_files import Counts, Edge
 
 NUMBERS = {"line": pa.int64(), "weight": pa.float64()}
 SCHEMA = pa.schema({name: NUMBERS.get(name, pa.string()) for name in Edge._fields})
@@ -100,10 +100,8 @@ class EdgeStore:
         self._run("SET enable_progress_bar = false")
         self._run("PRAGMA disable_checkpoint_on_shutdown")  # most stores are deleted then
         self._run("CREATE TABLE IF NOT EXISTS blocks (source INTEGER, line BIGINT, counts VARCHAR)")
-        self._run(
-            "CREATE TABLE IF NOT EXISTS edges (source INTEGER, line BIGINT, head VARCHAR, head_language VARCHAR, "
-            "relation VARCHAR, tail VARCHAR, tail_language VARCHAR, weight DOUBLE, licence VARCHAR)"
-        )
+        database.register("no_edges", edge_table([]))
+        self._run("CREATE TABLE IF NOT EXISTS edges AS SELECT 0 AS source, * FROM no_edges")
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection for another thread."""
@@ -114,10 +112,7 @@ class EdgeStore:
         with self.cursor() as cursor:
             query = "SELECT counts FROM blocks WHERE source = ? AND line = ?"
             found = cursor.execute(query, [source, line]).fetchone()
-        if found is None:
-            return None
-        rows, damaged, first = json.loads(found[0])
-        return Counts(rows, damaged, [Damage(*row) for row in first])
+        return None if found is None else Counts(*json.loads(found[0]))
 
     def add(self, source: int, line: int, edges: pa.Table, counts: Counts) -> None:
         """Store a block; the columns of ``edges`` are those of ``SCHEMA``. Several threads may do so at once."""

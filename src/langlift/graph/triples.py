@@ -10,8 +10,7 @@ from pathlib import Path
 
 from langlift.errors import InputError
 from langlift.graph.conceptnet import LONGEST_TERM, clean_term, number
-from langlift.graph.source_files import SourceFile
-from langlift.graph.tally import Edge, Tally
+from langlift.graph.source_files import Edge, SourceFile, Tally
 
 COLUMNS = ("head", "relation", "tail")
 WEIGHT = "weight"

@@ -14,9 +14,8 @@ from langlift.errors import InputError, LangliftError
 from langlift.model_cards import render_card
 from langlift.notebook import Shown
 from langlift.progress import ProgressBar, say
-from langlift.prompting.answer_parsing import without_thinking
 from langlift.prompting.asking import ANSWERS, Answer, AnswerStore, Outcome, Prompt, open_answers
-from langlift.prompting.formats import AnswerFormat, answer_format
+from langlift.prompting.formats import AnswerFormat, answer_format, without_thinking
 from langlift.prompting.local import LocalModel
 from langlift.prompting.recipe import PromptRecipe
 from langlift.prompting.server import Server, is_url

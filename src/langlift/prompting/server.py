@@ -45,10 +45,8 @@ SHORTEST_KEY = 8
 class Server:
     """A model behind a base URL such as ``http://127.0.0.1:8000/v1``.
 
-    The key is read from the environment variable ``key_variable`` and sent only to the server.
-
-    Raises:
-        InputError: the package openai is missing, the URL is invalid or contains a secret, or no model is named.
+    The key is read from the environment variable ``key_variable`` and sent only to the server. InputError if the
+    package openai is missing, the URL is invalid or contains a secret, or no model is named.
     """
 
     def __init__(self, url: str, name: str | None, key_variable: str | None, recipe: PromptRecipe) -> None:
@@ -78,9 +76,8 @@ class Server:
     def ask(self, prompts: dict[str, Prompt], on_answer: OnAnswer) -> Outcome:
         """Send all prompts, several at a time; temporary failures are retried with increasing waiting times.
 
-        Raises:
-            LangliftError: the server rejects the key or the model, or no longer answers; the answers so far have
-                been passed to ``on_answer``.
+        LangliftError if the server rejects the key or the model, or no longer answers; the answers so far have
+        been passed to ``on_answer``.
         """
         outcome = Outcome()
         waiting = deque(prompts.items())

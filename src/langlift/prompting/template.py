@@ -57,8 +57,7 @@ class PromptTemplate:
 def load_template(task: str, file: Path | None) -> PromptTemplate:
     """The template in ``file``, or the task's own, or that of all tasks with the same kind of answer.
 
-    Raises:
-        InputError: it cannot be read, or has missing or unknown parts or placeholders; all mistakes are named.
+    InputError if it cannot be read, or has missing or unknown parts or placeholders; all mistakes are named.
     """
     kind = str(TASKS[task].prompt)
     folder = Path(str(files("langlift") / "prompting" / "templates"))

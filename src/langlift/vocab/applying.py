@@ -14,7 +14,7 @@ from langlift.vocab.corpora import read_corpora
 from langlift.vocab.initialisation import Vectors, plan_rows
 from langlift.vocab.model_rows import parameter_count, save_model, with_vocabulary
 from langlift.vocab.overlap import overlap
-from langlift.vocab.parts import assembled, fertility, load_vocabulary, state_of
+from langlift.vocab.parts import State, fertility, load_vocabulary
 from langlift.vocab.recipe import VocabRecipe
 from langlift.vocab.vectors import read_vectors, train_vectors
 
@@ -94,7 +94,7 @@ def apply_vocabulary(
         after=fertility(target, sample) if sample else None,
     )
     # The maximum length is that of this model, not of the one that the vocabulary was built for.
-    tokenizer = assembled(state_of(target), target)
+    tokenizer = State.of(target).tokenizer(target)
     tokenizer.model_max_length = source.model_max_length
     record = {
         "command": "vocab apply",

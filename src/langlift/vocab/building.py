@@ -14,7 +14,7 @@ from langlift.notebook import Shown
 from langlift.progress import ProgressBar
 from langlift.vocab.corpora import read_corpora
 from langlift.vocab.extension import extended
-from langlift.vocab.parts import RECORD, fertility, kind_of, state_of, token_ids
+from langlift.vocab.parts import RECORD, State, fertility, token_ids
 from langlift.vocab.recipe import VocabRecipe
 from langlift.vocab.tokenizer_training import train_tokenizer
 
@@ -82,7 +82,7 @@ def build_vocabulary(
         vocabulary=str(out),
         language=language,
         base=base.name,
-        kind="extension" if extend else kind_of(state_of(target)),
+        kind="extension" if extend else State.of(target).kind,
         size=len(target),
         new_characters=len(characters),
         new_joined=len(joined),

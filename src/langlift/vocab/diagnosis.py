@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import regex
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from langlift.vocab.parts import BYTE_PIECE, META, byte_characters, is_byte_level, state_of
+from langlift.vocab.parts import BYTE_PIECE, META, State, byte_characters
 
 WORD = regex.compile(r"[\p{L}\p{M}\p{N}\u200c\u200d]+")
 """A word is a run of letters, marks and digits; apostrophes and hyphens end it, regardless of the tokenizer."""
@@ -69,7 +70,7 @@ def vocabulary_fit(
     """
     tokens = unknown = byte_tokens = words = in_words = whole = damaged = 0
     spelled: set[str] = set()
-    unk, vocabulary, byte_level = tokenizer.unk_token_id, tokenizer.get_vocab(), is_byte_level(state_of(tokenizer))
+    unk, vocabulary, byte_level = tokenizer.unk_token_id, tokenizer.get_vocab(), State.of(tokenizer).is_byte_level
     byte_ids = {
         number
         for token, number in vocabulary.items()
@@ -120,9 +121,7 @@ def vocabulary_fit(
 
 def count_letters(lines: Sequence[str]) -> Counter[str]:
     """The frequency of each letter and mark; case matters."""
-    counts: Counter[str] = Counter()
-    for line in lines:
-        counts.update(line)
+    counts = Counter(chain.from_iterable(lines))
     return Counter({character: n for character, n in counts.items() if LETTER.match(character)})
 
 

@@ -9,19 +9,8 @@ from transformers import PreTrainedTokenizerFast
 
 from langlift.errors import LangliftError
 from langlift.progress import ProgressBar
-from langlift.vocab.merging import MINIMUM_COUNT, Merge, Word, merged
-from langlift.vocab.parts import (
-    BATCH,
-    BYTE_PIECE,
-    META,
-    State,
-    assembled,
-    is_byte_level,
-    kind_of,
-    normalised,
-    pieces_of,
-    state_of,
-)
+from langlift.vocab.parts import BATCH, BYTE_PIECE, META, State, normalised
+from langlift.vocab.tokenizer_training import MINIMUM_COUNT, Merge, Word, merged
 
 JOINT_BONUS = 1e-7
 """By how much the score of a joined token in a unigram vocabulary exceeds the sum of its parts: less than the
@@ -46,7 +35,7 @@ def extended(base: Any, lines: Sequence[str], pieces: int) -> Extension:
     ones. InputError if the kind of the base's tokenizer is not supported; LangliftError if the text gives fewer
     tokens.
     """
-    state = state_of(base)
+    state = State.of(base)
     words: Counter[Word] = Counter()
     with ProgressBar("reading the corpus", len(lines), "lines") as bar:
         for start in range(0, len(lines), BATCH):
@@ -54,14 +43,13 @@ def extended(base: Any, lines: Sequence[str], pieces: int) -> Extension:
             for line in batch:
                 words.update(_words(base, state, line))
             bar.advance(len(batch))
-    known = pieces_of(state) | {entry["content"]: entry["id"] for entry in state["added_tokens"]}
+    known = state.pieces | {entry["content"]: entry["id"] for entry in state["added_tokens"]}
     lacking = _new_characters(words, known)
     characters = lacking[: pieces // 2]
     usable = known.keys() | set(characters)
-    prefix = state["model"].get("continuing_subword_prefix") or ""
     merges: list[Merge] = []
     joined: dict[str, None] = {}
-    for merge in merged(_within(words, usable), pieces - len(characters), prefix):
+    for merge in merged(_within(words, usable), pieces - len(characters), state.prefix):
         if len(characters) + len(joined) == pieces:
             break
         merges.append(merge)
@@ -75,15 +63,14 @@ def extended(base: Any, lines: Sequence[str], pieces: int) -> Extension:
             f"use --pieces {found} or give more text" if found else "the base's vocabulary already has them all",
         )
     _add(state, known, [*characters, *joined], merges)
-    return Extension(assembled(state, base), characters, list(joined))
+    return Extension(state.tokenizer(base), characters, list(joined))
 
 
 def _words(base: Any, state: State, line: str) -> Iterator[Word]:
     """The words of a line as sequences of the base's tokens; unknown parts are spelled in characters."""
     encoding = base.backend_tokenizer.encode(line, add_special_tokens=False)
-    wordpiece = kind_of(state) == "wordpiece"
-    prefix = state["model"].get("continuing_subword_prefix") or ""
-    by_mark = not wordpiece and not is_byte_level(state)
+    wordpiece = state.kind == "wordpiece"
+    by_mark = not wordpiece and not state.is_byte_level
     special = set(base.all_special_tokens) - {base.unk_token}
     word: list[str] = []
     spelled = bytearray()  # bytes of characters that the base lacks
@@ -104,7 +91,7 @@ def _words(base: Any, state: State, line: str) -> Iterator[Word]:
             text = piece  # in unigram the unknown text itself, in other kinds the unknown token
             if piece == base.unk_token:
                 text = normalised(base.backend_tokenizer, line[start:end])
-            word += [prefix * (wordpiece and place > 0) + character for place, character in enumerate(text)]
+            word += [state.prefix * (wordpiece and place > 0) + character for place, character in enumerate(text)]
         elif piece not in special:
             word.append(piece)
     word += _decoded(spelled)
@@ -143,7 +130,7 @@ def _add(state: State, known: dict[str, int], new: Sequence[str], merges: Sequen
     """Add new tokens to the tokenizer's state, after all ids in use."""
     model = state["model"]
     first = max(known.values()) + 1
-    if kind_of(state) == "unigram":
+    if state.kind == "unigram":
         by_id = {number: piece for piece, number in known.items()}
         vocabulary = list(model["vocab"])
         least = min(score for _, score in vocabulary)
@@ -158,5 +145,5 @@ def _add(state: State, known: dict[str, int], new: Sequence[str], merges: Sequen
         model["vocab"] = vocabulary + [[piece, made.get(piece, least)] for piece in new]
         return
     model["vocab"] = known | {piece: first + number for number, piece in enumerate(new)}
-    if kind_of(state) == "bpe":
+    if state.kind == "bpe":
         model["merges"] = [*model["merges"], *([merge.left, merge.right] for merge in merges)]

@@ -7,14 +7,11 @@ from langlift.vocab.parts import (
     BYTE_PIECE,
     META,
     TWINS,
+    State,
     byte_characters,
     greedy_pieces,
-    is_byte_level,
-    kind_of,
     normalised,
-    pieces_of,
     special_ids,
-    state_of,
 )
 
 
@@ -32,18 +29,15 @@ def canonical_tokens(tokenizer: Any) -> dict[int, CanonicalToken]:
     Word-initial tokens have a leading space mark (SentencePiece, byte-level) or no ``##`` (WordPiece). No two
     tokens of a vocabulary have the same form.
     """
-    state = state_of(tokenizer)
+    state = State.of(tokenizer)
     added = {entry["content"] for entry in state["added_tokens"]}
-    pieces = {piece: number for piece, number in pieces_of(state).items() if piece not in added}
-    if kind_of(state) == "wordpiece":
-        prefix = state["model"]["continuing_subword_prefix"]
+    pieces = {piece: number for piece, number in state.pieces.items() if piece not in added}
+    if state.kind == "wordpiece":
         return {
-            number: CanonicalToken(False, piece.removeprefix(prefix))
-            if piece.startswith(prefix)
-            else CanonicalToken(True, piece)
+            number: CanonicalToken(not piece.startswith(state.prefix), piece.removeprefix(state.prefix))
             for piece, number in pieces.items()
         }
-    if is_byte_level(state):
+    if state.is_byte_level:
         table = byte_characters()
         return {number: _byte_level(piece, table) for piece, number in pieces.items()}
     return {number: _sentencepiece(piece) for piece, number in pieces.items()}
@@ -76,8 +70,8 @@ def special_pairs(target: Any, source: Any) -> dict[int, int]:
             pairs[number] = theirs[role]
         elif TWINS.get(role) in theirs:
             pairs.setdefault(number, theirs[TWINS[role]])
-    known = {entry["content"]: entry["id"] for entry in state_of(source)["added_tokens"]}
-    for entry in state_of(target)["added_tokens"]:
+    known = {entry["content"]: entry["id"] for entry in State.of(source)["added_tokens"]}
+    for entry in State.of(target)["added_tokens"]:
         if entry["content"] in known:
             pairs.setdefault(entry["id"], known[entry["content"]])
     return pairs
@@ -95,10 +89,10 @@ def speller(tokenizer: Any) -> Callable[[CanonicalToken], list[int]]:
 
     A word-internal token is spelled as within a word, not as a separate text.
     """
-    state = state_of(tokenizer)
+    state = State.of(tokenizer)
     backend = tokenizer.backend_tokenizer
-    if kind_of(state) == "wordpiece":
-        pieces, prefix = pieces_of(state), state["model"]["continuing_subword_prefix"]
+    if state.kind == "wordpiece":
+        pieces, prefix = state.pieces, state.prefix
 
         def in_wordpieces(token: CanonicalToken) -> list[int]:
             text = normalised(backend, token.surface)
@@ -106,7 +100,7 @@ def speller(tokenizer: Any) -> Callable[[CanonicalToken], list[int]]:
             return [pieces[piece] for piece in found] if complete else []
 
         return in_wordpieces
-    letters = {byte: character for character, byte in byte_characters().items()} if is_byte_level(state) else None
+    letters = {byte: character for character, byte in byte_characters().items()} if state.is_byte_level else None
 
     def in_pieces(token: CanonicalToken) -> list[int]:
         if token.byte is not None:

@@ -27,8 +27,62 @@ BATCH = 1000
 RECORD = "vocabulary.json"
 """The file that records how a vocabulary, or a model with one, was made."""
 
-State = dict[str, Any]
-"""The content of tokenizer.json."""
+
+class State(dict[str, Any]):
+    """The content of tokenizer.json."""
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> "State":
+        """A copy of a tokenizer's state, without truncation and padding, which are set by calls."""
+        state = cls(json.loads(tokenizer.backend_tokenizer.to_str()))
+        state["truncation"] = state["padding"] = None
+        return state
+
+    @property
+    def kind(self) -> str:
+        """``unigram``, ``bpe`` or ``wordpiece``; InputError if it is another kind."""
+        model = self["model"]["type"]
+        if model not in KINDS:
+            raise InputError(f"tokenizers of kind {model} are not supported", f"supported: {', '.join(KINDS)}")
+        return KINDS[model]
+
+    @property
+    def is_byte_level(self) -> bool:
+        """Whether its tokens are written in bytes, as GPT-2's are, so that it needs no byte fallback."""
+        return any('"ByteLevel"' in json.dumps(self[part]) for part in ("normalizer", "pre_tokenizer"))
+
+    @property
+    def prefix(self) -> str:
+        """The mark of a token within a word (``##``); empty if there is none."""
+        return self["model"].get("continuing_subword_prefix") or ""
+
+    @property
+    def pieces(self) -> dict[str, int]:
+        """The model's tokens with their ids, without added tokens."""
+        vocabulary = self["model"]["vocab"]
+        if isinstance(vocabulary, Mapping):
+            return dict(vocabulary)
+        return {piece: number for number, (piece, _) in enumerate(vocabulary)}
+
+    def tokenizer(self, like: Any) -> PreTrainedTokenizerFast:
+        """A tokenizer with this state, and the roles of special tokens and the limits of ``like``.
+
+        It has the generic class, which uses tokenizer.json unchanged; some others of transformers rebuild it.
+        """
+        fields = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
+        entries = ({field: entry[field] for field in fields} for entry in self["added_tokens"])
+        added = {entry["content"]: AddedToken(**entry) for entry in entries}
+        roles = {role: getattr(like, f"{role}_token") for role in ROLES}
+        return PreTrainedTokenizerFast(
+            tokenizer_object=Tokenizer.from_str(json.dumps(self)),
+            **{f"{role}_token": added.get(token, token) for role, token in roles.items() if token is not None},
+            model_max_length=like.model_max_length,
+            model_input_names=like.model_input_names,
+            padding_side=like.padding_side,
+            truncation_side=like.truncation_side,
+            clean_up_tokenization_spaces=False,
+            chat_template=like.chat_template,
+        )
 
 
 def load_vocabulary(name: str) -> Any:
@@ -41,62 +95,10 @@ def load_vocabulary(name: str) -> Any:
     return load_tokenizer(name, str(folder) if folder.is_dir() else None)
 
 
-def state_of(tokenizer: Any) -> State:
-    """A copy of the tokenizer's state, without truncation and padding, which are set by calls."""
-    state: State = json.loads(tokenizer.backend_tokenizer.to_str())
-    state["truncation"] = state["padding"] = None
-    return state
-
-
-def kind_of(state: State) -> str:
-    """``unigram``, ``bpe`` or ``wordpiece``; InputError if it is another kind."""
-    model = state["model"]["type"]
-    if model not in KINDS:
-        raise InputError(f"tokenizers of kind {model} are not supported", f"supported: {', '.join(KINDS)}")
-    return KINDS[model]
-
-
-def is_byte_level(state: State) -> bool:
-    """Whether its tokens are written in bytes, as GPT-2's are, so that it needs no byte fallback."""
-    return any('"ByteLevel"' in json.dumps(state[part]) for part in ("normalizer", "pre_tokenizer"))
-
-
-def pieces_of(state: State) -> dict[str, int]:
-    """The model's tokens with their ids, without added tokens."""
-    vocabulary = state["model"]["vocab"]
-    if isinstance(vocabulary, Mapping):
-        return dict(vocabulary)
-    return {piece: number for number, (piece, _) in enumerate(vocabulary)}
-
-
 def special_ids(tokenizer: Any) -> dict[str, int]:
     """The id of each role that the tokenizer has a token for."""
     found = {role: getattr(tokenizer, f"{role}_token_id") for role in ROLES}
     return {role: number for role, number in found.items() if number is not None}
-
-
-def assembled(state: State, like: Any) -> PreTrainedTokenizerFast:
-    """A tokenizer with this state, and the roles of special tokens and the limits of ``like``.
-
-    It has the generic class, which uses tokenizer.json unchanged; some other classes of transformers rebuild it.
-    """
-    added = {
-        entry["content"]: AddedToken(
-            **{key: entry[key] for key in ("content", "single_word", "lstrip", "rstrip", "normalized", "special")}
-        )
-        for entry in state["added_tokens"]
-    }
-    roles = {role: getattr(like, f"{role}_token") for role in ROLES}
-    return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(state)),
-        **{f"{role}_token": added.get(token, token) for role, token in roles.items() if token is not None},
-        model_max_length=like.model_max_length,
-        model_input_names=like.model_input_names,
-        padding_side=like.padding_side,
-        truncation_side=like.truncation_side,
-        clean_up_tokenization_spaces=False,
-        chat_template=like.chat_template,
-    )
 
 
 def token_ids(tokenizer: Any, lines: Iterable[str]) -> Iterator[list[int]]:

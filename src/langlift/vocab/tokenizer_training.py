@@ -4,23 +4,36 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
 from tokenizers.models import BPE, Unigram, WordPiece
 from transformers import PreTrainedTokenizerFast
 
 from langlift.errors import LangliftError
-from langlift.vocab.merging import Word, merged
-from langlift.vocab.parts import META, ROLES, State, assembled, is_byte_level, kind_of, state_of, words_of
+from langlift.vocab.parts import META, ROLES, State, words_of
 
 # In XLM-R's order, with the mask, so that every id below len(SPECIAL) is a special token.
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 CHARACTER_COVERAGE = 0.9998
 LONGEST_LINE = 2048
+FIRST_CODE_POINT = 0x10000
+"""Symbols are represented by characters from here on, none of which is white space."""
+MINIMUM_COUNT = 2
+"""Minimum frequency of a character or pair to be used."""
+
+Word = tuple[str, ...]
+
+
+class Merge(NamedTuple):
+    """Two neighbouring tokens, and the token that they form."""
+
+    left: str
+    right: str
+    piece: str
 
 
 def train_unigram_tokenizer(
@@ -74,10 +87,9 @@ def train_tokenizer(
     none, make their words unknown. InputError if the kind of the base's tokenizer is not supported; LangliftError
     as in ``train_unigram_tokenizer``.
     """
-    state = state_of(base)
-    own = kind_of(state)
-    kind = own if kind == "auto" else kind
-    if kind != own:
+    state = State.of(base)
+    kind = state.kind if kind == "auto" else kind
+    if kind != state.kind:
         empty = json.loads(_empty(kind).to_str())
         state |= {part: empty[part] for part in ("normalizer", "pre_tokenizer", "decoder", "model")}
     special = _special_tokens(base, state["added_tokens"])
@@ -90,7 +102,33 @@ def train_tokenizer(
         state["decoder"] = {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, *inner]}
     state["added_tokens"] = [entry | {"id": number} for number, entry in enumerate(special)]
     state["post_processor"] = _template(base, names)
-    return assembled(state, base)
+    return state.tokenizer(base)
+
+
+def merged(words: Counter[Word], count: int, prefix: str) -> Iterator[Merge]:
+    """At least ``count`` merges of neighbouring symbols, each of the most frequent pair at that point.
+
+    ``words`` are sequences of symbols with their frequencies; ``prefix`` marks symbols within a word (``##``) and
+    occurs once in a merged symbol. Only the words decide: each symbol becomes one character for the trainer of
+    ``tokenizers``, which breaks ties at random if it handles the prefixes itself.
+    """
+    symbols = sorted({symbol for word in words for symbol in word})
+    spelled = {symbol: chr(FIRST_CODE_POINT + number) for number, symbol in enumerate(symbols)}
+    texts = ("".join(spelled[symbol] for symbol in word) for word, n in words.items() for _ in range(n))
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    wanted = len(symbols) + count + count // 5 + 100  # some merges form an existing token
+    tokenizer.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=wanted, min_frequency=MINIMUM_COUNT, show_progress=False)
+    )
+    back = {character: symbol for symbol, character in spelled.items()}
+
+    def piece(characters: str) -> str:
+        first, *rest = (back[character] for character in characters)
+        return first + "".join(part.removeprefix(prefix) for part in rest)
+
+    for left, right in json.loads(tokenizer.to_str())["model"]["merges"]:
+        yield Merge(piece(left), piece(right), piece(left + right))
 
 
 def _unigram_pieces(
@@ -159,7 +197,7 @@ def _too_small(reason: str, count: int) -> LangliftError:
 
 def _unigram_model(
     lines: Iterable[str], special: list[str], unknown: str, size: int, state: State, coverage: float
-) -> State:
+) -> dict[str, Any]:
     pieces = _unigram_pieces(lines, _backend(state).normalizer, size - len(special), coverage)
     vocabulary = [(token, 0.0) for token in special] + pieces
     return {"type": "Unigram", "unk_id": special.index(unknown), "vocab": vocabulary, "byte_fallback": True}
@@ -167,8 +205,8 @@ def _unigram_model(
 
 def _bpe_model(
     lines: Iterable[str], special: list[str], unknown: str, size: int, state: State, coverage: float
-) -> State:
-    byte_level = is_byte_level(state)
+) -> dict[str, Any]:
+    byte_level = state.is_byte_level
     kept = list(lines)
     backend = _backend(state)
     trained = Tokenizer(BPE())
@@ -188,7 +226,7 @@ def _bpe_model(
         show_progress=False,
     )
     trained.train_from_iterator(kept, trainer)
-    model: State = json.loads(trained.to_str())["model"]
+    model: dict[str, Any] = json.loads(trained.to_str())["model"]
     _check_size(model, size)
     if byte_level:
         return model
@@ -197,7 +235,7 @@ def _bpe_model(
 
 def _wordpiece_model(
     lines: Iterable[str], special: list[str], unknown: str, size: int, state: State, coverage: float
-) -> State:
+) -> dict[str, Any]:
     kept = list(lines)
     prefix = state["model"].get("continuing_subword_prefix", "##")
     backend = _backend(state)
@@ -213,13 +251,13 @@ def _wordpiece_model(
         if len(pieces) >= size:
             break
         pieces.setdefault(merge.piece)
-    model: State = json.loads(Tokenizer(WordPiece(unk_token=unknown)).to_str())["model"]
+    model: dict[str, Any] = json.loads(Tokenizer(WordPiece(unk_token=unknown)).to_str())["model"]
     model["vocab"] = {piece: number for number, piece in enumerate(pieces)}
     _check_size(model, size)
     return model | {"continuing_subword_prefix": prefix}
 
 
-def _check_size(model: State, size: int) -> None:
+def _check_size(model: Mapping[str, Any], size: int) -> None:
     """Raise an error for a wrong size: ``tokenizers`` stops early, or exceeds it for the alphabet."""
     found = len(model["vocab"])
     if found > size:
@@ -264,7 +302,7 @@ def _empty(kind: str) -> Tokenizer:
     return tokenizer
 
 
-def _special_tokens(base: Any, added: list[State]) -> list[State]:
+def _special_tokens(base: Any, added: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The entries of the base's special tokens with a role, in the order of their ids."""
     entries = {entry["content"]: entry for entry in added}
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
@@ -274,12 +312,12 @@ def _special_tokens(base: Any, added: list[State]) -> list[State]:
     return [plain | {"content": token} | entries.get(token, {}) for token in in_order]
 
 
-def _template(base: Any, special: list[str]) -> State:
+def _template(base: Any, special: list[str]) -> dict[str, Any]:
     """A post-processor that adds special tokens to one text and to a pair as the base does."""
 
-    def parts(*texts: str) -> list[State]:
+    def parts(*texts: str) -> list[dict[str, Any]]:
         encoding = base.backend_tokenizer.encode(*texts)
-        found: list[State] = []
+        found: list[dict[str, Any]] = []
         for token, sequence, kind in zip(encoding.tokens, encoding.sequence_ids, encoding.type_ids, strict=True):
             part = (
                 {"SpecialToken": {"id": token, "type_id": kind}}

@@ -19,14 +19,9 @@ from langlift.vocab.parts import (
     BYTE_PIECE,
     META,
     State,
-    assembled,
     byte_characters,
     fertility,
     greedy_pieces,
-    is_byte_level,
-    kind_of,
-    pieces_of,
-    state_of,
     token_ids,
     words_of,
 )
@@ -75,7 +70,7 @@ def trim_vocabulary(
     lines = [line for some in corpora.lines for line in some]
     loaded = BaseModel.load(base, head_needed=False)
     tokenizer = loaded.tokenizer
-    state = state_of(tokenizer)
+    state = State.of(tokenizer)
     use: dict[int, float] = defaultdict(float)
     unknown_lines: list[str] = []
     with ProgressBar("reading the corpus", len(lines), "lines") as bar:
@@ -92,7 +87,7 @@ def trim_vocabulary(
         keep = kept_ids(state, set(use), unknown_words(tokenizer, unknown_lines))
     else:
         keep = most_used_ids(state, use, size)
-    trimmed = assembled(trimmed_state(state, keep), tokenizer)
+    trimmed = trimmed_state(state, keep).tokenizer(tokenizer)
     changed = _changed_lines(lines, tokenizer, trimmed, keep)
     if changed and size is None:
         raise LangliftError(
@@ -144,18 +139,16 @@ def kept_ids(state: State, used: set[int], words: Iterable[str]) -> list[int]:
 
     ``words`` are those with unknown parts.
     """
-    pieces = pieces_of(state)
-    letters = byte_characters() if is_byte_level(state) else {}
+    pieces = state.pieces
+    letters = byte_characters() if state.is_byte_level else {}
     kept = {piece for piece, number in pieces.items() if number in used}
     kept |= {piece for piece in pieces if BYTE_PIECE.fullmatch(piece) or piece in letters or piece == META}
-    kind = kind_of(state)
-    if kind == "bpe":
+    if state.kind == "bpe":
         kept |= _parts(kept, state)
-    elif kind == "wordpiece":
+    elif state.kind == "wordpiece":
         # A word is unknown if the longest matches from the left do not reach its end; shorter ones might.
-        prefix = state["model"]["continuing_subword_prefix"]
         for word in words:
-            kept.update(greedy_pieces(word, pieces, prefix)[0])
+            kept.update(greedy_pieces(word, pieces, state.prefix)[0])
     else:
         # The score of an unknown character is 10 below the lowest of all, which must therefore stay.
         kept.add(min(state["model"]["vocab"], key=lambda entry: entry[1])[0])
@@ -168,9 +161,8 @@ def most_used_ids(state: State, use: Mapping[int, float], size: int) -> list[int
 
     The tokens needed to produce a token are kept with it. InputError if ``size`` is too small for the characters.
     """
-    pieces = pieces_of(state)
-    prefix = state["model"].get("continuing_subword_prefix") or ""
-    characters = {n for piece, n in pieces.items() if len(piece.removeprefix(prefix) if prefix else piece) == 1}
+    pieces = state.pieces
+    characters = {number for piece, number in pieces.items() if len(piece.removeprefix(state.prefix)) == 1}
     kept = set(kept_ids(state, characters, ()))
     if len(kept) > size:
         raise InputError(
@@ -181,7 +173,7 @@ def most_used_ids(state: State, use: Mapping[int, float], size: int) -> list[int
     for number in sorted((n for n in use if n in names), key=lambda n: (-use[n], n)):
         if number not in kept:
             needed = {number}
-            if kind_of(state) == "bpe":
+            if state.kind == "bpe":
                 needed |= {pieces[part] for part in _parts({names[number]}, state)}
             if len(kept | needed) <= size:
                 kept |= needed
@@ -192,39 +184,37 @@ def most_used_ids(state: State, use: Mapping[int, float], size: int) -> list[int
 
 def trimmed_state(state: State, keep: Sequence[int]) -> State:
     """The tokenizer's state with only the ids of ``keep``, renumbered in their order."""
-    pieces = pieces_of(state)
+    pieces = state.pieces
     names = {number: piece for piece, number in pieces.items()}
     names |= {entry["id"]: entry["content"] for entry in state["added_tokens"]}
     new = {old: number for number, old in enumerate(keep)}
     vocabulary = {names[old]: number for old, number in new.items()}
     model = dict(state["model"])
-    if kind_of(state) == "unigram":
+    if state.kind == "unigram":
         # Added tokens beyond the model's, such as XLM-R's mask, go into the model, so that ids have no gap.
         model["vocab"] = [state["model"]["vocab"][old] if old < len(pieces) else [names[old], 0.0] for old in keep]
         if model["unk_id"] is not None:
             model["unk_id"] = new[model["unk_id"]]
     else:
         model["vocab"] = vocabulary
-    if kind_of(state) == "bpe":
-        prefix = len(model.get("continuing_subword_prefix") or "")
+    if state.kind == "bpe":
+        marked = len(state.prefix)
         model["merges"] = [
-            merge
-            for merge in model["merges"]
-            if merge[0] in vocabulary and merge[1] in vocabulary and merge[0] + merge[1][prefix:] in vocabulary
+            (left, right)
+            for left, right in model["merges"]
+            if left in vocabulary and right in vocabulary and left + right[marked:] in vocabulary
         ]
-    return state | {
-        "model": model,
-        "added_tokens": [entry | {"id": new[entry["id"]]} for entry in state["added_tokens"]],
-        "post_processor": _renumbered(state["post_processor"], vocabulary),
-    }
+    added = [entry | {"id": new[entry["id"]]} for entry in state["added_tokens"]]
+    processor = _renumbered(state["post_processor"], vocabulary)
+    return State(state | {"model": model, "added_tokens": added, "post_processor": processor})
 
 
 def _parts(kept: Iterable[str], state: State) -> set[str]:
     """The tokens from which BPE merges produce the ``kept`` ones, in any order of merging."""
-    prefix = len(state["model"].get("continuing_subword_prefix") or "")
+    marked = len(state.prefix)
     made_of: dict[str, list[tuple[str, str]]] = {}
     for left, right in state["model"]["merges"]:
-        made_of.setdefault(left + right[prefix:], []).append((left, right))
+        made_of.setdefault(left + right[marked:], []).append((left, right))
     found: set[str] = set()
     waiting = list(kept)
     while waiting:
