@@ -172,7 +172,8 @@ def test_the_validation_loss_is_the_same_measure_for_every_objective(tiny_bert, 
 
 @pytest.mark.parametrize("as_published", [False, True])
 def test_targeted_keeps_the_weights_that_predict_arguments_best(tiny_bert, graph, tmp_path, as_published):
-    enough = {"steps": 8, "learning_rate": 2e-2, "precision": "float32"}  # to be better than the base by any seed
+    # Enough steps to be better than the base with any vocabulary: WordPiece training depends on the process.
+    enough = {"steps": 24, "learning_rate": 2e-2, "precision": "float32"}
     recipe = dataclasses.replace(QUICK, objective="targeted", targeted_as_published=as_published, **enough)
     result = adapt(LANGUAGE, str(tiny_bert), [graph, MALTESE], tmp_path / "out", recipe)
     recipe = dataclasses.replace(QUICK, steps=1, precision="float32")
