@@ -10,11 +10,19 @@ from safetensors.torch import load_file
 from test_golden import ADAPTERHUB, GOLDEN, outputs
 from transformers import AlbertConfig, AlbertForMaskedLM
 
-from langlift.adapters.bottleneck import SeqBnConfig
+from langlift.adapters.bottleneck import SeqBnConfig, bottleneck_places
 from langlift.adapters.composition import attach, fuse
+from langlift.adapters.fusion import fusions_of
 from langlift.backbones.loading import load_masked_model, load_model
 from langlift.backbones.registry import BACKBONES
-from langlift.checkpoints.adapter_folder import load_adapter, read_config, read_description, save_adapter
+from langlift.checkpoints.adapter_folder import (
+    load_adapter,
+    load_fusion,
+    read_config,
+    read_description,
+    save_adapter,
+    save_fusion,
+)
 from langlift.checkpoints.exporting import export_adapter
 from langlift.checkpoints.importing import import_adapters
 from langlift.errors import InputError
@@ -76,13 +84,40 @@ def test_layers_that_are_not_there_or_all(left: tuple[int, ...], message: str, t
         attach(load_masked_model(str(tiny_bert)), "mlt", SeqBnConfig(leave_out=left))
 
 
-def test_a_fusion_needs_its_members_in_every_layer(tiny_bert: Path) -> None:
+def test_a_fusion_needs_members_that_leave_out_the_same_layers(tiny_bert: Path) -> None:
     model = load_masked_model(str(tiny_bert))
     attach(model, "a", SeqBnConfig())
     attach(model, "b", SeqBnConfig(leave_out=(1,)))
     with pytest.raises(InputError, match="a fusion of a, b is not possible") as refusal:
         fuse(model)
-    assert "without leave_out" in str(refusal.value.hint)
+    assert "with the same leave_out" in str(refusal.value.hint)
+
+
+def test_a_fusion_is_where_its_members_are(tiny_bert: Path, tmp_path: Path) -> None:
+    inputs = {"input_ids": torch.tensor([[2, 7, 8, 9, 3]]), "attention_mask": torch.ones(1, 5, dtype=torch.long)}
+    found = []
+    for model in (load_masked_model(str(tiny_bert)), load_masked_model(str(tiny_bert))):
+        for seed, name in enumerate("ab"):
+            attach(model, name, SeqBnConfig(4.0, leave_out=(1,)))
+            for place in bottleneck_places(model)[:1]:
+                torch.manual_seed(seed)
+                for weight in place.adapters[name].parameters():
+                    torch.nn.init.normal_(weight)
+        if not found:
+            fused = fuse(model)
+            for _, weight in fusions_of(model)[0].own_parameters():
+                torch.nn.init.normal_(weight)
+            save_fusion(model, fused, tmp_path, str(tiny_bert))
+        else:
+            load_fusion(model, tmp_path)
+        places = bottleneck_places(model)
+        assert [list(place.adapters) for place in places] == [["a,b"], []] and len(fusions_of(model)) == 1
+        torch.manual_seed(2)
+        attach(model, "task", SeqBnConfig())
+        assert [list(place.adapters) for place in places] == [["a,b", "task"], ["task"]]
+        found.append(outputs(model, inputs)[0])
+    assert torch.equal(*found)
+    assert (found[0] - outputs(load_masked_model(str(tiny_bert)), inputs)[0]).abs().max() > 1e-3
 
 
 def test_shared_layers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from langlift.adapters.method import FUSIBLE, AdapterConfig, one_of
 from langlift.backbones.registry import backbone_of
 from langlift.errors import InputError
 
-HOW_TO_FUSE = f"fuse two or more adapters of the method {one_of(FUSIBLE)}, all without leave_out"
+HOW_TO_FUSE = f"fuse two or more adapters of the method {one_of(FUSIBLE)}, with the same leave_out"
 
 
 def attach(model: PreTrainedModel, name: str, config: AdapterConfig) -> None:
@@ -37,14 +37,14 @@ def fuse(model: PreTrainedModel) -> str:
 
     Returns the fusion's name in the stack, ``a,b`` as AdapterHub calls it. An adapter attached afterwards is
     stacked on top of the fusion. As in ``attach``, only the first adapter contributes its invertible block.
-    InputError if there are fewer than two adapters, or one of them cannot be fused.
+    Layers that all adapters leave out have no fusion. InputError if there are fewer than two adapters, one of
+    them cannot be fused, or they leave out different layers.
     """
     names = attached(model)
-    places = bottleneck_places(model)
-    for place in places:
-        fusible = {name for name, module in place.adapters.items() if isinstance(module, Bottleneck)}
-        if len(names) < 2 or set(names) != fusible:
-            raise InputError(f"a fusion of {', '.join(names) or 'nothing'} is not possible", HOW_TO_FUSE)
+    places = [place for place in bottleneck_places(model) if place.adapters]
+    fusible = [{name for name, part in place.adapters.items() if isinstance(part, Bottleneck)} for place in places]
+    if len(names) < 2 or not places or any(found != set(names) for found in fusible):
+        raise InputError(f"a fusion of {', '.join(names) or 'nothing'} is not possible", HOW_TO_FUSE)
     config = model.config
     dropout: float = getattr(config, backbone_of(model).attention_dropout)
     fused = ",".join(names)

@@ -79,9 +79,11 @@ def adapterhub_keys(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn
 
 
 def fusion_keys(model: PreTrainedModel, name: str) -> Iterator[tuple[str, nn.Parameter]]:
-    """(AdapterHub's key, parameter) of a fusion, without its adapters."""
+    """(AdapterHub's key, parameter) of a fusion, without its adapters, in the layers that have one."""
     backbone = backbone_of(model)
     for layer, place in enumerate(bottleneck_places(model)):
+        if name not in place.adapters:
+            continue
         path = backbone.adapterhub_bottleneck.format(layer=layer).removesuffix("adapters") + "adapter_fusion_layer"
         fusion = place.adapters[name]
         if not isinstance(fusion, AdapterFusion):
