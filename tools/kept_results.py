@@ -170,21 +170,33 @@ KNOWLEDGE: Mapping[str, tuple[str, Run]] = {
 def knowledge(runs: Sequence[Run]) -> str:
     """Entities from few labels on adapters of text, of a graph by objective, and on their fusion."""
     own = [run for run in runs if run["cell"].get("task") == "ner"]
-    languages = sorted({run["cell"]["language"] for run in own if of_study(run, "Fusion")})
-    rows, found = [], {name: list[float]() for name in KNOWLEDGE}
-    for code in languages:
+    rows, found = [], []
+    for code in sorted({run["cell"]["language"] for run in own if of_study(run, "Fusion")}):
         here = [run for run in own if run["cell"]["language"] == code]
         scores = {
-            name: values([run for run in here if of_study(run, study)], **cell)
+            name: {
+                run["cell"]["seed"]: run["result"]["value"]
+                for run in here
+                if of_study(run, study) and cell.items() <= run["cell"].items()
+            }
             for name, (study, cell) in KNOWLEDGE.items()
         }
+        found.append(scores)
         baseline = {max(run["result"]["baseline"].values()) for run in here if of_study(run, "Fusion")}
-        for name, of_seeds in scores.items():
-            found[name].append(mean(of_seeds))
-        rows.append([find_language(code).name, spread(sorted(baseline)), *map(spread, scores.values())])
+        of_seeds = [list(by_seeds.values()) for by_seeds in scores.values()]
+        rows.append([find_language(code).name, spread(sorted(baseline)), *map(spread, of_seeds)])
     for reference in ("on text", "on text, of fusion's size", "on the graph"):
-        gaps = {name: [a - b for a, b in zip(found[name], found[reference], strict=True)] for name in KNOWLEDGE}
-        compared = ("" if name == reference else with_interval(gap) for name, gap in gaps.items())
+        compared = []
+        for name in KNOWLEDGE:
+            gaps = [
+                [
+                    scores[name][seed] - scores[reference][seed]
+                    for seed in scores[name]
+                    if seed in scores[reference]
+                ]
+                for scores in found
+            ]
+            compared.append("" if name == reference or not all(gaps) else with_interval(list(map(mean, gaps))))
         rows.append([f"compared with {reference}", "", *compared])
     return table(("language", "baseline", *KNOWLEDGE), rows)
 
