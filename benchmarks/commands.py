@@ -157,7 +157,8 @@ def data_growth(
         list[str] | None, typer.Option("--what", help="corpus, graph or study; can be repeated (default: all).")
     ] = None,
     largest: Annotated[
-        int | None, typer.Option("--largest", min=1, help="Leave out larger sizes (MB, rows or runs).")
+        int | None,
+        typer.Option("--largest", min=1, help="Leave out larger sizes (MB, rows or runs); needs one --what."),
     ] = None,
 ) -> Iterator[Any]:
     """How building a corpus of up to 1 GB, graphs from 34 million rows, and studies of 10,000 runs grow."""
@@ -165,6 +166,8 @@ def data_growth(
 
     if unknown := set(what or ()) - set(SIZES):
         raise InputError(f"--what {unknown.pop()}: unknown", f"one of {', '.join(SIZES)}")
+    if largest is not None and len(what or ()) != 1:
+        raise InputError("--largest is in MB, rows or runs", "name one of them with --what")
     result = bench_data_growth(what or list(SIZES), largest)
     yield result
     rows = []

@@ -14,7 +14,7 @@ from benchmarks.graph_dump import write_dump
 from benchmarks.growth import slope
 from langlift.errors import LangliftError
 from langlift.files import write_json
-from langlift.progress import ProgressBar
+from langlift.progress import ProgressBar, say
 from langlift.studies.folder import RUN, RUNS
 from langlift.studies.planning import plan_study
 from langlift.studies.running import status_of
@@ -66,12 +66,13 @@ def bench_data_growth(what: list[str], largest: int | None = None) -> DataGrowth
     with ProgressBar("bench data-growth", sum(map(len, sizes.values())), "sizes") as bar:
         for name, values in sizes.items():
             for size in values:
+                say(f"bench data-growth: {name}, {size:,}")
                 with TemporaryDirectory(prefix="langlift-bench-") as folder:
                     for label, (taken, peak) in measures[name](Path(folder), size).items():
                         seconds.setdefault(label, {})[size] = taken
                         if peak:
                             memory.setdefault(label, {})[size] = peak
-                bar.advance(note=f"{name} {size:,}")
+                bar.advance()
     slopes = {label: slope(dict(list(found.items())[1:])) for label, found in seconds.items() if len(found) > 2}
     return DataGrowthBench(seconds, memory, slopes)
 
@@ -98,7 +99,7 @@ def _graph(folder: Path, rows: int) -> dict[str, tuple[float, int]]:
 
 
 def _study(folder: Path, runs: int) -> dict[str, tuple[float, int]]:
-    """Planning a study of so many runs, and reading its status."""
+    """Planning a study of about so many runs, and reading its status."""
     path = folder / "study.yaml"
     path.write_text(STUDY_FILE.format(seeds=list(range(1, runs // 4 + 1))), encoding="utf-8")
     started = time.perf_counter()
