@@ -40,8 +40,7 @@ def extended(base: Any, lines: Sequence[str], pieces: int) -> Extension:
     with ProgressBar("reading the corpus", len(lines), "lines") as bar:
         for start in range(0, len(lines), BATCH):
             batch = lines[start : start + BATCH]
-            for line in batch:
-                words.update(_words(base, state, line))
+            words.update(_words(base, state, batch))
             bar.advance(len(batch))
     known = state.pieces | {entry["content"]: entry["id"] for entry in state["added_tokens"]}
     lacking = _new_characters(words, known)
@@ -66,37 +65,40 @@ def extended(base: Any, lines: Sequence[str], pieces: int) -> Extension:
     return Extension(state.tokenizer(base), characters, list(joined))
 
 
-def _words(base: Any, state: State, line: str) -> Iterator[Word]:
-    """The words of a line as sequences of the base's tokens; unknown parts are spelled in characters."""
-    encoding = base.backend_tokenizer.encode(line, add_special_tokens=False)
+def _words(base: Any, state: State, lines: Sequence[str]) -> Iterator[Word]:
+    """The words of lines as sequences of the base's tokens; unknown parts are spelled in characters."""
     wordpiece = state.kind == "wordpiece"
     by_mark = not wordpiece and not state.is_byte_level
     special = set(base.all_special_tokens) - {base.unk_token}
-    word: list[str] = []
-    spelled = bytearray()  # bytes of characters that the base lacks
-    last: int | None = None
-    for piece, token, number, (start, end) in zip(
-        encoding.tokens, encoding.ids, encoding.word_ids, encoding.offsets, strict=True
-    ):
-        byte = BYTE_PIECE.fullmatch(piece) if by_mark else None
-        if spelled and not byte:
-            word += _decoded(spelled)
-        if word and (number != last or (by_mark and piece.startswith(META)) or piece in special):
+    for line in lines:
+        encoding = base.backend_tokenizer.encode(line, add_special_tokens=False)
+        word: list[str] = []
+        spelled = bytearray()  # bytes of characters that the base lacks
+        last: int | None = None
+        for piece, token, number, (start, end) in zip(
+            encoding.tokens, encoding.ids, encoding.word_ids, encoding.offsets, strict=True
+        ):
+            byte = BYTE_PIECE.fullmatch(piece) if by_mark else None
+            if spelled and not byte:
+                word += _decoded(spelled)
+            if word and (number != last or (by_mark and piece.startswith(META)) or piece in special):
+                yield tuple(word)
+                word = []
+            last = number
+            if byte:
+                spelled.append(int(byte[1], 16))
+            elif token == base.unk_token_id:
+                text = piece  # in unigram the unknown text itself, in other kinds the unknown token
+                if piece == base.unk_token:
+                    text = normalised(base.backend_tokenizer, line[start:end])
+                word += [
+                    state.prefix * (wordpiece and place > 0) + character for place, character in enumerate(text)
+                ]
+            elif piece not in special:
+                word.append(piece)
+        word += _decoded(spelled)
+        if word:
             yield tuple(word)
-            word = []
-        last = number
-        if byte:
-            spelled.append(int(byte[1], 16))
-        elif token == base.unk_token_id:
-            text = piece  # in unigram the unknown text itself, in other kinds the unknown token
-            if piece == base.unk_token:
-                text = normalised(base.backend_tokenizer, line[start:end])
-            word += [state.prefix * (wordpiece and place > 0) + character for place, character in enumerate(text)]
-        elif piece not in special:
-            word.append(piece)
-    word += _decoded(spelled)
-    if word:
-        yield tuple(word)
 
 
 def _decoded(spelled: bytearray) -> list[str]:
