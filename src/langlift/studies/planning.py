@@ -19,6 +19,7 @@ from langlift.prompting.template import load_template
 from langlift.studies.step import (
     SCORED,
     Dependency,
+    Input,
     Inputs,
     PromptCall,
     Step,
@@ -98,6 +99,10 @@ class _Planner:
         """Whether the base is a decoder."""
         return is_decoder(self.base, self.study)
 
+    @cached_property
+    def _base(self) -> Input:
+        return base_model(self.base)
+
     def add_runs(self) -> None:
         """Add the runs of a base."""
         study = self.study
@@ -149,7 +154,7 @@ class _Planner:
             for one in languages:
                 self._leave_out(one, f"{recipe.objective} with {Path(self.base).name}: it is for {kind}")
             return None
-        inputs: dict[str, tuple[Dependency, ...]] = {"base": (base_model(self.base),)}
+        inputs: dict[str, tuple[Dependency, ...]] = {"base": (self._base,)}
         for one in languages:
             parts = [self._data(one, name, choice) for name in data.split("+")]
             if None in parts:
@@ -197,7 +202,7 @@ class _Planner:
     def _fuse(self, language: Language, adapters: Mapping[str, Step]) -> None:
         """The tasks on the fusion of adapters that differ only in their data (the keys)."""
         cell = {**next(iter(adapters.values())).cell, "data": ",".join(adapters)}
-        inputs: Inputs = {"base": (base_model(self.base),), "adapters": tuple(adapters.values())}
+        inputs: Inputs = {"base": (self._base,), "adapters": tuple(adapters.values())}
         for name, task in self.study.tasks.items():
             if "fused" not in task.use or language not in task.data:
                 continue
@@ -210,7 +215,7 @@ class _Planner:
 
     def _evaluate(self, language: Language, trained: Step | None) -> None:
         """Scores, alignment and tasks of a trained model, or of the base."""
-        inputs: Inputs = {"base": (base_model(self.base),)}
+        inputs: Inputs = {"base": (self._base,)}
         cell: dict[str, Any] = {"method": None, "data": None, "objective": None}
         if trained is not None:
             inputs = {"trained": (trained,), **inputs}
@@ -270,7 +275,7 @@ class _Planner:
         alignment = self.study.alignment
         if alignment is None:
             return
-        texts = {str(one): existing(source.paths[0]) for one, source in alignment.text.items()}
+        texts = {str(one): source.paths[0] for one, source in alignment.text.items()}
         for other in alignment.compared_with:
             if other == str(language) or (other == self.base and "trained" not in inputs):
                 continue
@@ -278,11 +283,13 @@ class _Planner:
             if decoder := next((one for one in bases if is_decoder(one, self.study)), None):
                 self._leave_out(language, f"alignment of {Path(decoder).name}: it is for masked language models")
                 continue
-            compared = {"other": (texts[other],)} if other in texts else {"other_base": (base_model(other),)}
+            compared: Inputs = {"other_base": (base_model(other),)}
+            if other in texts:
+                compared = {"other": (existing(texts[other]),)}
             settings: dict[str, Any] = {"language": str(language), "layers": alignment.layers}
             settings["sentences"] = alignment.sentences or None
             own = {"task": None, "metric": "cka", "with": other, "seed": cell.get("seed")}
-            all_inputs = {**inputs, "text": (texts[str(language)],), **compared}
+            all_inputs = {**inputs, "text": (existing(texts[str(language)]),), **compared}
             self._add("alignment", settings, all_inputs, {**cell, **own})
 
     def _task(self, language: Language, name: str, use: str, inputs: Inputs, cell: Values) -> None:
