@@ -12,6 +12,9 @@ INSTALL = $(if $(shell command -v uv),uv pip install --python $(BIN)/python,$(BI
 # TORCH_INDEX=... names another (ROCm, a CUDA version); an empty one leaves the choice to PyPI.
 TORCH_INDEX ?= $(if $(shell command -v nvidia-smi),,https://download.pytorch.org/whl/cpu)
 
+# The tests start many processes; where bytecode is not kept, each compiles the package again.
+export PYTHONDONTWRITEBYTECODE =
+
 # The folder of real data that tests marked `data` and the studies read; they are skipped without it.
 ifneq ($(wildcard ../shared/data/README.md),)
 export LANGLIFT_DATA ?= $(abspath ../shared/data)

@@ -115,7 +115,7 @@ def test_a_short_demo(langlift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         demonstration,
         "task_recipe",
         lambda *given, **options: dataclasses.replace(
-            task_recipe(*given, **options), epochs=1, train_examples=16, seeds=(1, 2)
+            task_recipe(*given, **options), epochs=1, train_examples=16, validation_examples=16, seeds=(1, 2)
         ),
     )
     monkeypatch.setattr(
