@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from langlift.corpus.text_files import Document, read_documents, split_documents
+from langlift.corpus.text_files import Document, read_documents, require_file, split_documents
 from langlift.errors import InputError
 from langlift.files import atomic_file
 from langlift.progress import ProgressBar, say
@@ -23,11 +23,12 @@ ROWS_OF = "rows of "
 def corpus_files(corpus: Sequence[Path], languages: Sequence[str]) -> list[Path]:
     """The text files named, and those in the folders named (only ``languages``, when given).
 
-    InputError if nothing is found.
+    InputError if nothing is found, or one is a pipe.
     """
     files: list[Path] = []
     for place in corpus:
         if not place.is_dir():
+            require_file(place)
             files.append(place)
         elif languages:
             files.extend(place / f"{language}.txt" for language in languages)
