@@ -80,6 +80,13 @@ def test_from_the_command_line_and_further(langlift, tiny_bert: Path, tmp_path: 
     assert langlift(*start, "--out", tmp_path / "again", "--init", out, *shlex.split(more)).code == 0
 
 
+def test_a_layer_that_is_not_there_does_not_take_the_folder(langlift, tiny_bert: Path, tmp_path: Path) -> None:
+    run = ["adapt", "mlt", "--base", tiny_bert, "--data", MALTESE, "--steps", 1, "--out", tmp_path / "run"]
+    refused = langlift(*run, "--set", "leave_out=9")
+    assert refused.code == 2 and "for a model with 2 layers" in refused.err
+    assert langlift(*run, "--set", "leave_out=1").code == 0
+
+
 def test_the_hint_for_several_layers_is_one_word_to_a_shell(tiny_bert: Path, tmp_path: Path) -> None:
     settings = adapterhub_config(SeqBnConfig(leave_out=(0, 1)), BACKBONES["bert"])
     write_json(tmp_path / "adapter_config.json", {"config": settings, "name": "a"})

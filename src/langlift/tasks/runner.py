@@ -103,6 +103,7 @@ def train_task(
             raise InputError(f"--train-data {name}: given twice", "name each data set once")
     base = BaseName.of(base)
     recipe = resolve_pooling(recipe, is_causal(base))
+    described.learner.settings(recipe)  # raises an error before anything is written if they cannot be combined
     adapters = [language_adapter] if isinstance(language_adapter, Path) else list(language_adapter or ())
     setup = setup_for(task, recipe, adapters)
     splits = described.learner.read(str(data), [str(name) for name in train_data or ()], strict, recipe.columns)
