@@ -297,4 +297,4 @@ def data_inputs(
 
 def name_of(data: str | Path) -> str:
     """The name of a folder; anything else, such as a hub id, is unchanged."""
-    return Path(data).name if Path(data).exists() else str(data)
+    return Path(data).absolute().name if Path(data).exists() else str(data)
