@@ -23,7 +23,7 @@ from langlift.backbones.loading import default_device, is_causal, load_model, lo
 from langlift.config.loading import recorded
 from langlift.errors import InputError
 from langlift.files import atomic_files, write_text
-from langlift.heads.classification import TaskModel, fit_head
+from langlift.heads.classification import MOST_FITTED, TaskModel, fit_head
 from langlift.model_cards import render_card
 from langlift.notebook import Shown
 from langlift.processes import require_single_process
@@ -31,7 +31,7 @@ from langlift.tasks.learner import PREDICTION_BATCH, Split, TaskData
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.setups import Setup, setup_for
 from langlift.tasks.task import Task, task_called
-from langlift.training.examples import Example, LengthGroups, Schedule
+from langlift.training.examples import Example, LengthGroups, Schedule, evenly_spread
 from langlift.training.precision import autocast, use_bf16
 from langlift.training.run import open_run
 from langlift.training.trainer import Batch, EarlyStopping, LiftTrainer, on_device, training_arguments
@@ -204,7 +204,7 @@ class _Seeds:
         bf16 = use_bf16(recipe.precision, model, lambda: learner.loss(model(checked), checked)[0], device)
         if recipe.fit_head and "fit_head" not in task.unused:
             with autocast(device, bf16):
-                fit_head(model, _batches(examples, encoder))
+                fit_head(model, _batches(_spread(examples), encoder))
 
         def validation(model: nn.Module) -> dict[str, float]:
             return learner.measure(dev, learner.predict(model, encoder, dev.inputs, labels, bf16))
@@ -259,6 +259,13 @@ class _Seeds:
             flops=sum(run["flops"] for run in runs),
             seconds=round(sum(run["seconds"] for run in runs), 1),
         )
+
+
+def _spread(examples: list[Example]) -> list[Example]:
+    """Evenly spaced examples with about ``MOST_FITTED`` items: files may be sorted, by label for example."""
+    items = sum(int((example["labels"] >= 0).sum()) for example in examples)
+    limit = ceil(len(examples) * MOST_FITTED / max(1, items))
+    return examples if limit >= len(examples) else [examples[i] for i in evenly_spread(len(examples), limit)]
 
 
 def _batches(examples: list[Example], encoder: Any) -> Iterator[Batch]:
