@@ -461,6 +461,7 @@ TAGS = ["B-PER", "I-PER", "O", "B-LOC", "O"]
     [
         (["# sent_id = 1", *map(" ".join, zip(WORDS, TAGS, strict=True))], {}),
         (["# id 4f2a0 domain=train", *(f"{w} _ _ {t}" for w, t in zip(WORDS, TAGS, strict=True))], {}),
+        (["# Swahili news, CC BY 4.0", "", *map(" ".join, zip(WORDS, TAGS, strict=True))], {}),
         ([f"sw:{w}\t{t}" for w, t in zip(WORDS, TAGS, strict=True)], {"prefixed": 5}),
         ([f"{i}\t{w}\t{t}" for i, (w, t) in enumerate(zip(WORDS, TAGS, strict=True), 1)], {"numbered": 5}),
         ([f"{w}\t{t}\tO" for w, t in zip(WORDS, TAGS, strict=True)], {}),
