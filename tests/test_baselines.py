@@ -48,3 +48,8 @@ def test_the_same_texts_give_the_same_scores():
 @pytest.mark.parametrize("texts", [["🐈 🐈", "🐕"], ["a b", "ç d"]])
 def test_texts_without_longer_words_are_told_apart_by_their_characters(texts):
     assert text_baseline(LabelledText(texts, ["x", "y"]), LabelledText(texts, ["x", "y"]))["tfidf"] == 100.0
+
+
+def test_a_training_sample_with_a_single_label_is_answered_with_it():
+    found = text_baseline(LabelledText(["it-tim"], ["sport"]), TEST)
+    assert found["tfidf"] == found["majority"] == pytest.approx(100 / 3)

@@ -1,6 +1,7 @@
 """Causal models: attention, loss, adapting, scoring and tasks with tiny Llama, Qwen and Gemma decoders."""
 
 import json
+from dataclasses import replace
 from math import exp
 from pathlib import Path
 
@@ -36,6 +37,18 @@ QUICK = AdaptRecipe(
     objective="causal", steps=8, batch_size=4, learning_rate=1e-2, validate_every=4, save_steps=4, max_tokens=48,
     reduction_factor=4, validation_examples=16,
 )  # fmt: skip
+
+
+def test_the_mean_loss_of_a_step_is_the_same_in_packed_and_padded_batches(
+    tiny_decoders: dict[str, Path], tmp_path: Path
+) -> None:
+    losses = []
+    for path in ("fast", "naive"):
+        recipe = replace(QUICK, steps=1, path=path, precision="float32")
+        adapt(find_language("mlt"), str(tiny_decoders["llama"]), MALTESE, tmp_path / path, recipe)
+        lines = (tmp_path / path / "progress.jsonl").read_text().splitlines()
+        losses += [record["loss"] for record in map(json.loads, lines) if "loss" in record]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def rows_of(folder: Path, lines: list[str]) -> list[list[int]]:

@@ -29,6 +29,7 @@ from langlift.evaluation.pseudo_perplexity import score_model
 from langlift.graph.recipe import GraphRecipe
 from langlift.graph.source_files import Edge
 from langlift.languages import find_language
+from langlift.tasks.runner import name_of
 from langlift.training.adaptation import AdaptResult, adapt
 from langlift.training.examples import Rounds, Schedule
 from langlift.training.language_model_loss import validation_losses
@@ -215,6 +216,14 @@ def test_data_of_the_same_name_are_told_apart(tmp_path):
         path.write_bytes(MALTESE.read_bytes())
         paths.append(path)
     assert [source.name for source in read_sources(paths, None, "mlm")] == ["text/mlt.txt", "more/mlt.txt"]
+
+
+def test_the_folder_that_one_is_in_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (here := tmp_path / "maltese").mkdir()
+    for split in ("train", "dev", "test"):
+        (here / f"{split}.jsonl").write_text('{"text": "Il-qattus raqad."}\n', encoding="utf-8")
+    monkeypatch.chdir(here)
+    assert [source.name for source in read_sources([Path()], None, "mlm")] == ["maltese"] == [name_of(".")]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A task's head that starts as a logistic regression on the vectors of the model as it is (LP-FT)."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
+from langlift.heads import classification
 from langlift.heads.classification import INVERSE_PENALTY, ClassificationHead, TaskModel, TokenHead, fit_head
 from langlift.masking import IGNORED
+from langlift.tasks import runner
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
 
@@ -70,3 +73,21 @@ def test_a_task_starts_from_the_fitted_head(tiny_bert: Path, topic_folder: Path,
         first = json.loads((tmp_path / str(fitted) / "seed-1/progress.jsonl").read_text().splitlines()[0])
         starts[fitted] = first["validation_macro_f1"]
     assert starts[True] > starts[False] + 20
+
+
+def test_of_many_examples_sorted_by_label_every_label_is_fitted(
+    tiny_bert: Path, topic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shutil.copytree(topic_folder, folder := tmp_path / "sorted")
+    header, *rows = (folder / "train.tsv").read_text(encoding="utf-8").splitlines()
+    column = header.split("\t").index("category")
+    rows.sort(key=lambda row: row.split("\t")[column])
+    (folder / "train.tsv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    fitted = []
+    monkeypatch.setattr(ClassificationHead, "fit", lambda head, vectors, labels: fitted.append(labels.bincount()))
+    for module in (classification, runner):
+        monkeypatch.setattr(module, "MOST_FITTED", 8, raising=False)
+    monkeypatch.setattr(runner, "PREDICTION_BATCH", 4)
+    recipe = TaskRecipe(epochs=1, seeds=(1,), fit_head=True, precision="float32")
+    train_task("topic", str(tiny_bert), folder, tmp_path / "run", recipe)
+    assert [counts.tolist() for counts in fitted] == [[4, 4]]

@@ -215,6 +215,14 @@ def test_rows_hold_large_vocabularies(tiny_bert: Path, tmp_path: Path):
     assert {name: len(some) for name, some in reserved.items()} == {"a": 2, "b": 2}
 
 
+def test_a_corpus_file_may_have_any_name(tiny_bert: Path, tmp_path: Path):
+    names = ["file", "allow_pickle", "a.npy", "Malti ġdid"]
+    documents = {name: [["Illum il-bniedem mar id-dar. " * 10]] for name in names}
+    for _ in range(2):  # cut, and read back
+        rows = reserved_rows(tmp_path / "rows.npz", load_tokenizer(str(tiny_bert)), documents, 16, 4)
+        assert {name: len(some) for name, some in rows.items()} == dict.fromkeys(names, 1)
+
+
 def test_usage(tiny_bert: Path, tmp_path: Path, langlift: Any):
     given = ["pretrain", "--from", tiny_bert, "--corpus", MALTESE, "--out", tmp_path / "run"]
     refused = langlift(*given, "--objective", "causal")

@@ -1,5 +1,6 @@
 """Bottleneck adapters that leave layers out: the adapters library's outputs and files, and what is refused."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,9 +24,12 @@ from langlift.checkpoints.adapter_folder import (
     save_adapter,
     save_fusion,
 )
+from langlift.checkpoints.configurations import adapterhub_config
 from langlift.checkpoints.exporting import export_adapter
 from langlift.checkpoints.importing import import_adapters
 from langlift.errors import InputError
+from langlift.files import write_json
+from langlift.training.adaptation import require_same_adapter
 
 
 @pytest.mark.parametrize("architecture", ADAPTERHUB)
@@ -71,8 +75,24 @@ def test_from_the_command_line_and_further(langlift, tiny_bert: Path, tmp_path: 
     assert made.code == 0, made.err
     assert 2 * made.json["trainable_parameters"] == every.json["trainable_parameters"]
     again = langlift(*start, "--out", tmp_path / "again", "--init", out)
-    assert again.code == 2 and "has leave_out [1] (not [])" in again.err and "--set leave_out=[1]" in again.err
-    assert langlift(*start, "--out", tmp_path / "again", "--init", out, "--set", "leave_out=[1]").code == 0
+    assert again.code == 2 and "has leave_out [1] (not [])" in again.err
+    _, _, more = again.err.strip().partition("Hint: add ")
+    assert langlift(*start, "--out", tmp_path / "again", "--init", out, *shlex.split(more)).code == 0
+
+
+def test_a_layer_that_is_not_there_does_not_take_the_folder(langlift, tiny_bert: Path, tmp_path: Path) -> None:
+    run = ["adapt", "mlt", "--base", tiny_bert, "--data", MALTESE, "--steps", 1, "--out", tmp_path / "run"]
+    refused = langlift(*run, "--set", "leave_out=9")
+    assert refused.code == 2 and "for a model with 2 layers" in refused.err
+    assert langlift(*run, "--set", "leave_out=1").code == 0
+
+
+def test_the_hint_for_several_layers_is_one_word_to_a_shell(tiny_bert: Path, tmp_path: Path) -> None:
+    settings = adapterhub_config(SeqBnConfig(leave_out=(0, 1)), BACKBONES["bert"])
+    write_json(tmp_path / "adapter_config.json", {"config": settings, "name": "a"})
+    with pytest.raises(InputError) as refused:
+        require_same_adapter(tmp_path, load_model(str(tiny_bert)), SeqBnConfig())
+    assert shlex.split(refused.value.hint) == ["add", "--set", "leave_out=[0, 1]"]
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,15 @@ def test_a_run_learns_and_counts_repairs(run: Path):
     assert seed["test_strict_entity_f1"] == pytest.approx(100 * strict)
 
 
+def test_settings_that_cannot_be_combined_are_refused_before_anything_is_written(
+    tiny_bert: Path, ner_folder: Path, tmp_path: Path
+):
+    recipe = TaskRecipe(label_subwords="every", pooling="mean")
+    with pytest.raises(InputError, match="there is no mean to classify"):
+        train_task("ner", str(tiny_bert), ner_folder, tmp_path / "run", recipe)
+    assert not (tmp_path / "run").exists()
+
+
 def test_new_text_gets_the_tags_that_were_measured(run: Path, ner_folder: Path, tmp_path: Path, langlift):
     out = tmp_path / "tags.conll"
     arguments = ["predict", run, "--seed", 1, "--text", ner_folder / "test.conll"]
@@ -452,6 +461,7 @@ TAGS = ["B-PER", "I-PER", "O", "B-LOC", "O"]
     [
         (["# sent_id = 1", *map(" ".join, zip(WORDS, TAGS, strict=True))], {}),
         (["# id 4f2a0 domain=train", *(f"{w} _ _ {t}" for w, t in zip(WORDS, TAGS, strict=True))], {}),
+        (["# Swahili news, CC BY 4.0", "", *map(" ".join, zip(WORDS, TAGS, strict=True))], {}),
         ([f"sw:{w}\t{t}" for w, t in zip(WORDS, TAGS, strict=True)], {"prefixed": 5}),
         ([f"{i}\t{w}\t{t}" for i, (w, t) in enumerate(zip(WORDS, TAGS, strict=True), 1)], {"numbered": 5}),
         ([f"{w}\t{t}\tO" for w, t in zip(WORDS, TAGS, strict=True)], {}),

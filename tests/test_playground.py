@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -169,6 +170,24 @@ def test_folders_that_cannot_be_shown_are_refused(adapted_runs: Path, tmp_path: 
     recipe.write_text(recipe.read_text().replace("mlt_Latn\n", "swh_Latn\n"))
     with pytest.raises(InputError, match="several languages: Maltese, Swahili"):
         read_playground([adapted_runs / "full", other])
+
+
+def test_after_a_score_the_page_is_suggested_with_text_that_it_can_show(
+    adapted_runs: Path, tmp_path: Path, langlift
+):
+    (few := tmp_path / "few.txt").write_text("Il-qattus raqad.\n", encoding="utf-8")
+    (whole := tmp_path / "a folder").mkdir()
+    for split in ("train", "dev", "test"):
+        (whole / f"{split}.jsonl").write_text('{"text": "Il-qattus raqad."}\n', encoding="utf-8")
+    (test_only := tmp_path / "test-only").mkdir()
+    shutil.copy(whole / "test.jsonl", test_only)
+    run = adapted_runs / "seq_bn_inv"
+    base = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))["inputs"]["base"]
+    for text, suggested in ((few, None), (whole, whole), (test_only, None)):
+        result = langlift("score", "--base", base, "--adapter", run, "--text", text)
+        command = shlex.split(result.err.partition("Next: langlift playground ")[2])
+        assert command == [str(run), *(("--text", str(suggested)) if suggested else ())]
+        read_playground([run], suggested)
 
 
 def test_the_language_of_families_and_tasks_is_known(adapted_runs: Path, tmp_path: Path):

@@ -139,6 +139,21 @@ def test_a_folder_that_holds_a_run_is_refused_without_resume(tmp_path):
     assert tree(tmp_path) == before
 
 
+def test_a_run_refused_before_it_started_leaves_its_folder_free(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "empty", tmp_path / "new"):
+        with pytest.raises(InputError), open_run(folder, RUN, resume=False):
+            raise InputError("the model has no layer 99")
+        opened(folder, RUN | {"adapt": {"steps": 20}}, resume=False)
+    with pytest.raises(InputError), open_run(folder, RUN | {"adapt": {"steps": 20}}, resume=True):
+        raise InputError("the run is already at step 30")
+    assert (folder / RECIPE).exists(), "what was there before stays"
+    with pytest.raises(InputError), open_run(tmp_path / "begun", RUN, resume=False):
+        write_text(tmp_path / "begun" / "tokenizer.json", "")
+        raise InputError("too little text")
+    assert (tmp_path / "begun" / RECIPE).exists()
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

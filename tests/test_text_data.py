@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 
@@ -159,6 +160,17 @@ def test_the_fingerprint_of_a_folder_changes_with_any_split(tmp_path):
     for split in SPLITS:
         seen.add(load_text_data(built_folder(tmp_path / "built", **{split: b'{"text": "iehor"}'})).sha256)
     assert len(seen) == 4
+
+
+def test_a_pipe_is_no_text_to_train_on(tmp_path, langlift):
+    """What is read second, for the hash that a resumed run must have again, would be empty."""
+    os.mkfifo(tmp_path / "pipe")
+    for place in ("-", tmp_path / "pipe"):
+        adapt = ("adapt", "mlt", "--base", "langlift-nano", "--data", place)
+        for command in (adapt, ("pretrain", "--corpus", place)):
+            refused = langlift(*command, "--out", tmp_path / "run")
+            assert (refused.code, f"{place}: a pipe can be read only once" in refused.err) == (2, True)
+    assert "a pipe" in langlift("score", "--base", "langlift-nano", "--text", "-", "--split", "test").err
 
 
 def test_all_lines_of_a_file_or_one_split_of_it_are_scored(tmp_path):

@@ -28,8 +28,9 @@ from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.config.loading import resolve
 from langlift.corpus.text_data import load_text_data
 from langlift.errors import InputError, LangliftError
+from langlift.heads.classification import CONTINUED
 from langlift.languages import find_language
-from langlift.masking import MaskedLanguageModel
+from langlift.masking import IGNORED, MaskedLanguageModel
 from langlift.training.adaptation import adapt, script_share
 from langlift.training.encoding import EncodedRow, StoredRows, encode
 from langlift.training.examples import PadBatch, masked_examples
@@ -90,23 +91,23 @@ def test_sparse_loss_and_gradients_equal_the_plain_models(tiny_model: Path, malt
 class Numbers(Dataset):
     """Examples 0..n-1, each with one label, some with two."""
 
-    def __init__(self, n: int) -> None:
-        self.n = n
+    def __init__(self, n: int, none: int = IGNORED) -> None:
+        self.n, self.none = n, none
 
     def __len__(self) -> int:
         return self.n
 
     def __getitem__(self, i: int):
-        return {"input_ids": torch.tensor([float(i)]), "labels": torch.tensor([1, 1 if i % 3 == 0 else -100])}
+        return {"input_ids": torch.tensor([float(i)]), "labels": torch.tensor([1, 1 if i % 3 == 0 else self.none])}
 
 
-def trained_weight(tmp_path: Path, batch_size: int, accumulation: int) -> float:
+def trained_weight(tmp_path: Path, batch_size: int, accumulation: int, none: int = IGNORED) -> float:
     torch.manual_seed(0)
     model = nn.Linear(1, 1)
 
     def loss(m, batch):
-        items = batch["labels"].ne(-100).sum()
-        return (m(batch["input_ids"]) * batch["labels"].ne(-100).sum(1, keepdim=True)).sum(), items
+        labelled = batch["labels"] >= 0
+        return (m(batch["input_ids"]) * labelled.sum(1, keepdim=True)).sum(), labelled.sum()
 
     arguments = training_arguments(
         tmp_path / f"{batch_size}",
@@ -117,7 +118,7 @@ def trained_weight(tmp_path: Path, batch_size: int, accumulation: int) -> float:
         save_every=100,
         accumulation=accumulation,
     )
-    arguments.optim = "sgd"
+    arguments.optim, arguments.max_grad_norm = "sgd", 0.0
     trainer = LiftTrainer(
         model,
         arguments,
@@ -125,7 +126,7 @@ def trained_weight(tmp_path: Path, batch_size: int, accumulation: int) -> float:
         validation=lambda m: {"loss": 0.0},
         best_by="loss",
         greater_is_better=False,
-        train_dataset=Numbers(24),
+        train_dataset=Numbers(24, none),
         collate=torch.utils.data.default_collate,
     )
     trainer.train()
@@ -134,6 +135,10 @@ def trained_weight(tmp_path: Path, batch_size: int, accumulation: int) -> float:
 
 def test_accumulation_changes_nothing(tmp_path: Path) -> None:
     assert trained_weight(tmp_path, 8, 1) == pytest.approx(trained_weight(tmp_path, 2, 4), rel=1e-5)
+
+
+def test_a_token_that_continues_a_word_is_no_item(tmp_path: Path) -> None:
+    assert trained_weight(tmp_path / "a", 8, 1, CONTINUED) == trained_weight(tmp_path / "b", 8, 1, IGNORED)
 
 
 @pytest.mark.parametrize("method", ["seq_bn", "seq_bn_inv", "lora", "full"])

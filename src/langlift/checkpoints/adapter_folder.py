@@ -1,6 +1,7 @@
 """Save and load folders of adapters and fusions, in AdapterHub's layout or PEFT's, with a trained MLM head."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -180,7 +181,8 @@ def read_config(folder: Path, backbone: Backbone) -> AdapterConfig:
         return config_from_peft(description, backbone, path)
     config = config_from_adapterhub(description, backbone, path)
     if isinstance(config, LoraConfig):
-        raise InputError(f"{folder}: LoRA in AdapterHub's layout", f"run: langlift import {folder} --out FOLDER")
+        command = f"langlift import {shlex.quote(str(folder))} --out FOLDER"
+        raise InputError(f"{folder}: LoRA in AdapterHub's layout", f"run: {command}")
     return config
 
 

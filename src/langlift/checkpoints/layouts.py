@@ -1,6 +1,7 @@
 """The layouts of adapter folders: file names, the keys of parameters, and reading weights."""
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -183,7 +184,8 @@ def _safetensors_readable(path: Path) -> Iterator[None]:
     except OSError:
         hint = "the adapter folder is incomplete"
         if list(path.parent.glob("*.bin")):
-            hint = f"its weights are in a .bin file; run: langlift import {path.parent} --base MODEL --out FOLDER"
+            folder = shlex.quote(str(path.parent))
+            hint = f"its weights are in a .bin file; run: langlift import {folder} --base MODEL --out FOLDER"
         raise InputError(f"{path}: missing or not readable", hint) from None
     except SafetensorError:
         raise InputError(f"{path}: damaged", "copy the adapter again, or retrain it") from None

@@ -80,4 +80,7 @@ def score(
     if result.truncated:
         note(f"{result.truncated} sentences were longer than the model's maximum input and were cut")
     if adapter and (Path(adapter) / "metrics.json").is_file() and "pseudo_perplexity" in record:
-        note(f"Next: langlift playground {shlex.quote(str(adapter))} --text {shlex.quote(str(text))}")
+        # The page shows sentences of the test split, so it needs a text that can be split.
+        splits = (text / "train.jsonl").is_file() if text.is_dir() else split is not None
+        sentences_of = f" --text {shlex.quote(str(text))}" if splits else ""
+        note(f"Next: langlift playground {shlex.quote(str(adapter))}{sentences_of}")

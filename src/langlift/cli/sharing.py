@@ -1,5 +1,6 @@
 """``langlift import``, ``export`` and ``push``."""
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ def import_adapter(
     if result.not_imported:
         note(f"Not imported: {', '.join(result.not_imported)}")
     first = result.adapters[0]
-    note(f"Next: langlift score --base {base or first.base or 'MODEL'} --adapter {first.folder} --text FILE")
+    model, folder = shlex.quote(str(base or first.base or "MODEL")), shlex.quote(first.folder)
+    note(f"Next: langlift score --base {model} --adapter {folder} --text FILE")
 
 
 @command("checkpoints.exporting:Exported", trusting=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from langlift.corpus.text_files import json_lines, read_documents, read_lines, split_documents
+from langlift.corpus.text_files import json_lines, read_documents, read_lines, require_file, split_documents
 from langlift.data_folder import SPLITS
 from langlift.errors import InputError
 from langlift.files import sha256_of
@@ -73,6 +73,7 @@ def load_text_data(data: Path, with_triples: bool = False) -> TextData:
     InputError if the path is neither, or its content is damaged (with file and line).
     """
     if not data.is_dir():
+        require_file(data)
         parts = split_documents(read_documents(data), SHARES, SPLIT_SEED)
         train, dev, test = ([line for document in part for line in document] for part in parts)
         return TextData(train, dev, test, sha256_of([data]))

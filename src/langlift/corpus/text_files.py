@@ -93,6 +93,12 @@ def iterate_lines(path: Path, longest: int = -1) -> Iterator[str]:
     yield last
 
 
+def require_file(path: Path) -> None:
+    """Raise an InputError for a pipe: a text whose hash is recorded is read twice, and again to resume."""
+    if path == STANDARD or (path.exists() and not path.is_file()):
+        raise InputError(f"{path}: a pipe can be read only once", "save the text in a file, and give that")
+
+
 def read_documents(path: Path) -> list[Document]:
     """The documents of a text file in order, none blank; InputError if they are too few to train on."""
     lines = read_lines(path)

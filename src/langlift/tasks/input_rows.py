@@ -132,10 +132,16 @@ def _conll_blocks(lines: Iterable[str]) -> Iterator[list[ConllLine]]:
                 sentence = [one for one in comments if not _is_comment(one[1], columns)]
             sentence.append((number, columns))
         else:
-            sentence = sentence or [one for one in comments if not _is_comment(one[1], one[1])]
+            alone = (one for one in comments if not _is_comment(one[1], one[1]) and not _is_prose(one[1]))
+            sentence = sentence or list(alone)
             if sentence:
                 yield sentence
             sentence, comments = [], []
+
+
+def _is_prose(columns: Sequence[str]) -> bool:
+    """Whether a line with ``#`` in a block without words is a comment, such as a licence at the top of a file."""
+    return len(columns) > 2 and not any(map(TAG.fullmatch, columns))
 
 
 def _is_comment(columns: Sequence[str], of_word: Sequence[str]) -> bool:

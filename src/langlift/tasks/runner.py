@@ -23,7 +23,7 @@ from langlift.backbones.loading import default_device, is_causal, load_model, lo
 from langlift.config.loading import recorded
 from langlift.errors import InputError
 from langlift.files import atomic_files, write_text
-from langlift.heads.classification import TaskModel, fit_head
+from langlift.heads.classification import MOST_FITTED, TaskModel, fit_head
 from langlift.model_cards import render_card
 from langlift.notebook import Shown
 from langlift.processes import require_single_process
@@ -31,7 +31,7 @@ from langlift.tasks.learner import PREDICTION_BATCH, Split, TaskData
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.setups import Setup, setup_for
 from langlift.tasks.task import Task, task_called
-from langlift.training.examples import Example, LengthGroups, Schedule
+from langlift.training.examples import Example, LengthGroups, Schedule, evenly_spread
 from langlift.training.precision import autocast, use_bf16
 from langlift.training.run import open_run
 from langlift.training.trainer import Batch, EarlyStopping, LiftTrainer, on_device, training_arguments
@@ -103,6 +103,7 @@ def train_task(
             raise InputError(f"--train-data {name}: given twice", "name each data set once")
     base = BaseName.of(base)
     recipe = resolve_pooling(recipe, is_causal(base))
+    described.learner.settings(recipe)  # raises an error before anything is written if they cannot be combined
     adapters = [language_adapter] if isinstance(language_adapter, Path) else list(language_adapter or ())
     setup = setup_for(task, recipe, adapters)
     splits = described.learner.read(str(data), [str(name) for name in train_data or ()], strict, recipe.columns)
@@ -203,7 +204,7 @@ class _Seeds:
         bf16 = use_bf16(recipe.precision, model, lambda: learner.loss(model(checked), checked)[0], device)
         if recipe.fit_head and "fit_head" not in task.unused:
             with autocast(device, bf16):
-                fit_head(model, _batches(examples, encoder))
+                fit_head(model, _batches(_spread(examples), encoder))
 
         def validation(model: nn.Module) -> dict[str, float]:
             return learner.measure(dev, learner.predict(model, encoder, dev.inputs, labels, bf16))
@@ -260,6 +261,13 @@ class _Seeds:
         )
 
 
+def _spread(examples: list[Example]) -> list[Example]:
+    """Evenly spaced examples with about ``MOST_FITTED`` items: files may be sorted, by label for example."""
+    items = sum(int((example["labels"] >= 0).sum()) for example in examples)
+    limit = ceil(len(examples) * MOST_FITTED / max(1, items))
+    return examples if limit >= len(examples) else [examples[i] for i in evenly_spread(len(examples), limit)]
+
+
 def _batches(examples: list[Example], encoder: Any) -> Iterator[Batch]:
     for batch in DataLoader(examples, batch_size=PREDICTION_BATCH, collate_fn=encoder.collate):  # type: ignore[arg-type]
         yield on_device(batch, default_device())
@@ -296,4 +304,4 @@ def data_inputs(
 
 def name_of(data: str | Path) -> str:
     """The name of a folder; anything else, such as a hub id, is unchanged."""
-    return Path(data).name if Path(data).exists() else str(data)
+    return Path(data).absolute().name if Path(data).exists() else str(data)

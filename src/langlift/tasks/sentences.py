@@ -184,7 +184,8 @@ class SentenceLearner(Learner[str, str]):
     def baselines(self, train: LabelledText, test: LabelledText) -> dict[str, float]:
         """Logistic regression on TF-IDF, and the majority class; both trained on ``train`` alone, deterministic.
 
-        TF-IDF over word 1- and 2-grams and character 2- to 5-grams within words.
+        TF-IDF over word 1- and 2-grams and character 2- to 5-grams within words. If ``train`` has a single label,
+        as a small sample may, both answer with it.
         """
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
@@ -197,12 +198,10 @@ class SentenceLearner(Learner[str, str]):
             ),
             LogisticRegression(C=10.0, max_iter=2000, class_weight="balanced"),
         )
-        model.fit(train.inputs, train.gold)
-        majority = Counter(train.gold).most_common(1)[0][0]
-        return {
-            "tfidf": macro_f1(test.gold, list(model.predict(test.inputs))),
-            "majority": macro_f1(test.gold, [majority] * len(test.gold)),
-        }
+        counts = Counter(train.gold)
+        majority = [counts.most_common(1)[0][0]] * len(test)
+        tfidf = list(model.fit(train.inputs, train.gold).predict(test.inputs)) if len(counts) > 1 else majority
+        return {"tfidf": macro_f1(test.gold, tfidf), "majority": macro_f1(test.gold, majority)}
 
 
 def split_by_label(items: Sequence[Item[str, str]]) -> dict[str, list[Item[str, str]]]:

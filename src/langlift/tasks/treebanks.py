@@ -117,7 +117,7 @@ class TreebankLearner(Learner[Sentence, Gold], Generic[Gold]):
         count = max(1, round(DEV_SHARE * len(train)))
         drawn = set(np.random.default_rng(DEV_SEED).choice(len(train), count, replace=False).tolist())
         reading.remark(
-            f"{place.name} has no dev file: {count} of its {len(train)} training sentences "
+            f"{place.absolute().name} has no dev file: {count} of its {len(train)} training sentences "
             f"(a tenth, drawn with seed {DEV_SEED}) are dev"
         )
         kept = [sentence for number, sentence in enumerate(train) if number not in drawn]

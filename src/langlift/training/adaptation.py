@@ -1,6 +1,7 @@
 """Adapt a base model to a language: train an adapter, or the whole model, on its text."""
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import closing
@@ -93,7 +94,8 @@ def require_same_adapter(folder: Path, model: PreTrainedModel, config: AdapterCo
     stored, wanted = ({"method": one.method, **one.settings()} for one in (found, config))
     if differing := [key for key, value in stored.items() if wanted.get(key, value) != value]:
         values = ", ".join(f"{key} {stored[key]} (not {wanted[key]})" for key in differing)
-        hint = " ".join(f"--set {key}={json.dumps(stored[key])}" for key in differing).replace('"', "")
+        given = (f"{key}={json.dumps(stored[key])}".replace('"', "") for key in differing)
+        hint = " ".join(f"--set {shlex.quote(one)}" for one in given)
         raise InputError(f"{folder}: the initial adapter has {values}", f"add {hint}")
 
 

@@ -9,22 +9,26 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from langlift.corpus.text_files import Document, read_documents, split_documents
+from langlift.corpus.text_files import Document, read_documents, require_file, split_documents
 from langlift.errors import InputError
 from langlift.files import atomic_file
 from langlift.progress import ProgressBar, say
 from langlift.training.examples import TokenMatrix
 from langlift.training.recipes import FurtherRecipe, PretrainRecipe
 
+ROWS_OF = "rows of "
+"""Before a file's name among the validation rows: NumPy has parameters called ``file`` and ``allow_pickle``."""
+
 
 def corpus_files(corpus: Sequence[Path], languages: Sequence[str]) -> list[Path]:
     """The text files named, and those in the folders named (only ``languages``, when given).
 
-    InputError if nothing is found.
+    InputError if nothing is found, or one is a pipe.
     """
     files: list[Path] = []
     for place in corpus:
         if not place.is_dir():
+            require_file(place)
             files.append(place)
         elif languages:
             files.extend(place / f"{language}.txt" for language in languages)
@@ -134,9 +138,10 @@ def reserved_rows(
                 "give more text, or a smaller row_tokens",
             )
         with atomic_file(cache) as staging, staging.open("wb") as file:
-            np.savez(file, allow_pickle=False, **{name: rows for name, rows in cut.items() if len(rows)})
+            found = {f"{ROWS_OF}{name}": rows for name, rows in cut.items() if len(rows)}
+            np.savez(file, allow_pickle=False, **found)
     with np.load(cache) as stored:
-        return {name: stored[name] for name in stored.files}
+        return {name.removeprefix(ROWS_OF): stored[name] for name in stored.files}
 
 
 def _cut(

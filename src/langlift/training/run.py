@@ -275,10 +275,13 @@ def open_run(
 
     Settings named in ``may_change`` may differ when an unfinished run is resumed; the recipe is then recorded
     again. The folder of an unfinished run is locked. With several processes the writer does this, and the others
-    wait for it. InputError if the folder contains another run or other files, or the recorded recipe differs;
-    LangliftError if another process has opened the run, or the folder cannot be written.
+    wait for it. After an InputError within, the records of a new run are removed: nothing was started.
+
+    InputError if the folder contains another run or other files, or the recorded recipe differs; LangliftError if
+    another process has opened the run, or the folder cannot be written.
     """
     with ExitStack() as stack:
+        new = is_writer() and not (folder / RECIPE).exists()
         if is_writer():
             _require_own_folder(folder)
             if not is_finished(folder):
@@ -296,7 +299,17 @@ def open_run(
         except LangliftError as error:
             if error.hint == SPACE_HINT:
                 error.hint = RESUME_HINT
+            if new and isinstance(error, InputError):
+                _withdraw(folder)
             raise
+
+
+def _withdraw(folder: Path) -> None:
+    """Remove the records of a run, so that its folder can be used again, unless there is more in it."""
+    records = {RECIPE, VERSIONS}
+    if {path.name for path in folder.iterdir()} == records:
+        for name in records:
+            (folder / name).unlink()
 
 
 def _remove_checkpoints(folder: Path) -> None:

@@ -20,6 +20,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from langlift.errors import InputError, LangliftError
 from langlift.files import atomic_file, files_in, settle, writing
+from langlift.masking import IGNORED
 from langlift.processes import count, is_writer, wait_for_all
 from langlift.progress import say
 from langlift.training.precision import autocast
@@ -159,6 +160,15 @@ class LiftTrainer(Trainer):
         if self.args.world_size > 1 and self.accelerator.sync_gradients:
             _sum_gradients(model)
         return loss * self.args.world_size  # the Trainer logs the mean over processes
+
+    def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> Any:
+        """The number of labelled items in a step, as the losses count them.
+
+        The Trainer alone would leave out the first token's label of a decoder, because transformers' own loss
+        shifts labels, and count tokens that continue a word (``CONTINUED``).
+        """
+        labels = [batch["labels"].clamp(min=IGNORED) for batch in batch_samples]
+        return super()._get_num_items_in_batch([{"labels": x, "shift_labels": x} for x in labels], device)
 
     def compute_loss(
         self,

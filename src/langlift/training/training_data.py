@@ -221,7 +221,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
         names = ["/".join(path.parts[-depth:]) for path in whole]
         if len(set(names)) == len(names):
             break
-    return names if len(paths) > 1 else [paths[0].name]
+    return names if len(paths) > 1 else [paths[0].absolute().name]
 
 
 def at_most(limit: int, rows: Sequence[EncodedRow], numbers: range) -> list[EncodedRow]:
