@@ -751,3 +751,23 @@ def test_flores_is_scored_and_kept_out_of_corpora(write, tmp_path):
     assert read_run(score.folder_in(tmp_path / "runs")).result["sentences"] == 4
     with pytest.raises(InputError, match="flores is only scored"):
         read_study(write(data={"text": "flores"}))
+
+
+def test_the_folders_of_runs_are_listed_once_for_all_runs(tmp_path, monkeypatch):
+    """Listing them for each unfinished one took minutes in a study of 10,000."""
+    steps = [Step("score", {"number": number}, {}, {"language": "mlt_Latn"}) for number in range(20)]
+    runs = tmp_path / "runs"
+    assert steps[0].folder_in(runs) == runs / steps[0].name, "there is no folder yet"
+    for step in steps[:10]:
+        (runs / step.name.replace("-mlt", "-first-name-mlt")).mkdir(parents=True)
+    listed, iterdir = [], Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: listed.append(path) or iterdir(path))
+    assert [step.folder_in(runs).name for step in steps] == [
+        *(step.name.replace("-mlt", "-first-name-mlt") for step in steps[:10]),
+        *(step.name for step in steps[10:]),
+    ]
+    assert listed == [runs]
+    later = runs / steps[10].name.replace("-mlt", "-of-another-process-mlt")
+    later.mkdir()
+    os.utime(runs, ns=(1, 1))
+    assert steps[10].folder_in(runs) == later

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Union
 
@@ -126,8 +126,17 @@ class Step:
     def folder_in(self, runs: Path) -> Path:
         """The run's folder, which keeps its first name even if the study has got more axes since."""
         mine = runs / self.name
-        others = () if mine.exists() else sorted(runs.glob(f"{self.kind}-*-{self.hash[:8]}"))
-        return next(iter(others), mine)
+        if mine.exists() or not runs.is_dir():
+            return mine
+        folders = _folders_by_hash(runs, runs.stat().st_mtime_ns)
+        return runs / folders.get((self.kind, self.hash[:8]), self.name)
+
+
+@lru_cache(maxsize=1)
+def _folders_by_hash(runs: Path, changed: int) -> dict[tuple[str, str], str]:
+    """The names of runs' folders by kind and beginning of the hash, listed again when ``changed``."""
+    names = sorted((path.name for path in runs.iterdir()), reverse=True)
+    return {(name.partition("-")[0], name.rpartition("-")[2]): name for name in names}
 
 
 def is_scored(step: Step) -> bool:
