@@ -13,6 +13,7 @@ import langlift
 from langlift.errors import InputError
 from langlift.evaluation.metrics import attachment_scores, entity_f1, macro_f1
 from langlift.reports.study_tables import results_table
+from langlift.studies.analysis import correlations
 from langlift.studies.analysis.analysing import analyse
 from langlift.studies.analysis.bootstrap import (
     Difference,
@@ -346,7 +347,7 @@ def test_correlations_take_sizes_from_facts_and_runs(analysis):
     assert all({"mlt_Latn", "fin_Latn"}.isdisjoint(c.points) for c in sizes)
 
 
-def test_data_size_from_built_runs_and_study_file(tmp_path):
+def test_data_size_from_built_runs_and_study_file(tmp_path, monkeypatch):
     study = StudyFolder(tmp_path)
     text = tmp_path / "text.txt"
     text.write_text("għal" * 10, encoding="utf-8")
@@ -360,7 +361,11 @@ def test_data_size_from_built_runs_and_study_file(tmp_path):
     runs = {run.name: run for run in read_runs([tmp_path])[0]}
     by_hash = {run.hash: run for run in runs.values()}
     assert data_megabytes(runs["score-002"], by_hash) == pytest.approx(2.0)
+    parsed, load = [], correlations.load_yaml
+    monkeypatch.setattr(correlations, "load_yaml", lambda text: parsed.append(text) or load(text))
     assert data_megabytes(runs["adapt-003"], by_hash) == pytest.approx(50e-6)
+    assert data_megabytes(runs["adapt-003"], by_hash) == pytest.approx(50e-6)
+    assert len(parsed) == 1, "for thousands of runs it took minutes"
     # What was built is no measure of a model.
     assert [r.measure.metric for r in sort_results(list(runs.values()))] == [
         "pseudo_perplexity",
