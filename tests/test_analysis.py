@@ -347,6 +347,24 @@ def test_correlations_take_sizes_from_facts_and_runs(analysis):
     assert all({"mlt_Latn", "fin_Latn"}.isdisjoint(c.points) for c in sizes)
 
 
+@pytest.mark.parametrize("axis", ["train_examples", "task.train_examples"])
+def test_baselines_of_different_amounts_of_training_data_are_not_averaged(tmp_path, axis):
+    """A mean of TF-IDF on 100 examples and on all is the baseline of no run."""
+    study = StudyFolder(tmp_path)
+    for examples, tfidf in ((100, 40.0), ("all examples", 70.0)):
+        for seed in (1, 2):
+            cell = {"language": "mlt_Latn", "task": "topic", "use": "alone", "metric": "macro_f1", "seed": seed}
+            result = {"value": 60.0, "baseline": {"tfidf": tfidf + seed}}
+            study.run("task", {**cell, axis: examples}, result)
+    prompted = {**cell, "use": "prompted", "base": "qwen", "seed": 1}
+    study.run("prompt", prompted, {"value": 60.0, "baseline": {"tfidf": 71.5}})
+    (found,) = sort_results(read_runs([tmp_path])[0])
+    name = axis.replace("_", " ").replace(".", " ")
+    expected = {f"tfidf, {name} 100": 41.5, "tfidf, all examples": 71.5}
+    assert found.baselines("mlt_Latn") == expected
+    assert results_table(found).columns[1:3] == [f"baseline: {one}" for one in expected]
+
+
 def test_data_size_from_built_runs_and_study_file(tmp_path, monkeypatch):
     study = StudyFolder(tmp_path)
     text = tmp_path / "text.txt"

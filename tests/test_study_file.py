@@ -175,7 +175,9 @@ def test_any_setting_is_an_axis(write):
     assert {step.cell["train_examples"] for step in tasks} == {8, "all examples"}
     assert {step.settings["train_examples"] for step in tasks} == {8, 0}
     assert {step.cell["lora_rank"] for step in tasks if step.cell["method"] == "lora"} == {2, 4}
-    named = planned(write(axes={"task.learning_rate": [1e-3, 1e-4]}))
+    named = planned(write(axes={"task.learning_rate": [1e-3, 1e-4], "task.train_examples": [8, 0]}))
+    cells = {s.cell["task.train_examples"] for s in named.steps if s.kind == "task"}
+    assert cells == {8, "all examples"}
     assert {s.settings["learning_rate"] for s in named.steps if s.kind == "task"} == {1e-3, 1e-4}
     assert {s.settings["learning_rate"] for s in named.steps if s.kind == "adapt"} == {1e-4}
 

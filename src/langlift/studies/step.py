@@ -20,6 +20,8 @@ DATA = "data"
 """The subfolder of a run for what it built: a corpus, a graph, a reduced data set or a vocabulary."""
 BUILDS = ("corpus", "graph", "cut", "vocab")
 """The kinds of runs that build something for other runs, in ``DATA``. All others write to their folder itself."""
+TRAIN_EXAMPLES, ALL_EXAMPLES = "train_examples", "all examples"
+"""The setting of how many examples a task and its baselines are trained on; and what stands for 0 in cells."""
 SCORED = "flores"
 """The source of sentences that are only scored."""
 IN_NAME = ("task", "use", "language", "method", "data", "objective", "variant", "with")
