@@ -7,6 +7,7 @@ from math import log10
 import numpy as np
 import pytest
 import scipy.stats
+import yaml
 from study_folder import LANGUAGES, StudyFolder, make_study
 
 import langlift
@@ -345,6 +346,31 @@ def test_correlations_take_sizes_from_facts_and_runs(analysis):
     # Maltese is not in XLM-R's data, and Finnish not among the published sizes.
     sizes = [c for c in analysis.correlations if c.x == PRE_TRAINING]
     assert all({"mlt_Latn", "fin_Latn"}.isdisjoint(c.points) for c in sizes)
+
+
+def test_single_runs_that_differ_in_a_setting_are_told_apart(tmp_path):
+    """The second counted as a repetition "with the same settings and seed", and was dropped."""
+    for name, language, settings, loss in (
+        ("few", "mlt_Latn", {"method": "seq_bn", "steps": 100, "lora_rank": 4}, 3.0),
+        ("many", "mlt_Latn", {"method": "seq_bn", "steps": 1000, "path": "plain"}, 2.0),
+        ("again", "mlt_Latn", {"method": "seq_bn", "steps": 1000}, 2.0),
+        ("other", "swh_Latn", {"method": "seq_bn", "steps": 1000}, 2.5),
+    ):
+        (tmp_path / name).mkdir()
+        inputs = {"language": language, "base": "b", "data": "text"}
+        recipe = {"command": "adapt", "inputs": inputs, "adapt": {**settings, "objective": "mlm", "seed": 1}}
+        (tmp_path / name / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        (tmp_path / name / "metrics.json").write_text(json.dumps({"validation_loss": loss}))
+    folders = [tmp_path / name for name in ("few", "many", "again", "other")]
+    (found,) = sort_results(read_runs(folders)[0])
+    assert found.varied == ["steps"] and found.repeated == 1
+    values = {(language, one.label): found.values(language, one) for language, one in found.filled}
+    assert values == {
+        ("mlt_Latn", "steps 100"): [3.0],
+        ("mlt_Latn", "steps 1,000"): [2.0],
+        ("swh_Latn", "steps 1,000"): [2.5],
+    }
+    assert "steps" not in read_runs(folders[2:])[0][0].cell, "nothing has to be told apart"
 
 
 @pytest.mark.parametrize("axis", ["train_examples", "task.train_examples"])
