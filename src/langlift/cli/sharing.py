@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import typer
@@ -48,7 +49,8 @@ def import_adapter(
     if result.not_imported:
         note(f"Not imported: {', '.join(result.not_imported)}")
     first = result.adapters[0]
-    note(f"Next: langlift score --base {base or first.base or 'MODEL'} --adapter {first.folder} --text FILE")
+    of = quote(base.name if base else first.base or "MODEL")
+    note(f"Next: langlift score --base {of} --adapter {quote(first.folder)} --text FILE")
 
 
 @command("checkpoints.exporting:Exported", trusting=True)
