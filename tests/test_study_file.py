@@ -165,6 +165,14 @@ def test_the_hash_of_a_folder_is_that_of_its_files(tmp_path):
     assert existing("org/data").sha256 == hashlib.sha256(b"org/data").hexdigest(), "a hub id is its own identity"
 
 
+def test_a_task_that_trains_the_whole_model_has_no_method_of_an_adapter(write, topic_folder):
+    """Its run was called "full, seq_bn" in tables."""
+    tasks = {"topic": {"data": str(topic_folder), "use": ["alone", "full"]}}
+    plan = planned(write(axes={"task.method": ["seq_bn", "mosa"]}, tasks=tasks, languages=["mlt"], score=None))
+    found = sorted((s.cell["use"], str(s.cell["task.method"])) for s in plan.steps if s.kind == "task")
+    assert found == [("alone", "mosa"), ("alone", "seq_bn"), ("full", "None")]
+
+
 def test_any_setting_is_an_axis(write):
     plan = planned(write(axes={"lora_rank": [2, 4], "method": ["lora", "seq_bn"], "train_examples": [8, 0]}))
     lora = [step for step in plan.steps if step.kind == "adapt" and step.cell["method"] == "lora"]

@@ -305,6 +305,8 @@ class _Planner:
             for axis in self.study.axes_of("task"):
                 if axis.setting == TRAIN_EXAMPLES and not own[axis.name]:  # as a number it is below all others
                     own[axis.name] = ALL_EXAMPLES
+                if axis.setting == "method" and use == "full":  # whatever the axis says, no adapter is trained
+                    own[axis.name] = None
             self._add(
                 "fuse" if use == "fused" else "task",
                 {"language": str(language), "task": name, **settings},
