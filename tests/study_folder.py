@@ -115,7 +115,7 @@ def make_study(path: Path) -> StudyFolder:
                 study.sentiment(language, {**trained, "use": "stacked"}, seed, 0.95, needs=[adapter])
             published = {"method": "seq_bn", "data": "text", "objective": "mlm", "alpha": 0.1, "use": "stacked"}
             study.sentiment(language, published, seed, 0.8, published=True)
-    fused = {"method": "seq_bn", "data": "text,graph", "objective": "mlm", "use": "fused"}
+    fused = {"method": "seq_bn", "data": "<a&b>_text,graph", "objective": "mlm", "use": "fused"}
     for seed in (1, 2, 3):
         folder = study.sentiment("mlt_Latn", fused, seed, 0.9)
         attention = {"<a&b>_text": [0.7, 0.2], "graph": [0.3, 0.8]}

@@ -149,8 +149,10 @@ def test_the_card_names_the_origin_and_the_command_takes_forward_only(
     source = tmp_path / "downloaded"
     shutil.copytree(GOLDEN / "roberta" / "seq_bn_inv", source)
     (source / "README.md").write_text("---\nlicense: cc0\nsize: 5\n---\n\nTrained by Ġanna.\n", encoding="utf-8")
-    result = langlift("import", source, "--out", tmp_path / "a", "--forward-only")
-    assert result.code == 0 and "Next: langlift score" in result.err
+    spaced = tmp_path / "an adapter"
+    result = langlift("import", source, "--out", spaced, "--forward-only")
+    assert result.code == 0 and f"--adapter '{spaced}' --text" in result.err, "it can be pasted"
+    spaced.rename(tmp_path / "a")
     card = (tmp_path / "a" / "README.md").read_text(encoding="utf-8")
     assert "folder `downloaded`" in card and "Trained by Ġanna." in card
     front = card.split("---")[1]

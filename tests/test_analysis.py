@@ -7,12 +7,14 @@ from math import log10
 import numpy as np
 import pytest
 import scipy.stats
+import yaml
 from study_folder import LANGUAGES, StudyFolder, make_study
 
 import langlift
 from langlift.errors import InputError
 from langlift.evaluation.metrics import attachment_scores, entity_f1, macro_f1
 from langlift.reports.study_tables import results_table
+from langlift.studies.analysis import correlations
 from langlift.studies.analysis.analysing import analyse
 from langlift.studies.analysis.bootstrap import (
     Difference,
@@ -346,7 +348,50 @@ def test_correlations_take_sizes_from_facts_and_runs(analysis):
     assert all({"mlt_Latn", "fin_Latn"}.isdisjoint(c.points) for c in sizes)
 
 
-def test_data_size_from_built_runs_and_study_file(tmp_path):
+def test_single_runs_that_differ_in_a_setting_are_told_apart(tmp_path):
+    """The second counted as a repetition "with the same settings and seed", and was dropped."""
+    for name, language, settings, loss in (
+        ("few", "mlt_Latn", {"method": "seq_bn", "steps": 100, "lora_rank": 4}, 3.0),
+        ("many", "mlt_Latn", {"method": "seq_bn", "steps": 1000, "path": "plain"}, 2.0),
+        ("again", "mlt_Latn", {"method": "seq_bn", "steps": 1000}, 2.0),
+        ("other", "swh_Latn", {"method": "seq_bn", "steps": 1000}, 2.5),
+    ):
+        (tmp_path / name).mkdir()
+        inputs = {"language": language, "base": "b", "data": "text"}
+        recipe = {"command": "adapt", "inputs": inputs, "adapt": {**settings, "objective": "mlm", "seed": 1}}
+        (tmp_path / name / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        (tmp_path / name / "metrics.json").write_text(json.dumps({"validation_loss": loss}))
+    folders = [tmp_path / name for name in ("few", "many", "again", "other")]
+    (found,) = sort_results(read_runs(folders)[0])
+    assert found.varied == ["steps"] and found.repeated == 1
+    values = {(language, one.label): found.values(language, one) for language, one in found.filled}
+    assert values == {
+        ("mlt_Latn", "steps 100"): [3.0],
+        ("mlt_Latn", "steps 1,000"): [2.0],
+        ("swh_Latn", "steps 1,000"): [2.5],
+    }
+    assert "steps" not in read_runs(folders[2:])[0][0].cell, "nothing has to be told apart"
+
+
+@pytest.mark.parametrize("axis", ["train_examples", "task.train_examples"])
+def test_baselines_of_different_amounts_of_training_data_are_not_averaged(tmp_path, axis):
+    """A mean of TF-IDF on 100 examples and on all is the baseline of no run."""
+    study = StudyFolder(tmp_path)
+    for examples, tfidf in ((100, 40.0), ("all examples", 70.0)):
+        for seed in (1, 2):
+            cell = {"language": "mlt_Latn", "task": "topic", "use": "alone", "metric": "macro_f1", "seed": seed}
+            result = {"value": 60.0, "baseline": {"tfidf": tfidf + seed}}
+            study.run("task", {**cell, axis: examples}, result)
+    prompted = {**cell, "use": "prompted", "base": "qwen", "seed": 1}
+    study.run("prompt", prompted, {"value": 60.0, "baseline": {"tfidf": 71.5}})
+    (found,) = sort_results(read_runs([tmp_path])[0])
+    name = axis.replace("_", " ").replace(".", " ")
+    expected = {f"tfidf, {name} 100": 41.5, "tfidf, all examples": 71.5}
+    assert found.baselines("mlt_Latn") == expected
+    assert results_table(found).columns[1:3] == [f"baseline: {one}" for one in expected]
+
+
+def test_data_size_from_built_runs_and_study_file(tmp_path, monkeypatch):
     study = StudyFolder(tmp_path)
     text = tmp_path / "text.txt"
     text.write_text("għal" * 10, encoding="utf-8")
@@ -360,7 +405,11 @@ def test_data_size_from_built_runs_and_study_file(tmp_path):
     runs = {run.name: run for run in read_runs([tmp_path])[0]}
     by_hash = {run.hash: run for run in runs.values()}
     assert data_megabytes(runs["score-002"], by_hash) == pytest.approx(2.0)
+    parsed, load = [], correlations.load_yaml
+    monkeypatch.setattr(correlations, "load_yaml", lambda text: parsed.append(text) or load(text))
     assert data_megabytes(runs["adapt-003"], by_hash) == pytest.approx(50e-6)
+    assert data_megabytes(runs["adapt-003"], by_hash) == pytest.approx(50e-6)
+    assert len(parsed) == 1, "for thousands of runs it took minutes"
     # What was built is no measure of a model.
     assert [r.measure.metric for r in sort_results(list(runs.values()))] == [
         "pseudo_perplexity",

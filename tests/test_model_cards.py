@@ -60,3 +60,11 @@ def test_a_base_with_such_a_name_from_adapting_to_import(
         assert Path(front["base_model"]).name == NASTY, folder
         assert "langlift" in front["tags"]
     assert json.loads((tmp_path / "e/adapter_config.json").read_text())["model_name"] == str(base)
+
+
+@pytest.mark.parametrize(
+    "card", ["---\nlicense: cc0\n---", "\ufeff---\nlicense: cc0\n---\n", "---\r\nlicense: cc0\r\n---\r\n"]
+)
+def test_facts_without_text_below_or_with_a_byte_order_mark_are_read(card: str):
+    """The licence was lost, and the front matter became text of the new card."""
+    assert split_front_matter(card) == ({"license": "cc0"}, "")

@@ -249,6 +249,31 @@ def test_single_runs_of_earlier_commands(tmp_path, langlift):
     assert "baseline: tfidf" in text and re.search(r"<(b|strong)[^>]*>61.5", text), "the best is a baseline"
 
 
+def test_attention_is_by_condition_with_all_seeds(tmp_path):
+    """A study's adapters have other names for each seed; bases have different numbers of layers."""
+    study = StudyFolder(tmp_path / "study")
+    for base, method, layers, share in (("a", "seq_bn", 2, 0.5), ("b", "seq_bn", 3, 0.5), ("b", "lora", 3, 0.125)):
+        for seed in (1, 2):
+            cell = {"base": base, "method": method, "data": "text,graph", "use": "fused"}
+            folder = study.sentiment("mlt_Latn", cell, seed, 0.9)
+            shares = {"text": share + seed / 8, "graph": 1 - share - seed / 8}
+            by_layer = {f"adapt_{name}_{seed}_ab12": [one] * layers for name, one in shares.items()}
+            report = {"fusion_attention": by_layer, "fusion_attention_by_seed": {str(seed): by_layer}}
+            (folder / "metrics.json").write_text(json.dumps({"report": report}), encoding="utf-8")
+    (tmp_path / "study/study.yaml").write_text("name: made-up\n")
+    (part,) = study_page._fusion(analyse([tmp_path / "study"]))
+    assert [figure.note for figure in part.figures] == ["mean of 2 seeds"] * 3
+    rows = list(csv.reader(io.StringIO(as_csv(part.tables[0]))))
+    assert rows[0][2:] == ["layer 1", "layer 2", "layer 3"]
+    sentiment = "sentiment, Maltese (mlt_Latn): "
+    assert [row[:2] for row in rows[1::2]] == [
+        [f"{sentiment}a, seq_bn", "text"],
+        [f"{sentiment}b, seq_bn", "text"],
+        [f"{sentiment}b, lora", "text"],
+    ]
+    assert [row[2:] for row in rows[1::2]] == [["0.6875", "0.6875", ""], ["0.6875"] * 3, ["0.3125"] * 3]
+
+
 def test_errors_are_one_line(tmp_path, langlift, study):
     out = tmp_path / "report.html"
     wrong = langlift("report", tmp_path / "nowhere", tmp_path, "--out", out, "--json")

@@ -165,6 +165,14 @@ def test_the_hash_of_a_folder_is_that_of_its_files(tmp_path):
     assert existing("org/data").sha256 == hashlib.sha256(b"org/data").hexdigest(), "a hub id is its own identity"
 
 
+def test_a_task_that_trains_the_whole_model_has_no_method_of_an_adapter(write, topic_folder):
+    """Its run was called "full, seq_bn" in tables."""
+    tasks = {"topic": {"data": str(topic_folder), "use": ["alone", "full"]}}
+    plan = planned(write(axes={"task.method": ["seq_bn", "mosa"]}, tasks=tasks, languages=["mlt"], score=None))
+    found = sorted((s.cell["use"], str(s.cell["task.method"])) for s in plan.steps if s.kind == "task")
+    assert found == [("alone", "mosa"), ("alone", "seq_bn"), ("full", "None")]
+
+
 def test_any_setting_is_an_axis(write):
     plan = planned(write(axes={"lora_rank": [2, 4], "method": ["lora", "seq_bn"], "train_examples": [8, 0]}))
     lora = [step for step in plan.steps if step.kind == "adapt" and step.cell["method"] == "lora"]
@@ -175,7 +183,9 @@ def test_any_setting_is_an_axis(write):
     assert {step.cell["train_examples"] for step in tasks} == {8, "all examples"}
     assert {step.settings["train_examples"] for step in tasks} == {8, 0}
     assert {step.cell["lora_rank"] for step in tasks if step.cell["method"] == "lora"} == {2, 4}
-    named = planned(write(axes={"task.learning_rate": [1e-3, 1e-4]}))
+    named = planned(write(axes={"task.learning_rate": [1e-3, 1e-4], "task.train_examples": [8, 0]}))
+    cells = {s.cell["task.train_examples"] for s in named.steps if s.kind == "task"}
+    assert cells == {8, "all examples"}
     assert {s.settings["learning_rate"] for s in named.steps if s.kind == "task"} == {1e-3, 1e-4}
     assert {s.settings["learning_rate"] for s in named.steps if s.kind == "adapt"} == {1e-4}
 
@@ -751,3 +761,23 @@ def test_flores_is_scored_and_kept_out_of_corpora(write, tmp_path):
     assert read_run(score.folder_in(tmp_path / "runs")).result["sentences"] == 4
     with pytest.raises(InputError, match="flores is only scored"):
         read_study(write(data={"text": "flores"}))
+
+
+def test_the_folders_of_runs_are_listed_once_for_all_runs(tmp_path, monkeypatch):
+    """Listing them for each unfinished one took minutes in a study of 10,000."""
+    steps = [Step("score", {"number": number}, {}, {"language": "mlt_Latn"}) for number in range(20)]
+    runs = tmp_path / "runs"
+    assert steps[0].folder_in(runs) == runs / steps[0].name, "there is no folder yet"
+    for step in steps[:10]:
+        (runs / step.name.replace("-mlt", "-first-name-mlt")).mkdir(parents=True)
+    listed, iterdir = [], Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: listed.append(path) or iterdir(path))
+    assert [step.folder_in(runs).name for step in steps] == [
+        *(step.name.replace("-mlt", "-first-name-mlt") for step in steps[:10]),
+        *(step.name for step in steps[10:]),
+    ]
+    assert listed == [runs]
+    later = runs / steps[10].name.replace("-mlt", "-of-another-process-mlt")
+    later.mkdir()
+    os.utime(runs, ns=(1, 1))
+    assert steps[10].folder_in(runs) == later

@@ -19,7 +19,7 @@ def render_card(template: str, **values: Any) -> str:
 
 def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     """Split a hub README into its YAML front matter and the text below."""
-    match = re.match(r"---\r?\n(.*?)\r?\n---\r?\n", text, flags=re.DOTALL)
+    match = re.match(r"\ufeff?---\r?\n(.*?)\r?\n---(?:\r?\n|\Z)", text, flags=re.DOTALL)
     if match is None:
         return {}, text.strip()
     try:

@@ -1,8 +1,8 @@
 """``langlift import``, ``export`` and ``push``."""
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import typer
@@ -49,8 +49,8 @@ def import_adapter(
     if result.not_imported:
         note(f"Not imported: {', '.join(result.not_imported)}")
     first = result.adapters[0]
-    model, folder = shlex.quote(str(base or first.base or "MODEL")), shlex.quote(first.folder)
-    note(f"Next: langlift score --base {model} --adapter {folder} --text FILE")
+    of = quote(base.name if base else first.base or "MODEL")
+    note(f"Next: langlift score --base {of} --adapter {quote(first.folder)} --text FILE")
 
 
 @command("checkpoints.exporting:Exported", trusting=True)

@@ -21,7 +21,7 @@ from langlift.reports.contrast_tables import contrast_tables
 from langlift.reports.tables import Table, as_csv, as_latex, capital, render
 from langlift.studies.analysis.analysing import Analysis, analyse
 from langlift.studies.analysis.effects import MEAN, AxisCurves, Curve
-from langlift.studies.analysis.measures import Results, Spread, language_of, sort_results
+from langlift.studies.analysis.measures import FURTHER, Results, Spread, language_of, sort_results
 from langlift.studies.contrasts import Contrast, published_contrasts
 from langlift.studies.folder import StudyRun, name_of
 from langlift.studies.published import MODELS, SOURCE, what_differs
@@ -290,29 +290,42 @@ def _axis_figures(axis_curves: AxisCurves) -> list[Figure]:
 
 
 def _fusion(analysis: Analysis) -> list[Part]:
-    by_title: dict[str, list[Mapping[str, Sequence[float]]]] = {}
-    for run in analysis.runs:
-        title = f"{run.cell.get('task', 'task')}, {tables.language_name(language_of(run))}"
-        for attention in _attention(run):
-            by_title.setdefault(title, []).append(attention)
     maps: dict[str, Mapping[str, Sequence[float]]] = {}
     figures: list[Figure] = []
-    for title, seeds in by_title.items():
-        same = [one for one in seeds if one.keys() == seeds[0].keys()]
-        maps[title] = {
-            name: [mean(layer) for layer in zip(*(one[name] for one in same), strict=True)] for name in same[0]
+    for results in (one for one in analysis.results if one.measure.metric not in FURTHER):
+        by_cell = {
+            (language, condition.label): seeds
+            for language, condition in results.filled
+            if (seeds := [one for run in results.runs(language, condition) for one in _attention(run)])
         }
-        note = f"mean of {len(same)} seed{'s' if len(same) > 1 else ''}"
-        figures.append(_heat_map(f"fusion-{len(figures)}", title, charts.by_layer(maps[title]), "layer", note))
+        several = len({label for _, label in by_cell}) > 1
+        for (language, label), seeds in by_cell.items():
+            title = f"{results.measure.task}, {tables.language_name(language)}{f': {label}' if several else ''}"
+            alike = [one for one in seeds if _shape(one) == _shape(seeds[0])]
+            maps[title] = {
+                name: [mean(layer) for layer in zip(*(one[name] for one in alike), strict=True)]
+                for name in alike[0]
+            }
+            note = f"mean of {len(alike)} seed{'s' if len(alike) > 1 else ''}"
+            shares = charts.by_layer(maps[title])
+            figures.append(_heat_map(f"fusion-{len(figures)}", title, shares, "layer", note))
     return [Part([tables.attention_table(maps)], figures)] if maps else []
 
 
+def _shape(attention: Mapping[str, Sequence[float]]) -> dict[str, int]:
+    return {name: len(layers) for name, layers in attention.items()}
+
+
 def _attention(run: StudyRun) -> list[Mapping[str, Sequence[float]]]:
-    """A fusion's learned attention, seed by seed."""
+    """A fusion's learned attention, seed by seed.
+
+    In a study, whose adapters have other names for each seed, by their data.
+    """
     metrics = read_json(run.folder / METRICS)
-    if by_seed := (metrics.get("report") or {}).get(f"{ATTENTION}_by_seed"):
-        return list(by_seed.values())
-    return [metrics[ATTENTION]] if metrics.get(ATTENTION) else []
+    by_seed = (metrics.get("report") or {}).get(f"{ATTENTION}_by_seed") or {}
+    found = [*by_seed.values()] or ([metrics[ATTENTION]] if metrics.get(ATTENTION) else [])
+    data = str(run.cell.get("data")).split(",")
+    return [dict(zip(data, one.values(), strict=True)) if len(data) == len(one) else one for one in found]
 
 
 def _training(analysis: Analysis) -> list[Part]:

@@ -312,7 +312,7 @@ def attention_table(maps: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
     """Attention by layer: a row for each adapter of each fusion."""
     layers = max(len(shares) for adapters in maps.values() for shares in adapters.values())
     rows = [
-        [*words(title, adapter), *(number(share, ".2f") for share in shares)]
+        [*words(title, adapter), *(number(share, ".2f") for share in shares), *[NONE] * (layers - len(shares))]
         for title, adapters in maps.items()
         for adapter, shares in adapters.items()
     ]

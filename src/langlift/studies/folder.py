@@ -7,20 +7,21 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from langlift.adapters.method import is_whole_model
+from langlift.adapters.method import is_whole_model, readers
 from langlift.errors import InputError
 from langlift.files import locked, read_json, write_json
 from langlift.languages import FLORES_CODE, find_language
-from langlift.studies.step import Step
+from langlift.prompting.running import MAY_CHANGE
+from langlift.studies.step import ALL_EXAMPLES, TRAIN_EXAMPLES, Step
 from langlift.studies.study import PROMPTED_USE
-from langlift.studies.study_file import STUDY
+from langlift.studies.study_file import NOT_AXES, SECTIONS, STUDY
 from langlift.tasks.recipe import TaskRecipe
 from langlift.training import run_folder
 from langlift.training.run_folder import METRICS, RECIPE, is_finished, read_metrics
@@ -36,6 +37,8 @@ PRECISION = "precision.txt"
 COSTS = ("tokens", "flops", "seconds", "peak_memory_bytes")
 AROUND_LANGUAGE = re.compile(rf"[-_.]?{FLORES_CODE.pattern}[-_.]?")
 RUN_NUMBER = re.compile(r"-?\d+$")
+IN_CELL = frozenset((*NOT_AXES, "columns", "label_subwords", "unparsed", *MAY_CHANGE))
+"""Settings that are in a single run's cell in another way, or do not change its result."""
 LOSS = "validation_loss"
 """The measure of runs that train on unlabelled text: the loss on their own dev split, in nats."""
 
@@ -147,7 +150,8 @@ def locked_folder(folder: Path, what: str, wait: float = 0.0) -> Iterator[None]:
 def read_runs(folders: Sequence[Path]) -> tuple[list[StudyRun], list[str]]:
     """All finished runs of study folders and single run folders, and the names of the unfinished ones.
 
-    A task or prompt run with several seeds becomes a run for each seed.
+    A task or prompt run with several seeds becomes a run for each seed. Settings in which single runs differ that
+    would otherwise be alike are in their cells.
 
     Raises:
         InputError: all folders that are neither, or are damaged.
@@ -172,7 +176,41 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[StudyRun], list[str]]:
         raise InputError(
             "; ".join(errors), "name folders of langlift study, adapt, task, prompt, fuse or pretrain"
         )
-    return finished, unfinished
+    return _told_apart(finished), unfinished
+
+
+def _told_apart(runs: Sequence[StudyRun]) -> list[StudyRun]:
+    """The runs; single ones with those settings in their cells in which some with equal cells differ."""
+    alike: dict[str, list[StudyRun]] = {}
+    for run in runs:
+        if not run.hash:
+            alike.setdefault(repr((run.kind, run.cell)), []).append(run)
+    differ: dict[tuple[str, Any], set[str]] = {}
+    for some in (one for one in alike.values() if len(one) > 1):
+        each = list(map(_settings, some))
+        names = {name for one in each for name in one if any(one[name] != other.get(name) for other in each)}
+        differ.setdefault((some[0].kind, some[0].cell.get("task")), set()).update(names)
+    told = []
+    for run in runs:
+        names = set() if run.hash else differ.get((run.kind, run.cell.get("task")), set())
+        own = {name: value for name, value in _settings(run).items() if name in names} if names else {}
+        told.append(replace(run, cell={**run.cell, **own}))
+    return told
+
+
+def _settings(run: StudyRun) -> dict[str, Any]:
+    """The settings of a single run that change its result, as in a study's cells."""
+    recipe = run_folder.read_recipe(run.folder) or run_folder.read_recipe(run.folder.parent)
+    recorded = recipe.get(run.kind) or {}
+    defaults = asdict(SECTIONS[run.kind]()) if run.kind in SECTIONS else {}  # an older run lacks newer settings
+    settings = {}
+    for name, value in (defaults | recorded).items():
+        methods = readers(name)
+        if name not in IN_CELL and (not methods or recorded.get("method") in methods):
+            settings[name] = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+    if settings.get(TRAIN_EXAMPLES) == 0:
+        settings[TRAIN_EXAMPLES] = ALL_EXAMPLES
+    return settings
 
 
 def runs_frame(*folders: str | Path) -> "DataFrame":

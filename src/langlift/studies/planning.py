@@ -17,7 +17,9 @@ from langlift.prompting.recipe import PromptRecipe
 from langlift.prompting.running import MAY_CHANGE
 from langlift.prompting.template import load_template
 from langlift.studies.step import (
+    ALL_EXAMPLES,
     SCORED,
+    TRAIN_EXAMPLES,
     Dependency,
     Input,
     Inputs,
@@ -307,8 +309,11 @@ class _Planner:
             settings = {key: one for key, one in read_settings(recipe).items() if key not in TASKS[name].unused}
             own = {"task": name, "use": use, "metric": TASKS[name].metric.name, "seed": self.seed}
             own |= self._cell(choice, "task", recipe)
-            if own.get("train_examples") == 0:  # as a number it would be below all others
-                own["train_examples"] = "all examples"
+            for axis in self.study.axes_of("task"):
+                if axis.setting == TRAIN_EXAMPLES and not own[axis.name]:  # as a number it is below all others
+                    own[axis.name] = ALL_EXAMPLES
+                if axis.setting == "method" and use == "full":  # whatever the axis says, no adapter is trained
+                    own[axis.name] = None
             self._add(
                 "fuse" if use == "fused" else "task",
                 {"language": str(language), "task": name, **settings},

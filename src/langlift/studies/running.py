@@ -152,11 +152,11 @@ def _remove_models(steps: Sequence[Step], plan: StudyPlan, runs: Path, unfinishe
     """With ``keep: adapters``, remove those finished runs' whole models that no unfinished run needs."""
     if plan.study.keep != "adapters":
         return
-    for step in (one for one in steps if one.trains_model and one.hash not in unfinished):
-        waiting = (one for one in plan.steps if one.hash in unfinished)
-        if not any(step.hash == need.hash for one in waiting for need in one.needs):
-            for path in step.models_in(runs):
-                path.unlink()
+    needed = {need.hash for one in plan.steps if one.hash in unfinished for need in one.needs}
+    needed.update(unfinished)
+    for step in (one for one in steps if one.trains_model and one.hash not in needed):
+        for path in step.models_in(runs):
+            path.unlink()
 
 
 def in_this_process(steps: Sequence[Step], runs: Path, watcher: Watcher) -> Iterator[tuple[Step, RunOutcome]]:

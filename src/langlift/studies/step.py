@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Union
 
@@ -20,6 +20,8 @@ DATA = "data"
 """The subfolder of a run for what it built: a corpus, a graph, a reduced data set or a vocabulary."""
 BUILDS = ("corpus", "graph", "cut", "vocab")
 """The kinds of runs that build something for other runs, in ``DATA``. All others write to their folder itself."""
+TRAIN_EXAMPLES, ALL_EXAMPLES = "train_examples", "all examples"
+"""The setting of how many examples a task and its baselines are trained on; and what stands for 0 in cells."""
 SCORED = "flores"
 """The source of sentences that are only scored."""
 IN_NAME = ("task", "use", "language", "method", "data", "objective", "variant", "with")
@@ -126,8 +128,17 @@ class Step:
     def folder_in(self, runs: Path) -> Path:
         """The run's folder, which keeps its first name even if the study has got more axes since."""
         mine = runs / self.name
-        others = () if mine.exists() else sorted(runs.glob(f"{self.kind}-*-{self.hash[:8]}"))
-        return next(iter(others), mine)
+        if mine.exists() or not runs.is_dir():
+            return mine
+        folders = _folders_by_hash(runs, runs.stat().st_mtime_ns)
+        return runs / folders.get((self.kind, self.hash[:8]), self.name)
+
+
+@lru_cache(maxsize=1)
+def _folders_by_hash(runs: Path, changed: int) -> dict[tuple[str, str], str]:
+    """The names of runs' folders by kind and beginning of the hash, listed again when ``changed``."""
+    names = sorted((path.name for path in runs.iterdir()), reverse=True)
+    return {(name.partition("-")[0], name.rpartition("-")[2]): name for name in names}
 
 
 def is_scored(step: Step) -> bool:

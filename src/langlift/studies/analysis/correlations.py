@@ -4,7 +4,7 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import permutations
 from math import atanh, log10, sqrt, tanh
 from pathlib import Path
@@ -154,11 +154,16 @@ def _built_bytes(run: StudyRun) -> float | None:
 def _given_bytes(study: Path, name: str, language: str) -> float | None:
     """The size of a study file's data for a language, if they still exist."""
     try:
-        content = load_yaml(study.read_text(encoding="utf-8"))
-        paths = content["data"][name][language]
+        paths = _content(study.read_text(encoding="utf-8"))["data"][name][language]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return None
     return _text_bytes(Path(str(paths[0] if isinstance(paths, list) else paths)))
+
+
+@lru_cache(maxsize=16)
+def _content(study: str) -> Any:
+    """The content of a study file, which is read for each of its runs."""
+    return load_yaml(study)
 
 
 @cache

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langlift.studies.folder import LOSS, StudyRun
-from langlift.studies.step import BUILDS
+from langlift.studies.step import ALL_EXAMPLES, BUILDS, TRAIN_EXAMPLES
 from langlift.studies.study import PROMPTED_USE
 from langlift.tasks.task import TASKS
 
@@ -210,11 +210,14 @@ class Results:
         return spread(values) if values else None
 
     def baselines(self, language: str) -> dict[str, float]:
-        """The mean over all runs of each of the language's baselines."""
-        runs = [run for condition in self.conditions for run in self.runs(language, condition)]
+        """The mean over all runs of each of the language's baselines; one for each size of train, if it varies."""
         found: dict[str, list[float]] = {}
-        for name, value in (item for run in runs for item in (run.result.get("baseline") or {}).items()):
-            found.setdefault(name, []).append(float(value))
+        size = [key for key in self.varied if key.rpartition(".")[2] == TRAIN_EXAMPLES]
+        for condition in self.conditions:
+            end = "".join(f", {label({key: condition.settings.get(key, ALL_EXAMPLES)}, [key])}" for key in size)
+            for run in self.runs(language, condition):
+                for name, value in (run.result.get("baseline") or {}).items():
+                    found.setdefault(f"{name}{end}", []).append(float(value))
         return {name: mean(values) for name, values in found.items()}
 
     def overall(self, condition: Condition) -> Spread | None:
