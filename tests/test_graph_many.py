@@ -211,6 +211,12 @@ def test_a_language_named_twice_is_read_once(tmp_path: Path) -> None:
     assert (result.rows, result.sentences) == (alone.rows, alone.kept)
 
 
+def test_a_language_has_its_cldr_names_by_whichever_code(tmp_path: Path) -> None:
+    result = build_graphs([find_language("no")], ["cldr"], tmp_path / "out")
+    alone = build_graph(find_language("nob"), ["cldr"], tmp_path / "alone")
+    assert (result.languages, result.rows) == ({"nob_Latn": alone.kept}, alone.rows)
+
+
 def test_sources_without_any_language_are_an_error(tmp_path: Path, langlift) -> None:
     table = tmp_path / "table.tsv"
     table.write_text("head\trelation\ttail\na\tIsA\tb\n", encoding="utf-8")
