@@ -159,6 +159,19 @@ def around(encoding):
     return parts
 
 
+def test_stored_truncation_and_padding_have_no_effect(tiny_bert, maltese_lines, tmp_path):
+    plain = load_tokenizer(str(tiny_bert))
+    stored = State.of(plain).tokenizer(plain)
+    stored.backend_tokenizer.enable_truncation(8)
+    stored.backend_tokenizer.enable_padding(pad_id=plain.pad_token_id, pad_token=plain.pad_token, length=8)
+    stored.save_pretrained(tmp_path)
+    assert '"Fixed": 8' in (tmp_path / "tokenizer.json").read_text(encoding="utf-8")
+    base = load_tokenizer("stored", str(tmp_path))
+    assert extended(base, maltese_lines, 100)[1:] == extended(plain, maltese_lines, 100)[1:]
+    made = train_tokenizer(maltese_lines, "auto", 500, base)
+    assert made("")["input_ids"] == [made.cls_token_id, made.sep_token_id]
+
+
 @pytest.mark.parametrize("kind", ["unigram", "bpe", "wordpiece"])
 def test_another_kind_than_the_bases(kind, tokenizers, maltese_lines, tmp_path):
     for base in (tokenizers["unigram"], tokenizers["wordpiece"]):

@@ -67,7 +67,7 @@ SCRIPTS = {"kor": "Hang", "prs": "Arab", "azb": "Arab"}
 class Language:
     """A language in one script: ISO 639-3 code, ISO 15924 script, English name.
 
-    The name may depend on how it was asked for (``no``: Norwegian, ``nob``: Norwegian Bokmål); the language is one.
+    The name may depend on how it was asked for (``no``: Norwegian, ``nob``: Norwegian Bokmål), the rest does not.
     """
 
     code: str
