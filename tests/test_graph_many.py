@@ -16,7 +16,7 @@ from benchmarks import graph_plain
 from benchmarks.graph_dump import write_dump
 from benchmarks.graph_running import _digest
 from langlift.data_folder import SPLITS
-from langlift.errors import InputError
+from langlift.errors import InputError, LangliftError
 from langlift.graph import building, conceptnet_dump, source_files
 from langlift.graph.building import build_graph, build_graphs
 from langlift.graph.sentence_templates import load_predicates
@@ -147,6 +147,20 @@ def test_what_is_finished_stays_and_nothing_is_parsed_twice(
     assert not list(out.glob(".*"))
     with pytest.raises(InputError, match="finished build with other settings"):
         build_graphs(None, [f"conceptnet:{dump}"], out, strict=True)
+
+
+def test_a_second_build_leaves_the_first_alone(
+    dump: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, write = tmp_path / "out", building.Build.write
+
+    def started_again(self, *arguments):
+        with pytest.raises(LangliftError, match="another process is building it"):
+            build_graphs([find_language("mlt")], [f"conceptnet:{dump}"], out)
+        return write(self, *arguments)
+
+    monkeypatch.setattr(building.Build, "write", started_again)
+    assert list(build_graphs([find_language("mlt")], [f"conceptnet:{dump}"], out).languages) == ["mlt_Latn"]
 
 
 @pytest.mark.slow
