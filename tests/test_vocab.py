@@ -352,6 +352,23 @@ def test_a_size_keeps_characters_and_the_pieces_in_most_use(kind, tokenizers, ma
         most_used_ids(state, use, least - 1)
 
 
+def test_a_size_does_not_read_all_merges_for_each_token():
+    class Merges(list):
+        reads = 0
+
+        def __iter__(self):
+            self.reads += 1
+            return super().__iter__()
+
+    pieces = [*"abcdefgh", *(a + b for a in "abcdefgh" for b in "abcdefgh")]
+    merges = Merges([piece[0], piece[1]] for piece in pieces[8:])
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    parts = {"normalizer": None, "pre_tokenizer": None, "added_tokens": []}
+    state = State({"model": {"type": "BPE", "vocab": vocabulary, "merges": merges}, **parts})
+    keep = most_used_ids(state, dict.fromkeys(range(8, 72), 1.0), 50)
+    assert keep == list(range(50)) and merges.reads <= 2
+
+
 def test_corpora_count_alike_in_a_size(tmp_path, langlift, maltese_lines):
     """A short corpus's words stay beside a long one's."""
     (tmp_path / "long.txt").write_text("\n".join(maltese_lines * 3), encoding="utf-8")

@@ -144,7 +144,7 @@ def kept_ids(state: State, used: set[int], words: Iterable[str]) -> list[int]:
     kept = {piece for piece, number in pieces.items() if number in used}
     kept |= {piece for piece in pieces if BYTE_PIECE.fullmatch(piece) or piece in letters or piece == META}
     if state.kind == "bpe":
-        kept |= _parts(kept, state)
+        kept |= _parts(kept, _made_of(state))
     elif state.kind == "wordpiece":
         # A word is unknown if the longest matches from the left do not reach its end; shorter ones might.
         for word in words:
@@ -170,11 +170,10 @@ def most_used_ids(state: State, use: Mapping[int, float], size: int) -> list[int
             f"choose a size above {len(kept):,}",
         )
     names = {number: piece for piece, number in pieces.items()}
+    made_of = _made_of(state) if state.kind == "bpe" else {}
     for number in sorted((n for n in use if n in names), key=lambda n: (-use[n], n)):
         if number not in kept:
-            needed = {number}
-            if state.kind == "bpe":
-                needed |= {pieces[part] for part in _parts({names[number]}, state)}
+            needed = {number} | {pieces[part] for part in _parts({names[number]}, made_of)}
             if len(kept | needed) <= size:
                 kept |= needed
         if len(kept) == size:
@@ -209,12 +208,17 @@ def trimmed_state(state: State, keep: Sequence[int]) -> State:
     return State(state | {"model": model, "added_tokens": added, "post_processor": processor})
 
 
-def _parts(kept: Iterable[str], state: State) -> set[str]:
-    """The tokens from which BPE merges produce the ``kept`` ones, in any order of merging."""
+def _made_of(state: State) -> dict[str, list[tuple[str, str]]]:
+    """For each token of BPE, the pairs of tokens that are merged into it."""
     marked = len(state.prefix)
     made_of: dict[str, list[tuple[str, str]]] = {}
     for left, right in state["model"]["merges"]:
         made_of.setdefault(left + right[marked:], []).append((left, right))
+    return made_of
+
+
+def _parts(kept: Iterable[str], made_of: Mapping[str, list[tuple[str, str]]]) -> set[str]:
+    """The tokens from which merges produce the ``kept`` ones, in any order of merging."""
     found: set[str] = set()
     waiting = list(kept)
     while waiting:
