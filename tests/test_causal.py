@@ -267,6 +267,14 @@ def test_the_preset_of_the_published_llama() -> None:
     assert 15_000 <= recipe.steps <= 100_000
 
 
+def test_a_character_counts_if_only_its_beginning_is_the_first_token(tiny_decoders: dict[str, Path]) -> None:
+    qwen = str(tiny_decoders["qwen3"])
+    found = score_texts(load_model(qwen).eval(), load_tokenizer(qwen), ["ዛ"])  # three bytes
+    assert found.tokens == 2
+    assert found.per_character == pytest.approx(found.perplexity**2)
+    assert found.per_byte == pytest.approx(found.perplexity ** (2 / 3))
+
+
 @pytest.mark.parametrize("path", ["fast", "naive"])
 def test_perplexity_is_that_of_the_model_itself(decoder: Path, maltese_lines: list[str], path: str) -> None:
     model, tokenizer = with_adapter(decoder).eval(), load_tokenizer(str(decoder))

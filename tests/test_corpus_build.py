@@ -239,6 +239,15 @@ def test_the_table_for_people(langlift, tmp_path: Path) -> None:
     assert f"Next: langlift adapt mlt_Latn --base {DEFAULT_BASE} --data '{out}' --out '{out}-adapter'" in built.err
 
 
+def test_a_negative_seed_is_bad_usage(langlift, tmp_path: Path) -> None:
+    source = text_file(tmp_path / "a.txt")
+    refused = langlift(
+        "corpus", "build", "mt", "--source", f"file:{source}", "--out", tmp_path / "out", "--seed", "-1", "--json"
+    )
+    assert refused.code == 2 and "--seed" in refused.error["error"]
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_shown_of_dropped_texts_is_short_and_harmless(langlift, tmp_path: Path) -> None:
     source = text_file(tmp_path / "a.txt")
     with source.open("a", encoding="utf-8") as file:

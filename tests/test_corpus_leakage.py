@@ -85,6 +85,8 @@ def write_everywhere(folder: Path) -> list[Path]:
         "objects.jsonl": json.dumps({"id": 3, "inner": [{"text": SENTENCE}]}) + "\n",
         "words.jsonl": json.dumps({"tokens": words}) + "\n",
         "tagged.conll": "\n".join(f"{word} O" for word in words) + "\n\nTmiem O\n",
+        "prefixed.conll": "\n".join(f"mt:{word} O" for word in words) + "\n\nmt:Tmiem O\n",
+        "numbered.conll": "# id 1\n" + "\n".join(f"{i}\t{word}\tO" for i, word in enumerate(words, 1)) + "\n",
         "tree.conllu": "# sent_id = 1\n" + "\n".join(f"{i}\t{w}\t_\t_" for i, w in enumerate(words, 1)) + "\n\n",
         "text.conllu": f"# text = {SENTENCE}\n1\tIl\t_\n\n",
     }

@@ -228,7 +228,7 @@ def test_a_gated_set_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     [("mlt", "mt", "mlt-Latn"), ("swh", "sw", "swh-Latn"), ("nob", "no", "nob-Latn"), ("arb", "ar", "arb-Arab"),
      ("als", "sq", "als-Latn"), ("sco", "sco", "sco-Latn"), ("yue", "zh-yue", "yue-Hant"),
      ("tgl", "tl", "tgl-Latn"), ("cmn", "zh", "zho-Hans"), ("gug", "gn", "gug-Latn"), ("prs", "fa", "prs-Arab"),
-     ("dik", "din", "dik-Latn"), ("din", "din", "dik-Latn")],
+     ("dik", "din", "dik-Latn"), ("din", "din", "dik-Latn"), ("bho", "bh", "bho-Deva")],
 )  # fmt: skip
 def test_names_of_languages(language: str, wiki: str, first: str) -> None:
     found = find_language(language)

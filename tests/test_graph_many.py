@@ -16,7 +16,7 @@ from benchmarks import graph_plain
 from benchmarks.graph_dump import write_dump
 from benchmarks.graph_running import _digest
 from langlift.data_folder import SPLITS
-from langlift.errors import InputError
+from langlift.errors import InputError, LangliftError
 from langlift.graph import building, conceptnet_dump, source_files
 from langlift.graph.building import build_graph, build_graphs
 from langlift.graph.sentence_templates import load_predicates
@@ -149,6 +149,20 @@ def test_what_is_finished_stays_and_nothing_is_parsed_twice(
         build_graphs(None, [f"conceptnet:{dump}"], out, strict=True)
 
 
+def test_a_second_build_leaves_the_first_alone(
+    dump: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, write = tmp_path / "out", building.Build.write
+
+    def started_again(self, *arguments):
+        with pytest.raises(LangliftError, match="another process is building it"):
+            build_graphs([find_language("mlt")], [f"conceptnet:{dump}"], out)
+        return write(self, *arguments)
+
+    monkeypatch.setattr(building.Build, "write", started_again)
+    assert list(build_graphs([find_language("mlt")], [f"conceptnet:{dump}"], out).languages) == ["mlt_Latn"]
+
+
 @pytest.mark.slow
 def test_a_killed_build_goes_on(tmp_path: Path) -> None:
     dump, out = tmp_path / "dump.tsv", tmp_path / "out"
@@ -209,6 +223,12 @@ def test_a_language_named_twice_is_read_once(tmp_path: Path) -> None:
     result = build_graphs([maltese, maltese], ["cldr"], tmp_path / "out", GraphRecipe(duplicates="keep"))
     alone = build_graph(maltese, ["cldr"], tmp_path / "alone", GraphRecipe(duplicates="keep"))
     assert (result.rows, result.sentences) == (alone.rows, alone.kept)
+
+
+def test_a_language_has_its_cldr_names_by_whichever_code(tmp_path: Path) -> None:
+    result = build_graphs([find_language("no")], ["cldr"], tmp_path / "out")
+    alone = build_graph(find_language("nob"), ["cldr"], tmp_path / "alone")
+    assert (result.languages, result.rows) == ({"nob_Latn": alone.kept}, alone.rows)
 
 
 def test_sources_without_any_language_are_an_error(tmp_path: Path, langlift) -> None:

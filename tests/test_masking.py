@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langlift.masking import IGNORED, MaskedLanguageModel
+from langlift.masking import IGNORED, MaskedLanguageModel, word_numbers
 
 SPECIAL = frozenset({0, 1, 2, 3, 4})
 MASK = 4
@@ -85,3 +85,8 @@ def test_random_replacements_are_ordinary_tokens_of_the_whole_vocabulary():
         seen, _ = masking(1.0, vocabulary=32, special=special)(row, seed=0, epoch=0, example=example)
         drawn |= set(seen.tolist())
     assert drawn - {MASK} == set(range(32)) - special
+
+
+def test_a_special_token_in_the_text_separates_words():
+    offsets, word_ids = [(0, 0), (0, 1), (1, 5), (5, 6), (0, 0)], [None, 0, None, 1, None]
+    assert word_numbers("a</s>b", offsets, word_ids).tolist() == [-1, 0, -1, 1, -1]

@@ -159,6 +159,19 @@ def around(encoding):
     return parts
 
 
+def test_stored_truncation_and_padding_have_no_effect(tiny_bert, maltese_lines, tmp_path):
+    plain = load_tokenizer(str(tiny_bert))
+    stored = State.of(plain).tokenizer(plain)
+    stored.backend_tokenizer.enable_truncation(8)
+    stored.backend_tokenizer.enable_padding(pad_id=plain.pad_token_id, pad_token=plain.pad_token, length=8)
+    stored.save_pretrained(tmp_path)
+    assert '"Fixed": 8' in (tmp_path / "tokenizer.json").read_text(encoding="utf-8")
+    base = load_tokenizer("stored", str(tmp_path))
+    assert extended(base, maltese_lines, 100)[1:] == extended(plain, maltese_lines, 100)[1:]
+    made = train_tokenizer(maltese_lines, "auto", 500, base)
+    assert made("")["input_ids"] == [made.cls_token_id, made.sep_token_id]
+
+
 @pytest.mark.parametrize("kind", ["unigram", "bpe", "wordpiece"])
 def test_another_kind_than_the_bases(kind, tokenizers, maltese_lines, tmp_path):
     for base in (tokenizers["unigram"], tokenizers["wordpiece"]):
@@ -337,6 +350,23 @@ def test_a_size_keeps_characters_and_the_pieces_in_most_use(kind, tokenizers, ma
         )
     with pytest.raises(InputError, match="special tokens, bytes and single characters"):
         most_used_ids(state, use, least - 1)
+
+
+def test_a_size_does_not_read_all_merges_for_each_token():
+    class Merges(list):
+        reads = 0
+
+        def __iter__(self):
+            self.reads += 1
+            return super().__iter__()
+
+    pieces = [*"abcdefgh", *(a + b for a in "abcdefgh" for b in "abcdefgh")]
+    merges = Merges([piece[0], piece[1]] for piece in pieces[8:])
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    parts = {"normalizer": None, "pre_tokenizer": None, "added_tokens": []}
+    state = State({"model": {"type": "BPE", "vocab": vocabulary, "merges": merges}, **parts})
+    keep = most_used_ids(state, dict.fromkeys(range(8, 72), 1.0), 50)
+    assert keep == list(range(50)) and merges.reads <= 2
 
 
 def test_corpora_count_alike_in_a_size(tmp_path, langlift, maltese_lines):

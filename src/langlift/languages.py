@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from unicodedata import normalize
@@ -65,11 +65,14 @@ SCRIPTS = {"kor": "Hang", "prs": "Arab", "azb": "Arab"}
 
 @dataclass(frozen=True)
 class Language:
-    """A language in one script: ISO 639-3 code, ISO 15924 script, English name."""
+    """A language in one script: ISO 639-3 code, ISO 15924 script, English name.
+
+    The name may depend on how it was asked for (``no``: Norwegian, ``nob``: Norwegian Bokmål), the rest does not.
+    """
 
     code: str
     script: str
-    name: str
+    name: str = field(compare=False)
 
     def __str__(self) -> str:
         return f"{self.code}_{self.script}"
@@ -98,7 +101,7 @@ def find_language(text: str) -> Language:
     plain, names = _plain(wanted), _names()
     codes = names.any.get(plain, set()) | SHARED.get(plain, set())
     words = {code for name, found in names.english.items() if plain and plain in name.split() for code in found}
-    named, all_named = ({_language(code, None) for code in found} for found in (codes, codes | words))
+    named, all_named = ({_language(code, None) for code in sorted(found)} for found in (codes, codes | words))
     if len(all_named) == 1 and named:
         return named.pop()
     if all_named:

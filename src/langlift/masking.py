@@ -207,6 +207,7 @@ def word_numbers(text: str, offsets: Offsets, word_ids: Sequence[int | None]) ->
     number, last = 0, -1  # last: the previous token, unless it is special
     for token, ((start, end), word) in enumerate(zip(offsets, word_ids, strict=True)):
         if word is None:
+            number += last >= 0  # a special token ends a word, also if it is spelt in the text
             last = -1
             continue
         if last >= 0 and (word != word_ids[last] or _starts_word(text, offsets[last], start, end)):

@@ -43,6 +43,9 @@ def load_tokenizer(base: BaseName | str, location: str | None = None) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=base.trust_remote_code)
     if not tokenizer.is_fast:
         raise InputError(f"{base}: has no fast tokenizer", "convert it to tokenizer.json first")
+    # Sentence encoders often store both; calls set their own, but uses of the tokenizer inside would have them.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
     if tokenizer.pad_token_id is None:
         # Many decoders have no pad token. Padding is always masked here, so any token will do.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)

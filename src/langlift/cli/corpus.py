@@ -33,7 +33,7 @@ def build(
         "Drop documents in other languages, by this fastText model, such as GlotLID's.",
         None,
     ),
-    seed: int = option("--seed", "Seed of the split and of the sample of dropped text.", 0),
+    seed: int = option("--seed", "Seed of the split and of the sample of dropped text.", 0, min=0),
     show_dropped: ShowDropped = False,
 ) -> Iterator[Any]:
     """Clean, filter and split text in the language from public data sets or your own files."""

@@ -27,6 +27,8 @@ WIKI_CODES = {
     "gug": "gn",
     "prs": "fa",
     "dik": "din",
+    "bho": "bh",
+    "egl": "eml",
 }
 """ISO 639-3 -> the wiki's subdomain, where it is not the shortest code."""
 

@@ -7,6 +7,7 @@ contains one of at least six words, or shares an eight-word sequence with one.
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from langlift.files import files_in
 CONTAINED = 6
 SHARED = 8
 TREEBANK_TEXT = "# text ="
+LANGUAGE_PREFIX = re.compile(r"[a-z]{2,3}(?:-[a-z]{2,})?:(.+)")
+"""A word with its language before it, as in WikiANN: ``mt:qattus``."""
 
 
 class HashTable:
@@ -183,21 +186,32 @@ def _read_columns(path: Path, treebank: bool = False) -> Iterator[str]:
     """Sentences of one word per line, with blank lines between them.
 
     The word is in the first column, or in a ``treebank`` (CoNLL-U) in the second column of numbered lines; its
-    ``# text`` lines are sentences too.
+    ``# text`` lines are sentences too. Of files that are no treebank, words may be numbered, or have their
+    language before them (``mt:``), as in the data of tasks.
     """
-    words: list[str] = []
+    rows: list[list[str]] = []
     for line in [*read_raw_lines(path), ""]:
         columns = line.split("\t") if treebank else line.split()
         if not line.strip():
-            if words:
-                yield " ".join(words)
-            words = []
+            yield from _sentences(rows)
+            rows = []
         elif not treebank:
-            words.append(columns[0])
+            rows.append(columns)
         elif line.startswith(TREEBANK_TEXT):
             yield line.removeprefix(TREEBANK_TEXT)
         elif len(columns) > 1 and columns[0].isdigit():
-            words.append(columns[1])
+            rows.append(columns[1:])
+
+
+def _sentences(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The words of a sentence, if it has any, without numbers or languages before them."""
+    numbered = [columns for columns in rows if not columns[0].startswith("#")]  # without comments
+    counted = all(len(columns) > 1 and columns[0] == str(i) for i, columns in enumerate(numbered, start=1))
+    if counted and len(numbered) > 1:
+        yield from _sentences([columns[1:] for columns in numbered])
+    elif words := [columns[0] for columns in rows]:
+        found = [LANGUAGE_PREFIX.fullmatch(word) for word in words]
+        yield " ".join([match[1] for match in found if match] if all(found) else words)
 
 
 READERS: dict[str, Callable[[Path], Iterable[str]]] = {

@@ -80,7 +80,8 @@ def encoded_texts(
 ) -> list[EncodedText]:
     """Texts cut at the model's longest input; all tokens but special ones are scored, with ``specials`` these too.
 
-    ``causal``: the first token has nothing to be predicted from, so neither it nor its characters count.
+    ``causal``: the first token has nothing to be predicted from, so neither it nor its characters count. If it is
+    only a part of a character (byte-level), of which the rest is scored, the character counts.
     """
     longest = longest_input(model, tokenizer)
     encodings = tokenizer(
@@ -90,7 +91,9 @@ def encoded_texts(
     encoded = []
     for text, ids, offsets in zip(texts, encodings["input_ids"], encodings["offset_mapping"], strict=True):
         positions = [p for p, i in enumerate(ids) if i not in special and not (causal and p == 0)]
-        start = offsets[0][1] if causal and ids and ids[0] not in special else 0
+        start = (
+            min(offsets[0][1], offsets[1][0]) if causal and positions[:1] == [1] and ids[0] not in special else 0
+        )
         end = max((end for _, end in offsets), default=0)
         truncated = len(ids) == longest and end < len(text.rstrip())
         covered = text[start : end if truncated else len(text)]

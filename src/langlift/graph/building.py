@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from langlift.data_folder import MANIFEST, SPLITS, write_dropped
 from langlift.errors import InputError, printable
-from langlift.files import check_new_folder, new_folder, process_peak_memory_bytes, read_json, write_json, writing
+from langlift.files import (
+    check_new_folder,
+    locked,
+    new_folder,
+    process_peak_memory_bytes,
+    read_json,
+    write_json,
+    writing,
+)
 from langlift.graph.cldr import cldr_locales, locale_of, read_cldr
 from langlift.graph.conceptnet import conceptnet_codes, language_of_code
 from langlift.graph.plan import Plan, make_plan
@@ -186,7 +194,10 @@ def build_graphs(
     work = _open(out, asked)
     from langlift.graph.edge_store import open_store
 
-    with open_store(work, plan, out, threads) as store:
+    busy = f"{out}: another process is building it"
+    with locked(work, busy), open_store(work, plan, out, threads) as store:
+        for left in [*out.glob(".*.writing"), work / "spill"]:  # by a build that was killed
+            shutil.rmtree(left, ignore_errors=True)
         build = Build(plan, store, started)
         codes = languages and sorted({code for language in languages for code in conceptnet_codes(language)})
         located = [find_language(name) for name in cldr_locales()] if plan.numbers("cldr") else []
@@ -427,8 +438,6 @@ def _open(out: Path, asked: Mapping[str, Any]) -> Path:
                 f"{out}: contains an unfinished build with other settings or sources",
                 "choose a new --out, or delete it",
             )
-        for left in [*out.glob(".*.writing"), work / "spill"]:
-            shutil.rmtree(left, ignore_errors=True)
         return work
     # A build that was interrupted before it recorded what was asked leaves the working folder empty.
     if not (work.is_dir() and [path.name for path in out.iterdir()] == [WORK]):
