@@ -1,5 +1,6 @@
 """Folders written whole or not at all."""
 
+import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from langlift.errors import InputError, LangliftError
-from langlift.files import atomic_file, atomic_files, check_new_folder, new_folder, write_text
+from langlift.files import atomic_file, atomic_files, check_new_folder, new_folder, sha256_of, write_text
 
 
 def test_a_folder_is_there_when_it_is_whole(tmp_path: Path) -> None:
@@ -94,3 +95,12 @@ def test_what_cannot_be_replaced_is_refused_at_once(tmp_path: Path, monkeypatch:
     with pytest.raises(InputError, match="disk: is a mount point") as refusal:
         check_new_folder(Path("disk"))
     assert "disk/data" in refusal.value.hint
+
+
+def test_a_line_that_moves_from_one_file_to_the_next_changes_their_hash(tmp_path: Path) -> None:
+    train, dev = tmp_path / "train.tsv", tmp_path / "dev.tsv"
+    (train.write_bytes(b"a\nb\n"), dev.write_bytes(b"c\n"))
+    assert sha256_of([train]) == hashlib.sha256(b"a\nb\n").hexdigest(), "as sha256sum says"
+    before = sha256_of([train, dev])
+    (train.write_bytes(b"a\n"), dev.write_bytes(b"b\nc\n"))
+    assert sha256_of([train, dev]) != before

@@ -26,7 +26,7 @@ from langlift.studies.folder import read_run
 from langlift.studies.planning import plan_study
 from langlift.studies.pricing import MOST_ROWS, STEP_SECONDS, gpus_by_name, price_plan
 from langlift.studies.running import run_study
-from langlift.studies.step import Input, Step, existing
+from langlift.studies.step import RUN, Input, Step, existing
 from langlift.studies.study import study_text
 from langlift.studies.study_file import SHIPPED, read_study
 from langlift.training import cost
@@ -781,3 +781,13 @@ def test_the_folders_of_runs_are_listed_once_for_all_runs(tmp_path, monkeypatch)
     later.mkdir()
     os.utime(runs, ns=(1, 1))
     assert steps[10].folder_in(runs) == later
+
+
+def test_a_folder_with_the_same_eight_digits_is_another_runs(tmp_path):
+    """Among 10,000 runs of a kind two agree in them with a probability of one in a hundred."""
+    step = Step("score", {}, {}, {"language": "mlt_Latn"})
+    other = tmp_path / step.name.replace("mlt", "swh")
+    other.mkdir()
+    assert step.folder_in(tmp_path) == other, "unfinished, or begun under another name"
+    (other / RUN).write_text(json.dumps({"hash": step.hash[:8] + "0" * 56}), encoding="utf-8")
+    assert step.folder_in(tmp_path) == tmp_path / step.name

@@ -142,13 +142,14 @@ def write_text(target: Path, content: str) -> None:
 
 
 def sha256_of(files: Iterable[Path]) -> str:
-    """The SHA-256 of the concatenated bytes of some files."""
-    digest = hashlib.sha256()
+    """The SHA-256 of a file; of several, that of their digests, so that a line moved between them changes it."""
+    digests = []
     for file in files:
         with file.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()
+            digests.append(hashlib.file_digest(stream, "sha256"))
+    if len(digests) == 1:
+        return digests[0].hexdigest()
+    return hashlib.sha256(b"".join(digest.digest() for digest in digests)).hexdigest()
 
 
 @contextmanager

@@ -15,8 +15,7 @@ from langlift.corpus.text_files import iterate_lines
 from langlift.data_folder import MANIFEST, SPLITS
 from langlift.files import new_folder, read_json, sha256_of, write_json
 from langlift.languages import find_language
-from langlift.studies.folder import RUN
-from langlift.studies.step import Dependency, Input, Step
+from langlift.studies.step import RUN, Dependency, Input, Step
 
 ORDER_SEED = 0
 """Seed of one order for all sizes, so that a smaller part is contained in every larger one."""

@@ -21,8 +21,8 @@ from langlift.graph.recipe import GraphRecipe
 from langlift.languages import find_language
 from langlift.prompting.running import prompt
 from langlift.studies.cutting import cut_data
-from langlift.studies.folder import COSTS, FAILED, PRECISION, RUN, SENTENCES, is_done, locked_folder, prepare
-from langlift.studies.step import UNSAFE, Input, Step
+from langlift.studies.folder import COSTS, FAILED, PRECISION, SENTENCES, is_done, locked_folder, prepare
+from langlift.studies.step import RUN, UNSAFE, Input, Step
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import train_task
 from langlift.training.adaptation import adapt

@@ -19,7 +19,7 @@ from langlift.errors import InputError
 from langlift.files import locked, read_json, write_json
 from langlift.languages import FLORES_CODE, find_language
 from langlift.prompting.running import MAY_CHANGE
-from langlift.studies.step import ALL_EXAMPLES, TRAIN_EXAMPLES, Step
+from langlift.studies.step import ALL_EXAMPLES, RUN, TRAIN_EXAMPLES, Step
 from langlift.studies.study import PROMPTED_USE
 from langlift.studies.study_file import NOT_AXES, SECTIONS, STUDY
 from langlift.tasks.recipe import TaskRecipe
@@ -29,7 +29,7 @@ from langlift.training.run_folder import METRICS, RECIPE, is_finished, read_metr
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-RUNS, RUN, FAILED = "runs", "run.json", "failed.json"
+RUNS, FAILED = "runs", "failed.json"
 SENTENCES = "sentences.jsonl"
 """In a score run: tokens, characters and log probability of each sentence."""
 PRECISION = "precision.txt"

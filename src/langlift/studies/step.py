@@ -11,11 +11,13 @@ from typing import Any, Union
 
 from langlift.adapters.method import METHODS, is_whole_model, readers
 from langlift.backbones.loading import model_location
-from langlift.files import sha256_of
+from langlift.files import read_json, sha256_of
 from langlift.prompting.recipe import PromptRecipe
 from langlift.studies.study import PromptedModel
 from langlift.training.recipes import CAUSAL, AdaptRecipe
 
+RUN = "run.json"
+"""The record of a finished run, with its hash."""
 DATA = "data"
 """The subfolder of a run for what it built: a corpus, a graph, a reduced data set or a vocabulary."""
 BUILDS = ("corpus", "graph", "cut", "vocab")
@@ -131,7 +133,8 @@ class Step:
         if mine.exists() or not runs.is_dir():
             return mine
         folders = _folders_by_hash(runs, runs.stat().st_mtime_ns)
-        return runs / folders.get((self.kind, self.hash[:8]), self.name)
+        found = runs / folders.get((self.kind, self.hash[:8]), self.name)
+        return found if read_json(found / RUN).get("hash", self.hash) == self.hash else mine
 
 
 @lru_cache(maxsize=1)
