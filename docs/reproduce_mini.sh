@@ -13,11 +13,12 @@
 #          few     docs/studies/mini-few-labels.yaml
 #          tags    docs/studies/mini-few-tags.yaml
 #          fusion  docs/studies/mini-fusion.yaml, mini-fusion-size.yaml and mini-graph-objectives.yaml
+#          alignment  docs/studies/mini-alignment.yaml and mini-alignment-adapted.yaml
 #          contrast  100 labelled topics, and entities, in Xhosa and Zulu, on which the preset's contrast was chosen
 source "$(dirname "${BASH_SOURCE[0]}")/reproduce_common.sh"
 OUT=${1:?name a folder for the results}
 shift
-PARTS=${*:-card gate ten full tasks few tags fusion contrast}
+PARTS=${*:-card gate ten full tasks few tags fusion alignment contrast}
 BASE_LANGUAGES="eng_Latn fra_Latn spa_Latn fin_Latn est_Latn hun_Latn ind_Latn bul_Cyrl ell_Grek tur_Latn heb_Hebr slk_Latn \
   lvs_Latn ukr_Cyrl rus_Cyrl hau_Latn som_Latn amh_Ethi zul_Latn xho_Latn"
 mkdir -p "$OUT"
@@ -73,6 +74,11 @@ for part in $PARTS; do
     tags) langlift study run "$HERE/studies/mini-few-tags.yaml" --out "$OUT/mini-few-tags" ;;
     fusion)
       for study in mini-fusion mini-fusion-size mini-graph-objectives; do
+        langlift study run "$HERE/studies/$study.yaml" --out "$OUT/$study"
+      done
+      ;;
+    alignment)
+      for study in mini-alignment mini-alignment-adapted; do
         langlift study run "$HERE/studies/$study.yaml" --out "$OUT/$study"
       done
       ;;

@@ -14,7 +14,7 @@ from statistics import geometric_mean, mean, stdev
 from typing import Any
 
 import yaml
-from scipy.stats import t
+from scipy.stats import spearmanr, t
 
 from langlift.languages import find_language
 from langlift.reports.charts import bar_panels, write_picture
@@ -26,8 +26,8 @@ PICTURE = DOCS / "assets" / "mini-few-labels.svg"
 TABLE = re.compile(r"(<!-- table (\w+)[^>]*-->\n).*?(<!-- end of table -->)", re.DOTALL)
 LANGUAGES = ("mlt", "yor", "ibo", "sna", "kab", "swh", "uig", "cym", "gla", "hau")
 SEEN = {
-    **dict.fromkeys(("swh", "uig", "cym", "gla"), " (seen by the encoder)"),
-    "hau": " (in the masked training, too)",
+    **dict.fromkeys(("swh", "uig", "cym", "gla"), " (in XLM-R's data)"),
+    "hau": " (and in the masked training)",
 }
 WITHOUT = "Without contrast: "
 """Before the names of studies whose text adapters were trained before the preset had the contrast."""
@@ -41,10 +41,9 @@ def keep(studies: Sequence[str]) -> None:
         run = json.loads(path.read_text(encoding="utf-8"))
         run["cell"] = {name: value for name, value in run["cell"].items() if value is not None}
         kept_parts = {part: run[part] for part in ("name", "hash", "kind", "cell", "result", "cost")}
-        runs[run["hash"]] = {
-            "study": yaml.safe_load((path.parents[2] / STUDY).read_text("utf-8"))["name"],
-            **kept_parts,
-        }
+        study = yaml.safe_load((path.parents[2] / STUDY).read_text("utf-8"))["name"]
+        study = runs.get(run["hash"], {"study": study})["study"]  # of a run in several studies, the first
+        runs[run["hash"]] = {"study": study, **kept_parts}
     lines = [json.dumps(run, ensure_ascii=False) for run in sorted(runs.values(), key=lambda run: run["name"])]
     KEPT.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -97,7 +96,7 @@ def topics(runs: Sequence[Run]) -> str:
 
 def gains(runs: Sequence[Run]) -> str:
     """Topics: a text adapter, and full fine-tuning, against the task adapter alone, by seed; and TF-IDF."""
-    stacked: dict[str, list[float]] = {"new to the encoder": [], "seen by the encoder": []}
+    stacked: dict[str, list[float]] = {"not in XLM-R's data": [], "in XLM-R's data": []}
     rows, full, ahead = [], [], []
     for code in LANGUAGES:
         own = [
@@ -109,7 +108,7 @@ def gains(runs: Sequence[Run]) -> str:
             and run["cell"].get("method") != "seq_bn_inv"
         ]
         differences, of_full = by_seed(own), by_seed(own, "full")
-        stacked["seen by the encoder" if code in SEEN else "new to the encoder"].append(mean(differences))
+        stacked["in XLM-R's data" if code in SEEN else "not in XLM-R's data"].append(mean(differences))
         full += [mean(of_full)] if of_full else []
         best = max(mean(values(own, use=use)) for use in ("alone", "stacked"))
         ahead.append(best - own[0]["result"]["baseline"]["tfidf"])
@@ -199,6 +198,43 @@ def knowledge(runs: Sequence[Run]) -> str:
             compared.append("" if name == reference or not all(gaps) else with_interval(list(map(mean, gaps))))
         rows.append([f"compared with {reference}", "", *compared])
     return table(("language", "baseline", *KNOWLEDGE), rows)
+
+
+def alignment(runs: Sequence[Run]) -> str:
+    """How close sentences are to their English translations, and which measure ranks languages as topics do."""
+    places = [
+        ("langlift-nano", None),
+        ("langlift-mini", None),
+        ("langlift-mini", "text"),
+        ("langlift-mini", "graph"),
+    ]
+    rows, measured = [], []
+    for code in LANGUAGES:
+        here = [run for run in runs if run["cell"].get("language", "").startswith(code)]
+        of_ten = [run for run in here if of_study(run, "Ten")]
+        found = {
+            (run["cell"]["base"], run["cell"].get("data")): run["result"]
+            for run in here
+            if run["kind"] == "alignment"
+        }
+        cells = [
+            f"{found[place]['cka']:.2f}, {100 * found[place]['retrieval']:.0f} %" if place in found else ""
+            for place in places
+        ]
+        topic = values(of_ten, task="topic", use="alone")
+        base = next(
+            run["result"]["value"]
+            for run in of_ten
+            if run["cell"]["metric"] == "per_character" and "method" not in run["cell"]
+        )
+        rows.append([find_language(code).name + SEEN.get(code, ""), *cells, f"{base:.1f}", spread(topic)])
+        mini = found["langlift-mini", None]
+        measured.append((mini["cka"], mini["retrieval"], base, mean(topic)))
+    *columns, topics_alone = zip(*measured, strict=True)
+    cka, retrieval, base = (f"{spearmanr(column, topics_alone).statistic:.2f}" for column in columns)
+    rows.append(["rank correlation with topics", "", f"{cka}, {retrieval}", "", "", base, ""])
+    heads = ("nano", "mini", "mini on text", "mini on the graph", "mini, per character", "topics on mini")
+    return table(("language", *heads), rows)
 
 
 GRAPHS = ("Graph size", "Noise in graphs")
@@ -292,6 +328,7 @@ TABLES = {
     "few": few,
     "tags": tags,
     "knowledge": knowledge,
+    "alignment": alignment,
     "graph_sizes": graph_sizes,
     "graph_noise": graph_noise,
     "initialisation": initialisation,
