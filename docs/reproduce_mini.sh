@@ -13,7 +13,7 @@
 #          few     docs/studies/mini-few-labels.yaml
 #          tags    docs/studies/mini-few-tags.yaml
 #          fusion  docs/studies/mini-fusion.yaml, mini-fusion-size.yaml and mini-graph-objectives.yaml
-#          alignment  docs/studies/mini-alignment.yaml and mini-alignment-adapted.yaml
+#          alignment  docs/studies/mini-alignment.yaml, mini-alignment-adapted.yaml and mini-alignment-contrast.yaml
 #          contrast  100 labelled topics, and entities, in Xhosa and Zulu, on which the preset's contrast was chosen
 source "$(dirname "${BASH_SOURCE[0]}")/reproduce_common.sh"
 OUT=${1:?name a folder for the results}
@@ -78,7 +78,7 @@ for part in $PARTS; do
       done
       ;;
     alignment)
-      for study in mini-alignment mini-alignment-adapted; do
+      for study in mini-alignment mini-alignment-adapted mini-alignment-contrast; do
         langlift study run "$HERE/studies/$study.yaml" --out "$OUT/$study"
       done
       ;;

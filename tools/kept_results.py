@@ -202,24 +202,17 @@ def knowledge(runs: Sequence[Run]) -> str:
 
 def alignment(runs: Sequence[Run]) -> str:
     """How close sentences are to their English translations, and which measure ranks languages as topics do."""
-    places = [
-        ("langlift-nano", None),
-        ("langlift-mini", None),
-        ("langlift-mini", "text"),
-        ("langlift-mini", "graph"),
-    ]
     rows, measured = [], []
     for code in LANGUAGES:
         here = [run for run in runs if run["cell"].get("language", "").startswith(code)]
         of_ten = [run for run in here if of_study(run, "Ten")]
-        found = {
-            (run["cell"]["base"], run["cell"].get("data")): run["result"]
-            for run in here
-            if run["kind"] == "alignment"
-        }
+        found = {}
+        for run in (one for one in here if one["kind"] == "alignment"):
+            on = run["cell"].get("data", run["cell"]["base"].removeprefix("langlift-"))
+            found[f"{on} with contrast" if on == "text" and of_study(run, "Contrast") else on] = run["result"]
         cells = [
-            f"{found[place]['cka']:.2f}, {100 * found[place]['retrieval']:.0f} %" if place in found else ""
-            for place in places
+            f"{found[on]['cka']:.2f}, {100 * found[on]['retrieval']:.0f} %" if on in found else ""
+            for on in ("nano", "mini", "text", "text with contrast", "graph")
         ]
         topic = values(of_ten, task="topic", use="alone")
         base = next(
@@ -228,12 +221,20 @@ def alignment(runs: Sequence[Run]) -> str:
             if run["cell"]["metric"] == "per_character" and "method" not in run["cell"]
         )
         rows.append([find_language(code).name + SEEN.get(code, ""), *cells, f"{base:.1f}", spread(topic)])
-        mini = found["langlift-mini", None]
+        mini = found["mini"]
         measured.append((mini["cka"], mini["retrieval"], base, mean(topic)))
     *columns, topics_alone = zip(*measured, strict=True)
     cka, retrieval, base = (f"{spearmanr(column, topics_alone).statistic:.2f}" for column in columns)
-    rows.append(["rank correlation with topics", "", f"{cka}, {retrieval}", "", "", base, ""])
-    heads = ("nano", "mini", "mini on text", "mini on the graph", "mini, per character", "topics on mini")
+    rows.append(["rank correlation with topics", "", f"{cka}, {retrieval}", "", "", "", base, ""])
+    heads = (
+        "nano",
+        "mini",
+        "mini on text",
+        "on text with contrast",
+        "on the graph",
+        "mini, per character",
+        "topics",
+    )
     return table(("language", *heads), rows)
 
 
