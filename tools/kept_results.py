@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import expm1, log, sqrt
+from math import atanh, expm1, log, sqrt, tanh
 from pathlib import Path
 from statistics import geometric_mean, mean, stdev
 from typing import Any
@@ -224,7 +224,7 @@ def alignment(runs: Sequence[Run]) -> str:
         mini = found["mini"]
         measured.append((mini["cka"], mini["retrieval"], base, mean(topic)))
     *columns, topics_alone = zip(*measured, strict=True)
-    cka, retrieval, base = (f"{spearmanr(column, topics_alone).statistic:.2f}" for column in columns)
+    cka, retrieval, base = (rank_correlation(column, topics_alone) for column in columns)
     rows.append(["rank correlation with topics", "", f"{cka}, {retrieval}", "", "", "", base, ""])
     heads = (
         "nano",
@@ -358,6 +358,14 @@ def with_interval(found: Sequence[float], shown: Callable[[float], float] = floa
     half = t.ppf(0.975, len(found) - 1) * stdev(found) / sqrt(len(found))
     middle, low, high = (signed([shown(mean(found) + part)]) for part in (0, -half, half))
     return f"{middle} ({low} to {high})"
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> str:
+    """Spearman's, with its 95 % interval (Fisher's z, with the variance of Bonett & Wright 2000)."""
+    found = float(spearmanr(first, second).statistic)
+    half = 1.96 * sqrt((1 + found**2 / 2) / (len(first) - 3))
+    low, high = (tanh(atanh(found) + part) for part in (-half, half))
+    return f"{found:.2f} ({low:.2f} to {high:.2f})"
 
 
 def percent(difference: float) -> float:
