@@ -19,7 +19,7 @@ def demo(
     seed: int = option("--seed", "Seed of the adapter.", 42),
 ) -> Iterator[Any]:
     """Adapt the bundled model to Maltese with the bundled text: offline, in minutes, on a laptop."""
-    note(f"Loading {DEFAULT_BASE}, a multilingual model whose masked training contained no Maltese ...")
+    note(f"Loading {DEFAULT_BASE}, a multilingual model that never learned to predict Maltese words ...")
     note("Then it trains an adapter, and a topic classifier twice without the adapter and twice with it")
     from langlift import demonstration
 
