@@ -174,7 +174,9 @@ def test_the_whole_demo(langlift, tmp_path: Path) -> None:
 
 
 def test_what_the_demo_says_of_the_base_and_shows_is_true() -> None:
-    assert "mlt_Latn" not in base_languages()[DEFAULT_BASE], "the demo says that it has never seen Maltese"
+    assert "mlt_Latn" not in base_languages()[DEFAULT_BASE], (
+        "the demo says that it never learned to predict Maltese words"
+    )
     data = load_text_data(MALTESE)
     gaps = gaps_in(data.test[:TEST_SENTENCES], frequent_words(data.train, GAP_WORDS), *GAP_SENTENCES)
     sentences = [gap.before + gap.answer + gap.after for gap in gaps]
