@@ -96,21 +96,18 @@ def tiny_xlm_roberta(tmp_path_factory: pytest.TempPathFactory, maltese_lines: li
 
 
 @pytest.fixture(scope="session")
-def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder: BERT, 2 layers x 32, WordPiece vocabulary of 600; random weights.
-
-    The vocabulary was trained once on the Maltese text: a trainer gives each process another one.
-    """
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory, maltese_lines: list[str]) -> Path:
+    """A model folder: BERT, 2 layers x 32, WordPiece vocabulary of 600; random weights."""
     import torch
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
     torch.manual_seed(0)
-    vocabulary = str(Path(__file__).with_name("wordpiece.txt"))
-    tokenizer = Tokenizer(models.WordPiece.from_file(vocabulary, unk_token="[UNK]"))
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+    tokenizer.train_from_iterator(maltese_lines, trainers.WordPieceTrainer(vocab_size=600, special_tokens=special))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
