@@ -437,14 +437,13 @@ def test_a_task_stacked_on_a_language_adapter(
     save_adapter(model, "mlt", SeqBnConfig(4), below, str(tiny_bert))
     command = [
         "task", "topic", "--base", tiny_bert, "--language-adapter", below, "--data", topic_folder, "--out", out,
-        "--method", "mosa", "--epochs", 14, "--batch-size", 8, "--lr", "2e-2", "--seeds", "1",
+        "--method", "mosa", "--epochs", 14, "--batch-size", 8, "--lr", "5e-3", "--seeds", "1",  # at 2e-2 some vocabularies collapse
         "--set", "reduction_factor=2", "--set", "pooling=mean", "--set", "share=none",
         "--precision", "float32", "--json",  # as predict computes: a tie must not fall otherwise
     ]  # fmt: skip
     made = langlift(*command)
     assert made.code == 0, made.err
-    # The vocabulary of tiny_bert differs from process to process: 50 to 100 here, 33 for one class alone.
-    assert made.json["method"] == "mosa" and made.json["mean"] > 40
+    assert made.json["method"] == "mosa" and made.json["mean"] > 60
     again = langlift(*command, "--resume")
     assert again.json == made.json
     stored = load_file(out / "seed-1" / "adapter.safetensors")
