@@ -437,7 +437,7 @@ def test_a_task_stacked_on_a_language_adapter(
     save_adapter(model, "mlt", SeqBnConfig(4), below, str(tiny_bert))
     command = [
         "task", "topic", "--base", tiny_bert, "--language-adapter", below, "--data", topic_folder, "--out", out,
-        "--method", "mosa", "--epochs", 14, "--batch-size", 8, "--lr", "5e-3", "--seeds", "1",  # at 2e-2 some vocabularies collapse
+        "--method", "mosa", "--epochs", 14, "--batch-size", 8, "--lr", "5e-3", "--seeds", "1",  # 2e-2 is too high
         "--set", "reduction_factor=2", "--set", "pooling=mean", "--set", "share=none",
         "--precision", "float32", "--json",  # as predict computes: a tie must not fall otherwise
     ]  # fmt: skip
