@@ -301,7 +301,7 @@ def picture(runs: Sequence[Run]) -> dict[str, Any]:
                 for label, found in series.items()
                 if found
             ]
-    return bar_panels(rows, ["100 labelled sentences, languages new to langlift-mini"])
+    return bar_panels(rows, ["100 labelled sentences, languages outside XLM-R's data"])
 
 
 def _tasks(runs: Sequence[Run], study: str) -> str:
