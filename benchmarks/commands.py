@@ -51,12 +51,15 @@ def train(
     threads: Threads = None,
     reference: Reference = None,
     device: Device = None,
+    path: Annotated[
+        str, typer.Option("--path", help="Our side's: fast, or graphs (CUDA graphs, for small batches on a GPU).")
+    ] = "fast",
 ) -> Iterator[Any]:
     """One optimiser step of Seq_bn on one batch: same weights, sentences and masks on both sides."""
     from benchmarks.running import TrainBench
     from benchmarks.running import bench as run
 
-    result = run("train", shape, text, sentences, rounds, threads, reference, device)
+    result = run("train", shape, text, sentences, rounds, threads, reference, device, path)
     if not isinstance(result, TrainBench):
         raise TypeError(type(result).__name__)
     exactness = [

@@ -58,7 +58,7 @@ class Training:
             self._trained[name] = parameter
         if task["bf16"]:
             cast_frozen(model)
-        self._way = loss_path("fast", model, model.config.pad_token_id)
+        self._way = loss_path(task["path"], model, model.config.pad_token_id)
         rows = zip(batch["input_ids"], batch["labels"], batch["attention_mask"].bool(), strict=True)
         examples = [{"input_ids": ids[m].numpy(), "labels": labels[m].numpy()} for ids, labels, m in rows]
         self._batch = on_device(self._way.collate(examples), self._device)

@@ -102,10 +102,12 @@ def bench(
     threads: int | None = None,
     reference: Path | None = None,
     device: str | None = None,
+    path: str = "fast",
 ) -> TrainBench | ScoreBench:
     """Measure ``train`` (one optimiser step) or ``score`` side by side with the reference library.
 
-    ``device`` is ``cpu`` or ``cuda``; by default the GPU when there is one.
+    ``device`` is ``cpu`` or ``cuda``; by default the GPU when there is one. ``path`` is our side's: ``fast`` or,
+    for training on a GPU, ``graphs``.
 
     Both sides get the same weights, sentences (of ``text``; default: the bundled Maltese) and masks, and
     take turns, ``rounds`` times (default: what fits into two minutes, 2 to 5); ratios are taken within a round.
@@ -117,6 +119,8 @@ def bench(
     if shape not in SHAPES:
         raise InputError(f"--shape {shape}: no such shape", f"one of {', '.join(SHAPES)}")
     where = _device(device)
+    if path not in ("fast", "graphs") or (path == "graphs" and where.type != "cuda"):
+        raise InputError(f"--path {path}: not for a benchmark here", "fast, or on a GPU graphs")
     python = reference_python(reference)
     text = text or Path(str(files("langlift") / "bundled" / "mlt_Latn.txt"))
     threads = threads or torch.get_num_threads()
@@ -125,7 +129,7 @@ def bench(
         say(f"bench {what} ({shape}): building the model and starting both libraries")
         tokens, padded, masked = write_workload(text, sentences, folder / "workload.safetensors")
         base, adapter = write_model(SHAPES[shape], folder)
-        sides = _sides(what, folder, base, adapter, python, threads, where)
+        sides = _sides(what, folder, base, adapter, python, threads, where, path)
         first = {name: stack.enter_context(side).ask("first") for name, side in sides.items()}
         seconds, busy = _take_turns(sides, first, rounds, f"bench {what} ({shape})")
         best = list(sides)[-1]
@@ -167,7 +171,14 @@ def _device(name: str | None) -> torch.device:
 
 
 def _sides(
-    what: str, folder: Path, base: Path, adapter: Path, python: Path, threads: int, device: torch.device
+    what: str,
+    folder: Path,
+    base: Path,
+    adapter: Path,
+    python: Path,
+    threads: int,
+    device: torch.device,
+    path: str,
 ) -> dict[str, Side]:
     """The reference (on a GPU in bf16 too), then ours in float32 and, where the device has it, bf16."""
     tokenizer = load_tokenizer(NANO)
@@ -195,6 +206,7 @@ def _sides(
                 "special_ids": tokenizer.all_special_ids,
                 "bf16": name.endswith("bf16"),
                 "device": device.type,
+                "path": path,
             },
             folder,
             threads,

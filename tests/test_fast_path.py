@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -19,6 +20,7 @@ from langlift.adapters.bottleneck import SeqBnConfig
 from langlift.adapters.composition import attach, train_only
 from langlift.adapters.peft_adapter import LoraConfig
 from langlift.backbones import segmented_attention
+from langlift.backbones.cuda_graphs import LENGTH_STEP, GraphedStates
 from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.loading import NANO, default_device, load_masked_model, load_tokenizer
 from langlift.backbones.quick_dropout import QuickDropout, dropout_noise, use_quick_dropout
@@ -43,10 +45,10 @@ from langlift.tasks.task import TASKS
 from langlift.training import decoder_loss, language_model_loss, precision
 from langlift.training.adaptation import adapt
 from langlift.training.decoder_loss import log_probabilities, summed_cross_entropy
-from langlift.training.examples import FlatBatch, masked_examples
+from langlift.training.examples import FlatBatch, PadBatch, masked_examples
 from langlift.training.language_model_loss import fast_loss, loss_path, summed_loss
 from langlift.training.precision import autocast, cast_frozen, has_bf16, precision_name, use_bf16
-from langlift.training.recipes import AdaptRecipe
+from langlift.training.recipes import AdaptRecipe, FurtherRecipe
 
 CPU = torch.device("cpu")
 CONFIGS = {
@@ -316,6 +318,84 @@ def test_loss_and_gradients_equal_the_naive_path(base: Path, method: str, maltes
             assert torch.allclose(others[name], gradient, rtol=1e-3, atol=1e-6), name
     again, _ = loss_and_gradients(model, summed_loss, batch)
     assert again == pytest.approx(loss, rel=1e-6), "the flat attention still takes ordinary batches"
+
+
+def replayed(body, sample, allow_unused_input, pool):
+    """``torch.cuda.make_graphed_callables`` on a processor: one shape, memory that every replay writes again."""
+    weights = tuple(body.parameters())
+    trained = [weight for weight in weights if weight.requires_grad]
+    assert not torch.is_autocast_cache_enabled() and allow_unused_input
+    body(*sample)  # a warm-up, which draws random numbers
+    kept: dict[str, Any] = {"gradients": [torch.zeros_like(weight) for weight in trained]}
+
+    class Replay(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *inputs):
+            for static, one in zip(sample, inputs, strict=False):
+                static.copy_(one)  # an error if the shape is another
+            with torch.enable_grad():
+                kept["output"] = body(*sample)
+            return kept["output"].detach()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            found = torch.autograd.grad(kept["output"], trained, gradient, allow_unused=True)
+            for static, one in zip(kept["gradients"], found, strict=True):
+                static.copy_(torch.zeros_like(static) if one is None else one)
+            each = iter(kept["gradients"])
+            return None, None, *(next(each).detach() if one.requires_grad else None for one in weights)
+
+    return lambda *inputs: Replay.apply(*inputs, *weights)
+
+
+@pytest.mark.parametrize("method", sorted(CONFIGS))
+def test_replayed_passes_equal_the_naive_path(
+    base: Path, method: str, maltese_lines: list[str], monkeypatch
+) -> None:
+    captured = []
+    monkeypatch.setattr(
+        torch.cuda, "make_graphed_callables", lambda *a, **kw: captured.append(a) or replayed(*a, **kw)
+    )
+    model, tokenizer = prepared(base, method), load_tokenizer(str(base))
+    naive = loss_path("naive", model, tokenizer.pad_token_id)
+    graphed = PadBatch(tokenizer.pad_token_id, LENGTH_STEP)
+    parts = [examples(tokenizer, maltese_lines[start : start + 4]) for start in (0, 4, 8)]
+    batches = [graphed(part) for part in parts]
+    assert all(batch["input_ids"].shape[1] % LENGTH_STEP == 0 and "attention_mask" in batch for batch in batches)
+
+    states = GraphedStates(model.train())
+    model.train(False)  # no dropout; captured in training
+    expected = [loss_and_gradients(model, naive.loss, naive.collate(part)) for part in parts]
+    random = torch.get_rng_state()
+    found = [
+        loss_and_gradients(model, lambda m, batch: fast_loss(m, batch, states(batch)), batch) for batch in batches
+    ]
+    assert torch.equal(torch.get_rng_state(), random)
+    assert len(captured) == len({batch["input_ids"].shape for batch in batches})
+    for (loss, gradients), (ours, replays) in zip(expected, found, strict=True):
+        assert ours == pytest.approx(loss, rel=1e-6)
+        assert cosine(gradients, {name: replays[name] for name in gradients}) > 0.99999
+
+    model.zero_grad()
+    for batch in batches:  # accumulated over several replays
+        total, count = fast_loss(model, batch, states(batch))
+        (total / count).backward()
+    for name, parameter in model.named_parameters():
+        if name in expected[0][1]:
+            whole = sum(gradients[name] for _, gradients in expected)
+            assert torch.allclose(parameter.grad, whole, rtol=1e-3, atol=1e-6), name
+    assert not states.applies(batches[0]), "on a processor"
+
+
+def test_path_graphs_is_the_fast_one_without_a_gpu(tiny_bert: Path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    model = load_masked_model(str(tiny_bert))
+    assert isinstance(loss_path("graphs", model, 0).collate, FlatBatch)
+    assert "needs an NVIDIA GPU" in capsys.readouterr().err
+    for settings_ in ({"contrast": 0.1}, {"gradient_checkpointing": True}, {"method": "mosa"}):
+        assert any("path: graphs" in one for one in AdaptRecipe(path="graphs", **settings_).conflicts())
+    assert FurtherRecipe(path="graphs", keep_states=1.0).conflicts()
+    assert not FurtherRecipe(path="graphs").conflicts() + AdaptRecipe(path="graphs").conflicts()
 
 
 def test_a_stack_on_a_frozen_adapter_equals_the_naive_path(base: Path, maltese_lines: list[str]) -> None:

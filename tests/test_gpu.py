@@ -13,11 +13,15 @@ from conftest import MALTESE
 from safetensors.torch import load_file
 from test_training import masked_batch
 
+from langlift.adapters.composition import attach, train_only
+from langlift.adapters.method import METHODS
 from langlift.backbones import segmented_attention
+from langlift.backbones.cuda_graphs import GraphedStates
 from langlift.backbones.loading import load_masked_model, load_tokenizer
 from langlift.backbones.segmented_attention import Attention, Segments
 from langlift.training.language_model_loss import loss_path
 from langlift.training.precision import autocast, cast_frozen
+from langlift.training.recipes import AdaptRecipe
 from langlift.training.trainer import on_device
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU here")
@@ -33,6 +37,14 @@ def attended(way, lengths, how, dtype, device):
     inputs = [part.requires_grad_() for part in parts[:3]]
     output = way(*inputs, Segments(lengths), how)
     return [part.detach().double().cpu() for part in (output, *torch.autograd.grad(output, inputs, parts[3]))]
+
+
+def without_dropout(base: Path, copy: Path) -> Path:
+    shutil.copytree(base, copy)
+    config = json.loads((copy / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (copy / "config.json").write_text(json.dumps(config))
+    return copy
 
 
 @pytest.mark.parametrize("how", WAYS, ids=str)
@@ -96,12 +108,61 @@ def test_loss_and_gradients_are_those_of_the_processor(tiny_model: Path, maltese
     assert cosine > (0.995 if bf16 else 0.999999)
 
 
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("method", ["seq_bn", "seq_bn_inv", "lora", "full"])
+def test_replayed_passes_equal_the_fast_path(
+    tiny_model: Path, maltese_lines: list[str], method: str, bf16: bool, tmp_path
+):
+    tokenizer = load_tokenizer(str(tiny_model))
+    rows = masked_batch(tokenizer, maltese_lines[:12])
+    examples = [
+        {"input_ids": ids[mask].numpy(), "labels": labels[mask].numpy()}
+        for ids, labels, mask in zip(*(rows[n] for n in ("input_ids", "labels", "attention_mask")), strict=True)
+        for mask in [mask.bool()]
+    ]
+    model = load_masked_model(str(without_dropout(tiny_model, tmp_path / "base"))).to("cuda").train()
+    if (config := METHODS[method].config(AdaptRecipe(method=method))) is not None:
+        attach(model, "mlt", config)
+    train_only(model, None if config is None else "mlt")
+    if bf16:
+        cast_frozen(model)
+    graphs = loss_path("graphs", model, tokenizer.pad_token_id)
+    fast = loss_path("fast", model, tokenizer.pad_token_id)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+    def summed(path):
+        """The losses, and the gradients summed, of three batches of two shapes; the first shape is replayed."""
+        losses = []
+        model.zero_grad()
+        for some in (examples[:4], examples[4:12], examples[8:12]):
+            with autocast(torch.device("cuda"), bf16):
+                total, count = path.loss(model, on_device(path.collate(some), torch.device("cuda")))
+            (total / count).backward()
+            losses.append(total.item())
+        gradients = {name: p.grad.double().flatten() for name, p in trained.items() if p.grad is not None}
+        return losses, gradients
+
+    (theirs, expected), (ours, found) = summed(fast), summed(graphs)
+    assert ours == pytest.approx(theirs, rel=5e-3 if bf16 else 1e-5)
+    a, b = (torch.cat([each[name] for name in sorted(expected)]) for each in (expected, found))
+    assert torch.cosine_similarity(a, b, dim=0).item() > (0.99 if bf16 else 0.99999)
+
+
+def test_dropout_differs_from_replay_to_replay(tiny_model: Path, maltese_lines: list[str]):
+    tokenizer = load_tokenizer(str(tiny_model))
+    model = load_masked_model(str(tiny_model)).to("cuda").train()
+    states = GraphedStates(model)
+    batch = on_device(masked_batch(tokenizer, maltese_lines[:4]), torch.device("cuda"))
+    torch.manual_seed(0)
+    first, second = states(batch).detach().clone(), states(batch).detach().clone()
+    assert not torch.equal(first, second)
+    torch.manual_seed(0)
+    assert torch.equal(states(batch), first), "drawn by the generator's state"
+
+
 @pytest.mark.parametrize("method", ["seq_bn", "seq_bn_inv", "lora", "mosa"])
 def test_an_adapter_is_that_of_the_processor(method: str, tmp_path: Path):
-    base = shutil.copytree(MALTESE.parent / "langlift-nano", tmp_path / "base")
-    config = json.loads((base / "config.json").read_text())
-    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # else each device draws its own
-    (base / "config.json").write_text(json.dumps(config))
+    base = without_dropout(MALTESE.parent / "langlift-nano", tmp_path / "base")  # else each device draws its own
     found, weights = {}, {}
     for where, visible in (("cpu", ""), ("cuda", os.environ.get("CUDA_VISIBLE_DEVICES", "0"))):
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": visible}

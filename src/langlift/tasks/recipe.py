@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from langlift.adapters.method import TASK_METHODS, MethodSettings
 from langlift.config.settings import MAX_SEED, same_setting, setting
-from langlift.training.recipes import AdaptRecipe
+from langlift.training.recipes import PATHS, AdaptRecipe
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,12 @@ class TaskRecipe:
         (1, 2, 3), "One run for each seed", minimum=0, maximum=MAX_SEED, min_items=1, option=True
     )
     precision: str = same_setting(AdaptRecipe, "precision")
-    path: str = same_setting(AdaptRecipe, "path")
+    path: str = setting(
+        "fast",
+        "Implementation; naive pads batches and is slower, with the same results",
+        choices=PATHS,
+        option=True,
+    )
 
     def conflicts(self) -> list[str]:
         """Settings that cannot be combined."""

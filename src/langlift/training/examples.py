@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
@@ -194,23 +195,27 @@ class PadBatch:
     """Collates examples into right-padded int64 tensors of shape [batch, longest].
 
     ``labels`` are padded likewise if there is one for each token, else stacked to [batch]. A batch without padding
-    has no ``attention_mask``.
+    has no ``attention_mask``. With a ``step`` above 1 the length is a multiple of it, and there is always a mask.
     """
 
     pad_token_id: int
+    step: int = 1
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """The examples as one batch."""
         lengths = torch.tensor([len(example["input_ids"]) for example in examples])
+        longest = -(-int(lengths.max()) // self.step) * self.step
         ids, labels = ([torch.from_numpy(e[key]) for e in examples] for key in ("input_ids", "labels"))
-        batch = {"input_ids": pad_sequence(ids, batch_first=True, padding_value=self.pad_token_id)}
-        if labels[0].ndim:
-            batch["labels"] = pad_sequence(labels, batch_first=True, padding_value=IGNORED)
-        else:
-            batch["labels"] = torch.stack(labels)
-        if lengths.min() < lengths.max():
-            batch["attention_mask"] = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+        batch = {"input_ids": _padded(ids, longest, self.pad_token_id)}
+        batch["labels"] = _padded(labels, longest, IGNORED) if labels[0].ndim else torch.stack(labels)
+        if self.step > 1 or lengths.min() < longest:
+            batch["attention_mask"] = (torch.arange(longest) < lengths[:, None]).long()
         return batch
+
+
+def _padded(rows: Sequence[Tensor], longest: int, value: int) -> Tensor:
+    padded = pad_sequence(list(rows), batch_first=True, padding_value=value)
+    return pad(padded, (0, longest - padded.shape[1]), value=value)
 
 
 @dataclass(frozen=True)

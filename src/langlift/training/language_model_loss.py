@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
+from langlift.backbones.cuda_graphs import LENGTH_STEP, GraphedStates
 from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.quick_dropout import use_quick_dropout
 from langlift.backbones.registry import backbone_of, first_position
@@ -31,7 +32,11 @@ class LossPath:
 
 
 def loss_path(path: str, model: PreTrainedModel, pad_token_id: int) -> LossPath:
-    """The ``fast`` or ``naive`` path for a model, whose attention is set accordingly, in place."""
+    """The ``fast``, ``graphs`` or ``naive`` path for a model, whose attention is set accordingly, in place."""
+    if path == "graphs" and model.device.type == "cuda":
+        return LossPath(PadBatch(pad_token_id, LENGTH_STEP), graphed_loss(GraphedStates(model)))
+    if path == "graphs":
+        say("path graphs needs an NVIDIA GPU, which PyTorch does not see here; the path is fast instead")
     return LossPath(collate_for(path, model, pad_token_id), summed_loss if path == "naive" else fast_loss)
 
 
@@ -83,6 +88,11 @@ def fast_loss(model: PreTrainedModel, batch: Batch, states: Tensor | None = None
     before = before_decoder(model, hidden)
     total = summed_cross_entropy(before, decoder.weight, decoder.bias, batch["labels"][chosen], logit_cap(model))
     return total, chosen.sum()
+
+
+def graphed_loss(states: GraphedStates) -> SummedLoss:
+    """``fast_loss`` of padded batches with the body's passes replayed by CUDA graphs, where that applies."""
+    return lambda model, batch: fast_loss(model, batch, states(batch) if states.applies(batch) else None)
 
 
 def logit_cap(model: PreTrainedModel) -> float | None:

@@ -11,6 +11,7 @@ CAUSAL = "causal"
 OBJECTIVES = ("mlm", "full_word", "targeted", CAUSAL)
 PRECISIONS = ("auto", "float32", "bf16")
 PATHS = ("fast", "naive")
+TRAINING_PATHS = (*PATHS, "graphs")
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ class AdaptRecipe(MethodSettings):
     )
     path: str = setting(
         "fast",
-        "Implementation; naive pads batches and is slower, with the same results",
-        choices=PATHS,
+        "Implementation, with the same results: naive pads batches and is slower; graphs uses CUDA graphs, for "
+        "small batches on a GPU",
+        choices=TRAINING_PATHS,
         option=True,
     )
 
@@ -83,6 +85,10 @@ class AdaptRecipe(MethodSettings):
             conflicts.append("contrast: only for masked objectives")
         if self.contrast and self.needs_second_pass:
             conflicts.append(f"contrast: {second_pass}")
+        if self.path == "graphs" and (
+            self.contrast or self.gradient_checkpointing or METHODS[self.method].mixture
+        ):
+            conflicts.append("path: graphs cannot be combined with contrast, gradient_checkpointing or a mixture")
         if self.quantised and METHODS[self.method].whole_model:
             conflicts.append(f"quantised: only for adapters (method {self.method} trains the base model itself)")
         return conflicts
@@ -230,3 +236,8 @@ class FurtherRecipe(_TextTraining):
     batch_size: int = same_setting(_TextTraining, "batch_size", 8)
     accumulation: int = same_setting(_TextTraining, "accumulation", 1)
     precision: str = same_setting(_TextTraining, "precision", "auto")
+
+    def conflicts(self) -> list[str]:
+        """Settings that cannot be combined."""
+        both = self.path == "graphs" and self.keep_states
+        return super().conflicts() + (["path: graphs cannot be combined with keep_states"] if both else [])
