@@ -3,10 +3,13 @@
 import gc
 import json
 import os
+import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -99,15 +102,13 @@ def tiny_xlm_roberta(tmp_path_factory: pytest.TempPathFactory, maltese_lines: li
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory, maltese_lines: list[str]) -> Path:
     """A model folder: BERT, 2 layers x 32, WordPiece vocabulary of 600; random weights."""
     import torch
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
     torch.manual_seed(0)
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordPiece(word_pieces(maltese_lines, 600), unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.train_from_iterator(maltese_lines, trainers.WordPieceTrainer(vocab_size=600, special_tokens=special))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
@@ -122,6 +123,18 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory, maltese_lines: list[str]
     )
     config = BertConfig(vocab_size=600, max_position_embeddings=64, **SHAPE)
     return _saved(BertForMaskedLM(config), fast, tmp_path_factory.mktemp("tiny-bert"))
+
+
+def word_pieces(lines: list[str], size: int) -> dict[str, int]:
+    """A WordPiece vocabulary: characters, then pieces of words that save most. A trainer's differs each time."""
+    found: Counter[str] = Counter()
+    for word in re.findall(r"\w+|[^\w\s]", " ".join(lines)):
+        for start, end in combinations(range(len(word) + 1), 2):
+            found["##" * (start > 0) + word[start:end]] += end - start - 1
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    characters = sorted(piece for piece, saved in found.items() if not saved)
+    longer = sorted(found.keys() - set(characters), key=lambda piece: (-found[piece], piece))
+    return {piece: number for number, piece in enumerate([*special, *characters, *longer][:size])}
 
 
 @pytest.fixture(params=["bert", "xlm-roberta"])
