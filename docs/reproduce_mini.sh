@@ -12,13 +12,14 @@
 #          tasks   docs/studies/mini-tasks.yaml
 #          few     docs/studies/mini-few-labels.yaml
 #          tags    docs/studies/mini-few-tags.yaml
+#          methods  docs/studies/mini-methods.yaml, and before it the search of its rates in Hausa and Xhosa
 #          fusion  docs/studies/mini-fusion.yaml, mini-fusion-size.yaml and mini-graph-objectives.yaml
 #          alignment  docs/studies/mini-alignment.yaml, mini-alignment-adapted.yaml and mini-alignment-contrast.yaml
 #          contrast  100 labelled topics, and entities, in Xhosa and Zulu, on which the preset's contrast was chosen
 source "$(dirname "${BASH_SOURCE[0]}")/reproduce_common.sh"
 OUT=${1:?name a folder for the results}
 shift
-PARTS=${*:-card gate ten full tasks few tags fusion alignment contrast}
+PARTS=${*:-card gate ten full tasks few tags methods fusion alignment contrast}
 BASE_LANGUAGES="eng_Latn fra_Latn spa_Latn fin_Latn est_Latn hun_Latn ind_Latn bul_Cyrl ell_Grek tur_Latn heb_Hebr slk_Latn \
   lvs_Latn ukr_Cyrl rus_Cyrl hau_Latn som_Latn amh_Ethi zul_Latn xho_Latn"
 mkdir -p "$OUT"
@@ -62,6 +63,17 @@ contrast() {
   done
 }
 
+rates() {
+  for rate in 1e-4 2e-4 5e-4; do
+    keep "ner-hau_Latn-full-$rate" task ner --base langlift-mini --data "$LANGLIFT_DATA/eval/ner/hau_Latn" --method full \
+      --lr "$rate" --seeds 1,2 --train-examples 100 --set validation_examples=100 --resume --out "$OUT/ner-hau_Latn-full-$rate"
+  done
+  for rate in 1e-3 3e-3 1e-2; do
+    keep "adapt-xho_Latn-lora-$rate" adapt xho --base langlift-mini --data "$LANGLIFT_DATA/corpus/xho_Latn.txt" --method lora \
+      --lr "$rate" --steps 200 --set contrast=0 --resume --out "$OUT/adapt-xho_Latn-lora-$rate"
+  done
+}
+
 for part in $PARTS; do
   case $part in
     card) card ;;
@@ -72,6 +84,10 @@ for part in $PARTS; do
     contrast) contrast ;;
     few) langlift study run "$HERE/studies/mini-few-labels.yaml" --out "$OUT/mini-few-labels" ;;
     tags) langlift study run "$HERE/studies/mini-few-tags.yaml" --out "$OUT/mini-few-tags" ;;
+    methods)
+      rates
+      langlift study run "$HERE/studies/mini-methods.yaml" --out "$OUT/mini-methods"
+      ;;
     fusion)
       for study in mini-fusion mini-fusion-size mini-graph-objectives; do
         langlift study run "$HERE/studies/$study.yaml" --out "$OUT/$study"

@@ -77,6 +77,7 @@ def add_alignment(study: StudyFolder) -> None:
                 "cka_shuffled": 0.05,
                 "residual": 0.8,
                 "retrieval": 0.25,
+                "neurons": None if to == BASE else 0.4,
             }
             cell = {"language": language, "base": BASE, "method": method, "data": method and "text", "with": to,
                     "seed": seed, "metric": "cka", "task": None}  # fmt: skip

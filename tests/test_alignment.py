@@ -17,6 +17,7 @@ from langlift.evaluation.alignment import (
     compare_vectors,
     linear_cka,
     nearest_is_counterpart,
+    neuron_overlap,
     parallel_sentences,
     rotated,
     sentence_vectors,
@@ -121,8 +122,8 @@ def test_what_cannot_be_compared_is_said():
 
 def test_vectors_are_means_of_the_tokens_alone(base, maltese_lines):
     sentences = [*maltese_lines[:5], maltese_lines[5][:12]]
-    every = sentence_vectors(str(base), sentences, layers="every")
-    (last,) = sentence_vectors(str(base), sentences)
+    every = sentence_vectors(str(base), sentences, layers="every").vectors
+    (last,) = sentence_vectors(str(base), sentences).vectors
     np.testing.assert_allclose(every[-1], last, rtol=1e-4, atol=1e-6)
     model, tokenizer = load_masked_model(str(base)), load_tokenizer(str(base))
     for number, text in enumerate(sentences):
@@ -144,12 +145,44 @@ def test_every_layer_is_taken_with_its_adapter(base, tmp_path, maltese_lines):
     model = load_masked_model(str(base))
     attach(model, "mlt_Latn", SeqBnConfig(reduction_factor=2))
     save_adapter(model, "mlt_Latn", SeqBnConfig(reduction_factor=2), tmp_path, str(base))
-    plain = sentence_vectors(str(base), maltese_lines[:4], layers="every")
-    adapted = sentence_vectors(str(base), maltese_lines[:4], tmp_path, layers="every")
+    plain = sentence_vectors(str(base), maltese_lines[:4], layers="every").vectors
+    adapted = sentence_vectors(str(base), maltese_lines[:4], tmp_path, layers="every").vectors
     assert plain.shape == adapted.shape == (2, 4, 32)
     assert all(abs(a - b).max() > 1e-4 for a, b in zip(plain, adapted, strict=True))
-    last = sentence_vectors(str(base), maltese_lines[:4], tmp_path)
+    last = sentence_vectors(str(base), maltese_lines[:4], tmp_path).vectors
     np.testing.assert_allclose(adapted[-1:], last, rtol=1e-4, atol=1e-6)
+
+
+def test_neurons_are_active_at_the_tokens_whose_activation_is_positive(base, maltese_lines):
+    model, tokenizer = load_masked_model(str(base)), load_tokenizer(str(base))
+    sentences = [line for line in maltese_lines if len(tokenizer(line)["input_ids"]) < 60][:3]
+    active = sentence_vectors(str(base), sentences).active
+    names = dict(model.base_model.named_modules())
+    paths = ("encoder.layer.{}.output.dense", "transformer.layer.{}.ffn.lin2", "layers.{}.mlp.Wo")
+    (path,) = (path for path in paths if path.format(0) in names)
+    expected = []
+    for layer in range(model.config.num_hidden_layers):
+        seen = []
+        module = names[path.format(layer)]
+        handle = module.register_forward_pre_hook(lambda m, x, seen=seen: seen.append(x[0][0, 1:-1] > 0))
+        for text in sentences:
+            inputs = tokenizer(text, return_tensors="pt")
+            inputs.pop("token_type_ids", None)
+            with torch.no_grad():
+                model.base_model(**inputs)
+        handle.remove()
+        expected.append(torch.cat(seen).double().mean(0).numpy())
+    np.testing.assert_allclose(active, expected, atol=1e-6)
+    assert neuron_overlap(active, active) == 1.0
+
+
+def test_overlap_is_a_share_of_the_most_active():
+    first, second = np.zeros((2, 40)), np.zeros((2, 40))
+    first[:, [3, 7]] = 0.9  # two of 40 are 5 %
+    second[0, [7, 11]], second[1, [1, 2]] = 0.4, 0.1
+    assert neuron_overlap(first, second) == pytest.approx((0.5 + 0) / 2)
+    random = np.random.default_rng(0)
+    assert neuron_overlap(random.random((20, 2000)), random.random((20, 2000))) == pytest.approx(0.05, abs=0.02)
 
 
 def test_parallel_files_have_as_many_lines(tmp_path):
@@ -170,7 +203,7 @@ def test_parallel_files_have_as_many_lines(tmp_path):
 def test_parallel_text_of_languages_is_told_from_text_that_is_not(data_folder):
     texts = data_folder / "eval/flores_text"
     pairs = parallel_sentences(texts / "ind_Latn.txt", texts / "eng_Latn.txt")[:300]
-    (ours,), (theirs,) = (sentence_vectors("langlift-nano", side) for side in zip(*pairs, strict=True))
+    (ours,), (theirs,) = (sentence_vectors("langlift-nano", side).vectors for side in zip(*pairs, strict=True))
     measured = compare_vectors(ours, theirs)
     assert measured.cka > 1.2 * measured.cka_shuffled and measured.retrieval > 5 / 150
     with pytest.raises(InputError, match="1003"):

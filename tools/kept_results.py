@@ -185,18 +185,7 @@ def knowledge(runs: Sequence[Run]) -> str:
         of_seeds = [list(by_seeds.values()) for by_seeds in scores.values()]
         rows.append([find_language(code).name, spread(sorted(baseline)), *map(spread, of_seeds)])
     for reference in ("on text", "on text, of fusion's size", "on the graph"):
-        compared = []
-        for name in KNOWLEDGE:
-            gaps = [
-                [
-                    scores[name][seed] - scores[reference][seed]
-                    for seed in scores[name]
-                    if seed in scores[reference]
-                ]
-                for scores in found
-            ]
-            compared.append("" if name == reference or not all(gaps) else with_interval(list(map(mean, gaps))))
-        rows.append([f"compared with {reference}", "", *compared])
+        rows.append([f"compared with {reference}", "", *_compared(found, KNOWLEDGE, reference)])
     return table(("language", "baseline", *KNOWLEDGE), rows)
 
 
@@ -236,6 +225,52 @@ def alignment(runs: Sequence[Run]) -> str:
         "topics",
     )
     return table(("language", *heads), rows)
+
+
+METHODS: Mapping[str, Run] = {
+    "task adapter alone": {"use": "alone"},
+    "on a Seq_bn": {"use": "stacked", "method": "seq_bn"},
+    "on a Seq_bn_inv": {"use": "stacked", "method": "seq_bn_inv"},
+    "on a LoRA": {"use": "stacked", "method": "lora"},
+    "full fine-tuning": {"use": "full"},
+}
+"""What is trained for a task -> what its runs' cells have."""
+
+
+def methods(runs: Sequence[Run]) -> str:
+    """Entities and tags from few labels on language adapters by method, and by full fine-tuning."""
+    own = [run for run in runs if of_study(run, "Methods") and run["cell"].get("task") in ("ner", "pos")]
+    rows, found = [], []
+    for task, code in sorted({(run["cell"]["task"], run["cell"]["language"]) for run in own}):
+        here = [run for run in own if (run["cell"]["task"], run["cell"]["language"]) == (task, code)]
+        scores = {
+            name: {
+                run["cell"]["seed"]: run["result"]["value"] for run in here if cell.items() <= run["cell"].items()
+            }
+            for name, cell in METHODS.items()
+        }
+        found.append(scores)
+        baseline = {max(run["result"]["baseline"].values()) for run in here}
+        of_seeds = [list(by_seeds.values()) for by_seeds in scores.values()]
+        rows.append([task, find_language(code).name, spread(sorted(baseline)), *map(spread, of_seeds)])
+    for reference in ("task adapter alone", "on a Seq_bn"):
+        rows.append(["", f"compared with {reference}", "", *_compared(found, METHODS, reference)])
+    return table(("task", "language", "baseline", *METHODS), rows)
+
+
+def _compared(
+    found: Sequence[Mapping[str, Mapping[int, float]]], names: Iterable[str], reference: str
+) -> list[str]:
+    """The differences of each score from one of them with the same seeds, over the languages that have both."""
+    compared = []
+    for name in names:
+        gaps = [
+            [scores[name][seed] - scores[reference][seed] for seed in scores[name] if seed in scores[reference]]
+            for scores in found
+        ]
+        means = [mean(gap) for gap in gaps if gap]
+        compared.append("" if name == reference or len(means) < 2 else with_interval(means))
+    return compared
 
 
 GRAPHS = ("Graph size", "Noise in graphs")
@@ -329,6 +364,7 @@ TABLES = {
     "few": few,
     "tags": tags,
     "knowledge": knowledge,
+    "methods": methods,
     "alignment": alignment,
     "graph_sizes": graph_sizes,
     "graph_noise": graph_noise,

@@ -1,4 +1,4 @@
-"""Sentence vectors, and how similar they are between two models or two languages: linear CKA, Procrustes."""
+"""How similar two models or two languages are: linear CKA and Procrustes of sentence vectors, shared neurons."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +25,8 @@ from langlift.progress import ProgressBar
 Vectors = npt.NDArray[np.float64]
 """A vector for each sentence, [sentences, width]; equal rows of two arrays are sentences with the same meaning."""
 FEWEST = 4
+MOST_ACTIVE = 0.05
+"""The share of a layer's feed-forward neurons that are compared: those active at most tokens."""
 SHUFFLE_SEED = 0
 LAYERS = ("last", "every")
 
@@ -69,6 +71,29 @@ def compare_vectors(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Alignm
         residual=float(((mapped - target) ** 2).sum() / (target**2).sum()),
         retrieval=(nearest_is_counterpart(mapped, target) + nearest_is_counterpart(target, mapped)) / 2,
     )
+
+
+@dataclass(frozen=True)
+class SentenceVectors:
+    """``vectors`` float32 [layers, sentences, width]: the mean hidden state of each sentence's tokens.
+
+    ``active`` float32 [layers of the model, neurons]: at which share of all tokens a feed-forward neuron is
+    active, that is, its activation is above 0. Neither counts special tokens.
+    """
+
+    vectors: npt.NDArray[np.float32]
+    active: npt.NDArray[np.float32]
+
+
+def neuron_overlap(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float:
+    """The share of the neurons most often active in one text that are so in the other, the mean over layers.
+
+    Shapes [layers, neurons], as ``SentenceVectors.active`` of the same model; ``MOST_ACTIVE`` of a layer's neurons
+    are compared, which is the share expected by chance. Of equally active ones, the first count.
+    """
+    most = max(1, round(MOST_ACTIVE * first.shape[1]))
+    chosen = (np.argsort(-active, axis=1, kind="stable")[:, :most] for active in (first, second))
+    return float(np.mean([len(np.intersect1d(one, two)) / most for one, two in zip(*chosen, strict=True)]))
 
 
 def linear_cka(first: Vectors, second: Vectors) -> float:
@@ -135,8 +160,8 @@ def parallel_sentences(first: Path, second: Path) -> list[tuple[str, str]]:
 
 def sentence_vectors(
     base: str, sentences: Sequence[str], adapter: Path | None = None, layers: str = "last"
-) -> npt.NDArray[np.float32]:
-    """The mean hidden state of each sentence's tokens, without special tokens: [layers, sentences, width].
+) -> SentenceVectors:
+    """The vectors of sentences in a model, and its neurons' activity.
 
     ``layers``: ``last`` is the model's output; ``every`` is the output of each layer (with its adapter), lowest
     first, with the model's output as the last one. Computed in float32. InputError for an unusable model or
@@ -156,15 +181,18 @@ def sentence_vectors(
     if empty is not None:
         raise InputError(f"a sentence without a token: {empty!r}", "delete the line in both files")
     found: list[Any] = [None] * len(sentences)
+    active: Any = 0
     with ProgressBar("sentence vectors", len(sentences), "sentences") as bar, torch.inference_mode():
         for batch in batches_by_length([len(one) for one in ids]):
-            pooled = _pooled(
+            pooled, counts = _pooled(
                 model, tokenizer.pad_token_id, [ids[i] for i in batch], [special[i] for i in batch], layers
             )
             for place, number in enumerate(batch):
                 found[number] = pooled[:, place]
+            active += counts
             bar.advance(len(batch))
-    return np.stack(found, axis=1)
+    tokens = sum(mask.count(0) for mask in special)
+    return SentenceVectors(np.stack(found, axis=1), (active / tokens).astype(np.float32))
 
 
 def _lines(path: Path) -> list[str]:
@@ -174,20 +202,22 @@ def _lines(path: Path) -> list[str]:
 
 def _pooled(
     model: PreTrainedModel, pad: int, ids: Sequence[list[int]], special: Sequence[list[int]], layers: str
-) -> npt.NDArray[np.float32]:
-    """Mean hidden states of one batch: [layers, sentences, width]."""
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Mean hidden states of one batch [layers, sentences, width], and how many tokens each neuron is active at."""
     padded = pad_sequence([torch.tensor(one) for one in ids], batch_first=True, padding_value=pad)
     attended = pad_sequence([torch.ones(len(one), dtype=torch.long) for one in ids], batch_first=True)
     weights = pad_sequence([1 - torch.tensor(one) for one in special], batch_first=True).to(
         model.device, torch.float32
     )
+    ordinary = weights > 0
     weights = weights / weights.sum(dim=1, keepdim=True)
-    with _outputs_of_layers(model, layers) as outputs:
+    with _outputs_of_layers(model, layers) as outputs, _activations(model) as neurons:
         last = model.base_model(
             input_ids=padded.to(model.device), attention_mask=attended.to(model.device)
         ).last_hidden_state
     states = torch.stack([*outputs[:-1], last])
-    return torch.einsum("lstd,st->lsd", states, weights).float().cpu().numpy()
+    counts = [(activation > 0)[ordinary].sum(dim=0) for activation in neurons]
+    return torch.einsum("lstd,st->lsd", states, weights).float().cpu().numpy(), torch.stack(counts).cpu().numpy()
 
 
 @contextmanager
@@ -206,6 +236,28 @@ def _outputs_of_layers(model: PreTrainedModel, layers: str) -> Iterator[list[Ten
     handles = [model.base_model.get_submodule(path).register_forward_hook(keep) for path in chosen]
     try:
         yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _activations(model: PreTrainedModel) -> Iterator[list[Tensor]]:
+    """A list that collects each layer's feed-forward activations while the model runs."""
+    found: list[Tensor] = []
+
+    def keep(module: Any, arguments: tuple[Tensor, ...]) -> None:
+        found.append(arguments[0])
+
+    ends = backbone_of(model).ia3_scaled_inputs
+    modules = [
+        module
+        for name, module in model.base_model.named_modules()
+        if name.endswith(ends) and ".attention." not in name
+    ]
+    handles = [module.register_forward_pre_hook(keep) for module in modules]
+    try:
+        yield found
     finally:
         for handle in handles:
             handle.remove()

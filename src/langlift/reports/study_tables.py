@@ -5,6 +5,7 @@ from dataclasses import replace
 from statistics import mean, stdev
 
 from langlift.errors import InputError
+from langlift.evaluation.alignment import MOST_ACTIVE
 from langlift.languages import find_language
 from langlift.reports.tables import NONE, Cell, Table, capital, interval, number, signed, words
 from langlift.studies.analysis.analysing import Similarity
@@ -301,6 +302,11 @@ def alignment_table(similarity: Similarity) -> Table:
         f"rotation fitted on the first half (by chance {2 / counts[-1]:.3f}). Residual: share of the variance "
         "there that the rotation leaves unexplained; above 1 it is worse than none.",
     ]
+    if "neurons" in similarity.results:
+        notes.append(
+            f"Shared neurons: the share of the {MOST_ACTIVE:.0%} of feed-forward neurons active at most tokens of "
+            f"one text that are among those of the other, too (by chance {MOST_ACTIVE})."
+        )
     if any(run.result["sentences"] < 2 * run.result["width"] for run in cka.all_runs):
         notes.append("Half of the text has fewer sentences than vectors have dimensions: only CKA is informative.")
     columns = ["language", "condition", *(capital(r.measure.title) for r in similarity.results.values())]

@@ -13,7 +13,7 @@ from langlift.backbones.base_name import BaseName
 from langlift.corpus.building import MAX_BYTES, build_corpus
 from langlift.corpus.text_data import texts_to_score
 from langlift.errors import LangliftError, is_panic
-from langlift.evaluation.alignment import compare_vectors, parallel_sentences, sentence_vectors
+from langlift.evaluation.alignment import compare_vectors, neuron_overlap, parallel_sentences, sentence_vectors
 from langlift.evaluation.pseudo_perplexity import WITHIN_WORD, score_model
 from langlift.files import files_in, settle, write_json, write_text
 from langlift.graph.building import build_graph
@@ -198,14 +198,17 @@ class _Verbs:
         layers, texts = self.settings["layers"], self.step.paths("text", "other")
         pairs = parallel_sentences(texts[0], texts[-1])[: self.settings["sentences"]]
         ours, theirs = ([pair[side] for pair in pairs] for side in (0, 1))
-        first = sentence_vectors(base, ours, adapter, layers)
-        if "other_base" in self.step.inputs:
+        measured = sentence_vectors(base, ours, adapter, layers)
+        other = "other_base" in self.step.inputs
+        if other:
             base, adapter = self.step.base("other_base"), None
-        second = sentence_vectors(base, theirs, adapter, layers)
+        compared = sentence_vectors(base, theirs, adapter, layers)
+        neurons = None if other else neuron_overlap(measured.active, compared.active)
+        first, second = measured.vectors, compared.vectors
         if len(first) != len(second):  # only the outputs of models of different depth correspond
             first, second = first[-1:], second[-1:]
         by_layer = [asdict(compare_vectors(one, two)) for one, two in zip(first, second, strict=True)]
-        last = by_layer[-1]
+        last = {**by_layer[-1], "neurons": neurons}
         return {"value": last["cka"], "before": None, **last}, {**last, "by_layer": by_layer}
 
     def task(self) -> Result:

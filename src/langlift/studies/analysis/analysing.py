@@ -19,6 +19,8 @@ from langlift.training.run_folder import read_metrics
 class Similarity:
     """The alignment runs with one language or base to compare with: the results for each measure in ``SHARES``.
 
+    Neurons are compared within a model only.
+
     ``layers`` is the mean CKA of each layer over languages and seeds, by condition, from the lowest layer; empty
     if only the last layer was measured.
     """
@@ -92,6 +94,7 @@ def _similarities(runs: Sequence[StudyRun]) -> list[Similarity]:
                 [replace(run, result={**run.result, "value": run.result[name]}) for run in some],
             )
             for name in SHARES
+            if all(run.result[name] is not None for run in some)  # two models share no neurons
         }
         found.append(Similarity(other, results, _layers(results["cka"])))
     return found

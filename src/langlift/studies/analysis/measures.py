@@ -37,6 +37,7 @@ SHARES = {
     "cka_shuffled": "CKA of shuffled sentences",
     "retrieval": "retrieved",
     "residual": "residual",
+    "neurons": "shared neurons",
 }
 """Measures of alignment, as shares of 1."""
 METRICS = {
