@@ -12,7 +12,7 @@
 #          tasks   docs/studies/mini-tasks.yaml
 #          few     docs/studies/mini-few-labels.yaml
 #          tags    docs/studies/mini-few-tags.yaml
-#          methods  docs/studies/mini-methods.yaml, and before it the search of its rates in Hausa and Xhosa
+#          methods  docs/studies/mini-methods.yaml, and before it the search of a rate in Hausa
 #          fusion  docs/studies/mini-fusion.yaml, mini-fusion-size.yaml and mini-graph-objectives.yaml
 #          alignment  docs/studies/mini-alignment.yaml, mini-alignment-adapted.yaml and mini-alignment-contrast.yaml
 #          contrast  100 labelled topics, and entities, in Xhosa and Zulu, on which the preset's contrast was chosen
@@ -64,13 +64,9 @@ contrast() {
 }
 
 rates() {
-  for rate in 1e-4 2e-4 5e-4; do
+  for rate in 1e-4 2e-4 5e-4 1e-3; do
     keep "ner-hau_Latn-full-$rate" task ner --base langlift-mini --data "$LANGLIFT_DATA/eval/ner/hau_Latn" --method full \
       --lr "$rate" --seeds 1,2 --train-examples 100 --set validation_examples=100 --resume --out "$OUT/ner-hau_Latn-full-$rate"
-  done
-  for rate in 1e-3 3e-3 1e-2; do
-    keep "adapt-xho_Latn-lora-$rate" adapt xho --base langlift-mini --data "$LANGLIFT_DATA/corpus/xho_Latn.txt" --method lora \
-      --lr "$rate" --steps 200 --set contrast=0 --resume --out "$OUT/adapt-xho_Latn-lora-$rate"
   done
 }
 

@@ -387,11 +387,9 @@ def test_replayed_passes_equal_the_naive_path(
     assert not states.applies(batches[0]), "on a processor"
 
 
-def test_path_graphs_is_the_fast_one_without_a_gpu(tiny_bert: Path, monkeypatch, capsys):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    model = load_masked_model(str(tiny_bert))
-    assert isinstance(loss_path("graphs", model, 0).collate, FlatBatch)
-    assert "needs an NVIDIA GPU" in capsys.readouterr().err
+def test_path_graphs_is_refused_where_it_cannot_be_used(tiny_bert: Path):
+    with pytest.raises(InputError, match="graphs needs an NVIDIA GPU"):
+        loss_path("graphs", load_masked_model(str(tiny_bert)), 0)
     for settings_ in ({"contrast": 0.1}, {"gradient_checkpointing": True}, {"method": "mosa"}):
         assert any("path: graphs" in one for one in AdaptRecipe(path="graphs", **settings_).conflicts())
     assert FurtherRecipe(path="graphs", keep_states=1.0).conflicts()

@@ -190,7 +190,7 @@ def knowledge(runs: Sequence[Run]) -> str:
 
 
 def alignment(runs: Sequence[Run]) -> str:
-    """How close sentences are to their English translations, and which measure ranks languages as topics do."""
+    """How close sentences are to their English translations, and which measures rank languages as topics do."""
     rows, measured = [], []
     for code in LANGUAGES:
         here = [run for run in runs if run["cell"].get("language", "").startswith(code)]
@@ -209,18 +209,22 @@ def alignment(runs: Sequence[Run]) -> str:
             for run in of_ten
             if run["cell"]["metric"] == "per_character" and "method" not in run["cell"]
         )
-        rows.append([find_language(code).name + SEEN.get(code, ""), *cells, f"{base:.1f}", spread(topic)])
+        shared = [found[one]["neurons"] for one in ("nano", "mini")]
+        name = find_language(code).name + SEEN.get(code, "")
+        rows.append([name, *cells, *(f"{100 * one:.0f} %" for one in shared), f"{base:.1f}", spread(topic)])
         mini = found["mini"]
-        measured.append((mini["cka"], mini["retrieval"], base, mean(topic)))
+        measured.append((mini["cka"], mini["retrieval"], shared[1], base, mean(topic)))
     *columns, topics_alone = zip(*measured, strict=True)
-    cka, retrieval, base = (rank_correlation(column, topics_alone) for column in columns)
-    rows.append(["rank correlation with topics", "", f"{cka}, {retrieval}", "", "", "", base, ""])
+    cka, retrieval, neurons, base = (rank_correlation(column, topics_alone) for column in columns)
+    rows.append(["rank correlation with topics", "", f"{cka}, {retrieval}", "", "", "", "", neurons, base, ""])
     heads = (
         "nano",
         "mini",
         "mini on text",
         "on text with contrast",
         "on the graph",
+        "nano, shared neurons",
+        "mini, shared neurons",
         "mini, per character",
         "topics",
     )

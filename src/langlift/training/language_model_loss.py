@@ -16,6 +16,7 @@ from langlift.backbones.hidden_states import hidden_states
 from langlift.backbones.quick_dropout import use_quick_dropout
 from langlift.backbones.registry import backbone_of, first_position
 from langlift.backbones.segmented_attention import supports_flat_batches, use_flat_attention
+from langlift.errors import InputError
 from langlift.masking import IGNORED
 from langlift.progress import say
 from langlift.training.decoder_loss import summed_cross_entropy
@@ -32,11 +33,14 @@ class LossPath:
 
 
 def loss_path(path: str, model: PreTrainedModel, pad_token_id: int) -> LossPath:
-    """The ``fast``, ``graphs`` or ``naive`` path for a model, whose attention is set accordingly, in place."""
-    if path == "graphs" and model.device.type == "cuda":
-        return LossPath(PadBatch(pad_token_id, LENGTH_STEP), graphed_loss(GraphedStates(model)))
+    """The ``fast``, ``graphs`` or ``naive`` path for a model, whose attention is set accordingly, in place.
+
+    InputError for ``graphs`` without a GPU.
+    """
     if path == "graphs":
-        say("path graphs needs an NVIDIA GPU, which PyTorch does not see here; the path is fast instead")
+        if model.device.type != "cuda":
+            raise InputError("path: graphs needs an NVIDIA GPU, and PyTorch sees none here", "use --path fast")
+        return LossPath(PadBatch(pad_token_id, LENGTH_STEP), graphed_loss(GraphedStates(model)))
     return LossPath(collate_for(path, model, pad_token_id), summed_loss if path == "naive" else fast_loss)
 
 
