@@ -12,7 +12,7 @@
 #          tasks   docs/studies/mini-tasks.yaml
 #          few     docs/studies/mini-few-labels.yaml
 #          tags    docs/studies/mini-few-tags.yaml
-#          methods  docs/studies/mini-methods.yaml, and before it the search of a rate in Hausa
+#          methods  docs/studies/mini-methods.yaml and mini-few-full.yaml, and before it the search of the latter's rates in Hausa
 #          fusion  docs/studies/mini-fusion.yaml, mini-fusion-size.yaml and mini-graph-objectives.yaml
 #          alignment  docs/studies/mini-alignment.yaml, mini-alignment-adapted.yaml and mini-alignment-contrast.yaml
 #          contrast  100 labelled topics, and entities, in Xhosa and Zulu, on which the preset's contrast was chosen
@@ -64,10 +64,15 @@ contrast() {
 }
 
 rates() {
+  local ner=(task ner --base langlift-mini --data "$LANGLIFT_DATA/eval/ner/hau_Latn" --train-examples 100
+    --set validation_examples=100 --resume)
   for rate in 1e-4 2e-4 5e-4 1e-3; do
-    keep "ner-hau_Latn-full-$rate" task ner --base langlift-mini --data "$LANGLIFT_DATA/eval/ner/hau_Latn" --method full \
-      --lr "$rate" --seeds 1,2 --train-examples 100 --set validation_examples=100 --resume --out "$OUT/ner-hau_Latn-full-$rate"
+    keep "ner-hau_Latn-full-$rate" "${ner[@]}" --method full --lr "$rate" --seeds 1,2 --out "$OUT/ner-hau_Latn-full-$rate"
   done
+  for rate in 1e-3 3e-3; do
+    keep "ner-hau_Latn-alone-$rate" "${ner[@]}" --lr "$rate" --seeds 1,2 --out "$OUT/ner-hau_Latn-alone-$rate"
+  done
+  keep ner-hau_Latn-alone-long "${ner[@]}" --lr 1e-3 --epochs 30 --seeds 1 --out "$OUT/ner-hau_Latn-alone-long"
 }
 
 for part in $PARTS; do
@@ -83,6 +88,7 @@ for part in $PARTS; do
     methods)
       rates
       langlift study run "$HERE/studies/mini-methods.yaml" --out "$OUT/mini-methods"
+      langlift study run "$HERE/studies/mini-few-full.yaml" --out "$OUT/mini-few-full"
       ;;
     fusion)
       for study in mini-fusion mini-fusion-size mini-graph-objectives; do

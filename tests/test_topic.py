@@ -74,7 +74,7 @@ def test_a_setup_plugs_into_loss_steps_and_report(
 
 
 def test_dev_may_be_a_draw_the_same_for_all_seeds_and_test_stays_whole(
-    tiny_bert: Path, topic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_bert: Path, topic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ):
     scored, measure = [], type(TOPIC).measure
     monkeypatch.setattr(type(TOPIC), "measure", lambda *a: (scored.append(list(a[1].inputs)), measure(*a))[1])
@@ -83,6 +83,9 @@ def test_dev_may_be_a_draw_the_same_for_all_seeds_and_test_stays_whole(
     drawn = [texts for texts in scored if len(texts) == 5]
     assert len(drawn) >= 4 and all(texts == drawn[0] for texts in drawn), "two seeds, before and after"
     assert {len(texts) for texts in scored if len(texts) != 5} == {12}, "test"
+    (hint,) = (line for line in capsys.readouterr().err.splitlines() if "optimiser steps" in line)
+    steps = int(hint.split()[1])
+    assert 0 < steps < 100 and hint.endswith(f"--epochs {-(-200 // steps)}"), "once, for two hundred steps"
 
 
 def test_the_recipe_names_the_setup(tmp_path: Path):

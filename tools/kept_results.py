@@ -168,25 +168,7 @@ KNOWLEDGE: Mapping[str, tuple[str, Run]] = {
 
 def knowledge(runs: Sequence[Run]) -> str:
     """Entities from few labels on adapters of text, of a graph by objective, and on their fusion."""
-    own = [run for run in runs if run["cell"].get("task") == "ner"]
-    rows, found = [], []
-    for code in sorted({run["cell"]["language"] for run in own if of_study(run, "Fusion")}):
-        here = [run for run in own if run["cell"]["language"] == code]
-        scores = {
-            name: {
-                run["cell"]["seed"]: run["result"]["value"]
-                for run in here
-                if of_study(run, study) and cell.items() <= run["cell"].items()
-            }
-            for name, (study, cell) in KNOWLEDGE.items()
-        }
-        found.append(scores)
-        baseline = {max(run["result"]["baseline"].values()) for run in here if of_study(run, "Fusion")}
-        of_seeds = [list(by_seeds.values()) for by_seeds in scores.values()]
-        rows.append([find_language(code).name, spread(sorted(baseline)), *map(spread, of_seeds)])
-    for reference in ("on text", "on text, of fusion's size", "on the graph"):
-        rows.append([f"compared with {reference}", "", *_compared(found, KNOWLEDGE, reference)])
-    return table(("language", "baseline", *KNOWLEDGE), rows)
+    return _entities(runs, KNOWLEDGE, ("on text", "on text, of fusion's size", "on the graph"))
 
 
 def alignment(runs: Sequence[Run]) -> str:
@@ -209,57 +191,61 @@ def alignment(runs: Sequence[Run]) -> str:
             for run in of_ten
             if run["cell"]["metric"] == "per_character" and "method" not in run["cell"]
         )
-        shared = [found[one]["neurons"] for one in ("nano", "mini")]
-        name = find_language(code).name + SEEN.get(code, "")
-        rows.append([name, *cells, *(f"{100 * one:.0f} %" for one in shared), f"{base:.1f}", spread(topic)])
+        rows.append([find_language(code).name + SEEN.get(code, ""), *cells, f"{base:.1f}", spread(topic)])
         mini = found["mini"]
-        measured.append((mini["cka"], mini["retrieval"], shared[1], base, mean(topic)))
+        measured.append((mini["cka"], mini["retrieval"], base, mean(topic)))
     *columns, topics_alone = zip(*measured, strict=True)
-    cka, retrieval, neurons, base = (rank_correlation(column, topics_alone) for column in columns)
-    rows.append(["rank correlation with topics", "", f"{cka}, {retrieval}", "", "", "", "", neurons, base, ""])
+    cka, retrieval, base = (rank_correlation(column, topics_alone) for column in columns)
+    rows.append(["rank correlation with topics", "", f"{cka}, {retrieval}", "", "", "", base, ""])
     heads = (
         "nano",
         "mini",
         "mini on text",
         "on text with contrast",
         "on the graph",
-        "nano, shared neurons",
-        "mini, shared neurons",
         "mini, per character",
         "topics",
     )
     return table(("language", *heads), rows)
 
 
-METHODS: Mapping[str, Run] = {
-    "task adapter alone": {"use": "alone"},
-    "on a Seq_bn": {"use": "stacked", "method": "seq_bn"},
-    "on a Seq_bn_inv": {"use": "stacked", "method": "seq_bn_inv"},
-    "on a LoRA": {"use": "stacked", "method": "lora"},
-    "full fine-tuning": {"use": "full"},
+METHODS: Mapping[str, tuple[str, Run]] = {
+    "task adapter alone": ("Methods", {"use": "alone"}),
+    "on a Seq_bn": ("Methods", {"use": "stacked", "method": "seq_bn"}),
+    "on a Seq_bn_inv": ("Methods", {"use": "stacked", "method": "seq_bn_inv"}),
+    "alone, higher rate": ("Adapters and full", {"use": "alone"}),
+    "full fine-tuning": ("Adapters and full", {"use": "full"}),
 }
-"""What is trained for a task -> what its runs' cells have."""
+"""What is trained for entities -> its study and what its runs' cells have."""
 
 
 def methods(runs: Sequence[Run]) -> str:
-    """Entities and tags from few labels on language adapters by method, and by full fine-tuning."""
-    own = [run for run in runs if of_study(run, "Methods") and run["cell"].get("task") in ("ner", "pos")]
+    """Entities from few labels on text adapters by method, and by full fine-tuning."""
+    return _entities(runs, METHODS, ("task adapter alone", "on a Seq_bn", "alone, higher rate"))
+
+
+def _entities(runs: Sequence[Run], columns: Mapping[str, tuple[str, Run]], references: Iterable[str]) -> str:
+    """A row for each language, a column for each (study, cell), and the differences from some of the columns."""
+    own = [run for run in runs if run["cell"].get("task") == "ner"]
+    own = [run for run in own if of_study(run, tuple(study for study, _ in columns.values()))]
     rows, found = [], []
-    for task, code in sorted({(run["cell"]["task"], run["cell"]["language"]) for run in own}):
-        here = [run for run in own if (run["cell"]["task"], run["cell"]["language"]) == (task, code)]
+    for code in sorted({run["cell"]["language"] for run in own}):
+        here = [run for run in own if run["cell"]["language"] == code]
         scores = {
             name: {
-                run["cell"]["seed"]: run["result"]["value"] for run in here if cell.items() <= run["cell"].items()
+                run["cell"]["seed"]: run["result"]["value"]
+                for run in here
+                if of_study(run, study) and cell.items() <= run["cell"].items()
             }
-            for name, cell in METHODS.items()
+            for name, (study, cell) in columns.items()
         }
         found.append(scores)
         baseline = {max(run["result"]["baseline"].values()) for run in here}
         of_seeds = [list(by_seeds.values()) for by_seeds in scores.values()]
-        rows.append([task, find_language(code).name, spread(sorted(baseline)), *map(spread, of_seeds)])
-    for reference in ("task adapter alone", "on a Seq_bn"):
-        rows.append(["", f"compared with {reference}", "", *_compared(found, METHODS, reference)])
-    return table(("task", "language", "baseline", *METHODS), rows)
+        rows.append([find_language(code).name, spread(sorted(baseline)), *map(spread, of_seeds)])
+    for reference in references:
+        rows.append([f"compared with {reference}", "", *_compared(found, columns, reference)])
+    return table(("language", "baseline", *columns), rows)
 
 
 def _compared(
