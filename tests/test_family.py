@@ -248,6 +248,12 @@ def test_a_run_trains_the_whole_model_and_tells_of_every_language(whole, file):
     assert (best["step"], best["validation_loss"]) == (result.best_step, result.validation_loss)
     assert best["validation_loss_hau_Latn"] == result.languages["hau_Latn"].validation_loss
     assert run(file, out, resume=True) == result, "a finished run is read back"
+    family = yaml.safe_load(file.read_text())
+    family["languages"] = dict(reversed(family["languages"].items()))
+    turned = file.with_name("turned.yaml")
+    turned.write_text(yaml.safe_dump(family, sort_keys=False))
+    with pytest.raises(InputError, match="started with languages"):
+        run(turned, out, resume=True)
     recipe = yaml.safe_load((out / "recipe.yaml").read_text())
     assert [one["data"] for one in recipe["inputs"]["languages"]["arb_Arab"]] == ["middle.txt", "more.txt"]
     assert "| Hausa (`hau_Latn`) |" in (out / "README.md").read_text()

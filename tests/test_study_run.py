@@ -112,6 +112,16 @@ def stamps(out):
     return {path: path.stat().st_mtime_ns for path in (out / RUNS).rglob("*") if path.is_file()}
 
 
+def test_without_its_base_a_study_does_not_begin(file, tmp_path):
+    other = file.parent / "absent.yaml"
+    content = yaml.safe_load(file.read_text()) | {"base": "nobody/no-such-model"}
+    del content["alignment"]
+    other.write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match="nobody/no-such-model"):
+        run_study(plan_study(read_study(other)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_score_within_words_counts_per_character(file, tmp_path):
     content = yaml.safe_load(file.read_text())
     content["score"]["variant"] = ["default", "within_word_l2r"]

@@ -14,7 +14,7 @@ from langlift.errors import InputError
 from langlift.tasks.recipe import TaskRecipe
 from langlift.tasks.runner import TaskResult, train_task
 from langlift.tasks.setups import Setup, setup_for
-from langlift.tasks.task import TASKS
+from langlift.tasks.task import TASKS, task_recipe
 
 TOPIC = TASKS["topic"].learner
 RECIPE = TaskRecipe(epochs=2, learning_rate=1e-2, seeds=(1, 2), reduction_factor=4.0)
@@ -86,6 +86,22 @@ def test_dev_may_be_a_draw_the_same_for_all_seeds_and_test_stays_whole(
     (hint,) = (line for line in capsys.readouterr().err.splitlines() if "optimiser steps" in line)
     steps = int(hint.split()[1])
     assert 0 < steps < 100 and hint.endswith(f"--epochs {-(-200 // steps)}"), "once, for two hundred steps"
+
+
+def test_few_examples_are_trained_on_for_at_least_min_steps(tiny_bert: Path, topic_folder: Path, tmp_path: Path):
+    recipe = replace(RECIPE, epochs=2, min_steps=7, seeds=(1,))
+    train_task("topic", str(tiny_bert), topic_folder, tmp_path / "run", recipe)
+    lines = (tmp_path / "run" / "seed-1" / "progress.jsonl").read_text().splitlines()
+    scored = [line["step"] for line in map(json.loads, lines) if "validation_macro_f1" in line]
+    assert scored == [0, 4, 7], "validated as often as there are epochs"
+    assert [replace(recipe, epochs=epochs).steps(40) for epochs in (2, 5, 6)] == [7, 7, 8], "at least"
+
+
+def test_an_explicit_number_of_epochs_is_not_stretched():
+    assert task_recipe("topic", base="langlift-mini").min_steps == 200
+    assert task_recipe("topic", base="langlift-mini", flags={"epochs": 3}).min_steps == 0
+    assert task_recipe("topic", base="langlift-mini", assignments=["epochs=3", "min_steps=9"]).min_steps == 9
+    assert task_recipe("topic", base="langlift-nano").min_steps == 0
 
 
 def test_the_recipe_names_the_setup(tmp_path: Path):

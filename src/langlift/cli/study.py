@@ -75,14 +75,12 @@ def run(
 ) -> None:
     """Execute all unfinished runs of a study; after an interruption, run the same command again."""
     from langlift.cli.study_display import watching
-    from langlift.studies.checking import check_bases
     from langlift.studies.running import ray_engine, run_study, study_of
 
     path, folder = study_of(file, out)
     planned, finished, remarks = _planned(path, folder)
     for remark in remarks:
         note(remark)
-    check_bases(step for step in planned.steps if step.hash not in finished)
     engine = None if ray is None else ray_engine(ray, workers, cpus, gpus)
     with watching(planned, len(finished)) as watcher:
         result = run_study(planned, folder, watcher, engine, set_aside)

@@ -15,6 +15,7 @@ from langlift.files import read_json, write_text
 from langlift.notebook import Shown
 from langlift.processes import require_single_process
 from langlift.progress import progress_to, say
+from langlift.studies.checking import check_bases
 from langlift.studies.cutting import larger_than_data
 from langlift.studies.execution import RunOutcome, execute
 from langlift.studies.folder import FAILED, RUNS, is_done, locked_folder, read_run, update_cell
@@ -103,13 +104,14 @@ def run_study(
     plan are an error, or with ``set_aside`` moved to ``out/set-aside``.
 
     Raises:
-        InputError: ``out`` contains something else, or runs that are not in the plan.
+        InputError: ``out`` contains something else, or runs that are not in the plan; or a base is not found.
         LangliftError: another process runs the study, or the folder cannot be written.
     """
     require_single_process("langlift study")
     started = time.monotonic()
     runs = out / RUNS
     _check_folder(out)
+    check_bases(step for step in plan.steps if not is_done(runs, step))
     with locked_folder(out, "study"):
         _remove_others(plan, out, set_aside)
         write_text(out / STUDY, study_text(plan.study))

@@ -95,10 +95,9 @@ def workload_of(step: Step) -> Workload:
         task = _of_task(settings["task"], data[0], *data[1], base=base, columns=columns)
     train = min(task.train, settings["train_examples"] or task.train)
     epochs, dev = settings["epochs"], min(task.dev, settings.get("validation_examples") or task.dev)
+    trained = max(epochs * train, settings["min_steps"] * settings["batch_size"])
     read = (epochs * dev + task.test) * task.tokens
-    return Workload(
-        epochs * train * task.tokens, read, ceil(epochs * train / settings["batch_size"]), task.assumed
-    )
+    return Workload(trained * task.tokens, read, ceil(trained / settings["batch_size"]), task.assumed)
 
 
 def requests_of(step: Step, call: PromptCall) -> tuple[int | None, int | None]:

@@ -1,6 +1,8 @@
 """The recipe of training on a task."""
 
 from dataclasses import dataclass
+from math import ceil
+from typing import ClassVar
 
 from langlift.adapters.method import TASK_METHODS, MethodSettings
 from langlift.config.settings import MAX_SEED, same_setting, setting
@@ -11,10 +13,18 @@ from langlift.training.recipes import PATHS, AdaptRecipe
 class TaskRecipe:
     """How a task adapter, or a whole model, is trained on labelled examples."""
 
+    REPLACES: ClassVar = {"epochs": "min_steps"}
+    """A setting -> another setting that it overrides if that one comes from an earlier source."""
     method: str = setting(
         "seq_bn", "Adaptation method; full trains the whole model", choices=TASK_METHODS, option=True
     )
     epochs: int = setting(20, "Number of passes over the training examples", minimum=1, option=True)
+    min_steps: int = setting(
+        0,
+        "Train for at least this many steps; where epochs are fewer, dev is scored as often as there are epochs. "
+        "Does not hold if --epochs is given",
+        minimum=0,
+    )
     learning_rate: float = setting(1e-4, "Peak learning rate", above=0, maximum=1, option="--lr")
     batch_size: int = setting(32, "Examples per step", minimum=1, option=True)
     warmup_share: float = setting(0.05, "Share of the steps used for warm-up", minimum=0, maximum=1)
@@ -66,6 +76,10 @@ class TaskRecipe:
         choices=PATHS,
         option=True,
     )
+
+    def steps(self, examples: int) -> int:
+        """The number of optimiser steps for so many training examples."""
+        return max(self.min_steps, ceil(self.epochs * examples / self.batch_size))
 
     def conflicts(self) -> list[str]:
         """Settings that cannot be combined."""

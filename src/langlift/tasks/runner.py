@@ -212,8 +212,8 @@ class _Seeds:
         def validation(model: nn.Module) -> dict[str, float]:
             return learner.measure(dev, learner.predict(model, encoder, dev.inputs, labels, bf16))
 
-        epoch = max(1, round(len(examples) / recipe.batch_size))
-        steps = ceil(recipe.epochs * len(examples) / recipe.batch_size)
+        steps = recipe.steps(len(examples))
+        epoch = max(1, round(max(len(examples) / recipe.batch_size, recipe.min_steps / recipe.epochs)))
         if steps < FEW_STEPS and seed == recipe.seeds[0]:
             longer = ceil(recipe.epochs * 2 * FEW_STEPS / steps)
             say(f"only {steps} optimiser steps; with so few labels, more epochs often help: --epochs {longer}")

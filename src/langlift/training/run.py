@@ -338,7 +338,10 @@ def _record(path: Path, recipe: Mapping[str, Any], resume: bool, may_change: fro
         if not (recorded := read_recipe(path.parent)):
             raise InputError(f"{path}: damaged, so the run cannot be resumed", "choose another --out")
         before, now = _flat(recorded), _flat(load_yaml(text))
-        changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
+        # As JSON: the order of a family's languages counts.
+        changed = {
+            key for key in before.keys() | now.keys() if json.dumps(before.get(key)) != json.dumps(now.get(key))
+        }
         finished = is_finished(path.parent)
         if forbidden := sorted(changed if finished else changed - may_change):
             key = forbidden[0]
