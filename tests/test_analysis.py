@@ -321,6 +321,18 @@ def test_further_metrics_and_baselines_have_their_tables(tmp_path):
     assert uas.values("myv_Cyrl", uas.conditions[0]) == [41.0, 42.0]
     table = results_table(uas)
     assert table.columns[:2] == ["language", "baseline: right attach"] and table.rows[0][1].text == "30.3"
+    single = tmp_path / "single"
+    inputs = {"task": "dependencies", "base": "b", "data": "myv_Cyrl"}
+    for seed in (1, 2):
+        (single / f"seed-{seed}").mkdir(parents=True)
+        measured = {"test_las": 20.0 + seed, "test_uas": 40.0 + seed}
+        (single / f"seed-{seed}" / "metrics.json").write_text(json.dumps(measured))
+    (single / "metrics.json").write_text(json.dumps({"baseline": baseline}))
+    recipe = {"command": "task", "inputs": inputs, "task": {"method": "seq_bn", "seeds": [1, 2]}}
+    (single / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    las, uas = sort_results(read_runs([single])[0])
+    assert las.values("myv_Cyrl", las.conditions[0]) == [21.0, 22.0]
+    assert uas.values("myv_Cyrl", uas.conditions[0]) == [41.0, 42.0], "single runs have them too"
 
 
 def test_predictions_that_do_not_give_the_value_are_not_used(tmp_path):

@@ -23,6 +23,7 @@ from langlift.studies.step import ALL_EXAMPLES, RUN, TRAIN_EXAMPLES, Step
 from langlift.studies.study import PROMPTED_USE
 from langlift.studies.study_file import NOT_AXES, SECTIONS, STUDY
 from langlift.tasks.recipe import TaskRecipe
+from langlift.tasks.task import task_called
 from langlift.training import run_folder
 from langlift.training.run_folder import METRICS, RECIPE, is_finished, read_metrics
 
@@ -286,15 +287,17 @@ def _seed_runs(
     else:
         cell |= {"base": inputs.get("base"), **_use_of_adapter(folder, inputs, settings.get("method"))}
         published = settings.get("label_subwords") == "every" or None
-    cell["task"] = inputs.get("task")
+    task = task_called(str(inputs.get("task")))
+    cell["task"], metric = task.name, task.metric.name
     runs = []
     whole = folder.parent if "seed" in inputs else folder
     baseline = read_json(whole / METRICS).get("baseline")
     for seed in [inputs["seed"]] if "seed" in inputs else settings["seeds"]:
         own = folder if "seed" in inputs else folder / f"seed-{seed}"
         metrics = read_metrics(own)
-        metric = next(key for key in metrics if key.startswith("test_")).removeprefix("test_")
         result = {"value": metrics[f"test_{metric}"], "dev": metrics.get(f"dev_{metric}"), "baseline": baseline}
+        others = {one.name: metrics.get(f"test_{one.name}") for one in task.further}
+        result |= {name: value for name, value in others.items() if value is not None}
         name = folder.name if own == folder else f"{folder.name}/{own.name}"
         found: dict[str, Any] = {"cell": {**cell, "metric": metric, "seed": seed}, "published": published}
         runs.append(StudyRun(folder=own, kind=command, name=name, result=result, cost=_costs(metrics), **found))
