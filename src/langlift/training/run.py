@@ -275,13 +275,12 @@ def open_run(
 
     Settings named in ``may_change`` may differ when an unfinished run is resumed; the recipe is then recorded
     again. The folder of an unfinished run is locked. With several processes the writer does this, and the others
-    wait for it. After an InputError within, the records of a new run are removed: nothing was started.
+    wait for it. After an InputError within, nothing was started: the records are as they were before.
 
     InputError if the folder contains another run or other files, or the recorded recipe differs; LangliftError if
     another process has opened the run, or the folder cannot be written.
     """
     with ExitStack() as stack:
-        new = is_writer() and not (folder / RECIPE).exists()
         if is_writer():
             _require_own_folder(folder)
             if not is_finished(folder):
@@ -290,7 +289,7 @@ def open_run(
                     write_json(folder / VERSIONS, versions)
                 message = f"{folder}: another process is working on this run"
                 stack.enter_context(locked(folder / VERSIONS, message))
-            _record(folder / RECIPE, recipe, resume, may_change)
+            before = _record(folder / RECIPE, recipe, resume, may_change)
             if is_finished(folder):
                 _remove_checkpoints(folder)  # left if it was killed at its very end
         wait_for_all()
@@ -299,15 +298,17 @@ def open_run(
         except LangliftError as error:
             if error.hint == SPACE_HINT:
                 error.hint = RESUME_HINT
-            if new and isinstance(error, InputError):
-                _withdraw(folder)
+            if is_writer() and isinstance(error, InputError):
+                _withdraw(folder, before)
             raise
 
 
-def _withdraw(folder: Path) -> None:
-    """Remove the records of a run, so that its folder can be used again, unless there is more in it."""
+def _withdraw(folder: Path, recipe: str | None) -> None:
+    """Restore the recipe, or remove the records of a new run, unless there is more in its folder."""
     records = {RECIPE, VERSIONS}
-    if {path.name for path in folder.iterdir()} == records:
+    if recipe is not None:
+        write_text(folder / RECIPE, recipe)
+    elif {path.name for path in folder.iterdir()} == records:
         for name in records:
             (folder / name).unlink()
 
@@ -328,7 +329,9 @@ def _require_own_folder(folder: Path) -> None:
             )
 
 
-def _record(path: Path, recipe: Mapping[str, Any], resume: bool, may_change: frozenset[str]) -> None:
+def _record(path: Path, recipe: Mapping[str, Any], resume: bool, may_change: frozenset[str]) -> str | None:
+    """Write the recipe, or check that the recorded one agrees, which is returned."""
+    before = None
     text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
     if path.exists():
         if not resume:
@@ -337,21 +340,21 @@ def _record(path: Path, recipe: Mapping[str, Any], resume: bool, may_change: fro
             )
         if not (recorded := read_recipe(path.parent)):
             raise InputError(f"{path}: damaged, so the run cannot be resumed", "choose another --out")
-        before, now = _flat(recorded), _flat(load_yaml(text))
+        was, now = _flat(recorded), _flat(load_yaml(text))
         # As JSON: the order of a family's languages counts.
-        changed = {
-            key for key in before.keys() | now.keys() if json.dumps(before.get(key)) != json.dumps(now.get(key))
-        }
+        changed = {key for key in was.keys() | now.keys() if json.dumps(was.get(key)) != json.dumps(now.get(key))}
         finished = is_finished(path.parent)
         if forbidden := sorted(changed if finished else changed - may_change):
             key = forbidden[0]
             raise InputError(
-                f"{path}: the run was started with {key} = {before.get(key)!r}, not {now.get(key)!r}",
+                f"{path}: the run was started with {key} = {was.get(key)!r}, not {now.get(key)!r}",
                 "resume with the same settings, or choose another --out",
             )
+        before = path.read_text(encoding="utf-8")
         if finished or not changed:
-            return
+            return before
     write_text(path, text)
+    return before
 
 
 def _flat(recipe: Mapping[str, Any]) -> dict[str, Any]:
