@@ -12,14 +12,15 @@
 #          tasks   docs/studies/mini-tasks.yaml
 #          few     docs/studies/mini-few-labels.yaml
 #          tags    docs/studies/mini-few-tags.yaml
-#          methods  docs/studies/mini-methods.yaml and mini-few-full.yaml, and before it the search of the latter's rates in Hausa
+#          rates   the search of learning rates and steps for 100 labels in Hausa, Xhosa and Zulu
+#          methods  docs/studies/mini-methods.yaml
 #          fusion  docs/studies/mini-fusion.yaml, mini-fusion-size.yaml and mini-graph-objectives.yaml
 #          alignment  docs/studies/mini-alignment.yaml, mini-alignment-adapted.yaml and mini-alignment-contrast.yaml
 #          contrast  100 labelled topics, and entities, in Xhosa and Zulu, on which the preset's contrast was chosen
 source "$(dirname "${BASH_SOURCE[0]}")/reproduce_common.sh"
 OUT=${1:?name a folder for the results}
 shift
-PARTS=${*:-card gate ten full tasks few tags methods fusion alignment contrast}
+PARTS=${*:-card gate ten full tasks few tags rates methods fusion alignment contrast}
 BASE_LANGUAGES="eng_Latn fra_Latn spa_Latn fin_Latn est_Latn hun_Latn ind_Latn bul_Cyrl ell_Grek tur_Latn heb_Hebr slk_Latn \
   lvs_Latn ukr_Cyrl rus_Cyrl hau_Latn som_Latn amh_Ethi zul_Latn xho_Latn"
 mkdir -p "$OUT"
@@ -45,7 +46,7 @@ gate() {
 }
 
 contrast() {
-  local few=(--base langlift-mini --resume --seeds 1,2,3 --set train_examples=100 --set validation_examples=300)
+  local few=(--base langlift-mini --resume --seeds 1,2,3 --epochs 8 --set train_examples=100 --set validation_examples=300)
   for language in xho_Latn zul_Latn; do
     local topic=(task topic "${few[@]}" --data "$LANGLIFT_DATA/eval/sib200/$language")
     local ner=(task ner "${few[@]}" --data "$LANGLIFT_DATA/eval/ner/$language")
@@ -64,15 +65,24 @@ contrast() {
 }
 
 rates() {
-  local ner=(task ner --base langlift-mini --data "$LANGLIFT_DATA/eval/ner/hau_Latn" --train-examples 100
-    --set validation_examples=100 --resume)
+  local few=(--base langlift-mini --train-examples 100 --resume)
+  for language in hau_Latn xho_Latn; do
+    local ner=(task ner "${few[@]}" --data "$LANGLIFT_DATA/eval/ner/$language" --set validation_examples=100 --seeds 1,2)
+    for run in 1e-3-8 3e-3-8 3e-3-16 1e-3-30; do
+      keep "ner-$language-alone-$run" "${ner[@]}" --lr "${run%-*}" --epochs "${run##*-}" --out "$OUT/ner-$language-alone-$run"
+    done
+  done
+  local ner=(task ner "${few[@]}" --data "$LANGLIFT_DATA/eval/ner/hau_Latn" --set validation_examples=100 --method full)
   for rate in 1e-4 2e-4 5e-4 1e-3; do
-    keep "ner-hau_Latn-full-$rate" "${ner[@]}" --method full --lr "$rate" --seeds 1,2 --out "$OUT/ner-hau_Latn-full-$rate"
+    keep "ner-hau_Latn-full-$rate-8" "${ner[@]}" --lr "$rate" --epochs 8 --seeds 1,2 --out "$OUT/ner-hau_Latn-full-$rate-8"
   done
-  for rate in 1e-3 3e-3; do
-    keep "ner-hau_Latn-alone-$rate" "${ner[@]}" --lr "$rate" --seeds 1,2 --out "$OUT/ner-hau_Latn-alone-$rate"
+  for rate in 2e-4 5e-4; do
+    keep "ner-hau_Latn-full-$rate" "${ner[@]}" --lr "$rate" --seeds 1 --out "$OUT/ner-hau_Latn-full-$rate"
   done
-  keep ner-hau_Latn-alone-long "${ner[@]}" --lr 1e-3 --epochs 30 --seeds 1 --out "$OUT/ner-hau_Latn-alone-long"
+  for epochs in 8 30; do
+    keep "topic-zul_Latn-$epochs" task topic "${few[@]}" --data "$LANGLIFT_DATA/eval/sib200/zul_Latn" \
+      --epochs "$epochs" --seeds 1,2,3 --out "$OUT/topic-zul_Latn-$epochs"
+  done
 }
 
 for part in $PARTS; do
@@ -85,11 +95,8 @@ for part in $PARTS; do
     contrast) contrast ;;
     few) langlift study run "$HERE/studies/mini-few-labels.yaml" --out "$OUT/mini-few-labels" ;;
     tags) langlift study run "$HERE/studies/mini-few-tags.yaml" --out "$OUT/mini-few-tags" ;;
-    methods)
-      rates
-      langlift study run "$HERE/studies/mini-methods.yaml" --out "$OUT/mini-methods"
-      langlift study run "$HERE/studies/mini-few-full.yaml" --out "$OUT/mini-few-full"
-      ;;
+    rates) rates ;;
+    methods) langlift study run "$HERE/studies/mini-methods.yaml" --out "$OUT/mini-methods" ;;
     fusion)
       for study in mini-fusion mini-fusion-size mini-graph-objectives; do
         langlift study run "$HERE/studies/$study.yaml" --out "$OUT/$study"

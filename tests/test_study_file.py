@@ -69,10 +69,18 @@ def kinds(plan):
     return {kind: sum(step.kind == kind for step in plan.steps) for kind in sorted({s.kind for s in plan.steps})}
 
 
-def test_the_study_in_the_documentation_can_be_read():
+def test_the_study_in_the_documentation_can_be_read(tmp_path, monkeypatch):
     text = (Path(__file__).parent.parent / "docs" / "studies.md").read_text(encoding="utf-8")
-    content = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
-    assert content["languages"] == ["Maltese", "swh"] and set(content["tasks"]) == {"topic", "sentiment"}
+    example = text.split("```yaml\n")[1].split("```")[0]
+    for place in ("corpus/{}.txt", "eval/sib200/{}/x", "eval/sentiment/{}/x", "kg/conceptnet/{}.tsv.gz"):
+        for code in ("mt", "sw") if "kg" in place else ("mlt_Latn", "swh_Latn"):
+            (tmp_path / place.format(code)).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / place.format(code)).touch()
+    monkeypatch.setenv("LANGLIFT_DATA", str(tmp_path))
+    (tmp_path / "study.yaml").write_text(example)
+    study = read_study(tmp_path / "study.yaml")
+    assert [str(one) for one in study.languages] == ["mlt_Latn", "swh_Latn"]
+    assert set(study.tasks) == {"topic", "sentiment"} and study.values("adapt.reduction_factor") == (2, 16)
     block = text.split("### Alignment\n")[1].split("\nEvery model")[0]
     assert yaml.safe_load(block)["alignment"]["layers"] == "every"
 
@@ -517,6 +525,8 @@ def test_prices_add_up_and_need_no_model(write):
     # 4 steps of 4 sentences, and a validation before the first and at each of them.
     expected = sum(map(len, ids)) / len(ids) * (4 * 4 + 5 * len(text.dev))
     assert step.kind == "adapt" and adapt.tokens == pytest.approx(expected, rel=0.01)
+    few = price_plan(planned(write(task={"min_steps": 900})), calibrate=False)
+    assert {one.steps for one in few.runs if one.kind == "task"} == {900}
     with pytest.raises(InputError, match="--gpu Z80: not in the table"):
         gpus_by_name(["Z80"])
     with (Path(langlift.__file__).parent / "facts" / "gpus.csv").open(encoding="utf-8") as file:

@@ -340,6 +340,26 @@ def test_every_language_is_trained_on_within_its_budget(tmp_path: Path, maltese_
     assert f"| mlt_Latn | {result.text_bytes['mlt_Latn']:,} |" in card and "language: [mlt, swh]" in card
 
 
+def test_a_built_folder_is_pre_trained_on_like_a_text_file(tmp_path: Path, maltese_lines: list[str]) -> None:
+    """``diagnose`` gives one to ``pretrain --from`` if the base has no MLM head."""
+    built = tmp_path / "mlt_Latn"
+    built.mkdir()
+    for split, start in (("train", 0), ("dev", 180), ("test", 200)):
+        texts = [
+            "\n".join(maltese_lines[i : i + 6]) for i in range(start, start + (180 if split == "train" else 18), 6)
+        ]
+        (built / f"{split}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    recipe = PretrainRecipe(
+        vocabulary_size=600, hidden_size=32, layers=1, feed_forward_size=64, row_tokens=32, max_tokens=64,
+        steps=2, batch_size=2, accumulation=1, validation_rows=4, validate_every=2, save_steps=2,
+    )  # fmt: skip
+    result = pretrain([built], tmp_path / "run", recipe)
+    assert list(result.text_bytes) == list(result.validation_losses) == ["mlt_Latn"]
+    train, reserved, _ = split_by_budget(corpus_files([built], ()), recipe)
+    read = {line for document in (*train, *reserved["mlt_Latn"]) for line in document}
+    assert read == {line for line in maltese_lines[:180] if line}, "train only"
+
+
 @pytest.mark.slow
 @pytest.mark.data
 def test_the_graded_preset_is_what_its_script_draws(data_folder: Path) -> None:

@@ -213,15 +213,14 @@ METHODS: Mapping[str, tuple[str, Run]] = {
     "task adapter alone": ("Methods", {"use": "alone"}),
     "on a Seq_bn": ("Methods", {"use": "stacked", "method": "seq_bn"}),
     "on a Seq_bn_inv": ("Methods", {"use": "stacked", "method": "seq_bn_inv"}),
-    "alone, higher rate": ("Adapters and full", {"use": "alone"}),
-    "full fine-tuning": ("Adapters and full", {"use": "full"}),
+    "full fine-tuning": ("Methods", {"use": "full"}),
 }
 """What is trained for entities -> its study and what its runs' cells have."""
 
 
 def methods(runs: Sequence[Run]) -> str:
     """Entities from few labels on text adapters by method, and by full fine-tuning."""
-    return _entities(runs, METHODS, ("task adapter alone", "on a Seq_bn", "alone, higher rate"))
+    return _entities(runs, METHODS, ("task adapter alone", "on a Seq_bn"))
 
 
 def _entities(runs: Sequence[Run], columns: Mapping[str, tuple[str, Run]], references: Iterable[str]) -> str:

@@ -15,6 +15,7 @@ from langlift.backbones.base_name import BaseName, model_location
 from langlift.bundled_models import BUNDLED, DEFAULT_BASE
 from langlift.errors import printable
 from langlift.hub_folders import LABELLED_HINT, existing, may_be_on_hub, refuse_path
+from langlift.tasks.recipe import TaskRecipe
 from langlift.training.recipes import AdaptRecipe
 from langlift.training.trackers import use_trackers
 
@@ -115,7 +116,7 @@ MovedBase = Annotated[BaseName | None, model_option("--base", "The base model, i
 Out = Annotated[Path, option("--out FOLDER", "Run folder to write.")]
 NewFolder = Annotated[Path, option("--out FOLDER", "Folder to write: new or empty.")]
 Precision = Annotated[str | None, setting_option(AdaptRecipe, "precision")]
-ComputePath = Annotated[str | None, setting_option(AdaptRecipe, "path")]
+ComputePath = Annotated[str | None, setting_option(TaskRecipe, "path")]
 Resume = Annotated[bool, option("--resume", "Resume an interrupted run with the same settings.")]
 ShowDropped = Annotated[bool, option("--show-dropped", "Print a sample of what was dropped.")]
 

@@ -145,7 +145,9 @@ def adapt_family(
 @command("training.pretraining:PretrainResult", PretrainRecipe, trusting=True)
 def pretrain(
     *,
-    corpus: list[Path] = option("--corpus FILE", "Text file, or folder of text files; can be repeated."),
+    corpus: list[Path] = option(
+        "--corpus FILE", "Text file, folder of text files, or built data folder; can be repeated."
+    ),
     out: Out,
     base: BaseName | None = model_option(
         "--from",

@@ -118,7 +118,8 @@ def differences_tables(results: Results, differences: Differences) -> list[Table
     if units - {TEST_ITEMS}:
         notes[0] += (
             " If runs saved no items, units are languages (means of seeds) or the seeds of one language, with "
-            "Student's t interval and an exact randomisation test: p of n units with the same sign is 2 / 2ⁿ."
+            "Student's t interval and a sign-flip test: p of n units with the same sign is 2 / 2ⁿ (exact up to 13 "
+            "units, then 10,000 random flips)."
         )
     notes.append("Three seeds show little of the variation between seeds: be careful with p values near a limit.")
     columns = ["condition", "compared with", "language", "difference", "95 % interval", "p", "p, Holm", "units"]

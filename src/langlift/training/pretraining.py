@@ -32,7 +32,7 @@ from langlift.training.language_model_loss import loss_path, validation_losses
 from langlift.training.loss_terms import frozen_copy, state_keeping_loss
 from langlift.training.optimizers import MuonWithAdamW
 from langlift.training.precision import use_bf16
-from langlift.training.pretraining_text import corpus_files, reserved_rows, split_by_budget, token_rows
+from langlift.training.pretraining_text import corpus_files, name_of, reserved_rows, split_by_budget, token_rows
 from langlift.training.recipes import CAUSAL, FurtherRecipe, PretrainRecipe
 from langlift.training.run import open_run
 from langlift.training.starting_models import lineage, new_model, prepare_further, require_row
@@ -102,7 +102,10 @@ def pretrain(
         raise TypeError("a FurtherRecipe needs a base, and a base needs a FurtherRecipe")
     files = corpus_files(corpus, recipe.languages)
     train_documents, reserved, text_bytes = split_by_budget(files, recipe)
-    inputs: dict[str, Any] = {"corpus": [file.name for file in files], "corpus_sha256": sha256_of(files)}
+    inputs: dict[str, Any] = {
+        "corpus": [f"{name_of(file)}{file.suffix}" for file in files],
+        "corpus_sha256": sha256_of(files),
+    }
     if isinstance(recipe, FurtherRecipe):
         inputs["base"] = base.name
         loaded = BaseModel.load(base, masked_only=True, head_needed=False)

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from langlift.corpus.text_data import SplitFile
 from langlift.corpus.text_files import Document, read_documents, require_file, split_documents
+from langlift.data_folder import SPLITS
 from langlift.errors import InputError
 from langlift.files import atomic_file
 from langlift.progress import ProgressBar, say
@@ -21,7 +23,7 @@ ROWS_OF = "rows of "
 
 
 def corpus_files(corpus: Sequence[Path], languages: Sequence[str]) -> list[Path]:
-    """The text files named, and those in the folders named (only ``languages``, when given).
+    """The text files named, those in folders (only ``languages``, when given), and built folders' train splits.
 
     InputError if nothing is found, or one is a pipe.
     """
@@ -30,13 +32,29 @@ def corpus_files(corpus: Sequence[Path], languages: Sequence[str]) -> list[Path]
         if not place.is_dir():
             require_file(place)
             files.append(place)
+        elif (built := place / f"{SPLITS[0]}.jsonl").is_file():
+            files.append(built)
         elif languages:
             files.extend(place / f"{language}.txt" for language in languages)
         else:
             files.extend(sorted(place.glob("*.txt")))
     if not files:
-        raise InputError(f"{', '.join(map(str, corpus))}: no .txt files", "name text files or a folder of them")
+        raise InputError(
+            f"{', '.join(map(str, corpus))}: no .txt files", "name text files, a folder of them, or built folders"
+        )
     return files
+
+
+def name_of(file: Path) -> str:
+    """The name of a corpus file in results: a built folder's, or the file's without its ending."""
+    return file.parent.name if file.suffix == ".jsonl" else file.stem
+
+
+def documents_of(file: Path) -> list[Document]:
+    """The documents of a text file, or of a built folder's train split; InputError if it cannot be used."""
+    if file.suffix != ".jsonl":
+        return read_documents(file)
+    return [list(filter(None, text.split("\n"))) for text in SplitFile(file.parent, file.stem)]
 
 
 def split_by_budget(
@@ -53,20 +71,21 @@ def split_by_budget(
     train: list[Document] = []
     reserved: dict[str, list[Document]] = {}
     sizes: dict[str, int] = {}
-    mistakes = [f"no file {name}.txt" for name in recipe.language_bytes if name not in {f.stem for f in files}]
+    mistakes = [f"no file {name}.txt" for name in recipe.language_bytes if name not in set(map(name_of, files))]
     shares = (1 - recipe.reserved_share, recipe.reserved_share)
     for file in files:
-        mine, kept = split_documents(read_documents(file), shares, recipe.seed)
-        budget = recipe.language_bytes.get(file.stem)
+        mine, kept = split_documents(documents_of(file), shares, recipe.seed)
+        name = name_of(file)
+        budget = recipe.language_bytes.get(name)
         if budget is not None:
             if (there := bytes_of(mine)) < budget:
-                mistakes.append(f"{file.stem}: {budget:,} bytes requested, only {there:,} available")
+                mistakes.append(f"{name}: {budget:,} bytes requested, only {there:,} available")
             cut = beginning(mine, budget)
             # Empty documents keep the shuffle below the same for every budget.
             mine = [*cut, *[[] for _ in mine[len(cut) :]]]
-        sizes[file.stem] = sizes.get(file.stem, 0) + bytes_of(mine)
+        sizes[name] = sizes.get(name, 0) + bytes_of(mine)
         train.extend(mine)
-        reserved.setdefault(file.stem, []).extend(kept)
+        reserved.setdefault(name, []).extend(kept)
     if mistakes:
         raise InputError(f"language_bytes: {'; '.join(mistakes)}", "lower the budgets, or give more text")
     random = np.random.default_rng(recipe.seed)
