@@ -358,6 +358,9 @@ def test_a_built_folder_is_pre_trained_on_like_a_text_file(tmp_path: Path, malte
     train, reserved, _ = split_by_budget(corpus_files([built], ()), recipe)
     read = {line for document in (*train, *reserved["mlt_Latn"]) for line in document}
     assert read == {line for line in maltese_lines[:180] if line}, "train only"
+    (built / "train.jsonl").write_text(json.dumps({"text": "Il-kelb."}) + "\n")
+    with pytest.raises(InputError, match="too little text"):
+        pretrain([built], tmp_path / "short", recipe)
 
 
 @pytest.mark.slow

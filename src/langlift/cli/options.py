@@ -116,7 +116,7 @@ MovedBase = Annotated[BaseName | None, model_option("--base", "The base model, i
 Out = Annotated[Path, option("--out FOLDER", "Run folder to write.")]
 NewFolder = Annotated[Path, option("--out FOLDER", "Folder to write: new or empty.")]
 Precision = Annotated[str | None, setting_option(AdaptRecipe, "precision")]
-ComputePath = Annotated[str | None, setting_option(TaskRecipe, "path")]
+ComputePath = Annotated[str | None, setting_option(TaskRecipe, "path")]  # without the graphs of AdaptRecipe
 Resume = Annotated[bool, option("--resume", "Resume an interrupted run with the same settings.")]
 ShowDropped = Annotated[bool, option("--show-dropped", "Print a sample of what was dropped.")]
 

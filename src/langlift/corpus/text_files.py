@@ -102,6 +102,12 @@ def require_file(path: Path) -> None:
 def read_documents(path: Path) -> list[Document]:
     """The documents of a text file in order, none blank; InputError if they are too few to train on."""
     lines = read_lines(path)
+    require_enough(path, lines)
+    return list(_documents(lambda: lines))
+
+
+def require_enough(path: Path, lines: Sequence[str]) -> None:
+    """Raise an InputError if these lines of a file are too few to split and train on."""
     filled = sum(1 for line in lines if line)
     if not filled:
         raise InputError(f"{path}: the file is empty", "give a text file with one sentence or paragraph per line")
@@ -111,7 +117,6 @@ def read_documents(path: Path) -> list[Document]:
             f"{path}: too little text to split and train on ({filled} lines, {words} words)",
             f"at least {MINIMUM_LINES} lines and {MINIMUM_WORDS} words are needed; thousands are better",
         )
-    return list(_documents(lambda: lines))
 
 
 def stream_documents(path: Path, one_of_many: bool = False) -> Iterator[str]:

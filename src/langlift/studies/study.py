@@ -54,7 +54,7 @@ class Scoring:
 
     text: str | ByLanguage
     variant: tuple[str, ...] = setting(("default",), "how it is computed", choices=VARIANTS, min_items=1)
-    sentences: int = setting(0, "a random sample of so many, always the same (0: all)", minimum=1)
+    sentences: int = setting(0, "size of a random sample, always the same one (0: all)", minimum=1)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ class TaskRecipe:
     )
 
     def steps(self, examples: int) -> int:
-        """The number of optimiser steps for so many training examples."""
+        """The number of optimiser steps on this number of training examples."""
         return max(self.min_steps, ceil(self.epochs * examples / self.batch_size))
 
     def conflicts(self) -> list[str]:

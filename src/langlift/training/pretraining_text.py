@@ -10,7 +10,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from langlift.corpus.text_data import SplitFile
-from langlift.corpus.text_files import Document, read_documents, require_file, split_documents
+from langlift.corpus.text_files import Document, read_documents, require_enough, require_file, split_documents
 from langlift.data_folder import SPLITS
 from langlift.errors import InputError
 from langlift.files import atomic_file
@@ -18,6 +18,8 @@ from langlift.progress import ProgressBar, say
 from langlift.training.examples import TokenMatrix
 from langlift.training.recipes import FurtherRecipe, PretrainRecipe
 
+TRAIN = f"{SPLITS[0]}.jsonl"
+"""The file of a built folder that is trained on."""
 ROWS_OF = "rows of "
 """Before a file's name among the validation rows: NumPy has parameters called ``file`` and ``allow_pickle``."""
 
@@ -32,8 +34,8 @@ def corpus_files(corpus: Sequence[Path], languages: Sequence[str]) -> list[Path]
         if not place.is_dir():
             require_file(place)
             files.append(place)
-        elif (built := place / f"{SPLITS[0]}.jsonl").is_file():
-            files.append(built)
+        elif (place / TRAIN).is_file():
+            files.append(place / TRAIN)
         elif languages:
             files.extend(place / f"{language}.txt" for language in languages)
         else:
@@ -47,14 +49,17 @@ def corpus_files(corpus: Sequence[Path], languages: Sequence[str]) -> list[Path]
 
 def name_of(file: Path) -> str:
     """The name of a corpus file in results: a built folder's, or the file's without its ending."""
-    return file.parent.name if file.suffix == ".jsonl" else file.stem
+    return file.absolute().parent.name if file.name == TRAIN else file.stem
 
 
 def documents_of(file: Path) -> list[Document]:
     """The documents of a text file, or of a built folder's train split; InputError if it cannot be used."""
-    if file.suffix != ".jsonl":
+    if file.name != TRAIN:
         return read_documents(file)
-    return [list(filter(None, text.split("\n"))) for text in SplitFile(file.parent, file.stem)]
+    texts = (map(str.strip, text.split("\n")) for text in SplitFile(file.parent, SPLITS[0]))
+    documents = [list(filter(None, lines)) for lines in texts]
+    require_enough(file, list(chain.from_iterable(documents)))
+    return documents
 
 
 def split_by_budget(

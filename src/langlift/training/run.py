@@ -330,7 +330,7 @@ def _require_own_folder(folder: Path) -> None:
 
 
 def _record(path: Path, recipe: Mapping[str, Any], resume: bool, may_change: frozenset[str]) -> str | None:
-    """Write the recipe, or check that the recorded one agrees, which is returned."""
+    """Write the recipe, unless the recorded one agrees; the text recorded before, if any."""
     before = None
     text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
     if path.exists():
