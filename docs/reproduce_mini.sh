@@ -14,13 +14,14 @@
 #          tags    docs/studies/mini-few-tags.yaml
 #          rates   the search of learning rates and steps for 100 labels in Hausa, Xhosa and Zulu
 #          methods  docs/studies/mini-methods.yaml
+#          longer  docs/studies/mini-longer.yaml
 #          fusion  docs/studies/mini-fusion.yaml, mini-fusion-size.yaml and mini-graph-objectives.yaml
 #          alignment  docs/studies/mini-alignment.yaml, mini-alignment-adapted.yaml and mini-alignment-contrast.yaml
 #          contrast  100 labelled topics, and entities, in Xhosa and Zulu, on which the preset's contrast was chosen
 source "$(dirname "${BASH_SOURCE[0]}")/reproduce_common.sh"
 OUT=${1:?name a folder for the results}
 shift
-PARTS=${*:-card gate ten full tasks few tags rates methods fusion alignment contrast}
+PARTS=${*:-card gate ten full tasks few tags rates methods longer fusion alignment contrast}
 BASE_LANGUAGES="eng_Latn fra_Latn spa_Latn fin_Latn est_Latn hun_Latn ind_Latn bul_Cyrl ell_Grek tur_Latn heb_Hebr slk_Latn \
   lvs_Latn ukr_Cyrl rus_Cyrl hau_Latn som_Latn amh_Ethi zul_Latn xho_Latn"
 mkdir -p "$OUT"
@@ -96,6 +97,7 @@ for part in $PARTS; do
     few) langlift study run "$HERE/studies/mini-few-labels.yaml" --out "$OUT/mini-few-labels" ;;
     tags) langlift study run "$HERE/studies/mini-few-tags.yaml" --out "$OUT/mini-few-tags" ;;
     rates) rates ;;
+    longer) langlift study run "$HERE/studies/mini-longer.yaml" --out "$OUT/mini-longer" ;;
     methods) langlift study run "$HERE/studies/mini-methods.yaml" --out "$OUT/mini-methods" ;;
     fusion)
       for study in mini-fusion mini-fusion-size mini-graph-objectives; do

@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import geometric_mean, mean, stdev
 from typing import Any
 
-from kept_results import DOCS, SEEN, TABLE, WITHOUT, of_study, table
+from kept_results import DOCS, SEEN, TABLE, of_study, table
 from kept_results import kept as kept_runs
 from scipy.stats import t
 
@@ -43,8 +43,8 @@ OPTIONS = {
 STACKING = (
     ("topic", 701, "Ten", "Ten"),
     ("topic", 100, "Few labels", "Few labels"),
-    ("ner", 100, "Few labels", f"{WITHOUT}few labels"),
-    ("pos", 100, "Few tags", "Few tags"),
+    ("ner", 100, "Methods", "Longer"),
+    ("pos", 100, "Few tags", "Longer"),
 )
 """Task, labelled sentences, and the studies with the task adapter alone and stacked."""
 Grid = Mapping[str, Any]

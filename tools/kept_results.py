@@ -29,9 +29,13 @@ SEEN = {
     **dict.fromkeys(("swh", "uig", "cym", "gla"), " (in XLM-R's data)"),
     "hau": " (and in the masked training)",
 }
+Scores = Mapping[str, Mapping[int, float]]
+"""The scores of each column in one language, by seed."""
 WITHOUT = "Without contrast: "
 """Before the names of studies whose text adapters were trained before the preset had the contrast."""
 Run = dict[str, Any]
+Columns = Mapping[str, tuple[str, Run]]
+"""The columns of a table -> the study of their runs, and what the runs' cells have."""
 
 
 def keep(studies: Sequence[str]) -> None:
@@ -136,26 +140,7 @@ def few(runs: Sequence[Run]) -> str:
     return _tasks(runs, "Few labels")
 
 
-def tags(runs: Sequence[Run]) -> str:
-    """Tags from few labels, with text adapters that were trained without contrast."""
-    own = [run for run in runs if of_study(run, "Few tags") and run["cell"].get("task") == "pos"]
-    rows = []
-    for code in sorted({run["cell"]["language"] for run in own}):
-        here = [run for run in own if run["cell"]["language"] == code]
-        baseline = spread(sorted({max(run["result"]["baseline"].values()) for run in here}))
-        scores = [spread(values(here, use=use)) for use in ("alone", "stacked")]
-        rows.append(
-            [
-                find_language(code).name,
-                baseline,
-                *scores,
-                signed(by_seed(here)),
-            ]
-        )
-    return table(("language", "baseline", "task adapter alone", "on a Seq_bn", "difference by seed"), rows)
-
-
-KNOWLEDGE: Mapping[str, tuple[str, Run]] = {
+KNOWLEDGE: Columns = {
     "on text": ("Fusion", {"use": "stacked", "data": "text"}),
     "on text, of fusion's size": ("Task adapters of fusion's size", {"use": "stacked"}),
     "on the graph": ("Fusion", {"use": "stacked", "data": "graph"}),
@@ -163,12 +148,11 @@ KNOWLEDGE: Mapping[str, tuple[str, Run]] = {
     "on the graph, targeted": ("Objectives", {"objective": "targeted"}),
     "on the fusion": ("Fusion", {"use": "fused"}),
 }
-"""Where a task adapter stands -> its study and what its runs' cells have."""
 
 
 def knowledge(runs: Sequence[Run]) -> str:
     """Entities from few labels on adapters of text, of a graph by objective, and on their fusion."""
-    return _entities(runs, KNOWLEDGE, ("on text", "on text, of fusion's size", "on the graph"))
+    return _by_language(runs, "ner", KNOWLEDGE, ("on text", "on text, of fusion's size", "on the graph"))
 
 
 def alignment(runs: Sequence[Run]) -> str:
@@ -209,56 +193,93 @@ def alignment(runs: Sequence[Run]) -> str:
     return table(("language", *heads), rows)
 
 
-METHODS: Mapping[str, tuple[str, Run]] = {
+METHODS: Columns = {
     "task adapter alone": ("Methods", {"use": "alone"}),
     "on a Seq_bn": ("Methods", {"use": "stacked", "method": "seq_bn"}),
+    "on a Seq_bn of 2,000 steps": ("Longer", {"use": "stacked", "steps": 2000}),
     "on a Seq_bn_inv": ("Methods", {"use": "stacked", "method": "seq_bn_inv"}),
     "full fine-tuning": ("Methods", {"use": "full"}),
 }
-"""What is trained for entities -> its study and what its runs' cells have."""
 
 
 def methods(runs: Sequence[Run]) -> str:
     """Entities from few labels on text adapters by method, and by full fine-tuning."""
-    return _entities(runs, METHODS, ("task adapter alone", "on a Seq_bn"))
+    return _by_language(runs, "ner", METHODS, ("task adapter alone", "on a Seq_bn", "on a Seq_bn of 2,000 steps"))
 
 
-def _entities(runs: Sequence[Run], columns: Mapping[str, tuple[str, Run]], references: Iterable[str]) -> str:
-    """A row for each language, a column for each (study, cell), and the differences from some of the columns."""
-    own = [run for run in runs if run["cell"].get("task") == "ner"]
-    own = [run for run in own if of_study(run, tuple(study for study, _ in columns.values()))]
-    rows, found = [], []
-    for code in sorted({run["cell"]["language"] for run in own}):
-        here = [run for run in own if run["cell"]["language"] == code]
-        scores = {
-            name: {
-                run["cell"]["seed"]: run["result"]["value"]
-                for run in here
-                if of_study(run, study) and cell.items() <= run["cell"].items()
-            }
-            for name, (study, cell) in columns.items()
-        }
-        found.append(scores)
-        baseline = {max(run["result"]["baseline"].values()) for run in here}
-        of_seeds = [list(by_seeds.values()) for by_seeds in scores.values()]
-        rows.append([find_language(code).name, spread(sorted(baseline)), *map(spread, of_seeds)])
+TAGS: Columns = {
+    "task adapter alone": ("Few tags", {"use": "alone"}),
+    "on a Seq_bn": ("Few tags", {"use": "stacked"}),
+    "on a Seq_bn of 2,000 steps": ("Longer", {"use": "stacked", "steps": 2000}),
+}
+
+
+def tags(runs: Sequence[Run]) -> str:
+    """Tags from few labels, with text adapters that were trained without contrast."""
+    return _by_language(runs, "pos", TAGS, ("task adapter alone",), _scores(runs, "ner", METHODS))
+
+
+def _by_language(
+    runs: Sequence[Run],
+    task: str,
+    columns: Columns,
+    references: Iterable[str],
+    of_entities: Mapping[str, Scores] | None = None,
+) -> str:
+    """A row for each language, a column for each (study, cell), and the differences from some of the columns.
+
+    The differences also together with those ``of_entities``, in other languages.
+    """
+    found = _scores(runs, task, columns)
+    rows = [
+        [find_language(code).name, *(spread(list(of_seeds.values())) for of_seeds in scores.values())]
+        for code, scores in found.items()
+    ]
     for reference in references:
-        rows.append([f"compared with {reference}", "", *_compared(found, columns, reference)])
+        rows.append([f"compared with {reference}", "", *_compared(list(found.values()), columns, reference)])
+        if of_entities:
+            both = [*found.values(), *of_entities.values()]
+            rows.append(["the same for tags and entities", "", *_compared(both, columns, reference)])
     return table(("language", "baseline", *columns), rows)
 
 
-def _compared(
-    found: Sequence[Mapping[str, Mapping[int, float]]], names: Iterable[str], reference: str
-) -> list[str]:
-    """The differences of each score from one of them with the same seeds, over the languages that have both."""
+def _scores(runs: Sequence[Run], task: str, columns: Columns) -> dict[str, Scores]:
+    """For each language, the scores of the baseline and of each column, by seed."""
+    own = [run for run in runs if run["cell"].get("task") == task]
+    own = [run for run in own if of_study(run, tuple(study for study, _ in columns.values()))]
+    found: dict[str, Scores] = {}
+    for code in sorted({run["cell"]["language"] for run in own}):
+        here = [run for run in own if run["cell"]["language"] == code]
+        found[code] = {
+            "baseline": {run["cell"]["seed"]: max(run["result"]["baseline"].values()) for run in here},
+            **{
+                name: {
+                    run["cell"]["seed"]: run["result"]["value"]
+                    for run in here
+                    if of_study(run, study) and cell.items() <= run["cell"].items()
+                }
+                for name, (study, cell) in columns.items()
+            },
+        }
+    return found
+
+
+def _compared(found: Sequence[Scores], names: Iterable[str], reference: str) -> list[str]:
+    """The differences of each score from one of them with the same seeds, over the languages that have both.
+
+    After the mean and its interval, the pairs of language and seed in which the score is higher.
+    """
     compared = []
     for name in names:
         gaps = [
             [scores[name][seed] - scores[reference][seed] for seed in scores[name] if seed in scores[reference]]
             for scores in found
         ]
-        means = [mean(gap) for gap in gaps if gap]
-        compared.append("" if name == reference or len(means) < 2 else with_interval(means))
+        if name == reference or len(means := [mean(gap) for gap in gaps if gap]) < 2:
+            compared.append("")
+            continue
+        pairs = [one for gap in gaps for one in gap]
+        compared.append(f"{with_interval(means)}, {sum(one > 0 for one in pairs)} of {len(pairs)}")
     return compared
 
 
@@ -307,25 +328,22 @@ def _per_character(
 
 
 def picture(runs: Sequence[Run]) -> dict[str, Any]:
-    """Few labels as a chart: the scores of each language, next to the baseline."""
-    panels = {"topic": "Topics (macro-F1)", "ner": "Entities (F1)"}
+    """Few labels as a chart: the mean scores of each language, next to the baseline."""
     rows = []
-    for task, panel in panels.items():
-        own = [run for run in runs if of_study(run, "Few") and run["cell"].get("task") == task]
-        for code in sorted({run["cell"]["language"] for run in own}):
-            of_language = [run for run in own if run["cell"]["language"] == code]
-            series = {
-                "baseline": [max(run["result"]["baseline"].values()) for run in of_language],
-                "task adapter alone": values(of_language, use="alone"),
-                "on a text adapter": values(of_language, use="stacked", method="seq_bn"),
-            }
-            name = find_language(code).name
+    for task, columns in (("ner", METHODS), ("pos", TAGS)):
+        for code, scores in _scores(runs, task, columns).items():
             rows += [
-                {"panel": panel, "name": name, "series": label, "value": mean(found), "text": f"{mean(found):.1f}"}
-                for label, found in series.items()
-                if found
+                {
+                    "panel": "Entity F1, tag accuracy",
+                    "name": find_language(code).name,
+                    "series": series,
+                    "value": mean(found.values()),
+                    "text": f"{mean(found.values()):.1f}",
+                }
+                for series in ("baseline", "task adapter alone", "on a Seq_bn of 2,000 steps", "full fine-tuning")
+                if (found := scores.get(series))
             ]
-    return bar_panels(rows, ["100 labelled sentences, languages outside XLM-R's data"])
+    return bar_panels(rows, ["Entities (first three) and tags", "from 100 labelled sentences"])
 
 
 def _tasks(runs: Sequence[Run], study: str) -> str:
