@@ -175,18 +175,21 @@ def alignment(runs: Sequence[Run]) -> str:
             for run in of_ten
             if run["cell"]["metric"] == "per_character" and "method" not in run["cell"]
         )
-        rows.append([find_language(code).name + SEEN.get(code, ""), *cells, f"{base:.1f}", spread(topic)])
         mini = found["mini"]
-        measured.append((mini["cka"], mini["retrieval"], base, mean(topic)))
+        neurons = ", ".join(f"{100 * found[on]['neurons']:.0f} %" for on in ("nano", "mini"))
+        name = find_language(code).name + SEEN.get(code, "")
+        rows.append([name, *cells, neurons, f"{base:.1f}", spread(topic)])
+        measured.append((mini["cka"], mini["retrieval"], mini["neurons"], base, mean(topic)))
     *columns, topics_alone = zip(*measured, strict=True)
-    cka, retrieval, base = (rank_correlation(column, topics_alone) for column in columns)
-    rows.append(["rank correlation with topics", "", f"{cka}, {retrieval}", "", "", "", base, ""])
+    cka, retrieval, shared, base = (rank_correlation(column, topics_alone) for column in columns)
+    rows.append(["rank correlation with topics", "", f"{cka}, {retrieval}", "", "", "", shared, base, ""])
     heads = (
         "nano",
         "mini",
         "mini on text",
         "on text with contrast",
         "on the graph",
+        "neurons, nano and mini",
         "mini, per character",
         "topics",
     )
